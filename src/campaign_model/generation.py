@@ -1,0 +1,287 @@
+"""What a generation run needs to know, what a worker claims, and what it reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import attrs
+
+from campaign_model._json import EMPTY, JsonObject, fault_in
+from campaign_model._values import money, optional_money, optional_utc, utc
+from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.lifecycle import ContactStatus
+from campaign_model.steps import MAX_VARIANTS, Step, StepSequence
+
+__all__ = [
+    "GENERATION_FIELDS",
+    "LANGUAGE_PATTERN",
+    "MAX_INSTRUCTIONS",
+    "MAX_TONE",
+    "Claim",
+    "ClaimBatch",
+    "Cursor",
+    "Estimate",
+    "Failed",
+    "Generated",
+    "GenerationConfig",
+    "NotReady",
+    "Outcome",
+    "Progress",
+    "Recorded",
+    "Renewal",
+    "StopReason",
+    "Unfinished",
+    "effective_config",
+]
+
+MAX_TONE = 40
+MAX_INSTRUCTIONS = 10_000
+LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
+"""A language tag in the shape of BCP 47, such as ``en`` or ``pt-BR``; the whole tag matches."""
+
+GENERATION_FIELDS = ("tone", "language", "custom_instructions", "default_variant_count", "budget")
+"""The members of generation_config on the wire, in the order they are written."""
+
+_is_language = re.compile(LANGUAGE_PATTERN).fullmatch
+
+
+def _json_object(value: Any) -> Any:
+    return value if isinstance(value, JsonObject) else JsonObject(value)
+
+
+def _text(value: Any, longest: int) -> bool:
+    return type(value) is str and 0 < len(value) <= longest and fault_in(value) is None
+
+
+@attrs.frozen
+class GenerationConfig:
+    """How a campaign's messages are to be written, and for how much money.
+
+    ``budget`` is the most that may be spent, in the currency the host counts in; on the wire it
+    is a decimal string. ``default_variant_count`` is what an editor gives a new step. ``None``
+    means that the field is not written at all; ``extra`` keeps fields that others wrote.
+    Raises :class:`InvalidDocument` naming every field that is wrong.
+    """
+
+    tone: str | None = None
+    language: str | None = None
+    custom_instructions: str | None = None
+    default_variant_count: int | None = None
+    budget: Decimal | None = attrs.field(default=None, converter=optional_money)
+    extra: JsonObject = attrs.field(default=EMPTY, converter=_json_object)
+
+    def __attrs_post_init__(self) -> None:
+        variants, extra = self.default_variant_count, self.extra
+        checks = (
+            ("tone", self.tone is None or _text(self.tone, MAX_TONE)),
+            (
+                "language",
+                self.language is None
+                or (type(self.language) is str and _is_language(self.language) is not None),
+            ),
+            (
+                "custom_instructions",
+                self.custom_instructions is None
+                or self.custom_instructions == ""
+                or _text(self.custom_instructions, MAX_INSTRUCTIONS),
+            ),
+            (
+                "default_variant_count",
+                variants is None or (type(variants) is int and 1 <= variants <= MAX_VARIANTS),
+            ),
+            ("extra", fault_in(extra) is None and extra.keys().isdisjoint(GENERATION_FIELDS)),
+        )
+        faults = tuple(
+            Violation(
+                f"/{name}",
+                "invalid_value",
+                f"generation_config.{name}: {getattr(self, name)!r} is not allowed",
+            )
+            for name, holds in checks
+            if not holds
+        )
+        if faults:
+            raise InvalidDocument("generation_config", faults)
+
+
+def effective_config(
+    generation_config: GenerationConfig, step: Step, override: Mapping[str, Any] | None = None
+) -> JsonObject:
+    """What an engine is to go by when it writes one step: the campaign's settings, then the
+    step's own, then ``override``, each laid over the one before.
+
+    Budget and default variant count are not part of it: they say nothing about a message.
+    """
+    settings = {
+        name: value
+        for name in ("tone", "language", "custom_instructions")
+        if (value := getattr(generation_config, name)) is not None
+    }
+    return JsonObject(
+        {**settings, **generation_config.extra, **(step.config or EMPTY), **(override or EMPTY)}
+    )
+
+
+@attrs.frozen
+class Claim:
+    """The right of one worker to write one contact's messages until ``expires_at``.
+
+    ``id`` is the campaign contact. ``token`` decides who owns it, never the clock. ``attempts``
+    counts this claim; ``revision`` goes into message ids; ``steps_fingerprint`` is that of the
+    steps the claim was made under; ``reserved`` is the money set aside for it.
+    """
+
+    id: UUID
+    campaign_id: UUID
+    contact_id: UUID
+    token: UUID
+    expires_at: datetime = attrs.field(converter=utc)
+    attempts: int
+    revision: int
+    steps_fingerprint: str
+    reserved: Decimal = attrs.field(default=Decimal(0), converter=money)
+
+
+class StopReason(StrEnum):
+    """Why a claim got nothing, or fewer contacts than it asked for."""
+
+    NOT_GENERATING = "not_generating"
+    DRAINED = "drained"
+    LEASES_PENDING = "leases_pending"
+    BUDGET = "budget"
+
+
+@attrs.frozen
+class Cursor:
+    """Where a worker's next claim continues: a place in the campaign's order of contacts."""
+
+    rank: int = -(2**63)
+
+
+@attrs.frozen
+class ClaimBatch:
+    """What a claim got.
+
+    ``stop`` is ``None`` when all of ``limit`` was claimed. ``retry_at`` is when claiming again
+    may get more: when the first lease of another worker runs out or a pause ends. Pass
+    ``cursor`` to the next claim. ``steps`` and ``generation_config`` are those to generate by.
+    """
+
+    claims: tuple[Claim, ...]
+    stop: StopReason | None
+    retry_at: datetime | None = attrs.field(converter=optional_utc)
+    cursor: Cursor
+    steps: StepSequence
+    generation_config: GenerationConfig
+
+
+@attrs.frozen
+class Generated:
+    """All of the contact's messages exist. ``cost=None`` says that the cost is unknown."""
+
+    cost: Decimal | None = attrs.field(converter=optional_money)
+
+
+def _words(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not value or fault_in(value) is not None:
+        raise ValueError(f"{attribute.name} must be text that a database can store: {value!r}")
+
+
+@attrs.frozen
+class Failed:
+    """The contact's messages cannot be written: a stable ``code`` and a ``message`` for people."""
+
+    code: str = attrs.field(validator=_words)
+    message: str = attrs.field(validator=_words)
+    cost: Decimal | None = attrs.field(converter=optional_money)
+
+
+def _gaps(value: Any) -> tuple[str, ...]:
+    gaps = tuple(value)
+    if not gaps or not all(isinstance(gap, str) and gap for gap in gaps):
+        raise ValueError("not_ready names at least one gap, each by a word")
+    return gaps
+
+
+@attrs.frozen
+class NotReady:
+    """The contact lacks what the messages need: ``gaps`` names the missing fields."""
+
+    gaps: tuple[str, ...] = attrs.field(converter=_gaps)
+    cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
+
+
+@attrs.frozen
+class Unfinished:
+    """Not done, and not the contact's fault: give it back, to be claimed after ``retry_after``."""
+
+    retry_after: timedelta = timedelta(0)
+    cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
+
+
+Outcome = Generated | Failed | NotReady | Unfinished
+
+
+class Recorded(StrEnum):
+    """What became of one reported outcome."""
+
+    APPLIED = "applied"
+    ALREADY = "already"
+    REQUEUED = "requeued"
+    EXCLUDED = "excluded"
+    BOOKED = "booked"
+    SKIPPED = "skipped"
+
+
+@attrs.frozen
+class Renewal:
+    """The answer to a renewal: the new expiry, the ids lost meanwhile, and whether to stop."""
+
+    expires_at: datetime = attrs.field(converter=utc)
+    lost: tuple[UUID, ...]
+    cancelled: bool
+
+
+@attrs.frozen
+class Progress:
+    """How far a campaign's generation is. ``by_status`` adds up to the contacts assigned.
+
+    ``spent`` and ``reserved`` are money; ``unknown_costs`` counts outcomes whose cost nobody
+    knew; ``per_second`` is the rate of finished contacts since the run began and ``seconds_left``
+    what the rest would take at that rate, ``None`` while unknown.
+    """
+
+    by_status: Mapping[ContactStatus, int] = attrs.field(eq=dict)
+    spent: Decimal
+    reserved: Decimal
+    unknown_costs: int
+    budget: Decimal | None
+    per_second: float | None = None
+    seconds_left: float | None = None
+
+    @property
+    def assigned(self) -> int:
+        """Every contact in the campaign, excluded ones too."""
+        return sum(self.by_status.values())
+
+    @property
+    def total(self) -> int:
+        """The contacts of the campaign that are not excluded."""
+        return self.assigned - self.by_status[ContactStatus.EXCLUDED]
+
+
+@attrs.frozen
+class Estimate:
+    """What the rest of a campaign would take: contacts to go, messages, and money at the average
+    cost per finished contact so far (``None`` before the first known cost).
+    """
+
+    contacts: int
+    messages: int
+    cost: Decimal | None

@@ -1,0 +1,391 @@
+"""Steps, their sequence, and the message slots that a sequence calls for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, overload
+from uuid import UUID, uuid5
+
+import attrs
+
+from campaign_model._json import EMPTY, JsonObject, canonical, fault_in
+from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.vocabulary import CHANNEL_PATTERN, Condition
+
+__all__ = [
+    "KEY_PATTERN",
+    "MAX_DAY_OFFSET",
+    "MAX_LABEL",
+    "MAX_STEPS",
+    "MAX_VARIANTS",
+    "MESSAGE_NAMESPACE",
+    "STEP_FIELDS",
+    "MessageSlot",
+    "SequenceDiff",
+    "Step",
+    "StepSequence",
+    "sequence_faults",
+]
+
+MAX_STEPS = 20
+MAX_LABEL = 200
+MAX_VARIANTS = 3
+MAX_DAY_OFFSET = 365
+KEY_PATTERN = r"[A-Za-z0-9_-]{1,40}"
+"""What a step's key looks like; the whole key has to match."""
+
+STEP_FIELDS = (
+    "step",
+    "channel",
+    "label",
+    "enabled",
+    "needs_pdf",
+    "variant_count",
+    "key",
+    "day_offset",
+    "condition",
+    "config",
+)
+"""The members of a step on the wire, in the order they are written. All others are ``extra``."""
+
+MESSAGE_NAMESPACE = UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47")
+"""Namespace of message ids (UUIDv5 of ``{campaign_contact_id}/{step_key}/{variant}/{revision}``)."""
+
+_is_channel = re.compile(CHANNEL_PATTERN).fullmatch
+_is_key = re.compile(KEY_PATTERN).fullmatch
+
+
+def _json_object(value: Any) -> Any:
+    return value if value is None or isinstance(value, JsonObject) else JsonObject(value)
+
+
+def _condition(value: Any) -> Any:
+    return Condition(value) if value in tuple(Condition) else value
+
+
+def _storable(value: JsonObject) -> bool:
+    return not value or fault_in(value) is None
+
+
+_FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "channel",
+        lambda value: type(value) is str and _is_channel(value) is not None,
+        "a channel's name: lower-case letters, digits and _, at most 40",
+    ),
+    (
+        "label",
+        lambda value: (
+            type(value) is str and 0 < len(value) <= MAX_LABEL and fault_in(value) is None
+        ),
+        f"text of 1 to {MAX_LABEL} characters",
+    ),
+    ("enabled", lambda value: type(value) is bool, "true or false"),
+    ("needs_pdf", lambda value: type(value) is bool, "true or false"),
+    (
+        "variant_count",
+        lambda value: type(value) is int and 1 <= value <= MAX_VARIANTS,
+        f"a whole number from 1 to {MAX_VARIANTS}",
+    ),
+    (
+        "key",
+        lambda value: value is None or (type(value) is str and _is_key(value) is not None),
+        "1 to 40 letters, digits, _ or -",
+    ),
+    (
+        "day_offset",
+        lambda value: value is None or (type(value) is int and 0 <= value <= MAX_DAY_OFFSET),
+        f"a whole number of days from 0 to {MAX_DAY_OFFSET}",
+    ),
+    (
+        "condition",
+        lambda value: value is None or type(value) is Condition,
+        f"one of {', '.join(Condition)}",
+    ),
+    ("config", lambda value: value is None or _storable(value), "a JSON object"),
+    (
+        "extra",
+        lambda value: _storable(value) and value.keys().isdisjoint(STEP_FIELDS),
+        "a JSON object of fields that a step does not have",
+    ),
+)
+
+
+@attrs.frozen
+class Step:
+    """One message to send (or script to call by) within a sequence.
+
+    ``channel`` is a name the codec's vocabulary may or may not know. ``variant_count`` messages
+    (1 to 3) are written for it. ``key`` identifies the step for ever; messages refer to it.
+    ``day_offset`` counts days after the contact's day 0. ``config`` is free: the step's own tone,
+    subject, length. ``extra`` keeps fields that others wrote. ``None`` means that the field is
+    not written at all. Raises :class:`InvalidDocument` naming every field that is wrong.
+    """
+
+    channel: str
+    label: str
+    enabled: bool = True
+    needs_pdf: bool = False
+    variant_count: int = 1
+    key: str | None = None
+    day_offset: int | None = None
+    condition: Condition | None = attrs.field(default=None, converter=_condition)
+    config: JsonObject | None = attrs.field(default=None, converter=_json_object)
+    extra: JsonObject = attrs.field(default=EMPTY, converter=_json_object)
+
+    def __attrs_post_init__(self) -> None:
+        faults = tuple(
+            Violation(
+                f"/{name}", "invalid_value", f"step.{name}: {getattr(self, name)!r} is not {meaning}"
+            )
+            for name, holds, meaning in _FIELD_RULES
+            if not holds(getattr(self, name))
+        )
+        if faults:
+            raise InvalidDocument("step", faults)
+
+
+@attrs.frozen
+class MessageSlot:
+    """One message that a contact is to get: this step, this variant (``a``, ``b`` or ``c``)."""
+
+    step_key: str
+    position: int
+    channel: str
+    variant: str
+
+    def message_id(self, campaign_contact_id: UUID, revision: int) -> UUID:
+        """The id of this slot's message, the same however often it is asked for.
+
+        An engine that crashes and repeats inserts the same id again, so that a doubled message
+        cannot exist. ``revision`` is the campaign contact's.
+        """
+        return uuid5(
+            MESSAGE_NAMESPACE, f"{campaign_contact_id}/{self.step_key}/{self.variant}/{revision}"
+        )
+
+
+@attrs.frozen
+class SequenceDiff:
+    """What happened to the steps between two sequences, by key.
+
+    ``moved`` are those that changed places among the steps common to both.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    moved: tuple[str, ...]
+
+
+def sequence_faults(
+    keys: Sequence[str | None],
+    day_offsets: Sequence[int | None],
+    positions: Sequence[int] | None = None,
+) -> Iterator[Violation]:
+    """The rules between steps, which JSON Schema cannot say.
+
+    Positions (when given) count 1 to n in order; effective keys are unique; day offsets never
+    decrease. The i-th entries belong to the i-th step; pointers start at the array of steps.
+    """
+    for index, position in enumerate(positions or ()):
+        if position != index + 1:
+            yield Violation(
+                f"/{index}/step",
+                "wrong_position",
+                f"steps[{index}].step: {position} should be {index + 1}; steps count from 1 in order",
+            )
+    seen: dict[str, int] = {}
+    for index, key in enumerate(_effective(keys)):
+        first = seen.setdefault(key, index)
+        if first != index:
+            yield Violation(
+                f"/{index}/key",
+                "duplicate_key",
+                f"steps[{index}].key: {key!r} is already the key of steps[{first}]; "
+                "every step needs its own",
+            )
+    latest = 0
+    for index, day in enumerate(day_offsets):
+        if day is None:
+            continue
+        if day < latest:
+            yield Violation(
+                f"/{index}/day_offset",
+                "decreasing_day_offset",
+                f"steps[{index}].day_offset: day {day} comes before day {latest} of an earlier "
+                "step; a later step cannot go out earlier",
+            )
+        latest = max(latest, day)
+
+
+def _effective(keys: Sequence[str | None]) -> list[str]:
+    return [key if key is not None else f"s{index + 1}" for index, key in enumerate(keys)]
+
+
+def _steps(value: Any) -> tuple[Step, ...]:
+    return tuple(value)
+
+
+@attrs.frozen
+class StepSequence(Sequence[Step]):
+    """The steps of a campaign in order, at most 20. Position is the order; editing returns a new one.
+
+    A step without a key has the effective key ``s{position}``; the first edit gives every step
+    its key for good, so that moving one does not rename the others. Day offsets belong to
+    positions, not to steps. Raises :class:`InvalidDocument` for a sequence that breaks
+    :func:`sequence_faults`.
+    """
+
+    steps: tuple[Step, ...] = attrs.field(default=(), converter=_steps)
+
+    def __attrs_post_init__(self) -> None:
+        faults = tuple(
+            sequence_faults(
+                [step.key for step in self.steps], [step.day_offset for step in self.steps]
+            )
+        )
+        if len(self.steps) > MAX_STEPS:
+            faults += (
+                Violation(
+                    "",
+                    "too_many_items",
+                    f"steps: {len(self.steps)} steps are more than the {MAX_STEPS} allowed",
+                ),
+            )
+        if faults:
+            raise InvalidDocument("template_config", faults)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    @overload
+    def __getitem__(self, index: int) -> Step: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Step, ...]: ...
+    def __getitem__(self, index: int | slice) -> Step | tuple[Step, ...]:
+        return self.steps[index]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __reduce__(self) -> tuple[type[StepSequence], tuple[tuple[Step, ...]]]:
+        return StepSequence, (self.steps,)
+
+    @cached_property
+    def keys(self) -> tuple[str, ...]:
+        """The effective key of every step, in order."""
+        return tuple(_effective([step.key for step in self.steps]))
+
+    @property
+    def enabled(self) -> tuple[Step, ...]:
+        """The steps that are switched on, in order."""
+        return tuple(step for step in self.steps if step.enabled)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of what these steps would generate: their enabled steps, whole.
+
+        Equal however defaults and keys were spelled; different once a contact's messages would
+        differ. Disabled steps do not count.
+        """
+        enabled = [
+            attrs.asdict(step, recurse=False) | {"key": key}
+            for key, step in zip(self.keys, self.steps, strict=True)
+            if step.enabled
+        ]
+        return hashlib.sha256(canonical(enabled).encode()).hexdigest()
+
+    def by_key(self, key: str) -> Step:
+        """The step with that effective key. Raises ``KeyError``."""
+        return self.steps[self._index(key)]
+
+    def update(self, key: str, **changes: Any) -> StepSequence:
+        """With ``changes`` made to the fields of one step. Raises ``KeyError``; keys never change."""
+        if "key" in changes:
+            raise ValueError("a step's key never changes: messages refer to it")
+        index = self._index(key)
+        stamped = self._stamped()
+        stamped[index] = attrs.evolve(stamped[index], **changes)
+        return StepSequence(stamped)
+
+    def move(self, key: str, position: int) -> StepSequence:
+        """With one step moved to ``position`` (1 to n); the day offsets stay where they are.
+
+        Raises ``KeyError`` for the key and ``IndexError`` for the position.
+        """
+        if not 1 <= position <= len(self.steps):
+            raise IndexError(f"position {position} is not within 1 to {len(self.steps)}")
+        index = self._index(key)
+        stamped = self._stamped()
+        days = [step.day_offset for step in stamped]
+        stamped.insert(position - 1, stamped.pop(index))
+        return StepSequence(
+            attrs.evolve(step, day_offset=day) for step, day in zip(stamped, days, strict=True)
+        )
+
+    def insert(self, position: int, step: Step) -> StepSequence:
+        """With ``step`` put at ``position`` (1 to n + 1); a step without a key gets a new one.
+
+        Raises ``IndexError`` for the position.
+        """
+        if not 1 <= position <= len(self.steps) + 1:
+            raise IndexError(f"position {position} is not within 1 to {len(self.steps) + 1}")
+        stamped = self._stamped()
+        if step.key is None:
+            step = attrs.evolve(step, key=f"k{secrets.token_hex(8)}")
+        stamped.insert(position - 1, step)
+        return StepSequence(stamped)
+
+    def remove(self, key: str) -> StepSequence:
+        """Without the step of that key. Raises ``KeyError``."""
+        index = self._index(key)
+        stamped = self._stamped()
+        del stamped[index]
+        return StepSequence(stamped)
+
+    def diff(self, other: StepSequence) -> SequenceDiff:
+        """What leads from this sequence to ``other``."""
+        before = dict(zip(self.keys, self.steps, strict=True))
+        after = dict(zip(other.keys, other.steps, strict=True))
+        common_before = [key for key in before if key in after]
+        common_after = [key for key in after if key in before]
+        unkeyed = {"key": None}
+        return SequenceDiff(
+            added=tuple(key for key in after if key not in before),
+            removed=tuple(key for key in before if key not in after),
+            changed=tuple(
+                key
+                for key in common_after
+                if attrs.evolve(before[key], **unkeyed) != attrs.evolve(after[key], **unkeyed)
+            ),
+            moved=tuple(
+                now
+                for was, now in zip(common_before, common_after, strict=True)
+                if was != now
+            ),
+        )
+
+    def slots(self) -> tuple[MessageSlot, ...]:
+        """Every message a contact gets: enabled steps in order, each with its variants."""
+        return tuple(
+            MessageSlot(key, index + 1, step.channel, variant)
+            for index, (key, step) in enumerate(zip(self.keys, self.steps, strict=True))
+            if step.enabled
+            for variant in "abc"[: step.variant_count]
+        )
+
+    def _index(self, key: str) -> int:
+        try:
+            return self.keys.index(key)
+        except ValueError:
+            raise KeyError(key) from None
+
+    def _stamped(self) -> list[Step]:
+        return [
+            attrs.evolve(step, key=key) for key, step in zip(self.keys, self.steps, strict=True)
+        ]

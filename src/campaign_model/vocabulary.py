@@ -1,0 +1,84 @@
+"""Channels, conditions and tones: the words a document may use, and each channel's limits."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+import attrs
+
+__all__ = ["CHANNEL_PATTERN", "STANDARD", "Channel", "Condition", "Vocabulary"]
+
+CHANNEL_PATTERN = r"[a-z][a-z0-9_]{0,39}"
+"""What any channel's name looks like, known or not; the whole name has to match."""
+
+
+class Condition(StrEnum):
+    """When a step goes out, given what the contact did so far."""
+
+    ALWAYS = "always"
+    NO_RESPONSE = "no_response"
+    OPENED_NOT_REPLIED = "opened_not_replied"
+
+
+def _channel_name(_instance: object, _attribute: object, name: str) -> None:
+    if not re.fullmatch(CHANNEL_PATTERN, name):
+        raise ValueError(
+            f"a channel's name is lower-case letters, digits and _, at most 40: not {name!r}"
+        )
+
+
+@attrs.frozen
+class Channel:
+    """A way to reach a contact.
+
+    ``max_length`` counts characters of the message body, ``None`` for no limit; ``requires``
+    names the contact's fields without which nothing can be sent, such as ``email_address``.
+    Raises ``ValueError`` for a name that breaks :data:`CHANNEL_PATTERN`.
+    """
+
+    name: str = attrs.field(validator=_channel_name)
+    max_length: int | None = None
+    has_subject: bool = False
+    requires: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Vocabulary:
+    """The channels and tones a service knows. Immutable; there is no global registry."""
+
+    channels: tuple[Channel, ...]
+    tones: tuple[str, ...]
+
+    def with_channel(self, channel: Channel) -> Vocabulary:
+        """This vocabulary with ``channel`` added, or put in the place of its namesake."""
+        others = tuple(known for known in self.channels if known.name != channel.name)
+        return attrs.evolve(self, channels=(*others, channel))
+
+    def with_tone(self, tone: str) -> Vocabulary:
+        """This vocabulary with ``tone`` added."""
+        return attrs.evolve(self, tones=tuple(dict.fromkeys((*self.tones, tone))))
+
+    def channel(self, name: str) -> Channel | None:
+        """The channel of that name, or ``None`` if this vocabulary does not know it."""
+        return next((channel for channel in self.channels if channel.name == name), None)
+
+
+STANDARD = Vocabulary(
+    channels=(
+        Channel("linkedin_connect", max_length=300, requires=("linkedin_url",)),
+        Channel("linkedin_message", max_length=2000, requires=("linkedin_url",)),
+        Channel("email", max_length=5000, has_subject=True, requires=("email_address",)),
+        Channel("call_script", max_length=2000, requires=("phone",)),
+    ),
+    tones=(
+        "professional",
+        "casual",
+        "friendly",
+        "formal",
+        "conversational",
+        "enthusiastic",
+        "direct",
+    ),
+)
+"""The channels and tones of the default codec."""
