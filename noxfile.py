@@ -1,0 +1,73 @@
+"""What a contributor runs: ``nox -l`` lists it, ``nox -s NAME`` runs it."""
+
+import nox
+
+nox.needs_version = ">=2026.10"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "types", "imports"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PACKAGE = ".[cli,migrations,postgres,testing]"
+
+
+def tools(group: str) -> tuple[str, ...]:
+    """The requirements of one dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, group)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests on every engine with coverage; arguments go to pytest, without coverage."""
+    session.install(PACKAGE, *tools("test"))
+    if session.posargs:
+        session.run("pytest", *session.posargs)
+    else:
+        session.run(
+            "pytest",
+            "-n",
+            "2",
+            "--dist",
+            "worksteal",
+            "--durations",
+            "10",
+            "--cov",
+            "--cov-report=",
+        )
+        session.run("coverage", "report")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting with ruff."""
+    session.install(*tools("lint"))
+    session.run("ruff", "check", *session.posargs)
+    session.run("ruff", "format", "--check", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types with mypy --strict."""
+    session.install("-e", PACKAGE, *tools("types"))
+    session.run("mypy", "--strict", *session.posargs)
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check that the modules import each other only along the design's arrows."""
+    session.install(*tools("imports"))
+    session.run("lint-imports", "--no-logo", *session.posargs, env={"PYTHONPATH": "src"})
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Run one campaign from template to export; arguments go to ``campaign-model demo``."""
+    session.install(".[cli,postgres]")
+    session.run("campaign-model", "demo", *session.posargs)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the sdist and the wheel into dist/."""
+    session.install(*tools("build"))
+    session.run("python", "-m", "build", *session.posargs)
