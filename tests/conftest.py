@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import servers
+
+DIRECTORY = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.stash[DIRECTORY] = Path(config.workerinput["servers"])
+    else:
+        config.stash[DIRECTORY], close = servers.open_directory()
+        config.add_cleanup(close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["servers"] = str(node.config.stash[DIRECTORY])
+
+
+def pytest_report_header() -> str:
+    return servers.describe()
+
+
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config) -> servers.Databases:
+    """Makes databases on any engine; those that a test makes for itself, ``new_database`` drops."""
+    return servers.Databases(pytestconfig.stash[DIRECTORY])
+
+
+@pytest.fixture(scope="session", params=servers.available())
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def database_url(databases: servers.Databases, engine_name: str) -> str:
+    """One database that begins empty, for all tests of one process on that engine."""
+    return databases.create(engine_name)
+
+
+@pytest.fixture
+def new_database(databases: servers.Databases) -> Iterator[Callable[..., str]]:
+    """``new_database(engine_name, template=None)``: a test's own, dropped at its end."""
+    urls: list[str] = []
+
+    def create(engine_name: str, template: str | None = None) -> str:
+        urls.append(databases.create(engine_name, template))
+        return urls[-1]
+
+    yield create
+    for url in urls:
+        databases.drop(url)
