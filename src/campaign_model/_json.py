@@ -9,10 +9,20 @@ from typing import Any, NoReturn
 
 from campaign_model.errors import InvalidDocument, Violation
 
-__all__ = ["EMPTY", "MAX_DEPTH", "JsonObject", "canonical", "fault_in", "freeze", "loads", "thaw"]
+__all__ = [
+    "EMPTY",
+    "MAX_DEPTH",
+    "JsonObject",
+    "canonical",
+    "fault_in",
+    "freeze",
+    "json_object",
+    "loads",
+    "thaw",
+]
 
 MAX_DEPTH = 64
-"""Deeper nesting than this is refused: it is never a campaign, and every reader's stack is finite."""
+"""Deeper nesting than this is refused: it is never a campaign, and any reader's stack is finite."""
 
 
 class JsonObject(Mapping[str, Any]):
@@ -28,8 +38,12 @@ class JsonObject(Mapping[str, Any]):
     _hash: int
 
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
+        if items is None:
+            items = {}
+        if not isinstance(items, Mapping):
+            raise TypeError(f"a JSON object is made from a mapping, not a {type(items).__name__}")
         object.__setattr__(
-            self, "_items", {_key(name): freeze(value) for name, value in (items or {}).items()}
+            self, "_items", {_key(name): freeze(value) for name, value in items.items()}
         )
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -52,7 +66,7 @@ class JsonObject(Mapping[str, Any]):
             return True
         if not isinstance(other, JsonObject):
             return NotImplemented
-        return _comparable(self) == _comparable(other)
+        return bool(_comparable(self) == _comparable(other))
 
     def __hash__(self) -> int:
         try:
@@ -136,6 +150,16 @@ def canonical(value: Any) -> str:
 EMPTY = JsonObject()
 
 
+def json_object(value: Any) -> Any:
+    """``value`` as a ``JsonObject`` if it can be one, else as it is, for a check to refuse."""
+    if isinstance(value, JsonObject):
+        return value
+    try:
+        return JsonObject(value) if isinstance(value, Mapping) else value
+    except (RecursionError, TypeError, ValueError):
+        return value
+
+
 class _Refused(ValueError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -144,16 +168,16 @@ class _Refused(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _Refused("duplicate_member", f"the member {twice!r} stands twice in one object")
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise _Refused("duplicate_member", f"the member {name!r} stands twice in one object")
+        members[name] = value
     return members
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > 17:
+    if len(digits) > 15:  # All integers of up to 15 digits are doubles; 2**53 + 1 has 16.
         try:
             exact = int(float(digits)) == int(digits)
         except (OverflowError, ValueError):
@@ -226,6 +250,20 @@ def _text_fault(text: str) -> str | None:
     return None
 
 
+def _is_too_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [
+            member
+            for found in level
+            if isinstance(found, dict | list)
+            for member in (found.values() if isinstance(found, dict) else found)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def loads(text: str, document: str = "document") -> Any:
     """Read JSON exactly.
 
@@ -233,22 +271,28 @@ def loads(text: str, document: str = "document") -> Any:
     cannot hold, NaN and infinity, nesting deeper than ``MAX_DEPTH``.
     Raises :class:`InvalidDocument` naming ``document``, with one violation.
     """
+    too_deep = f"{document}: nested deeper than {MAX_DEPTH} levels"
     try:
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_object,
             parse_int=_integer,
             parse_float=_float,
             parse_constant=_constant,
         )
+        # Python's reader stops at the depth of its own stack, which differs between machines.
+        if text.count("[") + text.count("{") <= MAX_DEPTH or not _is_too_deep(value):
+            return value
+        fault = Violation("", "too_deep", too_deep)
     except _Refused as refused:
         fault = Violation("", refused.code, f"{document}: {refused.message}")
     except json.JSONDecodeError as error:
         fault = Violation(
             "",
             "not_json",
-            f"{document}: this is not JSON: {error.msg} (line {error.lineno}, column {error.colno})",
+            f"{document}: this is not JSON: {error.msg} "
+            f"(line {error.lineno}, column {error.colno})",
         )
     except RecursionError:
-        fault = Violation("", "too_deep", f"{document}: nested deeper than {MAX_DEPTH} levels")
+        fault = Violation("", "too_deep", too_deep)
     raise InvalidDocument(document, (fault,))

@@ -1,4 +1,4 @@
-"""Checks that several value types share: money, points in time."""
+"""Checks that several value types share: money, points in time; and how a wrong value is shown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-__all__ = ["MONEY_DECIMALS", "MONEY_LIMIT", "money", "optional_money", "optional_utc", "utc"]
+__all__ = [
+    "MONEY_DECIMALS",
+    "MONEY_LIMIT",
+    "money",
+    "optional_money",
+    "optional_utc",
+    "shown",
+    "utc",
+]
 
 MONEY_DECIMALS = 9
 """Money keeps this many decimals; more is refused, never rounded."""
@@ -29,12 +37,16 @@ def money(value: Any) -> Decimal:
         raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {value}")
     if _decimals(value) > MONEY_DECIMALS:
         raise ValueError(f"money has at most {MONEY_DECIMALS} decimals: {value}")
-    return value
+    return value.copy_abs()  # There is no minus zero in money.
 
 
 def _decimals(value: Decimal) -> int:
-    exponent = value.normalize().as_tuple().exponent
-    return -exponent if isinstance(exponent, int) else 0
+    # By the digits: arithmetic would first round them to the precision of the caller's context.
+    _, digits, exponent = value.as_tuple()
+    if not any(digits) or not isinstance(exponent, int):
+        return 0
+    trailing = next(count for count, digit in enumerate(reversed(digits)) if digit)
+    return -exponent - trailing
 
 
 def optional_money(value: Any) -> Decimal | None:
@@ -42,11 +54,9 @@ def optional_money(value: Any) -> Decimal | None:
     return None if value is None else money(value)
 
 
-
-
 def utc(value: Any) -> datetime:
     """``value`` in UTC. Raises ``ValueError`` for a datetime without a time zone."""
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone: {value!r}")
     moment: datetime = value.astimezone(UTC)
     return moment
@@ -55,3 +65,12 @@ def utc(value: Any) -> datetime:
 def optional_utc(value: Any) -> datetime | None:
     """Like :func:`utc`; ``None`` stays ``None``."""
     return None if value is None else utc(value)
+
+
+def shown(value: Any) -> str:
+    """``value`` as a person may recognise it in a message: its ``repr``, but never a long one."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # Nested too deep; an integer of too many digits.
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -58,8 +58,9 @@ class Assigned:
 
 @attrs.frozen
 class Removed:
-    """What a removal did: how many left, and the contacts that were ``kept``, excluded, because
-    messages were generated for them or refer to them.
+    """What a removal did: how many left, and who was ``kept``.
+
+    Those are excluded instead, because messages were generated for them or refer to them.
     """
 
     removed: int
@@ -68,8 +69,9 @@ class Removed:
 
 @attrs.frozen
 class Changed:
-    """How many contacts a change touched, and the ``skipped`` ids it did not apply to (not in the
-    campaign, or in a status that has no such move).
+    """How many contacts a change touched, and the ``skipped`` ids it did not apply to.
+
+    Those are not in the campaign, or in a status that has no such move.
     """
 
     changed: int
@@ -78,7 +80,7 @@ class Changed:
 
 @attrs.frozen
 class Overlap:
-    """A contact of this campaign that is also in another one, and when it last did anything there."""
+    """A contact of this campaign that is also in another one, and when something happened there."""
 
     contact_id: UUID
     campaign_id: UUID

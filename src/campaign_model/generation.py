@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import attrs
 
-from campaign_model._json import EMPTY, JsonObject, fault_in
-from campaign_model._values import money, optional_money, optional_utc, utc
+from campaign_model._json import EMPTY, JsonObject, fault_in, json_object
+from campaign_model._values import (
+    MONEY_DECIMALS,
+    MONEY_LIMIT,
+    money,
+    optional_money,
+    optional_utc,
+    shown,
+    utc,
+)
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import MAX_VARIANTS, Step, StepSequence
@@ -51,12 +59,58 @@ GENERATION_FIELDS = ("tone", "language", "custom_instructions", "default_variant
 _is_language = re.compile(LANGUAGE_PATTERN).fullmatch
 
 
-def _json_object(value: Any) -> Any:
-    return value if isinstance(value, JsonObject) else JsonObject(value)
-
-
 def _text(value: Any, longest: int) -> bool:
     return type(value) is str and 0 < len(value) <= longest and fault_in(value) is None
+
+
+def _is_money(value: Any) -> bool:
+    try:
+        money(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _budget(value: Any) -> Any:
+    return money(value) if _is_money(value) else value
+
+
+_FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    (
+        "tone",
+        lambda value: value is None or _text(value, MAX_TONE),
+        f"text of 1 to {MAX_TONE} characters",
+    ),
+    (
+        "language",
+        lambda value: value is None or (type(value) is str and _is_language(value) is not None),
+        "a language tag such as en or pt-BR",
+    ),
+    (
+        "custom_instructions",
+        lambda value: value is None or value == "" or _text(value, MAX_INSTRUCTIONS),
+        f"text of at most {MAX_INSTRUCTIONS} characters",
+    ),
+    (
+        "default_variant_count",
+        lambda value: value is None or (type(value) is int and 1 <= value <= MAX_VARIANTS),
+        f"a whole number from 1 to {MAX_VARIANTS}",
+    ),
+    (
+        "budget",
+        lambda value: value is None or _is_money(value),
+        f"a Decimal from 0 to less than {MONEY_LIMIT} with at most {MONEY_DECIMALS} decimals",
+    ),
+    (
+        "extra",
+        lambda value: (
+            type(value) is JsonObject
+            and fault_in(value) is None
+            and value.keys().isdisjoint(GENERATION_FIELDS)
+        ),
+        "a JSON object, fit for a database, of fields that generation_config does not have",
+    ),
+)
 
 
 @attrs.frozen
@@ -73,38 +127,18 @@ class GenerationConfig:
     language: str | None = None
     custom_instructions: str | None = None
     default_variant_count: int | None = None
-    budget: Decimal | None = attrs.field(default=None, converter=optional_money)
-    extra: JsonObject = attrs.field(default=EMPTY, converter=_json_object)
+    budget: Decimal | None = attrs.field(default=None, converter=_budget)
+    extra: JsonObject = attrs.field(default=EMPTY, converter=json_object)
 
     def __attrs_post_init__(self) -> None:
-        variants, extra = self.default_variant_count, self.extra
-        checks = (
-            ("tone", self.tone is None or _text(self.tone, MAX_TONE)),
-            (
-                "language",
-                self.language is None
-                or (type(self.language) is str and _is_language(self.language) is not None),
-            ),
-            (
-                "custom_instructions",
-                self.custom_instructions is None
-                or self.custom_instructions == ""
-                or _text(self.custom_instructions, MAX_INSTRUCTIONS),
-            ),
-            (
-                "default_variant_count",
-                variants is None or (type(variants) is int and 1 <= variants <= MAX_VARIANTS),
-            ),
-            ("extra", fault_in(extra) is None and extra.keys().isdisjoint(GENERATION_FIELDS)),
-        )
         faults = tuple(
             Violation(
                 f"/{name}",
                 "invalid_value",
-                f"generation_config.{name}: {getattr(self, name)!r} is not allowed",
+                f"generation_config.{name}: {shown(getattr(self, name))} is not {meaning}",
             )
-            for name, holds in checks
-            if not holds
+            for name, holds, meaning in _FIELD_RULES
+            if not holds(getattr(self, name))
         )
         if faults:
             raise InvalidDocument("generation_config", faults)
@@ -113,9 +147,9 @@ class GenerationConfig:
 def effective_config(
     generation_config: GenerationConfig, step: Step, override: Mapping[str, Any] | None = None
 ) -> JsonObject:
-    """What an engine is to go by when it writes one step: the campaign's settings, then the
-    step's own, then ``override``, each laid over the one before.
+    """What an engine is to go by when it writes one step.
 
+    The campaign's settings, then the step's own, then ``override``, each laid over the one before.
     Budget and default variant count are not part of it: they say nothing about a message.
     """
     settings = {
@@ -189,7 +223,7 @@ class Generated:
 
 
 def _words(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if not value or fault_in(value) is not None:
+    if type(value) is not str or not value or fault_in(value) is not None:
         raise ValueError(f"{attribute.name} must be text that a database can store: {value!r}")
 
 
@@ -203,8 +237,8 @@ class Failed:
 
 
 def _gaps(value: Any) -> tuple[str, ...]:
-    gaps = tuple(value)
-    if not gaps or not all(isinstance(gap, str) and gap for gap in gaps):
+    gaps = (value,) if isinstance(value, str) else tuple(value)
+    if not gaps or not all(type(gap) is str and gap and fault_in(gap) is None for gap in gaps):
         raise ValueError("not_ready names at least one gap, each by a word")
     return gaps
 
@@ -248,16 +282,22 @@ class Renewal:
     cancelled: bool
 
 
+def _by_status(counts: Mapping[ContactStatus, int]) -> Mapping[ContactStatus, int]:
+    frozen: Any = JsonObject({status: counts.get(status, 0) for status in ContactStatus})
+    return cast("Mapping[ContactStatus, int]", frozen)
+
+
 @attrs.frozen
 class Progress:
-    """How far a campaign's generation is. ``by_status`` adds up to the contacts assigned.
+    """How far a campaign's generation is.
 
-    ``spent`` and ``reserved`` are money; ``unknown_costs`` counts outcomes whose cost nobody
-    knew; ``per_second`` is the rate of finished contacts since the run began and ``seconds_left``
-    what the rest would take at that rate, ``None`` while unknown.
+    ``by_status`` has every status, and adds up to the contacts assigned. ``spent`` and
+    ``reserved`` are money; ``unknown_costs`` counts outcomes whose cost nobody knew;
+    ``per_second`` is the rate of finished contacts since the run began and ``seconds_left`` what
+    the rest would take at that rate, ``None`` while unknown.
     """
 
-    by_status: Mapping[ContactStatus, int] = attrs.field(eq=dict)
+    by_status: Mapping[ContactStatus, int] = attrs.field(converter=_by_status)
     spent: Decimal
     reserved: Decimal
     unknown_costs: int
@@ -278,8 +318,9 @@ class Progress:
 
 @attrs.frozen
 class Estimate:
-    """What the rest of a campaign would take: contacts to go, messages, and money at the average
-    cost per finished contact so far (``None`` before the first known cost).
+    """What the rest of a campaign would take: contacts to go, messages, and money.
+
+    Money at the average cost per finished contact so far, ``None`` before the first known cost.
     """
 
     contacts: int

@@ -239,9 +239,7 @@ class Transition:
 
 
 TRANSITIONS: tuple[Transition, ...] = (
-    Transition(
-        Status.DRAFT, Action.MARK_READY, Status.READY, (has_enabled_steps, has_contacts)
-    ),
+    Transition(Status.DRAFT, Action.MARK_READY, Status.READY, (has_enabled_steps, has_contacts)),
     Transition(Status.READY, Action.RETURN_TO_DRAFT, Status.DRAFT),
     Transition(
         Status.READY,
@@ -327,21 +325,20 @@ def target(action: Action) -> Status:
     return found
 
 
-def _refusal(source: Status, action: str, legal_from: tuple[Status, ...]) -> TransitionNotAllowed:
+def _refusal(
+    source: Status, action: str, legal_from: tuple[Status, ...], unmet: tuple[Unmet, ...] = ()
+) -> TransitionNotAllowed:
     allowed = tuple(line.action for line in TRANSITIONS if line.source is source)
-    return TransitionNotAllowed(source, action, allowed, legal_from)
+    return TransitionNotAllowed(source, action, allowed, legal_from, unmet)
 
 
 def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowed | None:
     """The error that :func:`apply` would raise, or ``None`` if the action is allowed."""
-    refusal = _refusal(source, action, sources(action))
     line = _BY_SOURCE_AND_ACTION.get((source, action))
     if line is None:
-        return refusal
+        return _refusal(source, action, sources(action))
     unmet = tuple(found for guard in line.guards if (found := guard(facts)) is not None)
-    if not unmet:
-        return None
-    return TransitionNotAllowed(source, action, refusal.allowed, refusal.legal_from, unmet)
+    return _refusal(source, action, sources(action), unmet) if unmet else None
 
 
 def apply(source: Status, action: Action, facts: Facts) -> Transition:
@@ -349,12 +346,10 @@ def apply(source: Status, action: Action, facts: Facts) -> Transition:
 
     Raises :class:`TransitionNotAllowed` with the allowed actions and every unmet guard.
     """
-    line = _BY_SOURCE_AND_ACTION.get((source, action))
-    if line is None or any(guard(facts) is not None for guard in line.guards):
-        error = why_not(source, action, facts)
-        assert error is not None
+    error = why_not(source, action, facts)
+    if error is not None:
         raise error
-    return line
+    return _BY_SOURCE_AND_ACTION[source, action]
 
 
 def actions(source: Status, facts: Facts) -> tuple[ActionState, ...]:

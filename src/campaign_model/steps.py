@@ -12,7 +12,8 @@ from uuid import UUID, uuid5
 
 import attrs
 
-from campaign_model._json import EMPTY, JsonObject, canonical, fault_in
+from campaign_model._json import EMPTY, JsonObject, canonical, fault_in, json_object
+from campaign_model._values import shown
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.vocabulary import CHANNEL_PATTERN, Condition
 
@@ -53,22 +54,18 @@ STEP_FIELDS = (
 """The members of a step on the wire, in the order they are written. All others are ``extra``."""
 
 MESSAGE_NAMESPACE = UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47")
-"""Namespace of message ids (UUIDv5 of ``{campaign_contact_id}/{step_key}/{variant}/{revision}``)."""
+"""Namespace of message ids, UUIDv5 of ``{campaign_contact_id}/{step_key}/{variant}/{revision}``."""
 
 _is_channel = re.compile(CHANNEL_PATTERN).fullmatch
 _is_key = re.compile(KEY_PATTERN).fullmatch
-
-
-def _json_object(value: Any) -> Any:
-    return value if value is None or isinstance(value, JsonObject) else JsonObject(value)
 
 
 def _condition(value: Any) -> Any:
     return Condition(value) if value in tuple(Condition) else value
 
 
-def _storable(value: JsonObject) -> bool:
-    return not value or fault_in(value) is None
+def _storable(value: Any) -> bool:
+    return type(value) is JsonObject and (not value or fault_in(value) is None)
 
 
 _FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -106,11 +103,11 @@ _FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: value is None or type(value) is Condition,
         f"one of {', '.join(Condition)}",
     ),
-    ("config", lambda value: value is None or _storable(value), "a JSON object"),
+    ("config", lambda value: value is None or _storable(value), "a JSON object fit for a database"),
     (
         "extra",
         lambda value: _storable(value) and value.keys().isdisjoint(STEP_FIELDS),
-        "a JSON object of fields that a step does not have",
+        "a JSON object, fit for a database, of fields that a step does not have",
     ),
 )
 
@@ -134,13 +131,15 @@ class Step:
     key: str | None = None
     day_offset: int | None = None
     condition: Condition | None = attrs.field(default=None, converter=_condition)
-    config: JsonObject | None = attrs.field(default=None, converter=_json_object)
-    extra: JsonObject = attrs.field(default=EMPTY, converter=_json_object)
+    config: JsonObject | None = attrs.field(default=None, converter=json_object)
+    extra: JsonObject = attrs.field(default=EMPTY, converter=json_object)
 
     def __attrs_post_init__(self) -> None:
         faults = tuple(
             Violation(
-                f"/{name}", "invalid_value", f"step.{name}: {getattr(self, name)!r} is not {meaning}"
+                f"/{name}",
+                "invalid_value",
+                f"step.{name}: {shown(getattr(self, name))} is not {meaning}",
             )
             for name, holds, meaning in _FIELD_RULES
             if not holds(getattr(self, name))
@@ -197,7 +196,8 @@ def sequence_faults(
             yield Violation(
                 f"/{index}/step",
                 "wrong_position",
-                f"steps[{index}].step: {position} should be {index + 1}; steps count from 1 in order",
+                f"steps[{index}].step: {position} should be {index + 1}; "
+                "steps count from 1 in order",
             )
     seen: dict[str, int] = {}
     for index, key in enumerate(_effective(keys)):
@@ -233,12 +233,12 @@ def _steps(value: Any) -> tuple[Step, ...]:
 
 @attrs.frozen
 class StepSequence(Sequence[Step]):
-    """The steps of a campaign in order, at most 20. Position is the order; editing returns a new one.
+    """The steps of a campaign in order, at most 20.
 
-    A step without a key has the effective key ``s{position}``; the first edit gives every step
-    its key for good, so that moving one does not rename the others. Day offsets belong to
-    positions, not to steps. Raises :class:`InvalidDocument` for a sequence that breaks
-    :func:`sequence_faults`.
+    Position is the order; editing returns a new sequence. A step without a key has the effective
+    key ``s{position}``; the first edit gives every step its key for good, so that moving one does
+    not rename the others. Day offsets belong to positions, not to steps. Raises
+    :class:`InvalidDocument` for a sequence that breaks :func:`sequence_faults`.
     """
 
     steps: tuple[Step, ...] = attrs.field(default=(), converter=_steps)
@@ -294,7 +294,12 @@ class StepSequence(Sequence[Step]):
         differ. Disabled steps do not count.
         """
         enabled = [
-            attrs.asdict(step, recurse=False) | {"key": key}
+            attrs.asdict(step, recurse=False)
+            | {
+                "key": key,
+                "condition": step.condition or Condition.ALWAYS,
+                "config": step.config or EMPTY,
+            }
             for key, step in zip(self.keys, self.steps, strict=True)
             if step.enabled
         ]
@@ -305,7 +310,10 @@ class StepSequence(Sequence[Step]):
         return self.steps[self._index(key)]
 
     def update(self, key: str, **changes: Any) -> StepSequence:
-        """With ``changes`` made to the fields of one step. Raises ``KeyError``; keys never change."""
+        """With ``changes`` made to the fields of one step, whose key never changes.
+
+        Raises ``KeyError`` for a key that no step has.
+        """
         if "key" in changes:
             raise ValueError("a step's key never changes: messages refer to it")
         index = self._index(key)
@@ -354,19 +362,16 @@ class StepSequence(Sequence[Step]):
         after = dict(zip(other.keys, other.steps, strict=True))
         common_before = [key for key in before if key in after]
         common_after = [key for key in after if key in before]
-        unkeyed = {"key": None}
         return SequenceDiff(
             added=tuple(key for key in after if key not in before),
             removed=tuple(key for key in before if key not in after),
             changed=tuple(
                 key
                 for key in common_after
-                if attrs.evolve(before[key], **unkeyed) != attrs.evolve(after[key], **unkeyed)
+                if attrs.evolve(before[key], key=None) != attrs.evolve(after[key], key=None)
             ),
             moved=tuple(
-                now
-                for was, now in zip(common_before, common_after, strict=True)
-                if was != now
+                now for was, now in zip(common_before, common_after, strict=True) if was != now
             ),
         )
 
