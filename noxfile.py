@@ -20,29 +20,24 @@ def tools(group: str) -> tuple[str, ...]:
 def tests(session: nox.Session) -> None:
     """Run the tests on every engine with coverage; arguments go to pytest, without coverage."""
     session.install(PACKAGE, *tools("test"))
-    if session.posargs:
-        session.run("pytest", *session.posargs)
-    else:
-        session.run(
-            "pytest",
-            "-n",
-            "2",
-            "--dist",
-            "worksteal",
-            "--durations",
-            "10",
-            "--cov",
-            "--cov-report=",
-        )
-        session.run("coverage", "report")
+    options = session.posargs or ["-n", "2", "--dist", "worksteal", "--durations", "10", "--cov"]
+    session.run("pytest", *options)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting with ruff."""
     session.install(*tools("lint"))
-    session.run("ruff", "check", *session.posargs)
-    session.run("ruff", "format", "--check", *session.posargs)
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def fix(session: nox.Session) -> None:
+    """Apply what ruff can mend and format by itself."""
+    session.install(*tools("lint"))
+    session.run("ruff", "check", "--fix", "--exit-zero")
+    session.run("ruff", "format")
 
 
 @nox.session
