@@ -38,7 +38,6 @@ def build(directory: Path, target: str, source: Path = ROOT) -> Path:
         [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", directory],
         cwd=source,
         check=True,
-        capture_output=True,
     )
     (made,) = directory.iterdir()
     return made
@@ -95,7 +94,6 @@ def test_an_installed_package_finds_its_data(
             *("--no-index", "--no-deps", request.getfixturevalue(kind)),
         ],
         check=True,
-        capture_output=True,
     )
     (site,) = tmp_path.glob("lib/python*/site-packages")
     # The dependencies, from the environment of the tests. This line stands behind the site's own
@@ -103,7 +101,7 @@ def test_an_installed_package_finds_its_data(
     (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib"))
 
     run = subprocess.run(
-        [python, "-c", INSTALLED], cwd=tmp_path, check=True, capture_output=True, text=True
+        [python, "-c", INSTALLED], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True
     )
     found = json.loads(run.stdout)
     editable = kind == "editable_wheel"
