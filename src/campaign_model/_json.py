@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
+from campaign_model._values import shown
 from campaign_model.errors import InvalidDocument, Violation
 
 __all__ = [
     "EMPTY",
     "MAX_DEPTH",
+    "Fault",
     "JsonObject",
     "canonical",
     "fault_in",
+    "faults_in",
     "freeze",
     "json_object",
     "loads",
+    "pointer_to",
+    "quick_loads",
+    "read",
+    "same_member",
     "thaw",
 ]
 
@@ -108,12 +116,16 @@ def _comparable(value: Any) -> Any:
 
 def freeze(value: Any) -> Any:
     """``value`` as an immutable JSON value: objects to ``JsonObject``, arrays to tuples."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)  # Of an enumeration's member, the text alone.
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"JSON has no number {value!r}")
-        return value
+        return float(value)
     if isinstance(value, JsonObject):
         return value
     if isinstance(value, Mapping):
@@ -160,139 +172,179 @@ def json_object(value: Any) -> Any:
         return value
 
 
-class _Refused(ValueError):
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+def same_member(members: JsonObject, name: str, value: Any) -> bool:
+    """Whether ``members`` has a member ``name`` of the same JSON value."""
+    return name in members and json_object({name: value}) == JsonObject({name: members[name]})
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in members:
-            raise _Refused("duplicate_member", f"the member {name!r} stands twice in one object")
-        members[name] = value
-    return members
+Fault = tuple[str, str, str]
+"""What is wrong within a JSON value: pointer, code, and a message that follows the place."""
+
+# The way down to a value, as (way to its parent, name or index): cheap to make, rarely looked at.
+_Link = tuple[Any, str | int]
 
 
-def _integer(digits: str) -> int:
-    if len(digits) > 15:  # All integers of up to 15 digits are doubles; 2**53 + 1 has 16.
-        try:
-            exact = int(float(digits)) == int(digits)
-        except (OverflowError, ValueError):
-            exact = False
-        if not exact:
-            raise _Refused("number_too_precise", f"a double cannot hold the number {digits[:40]}")
-    return int(digits)
+def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
+    """Everything in ``value`` that a database or a JSON reader would refuse or change.
 
-
-def _float(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise _Refused("number_too_large", f"a double cannot hold the number {digits[:40]}")
-    return number
-
-
-def _constant(word: str) -> NoReturn:
-    raise _Refused("not_json", f"{word} is not JSON")
-
-
-def fault_in(value: Any) -> tuple[str, str, str] | None:
-    """The first thing in ``value`` that a database or a JSON reader would refuse.
-
-    Returns ``(pointer, code, message)``, or ``None``. Looks for nesting beyond ``MAX_DEPTH``, for
-    NUL characters and lone surrogates (PostgreSQL stores neither), and for values that are not
-    JSON at all.
+    Looks for nesting beyond ``MAX_DEPTH`` levels (``value`` itself stands at ``depth``), for NUL
+    characters and lone surrogates (PostgreSQL stores neither), for numbers no double can hold,
+    for members that stand twice, and for values that are not JSON at all.
     """
-    stack: list[tuple[str, Any, int]] = [("", value, 0)]
+    stack: list[tuple[_Link | None, Any, int]] = [(None, value, depth)]
     while stack:
-        pointer, found, depth = stack.pop()
-        if depth > MAX_DEPTH:
-            return pointer, "too_deep", f"is nested deeper than {MAX_DEPTH} levels"
-        if isinstance(found, str):
+        link, found, level = stack.pop()
+        if level > MAX_DEPTH:
+            yield _pointer(link), "too_deep", f"is nested deeper than {MAX_DEPTH} levels"
+        elif isinstance(found, str):
             if (fault := _text_fault(found)) is not None:
-                return pointer, "invalid_text", fault
+                yield _pointer(link), "invalid_text", fault
         elif isinstance(found, Mapping):
             for name, member in found.items():
                 if not isinstance(name, str):
-                    return pointer, "not_json", f"has a member name that is no string: {name!r}"
-                if (fault := _text_fault(name)) is not None:
-                    return pointer, "invalid_text", f"has a member name that {fault}"
-                step = name.replace("~", "~0").replace("/", "~1")
-                stack.append((f"{pointer}/{step}", member, depth + 1))
+                    fault = f"has a member name that is no text: {shown(name)}"
+                    yield _pointer(link), "not_json", fault
+                elif (fault := _text_fault(name)) is not None:
+                    yield _pointer(link), "invalid_text", f"has a member name that {fault}"
+                else:
+                    stack.append(((link, name), member, level + 1))
+            if isinstance(found, _Doubled):
+                for name in found.doubled:
+                    fault = "stands twice in one object"
+                    yield _pointer((link, name)), "duplicate_member", fault
         elif isinstance(found, list | tuple):
-            stack.extend(
-                (f"{pointer}/{index}", member, depth + 1) for index, member in enumerate(found)
-            )
+            stack.extend(((link, index), member, level + 1) for index, member in enumerate(found))
         elif isinstance(found, float):
             if not math.isfinite(found):
-                return pointer, "not_json", f"is {found!r}, which JSON does not have"
+                fault = f"is {json.dumps(found)}, which JSON does not have"
+                yield _pointer(link), "not_json", fault
         elif isinstance(found, int):
-            try:
-                exact = int(float(found)) == found
-            except OverflowError:
-                exact = False
-            if not exact:
-                return pointer, "number_too_precise", "is a number that a double cannot hold"
+            if (code := _number_fault(found)) is not None:
+                yield _pointer(link), code, "is a number that a double cannot hold"
         elif found is not None:
-            return pointer, "not_json", f"is a {type(found).__name__}, which JSON does not have"
-    return None
+            fault = f"is a {type(found).__name__}, which JSON does not have"
+            yield _pointer(link), "not_json", fault
+
+
+def fault_in(value: Any, depth: int = 0) -> Fault | None:
+    """One of :func:`faults_in`, or ``None`` if there are none."""
+    return next(faults_in(value, depth), None)
+
+
+def pointer_to(tokens: Iterable[str | int]) -> str:
+    """The JSON Pointer (RFC 6901) that leads over these member names and indexes."""
+    return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in tokens)
+
+
+def _pointer(link: _Link | None) -> str:
+    tokens: list[str | int] = []
+    while link is not None:
+        link, token = link
+        tokens.append(token)
+    return pointer_to(reversed(tokens))
 
 
 def _text_fault(text: str) -> str | None:
     if "\0" in text:
         return "contains a NUL character"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "contains half of a surrogate pair"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "contains half of a surrogate pair"
     return None
 
 
-def _is_too_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [
-            member
-            for found in level
-            if isinstance(found, dict | list)
-            for member in (found.values() if isinstance(found, dict) else found)
-        ]
-        if not level:
-            return False
-    return True
+def _number_fault(number: int) -> str | None:
+    if -(2**53) <= number <= 2**53:
+        return None
+    try:
+        return None if int(float(number)) == number else "number_too_precise"
+    except OverflowError:
+        return "number_too_large"
+
+
+class _Doubled(dict[str, Any]):
+    """An object in whose text some members stood more than once."""
+
+    doubled: tuple[str, ...]
+
+
+class _DoubledMemberError(ValueError):
+    pass
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise _DoubledMemberError
+    return members
+
+
+def _marked_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    marked = _Doubled(members)
+    counts = Counter(name for name, _ in pairs)
+    marked.doubled = tuple(name for name, count in counts.items() if count > 1)
+    return marked
+
+
+def _any_int(digits: str) -> int:
+    # Python reads no integer of more than 4300 digits; none of more than 309 is a double.
+    return int(digits[:400])
+
+
+def _any_float(digits: str) -> float:
+    number = float(digits)
+    # An infinity would be told from one that the text spells out; an integer is as far off.
+    return number if math.isfinite(number) else 10**400
+
+
+_quick_reader = json.JSONDecoder(object_pairs_hook=_members)
+_lenient_reader = json.JSONDecoder(
+    object_pairs_hook=_marked_members, parse_int=_any_int, parse_float=_any_float
+)
+
+
+def quick_loads(text: str) -> Any:
+    """Read JSON fast: the result still has to pass :func:`faults_in`, whole or piece by piece.
+
+    Only what cannot be seen afterwards is looked for here, members that stand twice.
+    Raises ``ValueError`` or ``RecursionError``; :func:`read` tells what it was.
+    """
+    return _quick_reader.decode(text)
+
+
+def read(text: str, depth: int = 0) -> tuple[Any, list[Fault]]:
+    """Read JSON and tell everything that :func:`faults_in` finds in it.
+
+    What is no JSON at all is read as ``None``, with that as its one fault.
+    """
+    try:
+        value = _lenient_reader.decode(text)
+    except json.JSONDecodeError as error:
+        where = f"(line {error.lineno}, column {error.colno})"
+        return None, [("", "not_json", f"this is not JSON: {error.msg} {where}")]
+    except RecursionError:
+        return None, [("", "too_deep", f"is nested deeper than {MAX_DEPTH} levels")]
+    return value, list(faults_in(value, depth))
 
 
 def loads(text: str, document: str = "document") -> Any:
     """Read JSON exactly.
 
-    Refuses what Python's reader lets pass or changes: members that stand twice, numbers a double
-    cannot hold, NaN and infinity, nesting deeper than ``MAX_DEPTH``.
-    Raises :class:`InvalidDocument` naming ``document``, with one violation.
+    Refuses what Python's reader lets pass or changes: all that :func:`faults_in` looks for.
+    Raises :class:`InvalidDocument` naming ``document``, with every fault.
     """
-    too_deep = f"{document}: nested deeper than {MAX_DEPTH} levels"
-    try:
-        value = json.loads(
-            text,
-            object_pairs_hook=_object,
-            parse_int=_integer,
-            parse_float=_float,
-            parse_constant=_constant,
+    value, faults = read(text)
+    if faults:
+        raise InvalidDocument(
+            document,
+            tuple(
+                Violation(pointer, code, f"{document}{pointer}: {message}")
+                for pointer, code, message in faults
+            ),
         )
-        # Python's reader stops at the depth of its own stack, which differs between machines.
-        if text.count("[") + text.count("{") <= MAX_DEPTH or not _is_too_deep(value):
-            return value
-        fault = Violation("", "too_deep", too_deep)
-    except _Refused as refused:
-        fault = Violation("", refused.code, f"{document}: {refused.message}")
-    except json.JSONDecodeError as error:
-        fault = Violation(
-            "",
-            "not_json",
-            f"{document}: this is not JSON: {error.msg} "
-            f"(line {error.lineno}, column {error.colno})",
-        )
-    except RecursionError:
-        fault = Violation("", "too_deep", too_deep)
-    raise InvalidDocument(document, (fault,))
+    return value

@@ -9,7 +9,9 @@ from typing import Any
 __all__ = [
     "MONEY_DECIMALS",
     "MONEY_LIMIT",
+    "MONEY_PATTERN",
     "money",
+    "money_text",
     "optional_money",
     "optional_utc",
     "shown",
@@ -21,6 +23,9 @@ MONEY_DECIMALS = 9
 
 MONEY_LIMIT = Decimal(10) ** 9
 """Amounts are smaller than this, so that a sum of nano-units fits a 64-bit integer."""
+
+MONEY_PATTERN = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?"
+"""An amount as documents write it, within the limits above; the whole text has to match."""
 
 
 def money(value: Any) -> Decimal:
@@ -47,6 +52,12 @@ def _decimals(value: Decimal) -> int:
         return 0
     trailing = next(count for count, digit in enumerate(reversed(digits)) if digit)
     return -exponent - trailing
+
+
+def money_text(value: Decimal) -> str:
+    """An amount of :func:`money` as documents write it: plain digits, as :data:`MONEY_PATTERN`."""
+    whole, point, decimals = f"{value:f}".partition(".")
+    return whole + point + decimals[:MONEY_DECIMALS]  # Whatever follows is zeros.
 
 
 def optional_money(value: Any) -> Decimal | None:

@@ -25,12 +25,13 @@ from campaign_model._values import (
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import MAX_VARIANTS, Step, StepSequence
+from campaign_model.vocabulary import MAX_TONE
 
 __all__ = [
+    "GENERATION_DEPTH",
     "GENERATION_FIELDS",
     "LANGUAGE_PATTERN",
     "MAX_INSTRUCTIONS",
-    "MAX_TONE",
     "Claim",
     "ClaimBatch",
     "Cursor",
@@ -48,13 +49,15 @@ __all__ = [
     "effective_config",
 ]
 
-MAX_TONE = 40
 MAX_INSTRUCTIONS = 10_000
 LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
 """A language tag in the shape of BCP 47, such as ``en`` or ``pt-BR``; the whole tag matches."""
 
 GENERATION_FIELDS = ("tone", "language", "custom_instructions", "default_variant_count", "budget")
 """The members of generation_config on the wire, in the order they are written."""
+
+GENERATION_DEPTH = 1
+"""How deep generation_config is nested in a campaign template."""
 
 _is_language = re.compile(LANGUAGE_PATTERN).fullmatch
 
@@ -105,7 +108,7 @@ _FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         "extra",
         lambda value: (
             type(value) is JsonObject
-            and fault_in(value) is None
+            and fault_in(value, GENERATION_DEPTH) is None
             and value.keys().isdisjoint(GENERATION_FIELDS)
         ),
         "a JSON object, fit for a database, of fields that generation_config does not have",

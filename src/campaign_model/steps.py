@@ -24,6 +24,7 @@ __all__ = [
     "MAX_STEPS",
     "MAX_VARIANTS",
     "MESSAGE_NAMESPACE",
+    "STEP_DEPTH",
     "STEP_FIELDS",
     "MessageSlot",
     "SequenceDiff",
@@ -53,6 +54,9 @@ STEP_FIELDS = (
 )
 """The members of a step on the wire, in the order they are written. All others are ``extra``."""
 
+STEP_DEPTH = 2
+"""How deep a step is nested in a campaign template, the largest document it may stand in."""
+
 MESSAGE_NAMESPACE = UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47")
 """Namespace of message ids, UUIDv5 of ``{campaign_contact_id}/{step_key}/{variant}/{revision}``."""
 
@@ -60,12 +64,15 @@ _is_channel = re.compile(CHANNEL_PATTERN).fullmatch
 _is_key = re.compile(KEY_PATTERN).fullmatch
 
 
+_CONDITIONS = {str(condition): condition for condition in Condition}
+
+
 def _condition(value: Any) -> Any:
-    return Condition(value) if value in tuple(Condition) else value
+    return _CONDITIONS.get(value, value) if isinstance(value, str) else value
 
 
-def _storable(value: Any) -> bool:
-    return type(value) is JsonObject and (not value or fault_in(value) is None)
+def _storable(value: Any, depth: int) -> bool:
+    return type(value) is JsonObject and (not value or fault_in(value, depth) is None)
 
 
 _FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
@@ -103,10 +110,14 @@ _FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
         lambda value: value is None or type(value) is Condition,
         f"one of {', '.join(Condition)}",
     ),
-    ("config", lambda value: value is None or _storable(value), "a JSON object fit for a database"),
+    (
+        "config",
+        lambda value: value is None or _storable(value, STEP_DEPTH + 1),
+        "a JSON object fit for a database",
+    ),
     (
         "extra",
-        lambda value: _storable(value) and value.keys().isdisjoint(STEP_FIELDS),
+        lambda value: _storable(value, STEP_DEPTH) and value.keys().isdisjoint(STEP_FIELDS),
         "a JSON object, fit for a database, of fields that a step does not have",
     ),
 )

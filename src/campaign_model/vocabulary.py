@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from typing import Any
 
 import attrs
 
-__all__ = ["CHANNEL_PATTERN", "STANDARD", "Channel", "Condition", "Vocabulary"]
+from campaign_model._json import fault_in
+
+__all__ = ["CHANNEL_PATTERN", "MAX_TONE", "STANDARD", "Channel", "Condition", "Vocabulary"]
 
 CHANNEL_PATTERN = r"[a-z][a-z0-9_]{0,39}"
 """What any channel's name looks like, known or not; the whole name has to match."""
+
+MAX_TONE = 40
+"""Characters of a tone's name."""
 
 
 class Condition(StrEnum):
@@ -43,12 +49,28 @@ class Channel:
     requires: tuple[str, ...] = ()
 
 
+def _some_of_each_name(_instance: object, attribute: Any, words: tuple[Any, ...]) -> None:
+    names = [word.name if isinstance(word, Channel) else word for word in words]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"a vocabulary needs {attribute.name}, each of them once: {names}")
+
+
+def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -> None:
+    for tone in tones:
+        if not (type(tone) is str and 0 < len(tone) <= MAX_TONE) or fault_in(tone):
+            raise ValueError(f"a tone's name is text of 1 to {MAX_TONE} characters, not {tone!r}")
+
+
 @attrs.frozen
 class Vocabulary:
-    """The channels and tones a service knows. Immutable; there is no global registry."""
+    """The channels and tones a service knows. Immutable; there is no global registry.
 
-    channels: tuple[Channel, ...]
-    tones: tuple[str, ...]
+    Raises ``ValueError`` for none of them, for two of one name, and for a tone that is no text of
+    1 to 40 characters.
+    """
+
+    channels: tuple[Channel, ...] = attrs.field(validator=_some_of_each_name)
+    tones: tuple[str, ...] = attrs.field(validator=[_tone_names, _some_of_each_name])
 
     def with_channel(self, channel: Channel) -> Vocabulary:
         """This vocabulary with ``channel`` added, or put in the place of its namesake."""
