@@ -303,7 +303,8 @@ def _any_float(digits: str) -> float:
 
 
 _quick_reader = json.JSONDecoder(object_pairs_hook=_members)
-_lenient_reader = json.JSONDecoder(
+_lenient_reader = json.JSONDecoder(parse_int=_any_int, parse_float=_any_float)
+_marking_reader = json.JSONDecoder(
     object_pairs_hook=_marked_members, parse_int=_any_int, parse_float=_any_float
 )
 
@@ -320,16 +321,17 @@ def quick_loads(text: str) -> Any:
 def read(text: str, depth: int = 0) -> tuple[Any, list[Fault]]:
     """Read JSON and tell everything that :func:`faults_in` finds in it.
 
-    What is no JSON at all is read as ``None``, with that as its one fault.
+    Of members that stand twice the last one counts. What is no JSON at all is read as ``None``,
+    with that as its one fault.
     """
     try:
-        value = _lenient_reader.decode(text)
+        faults = list(faults_in(_marking_reader.decode(text), depth))
     except json.JSONDecodeError as error:
         where = f"(line {error.lineno}, column {error.colno})"
         return None, [("", "not_json", f"this is not JSON: {error.msg} {where}")]
     except RecursionError:
         return None, [("", "too_deep", f"is nested deeper than {MAX_DEPTH} levels")]
-    return value, list(faults_in(value, depth))
+    return _lenient_reader.decode(text), faults
 
 
 def loads(text: str, document: str = "document") -> Any:

@@ -30,6 +30,7 @@ __all__ = [
     "SequenceDiff",
     "Step",
     "StepSequence",
+    "effective_key",
     "sequence_faults",
 ]
 
@@ -211,7 +212,8 @@ def sequence_faults(
                 "steps count from 1 in order",
             )
     seen: dict[str, int] = {}
-    for index, key in enumerate(_effective(keys)):
+    for index, own_key in enumerate(keys):
+        key = effective_key(own_key, index)
         first = seen.setdefault(key, index)
         if first != index:
             yield Violation(
@@ -234,8 +236,9 @@ def sequence_faults(
         latest = max(latest, day)
 
 
-def _effective(keys: Sequence[str | None]) -> list[str]:
-    return [key if key is not None else f"s{index + 1}" for index, key in enumerate(keys)]
+def effective_key(key: str | None, index: int) -> str:
+    """The key of the step at ``index``, which without one of its own goes by its position."""
+    return key if key is not None else f"s{index + 1}"
 
 
 def _steps(value: Any) -> tuple[Step, ...]:
@@ -290,7 +293,7 @@ class StepSequence(Sequence[Step]):
     @cached_property
     def keys(self) -> tuple[str, ...]:
         """The effective key of every step, in order."""
-        return tuple(_effective([step.key for step in self.steps]))
+        return tuple(effective_key(step.key, index) for index, step in enumerate(self.steps))
 
     @property
     def enabled(self) -> tuple[Step, ...]:
@@ -320,7 +323,7 @@ class StepSequence(Sequence[Step]):
         """The step with that effective key. Raises ``KeyError``."""
         return self.steps[self._index(key)]
 
-    def update(self, key: str, **changes: Any) -> StepSequence:
+    def update(self, key: str, /, **changes: Any) -> StepSequence:
         """With ``changes`` made to the fields of one step, whose key never changes.
 
         Raises ``KeyError`` for a key that no step has.
