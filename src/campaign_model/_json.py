@@ -210,8 +210,9 @@ def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
                     stack.append(((link, name), member, level + 1))
             if isinstance(found, _Doubled):
                 for name in found.doubled:
-                    fault = "stands twice in one object"
-                    yield _pointer((link, name)), "duplicate_member", fault
+                    if _text_fault(name) is None:  # Else told above; no pointer can hold it.
+                        fault = "stands twice in one object"
+                        yield _pointer((link, name)), "duplicate_member", fault
         elif isinstance(found, list | tuple):
             stack.extend(((link, index), member, level + 1) for index, member in enumerate(found))
         elif isinstance(found, float):
