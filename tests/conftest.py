@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 import servers
+from campaign_model import db
+from world import World
 
 DIRECTORY = pytest.StashKey[Path]()
 
@@ -59,3 +62,18 @@ def new_database(databases: servers.Databases) -> Iterator[Callable[..., str]]:
     yield create
     for url in urls:
         databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> Iterator[sa.Engine]:
+    """An engine on a database with our schema and minimal host tables."""
+    engine = sa.create_engine(database_url, pool_size=20)
+    db.init(engine, with_host_tables=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def world(engine: sa.Engine) -> World:
+    """A tenant of its own for one test."""
+    return World(engine)

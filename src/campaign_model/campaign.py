@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 from uuid import UUID, uuid4
 
 import attrs
@@ -26,6 +26,8 @@ __all__ = [
     "Page",
     "Repair",
 ]
+
+Item = TypeVar("Item")
 
 MAX_NAME = 500
 MAX_DESCRIPTION = 10_000
@@ -167,10 +169,10 @@ class CampaignSummary:
 
 
 @attrs.frozen
-class Page:
-    """Some campaigns and where the next page begins (``None`` after the last)."""
+class Page(Generic[Item]):
+    """Some of a list, and where the next page begins (``None`` after the last)."""
 
-    campaigns: tuple[CampaignSummary, ...]
+    items: tuple[Item, ...]
     next: str | None
 
 

@@ -206,13 +206,15 @@ class ClaimBatch:
     """What a claim got.
 
     ``stop`` is ``None`` when all of ``limit`` was claimed. ``retry_at`` is when claiming again
-    may get more: when the first lease of another worker runs out or a pause ends. Pass
-    ``cursor`` to the next claim. ``steps`` and ``generation_config`` are those to generate by.
+    may get more: when the first lease of another worker runs out or a pause ends; ``at`` is the
+    time it was when this was said, by the same clock. Pass ``cursor`` to the next claim.
+    ``steps`` and ``generation_config`` are those to generate by.
     """
 
     claims: tuple[Claim, ...]
     stop: StopReason | None
     retry_at: datetime | None = attrs.field(converter=optional_utc)
+    at: datetime = attrs.field(converter=utc)
     cursor: Cursor
     steps: StepSequence
     generation_config: GenerationConfig

@@ -84,6 +84,7 @@ class Permission(StrEnum):
     CLAIM = "claim"
     RETRY_FAILED = "retry_failed"
     REGENERATE = "regenerate"
+    LIST_EXPORTABLE = "list_exportable"
 
 
 class ContactStatus(StrEnum):
@@ -292,6 +293,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
         Permission.CLAIM: frozenset({Status.GENERATING}),
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,
+        Permission.LIST_EXPORTABLE: frozenset({Status.APPROVED, Status.EXPORTED}),
     }
 )
 

@@ -1,0 +1,165 @@
+"""The CHECK constraints, generated from the facts they guard, for each engine.
+
+A CHECK whose text comes to NULL passes, so all of them are written to come to true or false.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from campaign_model.lifecycle import Action, ContactStatus, Status, target
+from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
+from campaign_model.store.tables import metadata
+from campaign_model.store.types import Money
+from campaign_model.vocabulary import Condition
+
+__all__ = ["checks"]
+
+MAX_NAME_PART = 40
+"""Longest channel name and step key, as their patterns in Python say (a test compares)."""
+
+
+def checks(dialect: str) -> dict[str, dict[str, str]]:
+    """Every CHECK of the schema on ``dialect``: table -> constraint name -> condition."""
+    found: dict[str, dict[str, str]] = {table: {} for table in metadata.tables}
+    archived = f"'{target(Action.DELETE)}'"
+    found["campaigns"]["status"] = _one_of("status", Status)
+    found["campaigns"]["is_active"] = f"is_active OR status = {archived}"
+    found["campaign_contacts"]["status"] = _one_of("status", ContactStatus)
+    found["campaign_templates"]["is_system"] = "is_system = (tenant_id IS NULL)"
+    steps = _steps_postgresql if dialect == "postgresql" else _steps_sqlite
+    json_is = "jsonb_typeof({0}) = '{1}'"
+    if dialect == "sqlite":
+        json_is = "CASE WHEN json_valid({0}) THEN json_type({0}) = '{1}' ELSE 0 END"
+    for table, column in (("campaigns", "template_config"), ("campaign_templates", "steps")):
+        found[table][column] = steps(column)
+    for table, column in (
+        ("campaigns", "generation_config"),
+        ("campaign_templates", "default_config"),
+    ):
+        found[table][column] = json_is.format(column, "object")
+    found["campaign_contacts"]["enrichment_gaps"] = (
+        f"enrichment_gaps IS NULL OR {json_is.format('enrichment_gaps', 'array')}"
+    )
+    for table in metadata.tables.values():
+        for column in table.columns:
+            if isinstance(column.type, Money):
+                found[table.name][column.name] = _money(
+                    column, dialect, signed=table.name == "campaign_totals"
+                )
+    return found
+
+
+def _one_of(column: str, words: Iterable[str]) -> str:
+    return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
+
+
+def _money(column: sa.Column[object], dialect: str, *, signed: bool) -> str:
+    # A shard of the totals holds signed deltas; only their sum is an amount.
+    name = column.name
+    floor = "" if signed else f" AND {name} >= 0"
+    if dialect == "sqlite":
+        return f"typeof({name}) = 'integer'{floor}"
+    if signed:
+        floor = f" AND {name} > '-Infinity'"
+    return f"{name} < 'Infinity'{floor} AND scale(trim_scale({name})) <= 9"
+
+
+def _steps_postgresql(column: str) -> str:
+    """Strict mode counts objects, lax mode counts those of the right shape: both must be all.
+
+    (Lax mode alone would look through an array that stands where a step should.)
+    """
+
+    def optional(name: str, condition: str) -> str:
+        return f"(!exists(@.{name}) || ({condition}))"
+
+    def text(name: str, pattern: str) -> str:
+        return f'@.{name}.type() == "string" && @.{name} like_regex "{pattern}" flag "s"'
+
+    def whole(name: str, least: int, most: int | None) -> str:
+        upper = "" if most is None else f" && @.{name} <= {most}"
+        return (
+            f'@.{name}.type() == "number" && @.{name} == @.{name}.floor() && @.{name} >= {least}'
+            f"{upper}"
+        )
+
+    words = " || ".join(f'@.condition == "{word}"' for word in Condition)
+    well_formed = " && ".join(
+        (
+            text("channel", f"^[a-z][a-z0-9_]{{0,{MAX_NAME_PART - 1}}}$"),
+            optional("step", whole("step", 1, None)),
+            optional("label", text("label", f"^.{{1,{MAX_LABEL}}}$")),
+            optional("enabled", '@.enabled.type() == "boolean"'),
+            optional("needs_pdf", '@.needs_pdf.type() == "boolean"'),
+            optional("variant_count", whole("variant_count", 1, MAX_VARIANTS)),
+            optional("key", text("key", f"^[A-Za-z0-9_-]{{1,{MAX_NAME_PART}}}$")),
+            optional("day_offset", whole("day_offset", 0, MAX_DAY_OFFSET)),
+            optional("condition", f'@.condition.type() == "string" && ({words})'),
+            optional("config", '@.config.type() == "object"'),
+        )
+    )
+    length = f"jsonb_array_length({column})"
+    objects = f"""jsonb_path_query_array({column}, 'strict $[*] ? (@.type() == "object")')"""
+    steps = f"jsonb_path_query_array({column}, '$[*] ? ({well_formed})')"
+    return (
+        f"CASE WHEN jsonb_typeof({column}) = 'array' THEN {length} <= {MAX_STEPS} "
+        f"AND jsonb_array_length({objects}) = {length} "
+        f"AND jsonb_array_length({steps}) = {length} ELSE false END"
+    )
+
+
+def _steps_sqlite(column: str) -> str:
+    """SQLite allows no subquery in a CHECK: every possible index is written out."""
+
+    def step(index: int) -> str:
+        def kind(name: str) -> str:
+            return f"json_type({column}, '$[{index}].{name}')"
+
+        def value(name: str) -> str:
+            return f"json_extract({column}, '$[{index}].{name}')"
+
+        def optional(name: str, condition: str) -> str:
+            return f"({kind(name)} IS NULL OR ({condition}))"
+
+        def whole(name: str, least: int, most: int | None) -> str:
+            upper = "" if most is None else f" AND {value(name)} <= {most}"
+            return f"{kind(name)} = 'integer' AND {value(name)} >= {least}{upper}"
+
+        def text(name: str, longest: int, *globs: str) -> str:
+            return " AND ".join(
+                (
+                    f"{kind(name)} = 'text'",
+                    f"length({value(name)}) BETWEEN 1 AND {longest}",
+                    *(f"{value(name)} {glob}" for glob in globs),
+                )
+            )
+
+        conditions = (
+            f"coalesce(json_type({column}, '$[{index}]'), '') = 'object'",
+            f"coalesce({kind('channel')}, '') = 'text'",
+            text("channel", MAX_NAME_PART, "GLOB '[a-z]*'", "NOT GLOB '*[^a-z0-9_]*'"),
+            optional("step", whole("step", 1, None)),
+            optional("label", text("label", MAX_LABEL)),
+            optional("enabled", f"{kind('enabled')} IN ('true', 'false')"),
+            optional("needs_pdf", f"{kind('needs_pdf')} IN ('true', 'false')"),
+            optional("variant_count", whole("variant_count", 1, MAX_VARIANTS)),
+            optional("key", text("key", MAX_NAME_PART, "NOT GLOB '*[^A-Za-z0-9_-]*'")),
+            optional("day_offset", whole("day_offset", 0, MAX_DAY_OFFSET)),
+            optional(
+                "condition",
+                f"{kind('condition')} = 'text' AND {_one_of(value('condition'), Condition)}",
+            ),
+            optional("config", f"{kind('config')} = 'object'"),
+        )
+        return (
+            f"(json_array_length({column}) <= {index} OR ({' AND '.join(conditions)}))"
+        )
+
+    every = " AND ".join(step(index) for index in range(MAX_STEPS))
+    return (
+        f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'array' THEN 0 "
+        f"WHEN json_array_length({column}) > {MAX_STEPS} THEN 0 ELSE {every} END"
+    )

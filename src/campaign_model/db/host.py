@@ -1,0 +1,85 @@
+"""Minimal tables of a host, for the demo and for tests: never made unless asked for."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from campaign_model.store.tables import HostTables, campaign_contacts, campaigns
+from campaign_model.store.types import Money, UtcDateTime, Uuid, database_clock
+
+__all__ = ["MinimalHost"]
+
+
+class MinimalHost:
+    """The tables, as Core ``Table`` objects: tenants, owners, contacts, messages."""
+
+    def __init__(self, host: HostTables) -> None:
+        metadata = sa.MetaData()
+        self.tenants = sa.Table(
+            host.tenants,
+            metadata,
+            sa.Column("id", Uuid, primary_key=True),
+            sa.Column("name", sa.Text, nullable=False),
+        )
+
+        def of_tenant(name: str, *columns: sa.SchemaItem) -> sa.Table:
+            return sa.Table(
+                name,
+                metadata,
+                sa.Column("id", Uuid, primary_key=True),
+                sa.Column("tenant_id", Uuid, sa.ForeignKey(self.tenants.c.id), nullable=False),
+                *columns,
+                sa.UniqueConstraint("tenant_id", "id"),
+            )
+
+        self.owners = of_tenant(
+            host.owners, sa.Column("name", sa.Text, nullable=False), sa.Column("email", sa.Text)
+        )
+        self.contacts = of_tenant(
+            host.contacts,
+            sa.Column("owner_id", Uuid),
+            *(
+                sa.Column(name, sa.Text)
+                for name in (
+                    "first_name",
+                    "last_name",
+                    "company",
+                    "job_title",
+                    "email_address",
+                    "linkedin_url",
+                    "phone",
+                )
+            ),
+        )
+        self.messages = of_tenant(
+            "messages",
+            sa.Column("campaign_id", Uuid, sa.ForeignKey(campaigns.c.id)),
+            sa.Column("campaign_contact_id", Uuid),
+            sa.Column("contact_id", Uuid, nullable=False),
+            sa.Column("step_key", sa.Text),
+            sa.Column("sequence_step", sa.SmallInteger),
+            sa.Column("variant", sa.Text),
+            sa.Column("channel", sa.Text, nullable=False),
+            sa.Column("subject", sa.Text),
+            sa.Column("body", sa.Text, nullable=False),
+            sa.Column("status", sa.Text, nullable=False, server_default="draft"),
+            sa.Column("generation_cost", Money),
+            sa.Column("created_at", UtcDateTime, nullable=False, server_default=database_clock()),
+            sa.ForeignKeyConstraint(
+                ["tenant_id", "contact_id"], [self.contacts.c.tenant_id, self.contacts.c.id]
+            ),
+            sa.ForeignKeyConstraint(
+                ["tenant_id", "campaign_contact_id"],
+                [campaign_contacts.c.tenant_id, campaign_contacts.c.id],
+            ),
+            sa.Index("ix_messages_campaign_contact", "tenant_id", "campaign_contact_id"),
+        )
+
+    def create_referred(self, connection: sa.Connection) -> None:
+        """What the library's tables refer to."""
+        for table in (self.tenants, self.owners, self.contacts):
+            table.create(connection, checkfirst=True)
+
+    def create_referring(self, connection: sa.Connection) -> None:
+        """What refers to the library's tables."""
+        self.messages.create(connection, checkfirst=True)

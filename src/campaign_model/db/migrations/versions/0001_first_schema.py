@@ -1,0 +1,370 @@
+"""The first schema: campaigns, their contacts, totals, history and templates.
+
+Frozen as it was shipped: this file imports nothing of the library, so that later changes of the
+library cannot change what it builds. ``@tenants@`` and the like stand for the host's tables.
+"""
+
+from __future__ import annotations
+
+import re
+
+from alembic import context, op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+STEPS_CHECK_POSTGRESQL = """\
+CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 20
+    AND jsonb_array_length(jsonb_path_query_array(COLUMN, 'strict $[*] ? (@.type() == "object")')) = jsonb_array_length(COLUMN)
+    AND jsonb_array_length(jsonb_path_query_array(COLUMN, '$[*] ? (@.channel.type() == "string" && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
+    && (!exists(@.step) || (@.step.type() == "number" && @.step == @.step.floor() && @.step >= 1))
+    && (!exists(@.label) || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
+    && (!exists(@.enabled) || (@.enabled.type() == "boolean"))
+    && (!exists(@.needs_pdf) || (@.needs_pdf.type() == "boolean"))
+    && (!exists(@.variant_count) || (@.variant_count.type() == "number" && @.variant_count == @.variant_count.floor() && @.variant_count >= 1 && @.variant_count <= 3))
+    && (!exists(@.key) || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
+    && (!exists(@.day_offset) || (@.day_offset.type() == "number" && @.day_offset == @.day_offset.floor() && @.day_offset >= 0 && @.day_offset <= 365))
+    && (!exists(@.condition) || (@.condition.type() == "string"
+    && (@.condition == "always" || @.condition == "no_response" || @.condition == "opened_not_replied")))
+    && (!exists(@.config) || (@.config.type() == "object")))')) = jsonb_array_length(COLUMN)
+    ELSE false END"""
+
+# SQLite allows no subquery in a CHECK: the condition on one step is repeated for all twenty.
+STEP_CHECK_SQLITE = """\
+(json_array_length(COLUMN) <= INDEX OR (coalesce(json_type(COLUMN, '$[INDEX]'), '') = 'object' AND
+    coalesce(json_type(COLUMN, '$[INDEX].channel'), '') = 'text' AND
+    json_type(COLUMN, '$[INDEX].channel') = 'text' AND length(json_extract(COLUMN, '$[INDEX].channel')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].channel') GLOB '[a-z]*' AND json_extract(COLUMN, '$[INDEX].channel') NOT GLOB '*[^a-z0-9_]*' AND
+    (json_type(COLUMN, '$[INDEX].step') IS NULL OR (json_type(COLUMN, '$[INDEX].step') = 'integer' AND json_extract(COLUMN, '$[INDEX].step') >= 1)) AND
+    (json_type(COLUMN, '$[INDEX].label') IS NULL OR (json_type(COLUMN, '$[INDEX].label') = 'text' AND length(json_extract(COLUMN, '$[INDEX].label')) BETWEEN 1 AND 200)) AND
+    (json_type(COLUMN, '$[INDEX].enabled') IS NULL OR (json_type(COLUMN, '$[INDEX].enabled') IN ('true', 'false'))) AND
+    (json_type(COLUMN, '$[INDEX].needs_pdf') IS NULL OR (json_type(COLUMN, '$[INDEX].needs_pdf') IN ('true', 'false'))) AND
+    (json_type(COLUMN, '$[INDEX].variant_count') IS NULL OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') >= 1 AND json_extract(COLUMN, '$[INDEX].variant_count') <= 3)) AND
+    (json_type(COLUMN, '$[INDEX].key') IS NULL OR (json_type(COLUMN, '$[INDEX].key') = 'text' AND length(json_extract(COLUMN, '$[INDEX].key')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].key') NOT GLOB '*[^A-Za-z0-9_-]*')) AND
+    (json_type(COLUMN, '$[INDEX].day_offset') IS NULL OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') >= 0 AND json_extract(COLUMN, '$[INDEX].day_offset') <= 365)) AND
+    (json_type(COLUMN, '$[INDEX].condition') IS NULL OR (json_type(COLUMN, '$[INDEX].condition') = 'text' AND json_extract(COLUMN, '$[INDEX].condition') IN ('always', 'no_response', 'opened_not_replied'))) AND
+    (json_type(COLUMN, '$[INDEX].config') IS NULL OR (json_type(COLUMN, '$[INDEX].config') = 'object'))))"""
+STEPS_CHECK_SQLITE = (
+    "CASE WHEN NOT json_valid(COLUMN) THEN 0 WHEN json_type(COLUMN) <> 'array' THEN 0 WHEN json_array_length(COLUMN) > 20 THEN 0 ELSE "
+    + " AND ".join(STEP_CHECK_SQLITE.replace("INDEX", str(index)) for index in range(20))
+    + " END"
+)
+
+POSTGRESQL = (
+    """
+CREATE TABLE campaign_templates (
+    id UUID NOT NULL,
+    tenant_id UUID,
+    name TEXT NOT NULL,
+    description TEXT,
+    steps JSONB DEFAULT '[]' NOT NULL,
+    default_config JSONB DEFAULT '{}' NOT NULL,
+    is_system BOOLEAN DEFAULT false NOT NULL,
+    shipped_digest TEXT,
+    version BIGINT DEFAULT '1' NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_campaign_templates PRIMARY KEY (id),
+    CONSTRAINT uq_campaign_templates_tenant_id_name UNIQUE (tenant_id, name),
+    CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
+    CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
+    CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
+    CONSTRAINT ck_campaign_templates_default_config CHECK (jsonb_typeof(default_config) = 'object')
+)
+""",
+    """
+CREATE TABLE campaigns (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id UUID NOT NULL,
+    owner_id UUID,
+    name TEXT NOT NULL,
+    description TEXT,
+    status TEXT DEFAULT 'draft' NOT NULL,
+    is_active BOOLEAN DEFAULT true NOT NULL,
+    template_id UUID,
+    template_config JSONB DEFAULT '[]' NOT NULL,
+    generation_config JSONB DEFAULT '{}' NOT NULL,
+    total_contacts BIGINT DEFAULT '0' NOT NULL,
+    generated_count BIGINT DEFAULT '0' NOT NULL,
+    generation_cost NUMERIC DEFAULT '0' NOT NULL,
+    generation_started_at TIMESTAMP WITH TIME ZONE,
+    generation_completed_at TIMESTAMP WITH TIME ZONE,
+    finished_at_start BIGINT DEFAULT '0' NOT NULL,
+    next_position BIGINT DEFAULT '0' NOT NULL,
+    clone_count BIGINT DEFAULT '0' NOT NULL,
+    version BIGINT DEFAULT '1' NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT pk_campaigns PRIMARY KEY (id),
+    CONSTRAINT uq_campaigns_tenant_id_id UNIQUE (tenant_id, id),
+    CONSTRAINT fk_campaigns_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
+    CONSTRAINT fk_campaigns_tenant_id_owner_id FOREIGN KEY(tenant_id, owner_id) REFERENCES @owners@ (tenant_id, id),
+    CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
+    CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
+    CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
+    CONSTRAINT ck_campaigns_generation_config CHECK (jsonb_typeof(generation_config) = 'object'),
+    CONSTRAINT ck_campaigns_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9)
+)
+""",
+    """
+CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
+""",
+    """
+CREATE TABLE campaign_contacts (
+    id UUID NOT NULL,
+    tenant_id UUID NOT NULL,
+    campaign_id UUID NOT NULL,
+    contact_id UUID NOT NULL,
+    status TEXT DEFAULT 'pending' NOT NULL,
+    enrichment_gaps JSONB,
+    rank BIGINT DEFAULT '0' NOT NULL,
+    attempts BIGINT DEFAULT '0' NOT NULL,
+    revision BIGINT DEFAULT '0' NOT NULL,
+    claim_token UUID,
+    claimed_at TIMESTAMP WITH TIME ZONE,
+    lease_expires_at TIMESTAMP WITH TIME ZONE,
+    retry_at TIMESTAMP WITH TIME ZONE,
+    recorded_token UUID,
+    late_token UUID,
+    generation_cost NUMERIC DEFAULT '0' NOT NULL,
+    unknown_costs BIGINT DEFAULT '0' NOT NULL,
+    reserved NUMERIC DEFAULT '0' NOT NULL,
+    steps_fingerprint TEXT,
+    error_code TEXT,
+    error TEXT,
+    added_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
+    generated_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
+    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
+    CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
+    CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR jsonb_typeof(enrichment_gaps) = 'array'),
+    CONSTRAINT ck_campaign_contacts_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9),
+    CONSTRAINT ck_campaign_contacts_reserved CHECK (reserved < 'Infinity' AND reserved >= 0 AND scale(trim_scale(reserved)) <= 9)
+)
+""",
+    """
+CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
+""",
+    """
+CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
+""",
+    """
+CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
+""",
+    """
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+""",
+    """
+CREATE TABLE campaign_history (
+    id UUID NOT NULL,
+    tenant_id UUID NOT NULL,
+    campaign_id UUID NOT NULL,
+    version BIGINT NOT NULL,
+    action TEXT NOT NULL,
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    actor TEXT,
+    reason TEXT,
+    at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_campaign_history PRIMARY KEY (id),
+    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version)
+)
+""",
+    """
+CREATE TABLE campaign_totals (
+    tenant_id UUID NOT NULL,
+    campaign_id UUID NOT NULL,
+    shard SMALLINT NOT NULL,
+    pending BIGINT DEFAULT '0' NOT NULL,
+    enrichment_ok BIGINT DEFAULT '0' NOT NULL,
+    enrichment_needed BIGINT DEFAULT '0' NOT NULL,
+    generating BIGINT DEFAULT '0' NOT NULL,
+    generated BIGINT DEFAULT '0' NOT NULL,
+    failed BIGINT DEFAULT '0' NOT NULL,
+    excluded BIGINT DEFAULT '0' NOT NULL,
+    cost NUMERIC DEFAULT '0' NOT NULL,
+    unknown_costs BIGINT DEFAULT '0' NOT NULL,
+    erased_cost NUMERIC DEFAULT '0' NOT NULL,
+    reserved NUMERIC DEFAULT '0' NOT NULL,
+    unit_reserve NUMERIC DEFAULT '0' NOT NULL,
+    CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
+    CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT ck_campaign_totals_cost CHECK (cost < 'Infinity' AND cost > '-Infinity' AND scale(trim_scale(cost)) <= 9),
+    CONSTRAINT ck_campaign_totals_erased_cost CHECK (erased_cost < 'Infinity' AND erased_cost > '-Infinity' AND scale(trim_scale(erased_cost)) <= 9),
+    CONSTRAINT ck_campaign_totals_reserved CHECK (reserved < 'Infinity' AND reserved > '-Infinity' AND scale(trim_scale(reserved)) <= 9),
+    CONSTRAINT ck_campaign_totals_unit_reserve CHECK (unit_reserve < 'Infinity' AND unit_reserve > '-Infinity' AND scale(trim_scale(unit_reserve)) <= 9)
+)
+""",
+)
+
+SQLITE = (
+    """
+CREATE TABLE campaign_templates (
+    id CHAR(36) NOT NULL,
+    tenant_id CHAR(36),
+    name TEXT NOT NULL,
+    description TEXT,
+    steps TEXT DEFAULT '[]' NOT NULL,
+    default_config TEXT DEFAULT '{}' NOT NULL,
+    is_system BOOLEAN DEFAULT 0 NOT NULL,
+    shipped_digest TEXT,
+    version BIGINT DEFAULT '1' NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
+    CONSTRAINT pk_campaign_templates PRIMARY KEY (id),
+    CONSTRAINT uq_campaign_templates_tenant_id_name UNIQUE (tenant_id, name),
+    CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
+    CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
+    CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
+    CONSTRAINT ck_campaign_templates_default_config CHECK (CASE WHEN json_valid(default_config) THEN json_type(default_config) = 'object' ELSE 0 END)
+)
+""",
+    """
+CREATE TABLE campaigns (
+    id CHAR(36) DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))) NOT NULL,
+    tenant_id CHAR(36) NOT NULL,
+    owner_id CHAR(36),
+    name TEXT NOT NULL,
+    description TEXT,
+    status TEXT DEFAULT 'draft' NOT NULL,
+    is_active BOOLEAN DEFAULT 1 NOT NULL,
+    template_id CHAR(36),
+    template_config TEXT DEFAULT '[]' NOT NULL,
+    generation_config TEXT DEFAULT '{}' NOT NULL,
+    total_contacts BIGINT DEFAULT '0' NOT NULL,
+    generated_count BIGINT DEFAULT '0' NOT NULL,
+    generation_cost BIGINT DEFAULT '0' NOT NULL,
+    generation_started_at TEXT,
+    generation_completed_at TEXT,
+    finished_at_start BIGINT DEFAULT '0' NOT NULL,
+    next_position BIGINT DEFAULT '0' NOT NULL,
+    clone_count BIGINT DEFAULT '0' NOT NULL,
+    version BIGINT DEFAULT '1' NOT NULL,
+    created_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
+    updated_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
+    CONSTRAINT pk_campaigns PRIMARY KEY (id),
+    CONSTRAINT uq_campaigns_tenant_id_id UNIQUE (tenant_id, id),
+    CONSTRAINT fk_campaigns_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
+    CONSTRAINT fk_campaigns_tenant_id_owner_id FOREIGN KEY(tenant_id, owner_id) REFERENCES @owners@ (tenant_id, id),
+    CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
+    CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
+    CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
+    CONSTRAINT ck_campaigns_generation_config CHECK (CASE WHEN json_valid(generation_config) THEN json_type(generation_config) = 'object' ELSE 0 END),
+    CONSTRAINT ck_campaigns_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0)
+)
+""",
+    """
+CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
+""",
+    """
+CREATE TABLE campaign_contacts (
+    id CHAR(36) NOT NULL,
+    tenant_id CHAR(36) NOT NULL,
+    campaign_id CHAR(36) NOT NULL,
+    contact_id CHAR(36) NOT NULL,
+    status TEXT DEFAULT 'pending' NOT NULL,
+    enrichment_gaps TEXT,
+    rank BIGINT DEFAULT '0' NOT NULL,
+    attempts BIGINT DEFAULT '0' NOT NULL,
+    revision BIGINT DEFAULT '0' NOT NULL,
+    claim_token CHAR(36),
+    claimed_at TEXT,
+    lease_expires_at TEXT,
+    retry_at TEXT,
+    recorded_token CHAR(36),
+    late_token CHAR(36),
+    generation_cost BIGINT DEFAULT '0' NOT NULL,
+    unknown_costs BIGINT DEFAULT '0' NOT NULL,
+    reserved BIGINT DEFAULT '0' NOT NULL,
+    steps_fingerprint TEXT,
+    error_code TEXT,
+    error TEXT,
+    added_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
+    generated_at TEXT,
+    CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
+    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
+    CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
+    CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR CASE WHEN json_valid(enrichment_gaps) THEN json_type(enrichment_gaps) = 'array' ELSE 0 END),
+    CONSTRAINT ck_campaign_contacts_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0),
+    CONSTRAINT ck_campaign_contacts_reserved CHECK (typeof(reserved) = 'integer' AND reserved >= 0)
+)
+""",
+    """
+CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
+""",
+    """
+CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
+""",
+    """
+CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
+""",
+    """
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+""",
+    """
+CREATE TABLE campaign_history (
+    id CHAR(36) NOT NULL,
+    tenant_id CHAR(36) NOT NULL,
+    campaign_id CHAR(36) NOT NULL,
+    version BIGINT NOT NULL,
+    action TEXT NOT NULL,
+    source TEXT NOT NULL,
+    target TEXT NOT NULL,
+    actor TEXT,
+    reason TEXT,
+    at TEXT NOT NULL,
+    CONSTRAINT pk_campaign_history PRIMARY KEY (id),
+    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version)
+)
+""",
+    """
+CREATE TABLE campaign_totals (
+    tenant_id CHAR(36) NOT NULL,
+    campaign_id CHAR(36) NOT NULL,
+    shard SMALLINT NOT NULL,
+    pending BIGINT DEFAULT '0' NOT NULL,
+    enrichment_ok BIGINT DEFAULT '0' NOT NULL,
+    enrichment_needed BIGINT DEFAULT '0' NOT NULL,
+    generating BIGINT DEFAULT '0' NOT NULL,
+    generated BIGINT DEFAULT '0' NOT NULL,
+    failed BIGINT DEFAULT '0' NOT NULL,
+    excluded BIGINT DEFAULT '0' NOT NULL,
+    cost BIGINT DEFAULT '0' NOT NULL,
+    unknown_costs BIGINT DEFAULT '0' NOT NULL,
+    erased_cost BIGINT DEFAULT '0' NOT NULL,
+    reserved BIGINT DEFAULT '0' NOT NULL,
+    unit_reserve BIGINT DEFAULT '0' NOT NULL,
+    CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
+    CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT ck_campaign_totals_cost CHECK (typeof(cost) = 'integer'),
+    CONSTRAINT ck_campaign_totals_erased_cost CHECK (typeof(erased_cost) = 'integer'),
+    CONSTRAINT ck_campaign_totals_reserved CHECK (typeof(reserved) = 'integer'),
+    CONSTRAINT ck_campaign_totals_unit_reserve CHECK (typeof(unit_reserve) = 'integer')
+)
+""",
+)
+
+
+def upgrade() -> None:
+    """Build it on the engine at hand."""
+    host = context.config.attributes["host"]
+    postgresql = op.get_bind().dialect.name == "postgresql"
+    steps_check = STEPS_CHECK_POSTGRESQL if postgresql else STEPS_CHECK_SQLITE
+    quote = op.get_bind().dialect.identifier_preparer.quote
+    for statement in POSTGRESQL if postgresql else SQLITE:
+        statement = re.sub(
+            r"@steps_check\((\w+)\)@",
+            lambda found: steps_check.replace("COLUMN", found[1]),
+            statement,
+        )
+        statement = re.sub(r"@(\w+)@", lambda found: quote(host[found[1]]), statement)
+        op.get_bind().exec_driver_sql(statement)

@@ -1,0 +1,503 @@
+"""Campaigns: kept, edited with compare-and-set, and moved through one door."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model import lifecycle
+from campaign_model.campaign import MAX_NAME, Campaign, CampaignSummary, HistoryEntry, Page
+from campaign_model.errors import Conflict, NotFound
+from campaign_model.generation import GenerationConfig
+from campaign_model.lifecycle import (
+    Action,
+    ActionState,
+    ContactStatus,
+    Facts,
+    Permission,
+    ReviewTally,
+    Status,
+)
+from campaign_model.store import totals, words
+from campaign_model.store.scope import Scope, refused_by_database
+from campaign_model.store.tables import (
+    campaign_contacts,
+    campaign_history,
+    campaign_templates,
+    campaign_totals,
+    campaigns,
+    host_owners,
+)
+from campaign_model.store.templates import visible
+from campaign_model.wire import Codec
+
+__all__ = ["Campaigns", "campaign_from_row", "gather_facts"]
+
+Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
+
+_MOVED_BY_APPLY = (
+    "status",
+    "is_active",
+    "template_id",
+    "created_at",
+    "generation_started_at",
+    "generation_completed_at",
+)
+
+
+def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
+    """The campaign in a row of campaigns."""
+    steps = codec.recover_template_config(row.template_config)
+    config = codec.recover_generation_config(row.generation_config)
+    return Campaign(
+        name=row.name,
+        steps=steps.value,
+        generation_config=config.value,
+        description=row.description,
+        owner_id=row.owner_id,
+        template_id=row.template_id,
+        id=row.id,
+        status=row.status,
+        is_active=row.is_active,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        generation_started_at=row.generation_started_at,
+        generation_completed_at=row.generation_completed_at,
+        repairs=(*steps.repairs, *config.repairs),
+    )
+
+
+def gather_facts(
+    scope: Scope,
+    campaign: Campaign,
+    total: totals.Totals,
+    review: ReviewTally | None,
+    *,
+    allow_empty: bool,
+) -> Facts:
+    """What the guards look at. Exact when the campaign's row is locked exclusively."""
+    table = campaign_contacts.c
+    within = sa.and_(scope.of_tenant(campaign_contacts), table.campaign_id == campaign.id)
+    counts = total.counts
+    expired = stale = 0
+    if counts[ContactStatus.GENERATING]:
+        expired = scope.connection.execute(
+            sa.select(sa.func.count()).where(
+                within,
+                table.status == ContactStatus.GENERATING,
+                table.lease_expires_at <= scope.now(),
+            )
+        ).scalar_one()
+    if counts[ContactStatus.GENERATED]:
+        stale = scope.connection.execute(
+            sa.select(sa.func.count()).where(
+                within,
+                table.status == ContactStatus.GENERATED,
+                table.steps_fingerprint != campaign.steps.fingerprint,
+            )
+        ).scalar_one()
+    budget = campaign.generation_config.budget
+    return Facts(
+        enabled_steps=len(campaign.steps.enabled),
+        contacts=total.total,
+        claimable=sum(counts[status] for status in lifecycle.CLAIMABLE) + expired,
+        in_flight=counts[ContactStatus.GENERATING] - expired,
+        generated=counts[ContactStatus.GENERATED],
+        stale=stale,
+        budget_exhausted=(
+            budget is not None and total.spent + total.reserved + total.unit_reserve > budget
+        ),
+        review=review,
+        allow_empty=allow_empty,
+    )
+
+
+class Campaigns:
+    """``store.campaigns``."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def add(self, campaign: Campaign) -> Campaign:
+        """Keep a new campaign, a draft, under its own ``id``.
+
+        Raises :class:`NotFound` for an owner, template or tenant that this tenant does not have,
+        :class:`Conflict` (``already_exists``) when the id is taken, (``read_only``) when the value
+        is not a fresh draft, and :class:`InvalidDocument` for unknown channels and tones.
+        """
+        scope = self._scope
+        fresh = attrs.fields_dict(Campaign)
+        for name in ("status", "is_active", "version"):
+            if getattr(campaign, name) != fresh[name].default:
+                raise Conflict("read_only", f"a new campaign is a draft; {name} cannot be chosen")
+        words.check(scope.codec, campaign.steps, campaign.generation_config)
+        if campaign.template_id is not None:
+            self._check_template(campaign.template_id)
+        now = scope.now()
+        with refused_by_database(scope.connection) as refusal:
+            scope.connection.execute(
+                sa.insert(campaigns).values(
+                    id=campaign.id,
+                    tenant_id=scope.tenant_id,
+                    template_id=campaign.template_id,
+                    status=campaign.status,
+                    is_active=campaign.is_active,
+                    version=campaign.version,
+                    created_at=now,
+                    updated_at=now,
+                    **_content(campaign, scope.codec),
+                )
+            )
+        if refusal.taken:
+            raise Conflict("already_exists", f"a campaign with id {campaign.id} exists already")
+        if refusal.missing:
+            raise self._missing_owner(campaign.owner_id)
+        return self.get(campaign.id)
+
+    def get(self, id: UUID, *, lock: bool = False) -> Campaign:
+        """One campaign. ``lock`` holds off every other change of it until the transaction ends.
+
+        Raises :class:`NotFound`, and :class:`InvalidDocument` for a row that another writer made
+        unreadable.
+        """
+        row = self._scope.campaign_row(id, "exclusive" if lock else "plain")
+        return campaign_from_row(row, self._scope.codec)
+
+    def list(
+        self,
+        *,
+        status: Collection[Status] | None = None,
+        owner_id: UUID | None = None,
+        template_id: UUID | None = None,
+        deleted: bool = False,
+        limit: int = 50,
+        after: str | None = None,
+    ) -> Page[CampaignSummary]:
+        """Campaigns, newest first, by pages of ``limit`` (1 to 500).
+
+        ``after`` is the ``next`` of the page before. Deleted drafts are left out unless
+        ``deleted``. Raises ``ValueError`` for a bad ``limit`` or ``after``.
+        """
+        if not 1 <= limit <= 500:
+            raise ValueError(f"limit is from 1 to 500, not {limit}")
+        table = campaigns.c
+        wanted = [self._scope.of_tenant(campaigns)]
+        if status is not None:
+            wanted.append(table.status.in_([Status(one).value for one in status]))
+        if owner_id is not None:
+            wanted.append(table.owner_id == owner_id)
+        if template_id is not None:
+            wanted.append(table.template_id == template_id)
+        if not deleted:
+            wanted.append(table.is_active)
+        if after is not None:
+            moment, last = _read_cursor(after)
+            wanted.append(
+                sa.or_(
+                    table.created_at < moment, sa.and_(table.created_at == moment, table.id < last)
+                )
+            )
+        summary = [
+            table[field.name]
+            for field in attrs.fields(CampaignSummary)
+            if field.name in table and field.name not in totals.settled(totals.Totals())
+        ]
+        page = (
+            sa.select(table.tenant_id, *summary)
+            .where(*wanted)
+            .order_by(table.created_at.desc(), table.id.desc())
+            .limit(limit + 1)
+            .subquery()
+        )
+        rows = self._scope.connection.execute(
+            sa.select(page, *totals.sums())
+            .join(
+                campaign_totals,
+                sa.and_(
+                    campaign_totals.c.tenant_id == page.c.tenant_id,
+                    campaign_totals.c.campaign_id == page.c.id,
+                ),
+                isouter=True,
+            )
+            .group_by(*page.c)
+            .order_by(page.c.created_at.desc(), page.c.id.desc())
+        ).mappings()
+        found = []
+        for row in rows:
+            total = totals.from_row(row)
+            found.append(
+                CampaignSummary(
+                    **{column.name: row[column.name] for column in summary}
+                    | totals.settled(total)
+                    | {"status": Status(row["status"]), "unknown_costs": total.unknown_costs},
+                )
+            )
+        more = len(found) > limit
+        return Page(tuple(found[:limit]), _cursor(found[limit - 1]) if more else None)
+
+    def save(self, campaign: Campaign) -> Campaign:
+        """Write what changed, if nobody saved since ``campaign`` was loaded; the new version.
+
+        Raises :class:`NotFound` (campaign or owner), :class:`Conflict` (``stale_version``, or
+        ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed`
+        where the status forbids the change, and :class:`InvalidDocument` for unknown channels and
+        tones. Then nothing was written.
+        """
+        scope = self._scope
+        row = scope.campaign_row(campaign.id, "exclusive")
+        stored = campaign_from_row(row, scope.codec)
+        if stored.version != campaign.version:
+            raise _stale(stored, campaign.version)
+        for name in _MOVED_BY_APPLY:
+            if getattr(stored, name) != getattr(campaign, name):
+                raise Conflict("read_only", f"{name} cannot be edited; apply an action instead")
+        for permission in _permissions(stored, campaign):
+            lifecycle.check_permission(permission, stored.status)
+        words.check(
+            scope.codec,
+            campaign.steps,
+            campaign.generation_config,
+            known=(stored.steps, stored.generation_config),
+        )
+        before, after = _content(stored, scope.codec), _content(campaign, scope.codec)
+        changed = {name: value for name, value in after.items() if value != before[name]}
+        if not changed:
+            return stored
+        with refused_by_database(scope.connection) as refusal:
+            self._update(stored, {"updated_at": scope.now(), **changed})
+        if refusal.missing:
+            raise self._missing_owner(campaign.owner_id)
+        return self.get(campaign.id)
+
+    def apply(
+        self,
+        id: UUID,
+        action: Action,
+        *,
+        version: int | None = None,
+        review: Review | None = None,
+        allow_empty: bool = False,
+        reason: str | None = None,
+    ) -> Campaign:
+        """Move a campaign: the one door for every change of status, deletion included.
+
+        ``version``, when given, must be the present one. ``review`` is the tally of messages that
+        ``approve`` needs, or a function that counts it on the connection once the campaign is
+        locked. ``reason`` goes into the history.
+        Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
+        :class:`TransitionNotAllowed` with every unmet guard.
+        """
+        scope = self._scope
+        row = scope.campaign_row(id, "exclusive")
+        campaign = campaign_from_row(row, scope.codec)
+        if version is not None and version != campaign.version:
+            raise _stale(campaign, version)
+        tally = review(scope.connection) if callable(review) else review
+        total = totals.read(scope, id)
+        facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
+        line = lifecycle.apply(campaign.status, Action(action), facts)
+        now = scope.now()
+        changes: dict[str, Any] = {"status": line.target, "updated_at": now}
+        if line.deletes:
+            changes["is_active"] = False
+        if line.action is Action.START_GENERATION:
+            changes |= {
+                "generation_started_at": now,
+                "generation_completed_at": None,
+                "finished_at_start": total.finished,
+            }
+        if line.action is Action.COMPLETE_GENERATION:
+            changes["generation_completed_at"] = now
+        self._update(campaign, changes | totals.settled(total))
+        totals.fold(scope, id, total)
+        scope.connection.execute(
+            sa.insert(campaign_history).values(
+                id=uuid4(),
+                tenant_id=scope.tenant_id,
+                campaign_id=id,
+                version=campaign.version + 1,
+                action=line.action,
+                source=line.source,
+                target=line.target,
+                actor=scope.actor,
+                reason=reason,
+                at=now,
+            )
+        )
+        return self.get(id)
+
+    def actions(
+        self, id: UUID, *, review: Review | None = None, allow_empty: bool = False
+    ) -> tuple[ActionState, ...]:
+        """Every action, whether it is allowed now and if not why: a front end's buttons.
+
+        Nothing is locked: by the time somebody clicks, the answer may be another one.
+        """
+        scope = self._scope
+        campaign = self.get(id)
+        tally = review(scope.connection) if callable(review) else review
+        row = scope.connection.execute(
+            sa.select(*totals.sums()).where(
+                scope.of_tenant(campaign_totals), campaign_totals.c.campaign_id == id
+            )
+        ).mappings()
+        total = totals.from_row(row.one())
+        facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
+        return lifecycle.actions(campaign.status, facts)
+
+    def clone(self, id: UUID, *, name: str | None = None) -> Campaign:
+        """A new draft with the same steps, settings, description and owner, and no contacts.
+
+        Without ``name`` it is called after the original, with a number no other clone of it got.
+        Raises :class:`NotFound`.
+        """
+        scope = self._scope
+        row = scope.connection.execute(
+            sa.update(campaigns)
+            .where(scope.of_tenant(campaigns), campaigns.c.id == id)
+            .values(clone_count=campaigns.c.clone_count + 1)
+            .returning(campaigns.c.clone_count)
+        ).one_or_none()
+        if row is None:
+            raise NotFound("campaign", (id,))
+        original = self.get(id)
+        copy = "copy" if row.clone_count == 1 else f"copy {row.clone_count}"
+        now = scope.now()
+        clone = Campaign(name=name if name is not None else _suffixed(original.name, copy))
+        scope.connection.execute(
+            sa.insert(campaigns).values(
+                id=clone.id,
+                tenant_id=scope.tenant_id,
+                template_id=original.template_id,
+                status=clone.status,
+                is_active=clone.is_active,
+                version=clone.version,
+                created_at=now,
+                updated_at=now,
+                **_content(attrs.evolve(original, name=clone.name), scope.codec),
+            )
+        )
+        return self.get(clone.id)
+
+    def history(self, id: UUID) -> tuple[HistoryEntry, ...]:
+        """Every move of a campaign, oldest first. Raises :class:`NotFound`."""
+        scope = self._scope
+        scope.campaign_row(id)
+        table = campaign_history.c
+        rows = scope.connection.execute(
+            sa.select(campaign_history)
+            .where(scope.of_tenant(campaign_history), table.campaign_id == id)
+            .order_by(table.version)
+        )
+        return tuple(
+            HistoryEntry(
+                row.at,
+                Action(row.action),
+                Status(row.source),
+                Status(row.target),
+                row.version,
+                row.actor,
+                row.reason,
+            )
+            for row in rows
+        )
+
+    def _update(self, present: Campaign, changes: dict[str, Any]) -> None:
+        updated = self._scope.connection.execute(
+            sa.update(campaigns)
+            .where(
+                self._scope.of_tenant(campaigns),
+                campaigns.c.id == present.id,
+                campaigns.c.status == present.status,
+                campaigns.c.version == present.version,
+            )
+            .values(version=campaigns.c.version + 1, **changes)
+        )
+        if updated.rowcount != 1:
+            raise _stale(present, present.version)
+
+    def _check_template(self, id: UUID) -> None:
+        found = self._scope.connection.execute(
+            sa.select(campaign_templates.c.id).where(
+                visible(self._scope), campaign_templates.c.id == id
+            )
+        ).one_or_none()
+        if found is None:
+            raise NotFound("template", (id,))
+
+    def _missing_owner(self, owner_id: UUID | None) -> NotFound:
+        scope = self._scope
+        owners = host_owners(scope.host)
+        found = scope.connection.execute(
+            sa.select(owners.c.id).where(scope.of_tenant(owners), owners.c.id == owner_id)
+        ).one_or_none()
+        if owner_id is None or found is not None:
+            return NotFound("tenant", (scope.tenant_id,))
+        return NotFound("owner", (owner_id,))
+
+
+def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
+    return {
+        "name": campaign.name,
+        "description": campaign.description,
+        "owner_id": campaign.owner_id,
+        "template_config": json.dumps(codec.dump_template_config(campaign.steps)),
+        "generation_config": json.dumps(codec.dump_generation_config(campaign.generation_config)),
+    }
+
+
+def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
+    needed = []
+    if (before.name, before.description, before.owner_id) != (
+        after.name,
+        after.description,
+        after.owner_id,
+    ):
+        needed.append(Permission.EDIT_DETAILS)
+    if before.steps != after.steps:
+        needed.append(Permission.EDIT_STEPS)
+    if before.generation_config != after.generation_config:
+        raised = _only_raises_budget(before.generation_config, after.generation_config)
+        needed.append(Permission.RAISE_BUDGET if raised else Permission.EDIT_CONFIG)
+    return tuple(needed)
+
+
+def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bool:
+    if before.budget is None or after.budget is None or after.budget <= before.budget:
+        return False
+    return attrs.evolve(before, budget=after.budget) == after
+
+
+def _suffixed(name: str, copy: str) -> str:
+    limit = MAX_NAME - len(copy) - 3
+    return f"{name[:limit]} ({copy})"
+
+
+def _stale(present: Campaign, version: int) -> Conflict:
+    return Conflict(
+        "stale_version",
+        f"the campaign {present.name!r} is at version {present.version}, not {version}: somebody "
+        "changed it meanwhile; load it again",
+    )
+
+
+def _cursor(last: CampaignSummary) -> str:
+    text = f"{last.created_at.isoformat()} {last.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
+    try:
+        moment, id_ = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(id_)
+    except (ValueError, binascii.Error) as error:
+        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

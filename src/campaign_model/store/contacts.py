@@ -1,0 +1,558 @@
+"""Who is in a campaign: assignment, readiness, exclusion, erasure and the list to export."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from campaign_model import lifecycle
+from campaign_model.campaign import Page
+from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.errors import Conflict
+from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission, Status
+from campaign_model.steps import StepSequence
+from campaign_model.store import totals
+from campaign_model.store.scope import Scope, chunks, insert_into, refused_by_database
+from campaign_model.store.tables import campaign_contacts, campaigns, host_contacts
+from campaign_model.store.types import (
+    Array,
+    JsonText,
+    Money,
+    UtcDateTime,
+    Uuid,
+    any_of,
+    array_length,
+)
+
+__all__ = ["MAX_PRIORITY", "Contacts", "move_contacts", "move_named", "settle"]
+
+_POSITIONS = 1 << 40
+MAX_PRIORITY = (1 << 22) - 1
+"""Priorities go from minus this to this. With the position they make one ascending rank."""
+
+_EXPORT_PAGE = 1000
+_TABLE = campaign_contacts
+_COLUMNS = _TABLE.c
+
+_ASSIGN_POSTGRESQL = sa.text(
+    """
+    INSERT INTO campaign_contacts
+        (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
+    SELECT new.id, :tenant_id, :campaign_id, new.contact_id, new.rank, :status, :added_at
+    FROM unnest(:ids, :contact_ids, :ranks) AS new (id, contact_id, rank)
+    ORDER BY new.contact_id
+    ON CONFLICT (tenant_id, campaign_id, contact_id) DO NOTHING
+    """
+).bindparams(
+    sa.bindparam("tenant_id", type_=Uuid),
+    sa.bindparam("campaign_id", type_=Uuid),
+    sa.bindparam("status", type_=sa.Text),
+    sa.bindparam("added_at", type_=UtcDateTime),
+    sa.bindparam("ids", type_=Array(Uuid)),
+    sa.bindparam("contact_ids", type_=Array(Uuid)),
+    sa.bindparam("ranks", type_=Array(sa.BigInteger)),
+)
+_ASSIGN_CHUNK = 50_000
+
+
+def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
+    """The campaign contact in a row; ``steps`` are the campaign's present ones."""
+    gaps = row.enrichment_gaps
+    return CampaignContact(
+        id=row.id,
+        campaign_id=row.campaign_id,
+        contact_id=row.contact_id,
+        status=ContactStatus(row.status),
+        enrichment_gaps=None if gaps is None else tuple(json.loads(gaps)),
+        priority=-(row.rank // _POSITIONS),
+        attempts=row.attempts,
+        revision=row.revision,
+        cost=row.generation_cost,
+        unknown_costs=row.unknown_costs,
+        error_code=row.error_code,
+        error=row.error,
+        stale=(
+            row.status == ContactStatus.GENERATED and row.steps_fingerprint != steps.fingerprint
+        ),
+        lease_expires_at=row.lease_expires_at,
+        retry_at=row.retry_at,
+        added_at=row.added_at,
+        generated_at=row.generated_at,
+    )
+
+
+def _in(ids: Iterable[UUID]) -> sa.ColumnElement[bool]:
+    return any_of(_COLUMNS.contact_id, sa.literal(list(ids), Array(Uuid)))
+
+
+def _within(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.and_(scope.of_tenant(_TABLE), _COLUMNS.campaign_id == campaign_id)
+
+
+def _resting() -> sa.ColumnElement[str]:
+    """:func:`lifecycle.resting_status` of the row's gaps, in SQL."""
+    unknown, none, some = (lifecycle.resting_status(gaps) for gaps in (None, (), ("gap",)))
+    return sa.case(
+        (_COLUMNS.enrichment_gaps.is_(None), unknown.value),
+        (array_length(_COLUMNS.enrichment_gaps) == 0, none.value),
+        else_=some.value,
+    )
+
+
+_WAITING_AGAIN: dict[str, Any] = {
+    "claim_token": None,
+    "lease_expires_at": None,
+    "retry_at": None,
+    "attempts": 0,
+    "error_code": None,
+    "error": None,
+}
+"""What a contact that goes back to waiting leaves behind; a late result finds its token gone."""
+
+_CHANGES: dict[ContactAction, dict[str, Any]] = {
+    ContactAction.RETRY: _WAITING_AGAIN,
+    ContactAction.INCLUDE: _WAITING_AGAIN,
+    ContactAction.REGENERATE: _WAITING_AGAIN | {"revision": _COLUMNS.revision + 1},
+    # The worker may never report: what was reserved for it is free again at once.
+    ContactAction.EXCLUDE: {"reserved": sa.literal(Decimal(0), Money())},
+}
+
+
+def move_contacts(
+    scope: Scope,
+    campaign_id: UUID,
+    action: ContactAction,
+    which: sa.ColumnElement[bool],
+    changes: dict[str, Any] | None = None,
+) -> int:
+    """Apply ``action`` to the contacts that ``which`` selects and whose status knows it; how many.
+
+    Only under the campaign's exclusive lock, which keeps every other writer of these rows away
+    between the count and the update.
+    """
+    lines = {
+        line.source: _resting() if line.target is None else sa.literal(line.target.value)
+        for line in lifecycle.CONTACT_TRANSITIONS
+        if line.action is action
+    }
+    moving = sa.and_(_within(scope, campaign_id), _COLUMNS.status.in_([*lines]), which)
+    status = sa.case(
+        *((_COLUMNS.status == source.value, target) for source, target in lines.items())
+    )
+    delta = totals.Totals()
+    number = 0
+    for source, target, count, reserved in scope.connection.execute(
+        sa.select(
+            _COLUMNS.status, status.label("target"), sa.func.count(), sa.func.sum(_COLUMNS.reserved)
+        )
+        .where(moving)
+        .group_by(_COLUMNS.status, sa.text("target"))
+    ):
+        number += count
+        delta.move(ContactStatus(source), ContactStatus(target), count)
+        if action is ContactAction.EXCLUDE:
+            delta.reserved -= reserved
+    if number:
+        scope.connection.execute(
+            sa.update(_TABLE)
+            .where(moving)
+            .values(status=status, **_CHANGES.get(action, {}), **(changes or {}))
+        )
+        totals.add(scope, campaign_id, delta, shard=0)
+    return number
+
+
+def settle(scope: Scope, campaign_id: UUID) -> None:
+    """Bring legacy columns up to date after a change under the campaign's exclusive lock."""
+    totals.settle(scope, campaign_id, totals.read(scope, campaign_id))
+
+
+class Contacts:
+    """``store.contacts``. Contacts are named by their own ids, not by those of their rows here."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def assign(
+        self, campaign_id: UUID, contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any]
+    ) -> Assigned:
+        """Put any number of contacts into a campaign, in the order in which they are given.
+
+        ``contacts`` are ids, pairs of id and priority (higher is generated first; 0 without), or
+        a ``Select`` of one of the two. Contacts that are in the campaign already stay as they are.
+        Raises :class:`NotFound`, :class:`TransitionNotAllowed` and, for a priority beyond
+        ``MAX_PRIORITY``, ``ValueError``.
+        """
+        scope = self._scope
+        row = scope.lock_for(Permission.ASSIGN_CONTACTS, campaign_id)
+        if isinstance(contacts, sa.Select):
+            contacts = [
+                one[0] if len(one) == 1 else (one[0], one[1])
+                for one in scope.connection.execute(contacts)
+            ]
+        priorities: dict[UUID, int] = {}
+        for contact in contacts:
+            contact_id, priority = contact if isinstance(contact, tuple) else (contact, 0)
+            if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+                raise ValueError(f"priority {priority} is beyond {MAX_PRIORITY}")
+            priorities.setdefault(contact_id, priority)
+        ranks = {
+            contact_id: -priority * _POSITIONS + row.next_position + index
+            for index, (contact_id, priority) in enumerate(priorities.items())
+        }
+        added = 0
+        unknown: dict[UUID, None] = {}
+        now = scope.now()
+        for chunk in chunks(ranks.items(), _ASSIGN_CHUNK):
+            number, missing = self._insert(campaign_id, dict(chunk), now)
+            added += number
+            unknown |= dict.fromkeys(missing)
+        if added:
+            delta = totals.Totals()
+            delta.counts[lifecycle.resting_status(None)] += added
+            totals.add(scope, campaign_id, delta, shard=0)
+            scope.connection.execute(
+                sa.update(campaigns)
+                .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+                .values(next_position=row.next_position + len(ranks))
+            )
+            settle(scope, campaign_id)
+        return Assigned(added, len(ranks) - added - len(unknown), tuple(unknown))
+
+    def remove(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Removed:
+        """Take contacts out of a campaign.
+
+        Those ever claimed for generation, or that messages refer to, are kept, excluded and
+        reported. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
+        """
+        scope = self._scope
+        scope.lock_for(Permission.REMOVE_CONTACTS, campaign_id)
+        removed = 0
+        kept: list[UUID] = []
+        for chunk in chunks(dict.fromkeys(contact_ids)):
+            candidates = scope.connection.scalars(
+                sa.select(_COLUMNS.contact_id).where(_within(scope, campaign_id), _in(chunk))
+            ).all()
+            gone = set(self._delete(campaign_id, chunk))
+            removed += len(gone)
+            left = [one for one in candidates if one not in gone]
+            move_contacts(scope, campaign_id, ContactAction.EXCLUDE, _in(left))
+            kept += left
+        settle(scope, campaign_id)
+        return Removed(removed, tuple(kept))
+
+    def exclude(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
+        """Take contacts out of generation and export, but keep their rows and costs.
+
+        A contact in flight is excluded too: its result will be booked and not exported. Raises
+        :class:`NotFound` and :class:`TransitionNotAllowed`.
+        """
+        self._scope.lock_for(Permission.EXCLUDE_CONTACTS, campaign_id)
+        return self._move(campaign_id, ContactAction.EXCLUDE, contact_ids)
+
+    def include(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
+        """Bring excluded contacts back, to wait by their readiness. Raises like :meth:`exclude`."""
+        self._scope.lock_for(Permission.INCLUDE_CONTACTS, campaign_id)
+        return self._move(campaign_id, ContactAction.INCLUDE, contact_ids)
+
+    def set_readiness(self, campaign_id: UUID, gaps: Mapping[UUID, Iterable[str]]) -> Changed:
+        """Say of each contact which fields it lacks; none means that it is ready.
+
+        For contacts that are past waiting it is noted for the day they come back. Raises
+        :class:`NotFound` and :class:`TransitionNotAllowed`.
+        """
+        self._scope.lock_for(Permission.SET_READINESS, campaign_id)
+        by_gaps: dict[tuple[str, ...], list[UUID]] = {}
+        for contact_id, missing in gaps.items():
+            by_gaps.setdefault(tuple(missing), []).append(contact_id)
+        changed = 0
+        skipped: list[UUID] = []
+        for missing, contact_ids in by_gaps.items():
+            action = ContactAction.MARK_NEEDED if missing else ContactAction.MARK_OK
+            noted = {"enrichment_gaps": sa.literal(json.dumps(missing), JsonText())}
+            done = self._move(campaign_id, action, contact_ids, noted)
+            changed += done.changed
+            skipped += done.skipped
+        return Changed(changed, tuple(skipped))
+
+    def erase(self, contact_ids: Iterable[UUID]) -> int:
+        """Delete contacts from every campaign of the tenant, whatever its status, for privacy.
+
+        What was spent on them stays in the campaigns' cost. Returns the number of rows. Delete the
+        contacts' messages first, in the same transaction: raises :class:`Conflict`
+        (``still_referred_to``) while any refers to them, and then nothing is erased.
+        """
+        scope = self._scope
+        erased = 0
+        with refused_by_database(scope.connection) as refusal:
+            for chunk in chunks(dict.fromkeys(contact_ids)):
+                involved = scope.connection.scalars(
+                    sa.select(_COLUMNS.campaign_id)
+                    .where(scope.of_tenant(_TABLE), _in(chunk))
+                    .distinct()
+                ).all()
+                for campaign_id in sorted(involved):
+                    scope.campaign_row(campaign_id, "exclusive")
+                    erased += self._erase(campaign_id, chunk)
+        if refusal.missing:
+            raise Conflict(
+                "still_referred_to",
+                "messages still refer to these contacts; delete the messages first, in the same "
+                "transaction",
+            )
+        return erased
+
+    def list(
+        self,
+        campaign_id: UUID,
+        *,
+        status: ContactStatus | None = None,
+        limit: int = 500,
+        after: str | None = None,
+    ) -> Page[CampaignContact]:
+        """The contacts of a campaign in the order of generation, by pages of ``limit``.
+
+        ``after`` is the ``next`` of the page before. Raises :class:`NotFound`, and ``ValueError``
+        for a bad ``limit`` or ``after``.
+        """
+        if limit < 1:
+            raise ValueError(f"limit is at least 1, not {limit}")
+        steps = self._steps(self._scope.campaign_row(campaign_id))
+        return self._page(campaign_id, steps, status, limit, after)
+
+    def exportable(self, campaign_id: UUID) -> Iterator[CampaignContact]:
+        """Every contact whose messages may be sent: the only list an exporter uses.
+
+        These are the generated ones of an approved (or already exported) campaign, and never an
+        excluded one. Raises :class:`NotFound` and :class:`TransitionNotAllowed`, at once.
+        """
+        row = self._scope.campaign_row(campaign_id, "shared")
+        lifecycle.check_permission(Permission.LIST_EXPORTABLE, Status(row.status))
+        return self._every(campaign_id, self._steps(row), ContactStatus.GENERATED)
+
+    def overlaps(self, campaign_id: UUID) -> tuple[Overlap, ...]:
+        """Which contacts of this campaign are in another live one, most recently active first.
+
+        Excluded rows and archived campaigns do not count. Raises :class:`NotFound`.
+        """
+        scope = self._scope
+        scope.campaign_row(campaign_id)
+        mine, theirs = _TABLE.alias("mine"), _TABLE.alias("theirs")
+        active = sa.func.coalesce(
+            theirs.c.generated_at, theirs.c.claimed_at, theirs.c.added_at, type_=UtcDateTime()
+        ).label("last_activity_at")
+        rows = scope.connection.execute(
+            sa.select(
+                theirs.c.contact_id, theirs.c.campaign_id, campaigns.c.name, theirs.c.status, active
+            )
+            .join_from(
+                mine,
+                theirs,
+                sa.and_(
+                    theirs.c.tenant_id == mine.c.tenant_id,
+                    theirs.c.contact_id == mine.c.contact_id,
+                    theirs.c.campaign_id != mine.c.campaign_id,
+                ),
+            )
+            .join(
+                campaigns,
+                sa.and_(
+                    campaigns.c.tenant_id == theirs.c.tenant_id,
+                    campaigns.c.id == theirs.c.campaign_id,
+                ),
+            )
+            .where(
+                scope.of_tenant(mine),
+                mine.c.campaign_id == campaign_id,
+                mine.c.status != ContactStatus.EXCLUDED.value,
+                theirs.c.status != ContactStatus.EXCLUDED.value,
+                campaigns.c.status != lifecycle.target(Action.ARCHIVE).value,
+            )
+            .order_by(active.desc(), theirs.c.id)
+        )
+        return tuple(
+            Overlap(row.contact_id, row.campaign_id, row.name, ContactStatus(row.status), row[4])
+            for row in rows
+        )
+
+    def _insert(
+        self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime
+    ) -> tuple[int, tuple[UUID, ...]]:
+        """Insert rows; the number added, and the contacts that the tenant does not have."""
+        scope = self._scope
+        known = ranks
+        while known:
+            with refused_by_database(scope.connection) as refusal:
+                return self._insert_known(campaign_id, known, now), tuple(ranks.keys() - known)
+            assert refusal.missing
+            table = host_contacts(scope.host)
+            present = scope.connection.scalars(
+                sa.select(table.c.id)
+                .where(
+                    scope.of_tenant(table),
+                    any_of(table.c.id, sa.literal(list(known), Array(Uuid))),
+                )
+            ).all()
+            known = {one: ranks[one] for one in known if one in set(present)}
+        return 0, tuple(ranks)
+
+    def _insert_known(self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
+        connection = self._scope.connection
+        fixed = {
+            "tenant_id": self._scope.tenant_id,
+            "campaign_id": campaign_id,
+            "status": lifecycle.resting_status(None).value,
+            "added_at": now,
+        }
+        if connection.dialect.name == "postgresql":
+            arrays = {
+                "ids": [uuid4() for _ in ranks],
+                "contact_ids": list(ranks),
+                "ranks": list(ranks.values()),
+            }
+            return connection.execute(_ASSIGN_POSTGRESQL, fixed | arrays).rowcount
+        return connection.execute(
+            insert_into(connection, _TABLE).on_conflict_do_nothing(
+                index_elements=["tenant_id", "campaign_id", "contact_id"]
+            ),
+            [
+                fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
+                for contact_id, rank in ranks.items()
+            ],
+        ).rowcount
+
+    def _delete(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> tuple[UUID, ...]:
+        """Delete the rows that were never claimed and that nothing refers to; whose they were."""
+        scope = self._scope
+        with refused_by_database(scope.connection) as refusal:
+            rows = scope.connection.execute(
+                sa.delete(_TABLE)
+                .where(
+                    _within(scope, campaign_id), _in(contact_ids), _COLUMNS.claimed_at.is_(None)
+                )
+                .returning(_COLUMNS.contact_id, _COLUMNS.status)
+            ).all()
+            delta = totals.Totals()
+            for _, status in rows:
+                delta.counts[ContactStatus(status)] -= 1
+            totals.add(scope, campaign_id, delta, shard=0)
+            return tuple(contact_id for contact_id, _ in rows)
+        assert refusal.missing
+        if len(contact_ids) == 1:
+            return ()
+        middle = len(contact_ids) // 2
+        return self._delete(campaign_id, contact_ids[:middle]) + self._delete(
+            campaign_id, contact_ids[middle:]
+        )
+
+    def _erase(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
+        scope = self._scope
+        rows = scope.connection.execute(
+            sa.delete(_TABLE)
+            .where(_within(scope, campaign_id), _in(contact_ids))
+            .returning(_COLUMNS.status, _COLUMNS.generation_cost, _COLUMNS.reserved)
+        ).all()
+        delta = totals.Totals()
+        for status, cost, reserved in rows:
+            delta.counts[ContactStatus(status)] -= 1
+            delta.cost -= cost
+            delta.erased_cost += cost
+            delta.reserved -= reserved
+        totals.add(scope, campaign_id, delta, shard=0)
+        settle(scope, campaign_id)
+        return len(rows)
+
+    def _move(
+        self,
+        campaign_id: UUID,
+        action: ContactAction,
+        contact_ids: Iterable[UUID],
+        changes: dict[str, Any] | None = None,
+    ) -> Changed:
+        changed = move_named(
+            self._scope, campaign_id, action, contact_ids, changes=changes
+        )
+        settle(self._scope, campaign_id)
+        return changed
+
+    def _steps(self, row: sa.Row[Any]) -> StepSequence:
+        return self._scope.codec.recover_template_config(row.template_config).value
+
+    def _page(
+        self,
+        campaign_id: UUID,
+        steps: StepSequence,
+        status: ContactStatus | None,
+        limit: int,
+        after: str | None,
+    ) -> Page[CampaignContact]:
+        query = sa.select(_TABLE).where(_within(self._scope, campaign_id))
+        if status is not None:
+            query = query.where(_COLUMNS.status == status.value)
+        if after is not None:
+            rank, id_ = _read_cursor(after)
+            query = query.where(
+                sa.or_(
+                    _COLUMNS.rank > rank, sa.and_(_COLUMNS.rank == rank, _COLUMNS.id > id_)
+                )
+            )
+        rows = self._scope.connection.execute(
+            query.order_by(_COLUMNS.rank, _COLUMNS.id).limit(limit + 1)
+        ).all()
+        found = tuple(contact_from_row(row, steps) for row in rows[:limit])
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(found, None if last is None else f"{last.rank}:{last.id}")
+
+    def _every(
+        self, campaign_id: UUID, steps: StepSequence, status: ContactStatus
+    ) -> Iterator[CampaignContact]:
+        after = None
+        while True:
+            page = self._page(campaign_id, steps, status, _EXPORT_PAGE, after)
+            yield from page.items
+            if page.next is None:
+                return
+            after = page.next
+
+
+def move_named(
+    scope: Scope,
+    campaign_id: UUID,
+    action: ContactAction,
+    contact_ids: Iterable[UUID],
+    which: sa.ColumnElement[bool] | None = None,
+    changes: dict[str, Any] | None = None,
+) -> Changed:
+    """:func:`move_contacts` for contacts named by id, with those it did not apply to."""
+    if which is None:
+        which = sa.true()
+    knowing = [line.source.value for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
+    changed = 0
+    skipped: list[UUID] = []
+    for chunk in chunks(dict.fromkeys(contact_ids)):
+        able = set(
+            scope.connection.scalars(
+                sa.select(_COLUMNS.contact_id).where(
+                    _within(scope, campaign_id), _COLUMNS.status.in_(knowing), _in(chunk), which
+                )
+            )
+        )
+        changed += move_contacts(
+            scope, campaign_id, action, sa.and_(_in(chunk), which), changes
+        )
+        skipped += [one for one in chunk if one not in able]
+    return Changed(changed, tuple(skipped))
+
+
+def _read_cursor(cursor: str) -> tuple[int, UUID]:
+    try:
+        rank, id_ = cursor.split(":")
+        return int(rank), UUID(id_)
+    except ValueError as error:
+        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

@@ -1,0 +1,725 @@
+"""Generation: contacts claimed under a lease, outcomes recorded once, money held to the budget.
+
+No transaction is open while messages are written. A claim leaves a token on the contact's row;
+whoever holds the row's present token owns the contact, whatever any clock says. Every method but
+``retry_failed`` and ``regenerate`` shares the campaign's row lock, so that workers run side by side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model import lifecycle
+from campaign_model._values import MONEY_DECIMALS, money
+from campaign_model.contacts import Changed
+from campaign_model.errors import LeaseLost, NotFound
+from campaign_model.generation import (
+    Claim,
+    ClaimBatch,
+    Cursor,
+    Estimate,
+    Failed,
+    Generated,
+    GenerationConfig,
+    NotReady,
+    Outcome,
+    Progress,
+    Recorded,
+    Renewal,
+    StopReason,
+    Unfinished,
+)
+from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
+from campaign_model.steps import StepSequence
+from campaign_model.store import totals
+from campaign_model.store.contacts import move_contacts, move_named, settle
+from campaign_model.store.scope import Scope, database_time
+from campaign_model.store.tables import COUNTED, campaign_contacts, campaign_totals, campaigns
+from campaign_model.store.types import (
+    Array,
+    JsonText,
+    Money,
+    UtcDateTime,
+    Uuid,
+    any_of,
+    database_clock,
+)
+
+__all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "Generation", "OnLost"]
+
+MAX_ATTEMPTS = 5
+"""A contact claimed this often without an outcome fails instead of being claimed again."""
+
+ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+"""Error code of a contact that failed because no worker ever came to an end with it."""
+
+OnLost = Literal["raise", "skip", "book"]
+
+_BUSY_PAUSE = timedelta(seconds=1)
+_ZERO = Decimal(0)
+_TABLE = campaign_contacts
+_COLUMNS = _TABLE.c
+_CLAIM_STATUS = lifecycle.apply_contact(ContactStatus.PENDING, ContactAction.CLAIM, None)
+_FAIL_STATUS = lifecycle.apply_contact(ContactStatus.GENERATING, ContactAction.FAIL, None)
+_CLAIMABLE = [status.value for status in ContactStatus if status in lifecycle.CLAIMABLE]
+
+
+def _param(name: str, type_: Any) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=type_)
+
+
+_OF_CAMPAIGN = sa.and_(
+    _COLUMNS.tenant_id == _param("tenant", Uuid), _COLUMNS.campaign_id == _param("campaign", Uuid)
+)
+
+_WINDOW = sa.and_(
+    _COLUMNS.rank >= _param("first_rank", sa.BigInteger),
+    _COLUMNS.rank < _param("end_rank", sa.BigInteger),
+)
+_FRESH = (
+    sa.and_(
+        _COLUMNS.status.in_([sa.literal_column(f"'{status}'") for status in _CLAIMABLE]),
+        _WINDOW,
+        sa.or_(_COLUMNS.retry_at.is_(None), _COLUMNS.retry_at <= _param("now", UtcDateTime)),
+    ),
+    _COLUMNS.rank,
+)
+_EXPIRED = (
+    sa.and_(
+        _COLUMNS.status == sa.literal_column(f"'{ContactStatus.GENERATING}'"),
+        _WINDOW,
+        _COLUMNS.lease_expires_at <= _param("now", UtcDateTime),
+    ),
+    _COLUMNS.lease_expires_at,
+)
+
+_exhausted = _COLUMNS.attempts >= _param("most_attempts", sa.BigInteger)
+
+
+def _unless_exhausted(value: Any, otherwise: Any, type_: Any) -> sa.ColumnElement[Any]:
+    return sa.case((_exhausted, sa.literal(otherwise, type_)), else_=value)
+
+
+_CLAIMED: dict[str, Any] = {
+    "status": _unless_exhausted(sa.literal(str(_CLAIM_STATUS)), str(_FAIL_STATUS), sa.Text()),
+    "attempts": sa.case((_exhausted, _COLUMNS.attempts), else_=_COLUMNS.attempts + 1),
+    "claim_token": _unless_exhausted(_param("token", Uuid), None, Uuid()),
+    "lease_expires_at": _unless_exhausted(_param("expires_at", UtcDateTime), None, UtcDateTime()),
+    "claimed_at": _param("now", UtcDateTime),
+    "retry_at": None,
+    "reserved": _unless_exhausted(
+        sa.case(
+            (_COLUMNS.status == str(_CLAIM_STATUS), _COLUMNS.reserved),
+            else_=_param("reserve", Money),
+        ),
+        _ZERO,
+        Money(),
+    ),
+    "error_code": _unless_exhausted(None, ATTEMPTS_EXHAUSTED, sa.Text()),
+    "error": _unless_exhausted(
+        None, "claimed again and again, but no worker ever finished it", sa.Text()
+    ),
+}
+
+_CLAIM_RESULT = (
+    _COLUMNS.id,
+    _COLUMNS.contact_id,
+    _COLUMNS.status,
+    _COLUMNS.attempts,
+    _COLUMNS.revision,
+    _COLUMNS.rank,
+    _COLUMNS.reserved,
+)
+
+
+def _claim_statements(
+    which: tuple[sa.ColumnElement[bool], Any],
+) -> tuple[sa.UpdateBase, sa.Select[Any], sa.UpdateBase]:
+    """One statement for PostgreSQL; for SQLite, whose RETURNING shows only the updated table and
+    whose transaction is alone, a select and an update.
+    """
+    condition, order = which
+    picking = (
+        sa.select(
+            _COLUMNS.id,
+            _COLUMNS.tenant_id,
+            _COLUMNS.status.label("was"),
+            _COLUMNS.reserved.label("had"),
+        )
+        .where(_OF_CAMPAIGN, condition)
+        .order_by(order)
+        .limit(_param("number", sa.Integer))
+    )
+    picked = picking.with_for_update(skip_locked=True, key_share=True).cte("picked")
+    together = (
+        sa.update(_TABLE)
+        .where(
+            _COLUMNS.tenant_id == picked.c.tenant_id,
+            _COLUMNS.id == picked.c.id,
+            _OF_CAMPAIGN,
+        )
+        .values(**_CLAIMED)
+        .returning(*_CLAIM_RESULT, picked.c.was, picked.c.had)
+    )
+    alone = (
+        sa.update(_TABLE)
+        .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+        .values(**_CLAIMED)
+        .returning(*_CLAIM_RESULT)
+    )
+    return together, picking, alone
+
+
+_CLAIM_FRESH = _claim_statements(_FRESH)
+_CLAIM_EXPIRED = _claim_statements(_EXPIRED)
+
+_LOCK_CLAIMED = (
+    sa.select(
+        _COLUMNS.id,
+        _COLUMNS.status,
+        _COLUMNS.claim_token,
+        _COLUMNS.recorded_token,
+        _COLUMNS.late_token,
+        _COLUMNS.enrichment_gaps,
+        _COLUMNS.generation_cost,
+        _COLUMNS.unknown_costs,
+        _COLUMNS.reserved,
+        _COLUMNS.attempts,
+        _COLUMNS.steps_fingerprint,
+        _COLUMNS.generated_at,
+        _COLUMNS.error_code,
+        _COLUMNS.error,
+        _COLUMNS.lease_expires_at,
+        _COLUMNS.retry_at,
+    )
+    .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+    .order_by(_COLUMNS.id)
+    .with_for_update(key_share=True)
+)
+
+_WRITE_BACK = (
+    sa.update(_TABLE)
+    .where(_OF_CAMPAIGN, _COLUMNS.id == _param("row_id", Uuid))
+    .values(
+        {
+            name: _param(f"new_{name}", _COLUMNS[name].type)
+            for name in (
+                "status",
+                "claim_token",
+                "recorded_token",
+                "late_token",
+                "enrichment_gaps",
+                "generation_cost",
+                "unknown_costs",
+                "reserved",
+                "attempts",
+                "steps_fingerprint",
+                "generated_at",
+                "error_code",
+                "error",
+                "lease_expires_at",
+                "retry_at",
+            )
+        }
+    )
+)
+
+
+class Generation:
+    """``store.generation``."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def claim(
+        self,
+        campaign_id: UUID,
+        limit: int,
+        lease: timedelta,
+        *,
+        reserve: Decimal | None = None,
+        cursor: Cursor | None = None,
+        max_attempts: int = MAX_ATTEMPTS,
+    ) -> ClaimBatch:
+        """Take up to ``limit`` contacts to write messages for, until ``lease`` runs out.
+
+        Contacts come by priority, then in the order of assignment; those whose lease ran out come
+        after the rest. ``reserve`` is what one contact may cost: with a budget it is required,
+        and no claim goes beyond it. Pass the ``cursor`` of your last batch to go on from there.
+        A contact that was claimed ``max_attempts`` times without an outcome fails instead.
+        Raises :class:`NotFound` and ``ValueError``; fewer claims than asked for come with the
+        reason, never with an error.
+        """
+        if limit < 1 or lease <= timedelta(0):
+            raise ValueError("a claim is of at least one contact, for a lease longer than zero")
+        scope = self._scope
+        row = scope.campaign_row(campaign_id, "shared")
+        steps = scope.codec.recover_template_config(row.template_config).value
+        config = scope.codec.recover_generation_config(row.generation_config).value
+        cursor = cursor or Cursor()
+        now = scope.now()
+        if Status(row.status) not in lifecycle.PERMISSIONS[Permission.CLAIM]:
+            return ClaimBatch((), StopReason.NOT_GENERATING, None, now, cursor, steps, config)
+        each, granted = self._grant(campaign_id, config, reserve, limit)
+        picked = _Picked(scope, campaign_id, steps.fingerprint, now, lease, each, max_attempts)
+        if granted:
+            picked.take(_CLAIM_FRESH, granted, cursor.rank, _END)
+        if len(picked.claims) < granted and cursor.rank > Cursor().rank:
+            picked.take(_CLAIM_FRESH, granted, Cursor().rank, cursor.rank)
+        picked.delta.reserved -= each * (granted - len(picked.claims))
+        if len(picked.claims) < limit:
+            # A contact taken over keeps what was reserved for it.
+            picked.take(_CLAIM_EXPIRED, limit, Cursor().rank, _END)
+        totals.add(scope, campaign_id, picked.delta, self._shard(config))
+        stop, retry_at = None, None
+        if len(picked.claims) < limit:
+            stop, retry_at = self._why_short(campaign_id, now, short_of_money=granted < limit)
+        cursor = Cursor(picked.last_rank + 1) if picked.last_rank is not None else Cursor()
+        return ClaimBatch(tuple(picked.claims), stop, retry_at, now, cursor, steps, config)
+
+    def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
+        """Extend the leases of one campaign's claims, counted from now.
+
+        Raises :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
+        """
+        scope = self._scope
+        claims = tuple(claims)
+        campaign_id = _campaign_of(claims)
+        row = scope.campaign_row(campaign_id, "shared")
+        expires_at = scope.now() + lease
+        held: set[UUID] = set()
+        for token in sorted({claim.token for claim in claims}):
+            held |= set(
+                scope.connection.scalars(
+                    sa.update(_TABLE)
+                    .where(
+                        scope.of_tenant(_TABLE),
+                        _COLUMNS.campaign_id == campaign_id,
+                        _COLUMNS.claim_token == token,
+                        any_of(
+                            _COLUMNS.id,
+                            sa.literal(
+                                [claim.id for claim in claims if claim.token == token], Array(Uuid)
+                            ),
+                        ),
+                    )
+                    .values(lease_expires_at=expires_at)
+                    .returning(_COLUMNS.id)
+                )
+            )
+        cancelled = Status(row.status) not in lifecycle.PERMISSIONS[Permission.CLAIM]
+        lost = tuple(claim.id for claim in claims if claim.id not in held)
+        return Renewal(expires_at, lost, cancelled)
+
+    def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
+        """Book a paid call while the work on a contact goes on.
+
+        Write the message it paid for in the same transaction: a death later on loses neither.
+        ``None`` says that the cost is unknown. Raises :class:`NotFound` and :class:`LeaseLost`.
+        """
+        scope = self._scope
+        amount = _ZERO if cost is None else money(cost)
+        row = scope.campaign_row(claim.campaign_id, "shared")
+        config = scope.codec.recover_generation_config(row.generation_config).value
+        held = self._locked(claim.campaign_id, [claim.id]).get(claim.id)
+        if held is None or held["claim_token"] != claim.token:
+            raise LeaseLost((claim.id,))
+        freed = min(held["reserved"], amount)
+        delta = totals.Totals(cost=amount, unknown_costs=int(cost is None), reserved=-freed)
+        self._write_back(
+            claim.campaign_id,
+            [
+                held
+                | {
+                    "generation_cost": held["generation_cost"] + amount,
+                    "unknown_costs": held["unknown_costs"] + delta.unknown_costs,
+                    "reserved": held["reserved"] - freed,
+                }
+            ],
+        )
+        totals.add(scope, claim.campaign_id, delta, self._shard(config))
+
+    def record(
+        self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
+    ) -> dict[Claim, Recorded]:
+        """Report what became of claimed contacts: all of it or, when this raises, nothing.
+
+        The token decides. An outcome recorded before answers ``already``. One whose lease was
+        lost raises :class:`LeaseLost` with every such id; with ``on_lost="skip"`` it is left out,
+        with ``"book"`` its cost is booked and its result dropped. A result that arrives after a
+        cancel counts; if the steps changed meanwhile it is booked and the contact queued again.
+        Raises :class:`NotFound`, and ``ValueError`` for claims of several campaigns.
+        """
+        scope = self._scope
+        if not outcomes:
+            return {}
+        campaign_id = _campaign_of(outcomes)
+        row = scope.campaign_row(campaign_id, "shared")
+        steps = scope.codec.recover_template_config(row.template_config).value
+        config = scope.codec.recover_generation_config(row.generation_config).value
+        held = self._locked(campaign_id, [claim.id for claim in outcomes])
+        now = scope.now()
+        delta = totals.Totals()
+        answers: dict[Claim, Recorded] = {}
+        lost: list[UUID] = []
+        writes = []
+        for claim, outcome in outcomes.items():
+            present = held.get(claim.id)
+            if present is not None and present["claim_token"] == claim.token:
+                write, answers[claim] = _settled(present, claim, outcome, steps, now)
+            elif present is not None and claim.token in (
+                present["recorded_token"],
+                present["late_token"],
+            ):
+                answers[claim] = Recorded.ALREADY
+                continue
+            elif on_lost == "book" and present is not None:
+                write = {**_booked(present, outcome.cost), "late_token": claim.token}
+                answers[claim] = Recorded.BOOKED
+            else:
+                lost.append(claim.id)
+                answers[claim] = Recorded.SKIPPED
+                continue
+            assert present is not None
+            writes.append(present | write)
+            _count(delta, present, present | write)
+        if lost and on_lost == "raise":
+            raise LeaseLost(tuple(lost))
+        self._write_back(campaign_id, writes)
+        totals.add(scope, campaign_id, delta, self._shard(config))
+        return answers
+
+    def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
+        """Give contacts back unfinished, to be claimed again at once; lost ones are skipped."""
+        return self.record(dict.fromkeys(claims, Unfinished()), on_lost="skip")
+
+    def retry_failed(
+        self, campaign_id: UUID, contact_ids: Iterable[UUID] | None = None
+    ) -> Changed:
+        """Put failed contacts, all or the given ones, back to wait; their costs stay booked.
+
+        Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
+        """
+        self._scope.lock_for(Permission.RETRY_FAILED, campaign_id)
+        return self._requeue(campaign_id, ContactAction.RETRY, contact_ids, sa.true())
+
+    def regenerate(
+        self,
+        campaign_id: UUID,
+        contact_ids: Iterable[UUID] | None = None,
+        *,
+        only_stale: bool = False,
+    ) -> Changed:
+        """Have messages written anew for generated contacts: all, the given ones, or those
+        generated from other steps than the present ones. Their revision grows, so that the new
+        messages get ids of their own; costs stay booked.
+
+        Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
+        """
+        row = self._scope.lock_for(Permission.REGENERATE, campaign_id)
+        which: sa.ColumnElement[bool] = sa.true()
+        if only_stale:
+            steps = self._scope.codec.recover_template_config(row.template_config).value
+            which = _COLUMNS.steps_fingerprint != steps.fingerprint
+        return self._requeue(campaign_id, ContactAction.REGENERATE, contact_ids, which)
+
+    def progress(self, campaign_id: UUID) -> Progress:
+        """How far the campaign is, in one query whose cost does not depend on its size.
+
+        Raises :class:`NotFound`.
+        """
+        scope = self._scope
+        row = scope.connection.execute(
+            sa.select(
+                campaigns.c.generation_config,
+                campaigns.c.generation_started_at,
+                campaigns.c.generation_completed_at,
+                campaigns.c.finished_at_start,
+                database_clock().label("now"),
+                *totals.sums(),
+            )
+            .join(
+                campaign_totals,
+                sa.and_(
+                    campaign_totals.c.tenant_id == campaigns.c.tenant_id,
+                    campaign_totals.c.campaign_id == campaigns.c.id,
+                ),
+                isouter=True,
+            )
+            .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+            .group_by(campaigns.c.tenant_id, campaigns.c.id)
+        ).mappings().one_or_none()
+        if row is None:
+            raise NotFound("campaign", (campaign_id,))
+        total = totals.from_row(row)
+        now = row["now"] if scope.clock is database_time else scope.now()
+        rate = _rate(row, total, row["generation_completed_at"] or now)
+        left = sum(total.counts[status] for status in (*lifecycle.CLAIMABLE, _CLAIM_STATUS))
+        config = scope.codec.recover_generation_config(row["generation_config"]).value
+        return Progress(
+            by_status={status: total.counts[status] for status in COUNTED},
+            spent=total.spent,
+            reserved=total.reserved,
+            unknown_costs=total.unknown_costs,
+            budget=config.budget,
+            per_second=rate,
+            seconds_left=left / rate if rate else None,
+        )
+
+    def estimate(self, campaign_id: UUID) -> Estimate:
+        """What the contacts that still wait would take, at the average cost so far.
+
+        Raises :class:`NotFound`.
+        """
+        progress = self.progress(campaign_id)
+        row = self._scope.campaign_row(campaign_id)
+        steps = self._scope.codec.recover_template_config(row.template_config).value
+        counts = progress.by_status
+        left = sum(counts[status] for status in (*lifecycle.CLAIMABLE, _CLAIM_STATUS))
+        paid = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
+        known = paid - progress.unknown_costs
+        return Estimate(
+            contacts=left,
+            messages=left * len(steps.slots()),
+            cost=_rounded(progress.spent * left / known) if known > 0 else None,
+        )
+
+    def _shard(self, config: GenerationConfig) -> int:
+        return self._scope.shard if config.budget is None else 0
+
+    def _grant(
+        self, campaign_id: UUID, config: GenerationConfig, reserve: Decimal | None, limit: int
+    ) -> tuple[Decimal, int]:
+        """What each claim sets aside, and for how many of them the budget has room."""
+        if config.budget is None:
+            return _ZERO, limit
+        if reserve is None:
+            raise ValueError(
+                "this campaign has a budget: say with reserve= what one contact may cost"
+            )
+        each = money(reserve)
+        return each, totals.reserve(self._scope, campaign_id, config.budget, each, limit)
+
+    def _why_short(
+        self, campaign_id: UUID, now: datetime, *, short_of_money: bool
+    ) -> tuple[StopReason, datetime | None]:
+        """Why there was not more to claim, and when there may be."""
+        scope = self._scope
+        within = sa.and_(scope.of_tenant(_TABLE), _COLUMNS.campaign_id == campaign_id)
+        leased, next_expiry = scope.connection.execute(
+            sa.select(
+                sa.func.count(),
+                sa.func.min(_COLUMNS.lease_expires_at, type_=UtcDateTime()),
+            ).where(within, _COLUMNS.status == str(_CLAIM_STATUS))
+        ).one()
+        if short_of_money:
+            return (StopReason.LEASES_PENDING, next_expiry) if leased else (StopReason.BUDGET, None)
+        waiting, next_try = scope.connection.execute(
+            sa.select(
+                sa.func.count(),
+                sa.func.min(
+                    sa.func.coalesce(_COLUMNS.retry_at, sa.literal(now + _BUSY_PAUSE)),
+                    type_=UtcDateTime(),
+                ),
+            ).where(within, _COLUMNS.status.in_(_CLAIMABLE))
+        ).one()
+        if not leased and not waiting:
+            return StopReason.DRAINED, None
+        return StopReason.LEASES_PENDING, min(one for one in (next_expiry, next_try) if one)
+
+    def _locked(self, campaign_id: UUID, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        rows = self._scope.connection.execute(
+            _LOCK_CLAIMED,
+            {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)},
+        ).mappings()
+        return {row["id"]: dict(row) for row in rows}
+
+    def _write_back(self, campaign_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Write rows that :meth:`_locked` read, and that nobody else can have touched since."""
+        parameters = [
+            {"tenant": self._scope.tenant_id, "campaign": campaign_id, "row_id": row["id"]}
+            | {f"new_{name}": value for name, value in row.items() if name != "id"}
+            for row in sorted(rows, key=lambda row: row["id"])
+        ]
+        if parameters:
+            self._scope.connection.execute(_WRITE_BACK, parameters)
+
+    def _requeue(
+        self,
+        campaign_id: UUID,
+        action: ContactAction,
+        contact_ids: Iterable[UUID] | None,
+        which: sa.ColumnElement[bool],
+    ) -> Changed:
+        if contact_ids is None:
+            changed = Changed(move_contacts(self._scope, campaign_id, action, which), ())
+        else:
+            changed = move_named(self._scope, campaign_id, action, contact_ids, which)
+        settle(self._scope, campaign_id)
+        return changed
+
+
+_END = 2**63 - 1
+
+
+@attrs.define
+class _Picked:
+    """The claims made so far in one call, and what they change in the totals."""
+
+    scope: Scope
+    campaign_id: UUID
+    fingerprint: str
+    now: datetime
+    lease: timedelta
+    reserve: Decimal
+    max_attempts: int
+    token: UUID = attrs.field(factory=uuid4)
+    claims: list[Claim] = attrs.field(factory=list)
+    delta: totals.Totals = attrs.field(factory=totals.Totals)
+    last_rank: int | None = None
+
+    def take(self, statements: Any, upto: int, first_rank: int, end_rank: int) -> None:
+        """Claim until there are ``upto`` claims or nothing more to find."""
+        while (number := upto - len(self.claims)) > 0:
+            rows = self._pick(
+                statements,
+                {"number": number, "first_rank": first_rank, "end_rank": end_rank},
+            )
+            for row in sorted(rows, key=lambda row: row["rank"]):
+                self._note(row)
+            if len(rows) < number or statements is _CLAIM_EXPIRED:
+                return
+
+    def _note(self, row: Mapping[str, Any]) -> None:
+        self.delta.move(ContactStatus(row["was"]), ContactStatus(row["status"]))
+        if row["status"] != _CLAIM_STATUS:
+            self.delta.reserved -= row["had"]
+            return
+        if row["was"] != _CLAIM_STATUS:
+            self.last_rank = row["rank"]
+        self.claims.append(
+            Claim(
+                id=row["id"],
+                campaign_id=self.campaign_id,
+                contact_id=row["contact_id"],
+                token=self.token,
+                expires_at=self.now + self.lease,
+                attempts=row["attempts"],
+                revision=row["revision"],
+                steps_fingerprint=self.fingerprint,
+                reserved=row["reserved"],
+            )
+        )
+
+    def _pick(self, statements: Any, window: dict[str, int]) -> list[Mapping[str, Any]]:
+        together, picking, alone = statements
+        connection = self.scope.connection
+        where = {"tenant": self.scope.tenant_id, "campaign": self.campaign_id, "now": self.now}
+        values = {
+            "token": self.token,
+            "expires_at": self.now + self.lease,
+            "reserve": self.reserve,
+            "most_attempts": self.max_attempts,
+        }
+        if connection.dialect.name == "postgresql":
+            return list(connection.execute(together, where | window | values).mappings())
+        found = connection.execute(picking, where | window).mappings()
+        before = {row["id"]: {"was": row["was"], "had": row["had"]} for row in found}
+        changed = connection.execute(alone, where | values | {"ids": list(before)}).mappings()
+        return [{**row, **before[row["id"]]} for row in changed]
+
+
+def _campaign_of(claims: Iterable[Claim]) -> UUID:
+    campaigns_named = {claim.campaign_id for claim in claims}
+    if len(campaigns_named) != 1:
+        raise ValueError("one call takes the claims of one campaign")
+    return campaigns_named.pop()
+
+
+def _booked(present: Mapping[str, Any], cost: Decimal | None) -> dict[str, Any]:
+    if cost is None:
+        return {"unknown_costs": present["unknown_costs"] + 1}
+    return {"generation_cost": present["generation_cost"] + cost}
+
+
+_ACTION_OF: dict[type[Outcome], ContactAction] = {
+    Generated: ContactAction.SUCCEED,
+    Failed: ContactAction.FAIL,
+    NotReady: ContactAction.RELEASE,
+    Unfinished: ContactAction.RELEASE,
+}
+
+
+def _settled(
+    present: Mapping[str, Any],
+    claim: Claim,
+    outcome: Outcome,
+    steps: StepSequence,
+    now: datetime,
+) -> tuple[dict[str, Any], Recorded]:
+    """What an outcome makes of a row whose present token is the claim's, and how it is called."""
+    action = _ACTION_OF[type(outcome)]
+    answer = Recorded.APPLIED
+    if action is ContactAction.SUCCEED and claim.steps_fingerprint != steps.fingerprint:
+        action, answer = ContactAction.RELEASE, Recorded.REQUEUED
+    write = _booked(present, outcome.cost) | {
+        "claim_token": None,
+        "recorded_token": claim.token,
+        "lease_expires_at": None,
+        "reserved": _ZERO,
+        "error_code": None,
+        "error": None,
+    }
+    gaps = present["enrichment_gaps"]
+    if isinstance(outcome, NotReady):
+        gaps = json.dumps(outcome.gaps)
+        write["enrichment_gaps"] = gaps
+    source = ContactStatus(present["status"])
+    known = None if gaps is None else tuple(json.loads(gaps))
+    status = lifecycle.apply_contact(source, action, known)
+    assert status is not None, f"a row in {source} holds a claim's token"
+    write["status"] = status.value
+    if status is source:
+        return write, Recorded.EXCLUDED
+    match action:
+        case ContactAction.SUCCEED:
+            write |= {"generated_at": now, "steps_fingerprint": claim.steps_fingerprint}
+        case ContactAction.FAIL:
+            assert isinstance(outcome, Failed)
+            write |= {"error_code": outcome.code, "error": outcome.message}
+        case ContactAction.RELEASE:
+            # It came back in an orderly way: this claim does not count towards the cap.
+            write["attempts"] = present["attempts"] - 1
+            if isinstance(outcome, Unfinished) and outcome.retry_after:
+                write["retry_at"] = now + outcome.retry_after
+    return write, answer
+
+
+def _count(delta: totals.Totals, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    delta.move(ContactStatus(before["status"]), ContactStatus(after["status"]))
+    delta.cost += after["generation_cost"] - before["generation_cost"]
+    delta.unknown_costs += after["unknown_costs"] - before["unknown_costs"]
+    delta.reserved += after["reserved"] - before["reserved"]
+
+
+def _rate(row: Mapping[str, Any], total: totals.Totals, until: datetime) -> float | None:
+    """Finished contacts per second since the run began."""
+    started = row["generation_started_at"]
+    if started is None:
+        return None
+    seconds: float = (until - started).total_seconds()
+    finished: int = total.finished - row["finished_at_start"]
+    return finished / seconds if seconds > 0 and finished > 0 else None
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    """An estimate is no booking: it may be rounded to the decimals that money has."""
+    return amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS))

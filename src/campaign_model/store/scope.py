@@ -1,0 +1,188 @@
+"""What every part of the store shares: the connection, the tenant, the clock and the row locks.
+
+Locks are taken in one order everywhere: campaign, then its contacts, then its totals. Moves and
+changes of the contact set lock the campaign row exclusively; claims and records share it, so that
+they run side by side and none commits into a campaign that was moved meanwhile. On SQLite the
+transaction itself, ``BEGIN IMMEDIATE``, is the lock.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from campaign_model.errors import NotFound
+from campaign_model.lifecycle import Permission, Status, check_permission
+from campaign_model.store.tables import HostTables, campaigns
+from campaign_model.store.types import database_clock
+from campaign_model.wire import Codec
+
+__all__ = [
+    "PREPARED",
+    "SHARDS",
+    "Clock",
+    "Scope",
+    "check_connection",
+    "chunks",
+    "database_time",
+    "insert_into",
+    "refused_by_database",
+]
+
+PREPARED = "campaign_model.prepared"
+"""Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has seen to."""
+
+SHARDS = 8
+"""Rows of totals per campaign, so that workers do not queue on one."""
+
+_CHUNK = 10_000
+_FOREIGN_KEY_VIOLATION = "23503"
+_UNIQUE_VIOLATION = "23505"
+_SQLITE_CODES = {
+    "SQLITE_CONSTRAINT_FOREIGNKEY": _FOREIGN_KEY_VIOLATION,
+    "SQLITE_CONSTRAINT_UNIQUE": _UNIQUE_VIOLATION,
+    "SQLITE_CONSTRAINT_PRIMARYKEY": _UNIQUE_VIOLATION,
+}
+
+T = TypeVar("T")
+
+Clock = Callable[[sa.Connection], datetime]
+
+_CLOCK = sa.select(database_clock())
+
+
+def database_time(connection: sa.Connection) -> datetime:
+    """What time the database has. Every lease is measured by this one clock."""
+    now: datetime = connection.execute(_CLOCK).scalar_one()
+    return now
+
+
+def check_connection(connection: sa.Connection) -> None:
+    """Raise ``ValueError`` for a connection on which the store could not keep its promises."""
+    name = connection.dialect.name
+    if name == "sqlite":
+        if not connection.info.get(PREPARED):
+            raise ValueError(
+                "this SQLite engine is not prepared; call campaign_model.db.prepare_engine(engine) "
+                "before its first connection"
+            )
+    elif name != "postgresql":
+        raise ValueError(f"the store works on SQLite and PostgreSQL, not on {name}")
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        raise ValueError("the store needs a transaction; this connection is in AUTOCOMMIT")
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
+    """An INSERT that knows ``ON CONFLICT``, in the dialect of ``connection``."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _sqlstate(error: sa.exc.DBAPIError) -> str | None:
+    state: str | None = getattr(error.orig, "sqlstate", None)
+    return state or _SQLITE_CODES.get(getattr(error.orig, "sqlite_errorname", ""))
+
+
+class refused_by_database:  # noqa: N801 - a context manager that reads as a clause
+    """Run statements in a savepoint; note a refused key instead of raising.
+
+    Afterwards ``missing`` says that a foreign key has no row to refer to (or a row is still
+    referred to), and ``taken`` that a unique value exists already. Nothing of the block is left
+    then. Any other error passes through.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._state: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Whether a foreign key was violated."""
+        return self._state == _FOREIGN_KEY_VIOLATION
+
+    @property
+    def taken(self) -> bool:
+        """Whether a unique key was violated."""
+        return self._state == _UNIQUE_VIOLATION
+
+    def __enter__(self) -> refused_by_database:
+        self._savepoint = self._connection.begin_nested()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if error is None:
+            self._savepoint.commit()
+            return False
+        self._savepoint.rollback()
+        if isinstance(error, sa.exc.IntegrityError):
+            self._state = _sqlstate(error)
+        return self.missing or self.taken
+
+
+def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
+    """Lists of at most ``size`` values, in order."""
+    chunk: list[T] = []
+    for value in values:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+_COLUMNS = sa.select(campaigns).where(
+    campaigns.c.tenant_id == sa.bindparam("tenant_id"), campaigns.c.id == sa.bindparam("id")
+)
+_SELECT = {
+    "plain": _COLUMNS,
+    "shared": _COLUMNS.with_for_update(read=True),
+    "exclusive": _COLUMNS.with_for_update(key_share=True),
+}
+
+
+@attrs.frozen
+class Scope:
+    """One tenant's view through one connection, for as long as one transaction."""
+
+    connection: sa.Connection
+    tenant_id: UUID
+    actor: str | None
+    clock: Clock
+    codec: Codec
+    host: HostTables
+    shard: int = attrs.field(factory=lambda: secrets.randbelow(SHARDS))
+
+    def now(self) -> datetime:
+        """The time that everything in this statement is measured by."""
+        return self.clock(self.connection)
+
+    def of_tenant(self, table: Any) -> sa.ColumnElement[bool]:
+        """The clause that keeps a statement within the tenant."""
+        clause: sa.ColumnElement[bool] = table.c.tenant_id == self.tenant_id
+        return clause
+
+    def campaign_row(self, id: UUID, lock: str = "plain") -> sa.Row[Any]:
+        """The campaign's row; ``lock`` is plain, shared or exclusive. Raises :class:`NotFound`."""
+        row = self.connection.execute(
+            _SELECT[lock], {"tenant_id": self.tenant_id, "id": id}
+        ).one_or_none()
+        if row is None:
+            raise NotFound("campaign", (id,))
+        return row
+
+    def lock_for(self, permission: Permission, id: UUID) -> sa.Row[Any]:
+        """Lock the campaign exclusively for a change of its content.
+
+        Raises :class:`NotFound`, and :class:`TransitionNotAllowed` where its status forbids it.
+        """
+        row = self.campaign_row(id, "exclusive")
+        check_permission(permission, Status(row.status))
+        return row

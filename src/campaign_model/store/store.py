@@ -1,0 +1,54 @@
+"""The store: one tenant, one connection, the caller's transaction."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from campaign_model.store.campaigns import Campaigns
+from campaign_model.store.contacts import Contacts
+from campaign_model.store.generation import Generation
+from campaign_model.store.scope import Clock, Scope, check_connection, database_time
+from campaign_model.store.tables import HostTables
+from campaign_model.store.templates import Templates
+from campaign_model.wire import DEFAULT, Codec
+
+__all__ = ["CampaignStore"]
+
+
+class CampaignStore:
+    """Campaigns, templates, contacts and generation of one tenant.
+
+    The caller owns the transaction: the store never begins, commits or rolls back, so that a
+    service writes its own rows and ours together. Use one store per transaction. ``actor`` is
+    noted in the history; ``clock`` tells the time (the database's, unless a test brings another);
+    ``host`` names the tables of the host. A method that raises one of the library's errors has
+    written nothing and leaves the transaction usable.
+
+    Raises ``ValueError`` for a connection on which these promises cannot be kept: an SQLite
+    engine that ``db.prepare_engine`` has not seen, another database, or AUTOCOMMIT.
+    """
+
+    campaigns: Campaigns
+    templates: Templates
+    contacts: Contacts
+    generation: Generation
+
+    def __init__(
+        self,
+        connection: sa.Connection,
+        tenant_id: UUID,
+        *,
+        actor: str | None = None,
+        clock: Clock = database_time,
+        codec: Codec = DEFAULT,
+        host: HostTables | None = None,
+    ) -> None:
+        check_connection(connection)
+        scope = Scope(connection, tenant_id, actor, clock, codec, host or HostTables())
+        self.connection = connection
+        self.campaigns = Campaigns(scope)
+        self.templates = Templates(scope)
+        self.contacts = Contacts(scope)
+        self.generation = Generation(scope)

@@ -1,0 +1,224 @@
+"""The library's tables, and the names of the host's tables that they refer to.
+
+Every key between them carries ``tenant_id``, so that a row of one tenant cannot refer to a row of
+another. CHECK constraints are generated in :mod:`campaign_model.db.checks`.
+"""
+
+from __future__ import annotations
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.lifecycle import CLAIMABLE, ContactStatus, Status
+from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
+
+__all__ = [
+    "COUNTED",
+    "HostTables",
+    "campaign_contacts",
+    "campaign_history",
+    "campaign_templates",
+    "campaign_totals",
+    "campaigns",
+    "host_contacts",
+    "host_owners",
+    "metadata",
+]
+
+
+@attrs.frozen
+class HostTables:
+    """What the host calls the tables that this library refers to and does not own.
+
+    Each has columns ``id`` and (all but ``tenants``) ``tenant_id``.
+    """
+
+    tenants: str = "tenants"
+    owners: str = "owners"
+    contacts: str = "contacts"
+
+
+COUNTED: tuple[ContactStatus, ...] = tuple(ContactStatus)
+"""campaign_totals has a column of this name for each of them."""
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _id() -> sa.Column[object]:
+    return sa.Column("id", Uuid, primary_key=True)
+
+
+def _tenant() -> sa.Column[object]:
+    return sa.Column("tenant_id", Uuid, nullable=False)
+
+
+def _now(name: str) -> sa.Column[object]:
+    return sa.Column(name, UtcDateTime, nullable=False, server_default=database_clock())
+
+
+def _count(name: str, default: int = 0) -> sa.Column[object]:
+    return sa.Column(name, sa.BigInteger, nullable=False, server_default=str(default))
+
+
+def _money(name: str) -> sa.Column[object]:
+    return sa.Column(name, Money, nullable=False, server_default="0")
+
+
+def _of_campaign() -> sa.ForeignKeyConstraint:
+    return sa.ForeignKeyConstraint(
+        ["tenant_id", "campaign_id"], ["campaigns.tenant_id", "campaigns.id"]
+    )
+
+
+campaigns = sa.Table(
+    "campaigns",
+    metadata,
+    sa.Column("id", Uuid, primary_key=True, server_default=new_id()),
+    _tenant(),
+    sa.Column("owner_id", Uuid),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("status", sa.Text, nullable=False, server_default=Status.DRAFT.value),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("template_id", Uuid),
+    sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
+    sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
+    # Settled from campaign_totals by moves and by changes of the contact set, for legacy readers.
+    _count("total_contacts"),
+    _count("generated_count"),
+    _money("generation_cost"),
+    sa.Column("generation_started_at", UtcDateTime),
+    sa.Column("generation_completed_at", UtcDateTime),
+    _count("finished_at_start"),
+    _count("next_position"),
+    _count("clone_count"),
+    _count("version", 1),
+    _now("created_at"),
+    _now("updated_at"),
+    sa.UniqueConstraint("tenant_id", "id"),
+    sa.Index("page", "tenant_id", "created_at", "id"),
+)
+
+campaign_contacts = sa.Table(
+    "campaign_contacts",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("campaign_id", Uuid, nullable=False),
+    sa.Column("contact_id", Uuid, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, server_default=ContactStatus.PENDING.value),
+    sa.Column("enrichment_gaps", JsonText),
+    # Ascending: higher priority first, then earlier assigned (see store.contacts).
+    _count("rank"),
+    _count("attempts"),
+    _count("revision"),
+    sa.Column("claim_token", Uuid),
+    sa.Column("claimed_at", UtcDateTime),
+    sa.Column("lease_expires_at", UtcDateTime),
+    sa.Column("retry_at", UtcDateTime),
+    sa.Column("recorded_token", Uuid),
+    sa.Column("late_token", Uuid),
+    _money("generation_cost"),
+    _count("unknown_costs"),
+    _money("reserved"),
+    sa.Column("steps_fingerprint", sa.Text),
+    sa.Column("error_code", sa.Text),
+    sa.Column("error", sa.Text),
+    _now("added_at"),
+    sa.Column("generated_at", UtcDateTime),
+    sa.UniqueConstraint("tenant_id", "id"),
+    sa.UniqueConstraint("tenant_id", "campaign_id", "contact_id"),
+    _of_campaign(),
+    sa.Index("contact", "tenant_id", "contact_id"),
+    sa.Index("rank", "tenant_id", "campaign_id", "rank"),
+)
+_is_claimable = campaign_contacts.c.status.in_(
+    [sa.literal_column(f"'{one}'") for one in ContactStatus if one in CLAIMABLE]
+)
+_is_generating = campaign_contacts.c.status == sa.literal_column(f"'{ContactStatus.GENERATING}'")
+sa.Index(
+    "claimable",
+    campaign_contacts.c.tenant_id,
+    campaign_contacts.c.campaign_id,
+    campaign_contacts.c.rank,
+    postgresql_where=_is_claimable,
+    sqlite_where=_is_claimable,
+)
+sa.Index(
+    "leases",
+    campaign_contacts.c.tenant_id,
+    campaign_contacts.c.campaign_id,
+    campaign_contacts.c.lease_expires_at,
+    postgresql_where=_is_generating,
+    sqlite_where=_is_generating,
+)
+
+campaign_totals = sa.Table(
+    "campaign_totals",
+    metadata,
+    sa.Column("tenant_id", Uuid, primary_key=True),
+    sa.Column("campaign_id", Uuid, primary_key=True),
+    sa.Column("shard", sa.SmallInteger, primary_key=True),
+    *(_count(status.value) for status in COUNTED),
+    _money("cost"),
+    _count("unknown_costs"),
+    _money("erased_cost"),
+    _money("reserved"),
+    # What one claim last asked to reserve: below this, the budget is as good as spent.
+    _money("unit_reserve"),
+    _of_campaign(),
+)
+
+campaign_history = sa.Table(
+    "campaign_history",
+    metadata,
+    _id(),
+    _tenant(),
+    sa.Column("campaign_id", Uuid, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text),
+    sa.Column("reason", sa.Text),
+    sa.Column("at", UtcDateTime, nullable=False),
+    sa.UniqueConstraint("tenant_id", "campaign_id", "version"),
+    _of_campaign(),
+)
+
+campaign_templates = sa.Table(
+    "campaign_templates",
+    metadata,
+    _id(),
+    # NULL for the system's own, which every tenant sees.
+    sa.Column("tenant_id", Uuid),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("steps", JsonText, nullable=False, server_default="[]"),
+    sa.Column("default_config", JsonText, nullable=False, server_default="{}"),
+    sa.Column("is_system", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Of the preset file last written here, to tell a row edited by hand from an outdated one.
+    sa.Column("shipped_digest", sa.Text),
+    _count("version", 1),
+    _now("created_at"),
+    _now("updated_at"),
+    sa.UniqueConstraint("tenant_id", "name"),
+)
+
+
+def host_contacts(host: HostTables) -> sa.TableClause:
+    """The host's contacts, as far as this library looks at them."""
+    return sa.table(host.contacts, sa.column("id", Uuid), sa.column("tenant_id", Uuid))
+
+
+def host_owners(host: HostTables) -> sa.TableClause:
+    """The host's owners, as far as this library looks at them."""
+    return sa.table(host.owners, sa.column("id", Uuid), sa.column("tenant_id", Uuid))

@@ -1,0 +1,180 @@
+"""Templates: a tenant's own, and the system's, which every tenant sees and none changes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.campaign import CampaignTemplate
+from campaign_model.errors import Conflict, NotFound
+from campaign_model.steps import StepSequence
+from campaign_model.store import words
+from campaign_model.store.scope import Scope, refused_by_database
+from campaign_model.store.tables import campaign_templates
+from campaign_model.wire import Codec
+
+__all__ = ["Templates", "template_from_row", "template_values", "visible"]
+
+_TABLE = campaign_templates
+
+
+def visible(scope: Scope) -> sa.ColumnElement[bool]:
+    """The tenant's own templates and the system's."""
+    return sa.or_(scope.of_tenant(_TABLE), _TABLE.c.tenant_id.is_(None))
+
+
+def template_values(template: CampaignTemplate, codec: Codec) -> dict[str, Any]:
+    """The columns that hold a template's content."""
+    return {
+        "name": template.name,
+        "description": template.description,
+        "steps": json.dumps(codec.dump_template_config(template.steps)),
+        "default_config": json.dumps(codec.dump_generation_config(template.generation_config)),
+    }
+
+
+def template_from_row(row: sa.Row[Any], codec: Codec) -> CampaignTemplate:
+    """The template in a row of campaign_templates."""
+    steps = codec.recover_template_config(row.steps)
+    config = codec.recover_generation_config(row.default_config)
+    return CampaignTemplate(
+        name=row.name,
+        steps=steps.value,
+        generation_config=config.value,
+        description=row.description,
+        id=row.id,
+        is_system=row.is_system,
+        version=row.version,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        repairs=(*steps.repairs, *config.repairs),
+    )
+
+
+class Templates:
+    """``store.templates``."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    def list(self) -> tuple[CampaignTemplate, ...]:
+        """The system's templates, then the tenant's own, each by name."""
+        rows = self._scope.connection.execute(
+            sa.select(_TABLE)
+            .where(visible(self._scope))
+            .order_by(_TABLE.c.is_system.desc(), _TABLE.c.name, _TABLE.c.id)
+        )
+        return tuple(template_from_row(row, self._scope.codec) for row in rows)
+
+    def get(self, id: UUID) -> CampaignTemplate:
+        """One template that this tenant sees. Raises :class:`NotFound`."""
+        return template_from_row(self._row(id), self._scope.codec)
+
+    def add(self, template: CampaignTemplate) -> CampaignTemplate:
+        """Keep a new template of the tenant's own.
+
+        Raises :class:`Conflict` (``already_exists``) when its id or, among the tenant's own, its
+        name is taken, and :class:`InvalidDocument` for channels and tones the codec does not know.
+        """
+        scope = self._scope
+        words.check(scope.codec, template.steps, template.generation_config)
+        now = scope.now()
+        with refused_by_database(scope.connection) as refusal:
+            scope.connection.execute(
+                sa.insert(_TABLE).values(
+                    id=template.id,
+                    tenant_id=scope.tenant_id,
+                    is_system=False,
+                    version=1,
+                    created_at=now,
+                    updated_at=now,
+                    **template_values(template, scope.codec),
+                )
+            )
+        if refusal.taken:
+            raise _taken(template.name)
+        if refusal.missing:
+            raise NotFound("tenant", (scope.tenant_id,))
+        return self.get(template.id)
+
+    def rename(self, id: UUID, name: str, *, version: int | None = None) -> CampaignTemplate:
+        """Give a template another name. Raises like :meth:`replace_steps`, and
+        :class:`Conflict` (``already_exists``) when the name is taken.
+        """
+        present = self._own(id, version)
+        return self._save(attrs.evolve(present, name=name))
+
+    def replace_steps(
+        self, id: UUID, steps: StepSequence, *, version: int | None = None
+    ) -> CampaignTemplate:
+        """Give a template other steps; campaigns made from it keep theirs.
+
+        Raises :class:`NotFound`, :class:`Conflict` (``read_only`` for the system's,
+        ``stale_version`` when ``version`` is given and somebody saved since), and
+        :class:`InvalidDocument` for channels the codec does not know.
+        """
+        present = self._own(id, version)
+        words.check(
+            self._scope.codec, steps, present.generation_config, known=(present.steps, None)
+        )
+        return self._save(attrs.evolve(present, steps=steps))
+
+    def remove(self, id: UUID, *, version: int | None = None) -> None:
+        """Delete a template of the tenant's own. Raises like :meth:`replace_steps`."""
+        present = self._own(id, version)
+        self._scope.connection.execute(sa.delete(_TABLE).where(*self._is(present)))
+
+    def _row(self, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
+        query = sa.select(_TABLE).where(visible(self._scope), _TABLE.c.id == id)
+        if lock:
+            query = query.with_for_update()
+        row = self._scope.connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound("template", (id,))
+        return row
+
+    def _own(self, id: UUID, version: int | None) -> CampaignTemplate:
+        row = self._row(id, lock=True)
+        if row.tenant_id is None:
+            raise Conflict(
+                "read_only",
+                f"{row.name!r} is a system template and cannot be changed; add a copy of your own",
+            )
+        if version is not None and row.version != version:
+            raise Conflict(
+                "stale_version",
+                f"the template {row.name!r} is at version {row.version}, not {version}; "
+                "load it again",
+            )
+        return template_from_row(row, self._scope.codec)
+
+    def _is(self, present: CampaignTemplate) -> tuple[sa.ColumnElement[bool], ...]:
+        return (
+            self._scope.of_tenant(_TABLE),
+            _TABLE.c.id == present.id,
+            _TABLE.c.version == present.version,
+        )
+
+    def _save(self, template: CampaignTemplate) -> CampaignTemplate:
+        scope = self._scope
+        with refused_by_database(scope.connection) as refusal:
+            scope.connection.execute(
+                sa.update(_TABLE)
+                .where(*self._is(template))
+                .values(
+                    version=template.version + 1,
+                    updated_at=scope.now(),
+                    **template_values(template, scope.codec),
+                )
+            )
+        if refusal.taken:
+            raise _taken(template.name)
+        return self.get(template.id)
+
+
+def _taken(name: str) -> Conflict:
+    return Conflict("already_exists", f"a template of that id or name exists already: {name!r}")

@@ -1,0 +1,186 @@
+"""The counts and costs of a campaign, kept as deltas in a few rows and exact in their sum.
+
+Every change of a contact's status or cost moves its delta here in the same transaction. Workers
+of a campaign without a budget each use one of several shard rows; with a budget all use shard 0,
+which one conditional update can then hold to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.lifecycle import ContactStatus
+from campaign_model.store.scope import Scope, insert_into
+from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
+from campaign_model.store.types import Money
+
+__all__ = ["Totals", "add", "fold", "reserve", "settle", "sums"]
+
+_ZERO = Decimal(0)
+_AMOUNTS = ("cost", "unknown_costs", "erased_cost", "reserved")
+
+
+@attrs.define
+class Totals:
+    """Counts by status, and money; as an absolute sum or as a signed delta."""
+
+    counts: dict[ContactStatus, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTED, 0))
+    cost: Decimal = _ZERO
+    unknown_costs: int = 0
+    erased_cost: Decimal = _ZERO
+    reserved: Decimal = _ZERO
+    unit_reserve: Decimal = _ZERO
+
+    def move(self, source: ContactStatus, target: ContactStatus, number: int = 1) -> None:
+        """Count ``number`` contacts over from one status to another."""
+        self.counts[source] -= number
+        self.counts[target] += number
+
+    @property
+    def total(self) -> int:
+        """Contacts that are not excluded."""
+        return sum(self.counts.values()) - self.counts[ContactStatus.EXCLUDED]
+
+    @property
+    def spent(self) -> Decimal:
+        """Everything booked, erased contacts' costs included."""
+        return self.cost + self.erased_cost
+
+    @property
+    def finished(self) -> int:
+        """Contacts with an outcome."""
+        return self.counts[ContactStatus.GENERATED] + self.counts[ContactStatus.FAILED]
+
+    def values(self) -> dict[str, Any]:
+        """The sums (all but ``unit_reserve``, which is no sum) as columns of campaign_totals."""
+        return {status.value: self.counts[status] for status in COUNTED} | {
+            name: getattr(self, name) for name in _AMOUNTS
+        }
+
+
+def sums() -> list[sa.ColumnElement[Any]]:
+    """The columns of a campaign's totals, summed over its shards; all zero without a row."""
+    table = campaign_totals.c
+    names = (*(status.value for status in COUNTED), *_AMOUNTS)
+    summed = [sa.func.coalesce(sa.func.sum(table[name]), 0).label(name) for name in names]
+    return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), 0).label("unit_reserve")]
+
+
+def from_row(row: Mapping[str, Any]) -> Totals:
+    """The totals in a row with the columns of :func:`sums`."""
+    return Totals(
+        {status: int(row[status.value]) for status in COUNTED},
+        row["cost"],
+        int(row["unknown_costs"]),
+        row["erased_cost"],
+        row["reserved"],
+        row["unit_reserve"],
+    )
+
+
+def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
+    """Add a delta to one shard, which need not exist yet."""
+    values = delta.values()
+    if not any(values.values()):
+        return
+    statement = insert_into(scope.connection, campaign_totals).values(
+        tenant_id=scope.tenant_id, campaign_id=campaign_id, shard=shard, **values
+    )
+    scope.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "campaign_id", "shard"],
+            set_={name: campaign_totals.c[name] + statement.excluded[name] for name in values},
+        )
+    )
+
+
+def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.and_(scope.of_tenant(campaign_totals), campaign_totals.c.campaign_id == campaign_id)
+
+
+def read(scope: Scope, campaign_id: UUID) -> Totals:
+    """The present totals. Under the campaign's exclusive lock nobody else can change them.
+
+    The rows are locked as well: under an isolation level with one snapshot for the whole
+    transaction the database then notices totals that changed since, instead of showing old ones.
+    """
+    locked = (
+        sa.select(campaign_totals)
+        .where(_of(scope, campaign_id))
+        .order_by(campaign_totals.c.shard)
+        .with_for_update(key_share=True)
+    )
+    total = Totals()
+    for row in scope.connection.execute(locked).mappings():
+        for status in COUNTED:
+            total.counts[status] += row[status.value]
+        for name in _AMOUNTS:
+            setattr(total, name, getattr(total, name) + row[name])
+        total.unit_reserve = max(total.unit_reserve, row["unit_reserve"])
+    return total
+
+
+def fold(scope: Scope, campaign_id: UUID, total: Totals) -> None:
+    """Put the whole sum into shard 0. Only under the campaign's exclusive lock."""
+    scope.connection.execute(sa.delete(campaign_totals).where(_of(scope, campaign_id)))
+    scope.connection.execute(
+        sa.insert(campaign_totals).values(
+            tenant_id=scope.tenant_id, campaign_id=campaign_id, shard=0, **total.values()
+        )
+    )
+
+
+def settle(scope: Scope, campaign_id: UUID, total: Totals) -> None:
+    """Bring the columns that legacy readers look at up to date with ``total``."""
+    scope.connection.execute(
+        sa.update(campaigns)
+        .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+        .values(**settled(total))
+    )
+
+
+def settled(total: Totals) -> dict[str, Any]:
+    """Values of the columns that legacy readers look at."""
+    return {
+        "total_contacts": total.total,
+        "generated_count": total.counts[ContactStatus.GENERATED],
+        "generation_cost": total.spent,
+    }
+
+
+def reserve(scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int) -> int:
+    """Set ``each`` aside for up to ``wanted`` claims, as far as the budget goes; how many.
+
+    One conditional update decides, whatever other claimers do at the same moment.
+    """
+    table = campaign_totals
+    shard = sa.and_(_of(scope, campaign_id), table.c.shard == 0)
+    used = table.c.cost + table.c.erased_cost + table.c.reserved
+
+    def amount(value: Decimal) -> sa.BindParameter[Decimal]:
+        return sa.literal(value, Money())
+
+    taken = scope.connection.execute(
+        sa.update(table)
+        .where(shard, used + amount(each * wanted) <= amount(budget))
+        .values(reserved=table.c.reserved + amount(each * wanted), unit_reserve=each)
+    )
+    if taken.rowcount:
+        return wanted
+    row = scope.connection.execute(
+        sa.select(table).where(shard).with_for_update(key_share=True)
+    ).one()
+    left = budget - (row.cost + row.erased_cost + row.reserved)
+    granted = min(wanted, int(left // each)) if each and left > 0 else 0
+    scope.connection.execute(
+        sa.update(table)
+        .where(shard)
+        .values(reserved=table.c.reserved + amount(each * granted), unit_reserve=each)
+    )
+    return granted

@@ -1,0 +1,207 @@
+"""Column types and the few SQL expressions that the two engines spell differently."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.type_api import TypeEngine
+
+__all__ = [
+    "Array",
+    "JsonText",
+    "Money",
+    "UtcDateTime",
+    "Uuid",
+    "any_of",
+    "array_length",
+    "database_clock",
+    "new_id",
+]
+
+_NANO = Decimal(10) ** 9
+_SQLITE_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
+
+
+def _is_postgresql(dialect: Dialect) -> bool:
+    return dialect.name == "postgresql"
+
+
+class Uuid(sa.types.TypeDecorator[UUID]):
+    """A UUID: native on PostgreSQL, 36 characters with dashes on SQLite (32 are read as well)."""
+
+    impl = sa.CHAR(36)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(
+            postgresql.UUID(as_uuid=True) if _is_postgresql(dialect) else sa.CHAR(36)
+        )
+
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
+        return value if value is None or _is_postgresql(dialect) else str(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
+        return value if value is None or isinstance(value, UUID) else UUID(value)
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A point in time: ``timestamptz`` on PostgreSQL, fixed-width UTC text on SQLite."""
+
+    impl = sa.TIMESTAMP(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(
+            postgresql.TIMESTAMP(timezone=True) if _is_postgresql(dialect) else sa.TEXT()
+        )
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or _is_postgresql(dialect):
+            return value
+        return value.astimezone(UTC).strftime(_SQLITE_FORMAT)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        moment: datetime | None = value
+        return moment if moment is None else moment.astimezone(UTC)
+
+
+class Money(sa.types.TypeDecorator[Decimal]):
+    """An exact amount: ``numeric`` on PostgreSQL, whole nano-units on SQLite."""
+
+    impl = sa.Numeric()
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(sa.Numeric() if _is_postgresql(dialect) else sa.BigInteger())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        return value if value is None or _is_postgresql(dialect) else int(value * _NANO)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        if value is None or _is_postgresql(dialect):
+            amount: Decimal | None = value
+            return amount
+        return Decimal(value).scaleb(-9)
+
+
+class JsonText(sa.types.TypeDecorator[str]):
+    """A JSON document that Python sees as text, so that the codec can tell equal ones apart at once.
+
+    ``jsonb`` on PostgreSQL, text on SQLite.
+    """
+
+    impl = sa.TEXT()
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(sa.TEXT())
+
+    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
+        return as_json(bindvalue)
+
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.cast(column, sa.TEXT())
+
+
+@compiles(JsonText, "postgresql")
+def _jsonb(_type: JsonText, _compiler: object, **_: Any) -> str:
+    return "JSONB"
+
+
+class Array(sa.types.TypeDecorator[list[Any]]):
+    """Many values in one parameter: an array on PostgreSQL, JSON text on SQLite."""
+
+    impl = sa.TEXT()
+    cache_ok = True
+
+    def __init__(self, item: type[TypeEngine[Any]]) -> None:
+        super().__init__()
+        self.item = item
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if _is_postgresql(dialect):
+            item = postgresql.UUID(as_uuid=True) if self.item is Uuid else self.item()
+            return dialect.type_descriptor(postgresql.ARRAY(item))
+        return dialect.type_descriptor(sa.TEXT())
+
+    def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
+        if value is None or _is_postgresql(dialect):
+            return None if value is None else list(value)
+        return json.dumps([str(one) if isinstance(one, UUID) else one for one in value])
+
+
+def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
+    arguments = [compiler.process(one, **kw) for one in element.clauses]
+    return element.spelling[compiler.dialect.name].format(*arguments)
+
+
+class _Expression(sa.sql.functions.GenericFunction[Any]):
+    """A function that each engine spells in its own way, as the templates below say."""
+
+    spelling: ClassVar[dict[str, str]]
+
+    def __init_subclass__(cls) -> None:
+        # SQLAlchemy wants to be told by every class itself that its cache key is complete.
+        cls.inherit_cache = True
+        super().__init_subclass__()
+        compiles(cls)(_spell)
+
+
+class as_json(_Expression):  # noqa: N801 - reads as an SQL function in statements
+    """Text as the engine's JSON type."""
+
+    type = sa.TEXT()
+    spelling = {"postgresql": "CAST({0} AS JSONB)", "sqlite": "{0}"}
+
+
+class any_of(_Expression):  # noqa: N801
+    """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
+
+    type = sa.Boolean()
+    spelling = {
+        "postgresql": "{0} = ANY ({1})",
+        "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
+    }
+
+
+class array_length(_Expression):  # noqa: N801
+    """The number of members of a JSON array."""
+
+    type = sa.Integer()
+    spelling = {"postgresql": "jsonb_array_length({0})", "sqlite": "json_array_length({0})"}
+
+
+class database_clock(_Expression):  # noqa: N801
+    """What time the database has, read when the row is."""
+
+    type = UtcDateTime()
+    spelling = {
+        "postgresql": "clock_timestamp()",
+        "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    }
+
+
+class new_id(_Expression):  # noqa: N801
+    """A column default for writers that know nothing of this library, which binds its own ids."""
+
+    type = Uuid()
+    spelling = {
+        "postgresql": "gen_random_uuid()",
+        "sqlite": (
+            "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || "
+            "substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || "
+            "hex(randomblob(6)))"
+        ),
+    }

@@ -1,0 +1,168 @@
+"""A tenant with contacts, and the steps that most store tests begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from campaign_model import db
+from campaign_model.campaign import Campaign
+from campaign_model.generation import Claim, Generated, GenerationConfig
+from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
+from campaign_model.steps import Step, StepSequence
+from campaign_model.store import CampaignStore, transact
+from campaign_model.store.tables import campaign_contacts, campaign_totals, campaigns
+
+Result = TypeVar("Result")
+
+LEASE = timedelta(minutes=5)
+HOST = db.MinimalHost(db.HostTables())
+STEPS = StepSequence(
+    (
+        Step("linkedin_connect", "Invite", day_offset=0),
+        Step("email", "E-mail 1", day_offset=2, variant_count=2),
+        Step("email", "E-mail 2", enabled=False, day_offset=5),
+    )
+)
+
+PATHS: dict[Status, tuple[Action, ...]] = {
+    Status.DRAFT: (),
+    Status.READY: (Action.MARK_READY,),
+    Status.GENERATING: (Action.MARK_READY, Action.START_GENERATION),
+}
+
+
+class World:
+    """One tenant on one engine; rows of other tenants in the same database are none of its own."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self.engine = engine
+        self.tenant_id = uuid4()
+        self.owner_id = uuid4()
+        with engine.begin() as connection:
+            connection.execute(sa.insert(HOST.tenants).values(id=self.tenant_id, name="tenant"))
+            connection.execute(
+                sa.insert(HOST.owners).values(
+                    id=self.owner_id, tenant_id=self.tenant_id, name="owner"
+                )
+            )
+
+    def transact(self, work: Callable[[CampaignStore], Result], **options: Any) -> Result:
+        """Run ``work(store)`` in a transaction of its own."""
+        return transact(self.engine, self.tenant_id, work, **options)
+
+    def contacts(self, number: int) -> list[UUID]:
+        """Ids of new contacts of the host."""
+        ids = [uuid4() for _ in range(number)]
+        if ids:
+            with self.engine.begin() as connection:
+                connection.execute(
+                    sa.insert(HOST.contacts),
+                    [
+                        {"id": one, "tenant_id": self.tenant_id, "first_name": f"Contact {index}"}
+                        for index, one in enumerate(ids)
+                    ],
+                )
+        return ids
+
+    def campaign(
+        self,
+        contacts: int | Sequence[UUID] = 3,
+        status: Status = Status.DRAFT,
+        *,
+        steps: StepSequence = STEPS,
+        budget: Decimal | None = None,
+    ) -> Campaign:
+        """A campaign with contacts, moved on to draft, ready, generating, review or approved.
+
+        On the way to review every contact is generated at a cost of 0.01.
+        """
+        ids = self.contacts(contacts) if isinstance(contacts, int) else contacts
+
+        def work(store: CampaignStore) -> Campaign:
+            campaign = store.campaigns.add(
+                Campaign("Campaign", steps, GenerationConfig(tone="casual", budget=budget))
+            )
+            store.contacts.assign(campaign.id, ids)
+            for action in PATHS.get(status, PATHS[Status.GENERATING]):
+                store.campaigns.apply(campaign.id, action)
+            return store.campaigns.get(campaign.id)
+
+        campaign = self.transact(work)
+        if status in PATHS:
+            return campaign
+        self.generate(campaign.id)
+        campaign = self.apply(campaign.id, Action.COMPLETE_GENERATION)
+        if status is Status.REVIEW:
+            return campaign
+        assert status is Status.APPROVED, status
+        return self.apply(campaign.id, Action.APPROVE, review=ReviewTally(1, 0, 0))
+
+    def apply(self, campaign_id: UUID, action: Action, **options: Any) -> Campaign:
+        """Apply one action in a transaction of its own."""
+        return self.transact(lambda store: store.campaigns.apply(campaign_id, action, **options))
+
+    def claim(
+        self, campaign_id: UUID, limit: int = 100, lease: timedelta = LEASE, **options: Any
+    ) -> tuple[Claim, ...]:
+        """Claim in a transaction of its own."""
+        return self.transact(
+            lambda store: store.generation.claim(campaign_id, limit, lease, **options)
+        ).claims
+
+    def generate(self, campaign_id: UUID, cost: str = "0.01") -> None:
+        """Claim everything and record it as generated."""
+        claims = self.claim(campaign_id, 10_000, reserve=Decimal(cost))
+        outcome = Generated(Decimal(cost))
+        self.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
+
+    def rows(self, campaign_id: UUID) -> dict[UUID, sa.Row[Any]]:
+        """The campaign's junction rows by contact, straight from the table."""
+        with self.engine.begin() as connection:
+            return {
+                row.contact_id: row
+                for row in connection.execute(
+                    sa.select(campaign_contacts).where(
+                        campaign_contacts.c.tenant_id == self.tenant_id,
+                        campaign_contacts.c.campaign_id == campaign_id,
+                    )
+                )
+            }
+
+    def check(self, campaign_id: UUID) -> None:
+        """Hold totals against the junction: counts, cost, unknown costs and reservations."""
+        rows = self.rows(campaign_id).values()
+        with self.engine.begin() as connection:
+            shards = connection.execute(
+                sa.select(campaign_totals).where(
+                    campaign_totals.c.tenant_id == self.tenant_id,
+                    campaign_totals.c.campaign_id == campaign_id,
+                )
+            ).all()
+        for status in ContactStatus:
+            counted = sum(getattr(shard, status.value) for shard in shards)
+            assert counted == sum(row.status == status for row in rows), status
+        for column, total in (
+            ("generation_cost", "cost"),
+            ("unknown_costs", "unknown_costs"),
+            ("reserved", "reserved"),
+        ):
+            summed = sum(getattr(shard, total) for shard in shards)
+            assert summed == sum(getattr(row, column) for row in rows), column
+
+    def legacy(self, campaign_id: UUID) -> tuple[int, int, Decimal]:
+        """What a legacy reader sees: total_contacts, generated_count, generation_cost."""
+        with self.engine.begin() as connection:
+            row = connection.execute(
+                sa.select(
+                    campaigns.c.total_contacts,
+                    campaigns.c.generated_count,
+                    campaigns.c.generation_cost,
+                ).where(campaigns.c.id == campaign_id)
+            ).one()
+        return row.total_contacts, row.generated_count, row.generation_cost
