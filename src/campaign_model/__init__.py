@@ -1,1 +1,59 @@
-"""What an outreach campaign is, what may happen to it, and how its documents are read."""
+"""What an outreach campaign is, what may happen to it, and how its documents are read.
+
+The names here are the public ones of the domain itself. Databases are spoken to through
+``campaign_model.store`` and ``campaign_model.db``, which need SQLAlchemy.
+"""
+
+# One name a line would make this page, which people read, three times as long.
+# fmt: off
+# ruff: isort: off
+
+from __future__ import annotations
+
+from campaign_model import lifecycle
+from campaign_model._json import JsonObject
+from campaign_model.campaign import (
+    Campaign, CampaignSummary, CampaignTemplate, HistoryEntry, Page, Repair,
+)
+from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.errors import (
+    CampaignModelError, Conflict, InvalidDocument, LeaseLost, NotFound, TransitionNotAllowed,
+    Unmet, Violation,
+)
+from campaign_model.generation import (
+    Claim, ClaimBatch, Cursor, Estimate, Failed, Generated, GenerationConfig, NotReady, Outcome,
+    Progress, Recorded, Renewal, StopReason, Unfinished, effective_config,
+)
+from campaign_model.lifecycle import (
+    Action, ActionState, ContactAction, ContactStatus, Facts, Permission, ReviewTally, Status,
+)
+from campaign_model.steps import MessageSlot, SequenceDiff, Step, StepSequence
+from campaign_model.vocabulary import STANDARD, Channel, Condition, Vocabulary
+from campaign_model.wire import (
+    Codec, Recovered, dump_campaign_template, dump_generation_config, dump_template_config,
+    iter_stored_violations, iter_violations, parse_campaign_template, parse_generation_config,
+    parse_template_config, recover_campaign_template, recover_generation_config,
+    recover_template_config,
+)
+
+__all__ = [
+    "STANDARD", "Action", "ActionState", "Assigned", "Campaign", "CampaignContact",
+    "CampaignModelError", "CampaignSummary", "CampaignTemplate", "Changed", "Channel", "Claim",
+    "ClaimBatch", "Codec", "Condition", "Conflict", "ContactAction", "ContactStatus", "Cursor",
+    "Estimate", "Facts", "Failed", "Generated", "GenerationConfig", "HistoryEntry",
+    "InvalidDocument", "JsonObject", "LeaseLost", "MessageSlot", "NotFound", "NotReady", "Outcome",
+    "Overlap", "Page", "Permission", "Progress", "Recorded", "Recovered", "Removed", "Renewal",
+    "Repair", "ReviewTally", "SequenceDiff", "Status", "Step", "StepSequence", "StopReason",
+    "TransitionNotAllowed", "Unfinished", "Unmet", "Violation", "Vocabulary",
+    "dump_campaign_template", "dump_generation_config", "dump_template_config", "effective_config",
+    "iter_stored_violations", "iter_violations", "lifecycle", "parse_campaign_template",
+    "parse_generation_config", "parse_template_config", "recover_campaign_template",
+    "recover_generation_config", "recover_template_config",
+]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - half as slow as all the rest
+        return version("campaign-model")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
