@@ -69,6 +69,7 @@ set_readiness        x     x       x        x       .        .        .
 claim                .     .       x        .       .        .        .
 retry_failed         .     x       x        x       .        .        .
 regenerate           .     x       x        x       .        .        .
+list_exportable      .     .       .        .       x        x        .
 """
 
 # "gaps": where the contact rests by its enrichment gaps. "expired": to generating, by takeover.

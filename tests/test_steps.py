@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from campaign_model._json import thaw
+from campaign_model._json import fault_in, thaw
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import (
     MAX_STEPS,
@@ -132,6 +132,21 @@ def test_a_step_is_a_value(step: Step) -> None:
     for field in attrs.fields(Step):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(step, field.name, None)
+
+
+@pytest.mark.parametrize("levels", range(55, 66))
+def test_a_step_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels: int) -> None:
+    """A template, which holds the array of steps: what fits a campaign can be saved as one."""
+    for field in ("config", "extra"):
+        value = {"x": deep(levels)}
+        step = {"config": value} if field == "config" else value
+        fits = fault_in({"steps": [step]}) is None
+        change: dict[str, Any] = {field: value}
+        if fits:
+            assert thaw(getattr(email(**change), field)) == value
+        else:
+            with pytest.raises(InvalidDocument, match=f"step.{field}"):
+                email(**change)
 
 
 def test_a_step_does_not_share_what_the_caller_may_change() -> None:
