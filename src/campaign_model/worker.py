@@ -215,9 +215,7 @@ class _Run:
     def transact(
         self, work: Callable[[CampaignStore], Result], *, idempotent: bool = False
     ) -> Result:
-        return transact(
-            self.engine, self.tenant_id, work, idempotent=idempotent, **self.options
-        )
+        return transact(self.engine, self.tenant_id, work, idempotent=idempotent, **self.options)
 
     def until_done(self, pool: ThreadPoolExecutor) -> WorkerReport:
         self._renewed()
@@ -277,9 +275,7 @@ class _Run:
             self._record(self.running[future], _outcome(future))
             del self.running[future]
         if done and self.report is not None:
-            self.report(
-                self.transact(lambda store: store.generation.progress(self.campaign_id))
-            )
+            self.report(self.transact(lambda store: store.generation.progress(self.campaign_id)))
         if self.stop.is_set():
             for task in self.running.values():
                 task._stop.set()  # noqa: SLF001

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import sqlalchemy as sa
-
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.store.tables import metadata
@@ -43,11 +41,11 @@ def checks(dialect: str) -> dict[str, dict[str, str]]:
     found["campaign_contacts"]["enrichment_gaps"] = (
         f"enrichment_gaps IS NULL OR {json_is.format('enrichment_gaps', 'array')}"
     )
-    for table in metadata.tables.values():
-        for column in table.columns:
-            if isinstance(column.type, Money):
-                found[table.name][column.name] = _money(
-                    column, dialect, signed=table.name == "campaign_totals"
+    for name, columns in metadata.tables.items():
+        for amount in columns.c:
+            if isinstance(amount.type, Money):
+                found[name][amount.name] = _money(
+                    amount.name, dialect, signed=name == "campaign_totals"
                 )
     return found
 
@@ -56,9 +54,8 @@ def _one_of(column: str, words: Iterable[str]) -> str:
     return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
 
 
-def _money(column: sa.Column[object], dialect: str, *, signed: bool) -> str:
+def _money(name: str, dialect: str, *, signed: bool) -> str:
     # A shard of the totals holds signed deltas; only their sum is an amount.
-    name = column.name
     floor = "" if signed else f" AND {name} >= 0"
     if dialect == "sqlite":
         return f"typeof({name}) = 'integer'{floor}"
@@ -154,9 +151,7 @@ def _steps_sqlite(column: str) -> str:
             ),
             optional("config", f"{kind('config')} = 'object'"),
         )
-        return (
-            f"(json_array_length({column}) <= {index} OR ({' AND '.join(conditions)}))"
-        )
+        return f"(json_array_length({column}) <= {index} OR ({' AND '.join(conditions)}))"
 
     every = " AND ".join(step(index) for index in range(MAX_STEPS))
     return (

@@ -25,8 +25,9 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", _on_begin)
     elif engine.dialect.name != "postgresql":
-        raise ValueError(f"campaign-model keeps campaigns in SQLite or PostgreSQL, not in "
-                         f"{engine.dialect.name}")
+        raise ValueError(
+            f"campaign-model keeps campaigns in SQLite or PostgreSQL, not in {engine.dialect.name}"
+        )
     return engine
 
 

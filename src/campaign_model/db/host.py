@@ -22,7 +22,7 @@ class MinimalHost:
             sa.Column("name", sa.Text, nullable=False),
         )
 
-        def of_tenant(name: str, *columns: sa.SchemaItem) -> sa.Table:
+        def of_tenant(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
             return sa.Table(
                 name,
                 metadata,

@@ -19,8 +19,9 @@ __all__ = ["SyncReport", "sync_presets"]
 
 @attrs.frozen
 class SyncReport:
-    """The names of the presets that were inserted, updated, left as they were, or left alone
-    because somebody ``edited`` the row by hand.
+    """The names of the presets, by what was done with them.
+
+    ``edited`` ones were left alone, because somebody changed the row by hand.
     """
 
     inserted: tuple[str, ...]

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import HostTables, metadata
 
-__all__ = ["host_tables_after", "host_tables_before", "statements"]
+__all__ = ["statements"]
 
 _DIALECTS = {"postgresql": postgresql.dialect, "sqlite": sqlite.dialect}
 

@@ -393,8 +393,7 @@ class Contacts:
             assert refusal.missing
             table = host_contacts(scope.host)
             present = scope.connection.scalars(
-                sa.select(table.c.id)
-                .where(
+                sa.select(table.c.id).where(
                     scope.of_tenant(table),
                     any_of(table.c.id, sa.literal(list(known), Array(Uuid))),
                 )
@@ -433,9 +432,7 @@ class Contacts:
         with refused_by_database(scope.connection) as refusal:
             rows = scope.connection.execute(
                 sa.delete(_TABLE)
-                .where(
-                    _within(scope, campaign_id), _in(contact_ids), _COLUMNS.claimed_at.is_(None)
-                )
+                .where(_within(scope, campaign_id), _in(contact_ids), _COLUMNS.claimed_at.is_(None))
                 .returning(_COLUMNS.contact_id, _COLUMNS.status)
             ).all()
             delta = totals.Totals()
@@ -475,9 +472,7 @@ class Contacts:
         contact_ids: Iterable[UUID],
         changes: dict[str, Any] | None = None,
     ) -> Changed:
-        changed = move_named(
-            self._scope, campaign_id, action, contact_ids, changes=changes
-        )
+        changed = move_named(self._scope, campaign_id, action, contact_ids, changes=changes)
         settle(self._scope, campaign_id)
         return changed
 
@@ -498,9 +493,7 @@ class Contacts:
         if after is not None:
             rank, id_ = _read_cursor(after)
             query = query.where(
-                sa.or_(
-                    _COLUMNS.rank > rank, sa.and_(_COLUMNS.rank == rank, _COLUMNS.id > id_)
-                )
+                sa.or_(_COLUMNS.rank > rank, sa.and_(_COLUMNS.rank == rank, _COLUMNS.id > id_))
             )
         rows = self._scope.connection.execute(
             query.order_by(_COLUMNS.rank, _COLUMNS.id).limit(limit + 1)
@@ -543,9 +536,7 @@ def move_named(
                 )
             )
         )
-        changed += move_contacts(
-            scope, campaign_id, action, sa.and_(_in(chunk), which), changes
-        )
+        changed += move_contacts(scope, campaign_id, action, sa.and_(_in(chunk), which), changes)
         skipped += [one for one in chunk if one not in able]
     return Changed(changed, tuple(skipped))
 

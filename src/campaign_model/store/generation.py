@@ -2,7 +2,7 @@
 
 No transaction is open while messages are written. A claim leaves a token on the contact's row;
 whoever holds the row's present token owns the contact, whatever any clock says. Every method but
-``retry_failed`` and ``regenerate`` shares the campaign's row lock, so that workers run side by side.
+``retry_failed`` and ``regenerate`` shares the campaign's row lock: workers run side by side.
 """
 
 from __future__ import annotations
@@ -45,7 +45,6 @@ from campaign_model.store.scope import Scope, database_time
 from campaign_model.store.tables import COUNTED, campaign_contacts, campaign_totals, campaigns
 from campaign_model.store.types import (
     Array,
-    JsonText,
     Money,
     UtcDateTime,
     Uuid,
@@ -67,8 +66,8 @@ _BUSY_PAUSE = timedelta(seconds=1)
 _ZERO = Decimal(0)
 _TABLE = campaign_contacts
 _COLUMNS = _TABLE.c
-_CLAIM_STATUS = lifecycle.apply_contact(ContactStatus.PENDING, ContactAction.CLAIM, None)
-_FAIL_STATUS = lifecycle.apply_contact(ContactStatus.GENERATING, ContactAction.FAIL, None)
+_CLAIM_STATUS = ContactStatus.GENERATING
+_FAIL_STATUS = ContactStatus.FAILED
 _CLAIMABLE = [status.value for status in ContactStatus if status in lifecycle.CLAIMABLE]
 
 
@@ -109,7 +108,7 @@ def _unless_exhausted(value: Any, otherwise: Any, type_: Any) -> sa.ColumnElemen
 
 
 _CLAIMED: dict[str, Any] = {
-    "status": _unless_exhausted(sa.literal(str(_CLAIM_STATUS)), str(_FAIL_STATUS), sa.Text()),
+    "status": _unless_exhausted(sa.literal(_CLAIM_STATUS.value), _FAIL_STATUS.value, sa.Text()),
     "attempts": sa.case((_exhausted, _COLUMNS.attempts), else_=_COLUMNS.attempts + 1),
     "claim_token": _unless_exhausted(_param("token", Uuid), None, Uuid()),
     "lease_expires_at": _unless_exhausted(_param("expires_at", UtcDateTime), None, UtcDateTime()),
@@ -117,7 +116,7 @@ _CLAIMED: dict[str, Any] = {
     "retry_at": None,
     "reserved": _unless_exhausted(
         sa.case(
-            (_COLUMNS.status == str(_CLAIM_STATUS), _COLUMNS.reserved),
+            (_COLUMNS.status == _CLAIM_STATUS.value, _COLUMNS.reserved),
             else_=_param("reserve", Money),
         ),
         _ZERO,
@@ -143,8 +142,9 @@ _CLAIM_RESULT = (
 def _claim_statements(
     which: tuple[sa.ColumnElement[bool], Any],
 ) -> tuple[sa.UpdateBase, sa.Select[Any], sa.UpdateBase]:
-    """One statement for PostgreSQL; for SQLite, whose RETURNING shows only the updated table and
-    whose transaction is alone, a select and an update.
+    """One statement for PostgreSQL; a select and an update for SQLite.
+
+    (SQLite's RETURNING shows only the updated table, and its transaction is alone anyway.)
     """
     condition, order = which
     picking = (
@@ -401,9 +401,7 @@ class Generation:
         """Give contacts back unfinished, to be claimed again at once; lost ones are skipped."""
         return self.record(dict.fromkeys(claims, Unfinished()), on_lost="skip")
 
-    def retry_failed(
-        self, campaign_id: UUID, contact_ids: Iterable[UUID] | None = None
-    ) -> Changed:
+    def retry_failed(self, campaign_id: UUID, contact_ids: Iterable[UUID] | None = None) -> Changed:
         """Put failed contacts, all or the given ones, back to wait; their costs stay booked.
 
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
@@ -418,9 +416,10 @@ class Generation:
         *,
         only_stale: bool = False,
     ) -> Changed:
-        """Have messages written anew for generated contacts: all, the given ones, or those
-        generated from other steps than the present ones. Their revision grows, so that the new
-        messages get ids of their own; costs stay booked.
+        """Have messages written anew for generated contacts: all, or the given ones.
+
+        ``only_stale`` means those generated from other steps than the present ones. Their
+        revision grows, so that the new messages get ids of their own; costs stay booked.
 
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
@@ -437,26 +436,30 @@ class Generation:
         Raises :class:`NotFound`.
         """
         scope = self._scope
-        row = scope.connection.execute(
-            sa.select(
-                campaigns.c.generation_config,
-                campaigns.c.generation_started_at,
-                campaigns.c.generation_completed_at,
-                campaigns.c.finished_at_start,
-                database_clock().label("now"),
-                *totals.sums(),
+        row = (
+            scope.connection.execute(
+                sa.select(
+                    campaigns.c.generation_config,
+                    campaigns.c.generation_started_at,
+                    campaigns.c.generation_completed_at,
+                    campaigns.c.finished_at_start,
+                    database_clock().label("now"),
+                    *totals.sums(),
+                )
+                .join(
+                    campaign_totals,
+                    sa.and_(
+                        campaign_totals.c.tenant_id == campaigns.c.tenant_id,
+                        campaign_totals.c.campaign_id == campaigns.c.id,
+                    ),
+                    isouter=True,
+                )
+                .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+                .group_by(campaigns.c.tenant_id, campaigns.c.id)
             )
-            .join(
-                campaign_totals,
-                sa.and_(
-                    campaign_totals.c.tenant_id == campaigns.c.tenant_id,
-                    campaign_totals.c.campaign_id == campaigns.c.id,
-                ),
-                isouter=True,
-            )
-            .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
-            .group_by(campaigns.c.tenant_id, campaigns.c.id)
-        ).mappings().one_or_none()
+            .mappings()
+            .one_or_none()
+        )
         if row is None:
             raise NotFound("campaign", (campaign_id,))
         total = totals.from_row(row)
@@ -518,7 +521,7 @@ class Generation:
             sa.select(
                 sa.func.count(),
                 sa.func.min(_COLUMNS.lease_expires_at, type_=UtcDateTime()),
-            ).where(within, _COLUMNS.status == str(_CLAIM_STATUS))
+            ).where(within, _COLUMNS.status == _CLAIM_STATUS.value)
         ).one()
         if short_of_money:
             return (StopReason.LEASES_PENDING, next_expiry) if leased else (StopReason.BUDGET, None)
@@ -630,7 +633,8 @@ class _Picked:
             "most_attempts": self.max_attempts,
         }
         if connection.dialect.name == "postgresql":
-            return list(connection.execute(together, where | window | values).mappings())
+            rows = connection.execute(together, where | window | values).mappings()
+            return [{**row} for row in rows]
         found = connection.execute(picking, where | window).mappings()
         before = {row["id"]: {"was": row["was"], "had": row["had"]} for row in found}
         changed = connection.execute(alone, where | values | {"ids": list(before)}).mappings()
@@ -710,7 +714,7 @@ def _count(delta: totals.Totals, before: Mapping[str, Any], after: Mapping[str, 
     delta.reserved += after["reserved"] - before["reserved"]
 
 
-def _rate(row: Mapping[str, Any], total: totals.Totals, until: datetime) -> float | None:
+def _rate(row: sa.RowMapping, total: totals.Totals, until: datetime) -> float | None:
     """Finished contacts per second since the run began."""
     started = row["generation_started_at"]
     if started is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 import attrs
@@ -112,7 +112,7 @@ class refused_by_database:  # noqa: N801 - a context manager that reads as a cla
         """Whether a unique key was violated."""
         return self._state == _UNIQUE_VIOLATION
 
-    def __enter__(self) -> refused_by_database:
+    def __enter__(self) -> Self:
         self._savepoint = self._connection.begin_nested()
         return self
 

@@ -102,8 +102,10 @@ class Templates:
         return self.get(template.id)
 
     def rename(self, id: UUID, name: str, *, version: int | None = None) -> CampaignTemplate:
-        """Give a template another name. Raises like :meth:`replace_steps`, and
-        :class:`Conflict` (``already_exists``) when the name is taken.
+        """Give a template another name.
+
+        Raises like :meth:`replace_steps`, and :class:`Conflict` (``already_exists``) when the
+        name is taken.
         """
         present = self._own(id, version)
         return self._save(attrs.evolve(present, name=name))

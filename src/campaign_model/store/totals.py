@@ -7,7 +7,6 @@ which one conditional update can then hold to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -72,7 +71,7 @@ def sums() -> list[sa.ColumnElement[Any]]:
     return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), 0).label("unit_reserve")]
 
 
-def from_row(row: Mapping[str, Any]) -> Totals:
+def from_row(row: sa.RowMapping) -> Totals:
     """The totals in a row with the columns of :func:`sums`."""
     return Totals(
         {status: int(row[status.value]) for status in COUNTED},

@@ -50,7 +50,7 @@ class Uuid(sa.types.TypeDecorator[UUID]):
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
         return value if value is None or _is_postgresql(dialect) else str(value)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:  # noqa: ARG002
         return value if value is None or isinstance(value, UUID) else UUID(value)
 
 
@@ -70,7 +70,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             return value
         return value.astimezone(UTC).strftime(_SQLITE_FORMAT)
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if isinstance(value, str):
             return datetime.fromisoformat(value).replace(tzinfo=UTC)
         moment: datetime | None = value
@@ -97,9 +97,9 @@ class Money(sa.types.TypeDecorator[Decimal]):
 
 
 class JsonText(sa.types.TypeDecorator[str]):
-    """A JSON document that Python sees as text, so that the codec can tell equal ones apart at once.
+    """A JSON document, ``jsonb`` on PostgreSQL and text on SQLite.
 
-    ``jsonb`` on PostgreSQL, text on SQLite.
+    Python sees text on both, by which the codec knows a document it has read before.
     """
 
     impl = sa.TEXT()
@@ -163,14 +163,14 @@ class as_json(_Expression):  # noqa: N801 - reads as an SQL function in statemen
     """Text as the engine's JSON type."""
 
     type = sa.TEXT()
-    spelling = {"postgresql": "CAST({0} AS JSONB)", "sqlite": "{0}"}
+    spelling: ClassVar = {"postgresql": "CAST({0} AS JSONB)", "sqlite": "{0}"}
 
 
 class any_of(_Expression):  # noqa: N801
     """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
 
     type = sa.Boolean()
-    spelling = {
+    spelling: ClassVar = {
         "postgresql": "{0} = ANY ({1})",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
     }
@@ -180,14 +180,17 @@ class array_length(_Expression):  # noqa: N801
     """The number of members of a JSON array."""
 
     type = sa.Integer()
-    spelling = {"postgresql": "jsonb_array_length({0})", "sqlite": "json_array_length({0})"}
+    spelling: ClassVar = {
+        "postgresql": "jsonb_array_length({0})",
+        "sqlite": "json_array_length({0})",
+    }
 
 
 class database_clock(_Expression):  # noqa: N801
     """What time the database has, read when the row is."""
 
     type = UtcDateTime()
-    spelling = {
+    spelling: ClassVar = {
         "postgresql": "clock_timestamp()",
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
     }
@@ -197,7 +200,7 @@ class new_id(_Expression):  # noqa: N801
     """A column default for writers that know nothing of this library, which binds its own ids."""
 
     type = Uuid()
-    spelling = {
+    spelling: ClassVar = {
         "postgresql": "gen_random_uuid()",
         "sqlite": (
             "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || "

@@ -20,8 +20,9 @@ def check(
     config: GenerationConfig,
     known: tuple[StepSequence | None, GenerationConfig | None] = (None, None),
 ) -> None:
-    """Raise :class:`InvalidDocument` for a channel or tone that is neither in the codec's
-    vocabulary nor in ``known``, what the row held before.
+    """Raise :class:`InvalidDocument` for a channel or tone that nobody knows.
+
+    Known are those of the codec's vocabulary and those in ``known``, what the row held before.
     """
     old_steps, old_config = known
     channels = {channel.name for channel in codec.vocabulary.channels}

@@ -361,10 +361,10 @@ def upgrade() -> None:
     steps_check = STEPS_CHECK_POSTGRESQL if postgresql else STEPS_CHECK_SQLITE
     quote = op.get_bind().dialect.identifier_preparer.quote
     for statement in POSTGRESQL if postgresql else SQLITE:
-        statement = re.sub(
+        checked = re.sub(
             r"@steps_check\((\w+)\)@",
             lambda found: steps_check.replace("COLUMN", found[1]),
             statement,
         )
-        statement = re.sub(r"@(\w+)@", lambda found: quote(host[found[1]]), statement)
-        op.get_bind().exec_driver_sql(statement)
+        complete = re.sub(r"@(\w+)@", lambda found: quote(host[found[1]]), checked)
+        op.get_bind().exec_driver_sql(complete)
