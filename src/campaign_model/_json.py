@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from campaign_model._values import shown
 from campaign_model.errors import InvalidDocument, Violation
 
 __all__ = [
@@ -26,6 +25,7 @@ __all__ = [
     "quick_loads",
     "read",
     "same_member",
+    "text_fault",
     "thaw",
 ]
 
@@ -164,7 +164,7 @@ EMPTY = JsonObject()
 
 def json_object(value: Any) -> Any:
     """``value`` as a ``JsonObject`` if it can be one, else as it is, for a check to refuse."""
-    if isinstance(value, JsonObject):
+    if value is None or type(value) is JsonObject:
         return value
     try:
         return JsonObject(value) if isinstance(value, Mapping) else value
@@ -197,20 +197,20 @@ def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
         if level > MAX_DEPTH:
             yield _pointer(link), "too_deep", f"is nested deeper than {MAX_DEPTH} levels"
         elif isinstance(found, str):
-            if (fault := _text_fault(found)) is not None:
+            if (fault := text_fault(found)) is not None:
                 yield _pointer(link), "invalid_text", fault
         elif isinstance(found, Mapping):
             for name, member in found.items():
                 if not isinstance(name, str):
-                    fault = f"has a member name that is no text: {shown(name)}"
+                    fault = f"has a member name that is no text, but a {type(name).__name__}"
                     yield _pointer(link), "not_json", fault
-                elif (fault := _text_fault(name)) is not None:
+                elif (fault := text_fault(name)) is not None:
                     yield _pointer(link), "invalid_text", f"has a member name that {fault}"
                 else:
                     stack.append(((link, name), member, level + 1))
             if isinstance(found, _Doubled):
                 for name in found.doubled:
-                    if _text_fault(name) is None:  # Else told above; no pointer can hold it.
+                    if text_fault(name) is None:  # Else told above; no pointer can hold it.
                         fault = "stands twice in one object"
                         yield _pointer((link, name)), "duplicate_member", fault
         elif isinstance(found, list | tuple):
@@ -245,7 +245,8 @@ def _pointer(link: _Link | None) -> str:
     return pointer_to(reversed(tokens))
 
 
-def _text_fault(text: str) -> str | None:
+def text_fault(text: str) -> str | None:
+    """What a database or a JSON reader would refuse in ``text``, or ``None``."""
     if "\0" in text:
         return "contains a NUL character"
     if not text.isascii():

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 from uuid import UUID, uuid5
 
 import attrs
 
-from campaign_model._json import EMPTY, JsonObject, canonical, fault_in, json_object
+from campaign_model._json import EMPTY, JsonObject, canonical, fault_in, json_object, text_fault
 from campaign_model._values import shown
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.vocabulary import CHANNEL_PATTERN, Condition
@@ -76,52 +76,47 @@ def _storable(value: Any, depth: int) -> bool:
     return type(value) is JsonObject and (not value or fault_in(value, depth) is None)
 
 
-_FIELD_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    (
-        "channel",
-        lambda value: type(value) is str and _is_channel(value) is not None,
-        "a channel's name: lower-case letters, digits and _, at most 40",
-    ),
-    (
-        "label",
-        lambda value: (
-            type(value) is str and 0 < len(value) <= MAX_LABEL and fault_in(value) is None
-        ),
-        f"text of 1 to {MAX_LABEL} characters",
-    ),
-    ("enabled", lambda value: type(value) is bool, "true or false"),
-    ("needs_pdf", lambda value: type(value) is bool, "true or false"),
-    (
-        "variant_count",
-        lambda value: type(value) is int and 1 <= value <= MAX_VARIANTS,
-        f"a whole number from 1 to {MAX_VARIANTS}",
-    ),
-    (
-        "key",
-        lambda value: value is None or (type(value) is str and _is_key(value) is not None),
-        "1 to 40 letters, digits, _ or -",
-    ),
-    (
-        "day_offset",
-        lambda value: value is None or (type(value) is int and 0 <= value <= MAX_DAY_OFFSET),
-        f"a whole number of days from 0 to {MAX_DAY_OFFSET}",
-    ),
-    (
-        "condition",
-        lambda value: value is None or type(value) is Condition,
-        f"one of {', '.join(Condition)}",
-    ),
-    (
-        "config",
-        lambda value: value is None or _storable(value, STEP_DEPTH + 1),
-        "a JSON object fit for a database",
-    ),
-    (
-        "extra",
-        lambda value: _storable(value, STEP_DEPTH) and value.keys().isdisjoint(STEP_FIELDS),
-        "a JSON object, fit for a database, of fields that a step does not have",
-    ),
-)
+_MEANINGS = {
+    "channel": "a channel's name: lower-case letters, digits and _, at most 40",
+    "label": f"text of 1 to {MAX_LABEL} characters",
+    "enabled": "true or false",
+    "needs_pdf": "true or false",
+    "variant_count": f"a whole number from 1 to {MAX_VARIANTS}",
+    "key": "1 to 40 letters, digits, _ or -",
+    "day_offset": f"a whole number of days from 0 to {MAX_DAY_OFFSET}",
+    "condition": f"one of {', '.join(Condition)}",
+    "config": "a JSON object fit for a database",
+    "extra": "a JSON object, fit for a database, of fields that a step does not have",
+}
+
+
+def _wrong_fields(step: Any) -> list[str]:
+    # Written out, and not a table of rules: every step of every document that is read comes here.
+    wrong = []
+    channel, label, key, days = step.channel, step.label, step.key, step.day_offset
+    if type(channel) is not str or _is_channel(channel) is None:
+        wrong.append("channel")
+    if type(label) is not str or not 0 < len(label) <= MAX_LABEL or text_fault(label) is not None:
+        wrong.append("label")
+    if type(step.enabled) is not bool:
+        wrong.append("enabled")
+    if type(step.needs_pdf) is not bool:
+        wrong.append("needs_pdf")
+    if type(step.variant_count) is not int or not 1 <= step.variant_count <= MAX_VARIANTS:
+        wrong.append("variant_count")
+    if key is not None and (type(key) is not str or _is_key(key) is None):
+        wrong.append("key")
+    if days is not None and (type(days) is not int or not 0 <= days <= MAX_DAY_OFFSET):
+        wrong.append("day_offset")
+    if step.condition is not None and type(step.condition) is not Condition:
+        wrong.append("condition")
+    if step.config is not None and not _storable(step.config, STEP_DEPTH + 1):
+        wrong.append("config")
+    if step.extra is not EMPTY and (
+        not _storable(step.extra, STEP_DEPTH) or not step.extra.keys().isdisjoint(STEP_FIELDS)
+    ):
+        wrong.append("extra")
+    return wrong
 
 
 @attrs.frozen
@@ -147,17 +142,19 @@ class Step:
     extra: JsonObject = attrs.field(default=EMPTY, converter=json_object)
 
     def __attrs_post_init__(self) -> None:
-        faults = tuple(
-            Violation(
-                f"/{name}",
-                "invalid_value",
-                f"step.{name}: {shown(getattr(self, name))} is not {meaning}",
+        wrong = _wrong_fields(self)
+        if wrong:
+            raise InvalidDocument(
+                "step",
+                tuple(
+                    Violation(
+                        f"/{name}",
+                        "invalid_value",
+                        f"step.{name}: {shown(getattr(self, name))} is not {_MEANINGS[name]}",
+                    )
+                    for name in wrong
+                ),
             )
-            for name, holds, meaning in _FIELD_RULES
-            if not holds(getattr(self, name))
-        )
-        if faults:
-            raise InvalidDocument("step", faults)
 
 
 @attrs.frozen

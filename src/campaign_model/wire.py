@@ -101,11 +101,8 @@ _TEMPLATE_TYPES: dict[str, type] = {
     "steps": list,
     "generation_config": dict,
 }
-# A step by its channel alone gets what a Step made in Python gets, and its channel's name.
-_STEP_DEFAULTS = {"label": None} | {
-    name: attrs.fields_dict(Step)[name].default
-    for name in ("enabled", "needs_pdf", "variant_count")
-}
+_STEP_REQUIRED = {"channel", "label", "enabled", "needs_pdf", "variant_count"}
+_STEP_ATTRIBUTES = attrs.fields_dict(Step)
 # How deep the kinds of document stand within the largest of them.
 _DEPTHS = {
     "template_config": STEP_DEPTH - 1,
@@ -136,7 +133,8 @@ def _refuse_unless(holds: object) -> None:
 
 def _members(document: Any, types: dict[str, type]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The members of an object that are known, each of its exact type, and all others."""
-    _refuse_unless(type(document) is dict)
+    if type(document) is not dict:
+        raise _RefusedError
     known, others = {}, {}
     for name, value in document.items():
         wanted = types.get(name)
@@ -155,24 +153,28 @@ def _members(document: Any, types: dict[str, type]) -> tuple[dict[str, Any], dic
 
 def _read_step(document: Any, position: int, repairs: list[Repair]) -> Step:
     known, extra = _members(document, _STEP_TYPES)
+    number = known.pop("step", None)
+    if number != position or not known.keys() >= _STEP_REQUIRED:
+        _repair_step(known, number, position, repairs)
+    return Step(**known, extra=extra or EMPTY)
+
+
+def _repair_step(
+    known: dict[str, Any], number: int | None, position: int, repairs: list[Repair]
+) -> None:
     _refuse_unless("channel" in known)
     index = position - 1
-    number = known.pop("step", None)
     if number is None:
         repairs.append(_defaulted(f"/{index}/step", f"steps[{index}].step", position))
     elif number != position:
         _refuse_unless(number >= 1 and fault_in(number) is None)
         message = f"steps[{index}].step: was {number}; it is {position} by its place"
         repairs.append(Repair(f"/{index}/step", "renumbered", message))
-    for name, default in _STEP_DEFAULTS.items():
-        if name not in known:
-            known[name] = default if name != "label" else _title(known["channel"])
-            repairs.append(_defaulted(f"/{index}/{name}", f"steps[{index}].{name}", known[name]))
-    return Step(**known, extra=extra or EMPTY)
-
-
-def _title(channel: str) -> str:
-    return channel.replace("_", " ").capitalize()
+    # A step by its channel alone gets what a Step made in Python gets, and its channel's name.
+    title = known["channel"].replace("_", " ").capitalize()
+    for name in sorted(_STEP_REQUIRED - known.keys(), key=STEP_FIELDS.index):
+        known[name] = title if name == "label" else _STEP_ATTRIBUTES[name].default
+        repairs.append(_defaulted(f"/{index}/{name}", f"steps[{index}].{name}", known[name]))
 
 
 def _defaulted(path: str, place: str, value: Any) -> Repair:
@@ -395,6 +397,10 @@ class Codec:
     def _parsed(self) -> Callable[[str, str], Any]:
         return lru_cache(_CACHED_TEXTS)(partial(self._read_submitted, previous=None))
 
+    @cached_property
+    def _channels(self) -> frozenset[str]:
+        return frozenset(channel.name for channel in self.vocabulary.channels)
+
     def _recover(self, kind: str, source: Any) -> Any:
         try:
             return _recovered(kind, source) if _is_cacheable(source) else _read_stored(kind, source)
@@ -410,7 +416,7 @@ class Codec:
     def _admits(self, value: Any, previous: Any) -> bool:
         if isinstance(value, StepSequence):
             return bool(value) and all(
-                self.vocabulary.channel(step.channel) is not None
+                step.channel in self._channels
                 and (not step.extra or _may_stand(step.extra, _before(previous, step, index)))
                 for index, step in enumerate(value.steps)
             )
