@@ -64,45 +64,47 @@ alike: st.SearchStrategy[Any] = st.recursive(
 channels = st.sampled_from(["email", "linkedin_connect", "linkedin_message", "carrier_pigeon"])
 
 
-def _steps(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[Step]:
-    return st.builds(
-        Step,
-        channel=channels,
-        enabled=st.booleans(),
-        needs_pdf=st.booleans(),
-        variant_count=st.integers(1, 3),
-        condition=st.none() | st.sampled_from(Condition),
-        **fields,
-    )
-
-
-steps = _steps(
+steps = st.builds(
+    Step,
+    channel=channels,
     label=words.filter(bool) | st.just("x" * MAX_LABEL),
+    enabled=st.booleans(),
+    needs_pdf=st.booleans(),
+    variant_count=st.integers(1, 3),
+    condition=st.none() | st.sampled_from(Condition),
     config=st.none() | json_objects,
     extra=st.dictionaries(words.map("x_".__add__), json_values, max_size=2),
 )
 """Steps with any label, config and extra fields that a step may have."""
 
-plain_steps = _steps(
-    label=st.sampled_from(["Intro", "Value", "Close"]),
-    config=st.sampled_from([None, {}, {"tone": "casual"}, {"subject": "Hello", "words": 80}]),
-    extra=st.sampled_from([{}, {"x_color": [1, None]}]),
+plain_steps = st.sampled_from(
+    [
+        Step(channel, "Intro", enabled, needs_pdf, variants, None, None, condition, config, extra)
+        for enabled in (True, False)
+        for variants in (1, 2, 3)
+        for channel, needs_pdf, condition, config, extra in (
+            ("email", False, None, None, {}),
+            ("email", False, Condition.ALWAYS, {}, {"x_color": [1, None]}),
+            ("email", False, Condition.NO_RESPONSE, {"subject": "Hello", "words": 80}, {}),
+            ("linkedin_message", True, None, {"tone": "casual"}, {}),
+            ("carrier_pigeon", False, Condition.OPENED_NOT_REPLIED, {}, {}),
+        )
+    ]
 )
-"""Steps of a few kinds: drawn many times faster, for laws about sequences of them."""
+"""Thirty steps: drawn many times faster, for laws about sequences of them."""
 
 
 @st.composite
 def sequences(draw: st.DrawFn, min_size: int = 0, max_size: int = 5) -> StepSequence:
     """Valid sequences: some steps keyed and some not, some with a day and some without."""
-    drawn = draw(st.lists(plain_steps, min_size=min_size, max_size=max_size))
-    days = iter(sorted(draw(st.lists(st.integers(0, 30), max_size=len(drawn)))))
+    each = st.tuples(plain_steps, st.booleans(), st.none() | st.integers(0, 30))
+    drawn = draw(st.lists(each, min_size=min_size, max_size=max_size))
+    days = iter(sorted(day for _, _, day in drawn if day is not None))
     return StepSequence(
         attrs.evolve(
             step,
             key=f"key-{index}" if keyed else None,
-            day_offset=next(days, None) if dated else None,
+            day_offset=None if day is None else next(days),
         )
-        for index, (step, keyed, dated) in enumerate(
-            (step, draw(st.booleans()), draw(st.booleans())) for step in drawn
-        )
+        for index, (step, keyed, day) in enumerate(drawn)
     )

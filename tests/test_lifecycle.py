@@ -619,6 +619,8 @@ def contact_moves(contact: Contact, status: Status) -> list[tuple[str, Contact, 
 
 def edges(state: State) -> Iterator[Edge]:
     for action in Action:
+        if state.status not in sources(action):
+            continue  # Refused, as every pair is above; here that would only take time.
         for option in ({}, {"allow_empty": True}, {"budget_exhausted": True}):
             try:
                 line = apply(state.status, action, facts_of(state, **option))

@@ -23,7 +23,7 @@ from campaign_model.steps import (
     sequence_faults,
 )
 from campaign_model.vocabulary import Condition
-from strategies import copies, json_objects, plain_steps, sequences, steps
+from strategies import copies, plain_steps, sequences, steps
 
 CONTACT = UUID("11111111-2222-3333-4444-555555555555")
 UNCHANGED = SequenceDiff(added=(), removed=(), changed=(), moved=())
@@ -715,8 +715,3 @@ def test_slots_and_diffs_are_values() -> None:
             assert hash(copied) == hash(value)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(value, attrs.fields(type(value))[0].name, "other")
-
-
-@given(json_objects)
-def test_a_steps_config_is_kept_as_it_is(config: dict[str, Any]) -> None:
-    assert email(config=config) == email(config=dict(reversed(config.items())))

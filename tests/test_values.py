@@ -25,7 +25,6 @@ from campaign_model._values import (
     money_text,
     optional_money,
     optional_utc,
-    shown,
     utc,
 )
 from campaign_model.campaign import (
@@ -39,7 +38,7 @@ from campaign_model.campaign import (
     Repair,
 )
 from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
-from campaign_model.errors import InvalidDocument
+from campaign_model.errors import InvalidDocument, shown
 from campaign_model.generation import (
     GENERATION_FIELDS,
     MAX_INSTRUCTIONS,
