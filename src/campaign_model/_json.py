@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation, shown
 
 __all__ = [
     "EMPTY",

@@ -1,4 +1,4 @@
-"""Checks that several value types share: money, points in time; and how a wrong value is shown."""
+"""Checks that several value types share: money, text, points in time."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from campaign_model._json import fault_in
+
 __all__ = [
     "MONEY_DECIMALS",
     "MONEY_LIMIT",
-    "MONEY_PATTERN",
+    "gaps",
     "money",
-    "money_text",
     "optional_money",
+    "optional_text",
     "optional_utc",
-    "shown",
+    "text",
     "utc",
 ]
 
@@ -65,6 +67,25 @@ def optional_money(value: Any) -> Decimal | None:
     return None if value is None else money(value)
 
 
+def text(value: Any) -> str:
+    """``value`` if it is text, not empty, that every database can store. Raises ``ValueError``."""
+    if type(value) is not str or not value or fault_in(value) is not None:
+        raise ValueError(f"not text that a database can store: {value!r}")
+    return value
+
+
+def optional_text(value: Any) -> str | None:
+    """Like :func:`text`; ``None`` stays ``None``."""
+    return None if value is None else text(value)
+
+
+def gaps(value: Any) -> tuple[str, ...]:
+    """``value`` as names of missing fields, in order. Raises ``TypeError`` for a bare string."""
+    if isinstance(value, str):
+        raise TypeError(f"gaps are several names, not the string {value!r}")
+    return tuple(text(one) for one in value)
+
+
 def utc(value: Any) -> datetime:
     """``value`` in UTC. Raises ``ValueError`` for a datetime without a time zone."""
     if value.utcoffset() is None:
@@ -76,12 +97,3 @@ def utc(value: Any) -> datetime:
 def optional_utc(value: Any) -> datetime | None:
     """Like :func:`utc`; ``None`` stays ``None``."""
     return None if value is None else utc(value)
-
-
-def shown(value: Any) -> str:
-    """``value`` as a person may recognise it in a message: its ``repr``, but never a long one."""
-    try:
-        text = repr(value)
-    except (RecursionError, ValueError):  # Nested too deep; an integer of too many digits.
-        return f"this {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."

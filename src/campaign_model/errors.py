@@ -17,6 +17,7 @@ __all__ = [
     "TransitionNotAllowed",
     "Unmet",
     "Violation",
+    "shown",
 ]
 
 
@@ -62,6 +63,15 @@ class CampaignModelError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """``code``, ``message`` and the error's own data, JSON-ready."""
         return {"code": self.code, "message": str(self)}
+
+
+def shown(value: Any) -> str:
+    """``value`` as a person may recognise it in a message: its ``repr``, but never a long one."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # Nested too deep; an integer of too many digits.
+        return f"this {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _sentence_list(words: Iterable[object]) -> str:

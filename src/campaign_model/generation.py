@@ -16,13 +16,14 @@ from campaign_model._json import EMPTY, JsonObject, fault_in, json_object
 from campaign_model._values import (
     MONEY_DECIMALS,
     MONEY_LIMIT,
+    gaps,
     money,
     optional_money,
     optional_utc,
-    shown,
+    text,
     utc,
 )
-from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation, shown
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import MAX_VARIANTS, Step, StepSequence
 from campaign_model.vocabulary import MAX_TONE
@@ -227,32 +228,27 @@ class Generated:
     cost: Decimal | None = attrs.field(converter=optional_money)
 
 
-def _words(_instance: object, attribute: attrs.Attribute[str], value: str) -> None:
-    if type(value) is not str or not value or fault_in(value) is not None:
-        raise ValueError(f"{attribute.name} must be text that a database can store: {value!r}")
-
-
 @attrs.frozen
 class Failed:
     """The contact's messages cannot be written: a stable ``code`` and a ``message`` for people."""
 
-    code: str = attrs.field(validator=_words)
-    message: str = attrs.field(validator=_words)
+    code: str = attrs.field(converter=text)
+    message: str = attrs.field(converter=text)
     cost: Decimal | None = attrs.field(converter=optional_money)
 
 
-def _gaps(value: Any) -> tuple[str, ...]:
-    gaps = (value,) if isinstance(value, str) else tuple(value)
-    if not gaps or not all(type(gap) is str and gap and fault_in(gap) is None for gap in gaps):
-        raise ValueError("not_ready names at least one gap, each by a word")
-    return gaps
+def _some_gaps(value: Any) -> tuple[str, ...]:
+    found = gaps(value)
+    if not found:
+        raise ValueError("a contact that is not ready has at least one gap")
+    return found
 
 
 @attrs.frozen
 class NotReady:
     """The contact lacks what the messages need: ``gaps`` names the missing fields."""
 
-    gaps: tuple[str, ...] = attrs.field(converter=_gaps)
+    gaps: tuple[str, ...] = attrs.field(converter=_some_gaps)
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
 
 

@@ -13,8 +13,7 @@ from uuid import UUID, uuid5
 import attrs
 
 from campaign_model._json import EMPTY, JsonObject, canonical, fault_in, json_object, text_fault
-from campaign_model._values import shown
-from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation, shown
 from campaign_model.vocabulary import CHANNEL_PATTERN, Condition
 
 __all__ = [

@@ -22,9 +22,8 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from campaign_model._json import EMPTY, Fault, canonical, pointer_to, same_member
-from campaign_model._values import shown
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import Violation
+from campaign_model.errors import Violation, shown
 from campaign_model.generation import GenerationConfig
 from campaign_model.steps import StepSequence, effective_key, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary

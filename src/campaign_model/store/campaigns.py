@@ -14,6 +14,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
+from campaign_model._values import optional_text
 from campaign_model.campaign import MAX_NAME, Campaign, CampaignSummary, HistoryEntry, Page
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.generation import GenerationConfig
@@ -294,9 +295,10 @@ class Campaigns:
         ``approve`` needs, or a function that counts it on the connection once the campaign is
         locked. ``reason`` goes into the history.
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
-        :class:`TransitionNotAllowed` with every unmet guard.
+        :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an empty reason.
         """
         scope = self._scope
+        optional_text(reason)
         row = scope.campaign_row(id, "exclusive")
         campaign = campaign_from_row(row, scope.codec)
         if version is not None and version != campaign.version:
@@ -313,7 +315,7 @@ class Campaigns:
             changes |= {
                 "generation_started_at": now,
                 "generation_completed_at": None,
-                "finished_at_start": total.finished,
+                "finished_before_start": total.finished,
             }
         if line.action is Action.COMPLETE_GENERATION:
             changes["generation_completed_at"] = now
@@ -361,18 +363,18 @@ class Campaigns:
         Raises :class:`NotFound`.
         """
         scope = self._scope
-        row = scope.connection.execute(
+        original = self.get(id, lock=True)
+        clone = Campaign(name=original.name if name is None else name)
+        count = scope.connection.execute(
             sa.update(campaigns)
             .where(scope.of_tenant(campaigns), campaigns.c.id == id)
             .values(clone_count=campaigns.c.clone_count + 1)
             .returning(campaigns.c.clone_count)
-        ).one_or_none()
-        if row is None:
-            raise NotFound("campaign", (id,))
-        original = self.get(id)
-        copy = "copy" if row.clone_count == 1 else f"copy {row.clone_count}"
+        ).scalar_one()
+        if name is None:
+            copy = "copy" if count == 1 else f"copy {count}"
+            clone = attrs.evolve(clone, name=_suffixed(original.name, copy))
         now = scope.now()
-        clone = Campaign(name=name if name is not None else _suffixed(original.name, copy))
         scope.connection.execute(
             sa.insert(campaigns).values(
                 id=clone.id,

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
+from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Page
 from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
 from campaign_model.errors import Conflict
@@ -265,12 +266,12 @@ class Contacts:
         """Say of each contact which fields it lacks; none means that it is ready.
 
         For contacts that are past waiting it is noted for the day they come back. Raises
-        :class:`NotFound` and :class:`TransitionNotAllowed`.
+        :class:`NotFound`, :class:`TransitionNotAllowed`, and ``ValueError`` for empty names.
         """
         self._scope.lock_for(Permission.SET_READINESS, campaign_id)
         by_gaps: dict[tuple[str, ...], list[UUID]] = {}
         for contact_id, missing in gaps.items():
-            by_gaps.setdefault(tuple(missing), []).append(contact_id)
+            by_gaps.setdefault(checked_gaps(missing), []).append(contact_id)
         changed = 0
         skipped: list[UUID] = []
         for missing, contact_ids in by_gaps.items():

@@ -442,7 +442,7 @@ class Generation:
                     campaigns.c.generation_config,
                     campaigns.c.generation_started_at,
                     campaigns.c.generation_completed_at,
-                    campaigns.c.finished_at_start,
+                    campaigns.c.finished_before_start,
                     database_clock().label("now"),
                     *totals.sums(),
                 )
@@ -517,26 +517,27 @@ class Generation:
         """Why there was not more to claim, and when there may be."""
         scope = self._scope
         within = sa.and_(scope.of_tenant(_TABLE), _COLUMNS.campaign_id == campaign_id)
-        leased, next_expiry = scope.connection.execute(
+        next_expiry = scope.connection.scalar(
+            sa.select(sa.func.min(_COLUMNS.lease_expires_at, type_=UtcDateTime())).where(
+                within, _COLUMNS.status == _CLAIM_STATUS.value
+            )
+        )
+        waiting = sa.and_(within, _COLUMNS.status.in_(_CLAIMABLE))
+        if short_of_money and scope.connection.scalar(sa.select(sa.exists().where(waiting))):
+            if next_expiry is None:
+                return StopReason.BUDGET, None
+            return StopReason.LEASES_PENDING, next_expiry
+        # Without a pause of its own, a contact that waits is being claimed by somebody right now.
+        next_try = scope.connection.scalar(
             sa.select(
-                sa.func.count(),
-                sa.func.min(_COLUMNS.lease_expires_at, type_=UtcDateTime()),
-            ).where(within, _COLUMNS.status == _CLAIM_STATUS.value)
-        ).one()
-        if short_of_money:
-            return (StopReason.LEASES_PENDING, next_expiry) if leased else (StopReason.BUDGET, None)
-        waiting, next_try = scope.connection.execute(
-            sa.select(
-                sa.func.count(),
                 sa.func.min(
                     sa.func.coalesce(_COLUMNS.retry_at, sa.literal(now + _BUSY_PAUSE)),
                     type_=UtcDateTime(),
-                ),
-            ).where(within, _COLUMNS.status.in_(_CLAIMABLE))
-        ).one()
-        if not leased and not waiting:
-            return StopReason.DRAINED, None
-        return StopReason.LEASES_PENDING, min(one for one in (next_expiry, next_try) if one)
+                )
+            ).where(waiting)
+        )
+        moments = [moment for moment in (next_expiry, next_try) if moment is not None]
+        return (StopReason.LEASES_PENDING, min(moments)) if moments else (StopReason.DRAINED, None)
 
     def _locked(self, campaign_id: UUID, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
         rows = self._scope.connection.execute(
@@ -720,7 +721,7 @@ def _rate(row: sa.RowMapping, total: totals.Totals, until: datetime) -> float | 
     if started is None:
         return None
     seconds: float = (until - started).total_seconds()
-    finished: int = total.finished - row["finished_at_start"]
+    finished: int = total.finished - row["finished_before_start"]
     return finished / seconds if seconds > 0 and finished > 0 else None
 
 

@@ -18,6 +18,7 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from campaign_model._values import optional_text
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.store.tables import HostTables, campaigns
@@ -154,7 +155,7 @@ class Scope:
 
     connection: sa.Connection
     tenant_id: UUID
-    actor: str | None
+    actor: str | None = attrs.field(converter=optional_text)
     clock: Clock
     codec: Codec
     host: HostTables

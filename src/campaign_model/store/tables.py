@@ -97,7 +97,7 @@ campaigns = sa.Table(
     _money("generation_cost"),
     sa.Column("generation_started_at", UtcDateTime),
     sa.Column("generation_completed_at", UtcDateTime),
-    _count("finished_at_start"),
+    _count("finished_before_start"),
     _count("next_position"),
     _count("clone_count"),
     _count("version", 1),

@@ -36,6 +36,13 @@ def _is_postgresql(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
+def _uuid(value: Any) -> UUID:
+    # Refused here, before the database sees it and gives up the transaction.
+    if not isinstance(value, UUID):
+        raise TypeError(f"an id is a uuid.UUID, not {value!r}")
+    return value
+
+
 class Uuid(sa.types.TypeDecorator[UUID]):
     """A UUID: native on PostgreSQL, 36 characters with dashes on SQLite (32 are read as well)."""
 
@@ -48,7 +55,9 @@ class Uuid(sa.types.TypeDecorator[UUID]):
         )
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
-        return value if value is None or _is_postgresql(dialect) else str(value)
+        if value is None:
+            return None
+        return _uuid(value) if _is_postgresql(dialect) else str(_uuid(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:  # noqa: ARG002
         return value if value is None or isinstance(value, UUID) else UUID(value)
@@ -137,9 +146,10 @@ class Array(sa.types.TypeDecorator[list[Any]]):
         return dialect.type_descriptor(sa.TEXT())
 
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
-        if value is None or _is_postgresql(dialect):
-            return None if value is None else list(value)
-        return json.dumps([str(one) if isinstance(one, UUID) else one for one in value])
+        if value is None:
+            return None
+        values = [_uuid(one) for one in value] if self.item is Uuid else list(value)
+        return values if _is_postgresql(dialect) else json.dumps(values, default=str)
 
 
 def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
