@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
@@ -501,5 +500,5 @@ def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
     try:
         moment, id_ = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         return datetime.fromisoformat(moment).astimezone(UTC), UUID(id_)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

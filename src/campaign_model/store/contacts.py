@@ -399,7 +399,7 @@ class Contacts:
                     any_of(table.c.id, sa.literal(list(known), Array(Uuid))),
                 )
             ).all()
-            known = {one: ranks[one] for one in known if one in set(present)}
+            known = {one: ranks[one] for one in present}
         return 0, tuple(ranks)
 
     def _insert_known(self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
@@ -545,6 +545,8 @@ def move_named(
 def _read_cursor(cursor: str) -> tuple[int, UUID]:
     try:
         rank, id_ = cursor.split(":")
+        if abs(int(rank)) >= (MAX_PRIORITY + 1) * _POSITIONS:
+            raise ValueError(rank)
         return int(rank), UUID(id_)
     except ValueError as error:
         raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

@@ -120,9 +120,8 @@ class Templates:
         :class:`InvalidDocument` for channels the codec does not know.
         """
         present = self._own(id, version)
-        words.check(
-            self._scope.codec, steps, present.generation_config, known=(present.steps, None)
-        )
+        config = present.generation_config
+        words.check(self._scope.codec, steps, config, known=(present.steps, config))
         return self._save(attrs.evolve(present, steps=steps))
 
     def remove(self, id: UUID, *, version: int | None = None) -> None:
