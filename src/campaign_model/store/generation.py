@@ -275,13 +275,14 @@ class Generation:
         if len(picked.claims) < granted and cursor.rank > Cursor().rank:
             picked.take(_CLAIM_FRESH, granted, Cursor().rank, cursor.rank)
         picked.delta.reserved -= each * (granted - len(picked.claims))
+        short_of_money = len(picked.claims) == granted < limit
         if len(picked.claims) < limit:
             # A contact taken over keeps what was reserved for it.
             picked.take(_CLAIM_EXPIRED, limit, Cursor().rank, _END)
         totals.add(scope, campaign_id, picked.delta, self._shard(config))
         stop, retry_at = None, None
         if len(picked.claims) < limit:
-            stop, retry_at = self._why_short(campaign_id, now, short_of_money=granted < limit)
+            stop, retry_at = self._why_short(campaign_id, now, short_of_money=short_of_money)
         cursor = Cursor(picked.last_rank + 1) if picked.last_rank is not None else Cursor()
         return ClaimBatch(tuple(picked.claims), stop, retry_at, now, cursor, steps, config)
 
@@ -599,7 +600,7 @@ class _Picked:
             )
             for row in sorted(rows, key=lambda row: row["rank"]):
                 self._note(row)
-            if len(rows) < number or statements is _CLAIM_EXPIRED:
+            if len(rows) < number:
                 return
 
     def _note(self, row: Mapping[str, Any]) -> None:
