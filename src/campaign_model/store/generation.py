@@ -8,7 +8,7 @@ whoever holds the row's present token owns the contact, whatever any clock says.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -205,6 +205,12 @@ _LOCK_CLAIMED = (
     .with_for_update(key_share=True)
 )
 
+_RENEW = (
+    sa.update(_TABLE)
+    .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+    .values(lease_expires_at=_param("until", UtcDateTime))
+)
+
 _WRITE_BACK = (
     sa.update(_TABLE)
     .where(_OF_CAMPAIGN, _COLUMNS.id == _param("row_id", Uuid))
@@ -295,27 +301,14 @@ class Generation:
         claims = tuple(claims)
         campaign_id = _campaign_of(claims)
         row = scope.campaign_row(campaign_id, "shared")
+        # Locked in the order of ids, as record does: two calls about the same contacts never cross.
+        locked = self._locked(campaign_id, [claim.id for claim in claims])
+        held = {
+            claim.id for claim in claims if claim.id in locked and _holds(claim, locked[claim.id])
+        }
         expires_at = scope.now() + lease
-        held: set[UUID] = set()
-        for token in sorted({claim.token for claim in claims}):
-            held |= set(
-                scope.connection.scalars(
-                    sa.update(_TABLE)
-                    .where(
-                        scope.of_tenant(_TABLE),
-                        _COLUMNS.campaign_id == campaign_id,
-                        _COLUMNS.claim_token == token,
-                        any_of(
-                            _COLUMNS.id,
-                            sa.literal(
-                                [claim.id for claim in claims if claim.token == token], Array(Uuid)
-                            ),
-                        ),
-                    )
-                    .values(lease_expires_at=expires_at)
-                    .returning(_COLUMNS.id)
-                )
-            )
+        if held:
+            scope.connection.execute(_RENEW, self._these(campaign_id, held) | {"until": expires_at})
         cancelled = Status(row.status) not in lifecycle.PERMISSIONS[Permission.CLAIM]
         lost = tuple(claim.id for claim in claims if claim.id not in held)
         return Renewal(expires_at, lost, cancelled)
@@ -331,7 +324,7 @@ class Generation:
         row = scope.campaign_row(claim.campaign_id, "shared")
         config = scope.codec.recover_generation_config(row.generation_config).value
         held = self._locked(claim.campaign_id, [claim.id]).get(claim.id)
-        if held is None or held["claim_token"] != claim.token:
+        if held is None or not _holds(claim, held):
             raise LeaseLost((claim.id,))
         freed = min(held["reserved"], amount)
         delta = totals.Totals(cost=amount, unknown_costs=int(cost is None), reserved=-freed)
@@ -374,7 +367,7 @@ class Generation:
         writes = []
         for claim, outcome in outcomes.items():
             present = held.get(claim.id)
-            if present is not None and present["claim_token"] == claim.token:
+            if present is not None and _holds(claim, present):
                 write, answers[claim] = _settled(present, claim, outcome, steps, now)
             elif present is not None and claim.token in (
                 present["recorded_token"],
@@ -540,10 +533,12 @@ class Generation:
         moments = [moment for moment in (next_expiry, next_try) if moment is not None]
         return (StopReason.LEASES_PENDING, min(moments)) if moments else (StopReason.DRAINED, None)
 
-    def _locked(self, campaign_id: UUID, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    def _these(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[str, Any]:
+        return {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)}
+
+    def _locked(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
         rows = self._scope.connection.execute(
-            _LOCK_CLAIMED,
-            {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)},
+            _LOCK_CLAIMED, self._these(campaign_id, ids)
         ).mappings()
         return {row["id"]: dict(row) for row in rows}
 
@@ -648,6 +643,12 @@ def _campaign_of(claims: Iterable[Claim]) -> UUID:
     if len(campaigns_named) != 1:
         raise ValueError("one call takes the claims of one campaign")
     return campaigns_named.pop()
+
+
+def _holds(claim: Claim, row: Mapping[str, Any]) -> bool:
+    """Whether the row's present token is the claim's."""
+    token: UUID | None = row["claim_token"]
+    return token == claim.token
 
 
 def _booked(present: Mapping[str, Any], cost: Decimal | None) -> dict[str, Any]:
