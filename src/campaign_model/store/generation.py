@@ -364,7 +364,7 @@ class Generation:
         delta = totals.Totals()
         answers: dict[Claim, Recorded] = {}
         lost: list[UUID] = []
-        writes = []
+        writes: dict[UUID, Mapping[str, Any]] = {}
         for claim, outcome in outcomes.items():
             present = held.get(claim.id)
             if present is not None and _holds(claim, present):
@@ -383,11 +383,12 @@ class Generation:
                 answers[claim] = Recorded.SKIPPED
                 continue
             assert present is not None
-            writes.append(present | write)
-            _count(delta, present, present | write)
+            # The next claim on the same contact, perhaps an older one, finds it so.
+            held[claim.id] = writes[claim.id] = present | write
+            _count(delta, present, held[claim.id])
         if lost and on_lost == "raise":
             raise LeaseLost(tuple(lost))
-        self._write_back(campaign_id, writes)
+        self._write_back(campaign_id, writes.values())
         totals.add(scope, campaign_id, delta, self._shard(config))
         return answers
 
@@ -517,21 +518,25 @@ class Generation:
             )
         )
         waiting = sa.and_(within, _COLUMNS.status.in_(_CLAIMABLE))
+        next_try = None
         if short_of_money and scope.connection.scalar(sa.select(sa.exists().where(waiting))):
             if next_expiry is None:
                 return StopReason.BUDGET, None
-            return StopReason.LEASES_PENDING, next_expiry
-        # Without a pause of its own, a contact that waits is being claimed by somebody right now.
-        next_try = scope.connection.scalar(
-            sa.select(
-                sa.func.min(
-                    sa.func.coalesce(_COLUMNS.retry_at, sa.literal(now + _BUSY_PAUSE)),
-                    type_=UtcDateTime(),
-                )
-            ).where(waiting)
-        )
+        else:
+            next_try = scope.connection.scalar(
+                sa.select(
+                    sa.func.min(
+                        sa.func.coalesce(_COLUMNS.retry_at, sa.literal(now + _BUSY_PAUSE)),
+                        type_=UtcDateTime(),
+                    )
+                ).where(waiting)
+            )
         moments = [moment for moment in (next_expiry, next_try) if moment is not None]
-        return (StopReason.LEASES_PENDING, min(moments)) if moments else (StopReason.DRAINED, None)
+        if not moments:
+            return StopReason.DRAINED, None
+        soonest = min(moments)
+        # What is due already and was not claimed is locked by somebody right now.
+        return StopReason.LEASES_PENDING, soonest if soonest > now else now + _BUSY_PAUSE
 
     def _these(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[str, Any]:
         return {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)}
