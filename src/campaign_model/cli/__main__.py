@@ -1,0 +1,8 @@
+"""``python -m campaign_model.cli``."""
+
+import sys
+
+from campaign_model.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,363 @@
+"""The commands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+import typer
+
+from campaign_model import db, lifecycle
+from campaign_model.cli import documents
+from campaign_model.cli.console import (
+    UserError,
+    moment,
+    open_console,
+    print_json,
+    print_table,
+    printable,
+)
+from campaign_model.cli.database import explanation, open_database, parse_url
+from campaign_model.cli.demo import run_demo
+from campaign_model.cli.documents import Kind
+from campaign_model.cli.views import print_campaign, print_lifecycle
+from campaign_model.errors import CampaignModelError
+from campaign_model.lifecycle import Status
+from campaign_model.store import HostTables, transact
+from campaign_model.validation import document_schema
+
+__all__ = ["app", "run"]
+
+_NAME = "campaign-model"
+_FINE, _FAULTY, _MISTAKEN = 0, 1, 2
+
+_SUBCOMMANDS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
+
+app = typer.Typer(**_SUBCOMMANDS, pretty_exceptions_enable=False)
+database_app = typer.Typer(**_SUBCOMMANDS, help="The schema in a database.")
+templates_app = typer.Typer(**_SUBCOMMANDS, help="Templates that campaigns start from.")
+campaigns_app = typer.Typer(**_SUBCOMMANDS, help="Campaigns of a tenant.")
+app.add_typer(database_app, name="db")
+app.add_typer(templates_app, name="templates")
+app.add_typer(campaigns_app, name="campaigns")
+
+Url = Annotated[
+    str,
+    typer.Option(
+        metavar="URL", envvar="CAMPAIGN_MODEL_URL", help="The database, as SQLAlchemy names it."
+    ),
+]
+Tenant = Annotated[
+    UUID, typer.Option(envvar="CAMPAIGN_MODEL_TENANT", help="The tenant's id.", metavar="UUID")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Stored = Annotated[
+    bool, typer.Option("--stored", help="The form that databases hold, not the submitted one.")
+]
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command; its exit code. A mistake of the user's is told in one line."""
+    try:
+        code: int | None = app(arguments, prog_name=_NAME, standalone_mode=False)
+    except typer.TyperException as error:
+        message = error.format_message()
+    except (UserError, CampaignModelError, db.SetupError) as error:
+        message = str(error)
+    except sa.exc.DBAPIError as error:
+        told = explanation(error)
+        if told is None:
+            raise
+        message = told
+    else:
+        return code or _FINE
+    if message:
+        _complain(message)
+    return _MISTAKEN
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"{_NAME}: {printable(' '.join(message.split()))}\n")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
+    if wanted:
+        typer.echo(f"{_NAME} {version(_NAME)}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """What an outreach campaign is, what may happen to it, and how it is kept."""
+
+
+@app.command()
+def demo(
+    *,
+    url: Annotated[
+        str,
+        typer.Option(metavar="URL", help="The database, as SQLAlchemy names it; made if missing."),
+    ] = "sqlite:///campaign-model-demo.db",
+    contacts: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your contacts, a CSV file; a sample comes along."),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The preset to start from.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=2, max=16, help="One of them will die.")] = 4,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write the messages, as JSON Lines."),
+    ] = None,
+) -> int:
+    """Run one campaign from template to export."""
+    return run_demo(
+        open_console(),
+        parse_url(url),
+        contacts=contacts,
+        template=template,
+        workers=workers,
+        out=out,
+    )
+
+
+@app.command()
+def validate(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="JSON files; - is standard input.")
+    ],
+    *,
+    document: Annotated[
+        Kind | None, typer.Option(help="What they are; told by their shape if not given.")
+    ] = None,
+    stored: Stored = False,
+    as_json: Json = False,
+) -> int:
+    """Tell everything that is wrong with documents."""
+    checked = []
+    code = _FINE
+    for file in files:
+        try:
+            checked.append(documents.check(file, document, stored=stored))
+        except UserError as error:
+            _complain(str(error))
+            code = _MISTAKEN
+    if as_json:
+        print_json(
+            [
+                ({"file": one.file} if len(files) > 1 else {}) | fault.to_dict()
+                for one in checked
+                for fault in one.faults
+            ]
+        )
+    else:
+        console = open_console()
+        for one in checked:
+            number = len(one.faults)
+            title = f"{one.file}: {number or 'no'} fault{'s' * (number != 1)} as a {one.kind}"
+            if one.faults:
+                faults = [attrs.astuple(fault) for fault in one.faults]
+                print_table(console, ("location", "code", "message"), faults, title=title)
+            else:
+                console.print(printable(title))
+    return max(code, _FAULTY if any(one.faults for one in checked) else _FINE)
+
+
+@app.command()
+def schema(
+    name: Annotated[
+        Kind | None, typer.Argument(help="The document; lists them if missing.")
+    ] = None,
+    *,
+    stored: Stored = False,
+) -> None:
+    """Print the JSON Schema of a document."""
+    if name is None:
+        typer.echo("\n".join(Kind))
+    else:
+        print_json(document_schema(name, "stored" if stored else "submitted"))
+
+
+@app.command("lifecycle")
+def show_lifecycle(*, as_json: Json = False) -> None:
+    """Show what may happen to campaigns and to contacts in them."""
+    if as_json:
+        print_json(
+            {
+                "transitions": [
+                    attrs.asdict(line) | {"guards": [guard.__name__ for guard in line.guards]}
+                    for line in lifecycle.TRANSITIONS
+                ],
+                "guards": {
+                    guard.__name__: guard.__doc__
+                    for line in lifecycle.TRANSITIONS
+                    for guard in line.guards
+                },
+                "permissions": {
+                    permission: [status for status in Status if status in granted]
+                    for permission, granted in lifecycle.PERMISSIONS.items()
+                },
+                "contact_transitions": lifecycle.CONTACT_TRANSITIONS,
+            }
+        )
+    else:
+        print_lifecycle(open_console())
+
+
+@database_app.command()
+def init(
+    *,
+    url: Url,
+    with_host_tables: Annotated[
+        bool, typer.Option("--with-host-tables", help="Make minimal host tables where missing.")
+    ] = False,
+    tenants: Annotated[str, typer.Option(help="Your table of tenants.")] = HostTables().tenants,
+    owners: Annotated[str, typer.Option(help="Your table of owners.")] = HostTables().owners,
+    contacts: Annotated[str, typer.Option(help="Your table of contacts.")] = HostTables().contacts,
+    as_json: Json = False,
+) -> None:
+    """Build the schema in a fresh database, or bring it up to date."""
+    host = HostTables(tenants, owners, contacts)
+    with open_database(parse_url(url), create=True) as engine:
+        report = db.init(engine, host=host, with_host_tables=with_host_tables)
+    _print_sync(report, as_json=as_json)
+
+
+@templates_app.command("sync")
+def sync_templates(*, url: Url, as_json: Json = False) -> None:
+    """Bring the system templates in a database up to date."""
+    with open_database(parse_url(url)) as engine, engine.begin() as connection:
+        report = db.sync_presets(connection)
+    _print_sync(report, as_json=as_json)
+
+
+def _print_sync(report: db.SyncReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json(report)
+        return
+    done = [(name, word) for word, names in attrs.asdict(report).items() for name in names]
+    print_table(open_console(), ("system template", "was"), done)
+
+
+@templates_app.command("list")
+def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
+    """List the templates that a tenant sees."""
+    with open_database(parse_url(url)) as engine:
+        templates = transact(engine, tenant, lambda store: store.templates.list())
+    if as_json:
+        print_json(templates)
+        return
+    print_table(
+        open_console(),
+        ("id", "name", "steps", "messages", "whose"),
+        [
+            (
+                template.id,
+                template.name,
+                len(template.steps.enabled),
+                len(template.steps.slots()),
+                "system" if template.is_system else "own",
+            )
+            for template in templates
+        ],
+        fixed="id",
+    )
+
+
+@campaigns_app.command("list")
+def list_campaigns(
+    *,
+    url: Url,
+    tenant: Tenant,
+    status: Annotated[
+        list[Status] | None, typer.Option(metavar="STATUS", help="Only these; may be repeated.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(metavar="PAGE", help="Go on where the last page ended.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List a tenant's campaigns, newest first."""
+    with open_database(parse_url(url)) as engine:
+        try:
+            page = transact(
+                engine,
+                tenant,
+                lambda store: store.campaigns.list(status=status, limit=limit, after=after),
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    if as_json:
+        print_json(page)
+        return
+    console = open_console()
+    print_table(
+        console,
+        ("id", "name", "status", "contacts", "done", "cost", "created (UTC)"),
+        [
+            (
+                one.id,
+                one.name,
+                one.status,
+                one.total_contacts,
+                one.generated_count,
+                one.generation_cost,
+                moment(one.created_at),
+            )
+            for one in page.items
+        ],
+        fixed="id",
+    )
+    if page.next is not None:
+        console.print(f"More with --after {page.next}")
+
+
+@campaigns_app.command("show")
+def show_campaign(
+    id_: Annotated[UUID, typer.Argument(metavar="ID", help="The campaign's id.")],
+    *,
+    url: Url,
+    tenant: Tenant,
+    as_json: Json = False,
+) -> None:
+    """Show a campaign: its steps, its progress, what may happen to it and what did."""
+    with open_database(parse_url(url)) as engine:
+        campaign, progress, actions, history = transact(
+            engine,
+            tenant,
+            lambda store: (
+                store.campaigns.get(id_),
+                store.generation.progress(id_),
+                store.campaigns.actions(id_),
+                store.campaigns.history(id_),
+            ),
+        )
+    if as_json:
+        print_json(
+            {
+                "campaign": campaign,
+                "progress": progress,
+                "actions": [
+                    attrs.asdict(one, recurse=False) | {"allowed": one.allowed} for one in actions
+                ],
+                "history": history,
+            }
+        )
+    else:
+        print_campaign(open_console(), campaign, progress, actions, history)
