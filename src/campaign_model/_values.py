@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from campaign_model._json import fault_in
 
 __all__ = [
+    "EXACT",
     "MONEY_DECIMALS",
     "MONEY_LIMIT",
+    "exactly",
     "gaps",
     "money",
     "optional_money",
@@ -45,6 +49,17 @@ def money(value: Any) -> Decimal:
     if _decimals(value) > MONEY_DECIMALS:
         raise ValueError(f"money has at most {MONEY_DECIMALS} decimals: {value}")
     return value.copy_abs()  # There is no minus zero in money.
+
+
+EXACT = Context(prec=60)
+"""Digits enough for every sum of amounts, whatever decimal context the caller has set."""
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Do arithmetic with money in :data:`EXACT`; serves as a decorator too."""
+    with localcontext(EXACT):
+        yield
 
 
 def _decimals(value: Decimal) -> int:

@@ -13,7 +13,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import optional_text
+from campaign_model._values import exactly, optional_text
 from campaign_model.campaign import MAX_NAME, Campaign, CampaignSummary, HistoryEntry, Page
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.generation import GenerationConfig
@@ -76,6 +76,7 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
     )
 
 
+@exactly()
 def gather_facts(
     scope: Scope,
     campaign: Campaign,

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
+from campaign_model._values import exactly
 from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Page
 from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
@@ -125,6 +126,7 @@ _CHANGES: dict[ContactAction, dict[str, Any]] = {
 }
 
 
+@exactly()
 def move_contacts(
     scope: Scope,
     campaign_id: UUID,
@@ -449,6 +451,7 @@ class Contacts:
             campaign_id, contact_ids[middle:]
         )
 
+    @exactly()
     def _erase(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
         scope = self._scope
         rows = scope.connection.execute(

@@ -18,7 +18,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import MONEY_DECIMALS, money
+from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.contacts import Changed
 from campaign_model.errors import LeaseLost, NotFound
 from campaign_model.generation import (
@@ -245,6 +245,7 @@ class Generation:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
+    @exactly()
     def claim(
         self,
         campaign_id: UUID,
@@ -313,6 +314,7 @@ class Generation:
         lost = tuple(claim.id for claim in claims if claim.id not in held)
         return Renewal(expires_at, lost, cancelled)
 
+    @exactly()
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
         """Book a paid call while the work on a contact goes on.
 
@@ -341,6 +343,7 @@ class Generation:
         )
         totals.add(scope, claim.campaign_id, delta, self._shard(config))
 
+    @exactly()
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
     ) -> dict[Claim, Recorded]:
@@ -472,6 +475,7 @@ class Generation:
             seconds_left=left / rate if rate else None,
         )
 
+    @exactly()
     def estimate(self, campaign_id: UUID) -> Estimate:
         """What the contacts that still wait would take, at the average cost so far.
 

@@ -14,6 +14,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._values import exactly
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.scope import Scope, insert_into
 from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
@@ -47,6 +48,7 @@ class Totals:
         return sum(self.counts.values()) - self.counts[ContactStatus.EXCLUDED]
 
     @property
+    @exactly()
     def spent(self) -> Decimal:
         """Everything booked, erased contacts' costs included."""
         return self.cost + self.erased_cost
@@ -103,6 +105,7 @@ def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
     return sa.and_(scope.of_tenant(campaign_totals), campaign_totals.c.campaign_id == campaign_id)
 
 
+@exactly()
 def read(scope: Scope, campaign_id: UUID) -> Totals:
     """The present totals. Under the campaign's exclusive lock nobody else can change them.
 
@@ -153,6 +156,7 @@ def settled(total: Totals) -> dict[str, Any]:
     }
 
 
+@exactly()
 def reserve(scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int) -> int:
     """Set ``each`` aside for up to ``wanted`` claims, as far as the budget goes; how many.
 

@@ -16,6 +16,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 
+from campaign_model._values import EXACT
+
 __all__ = [
     "Array",
     "JsonText",
@@ -96,13 +98,15 @@ class Money(sa.types.TypeDecorator[Decimal]):
         return dialect.type_descriptor(sa.Numeric() if _is_postgresql(dialect) else sa.BigInteger())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        return value if value is None or _is_postgresql(dialect) else int(value * _NANO)
+        return (
+            value if value is None or _is_postgresql(dialect) else int(EXACT.multiply(value, _NANO))
+        )
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         if value is None or _is_postgresql(dialect):
             amount: Decimal | None = value
             return amount
-        return Decimal(value).scaleb(-9)
+        return EXACT.scaleb(Decimal(value), -9)
 
 
 class JsonText(sa.types.TypeDecorator[str]):
