@@ -76,6 +76,8 @@ def document_schema(
         schema["$defs"] = {part: document_schema(part, form, vocabulary) for part in _PARTS}
         for part, name in _PARTS.items():
             schema["properties"][name]["$ref"] = schema["$defs"][part]["$id"]
+            # By a $schema of its own, jsonschema would judge the part with its own validator.
+            del schema["$defs"][part]["$schema"]
     return schema
 
 
@@ -137,6 +139,8 @@ _Validator: Any = cast("Any", extend)(
         "additionalProperties": _additional_properties,
         "enum": _enum,
         "pattern": _pattern,
+        # The schemas let anything stand in such members, and additionalProperties asks for them.
+        "patternProperties": lambda *_: (),
         "required": _required,
     },
     type_checker=_TYPES,
@@ -242,7 +246,7 @@ def _place(kind: str, tokens: _Tokens) -> str:
     """Where a value stands, the same for a document alone and within a campaign template."""
     place = ""
     for token in (_PARTS[kind], *tokens) if kind in _PARTS else tokens:
-        if isinstance(token, str) and re.fullmatch(r"[A-Za-z0-9_-]+", token):
+        if isinstance(token, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", token):
             place += f".{token}" if place else token
         else:
             place += f"[{shown(token)}]"
