@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -35,6 +35,20 @@ PATHS: dict[Status, tuple[Action, ...]] = {
     Status.READY: (Action.MARK_READY,),
     Status.GENERATING: (Action.MARK_READY, Action.START_GENERATION),
 }
+
+
+class Clock:
+    """For ``clock=``: stands still until it is told to go on, so that leases run out at will."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def __call__(self, _connection: sa.Connection) -> datetime:
+        return self.now
+
+    def forward(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.now += by
 
 
 class World:
@@ -108,11 +122,18 @@ class World:
         return self.transact(lambda store: store.campaigns.apply(campaign_id, action, **options))
 
     def claim(
-        self, campaign_id: UUID, limit: int = 100, lease: timedelta = LEASE, **options: Any
+        self,
+        campaign_id: UUID,
+        limit: int = 100,
+        lease: timedelta = LEASE,
+        *,
+        clock: Clock | None = None,
+        **options: Any,
     ) -> tuple[Claim, ...]:
         """Claim in a transaction of its own."""
         return self.transact(
-            lambda store: store.generation.claim(campaign_id, limit, lease, **options)
+            lambda store: store.generation.claim(campaign_id, limit, lease, **options),
+            **({"clock": clock} if clock else {}),
         ).claims
 
     def generate(self, campaign_id: UUID, cost: str = "0.01") -> None:

@@ -1,0 +1,80 @@
+"""Real parallel transactions, brought into a known order without sleeping."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from campaign_model.store import CampaignStore
+from world import World
+
+Result = TypeVar("Result")
+
+PATIENCE = 30.0
+"""Seconds after which something that should happen at once counts as not happening."""
+
+_WAITING = sa.text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Return once ``condition`` holds; fail when it does not come true."""
+    tick = threading.Event()
+    for _ in range(int(PATIENCE / 0.005)):
+        if condition():
+            return
+        tick.wait(0.005)
+    raise AssertionError(f"never happened: {what}")
+
+
+@contextmanager
+def transaction(world: World, **options: Any) -> Iterator[CampaignStore]:
+    """A transaction that stays open in this thread; committed unless the block raises."""
+    with world.engine.begin() as connection:
+        yield CampaignStore(connection, world.tenant_id, **options)
+
+
+class Others:
+    """Threads with transactions of their own."""
+
+    def __init__(self, world: World, pool: ThreadPoolExecutor) -> None:
+        self._world = world
+        self._pool = pool
+        self._futures: list[Future[Any]] = []
+
+    def start(self, work: Callable[[CampaignStore], Result], **options: Any) -> Future[Result]:
+        """Begin ``work(store)`` in a transaction of its own, in a thread of its own."""
+        future = self._pool.submit(lambda: self._world.transact(work, **options))
+        self._futures.append(future)
+        return future
+
+    def wait(self) -> None:
+        """Return once every started thread that has not ended waits for a lock.
+
+        On SQLite nobody can see who waits, and nobody needs to: the transaction that is open keeps
+        all others from beginning.
+        """
+        if self._world.engine.dialect.name == "sqlite":
+            return
+        with self._world.engine.connect() as connection:
+            watching = connection.execution_options(isolation_level="AUTOCOMMIT")
+
+            def all_wait() -> bool:
+                going = sum(not future.done() for future in self._futures)
+                return bool(watching.scalar(_WAITING) == going)
+
+            until(all_wait, "the others wait for a lock or have ended")
+
+
+@contextmanager
+def others(world: World, number: int = 2) -> Iterator[Others]:
+    """Threads for other transactions. Open it outside of your own, which they may wait for."""
+    with ThreadPoolExecutor(number) as pool:
+        yield Others(world, pool)
