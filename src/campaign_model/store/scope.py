@@ -74,9 +74,14 @@ def check_connection(connection: sa.Connection) -> None:
                 "this SQLite engine is not prepared; call campaign_model.db.prepare_engine(engine) "
                 "before its first connection"
             )
-    elif name != "postgresql":
+        autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    elif name == "postgresql":
+        # However it came about: an engine can be made so, without any execution option.
+        driver: Any = connection.connection.dbapi_connection
+        autocommit = connection.dialect.detect_autocommit_setting(driver)
+    else:
         raise ValueError(f"the store works on SQLite and PostgreSQL, not on {name}")
-    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+    if autocommit:
         raise ValueError("the store needs a transaction; this connection is in AUTOCOMMIT")
 
 
