@@ -21,9 +21,11 @@ from campaign_model import vocabulary as vocabulary_module
 from campaign_model._json import JsonObject, fault_in, thaw
 from campaign_model._values import (
     MONEY_PATTERN,
+    exactly,
     money,
     money_text,
     optional_money,
+    optional_text,
     optional_utc,
     utc,
 )
@@ -183,9 +185,22 @@ def test_money_is_written_as_plain_digits_that_read_back(amount: Decimal) -> Non
     assert money(Decimal(text)).as_tuple() == Decimal(text).as_tuple()
 
 
+@given(st.lists(st.decimals(0, 999_999_999, places=9), max_size=8), st.integers(1, 30))
+def test_failure_22_sums_of_money_are_exact_in_any_context(
+    amounts: list[Decimal], precision: int
+) -> None:
+    with localcontext(Context(prec=precision)) as context:
+        with exactly():
+            total = sum(amounts, start=Decimal(0))
+        assert Fraction(total) == sum(map(Fraction, amounts))
+        assert context.prec == precision  # And the caller has his own again.
+
+
 def test_none_stays_none() -> None:
     assert optional_money(None) is None
     assert optional_utc(None) is None
+    assert optional_text(None) is None
+    assert optional_text("words") == "words"
     assert optional_money(Decimal("0.5")) == Decimal("0.5")
     assert optional_utc(NOON) == NOON
     with pytest.raises(TypeError):
