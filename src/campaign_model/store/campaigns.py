@@ -27,7 +27,7 @@ from campaign_model.lifecycle import (
     Status,
 )
 from campaign_model.store import totals, words
-from campaign_model.store.scope import Scope, refused_by_database
+from campaign_model.store.scope import SHARDS, Scope, refused_by_database
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_history,
@@ -320,7 +320,8 @@ class Campaigns:
         if line.action is Action.COMPLETE_GENERATION:
             changes["generation_completed_at"] = now
         self._update(campaign, changes | totals.settled(total))
-        totals.fold(scope, id, total)
+        workable = line.target in lifecycle.PERMISSIONS[Permission.CLAIM]
+        totals.fold(scope, id, total, shards=SHARDS if workable else 1)
         scope.connection.execute(
             sa.insert(campaign_history).values(
                 id=uuid4(),

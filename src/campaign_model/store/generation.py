@@ -273,7 +273,7 @@ class Generation:
         config = scope.codec.recover_generation_config(row.generation_config).value
         cursor = cursor or Cursor()
         now = scope.now()
-        if Status(row.status) not in lifecycle.PERMISSIONS[Permission.CLAIM]:
+        if not _may_claim(row):
             return ClaimBatch((), StopReason.NOT_GENERATING, None, now, cursor, steps, config)
         each, granted = self._grant(campaign_id, config, reserve, limit)
         picked = _Picked(scope, campaign_id, steps.fingerprint, now, lease, each, max_attempts)
@@ -286,7 +286,7 @@ class Generation:
         if len(picked.claims) < limit:
             # A contact taken over keeps what was reserved for it.
             picked.take(_CLAIM_EXPIRED, limit, Cursor().rank, _END)
-        totals.add(scope, campaign_id, picked.delta, self._shard(config))
+        totals.add(scope, campaign_id, picked.delta, self._shard(row, config))
         stop, retry_at = None, None
         if len(picked.claims) < limit:
             stop, retry_at = self._why_short(campaign_id, now, short_of_money=short_of_money)
@@ -310,9 +310,8 @@ class Generation:
         expires_at = scope.now() + lease
         if held:
             scope.connection.execute(_RENEW, self._these(campaign_id, held) | {"until": expires_at})
-        cancelled = Status(row.status) not in lifecycle.PERMISSIONS[Permission.CLAIM]
         lost = tuple(claim.id for claim in claims if claim.id not in held)
-        return Renewal(expires_at, lost, cancelled)
+        return Renewal(expires_at, lost, cancelled=not _may_claim(row))
 
     @exactly()
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
@@ -341,7 +340,7 @@ class Generation:
                 }
             ],
         )
-        totals.add(scope, claim.campaign_id, delta, self._shard(config))
+        totals.add(scope, claim.campaign_id, delta, self._shard(row, config))
 
     @exactly()
     def record(
@@ -392,7 +391,7 @@ class Generation:
         if lost and on_lost == "raise":
             raise LeaseLost(tuple(lost))
         self._write_back(campaign_id, writes.values())
-        totals.add(scope, campaign_id, delta, self._shard(config))
+        totals.add(scope, campaign_id, delta, self._shard(row, config))
         return answers
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
@@ -494,8 +493,10 @@ class Generation:
             cost=_rounded(progress.spent * left / known) if known > 0 else None,
         )
 
-    def _shard(self, config: GenerationConfig) -> int:
-        return self._scope.shard if config.budget is None else 0
+    def _shard(self, row: sa.Row[Any], config: GenerationConfig) -> int:
+        """The row of totals for what this call changes: only a running campaign has them all."""
+        spread = config.budget is None and _may_claim(row)
+        return self._scope.shard if spread else 0
 
     def _grant(
         self, campaign_id: UUID, config: GenerationConfig, reserve: Decimal | None, limit: int
@@ -645,6 +646,10 @@ class _Picked:
         before = {row["id"]: {"was": row["was"], "had": row["had"]} for row in found}
         changed = connection.execute(alone, where | values | {"ids": list(before)}).mappings()
         return [{**row, **before[row["id"]]} for row in changed]
+
+
+def _may_claim(row: sa.Row[Any]) -> bool:
+    return Status(row.status) in lifecycle.PERMISSIONS[Permission.CLAIM]
 
 
 def _campaign_of(claims: Iterable[Claim]) -> UUID:

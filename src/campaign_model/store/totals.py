@@ -128,13 +128,21 @@ def read(scope: Scope, campaign_id: UUID) -> Totals:
     return total
 
 
-def fold(scope: Scope, campaign_id: UUID, total: Totals) -> None:
-    """Put the whole sum into shard 0. Only under the campaign's exclusive lock."""
+def fold(scope: Scope, campaign_id: UUID, total: Totals, *, shards: int) -> None:
+    """Put the whole sum into shard 0, beside empty ones. Only under the exclusive lock.
+
+    A campaign that workers are on has all shards, so that they only ever change rows: of a new one
+    :func:`read` could not notice, under one snapshot, that it has come.
+    """
     scope.connection.execute(sa.delete(campaign_totals).where(_of(scope, campaign_id)))
+    place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id}
+    nothing = Totals().values()
     scope.connection.execute(
-        sa.insert(campaign_totals).values(
-            tenant_id=scope.tenant_id, campaign_id=campaign_id, shard=0, **total.values()
-        )
+        sa.insert(campaign_totals),
+        [
+            place | {"shard": shard} | (nothing if shard else total.values())
+            for shard in range(shards)
+        ],
     )
 
 
