@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from campaign_model._json import MAX_DEPTH, JsonObject
-from campaign_model.errors import Violation
+from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.wire import DEFAULT, iter_violations
 from documents import KINDS, a_step, a_template, any_document
 
@@ -128,6 +128,12 @@ STEP_CASES: dict[str, Case] = {
             "fields of your own begin with x_"
         ),
     ),
+    "additionalProperties, and almost one's own": (
+        {"xkey": 3},
+        "/0/xkey",
+        "unknown_field",
+        "steps[0].xkey: 'xkey' is not a known field; did you mean 'key'?",
+    ),
     "a position": (
         {"step": 3},
         "/0/step",
@@ -139,6 +145,12 @@ STEP_CASES: dict[str, Case] = {
         "/0/x_note/0",
         "invalid_text",
         "steps[0].x_note[0]: contains a NUL character",
+    ),
+    "no label of a database": (
+        {"label": "a\ud800"},
+        "/0/label",
+        "invalid_text",
+        "steps[0].label: contains half of a surrogate pair",
     ),
     "no name of a database": (
         {"config": {"a\ud800": 1}},
@@ -174,6 +186,9 @@ def test_a_fault_of_a_step_is_told_once_and_alike_wherever_the_step_stands(case:
     expected = Violation(path, code, message)
     for source in ([step], json.dumps([step])):
         assert DEFAULT.violations(source) == (expected,)
+        with pytest.raises(InvalidDocument) as refused:
+            DEFAULT.parse_template_config(source)
+        assert refused.value.violations == (expected,)
     assert DEFAULT.violations(a_template(steps=[step]), "campaign_template") == (
         Violation(f"/steps{path}", code, message),
     )
@@ -294,6 +309,20 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "wrong_type",
         "campaign_template: is empty (null); it has to be an object",
     ),
+    "a name that no database stores": (
+        "campaign_template",
+        a_template(name="a\0"),
+        "/name",
+        "invalid_text",
+        "name: contains a NUL character",
+    ),
+    "instructions that no database stores": (
+        "generation_config",
+        {"custom_instructions": "a\0"},
+        "/custom_instructions",
+        "invalid_text",
+        "generation_config.custom_instructions: contains a NUL character",
+    ),
     "a blank name": (
         "campaign_template",
         a_template(name=" \u2003"),
@@ -362,6 +391,9 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
 def test_a_fault_of_a_document_is_told_once(case: tuple[str, Any, str, str, str]) -> None:
     kind, source, path, code, message = case
     assert DEFAULT.violations(source, kind) == (Violation(path, code, message),)
+    with pytest.raises(InvalidDocument) as refused:
+        getattr(DEFAULT, f"parse_{kind}")(source)
+    assert refused.value.violations == (Violation(path, code, message),)
 
 
 def test_five_faults_are_five_violations_none_hiding_another() -> None:
@@ -418,11 +450,14 @@ def test_faults_come_in_the_document_s_order_and_missing_fields_last() -> None:
 def test_two_faults_of_one_value_are_both_told() -> None:
     text = json.dumps([a_step(label="x" * 200 + "\0", lable="\0")])
     text = text.replace('"step": 1', '"step": 2, "step": 2')
+    text = text.replace("true", 'true, "enabled": "yes"')
     assert [(one.path, one.code) for one in iter_violations(text)] == [
         ("/0/step", "duplicate_member"),
         ("/0/step", "wrong_position"),
         ("/0/label", "invalid_text"),
         ("/0/label", "too_long"),
+        ("/0/enabled", "duplicate_member"),
+        ("/0/enabled", "wrong_type"),
         ("/0/lable", "invalid_text"),
         ("/0/lable", "unknown_field"),
     ]

@@ -33,7 +33,6 @@ from campaign_model.campaign import CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation import GENERATION_DEPTH, GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import (
-    MAX_STEPS,
     STEP_DEPTH,
     STEP_FIELDS,
     Step,
@@ -182,7 +181,7 @@ def _defaulted(path: str, place: str, value: Any) -> Repair:
 
 
 def _read_template_config(document: Any, repairs: list[Repair]) -> StepSequence:
-    _refuse_unless(type(document) is list and len(document) <= MAX_STEPS)
+    _refuse_unless(type(document) is list)
     return StepSequence(
         [_read_step(step, index + 1, repairs) for index, step in enumerate(document)]
     )
