@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,6 +12,7 @@ import attrs
 import sqlalchemy as sa
 import typer
 
+import campaign_model
 from campaign_model import db, lifecycle
 from campaign_model.cli import documents
 from campaign_model.cli.console import (
@@ -36,6 +36,9 @@ __all__ = ["app", "run"]
 
 _NAME = "campaign-model"
 _FINE, _FAULTY, _MISTAKEN = 0, 1, 2
+
+_WIDE = 110
+"""Columns of a terminal that has room for every column of a list."""
 
 _SUBCOMMANDS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
 
@@ -88,7 +91,7 @@ def _complain(message: str) -> None:
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
     if wanted:
-        typer.echo(f"{_NAME} {version(_NAME)}")
+        typer.echo(f"{_NAME} {campaign_model.__version__}")
         raise typer.Exit
 
 
@@ -169,9 +172,12 @@ def validate(
         console = open_console()
         for one in checked:
             number = len(one.faults)
-            title = f"{one.file}: {number or 'no'} fault{'s' * (number != 1)} as a {one.kind}"
+            file = "standard input" if one.file == documents.STANDARD_INPUT else one.file
+            title = f"{file}: {number or 'no'} fault{'s' * (number != 1)} as a {one.kind}"
             if one.faults:
-                faults = [attrs.astuple(fault) for fault in one.faults]
+                faults = [
+                    (fault.path or "(whole)", fault.code, fault.message) for fault in one.faults
+                ]
                 print_table(console, ("location", "code", "message"), faults, title=title)
             else:
                 console.print(printable(title))
@@ -233,7 +239,7 @@ def init(
 ) -> None:
     """Build the schema in a fresh database, or bring it up to date."""
     host = HostTables(tenants, owners, contacts)
-    with open_database(parse_url(url), create=True) as engine:
+    with open_database(parse_url(url), create=with_host_tables, schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
     _print_sync(report, as_json=as_json)
 
@@ -275,7 +281,7 @@ def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
             )
             for template in templates
         ],
-        fixed="id",
+        wraps="name",
     )
 
 
@@ -307,22 +313,24 @@ def list_campaigns(
         print_json(page)
         return
     console = open_console()
+    columns: tuple[str, ...] = ("id", "status", "done", "name", "cost", "created (UTC)")
+    if console.width < _WIDE:
+        columns = columns[:4]
     print_table(
         console,
-        ("id", "name", "status", "contacts", "done", "cost", "created (UTC)"),
+        columns,
         [
             (
                 one.id,
-                one.name,
                 one.status,
-                one.total_contacts,
-                one.generated_count,
+                f"{one.generated_count}/{one.total_contacts}",
+                one.name,
                 one.generation_cost,
                 moment(one.created_at),
-            )
+            )[: len(columns)]
             for one in page.items
         ],
-        fixed="id",
+        wraps="name",
     )
     if page.next is not None:
         console.print(f"More with --after {page.next}")

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from campaign_model._values import money_text
+from campaign_model._values import MONEY_DECIMALS
 from campaign_model.errors import CampaignModelError
 from campaign_model.generation import GenerationConfig
 from campaign_model.steps import StepSequence
@@ -53,9 +53,13 @@ def printable(text: str) -> str:
 
 
 def amount(value: Decimal) -> str:
-    """Money for people: exact, without trailing zeros."""
-    whole, _, decimals = money_text(value).partition(".")
-    return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+    """Money for people: exact, with two decimals or as many as it has."""
+    whole, _, decimals = _shortest(value).partition(".")
+    return f"{whole}.{decimals:0<2}"
+
+
+def _shortest(value: Decimal) -> str:
+    return f"{value.normalize():f}"  # The same for amounts of both engines.
 
 
 def moment(value: datetime | None) -> str:
@@ -69,9 +73,12 @@ def print_table(
     rows: Iterable[Sequence[object]],
     *,
     title: str | None = None,
-    fixed: str | None = None,
+    wraps: str | None = None,
 ) -> None:
-    """Print a table; numbers stand to the right. The column ``fixed`` is never broken in two."""
+    """Print a table; numbers stand to the right.
+
+    Where room is short, the texts of column ``wraps`` are broken into lines, by default the last.
+    """
     table = Table(
         title=title,
         title_justify="left",
@@ -82,20 +89,24 @@ def print_table(
     )
     rows = list(rows)
     for index, column in enumerate(columns):
-        numbers = all(isinstance(row[index], int | Decimal) for row in rows)
+        numbers = bool(rows) and all(isinstance(row[index], int | Decimal) for row in rows)
         table.add_column(
             column,
-            justify="right" if rows and numbers else "left",
-            no_wrap=column == fixed,
+            justify="right" if numbers else "left",
+            no_wrap=column != (wraps or columns[-1]),
             overflow="fold",
         )
     for row in rows:
-        table.add_row(
-            *(amount(one) if isinstance(one, Decimal) else printable(str(one)) for one in row)
-        )
+        table.add_row(*(_cell(value) for value in row))
     console.print(table)
     if title is not None:
         console.print()
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, Decimal):
+        return f"{value:.{MONEY_DECIMALS}f}"  # Not shorter, so that points stand under points.
+    return printable(str(value))
 
 
 def print_json(value: Any) -> None:
@@ -108,7 +119,7 @@ def _plain(value: Any) -> Any:
         case None | str() | bool() | int() | float():
             return value
         case Decimal():
-            return money_text(value)
+            return _shortest(value)
         case datetime():
             return value.isoformat()
         case UUID():

@@ -14,8 +14,16 @@ from campaign_model.cli.console import UserError
 
 __all__ = ["explanation", "open_database", "open_engine", "parse_url"]
 
-_DRIVERS = {"postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
-_EXTRAS = {"psycopg": "postgres"}
+_POSTGRESQL = "postgresql+psycopg"
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgres": _POSTGRESQL,
+    "postgresql": _POSTGRESQL,
+    _POSTGRESQL: _POSTGRESQL,
+}
+"""Those that the store understands the errors of."""
+
 _ANSWER_SECONDS = 10
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -23,50 +31,49 @@ _PRIMARY_CODE = 0xFF
 
 
 def parse_url(text: str) -> sa.URL:
-    """The URL, with the driver that this project is tested with where none is named."""
+    """The URL, with the driver that this library works with."""
     try:
         url = sa.make_url(text)
-    except sa.exc.ArgumentError:
+        return url.set(drivername=_DRIVERS[url.drivername])
+    except (sa.exc.ArgumentError, KeyError):
+        # Without repeating it: there may be a password in it.
         raise UserError(
-            "--url is not a database URL; it looks like sqlite:///campaigns.db or "
-            "postgresql://user@host/name"
+            "--url has to look like sqlite:///campaigns.db or postgresql://user@host/name"
         ) from None
-    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
 
 
 def open_engine(url: sa.URL) -> sa.Engine:
     """An engine on that database, prepared for the store. Nothing is connected yet."""
     try:
-        engine = sa.create_engine(url, connect_args=_patience(url))
-    except sa.exc.NoSuchModuleError:
-        raise UserError(f"{url.drivername} is not a kind of database that is known") from None
+        return db.prepare_engine(sa.create_engine(url, connect_args=_patience(url)))
     except ModuleNotFoundError as error:
-        package = f"campaign-model[{_EXTRAS[error.name]}]" if error.name in _EXTRAS else error.name
+        if error.name != url.get_driver_name():
+            raise
         raise UserError(
-            f"the driver for {url.drivername} is not installed; run  pip install '{package}'"
+            "for PostgreSQL, run  pip install 'campaign-model[postgres]'  first"
         ) from None
-    if engine.dialect.is_async:
-        raise UserError(f"{url.drivername} is an async driver; write postgresql:// instead")
-    try:
-        return db.prepare_engine(engine)
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 @contextmanager
-def open_database(url: sa.URL, *, create: bool = False) -> Iterator[sa.Engine]:
-    """The database at ``url``, which answers; with our schema, unless ``create``."""
+def open_database(url: sa.URL, *, create: bool = False, schema: bool = True) -> Iterator[sa.Engine]:
+    """The database at ``url``, which answers.
+
+    ``create`` lets an SQLite file be made that is not there; ``schema`` asks for our tables.
+    """
     if url.get_backend_name() == "sqlite":
         _check_file(url, create=create)
     engine = open_engine(url)
+    shown = url.render_as_string()
     try:
-        with engine.connect():
-            pass
-        if not create and not sa.inspect(engine).has_table(db.VERSION_TABLE):
-            raise UserError(
-                f"the database {url.database} has no campaign tables yet; "
-                "run  campaign-model db init  first"
-            )
+        try:
+            with engine.connect():
+                pass
+        except sa.exc.DBAPIError as error:
+            if explanation(error) is None:
+                raise
+            raise UserError(f"cannot open {shown}: {error.orig}") from None
+        if schema and not sa.inspect(engine).has_table(db.VERSION_TABLE):
+            raise UserError(f"{shown} has no campaign tables; run  campaign-model db init  first")
         yield engine
     finally:
         engine.dispose()

@@ -85,7 +85,7 @@ def run_demo(
     campaign_id = uuid4()
     out = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
     _check_writable(out)
-    with open_database(url, create=True) as engine:
+    with open_database(url, create=True, schema=False) as engine:
         demo_host.check_tables(engine)
         db.init(engine, with_host_tables=True)
         say(console, "Database", url.render_as_string())
@@ -170,7 +170,10 @@ class Demo:
             args=(url, self.campaign_id, fatal, _SHORT_LEASE, "worker-1"),
             daemon=True,
         )
+        # Inherited by the new process: Ctrl-C is for this one, which ends the other itself.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         worker.start()
+        signal.signal(signal.SIGINT, before)
         while worker.is_alive():
             worker.join(_GLANCE)
             view.update(

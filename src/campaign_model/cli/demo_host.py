@@ -100,11 +100,11 @@ def review_all_but_one(connection: sa.Connection, campaign_id: UUID) -> None:
 def tally(connection: sa.Connection, campaign_id: UUID) -> ReviewTally:
     """What was decided about the campaign's messages."""
     statuses = connection.execute(
-        sa.select(_MESSAGES.status, sa.func.count())
+        sa.select(_MESSAGES.status, sa.func.count().label("number"))
         .where(_of(campaign_id))
         .group_by(_MESSAGES.status)
     )
-    counts: dict[str, int] = dict(statuses.tuples().all())
+    counts = {row.status: row.number for row in statuses}
     approved, rejected = counts.pop(_APPROVED, 0), counts.pop(_REJECTED, 0)
     return ReviewTally(approved, rejected, undecided=sum(counts.values()))
 

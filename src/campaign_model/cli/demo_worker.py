@@ -113,7 +113,6 @@ def die_at_work(  # pragma: no cover - runs in a process that is killed before i
     url: str, campaign_id: UUID, fatal: int, lease: timedelta, actor: str
 ) -> None:
     """A worker that is killed once the first message of its ``fatal``-th contact is saved."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends this too.
     engine = open_engine(sa.make_url(url))
     numbers = itertools.count(1)
 

@@ -101,6 +101,7 @@ def print_campaign(
             for position, step in enumerate(campaign.steps, start=1)
         ],
         title="Steps",
+        wraps="label",
     )
     print_progress(console, progress)
     print_table(
