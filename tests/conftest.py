@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 import servers
+import strategies  # noqa: F401 - how Hypothesis runs here
 from campaign_model import db
 from world import World
 

@@ -67,6 +67,7 @@ exclude_contacts     x     x       x        x       x        .        .
 include_contacts     x     x       .        .       .        .        .
 set_readiness        x     x       x        x       .        .        .
 claim                .     .       x        .       .        .        .
+accept_results       x     x       x        x       .        .        .
 retry_failed         .     x       x        x       .        .        .
 regenerate           .     x       x        x       .        .        .
 list_exportable      .     .       .        .       x        x        .
@@ -597,7 +598,8 @@ def contact_moves(contact: Contact, status: Status) -> list[tuple[str, Contact, 
     if may(Permission.CLAIM, status) and contact.lease != "live":
         move(ContactAction.CLAIM, lease="live")
     if contact.lease != "none":  # The token decides, never the clock.
-        move(ContactAction.SUCCEED, lease="none")
+        welcome = may(Permission.ACCEPT_RESULTS, status)
+        move(ContactAction.SUCCEED if welcome else ContactAction.RELEASE, lease="none")
         move(ContactAction.FAIL, lease="none")
         move(ContactAction.RELEASE, lease="none")
         move(ContactAction.RELEASE, lease="none", gaps=("email_address",))

@@ -715,3 +715,38 @@ def test_slots_and_diffs_are_values() -> None:
             assert hash(copied) == hash(value)
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(value, attrs.fields(type(value))[0].name, "other")
+
+
+# --- Steps that come back from elsewhere ---------------------------------------------------------
+
+
+def test_failure_19_a_step_without_a_key_never_takes_over_a_removed_ones_messages() -> None:
+    first = StepSequence(email(label) for label in "abc")
+    edited = first.remove("s3")
+    back = StepSequence((*edited, email("new")))
+    assert back.keys == ("s1", "s2", "s3")
+    saved = back.succeeding(edited)
+    assert saved.keys[:2] == ("s1", "s2")
+    assert saved.keys[2] not in ("s1", "s2", "s3")
+    assert [step.label for step in saved] == ["a", "b", "new"]
+
+
+@given(sequences(), sequences())
+def test_succeeding_steps_all_have_keys_and_no_key_of_a_step_that_had_its_own(
+    previous: StepSequence, new: StepSequence
+) -> None:
+    saved = new.succeeding(previous)
+    if new == previous:
+        assert saved == previous
+        return
+    assert all(step.key is not None for step in saved)
+    assert [attrs.evolve(step, key=None) for step in saved] == [
+        attrs.evolve(step, key=None) for step in new
+    ]
+    for index, step in enumerate(new):
+        if step.key is not None:
+            assert saved.keys[index] == step.key
+        elif index < len(previous) and previous[index].key is None:
+            assert saved.keys[index] == previous.keys[index]
+        else:
+            assert saved.keys[index] not in (*previous.keys, *new.keys)

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import strategies  # noqa: F401 - loads Hypothesis's profile
 from campaign_model.campaign import Campaign
 from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
 from campaign_model.generation import (
@@ -1585,3 +1584,28 @@ def test_the_database_tells_the_time(world: World) -> None:
     assert campaign.created_at < batch.at <= now
     (row,) = world.rows(campaign.id).values()
     assert (row.claimed_at, row.lease_expires_at) == (batch.at, batch.at + LEASE)
+
+
+@pytest.mark.parametrize("moves", [(), (Action.EXPORT,), (Action.EXPORT, Action.ARCHIVE)])
+def test_a_result_after_the_approval_is_booked_and_never_exportable(
+    world: World, moves: tuple[Action, ...]
+) -> None:
+    campaign = world.campaign(2, Status.GENERATING)
+    early, late = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    world.transact(lambda store: store.generation.record({early: Generated(Decimal("0.01"))}))
+    world.apply(campaign.id, Action.CANCEL_GENERATION)
+    world.apply(campaign.id, Action.SUBMIT_FOR_REVIEW)
+    world.apply(campaign.id, Action.APPROVE, review=ReviewTally(1, 0, 0))
+    for action in moves:
+        world.apply(campaign.id, action)
+    answer = world.transact(
+        lambda store: store.generation.record({late: Generated(Decimal("0.02"))})
+    )
+    assert answer == {late: Recorded.REQUEUED}
+    rows = world.rows(campaign.id)
+    assert rows[late.contact_id].status == ContactStatus.PENDING
+    assert rows[late.contact_id].generation_cost == Decimal("0.02")
+    if Action.ARCHIVE not in moves:
+        exportable = world.transact(lambda store: [*store.contacts.exportable(campaign.id)])
+        assert [one.contact_id for one in exportable] == [early.contact_id]
+    world.check(campaign.id)

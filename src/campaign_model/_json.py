@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from campaign_model.errors import InvalidDocument, Violation, shown
+from campaign_model.errors import InvalidDocument, Violation
 
 __all__ = [
     "EMPTY",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -19,6 +19,9 @@ __all__ = [
     "Violation",
     "shown",
 ]
+
+_LISTED = 20
+"""A sentence names at most so many things; the error's data has them all."""
 
 
 @attrs.frozen
@@ -74,8 +77,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _sentence_list(words: Iterable[object]) -> str:
-    return ", ".join(str(word) for word in words) or "nothing"
+def _sentence_list(words: Sequence[object]) -> str:
+    shortened = [str(word) for word in words[:_LISTED]]
+    if len(words) > _LISTED:
+        shortened.append(f"and {len(words) - _LISTED} more")
+    return ", ".join(shortened) or "nothing"
 
 
 @attrs.define(slots=False, eq=False)

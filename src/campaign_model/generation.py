@@ -256,7 +256,9 @@ class NotReady:
 class Unfinished:
     """Not done, and not the contact's fault: give it back, to be claimed after ``retry_after``."""
 
-    retry_after: timedelta = timedelta(0)
+    retry_after: timedelta = attrs.field(
+        default=timedelta(0), validator=attrs.validators.ge(timedelta(0))
+    )
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
 
 

@@ -82,6 +82,7 @@ class Permission(StrEnum):
     INCLUDE_CONTACTS = "include_contacts"
     SET_READINESS = "set_readiness"
     CLAIM = "claim"
+    ACCEPT_RESULTS = "accept_results"
     RETRY_FAILED = "retry_failed"
     REGENERATE = "regenerate"
     LIST_EXPORTABLE = "list_exportable"
@@ -291,6 +292,8 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
         Permission.INCLUDE_CONTACTS: _AT_REST,
         Permission.SET_READINESS: _AT_REST | _WORKABLE,
         Permission.CLAIM: frozenset({Status.GENERATING}),
+        # Later, a result would be exported without anybody having looked at it.
+        Permission.ACCEPT_RESULTS: _AT_REST | _WORKABLE,
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,
         Permission.LIST_EXPORTABLE: frozenset({Status.APPROVED, Status.EXPORTED}),
@@ -318,12 +321,12 @@ class ActionState:
 
 def sources(action: Action) -> tuple[Status, ...]:
     """The statuses from which the table knows ``action``, in the table's order."""
-    return tuple(line.source for line in TRANSITIONS if line.action is action)
+    return tuple(line.source for line in TRANSITIONS if line.action == action)
 
 
 def target(action: Action) -> Status:
     """The one status that ``action`` leads to."""
-    (found,) = {line.target for line in TRANSITIONS if line.action is action}
+    (found,) = {line.target for line in TRANSITIONS if line.action == action}
     return found
 
 

@@ -237,6 +237,10 @@ def effective_key(key: str | None, index: int) -> str:
     return key if key is not None else f"s{index + 1}"
 
 
+def _new_key() -> str:
+    return f"k{secrets.token_hex(8)}"
+
+
 def _steps(value: Any) -> tuple[Step, ...]:
     return tuple(value)
 
@@ -355,7 +359,7 @@ class StepSequence(Sequence[Step]):
             raise IndexError(f"position {position} is not within 1 to {len(self.steps) + 1}")
         stamped = self._stamped()
         if step.key is None:
-            step = attrs.evolve(step, key=f"k{secrets.token_hex(8)}")
+            step = attrs.evolve(step, key=_new_key())
         stamped.insert(position - 1, step)
         return StepSequence(stamped)
 
@@ -365,6 +369,24 @@ class StepSequence(Sequence[Step]):
         stamped = self._stamped()
         del stamped[index]
         return StepSequence(stamped)
+
+    def succeeding(self, previous: StepSequence) -> StepSequence:
+        """These steps as an edit of ``previous``, every one with its key for good.
+
+        A step without a key is the one that stood at its place without a key, if there was one;
+        otherwise it is a new step and gets a new key, so that it never takes over the messages of
+        a step that was removed. Equal steps stay as they are.
+        """
+        if self == previous:
+            return previous
+        known = [step.key is None for step in previous.steps]
+        edited = list(self.steps)
+        for index, step in enumerate(self.steps):
+            if step.key is None:
+                same = index < len(known) and known[index]
+                key = effective_key(None, index) if same else _new_key()
+                edited[index] = attrs.evolve(step, key=key)
+        return StepSequence(edited)
 
     def diff(self, other: StepSequence) -> SequenceDiff:
         """What leads from this sequence to ``other``."""

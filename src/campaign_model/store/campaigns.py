@@ -248,6 +248,8 @@ class Campaigns:
     def save(self, campaign: Campaign) -> Campaign:
         """Write what changed, if nobody saved since ``campaign`` was loaded; the new version.
 
+        Changed steps all have keys from then on (:meth:`StepSequence.succeeding`).
+
         Raises :class:`NotFound` (campaign or owner), :class:`Conflict` (``stale_version``, or
         ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed`
         where the status forbids the change, and :class:`InvalidDocument` for unknown channels and
@@ -258,6 +260,7 @@ class Campaigns:
         stored = campaign_from_row(row, scope.codec)
         if stored.version != campaign.version:
             raise _stale(stored, campaign.version)
+        campaign = attrs.evolve(campaign, steps=campaign.steps.succeeding(stored.steps))
         for name in _MOVED_BY_APPLY:
             if getattr(stored, name) != getattr(campaign, name):
                 raise Conflict("read_only", f"{name} cannot be edited; apply an action instead")

@@ -548,8 +548,13 @@ def move_named(
 def _read_cursor(cursor: str) -> tuple[int, UUID]:
     try:
         rank, id_ = cursor.split(":")
-        if abs(int(rank)) >= (MAX_PRIORITY + 1) * _POSITIONS:
-            raise ValueError(rank)
-        return int(rank), UUID(id_)
+        position = int(rank), UUID(id_)
     except ValueError as error:
-        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error
+        raise _no_cursor(cursor) from error
+    if abs(position[0]) >= (MAX_PRIORITY + 1) * _POSITIONS:
+        raise _no_cursor(cursor)
+    return position
+
+
+def _no_cursor(cursor: str) -> ValueError:
+    return ValueError(f"after= is not the next of a page: {cursor!r}")

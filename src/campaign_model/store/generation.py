@@ -38,7 +38,6 @@ from campaign_model.generation import (
     Unfinished,
 )
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
-from campaign_model.steps import StepSequence
 from campaign_model.store import totals
 from campaign_model.store.contacts import move_contacts, move_named, settle
 from campaign_model.store.scope import Scope, database_time
@@ -351,7 +350,8 @@ class Generation:
         The token decides. An outcome recorded before answers ``already``. One whose lease was
         lost raises :class:`LeaseLost` with every such id; with ``on_lost="skip"`` it is left out,
         with ``"book"`` its cost is booked and its result dropped. A result that arrives after a
-        cancel counts; if the steps changed meanwhile it is booked and the contact queued again.
+        cancel counts; if the steps changed meanwhile, or the campaign was approved without it, it
+        is booked and the contact queued again.
         Raises :class:`NotFound`, and ``ValueError`` for claims of several campaigns.
         """
         scope = self._scope
@@ -361,6 +361,7 @@ class Generation:
         row = scope.campaign_row(campaign_id, "shared")
         steps = scope.codec.recover_template_config(row.template_config).value
         config = scope.codec.recover_generation_config(row.generation_config).value
+        accepted = Status(row.status) in lifecycle.PERMISSIONS[Permission.ACCEPT_RESULTS]
         held = self._locked(campaign_id, [claim.id for claim in outcomes])
         now = scope.now()
         delta = totals.Totals()
@@ -370,7 +371,10 @@ class Generation:
         for claim, outcome in outcomes.items():
             present = held.get(claim.id)
             if present is not None and _holds(claim, present):
-                write, answers[claim] = _settled(present, claim, outcome, steps, now)
+                same_steps = claim.steps_fingerprint == steps.fingerprint
+                write, answers[claim] = _settled(
+                    present, claim, outcome, now, welcome=same_steps and accepted
+                )
             elif present is not None and claim.token in (
                 present["recorded_token"],
                 present["late_token"],
@@ -683,13 +687,17 @@ def _settled(
     present: Mapping[str, Any],
     claim: Claim,
     outcome: Outcome,
-    steps: StepSequence,
     now: datetime,
+    *,
+    welcome: bool,
 ) -> tuple[dict[str, Any], Recorded]:
-    """What an outcome makes of a row whose present token is the claim's, and how it is called."""
+    """What an outcome makes of a row whose present token is the claim's, and how it is called.
+
+    A success that is not ``welcome`` is booked, and the contact waits again.
+    """
     action = _ACTION_OF[type(outcome)]
     answer = Recorded.APPLIED
-    if action is ContactAction.SUCCEED and claim.steps_fingerprint != steps.fingerprint:
+    if action is ContactAction.SUCCEED and not welcome:
         action, answer = ContactAction.RELEASE, Recorded.REQUEUED
     write = _booked(present, outcome.cost) | {
         "claim_token": None,

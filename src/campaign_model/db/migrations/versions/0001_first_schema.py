@@ -147,16 +147,16 @@ CREATE TABLE campaign_contacts (
 )
 """,
     """
-CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
-""",
-    """
 CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
 """,
     """
-CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
 """,
     """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
+""",
+    """
+CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
 """,
     """
 CREATE TABLE campaign_history (
@@ -298,16 +298,16 @@ CREATE TABLE campaign_contacts (
 )
 """,
     """
-CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
-""",
-    """
 CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
 """,
     """
-CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
 """,
     """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
+""",
+    """
+CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
 """,
     """
 CREATE TABLE campaign_history (
