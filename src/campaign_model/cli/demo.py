@@ -237,7 +237,8 @@ class Demo:
         try:
             self.transact("reviewer", approve)
         except TransitionNotAllowed as error:
-            self.say("Review", f"approve is refused: {error.unmet[0].message}")
+            for unmet in error.unmet[:1]:
+                self.say("Review", f"approve is refused: {unmet.message}")
         self.transact(
             "reviewer",
             lambda store: demo_host.review_all_but_one(store.connection, self.campaign_id),
