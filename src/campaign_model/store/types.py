@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 
-from campaign_model._values import EXACT
+from campaign_model._values import EXACT, utc
 
 __all__ = [
     "Array",
@@ -29,9 +29,6 @@ __all__ = [
     "database_clock",
     "new_id",
 ]
-
-_NANO = Decimal(10) ** 9
-_SQLITE_FORMAT = "%Y-%m-%d %H:%M:%S.%f"
 
 
 def _is_postgresql(dialect: Dialect) -> bool:
@@ -66,7 +63,10 @@ class Uuid(sa.types.TypeDecorator[UUID]):
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
-    """A point in time: ``timestamptz`` on PostgreSQL, fixed-width UTC text on SQLite."""
+    """A point in time: ``timestamptz`` on PostgreSQL, fixed-width UTC text on SQLite.
+
+    Refuses a datetime without a time zone: each engine would take it for another moment.
+    """
 
     impl = sa.TIMESTAMP(timezone=True)
     cache_ok = True
@@ -77,15 +77,18 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         )
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
-        if value is None or _is_postgresql(dialect):
-            return value
-        return value.astimezone(UTC).strftime(_SQLITE_FORMAT)
+        if value is None:
+            return None
+        moment = utc(value)
+        if _is_postgresql(dialect):
+            return moment
+        return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if isinstance(value, str):
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
-        moment: datetime | None = value
-        return moment if moment is None else moment.astimezone(UTC)
+        if value is None:
+            return None
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 class Money(sa.types.TypeDecorator[Decimal]):
@@ -98,9 +101,12 @@ class Money(sa.types.TypeDecorator[Decimal]):
         return dialect.type_descriptor(sa.Numeric() if _is_postgresql(dialect) else sa.BigInteger())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        return (
-            value if value is None or _is_postgresql(dialect) else int(EXACT.multiply(value, _NANO))
-        )
+        if value is None or _is_postgresql(dialect):
+            return value
+        nanos = EXACT.scaleb(Decimal(value), 9)
+        if nanos != nanos.to_integral_value():
+            raise ValueError(f"money has at most nine decimals: {value}")
+        return int(nanos)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         if value is None or _is_postgresql(dialect):
