@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -10,6 +11,8 @@ import sqlalchemy as sa
 from campaign_model import presets
 from campaign_model._json import canonical
 from campaign_model.campaign import CampaignTemplate
+from campaign_model.errors import InvalidDocument
+from campaign_model.store.scope import database_time, insert_into
 from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_from_row, template_values
 from campaign_model.wire import DEFAULT
@@ -42,26 +45,42 @@ def sync_presets(
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:
         digest = _digest(template)
-        row = connection.execute(
-            sa.select(table).where(table.c.id == template.id).with_for_update()
-        ).one_or_none()
         values = template_values(template, DEFAULT) | {"shipped_digest": digest}
+        now = database_time(connection)
+        stored = sa.select(table).where(table.c.id == template.id).with_for_update()
+        row = connection.execute(stored).one_or_none()
         if row is None:
-            connection.execute(
-                sa.insert(table).values(id=template.id, tenant_id=None, is_system=True, **values)
+            inserted = connection.execute(
+                insert_into(connection, table)
+                .values(
+                    id=template.id,
+                    tenant_id=None,
+                    is_system=True,
+                    created_at=now,
+                    updated_at=now,
+                    **values,
+                )
+                .on_conflict_do_nothing(index_elements=["id"])
+                .returning(table.c.id)
             )
-            report["inserted"].append(template.name)
-            continue
-        present = _digest(template_from_row(row, DEFAULT))
+            if inserted.one_or_none() is not None:
+                report["inserted"].append(template.name)
+                continue
+            # Another sync has inserted it since we looked.
+            row = connection.execute(stored).one()
+        present = _present_digest(row)
+        this_row = sa.update(table).where(table.c.id == template.id)
         if present == digest:
             report["unchanged"].append(template.name)
-        elif present != row.shipped_digest:
+            if row.shipped_digest != digest:
+                connection.execute(this_row.values(shipped_digest=digest))
+        elif present is None or present != row.shipped_digest:
             report["edited"].append(template.name)
         else:
             connection.execute(
-                sa.update(table)
-                .where(table.c.id == template.id, table.c.version == row.version)
-                .values(version=row.version + 1, **values)
+                this_row.where(table.c.version == row.version).values(
+                    version=row.version + 1, updated_at=now, **values
+                )
             )
             report["updated"].append(template.name)
     return SyncReport(**{name: tuple(names) for name, names in report.items()})
@@ -70,3 +89,13 @@ def sync_presets(
 def _digest(template: CampaignTemplate) -> str:
     content = DEFAULT.dump_campaign_template(template)
     return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def _present_digest(row: sa.Row[Any]) -> str | None:
+    """The digest of what stands in the row; ``None`` for what no sync could have written."""
+    if not row.is_system:
+        return None
+    try:
+        return _digest(template_from_row(row, DEFAULT))
+    except InvalidDocument:
+        return None
