@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,6 +32,10 @@ _INIT_LOCK = 0x63616D706169676E
 """Key of the advisory lock that lets one ``init`` at a time go on, on PostgreSQL."""
 
 
+# Alembic keeps what it works on in module globals.
+_one_upgrade = threading.Lock()
+
+
 class SetupError(Exception):
     """The database is not one that this command can work on; the message says what to do."""
 
@@ -42,8 +47,9 @@ def init(
 
     ``host`` names the host's tables; ``with_host_tables`` makes minimal ones where they are
     missing (for demos and tests). One transaction: it happens whole or not at all.
-    Raises :class:`SetupError` when a host table is missing or tables of our names are there that
-    this library did not make. Needs the ``migrations`` extra.
+    Raises :class:`SetupError` when a host table is missing, when tables of our names are there
+    that this library did not make, or that a newer version of it made. Needs the ``migrations``
+    extra.
     """
     host = host or HostTables()
     minimal = MinimalHost(host)
@@ -78,8 +84,17 @@ def _check(connection: sa.Connection, host: HostTables) -> None:
 def _upgrade(connection: sa.Connection, host: Mapping[str, str]) -> None:
     from alembic import command  # noqa: PLC0415 - an extra that only this function needs
     from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    folder = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", folder.replace("%", "%%"))
     config.attributes.update(connection=connection, host=host, version_table=VERSION_TABLE)
-    command.upgrade(config, "head")
+    try:
+        with _one_upgrade:
+            command.upgrade(config, "head")
+    except CommandError as error:
+        raise SetupError(
+            f"the database was set up by a newer version of this library ({error}); upgrade the "
+            "library"
+        ) from error
