@@ -22,6 +22,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._values import exactly
 from campaign_model.errors import LeaseLost, TransitionNotAllowed
 from campaign_model.generation import (
     Claim,
@@ -293,6 +294,7 @@ class _Run:
     def _renewed(self) -> None:
         self.next_renewal = time.monotonic() + self.lease.total_seconds() / 3
 
+    @exactly()
     def _record(self, task: Task, outcome: Outcome) -> None:
         try:
             answer = self.transact(
@@ -327,11 +329,14 @@ class _Run:
 
 def _outcome(future: Future[Outcome]) -> Outcome:
     try:
-        return future.result()
+        outcome = future.result()
+        if not isinstance(outcome, Outcome):
+            raise TypeError(f"generate returned {outcome!r}, which is no outcome")  # noqa: TRY301
     except LeaseLost:
         return Unfinished()
     except Exception as error:  # noqa: BLE001 - whatever the host's code raises fails its contact
         return Failed(GENERATE_FAILED, _described(error), cost=None)
+    return outcome
 
 
 def _described(error: Exception) -> str:
