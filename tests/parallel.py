@@ -34,6 +34,18 @@ def until(condition: Callable[[], bool], what: str) -> None:
     raise AssertionError(f"never happened: {what}")
 
 
+def sever(driver: Any, engine: sa.Engine) -> None:
+    """End a driver's connection from outside, as the end of the server would; raise its error."""
+    if engine.dialect.name == "sqlite":
+        driver.close()
+        driver.execute("SELECT 1")
+    with engine.connect() as connection:
+        connection.execute(sa.select(sa.func.pg_terminate_backend(driver.info.backend_pid)))
+    for _ in range(2):
+        # The first may still have been on its way.
+        driver.execute("SELECT 1")
+
+
 @contextmanager
 def transaction(world: World, **options: Any) -> Iterator[CampaignStore]:
     """A transaction that stays open in this thread; committed unless the block raises."""

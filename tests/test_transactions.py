@@ -6,7 +6,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import metadata
-from parallel import others, transaction
+from parallel import others, sever, transaction
 from world import HOST, LEASE, STEPS, Clock, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
@@ -315,19 +315,6 @@ def test_a_database_that_stays_busy_is_given_up(world: World) -> None:
     assert len(attempts) == 2
 
 
-def break_off(connection: sa.Connection) -> None:
-    """Lose the connection, as a restart of the server would."""
-    driver: Any = connection.connection.dbapi_connection
-    if connection.dialect.name == "sqlite":
-        driver.close()
-    else:
-        with (
-            closing(psycopg.connect(driver.info.dsn, autocommit=True)) as other,
-        ):
-            other.execute("SELECT pg_terminate_backend(%s)", [driver.info.backend_pid])
-    connection.execute(sa.select(1))
-
-
 @pytest.mark.parametrize("idempotent", [False, True])
 def test_a_lost_connection_is_tried_again_only_if_that_does_no_harm(
     world: World,
@@ -339,7 +326,10 @@ def test_a_lost_connection_is_tried_again_only_if_that_does_no_harm(
         store.campaigns.add(Campaign(f"Attempt {len(attempts) + 1}", STEPS))
         attempts.append(len(attempts) + 1)
         if len(attempts) == 1:
-            break_off(store.connection)
+            driver: Any = store.connection.connection.dbapi_connection
+            with pytest.raises((psycopg.OperationalError, sqlite3.ProgrammingError)):
+                sever(driver, world.engine)
+            store.connection.execute(sa.select(1))
 
     if idempotent:
         world.transact(work, idempotent=True)
