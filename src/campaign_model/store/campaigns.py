@@ -143,21 +143,8 @@ class Campaigns:
         words.check(scope.codec, campaign.steps, campaign.generation_config)
         if campaign.template_id is not None:
             self._check_template(campaign.template_id)
-        now = scope.now()
         with refused_by_database(scope.connection) as refusal:
-            scope.connection.execute(
-                sa.insert(campaigns).values(
-                    id=campaign.id,
-                    tenant_id=scope.tenant_id,
-                    template_id=campaign.template_id,
-                    status=campaign.status,
-                    is_active=campaign.is_active,
-                    version=campaign.version,
-                    created_at=now,
-                    updated_at=now,
-                    **_content(campaign, scope.codec),
-                )
-            )
+            self._insert(campaign)
         if refusal.taken:
             raise Conflict("already_exists", f"a campaign with id {campaign.id} exists already")
         if refusal.missing:
@@ -220,15 +207,7 @@ class Campaigns:
             .subquery()
         )
         rows = self._scope.connection.execute(
-            sa.select(page, *totals.sums())
-            .join(
-                campaign_totals,
-                sa.and_(
-                    campaign_totals.c.tenant_id == page.c.tenant_id,
-                    campaign_totals.c.campaign_id == page.c.id,
-                ),
-                isouter=True,
-            )
+            totals.joined(sa.select(page, *totals.sums()), page)
             .group_by(*page.c)
             .order_by(page.c.created_at.desc(), page.c.id.desc())
         ).mappings()
@@ -368,7 +347,14 @@ class Campaigns:
         """
         scope = self._scope
         original = self.get(id, lock=True)
-        clone = Campaign(name=original.name if name is None else name)
+        clone = Campaign(
+            name=original.name if name is None else name,
+            steps=original.steps,
+            generation_config=original.generation_config,
+            description=original.description,
+            owner_id=original.owner_id,
+            template_id=original.template_id,
+        )
         count = scope.connection.execute(
             sa.update(campaigns)
             .where(scope.of_tenant(campaigns), campaigns.c.id == id)
@@ -378,20 +364,7 @@ class Campaigns:
         if name is None:
             copy = "copy" if count == 1 else f"copy {count}"
             clone = attrs.evolve(clone, name=_suffixed(original.name, copy))
-        now = scope.now()
-        scope.connection.execute(
-            sa.insert(campaigns).values(
-                id=clone.id,
-                tenant_id=scope.tenant_id,
-                template_id=original.template_id,
-                status=clone.status,
-                is_active=clone.is_active,
-                version=clone.version,
-                created_at=now,
-                updated_at=now,
-                **_content(attrs.evolve(original, name=clone.name), scope.codec),
-            )
-        )
+        self._insert(clone)
         return self.get(clone.id)
 
     def history(self, id: UUID) -> tuple[HistoryEntry, ...]:
@@ -415,6 +388,22 @@ class Campaigns:
                 row.reason,
             )
             for row in rows
+        )
+
+    def _insert(self, campaign: Campaign) -> None:
+        now = self._scope.now()
+        self._scope.connection.execute(
+            sa.insert(campaigns).values(
+                id=campaign.id,
+                tenant_id=self._scope.tenant_id,
+                template_id=campaign.template_id,
+                status=campaign.status,
+                is_active=campaign.is_active,
+                version=campaign.version,
+                created_at=now,
+                updated_at=now,
+                **_content(campaign, self._scope.codec),
+            )
         )
 
     def _update(self, present: Campaign, changes: dict[str, Any]) -> None:

@@ -401,6 +401,10 @@ class Contacts:
                     any_of(table.c.id, sa.literal(list(known), Array(Uuid))),
                 )
             ).all()
+            if len(present) == len(known):
+                # It was no missing contact, or one that came this moment: once more, and no further.
+                with scope.connection.begin_nested():
+                    return self._insert_known(campaign_id, known, now), tuple(ranks.keys() - known)
             known = {one: ranks[one] for one in present}
         return 0, tuple(ranks)
 

@@ -41,7 +41,7 @@ from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, S
 from campaign_model.store import totals
 from campaign_model.store.contacts import move_contacts, move_named, settle
 from campaign_model.store.scope import Scope, database_time
-from campaign_model.store.tables import COUNTED, campaign_contacts, campaign_totals, campaigns
+from campaign_model.store.tables import COUNTED, campaign_contacts, campaigns
 from campaign_model.store.types import (
     Array,
     Money,
@@ -439,21 +439,16 @@ class Generation:
         scope = self._scope
         row = (
             scope.connection.execute(
-                sa.select(
-                    campaigns.c.generation_config,
-                    campaigns.c.generation_started_at,
-                    campaigns.c.generation_completed_at,
-                    campaigns.c.finished_before_start,
-                    database_clock().label("now"),
-                    *totals.sums(),
-                )
-                .join(
-                    campaign_totals,
-                    sa.and_(
-                        campaign_totals.c.tenant_id == campaigns.c.tenant_id,
-                        campaign_totals.c.campaign_id == campaigns.c.id,
+                totals.joined(
+                    sa.select(
+                        campaigns.c.generation_config,
+                        campaigns.c.generation_started_at,
+                        campaigns.c.generation_completed_at,
+                        campaigns.c.finished_before_start,
+                        database_clock().label("now"),
+                        *totals.sums(),
                     ),
-                    isouter=True,
+                    campaigns,
                 )
                 .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
                 .group_by(campaigns.c.tenant_id, campaigns.c.id)

@@ -20,7 +20,18 @@ from campaign_model.store.scope import Scope, insert_into
 from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
 from campaign_model.store.types import Money
 
-__all__ = ["Totals", "add", "fold", "reserve", "settle", "sums"]
+__all__ = [
+    "Totals",
+    "add",
+    "fold",
+    "from_row",
+    "joined",
+    "read",
+    "reserve",
+    "settle",
+    "settled",
+    "sums",
+]
 
 _ZERO = Decimal(0)
 _AMOUNTS = ("cost", "unknown_costs", "erased_cost", "reserved")
@@ -71,6 +82,18 @@ def sums() -> list[sa.ColumnElement[Any]]:
     names = (*(status.value for status in COUNTED), *_AMOUNTS)
     summed = [sa.func.coalesce(sa.func.sum(table[name]), 0).label(name) for name in names]
     return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), 0).label("unit_reserve")]
+
+
+def joined(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:
+    """``query`` with the shards of each campaign in ``campaigns``, if it has any."""
+    return query.join(
+        campaign_totals,
+        sa.and_(
+            campaign_totals.c.tenant_id == campaigns.c.tenant_id,
+            campaign_totals.c.campaign_id == campaigns.c.id,
+        ),
+        isouter=True,
+    )
 
 
 def from_row(row: sa.RowMapping) -> Totals:
