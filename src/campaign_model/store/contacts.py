@@ -402,7 +402,7 @@ class Contacts:
                 )
             ).all()
             if len(present) == len(known):
-                # It was no missing contact, or one that came this moment: once more, and no further.
+                # No contact is missing, or it came this moment: once more, and no further.
                 with scope.connection.begin_nested():
                     return self._insert_known(campaign_id, known, now), tuple(ranks.keys() - known)
             known = {one: ranks[one] for one in present}
