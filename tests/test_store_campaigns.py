@@ -975,6 +975,17 @@ def test_failure_14_clones_made_at_once_have_names_of_their_own(world: World) ->
         )
 
 
+def test_a_clone_that_waited_for_a_save_has_what_was_saved(world: World) -> None:
+    campaign = world.campaign(1)
+    steps = campaign.steps.remove("s1")
+    (clone,) = behind(
+        world,
+        lambda store: store.campaigns.save(attrs.evolve(campaign, steps=steps)),
+        lambda store: store.campaigns.clone(campaign.id),
+    )
+    assert (clone.steps, clone.name) == (steps, "Campaign (copy)")
+
+
 def test_a_clone_of_a_name_that_no_campaign_may_have_leaves_nothing(world: World) -> None:
     campaign = world.campaign(1)
 

@@ -24,7 +24,7 @@ from campaign_model.lifecycle import (
     Permission,
     Status,
 )
-from campaign_model.store import CampaignStore, scope
+from campaign_model.store import CampaignStore, HostTables, scope
 from campaign_model.store import contacts as module
 from campaign_model.store.contacts import MAX_PRIORITY
 from campaign_model.store.tables import campaign_contacts, campaigns
@@ -199,7 +199,7 @@ def test_duplicates_in_the_input_count_once_and_the_first_of_them_holds(world: W
     ids = world.contacts(4)
     strange = uuid4()
     campaign = world.campaign(0)
-    given = [ids[0], (ids[1], 2), ids[0], strange, (ids[1], 9), ids[2], ids[3], strange, ids[2]]
+    given = [ids[0], (ids[1], 2), ids[0], strange, (ids[1], -9), ids[2], ids[3], strange, ids[2]]
     assert assign(world, campaign.id, given) == Assigned(4, 0, (strange,))
     assert in_order(world, campaign.id) == [ids[1], ids[0], ids[2], ids[3]]
     world.check(campaign.id)
@@ -339,6 +339,17 @@ def test_failure_23_an_error_of_the_database_is_never_swallowed(world: World) ->
 
     world.transact(work)
     world.check(campaign.id)
+
+
+def test_failure_23_a_key_that_refuses_contacts_who_are_there_is_an_error(world: World) -> None:
+    campaign = world.campaign(0)
+
+    def work(store: CampaignStore) -> None:
+        # These contacts are found where the store is told to look, and not where the key points.
+        with refused(store, sa.exc.IntegrityError):
+            store.contacts.assign(campaign.id, [world.owner_id])
+
+    world.transact(work, host=HostTables(contacts=HOST.owners.name))
 
 
 # The contact's table, through the store.
@@ -991,6 +1002,21 @@ def test_failure_27_a_retry_waits_for_the_move_before_it(world: World) -> None:
         (Status.APPROVED, Permission.RETRY_FAILED),
         (Status.APPROVED, Permission.REGENERATE),
     ]
+    world.check(campaign.id)
+
+
+def test_an_erasure_takes_the_campaign_before_its_contacts(world: World) -> None:
+    campaign = world.campaign(3)
+    ids = list(world.rows(campaign.id))
+    # The other order would be a deadlock: each would hold what the other wants.
+    answers = behind(
+        world,
+        lambda store: store.campaigns.get(campaign.id, lock=True),
+        lambda store: store.contacts.erase(ids[:2]),
+        then=lambda store: store.contacts.exclude(campaign.id, ids),
+    )
+    assert answers == [2]
+    assert world.legacy(campaign.id) == (0, 0, NOTHING)
     world.check(campaign.id)
 
 

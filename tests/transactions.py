@@ -88,11 +88,17 @@ def together(world: World, *works: Work) -> list[Any]:
 
 
 def behind(
-    world: World, first: Work, *others: Work, commit: bool = True, waiting: bool = True
+    world: World,
+    first: Work,
+    *others: Work,
+    then: Work | None = None,
+    commit: bool = True,
+    waiting: bool = True,
 ) -> list[Any]:
     """What ``others`` were told who came while the transaction of ``first`` was still open.
 
-    ``first`` commits (or rolls back) only when each of the others waits for it or has its answer.
+    ``first`` commits (or rolls back), after it has done what is to be done ``then``, only when each
+    of the others waits for it or has its answer.
     All of them must be seen waiting, unless ``waiting`` is false: nobody retries here, so that a
     deadlock fails the test.
     """
@@ -124,6 +130,8 @@ def behind(
             if world.engine.dialect.name == "postgresql":
                 waited = _wait(world.engine, pids, answers)
                 assert waited == waiting, "somebody went on while the first transaction was open"
+            if then is not None:
+                then(CampaignStore(connection, world.tenant_id))
         finally:
             opened.commit() if commit else opened.rollback()
         return [answer.result(PATIENCE) for answer in answers]
