@@ -528,8 +528,9 @@ def test_a_bare_legacy_row_is_read_listed_edited_and_run(world: World) -> None:
     assert {one.total_contacts for one in listed.items} == {0}
     assert {one.generation_cost for one in listed.items} == {Decimal(0)}
 
-    steps = attrs.evolve(legacy, steps=STEPS, owner_id=world.owner_id)
-    assert world.transact(lambda store: store.campaigns.save(steps)).steps == STEPS
+    edited = attrs.evolve(legacy, steps=STEPS, owner_id=world.owner_id)
+    saved = world.transact(lambda store: store.campaigns.save(edited))
+    assert [step.label for step in saved.steps] == [step.label for step in STEPS]
     contacts = world.contacts(2)
     world.transact(lambda store: store.contacts.assign(id_, contacts))
     world.apply(id_, Action.MARK_READY)
