@@ -115,11 +115,10 @@ def test_due_contacts_that_somebody_holds_locked_are_asked_for_again_later(world
     clock = Clock()
     world.claim(campaign.id, clock=clock)
     clock.forward(2 * LEASE)
-    with transaction(world, clock=clock) as first:
+    with transaction(world, clock=clock) as first, transaction(world, clock=clock) as second:
+        second.connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
         assert len(first.generation.claim(campaign.id, 2, LEASE).claims) == 2
-        batch = world.transact(
-            lambda store: store.generation.claim(campaign.id, 2, LEASE), clock=clock
-        )
+        batch = second.generation.claim(campaign.id, 2, LEASE)
         assert (batch.claims, batch.stop) == ((), StopReason.LEASES_PENDING)
         assert batch.retry_at is not None
         assert batch.retry_at > batch.at
@@ -130,7 +129,8 @@ def test_contacts_whose_messages_are_being_written_can_be_claimed(world: World) 
     # The message's foreign key locks the contact's row for as long as its transaction lasts.
     campaign = world.campaign(2, Status.GENERATING)
     rows = world.rows(campaign.id)
-    with world.engine.begin() as connection:
+    with transaction(world) as second, world.engine.begin() as connection:
+        second.connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
         connection.execute(
             sa.insert(HOST.messages),
             [
@@ -146,9 +146,10 @@ def test_contacts_whose_messages_are_being_written_can_be_claimed(world: World) 
                 for contact_id, row in rows.items()
             ],
         )
-        assert ids_of(world.claim(campaign.id)) == {row.id for row in rows.values()}
+        claims = second.generation.claim(campaign.id, 2, LEASE).claims
+        assert ids_of(claims) == {row.id for row in rows.values()}
         # Nor does it keep anybody from moving the campaign.
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        second.campaigns.apply(campaign.id, Action.CANCEL_GENERATION)
 
 
 def test_a_result_that_waits_for_a_takeover_has_lost_its_lease(world: World) -> None:

@@ -25,6 +25,7 @@ from campaign_model import worker
 from campaign_model.campaign import Campaign
 from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
 from campaign_model.generation import (
+    Claim,
     Failed,
     Generated,
     Outcome,
@@ -475,8 +476,14 @@ def take_over(world: World, campaign: Campaign) -> Callable[[], None]:
         later = Clock()
         with world.engine.begin() as connection:
             later.now = database_time(connection) + 2 * LEASE
-        taken = world.claim(campaign.id, 1, clock=later)
-        assert taken
+        taken: list[Claim] = []
+
+        def claim() -> bool:
+            # A renewal may hold the row for a moment.
+            taken.extend(world.claim(campaign.id, 1, clock=later))
+            return bool(taken)
+
+        until(claim, "the takeover")
         outcomes = dict.fromkeys(taken, Generated(COST))
         world.transact(lambda store: store.generation.record(outcomes))
 
