@@ -86,8 +86,23 @@ def generate(_task: Task) -> Outcome:
     return Generated(COST)
 
 
-def run(world: World, campaign: Campaign, how: Any = generate, **options: Any) -> WorkerReport:
-    return run_worker(world.engine, world.tenant_id, campaign.id, how, **options)
+def run(
+    world: World,
+    campaign: Campaign,
+    how: Any = generate,
+    *,
+    stop: threading.Event | None = None,
+    **options: Any,
+) -> WorkerReport:
+    """Run a worker, and stop one that does not come to an end by itself."""
+    stop = stop or threading.Event()
+    timer = threading.Timer(PATIENCE, stop.set)
+    timer.daemon = True
+    timer.start()
+    try:
+        return run_worker(world.engine, world.tenant_id, campaign.id, how, stop=stop, **options)
+    finally:
+        timer.cancel()
 
 
 def status(world: World, campaign: Campaign) -> Status:
