@@ -246,7 +246,7 @@ def check_text(connection: sa.Connection, table: str, column: str) -> str:
         return str(connection.exec_driver_sql(query, (name,)).scalar_one())
     query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
     created = str(connection.exec_driver_sql(query, (table,)).scalar_one())
-    found = re.search(rf"CONSTRAINT {name} CHECK (\(.*?\)),\n    CONSTRAINT", created, re.DOTALL)
+    found = re.search(rf"CONSTRAINT {name} CHECK (\(.*?\)),\s+CONSTRAINT", created, re.DOTALL)
     assert found is not None
     return found[1]
 
