@@ -642,6 +642,7 @@ CROSSINGS = [
     ("campaigns", "owner_id"),
     ("campaign_contacts", "campaign_id"),
     ("campaign_contacts", "contact_id"),
+    ("campaign_erased_claims", "campaign_id"),
     ("campaign_history", "campaign_id"),
     ("campaign_totals", "campaign_id"),
 ]
@@ -668,8 +669,16 @@ def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
 ) -> None:
     ours, theirs = World(engine), World(engine)
     for world in (ours, theirs):
-        world.apply(world.campaign(1).id, Action.MARK_READY)
+        campaign = world.apply(world.campaign(1).id, Action.MARK_READY)
         with engine.begin() as connection:
+            connection.execute(
+                sa.insert(metadata.tables["campaign_erased_claims"]).values(
+                    tenant_id=world.tenant_id,
+                    campaign_id=campaign.id,
+                    campaign_contact_id=uuid4(),
+                    token=uuid4(),
+                )
+            )
             connection.execute(
                 sa.update(metadata.tables["campaigns"])
                 .where(metadata.tables["campaigns"].c.tenant_id == world.tenant_id)
@@ -695,6 +704,7 @@ def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
         # A new row, like ours but for that.
         row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.tenant_id))
         new = dict(row.mappings().one())
-        new |= {"id": uuid4()} if "id" in new else {"shard": 7}
+        anew = {"id": uuid4(), "shard": 7, "campaign_contact_id": uuid4()}
+        new |= {name: value for name, value in anew.items() if name in new}
         for id_ in (foreign, nobody):
             assert refusal(connection, sa.insert(rows).values(new | {column: id_})) == FOREIGN_KEY

@@ -260,6 +260,7 @@ def test_every_key_between_our_tables_and_to_the_hosts_carries_the_tenant(
             seen.add((table, key["referred_table"]))
     assert seen == {
         ("campaigns", "tenants"),
+        ("campaign_erased_claims", "campaigns"),
         ("campaigns", "owners"),
         ("campaign_contacts", "campaigns"),
         ("campaign_contacts", "contacts"),

@@ -484,6 +484,9 @@ def everything(world: World) -> None:
                 dict.fromkeys(first.claims, Generated(Decimal("0.01"))), on_lost="book"
             )
             generation.release(more)
+            for claim in generation.claim(id_, 1, LEASE, reserve=Decimal("0.01")).claims:
+                store.contacts.erase([claim.contact_id])
+                generation.record({claim: Unfinished()}, on_lost="book")
             generation.claim(id_, 1, LEASE, reserve=Decimal(2))
             generation.retry_failed(id_)
             generation.retry_failed(id_, contacts)

@@ -171,7 +171,7 @@ class Conflict(CampaignModelError):
     """The row is not in the state the call supposed; nothing was changed.
 
     ``reason`` is stable: ``stale_version`` (somebody saved before you: load again),
-    ``already_exists`` or ``read_only``. ``message`` says it for a person.
+    ``already_exists``, ``read_only`` or ``still_referred_to``. ``message`` says it for a person.
     """
 
     code = "conflict"

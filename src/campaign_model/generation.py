@@ -32,6 +32,7 @@ __all__ = [
     "GENERATION_DEPTH",
     "GENERATION_FIELDS",
     "LANGUAGE_PATTERN",
+    "LONGEST",
     "MAX_INSTRUCTIONS",
     "Claim",
     "ClaimBatch",
@@ -51,6 +52,9 @@ __all__ = [
 ]
 
 MAX_INSTRUCTIONS = 10_000
+LONGEST = timedelta(days=365)
+"""No lease and no pause is longer than this."""
+
 LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
 """A language tag in the shape of BCP 47, such as ``en`` or ``pt-BR``; the whole tag matches."""
 
@@ -199,7 +203,14 @@ class StopReason(StrEnum):
 class Cursor:
     """Where a worker's next claim continues: a place in the campaign's order of contacts."""
 
-    rank: int = -(2**63)
+    rank: int = attrs.field(
+        default=-(2**63),
+        validator=[
+            attrs.validators.instance_of(int),
+            attrs.validators.ge(-(2**63)),
+            attrs.validators.lt(2**63),
+        ],
+    )
 
 
 @attrs.frozen
@@ -257,7 +268,8 @@ class Unfinished:
     """Not done, and not the contact's fault: give it back, to be claimed after ``retry_after``."""
 
     retry_after: timedelta = attrs.field(
-        default=timedelta(0), validator=attrs.validators.ge(timedelta(0))
+        default=timedelta(0),
+        validator=[attrs.validators.ge(timedelta(0)), attrs.validators.le(LONGEST)],
     )
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
 

@@ -82,7 +82,6 @@ class Permission(StrEnum):
     INCLUDE_CONTACTS = "include_contacts"
     SET_READINESS = "set_readiness"
     CLAIM = "claim"
-    ACCEPT_RESULTS = "accept_results"
     RETRY_FAILED = "retry_failed"
     REGENERATE = "regenerate"
     LIST_EXPORTABLE = "list_exportable"
@@ -130,8 +129,8 @@ class Facts:
 
     All are numbers of contacts unless named otherwise. ``contacts`` leaves out excluded ones;
     ``claimable`` are those a worker could be given now or after a pause (pending, enrichment_ok,
-    and generating whose lease ran out); ``in_flight`` hold a live lease; ``stale`` were generated
-    from other steps than the present ones. ``review`` is ``None`` when nobody counted messages.
+    and generating whose lease ran out); ``in_flight`` hold a live lease. ``review`` is ``None``
+    when nobody counted messages.
     """
 
     enabled_steps: int = 0
@@ -139,7 +138,6 @@ class Facts:
     claimable: int = 0
     in_flight: int = 0
     generated: int = 0
-    stale: int = 0
     budget_exhausted: bool = False
     review: ReviewTally | None = None
     allow_empty: bool = False
@@ -205,7 +203,9 @@ def review_counted(facts: Facts) -> Unmet | None:
     """The caller counted the messages under review."""
     if facts.review is not None:
         return None
-    return Unmet("review_counted", "the reviewed messages were not counted; pass review=")
+    return Unmet(
+        "review_counted", "nobody has counted the reviewed messages; give the tally (review)"
+    )
 
 
 def nothing_undecided(facts: Facts) -> Unmet | None:
@@ -225,7 +225,7 @@ def something_approved(facts: Facts) -> Unmet | None:
     return Unmet(
         "something_approved",
         "no message was approved, so nothing would be sent; "
-        "approve some, or pass allow_empty=True if that is meant",
+        "approve some, or say that an empty campaign is meant (allow_empty)",
     )
 
 
@@ -292,8 +292,6 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
         Permission.INCLUDE_CONTACTS: _AT_REST,
         Permission.SET_READINESS: _AT_REST | _WORKABLE,
         Permission.CLAIM: frozenset({Status.GENERATING}),
-        # Later, a result would be exported without anybody having looked at it.
-        Permission.ACCEPT_RESULTS: _AT_REST | _WORKABLE,
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,
         Permission.LIST_EXPORTABLE: frozenset({Status.APPROVED, Status.EXPORTED}),

@@ -20,6 +20,7 @@ from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import (
     Action,
     ActionState,
+    ContactAction,
     ContactStatus,
     Facts,
     Permission,
@@ -27,12 +28,12 @@ from campaign_model.lifecycle import (
     Status,
 )
 from campaign_model.store import totals, words
+from campaign_model.store.contacts import move_contacts
 from campaign_model.store.scope import SHARDS, Scope, refused_by_database
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_history,
     campaign_templates,
-    campaign_totals,
     campaigns,
     host_owners,
 )
@@ -77,6 +78,10 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
 
 
 @exactly()
+def _lease_ran_out(scope: Scope) -> sa.ColumnElement[bool]:
+    return campaign_contacts.c.lease_expires_at <= scope.now()
+
+
 def gather_facts(
     scope: Scope,
     campaign: Campaign,
@@ -86,24 +91,15 @@ def gather_facts(
     allow_empty: bool,
 ) -> Facts:
     """What the guards look at. Exact when the campaign's row is locked exclusively."""
-    table = campaign_contacts.c
-    within = sa.and_(scope.of_tenant(campaign_contacts), table.campaign_id == campaign.id)
     counts = total.counts
-    expired = stale = 0
+    expired = 0
     if counts[ContactStatus.GENERATING]:
         expired = scope.connection.execute(
             sa.select(sa.func.count()).where(
-                within,
-                table.status == ContactStatus.GENERATING,
-                table.lease_expires_at <= scope.now(),
-            )
-        ).scalar_one()
-    if counts[ContactStatus.GENERATED]:
-        stale = scope.connection.execute(
-            sa.select(sa.func.count()).where(
-                within,
-                table.status == ContactStatus.GENERATED,
-                table.steps_fingerprint != campaign.steps.fingerprint,
+                scope.of_tenant(campaign_contacts),
+                campaign_contacts.c.campaign_id == campaign.id,
+                campaign_contacts.c.status == ContactStatus.GENERATING,
+                _lease_ran_out(scope),
             )
         ).scalar_one()
     budget = campaign.generation_config.budget
@@ -113,7 +109,6 @@ def gather_facts(
         claimable=sum(counts[status] for status in lifecycle.CLAIMABLE) + expired,
         in_flight=counts[ContactStatus.GENERATING] - expired,
         generated=counts[ContactStatus.GENERATED],
-        stale=stale,
         budget_exhausted=(
             budget is not None and total.spent + total.reserved + total.unit_reserve > budget
         ),
@@ -180,7 +175,8 @@ class Campaigns:
         table = campaigns.c
         wanted = [self._scope.of_tenant(campaigns)]
         if status is not None:
-            wanted.append(table.status.in_([Status(one).value for one in status]))
+            one_or_more = (status,) if isinstance(status, str) else status
+            wanted.append(table.status.in_([Status(one).value for one in one_or_more]))
         if owner_id is not None:
             wanted.append(table.owner_id == owner_id)
         if template_id is not None:
@@ -218,7 +214,7 @@ class Campaigns:
                 CampaignSummary(
                     **{column.name: row[column.name] for column in summary}
                     | totals.settled(total)
-                    | {"status": Status(row["status"]), "unknown_costs": total.unknown_costs},
+                    | {"status": Status(row["status"]), "unknown_costs": total.unknown},
                 )
             )
         more = len(found) > limit
@@ -237,7 +233,9 @@ class Campaigns:
         scope = self._scope
         row = scope.campaign_row(campaign.id, "exclusive")
         stored = campaign_from_row(row, scope.codec)
-        if stored.version != campaign.version:
+        # A writer who knows nothing of versions may still have touched updated_at.
+        touched = campaign.updated_at is not None and campaign.updated_at != stored.updated_at
+        if stored.version != campaign.version or touched:
             raise _stale(stored, campaign.version)
         campaign = attrs.evolve(campaign, steps=campaign.steps.succeeding(stored.steps))
         for name in _MOVED_BY_APPLY:
@@ -277,7 +275,8 @@ class Campaigns:
         ``approve`` needs, or a function that counts it on the connection once the campaign is
         locked. ``reason`` goes into the history.
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
-        :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an empty reason.
+        :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
+        or an empty reason. Contacts whose lease ran out are released on the way out of generation.
         """
         scope = self._scope
         optional_text(reason)
@@ -289,6 +288,10 @@ class Campaigns:
         total = totals.read(scope, id)
         facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
         line = lifecycle.apply(campaign.status, Action(action), facts)
+        if lifecycle.nothing_in_flight in line.guards and total.counts[ContactStatus.GENERATING]:
+            # What dead workers left behind: nobody will claim it while others review and send.
+            move_contacts(scope, id, ContactAction.RELEASE, _lease_ran_out(scope))
+            total = totals.read(scope, id)
         now = scope.now()
         changes: dict[str, Any] = {"status": line.target, "updated_at": now}
         if line.deletes:
@@ -330,12 +333,7 @@ class Campaigns:
         scope = self._scope
         campaign = self.get(id)
         tally = review(scope.connection) if callable(review) else review
-        row = scope.connection.execute(
-            sa.select(*totals.sums()).where(
-                scope.of_tenant(campaign_totals), campaign_totals.c.campaign_id == id
-            )
-        ).mappings()
-        total = totals.from_row(row.one())
+        total = totals.peek(scope, id)
         facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
         return lifecycle.actions(campaign.status, facts)
 
@@ -343,7 +341,7 @@ class Campaigns:
         """A new draft with the same steps, settings, description and owner, and no contacts.
 
         Without ``name`` it is called after the original, with a number no other clone of it got.
-        Raises :class:`NotFound`.
+        Raises :class:`NotFound`, and :class:`InvalidDocument` for a bad name.
         """
         scope = self._scope
         original = self.get(id, lock=True)
@@ -480,8 +478,8 @@ def _suffixed(name: str, copy: str) -> str:
 def _stale(present: Campaign, version: int) -> Conflict:
     return Conflict(
         "stale_version",
-        f"the campaign {present.name!r} is at version {present.version}, not {version}: somebody "
-        "changed it meanwhile; load it again",
+        f"the campaign {present.name!r} was changed by somebody meanwhile: yours is version "
+        f"{version}, the present one {present.version}; load it again",
     )
 
 

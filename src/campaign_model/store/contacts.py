@@ -20,8 +20,19 @@ from campaign_model.errors import Conflict
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import totals
-from campaign_model.store.scope import Scope, chunks, insert_into, refused_by_database
-from campaign_model.store.tables import campaign_contacts, campaigns, host_contacts
+from campaign_model.store.scope import (
+    Scope,
+    checked_ids,
+    chunks,
+    insert_into,
+    refused_by_database,
+)
+from campaign_model.store.tables import (
+    campaign_contacts,
+    campaign_erased_claims,
+    campaigns,
+    host_contacts,
+)
 from campaign_model.store.types import (
     Array,
     JsonText,
@@ -39,6 +50,7 @@ MAX_PRIORITY = (1 << 22) - 1
 """Priorities go from minus this to this. With the position they make one ascending rank."""
 
 _EXPORT_PAGE = 1000
+_LARGEST_PAGE = 10_000
 _TABLE = campaign_contacts
 _COLUMNS = _TABLE.c
 
@@ -107,6 +119,7 @@ def _resting() -> sa.ColumnElement[str]:
     )
 
 
+_NOTHING = sa.literal(Decimal(0), Money())
 _WAITING_AGAIN: dict[str, Any] = {
     "claim_token": None,
     "lease_expires_at": None,
@@ -120,9 +133,12 @@ _WAITING_AGAIN: dict[str, Any] = {
 _CHANGES: dict[ContactAction, dict[str, Any]] = {
     ContactAction.RETRY: _WAITING_AGAIN,
     ContactAction.INCLUDE: _WAITING_AGAIN,
-    ContactAction.REGENERATE: _WAITING_AGAIN | {"revision": _COLUMNS.revision + 1},
+    # The fingerprint goes too: a claim under other steps would count the revision up once more.
+    ContactAction.REGENERATE: _WAITING_AGAIN
+    | {"revision": _COLUMNS.revision + 1, "steps_fingerprint": None},
     # The worker may never report: what was reserved for it is free again at once.
-    ContactAction.EXCLUDE: {"reserved": sa.literal(Decimal(0), Money())},
+    ContactAction.EXCLUDE: {"reserved": _NOTHING},
+    ContactAction.RELEASE: {"reserved": _NOTHING, "claim_token": None, "lease_expires_at": None},
 }
 
 
@@ -159,7 +175,7 @@ def move_contacts(
     ):
         number += count
         delta.move(ContactStatus(source), ContactStatus(target), count)
-        if action is ContactAction.EXCLUDE:
+        if "reserved" in _CHANGES.get(action, {}):
             delta.reserved -= reserved
     if number:
         scope.connection.execute(
@@ -202,9 +218,13 @@ class Contacts:
         priorities: dict[UUID, int] = {}
         for contact in contacts:
             contact_id, priority = contact if isinstance(contact, tuple) else (contact, 0)
-            if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
-                raise ValueError(f"priority {priority} is beyond {MAX_PRIORITY}")
+            if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+                raise ValueError(
+                    f"a priority is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}, "
+                    f"not {priority!r}"
+                )
             priorities.setdefault(contact_id, priority)
+        checked_ids(priorities)
         ranks = {
             contact_id: -priority * _POSITIONS + row.next_position + index
             for index, (contact_id, priority) in enumerate(priorities.items())
@@ -238,7 +258,7 @@ class Contacts:
         scope.lock_for(Permission.REMOVE_CONTACTS, campaign_id)
         removed = 0
         kept: list[UUID] = []
-        for chunk in chunks(dict.fromkeys(contact_ids)):
+        for chunk in chunks(checked_ids(contact_ids)):
             candidates = scope.connection.scalars(
                 sa.select(_COLUMNS.contact_id).where(_within(scope, campaign_id), _in(chunk))
             ).all()
@@ -272,6 +292,7 @@ class Contacts:
         """
         self._scope.lock_for(Permission.SET_READINESS, campaign_id)
         by_gaps: dict[tuple[str, ...], list[UUID]] = {}
+        checked_ids(gaps)
         for contact_id, missing in gaps.items():
             by_gaps.setdefault(checked_gaps(missing), []).append(contact_id)
         changed = 0
@@ -289,20 +310,28 @@ class Contacts:
 
         What was spent on them stays in the campaigns' cost. Returns the number of rows. Delete the
         contacts' messages first, in the same transaction: raises :class:`Conflict`
-        (``still_referred_to``) while any refers to them, and then nothing is erased.
+        (``still_referred_to``) while any refers to them, and then nothing is erased. A contact in
+        flight leaves its claim behind, without a name, so that what its worker spent is booked
+        once, with ``record(..., on_lost="book")``.
         """
         scope = self._scope
-        erased = 0
-        with refused_by_database(scope.connection) as refusal:
-            for chunk in chunks(dict.fromkeys(contact_ids)):
-                involved = scope.connection.scalars(
+        contact_chunks = [*chunks(checked_ids(contact_ids))]
+        involved: set[UUID] = set()
+        for chunk in contact_chunks:
+            involved |= set(
+                scope.connection.scalars(
                     sa.select(_COLUMNS.campaign_id)
                     .where(scope.of_tenant(_TABLE), _in(chunk))
                     .distinct()
-                ).all()
-                for campaign_id in sorted(involved):
-                    scope.campaign_row(campaign_id, "exclusive")
+                )
+            )
+        erased = 0
+        with refused_by_database(scope.connection) as refusal:
+            for campaign_id in sorted(involved):
+                scope.campaign_row(campaign_id, "exclusive")
+                for chunk in contact_chunks:
                     erased += self._erase(campaign_id, chunk)
+                settle(scope, campaign_id)
         if refusal.missing:
             raise Conflict(
                 "still_referred_to",
@@ -324,8 +353,8 @@ class Contacts:
         ``after`` is the ``next`` of the page before. Raises :class:`NotFound`, and ``ValueError``
         for a bad ``limit`` or ``after``.
         """
-        if limit < 1:
-            raise ValueError(f"limit is at least 1, not {limit}")
+        if type(limit) is not int or not 1 <= limit <= _LARGEST_PAGE:
+            raise ValueError(f"limit is a whole number from 1 to {_LARGEST_PAGE}, not {limit!r}")
         steps = self._steps(self._scope.campaign_row(campaign_id))
         return self._page(campaign_id, steps, status, limit, after)
 
@@ -333,9 +362,12 @@ class Contacts:
         """Every contact whose messages may be sent: the only list an exporter uses.
 
         These are the generated ones of an approved (or already exported) campaign, and never an
-        excluded one. Raises :class:`NotFound` and :class:`TransitionNotAllowed`, at once.
+        excluded one. Of the host's messages, send those whose ids the campaign's slots give for
+        the contact's present revision; others are of earlier generations. The campaign is locked,
+        and the pages are read as they are asked for: go through them, and apply ``export``, in
+        the same transaction. Raises :class:`NotFound` and :class:`TransitionNotAllowed`, at once.
         """
-        row = self._scope.campaign_row(campaign_id, "shared")
+        row = self._scope.campaign_row(campaign_id, "exclusive")
         lifecycle.check_permission(Permission.LIST_EXPORTABLE, Status(row.status))
         return self._every(campaign_id, self._steps(row), ContactStatus.GENERATED)
 
@@ -461,16 +493,32 @@ class Contacts:
         rows = scope.connection.execute(
             sa.delete(_TABLE)
             .where(_within(scope, campaign_id), _in(contact_ids))
-            .returning(_COLUMNS.status, _COLUMNS.generation_cost, _COLUMNS.reserved)
+            .returning(
+                _COLUMNS.id,
+                _COLUMNS.claim_token,
+                _COLUMNS.status,
+                _COLUMNS.generation_cost,
+                _COLUMNS.unknown_costs,
+                _COLUMNS.reserved,
+            )
         ).all()
         delta = totals.Totals()
-        for status, cost, reserved in rows:
+        in_flight = []
+        for id_, token, status, cost, unknown, reserved in rows:
+            if token is not None:
+                in_flight.append({"campaign_contact_id": id_, "token": token})
             delta.counts[ContactStatus(status)] -= 1
             delta.cost -= cost
             delta.erased_cost += cost
+            delta.unknown_costs -= unknown
+            delta.erased_unknown_costs += unknown
             delta.reserved -= reserved
         totals.add(scope, campaign_id, delta, shard=0)
-        settle(scope, campaign_id)
+        if in_flight:
+            fixed = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id}
+            scope.connection.execute(
+                sa.insert(campaign_erased_claims), [fixed | claim for claim in in_flight]
+            )
         return len(rows)
 
     def _move(
@@ -497,7 +545,7 @@ class Contacts:
     ) -> Page[CampaignContact]:
         query = sa.select(_TABLE).where(_within(self._scope, campaign_id))
         if status is not None:
-            query = query.where(_COLUMNS.status == status.value)
+            query = query.where(_COLUMNS.status == ContactStatus(status).value)
         if after is not None:
             rank, id_ = _read_cursor(after)
             query = query.where(
@@ -536,7 +584,7 @@ def move_named(
     knowing = [line.source.value for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
     changed = 0
     skipped: list[UUID] = []
-    for chunk in chunks(dict.fromkeys(contact_ids)):
+    for chunk in chunks(checked_ids(contact_ids)):
         able = set(
             scope.connection.scalars(
                 sa.select(_COLUMNS.contact_id).where(

@@ -22,6 +22,7 @@ from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.contacts import Changed
 from campaign_model.errors import LeaseLost, NotFound
 from campaign_model.generation import (
+    LONGEST,
     Claim,
     ClaimBatch,
     Cursor,
@@ -41,7 +42,12 @@ from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, S
 from campaign_model.store import totals
 from campaign_model.store.contacts import move_contacts, move_named, settle
 from campaign_model.store.scope import Scope, database_time
-from campaign_model.store.tables import COUNTED, campaign_contacts, campaigns
+from campaign_model.store.tables import (
+    COUNTED,
+    campaign_contacts,
+    campaign_erased_claims,
+    campaigns,
+)
 from campaign_model.store.types import (
     Array,
     Money,
@@ -51,7 +57,7 @@ from campaign_model.store.types import (
     database_clock,
 )
 
-__all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "Generation", "OnLost"]
+__all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
@@ -60,6 +66,12 @@ ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 """Error code of a contact that failed because no worker ever came to an end with it."""
 
 OnLost = Literal["raise", "skip", "book"]
+
+MAX_CLAIM = 10_000
+"""The most contacts that one claim takes."""
+
+_REMEMBERED = 100
+"""Reports remembered per contact, to know a repeated one; attempts end long before."""
 
 _BUSY_PAUSE = timedelta(seconds=1)
 _ZERO = Decimal(0)
@@ -109,6 +121,12 @@ def _unless_exhausted(value: Any, otherwise: Any, type_: Any) -> sa.ColumnElemen
 _CLAIMED: dict[str, Any] = {
     "status": _unless_exhausted(sa.literal(_CLAIM_STATUS.value), _FAIL_STATUS.value, sa.Text()),
     "attempts": sa.case((_exhausted, _COLUMNS.attempts), else_=_COLUMNS.attempts + 1),
+    "revision": sa.case(
+        # Not of a contact never claimed: there the fingerprint is NULL, and this not true.
+        (_COLUMNS.steps_fingerprint != _param("fingerprint", sa.Text), _COLUMNS.revision + 1),
+        else_=_COLUMNS.revision,
+    ),
+    "steps_fingerprint": _param("fingerprint", sa.Text),
     "claim_token": _unless_exhausted(_param("token", Uuid), None, Uuid()),
     "lease_expires_at": _unless_exhausted(_param("expires_at", UtcDateTime), None, UtcDateTime()),
     "claimed_at": _param("now", UtcDateTime),
@@ -185,8 +203,7 @@ _LOCK_CLAIMED = (
         _COLUMNS.id,
         _COLUMNS.status,
         _COLUMNS.claim_token,
-        _COLUMNS.recorded_token,
-        _COLUMNS.late_token,
+        _COLUMNS.reported_tokens,
         _COLUMNS.enrichment_gaps,
         _COLUMNS.generation_cost,
         _COLUMNS.unknown_costs,
@@ -219,8 +236,7 @@ _WRITE_BACK = (
             for name in (
                 "status",
                 "claim_token",
-                "recorded_token",
-                "late_token",
+                "reported_tokens",
                 "enrichment_gaps",
                 "generation_cost",
                 "unknown_costs",
@@ -260,12 +276,16 @@ class Generation:
         Contacts come by priority, then in the order of assignment; those whose lease ran out come
         after the rest. ``reserve`` is what one contact may cost: with a budget it is required,
         and no claim goes beyond it. Pass the ``cursor`` of your last batch to go on from there.
-        A contact that was claimed ``max_attempts`` times without an outcome fails instead.
+        A contact that was claimed ``max_attempts`` times without an outcome fails instead. One
+        that was claimed before under other steps gets a new revision: its messages are others.
         Raises :class:`NotFound` and ``ValueError``; fewer claims than asked for come with the
         reason, never with an error.
         """
-        if limit < 1 or lease <= timedelta(0):
-            raise ValueError("a claim is of at least one contact, for a lease longer than zero")
+        if type(limit) is not int or not 1 <= limit <= MAX_CLAIM:
+            raise ValueError(f"a claim is of 1 to {MAX_CLAIM} contacts, not {limit!r}")
+        if type(max_attempts) is not int or not 1 <= max_attempts <= MAX_CLAIM:
+            raise ValueError(f"max_attempts is from 1 to {MAX_CLAIM}, not {max_attempts!r}")
+        _check_lease(lease)
         scope = self._scope
         row = scope.campaign_row(campaign_id, "shared")
         steps = scope.codec.recover_template_config(row.template_config).value
@@ -295,8 +315,10 @@ class Generation:
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Extend the leases of one campaign's claims, counted from now.
 
-        Raises :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
+        ``lost`` are those to stop working on: taken over, released, erased or excluded. Raises
+        :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
         """
+        _check_lease(lease)
         scope = self._scope
         claims = tuple(claims)
         campaign_id = _campaign_of(claims)
@@ -309,14 +331,16 @@ class Generation:
         expires_at = scope.now() + lease
         if held:
             scope.connection.execute(_RENEW, self._these(campaign_id, held) | {"until": expires_at})
-        lost = tuple(claim.id for claim in claims if claim.id not in held)
+        working = {id_ for id_ in held if locked[id_]["status"] == _CLAIM_STATUS}
+        lost = tuple(claim.id for claim in claims if claim.id not in working)
         return Renewal(expires_at, lost, cancelled=not _may_claim(row))
 
     @exactly()
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
         """Book a paid call while the work on a contact goes on.
 
-        Write the message it paid for in the same transaction: a death later on loses neither.
+        Write the message it paid for in the same transaction, under its own id: a death later on
+        loses neither, and a repeated call fails on the message instead of booking twice.
         ``None`` says that the cost is unknown. Raises :class:`NotFound` and :class:`LeaseLost`.
         """
         scope = self._scope
@@ -350,50 +374,54 @@ class Generation:
         The token decides. An outcome recorded before answers ``already``. One whose lease was
         lost raises :class:`LeaseLost` with every such id; with ``on_lost="skip"`` it is left out,
         with ``"book"`` its cost is booked and its result dropped. A result that arrives after a
-        cancel counts; if the steps changed meanwhile, or the campaign was approved without it, it
-        is booked and the contact queued again.
-        Raises :class:`NotFound`, and ``ValueError`` for claims of several campaigns.
+        cancel counts; if the steps changed meanwhile it is booked and the contact queued again.
+        Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns and ``TypeError``
+        for what is no outcome.
         """
         scope = self._scope
         if not outcomes:
             return {}
+        for outcome in outcomes.values():
+            if type(outcome) not in _ACTION_OF:
+                raise TypeError(f"not an outcome: {outcome!r}")
         campaign_id = _campaign_of(outcomes)
         row = scope.campaign_row(campaign_id, "shared")
         steps = scope.codec.recover_template_config(row.template_config).value
         config = scope.codec.recover_generation_config(row.generation_config).value
-        accepted = Status(row.status) in lifecycle.PERMISSIONS[Permission.ACCEPT_RESULTS]
         held = self._locked(campaign_id, [claim.id for claim in outcomes])
         now = scope.now()
         delta = totals.Totals()
         answers: dict[Claim, Recorded] = {}
-        lost: list[UUID] = []
+        lost: list[Claim] = []
         writes: dict[UUID, Mapping[str, Any]] = {}
         for claim, outcome in outcomes.items():
             present = held.get(claim.id)
-            if present is not None and _holds(claim, present):
+            if present is None:
+                lost.append(claim)
+                continue
+            if _holds(claim, present):
                 same_steps = claim.steps_fingerprint == steps.fingerprint
-                write, answers[claim] = _settled(
-                    present, claim, outcome, now, welcome=same_steps and accepted
-                )
-            elif present is not None and claim.token in (
-                present["recorded_token"],
-                present["late_token"],
-            ):
+                write, answers[claim] = _settled(present, claim, outcome, now, welcome=same_steps)
+            elif str(claim.token) in _reported(present):
                 answers[claim] = Recorded.ALREADY
                 continue
-            elif on_lost == "book" and present is not None:
-                write = {**_booked(present, outcome.cost), "late_token": claim.token}
-                answers[claim] = Recorded.BOOKED
+            elif on_lost == "book":
+                write, answers[claim] = _booked(present, claim, outcome.cost), Recorded.BOOKED
             else:
-                lost.append(claim.id)
-                answers[claim] = Recorded.SKIPPED
+                lost.append(claim)
                 continue
-            assert present is not None
             # The next claim on the same contact, perhaps an older one, finds it so.
             held[claim.id] = writes[claim.id] = present | write
             _count(delta, present, held[claim.id])
         if lost and on_lost == "raise":
-            raise LeaseLost(tuple(lost))
+            raise LeaseLost(tuple(claim.id for claim in lost))
+        for claim in lost:
+            answers[claim] = Recorded.SKIPPED
+            if on_lost == "book" and self._take_erased(claim):
+                answers[claim] = Recorded.BOOKED
+                cost = outcomes[claim].cost
+                delta.erased_cost += cost or _ZERO
+                delta.erased_unknown_costs += int(cost is None)
         self._write_back(campaign_id, writes.values())
         totals.add(scope, campaign_id, delta, self._shard(row, config))
         return answers
@@ -428,7 +456,7 @@ class Generation:
         which: sa.ColumnElement[bool] = sa.true()
         if only_stale:
             steps = self._scope.codec.recover_template_config(row.template_config).value
-            which = _COLUMNS.steps_fingerprint != steps.fingerprint
+            which = _COLUMNS.steps_fingerprint.is_distinct_from(steps.fingerprint)
         return self._requeue(campaign_id, ContactAction.REGENERATE, contact_ids, which)
 
     def progress(self, campaign_id: UUID) -> Progress:
@@ -461,13 +489,13 @@ class Generation:
         total = totals.from_row(row)
         now = row["now"] if scope.clock is database_time else scope.now()
         rate = _rate(row, total, row["generation_completed_at"] or now)
-        left = sum(total.counts[status] for status in (*lifecycle.CLAIMABLE, _CLAIM_STATUS))
+        left = _left(total)
         config = scope.codec.recover_generation_config(row["generation_config"]).value
         return Progress(
             by_status={status: total.counts[status] for status in COUNTED},
             spent=total.spent,
             reserved=total.reserved,
-            unknown_costs=total.unknown_costs,
+            unknown_costs=total.unknown,
             budget=config.budget,
             per_second=rate,
             seconds_left=left / rate if rate else None,
@@ -479,17 +507,15 @@ class Generation:
 
         Raises :class:`NotFound`.
         """
-        progress = self.progress(campaign_id)
         row = self._scope.campaign_row(campaign_id)
         steps = self._scope.codec.recover_template_config(row.template_config).value
-        counts = progress.by_status
-        left = sum(counts[status] for status in (*lifecycle.CLAIMABLE, _CLAIM_STATUS))
-        paid = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
-        known = paid - progress.unknown_costs
+        total = totals.peek(self._scope, campaign_id)
+        left = _left(total)
+        known = total.finished - total.unknown_costs
         return Estimate(
             contacts=left,
             messages=left * len(steps.slots()),
-            cost=_rounded(progress.spent * left / known) if known > 0 else None,
+            cost=_rounded(total.cost * left / known) if known > 0 else None,
         )
 
     def _shard(self, row: sa.Row[Any], config: GenerationConfig) -> int:
@@ -560,6 +586,18 @@ class Generation:
         ]
         if parameters:
             self._scope.connection.execute(_WRITE_BACK, parameters)
+
+    def _take_erased(self, claim: Claim) -> bool:
+        """Whether the claim was out when its contact was erased, and nobody reported on it yet."""
+        table = campaign_erased_claims
+        gone = self._scope.connection.execute(
+            sa.delete(table).where(
+                self._scope.of_tenant(table),
+                table.c.campaign_contact_id == claim.id,
+                table.c.token == claim.token,
+            )
+        )
+        return gone.rowcount > 0
 
     def _requeue(
         self,
@@ -636,6 +674,7 @@ class _Picked:
             "token": self.token,
             "expires_at": self.now + self.lease,
             "reserve": self.reserve,
+            "fingerprint": self.fingerprint,
             "most_attempts": self.max_attempts,
         }
         if connection.dialect.name == "postgresql":
@@ -651,6 +690,11 @@ def _may_claim(row: sa.Row[Any]) -> bool:
     return Status(row.status) in lifecycle.PERMISSIONS[Permission.CLAIM]
 
 
+def _check_lease(lease: timedelta) -> None:
+    if not timedelta(0) < lease <= LONGEST:
+        raise ValueError(f"a lease is longer than zero and at most {LONGEST}, not {lease}")
+
+
 def _campaign_of(claims: Iterable[Claim]) -> UUID:
     campaigns_named = {claim.campaign_id for claim in claims}
     if len(campaigns_named) != 1:
@@ -664,10 +708,18 @@ def _holds(claim: Claim, row: Mapping[str, Any]) -> bool:
     return token == claim.token
 
 
-def _booked(present: Mapping[str, Any], cost: Decimal | None) -> dict[str, Any]:
+def _reported(row: Mapping[str, Any]) -> list[str]:
+    """The tokens of the claims that reported on this contact, oldest first."""
+    tokens: list[str] = json.loads(row["reported_tokens"])
+    return tokens
+
+
+def _booked(present: Mapping[str, Any], claim: Claim, cost: Decimal | None) -> dict[str, Any]:
+    tokens = [*_reported(present), str(claim.token)][-_REMEMBERED:]
+    write: dict[str, Any] = {"reported_tokens": json.dumps(tokens)}
     if cost is None:
-        return {"unknown_costs": present["unknown_costs"] + 1}
-    return {"generation_cost": present["generation_cost"] + cost}
+        return write | {"unknown_costs": present["unknown_costs"] + 1}
+    return write | {"generation_cost": present["generation_cost"] + cost}
 
 
 _ACTION_OF: dict[type[Outcome], ContactAction] = {
@@ -694,9 +746,8 @@ def _settled(
     answer = Recorded.APPLIED
     if action is ContactAction.SUCCEED and not welcome:
         action, answer = ContactAction.RELEASE, Recorded.REQUEUED
-    write = _booked(present, outcome.cost) | {
+    write = _booked(present, claim, outcome.cost) | {
         "claim_token": None,
-        "recorded_token": claim.token,
         "lease_expires_at": None,
         "reserved": _ZERO,
         "error_code": None,
@@ -720,8 +771,10 @@ def _settled(
             assert isinstance(outcome, Failed)
             write |= {"error_code": outcome.code, "error": outcome.message}
         case ContactAction.RELEASE:
-            # It came back in an orderly way: this claim does not count towards the cap.
-            write["attempts"] = present["attempts"] - 1
+            if not (isinstance(outcome, Unfinished) and outcome.cost != 0):
+                # It came back in order, and not to be paid for again and again for ever: this
+                # claim does not count towards the cap.
+                write["attempts"] = present["attempts"] - 1
             if isinstance(outcome, Unfinished) and outcome.retry_after:
                 write["retry_at"] = now + outcome.retry_after
     return write, answer
@@ -732,6 +785,11 @@ def _count(delta: totals.Totals, before: Mapping[str, Any], after: Mapping[str, 
     delta.cost += after["generation_cost"] - before["generation_cost"]
     delta.unknown_costs += after["unknown_costs"] - before["unknown_costs"]
     delta.reserved += after["reserved"] - before["reserved"]
+
+
+def _left(total: totals.Totals) -> int:
+    """Contacts that are still to get their messages."""
+    return sum(total.counts[status] for status in (*lifecycle.CLAIMABLE, _CLAIM_STATUS))
 
 
 def _rate(row: sa.RowMapping, total: totals.Totals, until: datetime) -> float | None:

@@ -1,9 +1,14 @@
 """What every part of the store shares: the connection, the tenant, the clock and the row locks.
 
-Locks are taken in one order everywhere: campaign, then its contacts, then its totals. Moves and
-changes of the contact set lock the campaign row exclusively; claims and records share it, so that
-they run side by side and none commits into a campaign that was moved meanwhile. On SQLite the
-transaction itself, ``BEGIN IMMEDIATE``, is the lock.
+Locks are taken in one order everywhere: campaign, then its contacts, then its totals. (A claim on
+a budget takes the totals first, and then waits for no contact.) Moves and changes of the contact
+set lock the campaign row exclusively; claims and records share it, so that they run side by side
+and none commits into a campaign that was moved meanwhile. A transaction that shared a campaign
+should not move it too: two such ones would wait for each other until the database ends one.
+
+PostgreSQL lets sharers of a row pass those who wait for it alone: a cancel would wait until the
+last contact is done. So everybody passes a gate first, an advisory lock, at which they queue.
+On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 """
 
 from __future__ import annotations
@@ -31,10 +36,12 @@ __all__ = [
     "Clock",
     "Scope",
     "check_connection",
+    "checked_ids",
     "chunks",
     "database_time",
     "insert_into",
     "refused_by_database",
+    "sqlstate",
 ]
 
 PREPARED = "campaign_model.prepared"
@@ -91,8 +98,9 @@ def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
     return dialect.insert(table)
 
 
-def _sqlstate(error: sa.exc.DBAPIError) -> str | None:
-    state: str | None = getattr(error.orig, "sqlstate", None)
+def sqlstate(error: sa.exc.DBAPIError) -> str | None:
+    """The SQLSTATE of a database error, also for SQLite and for drivers that call it pgcode."""
+    state: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return state or _SQLITE_CODES.get(getattr(error.orig, "sqlite_errorname", ""))
 
 
@@ -128,7 +136,7 @@ class refused_by_database:  # noqa: N801 - a context manager that reads as a cla
             return False
         self._savepoint.rollback()
         if isinstance(error, sa.exc.IntegrityError):
-            self._state = _sqlstate(error)
+            self._state = sqlstate(error)
         return self.missing or self.taken
 
 
@@ -144,13 +152,27 @@ def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
         yield chunk
 
 
+def checked_ids(ids: Iterable[UUID]) -> list[UUID]:
+    """The ids without repetition, in order. Raises ``TypeError`` before anything is written."""
+    checked = list(dict.fromkeys(ids))
+    for one in checked:
+        if not isinstance(one, UUID):
+            raise TypeError(f"an id is a uuid.UUID, not {one!r}")
+    return checked
+
+
 _COLUMNS = sa.select(campaigns).where(
     campaigns.c.tenant_id == sa.bindparam("tenant_id"), campaigns.c.id == sa.bindparam("id")
 )
-_SELECT = {
+_LOCKED = {
     "plain": _COLUMNS,
     "shared": _COLUMNS.with_for_update(read=True),
     "exclusive": _COLUMNS.with_for_update(key_share=True),
+}
+_GATE = sa.bindparam("gate", type_=sa.BigInteger)
+_GATES = {
+    "shared": sa.select(sa.func.pg_advisory_xact_lock_shared(_GATE)),
+    "exclusive": sa.select(sa.func.pg_advisory_xact_lock(_GATE)),
 }
 
 
@@ -177,8 +199,12 @@ class Scope:
 
     def campaign_row(self, id: UUID, lock: str = "plain") -> sa.Row[Any]:
         """The campaign's row; ``lock`` is plain, shared or exclusive. Raises :class:`NotFound`."""
+        checked_ids((id,))
+        if lock in _GATES and self.connection.dialect.name == "postgresql":
+            gate = int.from_bytes(id.bytes[-8:], signed=True)
+            self.connection.execute(_GATES[lock], {"gate": gate})
         row = self.connection.execute(
-            _SELECT[lock], {"tenant_id": self.tenant_id, "id": id}
+            _LOCKED[lock], {"tenant_id": self.tenant_id, "id": id}
         ).one_or_none()
         if row is None:
             raise NotFound("campaign", (id,))

@@ -16,6 +16,7 @@ __all__ = [
     "COUNTED",
     "HostTables",
     "campaign_contacts",
+    "campaign_erased_claims",
     "campaign_history",
     "campaign_templates",
     "campaign_totals",
@@ -124,8 +125,8 @@ campaign_contacts = sa.Table(
     sa.Column("claimed_at", UtcDateTime),
     sa.Column("lease_expires_at", UtcDateTime),
     sa.Column("retry_at", UtcDateTime),
-    sa.Column("recorded_token", Uuid),
-    sa.Column("late_token", Uuid),
+    # The tokens of all claims that reported, so that a repeated report is known again.
+    sa.Column("reported_tokens", JsonText, nullable=False, server_default="[]"),
     _money("generation_cost"),
     _count("unknown_costs"),
     _money("reserved"),
@@ -161,6 +162,17 @@ sa.Index(
     sqlite_where=_is_generating,
 )
 
+# Claims that were out when their contact was erased: what they spent can still be booked, once.
+campaign_erased_claims = sa.Table(
+    "campaign_erased_claims",
+    metadata,
+    sa.Column("tenant_id", Uuid, primary_key=True),
+    sa.Column("campaign_contact_id", Uuid, primary_key=True),
+    sa.Column("campaign_id", Uuid, nullable=False),
+    sa.Column("token", Uuid, nullable=False),
+    _of_campaign(),
+)
+
 campaign_totals = sa.Table(
     "campaign_totals",
     metadata,
@@ -171,8 +183,9 @@ campaign_totals = sa.Table(
     _money("cost"),
     _count("unknown_costs"),
     _money("erased_cost"),
+    _count("erased_unknown_costs"),
     _money("reserved"),
-    # What one claim last asked to reserve: below this, the budget is as good as spent.
+    # The least that a claim of this run asked to reserve: below it, the budget is as good as spent.
     _money("unit_reserve"),
     _of_campaign(),
 )

@@ -78,9 +78,12 @@ class Templates:
         """Keep a new template of the tenant's own.
 
         Raises :class:`Conflict` (``already_exists``) when its id or, among the tenant's own, its
-        name is taken, and :class:`InvalidDocument` for channels and tones the codec does not know.
+        name is taken, (``read_only``) when it claims to be a system template or another version,
+        and :class:`InvalidDocument` for channels and tones the codec does not know.
         """
         scope = self._scope
+        if template.is_system or template.version != 1:
+            raise Conflict("read_only", "a new template is a tenant's own, at version 1")
         words.check(scope.codec, template.steps, template.generation_config)
         now = scope.now()
         with refused_by_database(scope.connection) as refusal:

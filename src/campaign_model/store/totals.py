@@ -26,6 +26,7 @@ __all__ = [
     "fold",
     "from_row",
     "joined",
+    "peek",
     "read",
     "reserve",
     "settle",
@@ -34,7 +35,7 @@ __all__ = [
 ]
 
 _ZERO = Decimal(0)
-_AMOUNTS = ("cost", "unknown_costs", "erased_cost", "reserved")
+_AMOUNTS = ("cost", "unknown_costs", "erased_cost", "erased_unknown_costs", "reserved")
 
 
 @attrs.define
@@ -45,6 +46,7 @@ class Totals:
     cost: Decimal = _ZERO
     unknown_costs: int = 0
     erased_cost: Decimal = _ZERO
+    erased_unknown_costs: int = 0
     reserved: Decimal = _ZERO
     unit_reserve: Decimal = _ZERO
 
@@ -63,6 +65,11 @@ class Totals:
     def spent(self) -> Decimal:
         """Everything booked, erased contacts' costs included."""
         return self.cost + self.erased_cost
+
+    @property
+    def unknown(self) -> int:
+        """Outcomes whose cost nobody knew, erased contacts' included."""
+        return self.unknown_costs + self.erased_unknown_costs
 
     @property
     def finished(self) -> int:
@@ -103,6 +110,7 @@ def from_row(row: sa.RowMapping) -> Totals:
         row["cost"],
         int(row["unknown_costs"]),
         row["erased_cost"],
+        int(row["erased_unknown_costs"]),
         row["reserved"],
         row["unit_reserve"],
     )
@@ -126,6 +134,13 @@ def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
 
 def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
     return sa.and_(scope.of_tenant(campaign_totals), campaign_totals.c.campaign_id == campaign_id)
+
+
+@exactly()
+def peek(scope: Scope, campaign_id: UUID) -> Totals:
+    """The present totals for somebody who only looks: nothing is locked."""
+    row = scope.connection.execute(sa.select(*sums()).where(_of(scope, campaign_id)))
+    return from_row(row.mappings().one())
 
 
 @exactly()
@@ -200,10 +215,19 @@ def reserve(scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wan
     def amount(value: Decimal) -> sa.BindParameter[Decimal]:
         return sa.literal(value, Money())
 
+    least = sa.case(
+        (
+            sa.or_(table.c.unit_reserve == amount(_ZERO), table.c.unit_reserve > amount(each)),
+            amount(each),
+        ),
+        else_=table.c.unit_reserve,
+    )
+    if each:
+        wanted = min(wanted, int(budget // each))
     taken = scope.connection.execute(
         sa.update(table)
         .where(shard, used + amount(each * wanted) <= amount(budget))
-        .values(reserved=table.c.reserved + amount(each * wanted), unit_reserve=each)
+        .values(reserved=table.c.reserved + amount(each * wanted), unit_reserve=least)
     )
     if taken.rowcount:
         return wanted
@@ -215,6 +239,6 @@ def reserve(scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wan
     scope.connection.execute(
         sa.update(table)
         .where(shard)
-        .values(reserved=table.c.reserved + amount(each * granted), unit_reserve=each)
+        .values(reserved=table.c.reserved + amount(each * granted), unit_reserve=least)
     )
     return granted

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model.store.scope import sqlstate
 from campaign_model.store.store import CampaignStore
 
 __all__ = ["is_retryable", "transact"]
@@ -33,7 +34,7 @@ def is_retryable(error: BaseException) -> bool:
     if isinstance(error.orig, sqlite3.Error):
         code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE
         return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return getattr(error.orig, "sqlstate", None) in (_SERIALIZATION_FAILURE, _DEADLOCK)
+    return sqlstate(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
 
 
 def transact(

@@ -125,8 +125,7 @@ CREATE TABLE campaign_contacts (
     claimed_at TIMESTAMP WITH TIME ZONE,
     lease_expires_at TIMESTAMP WITH TIME ZONE,
     retry_at TIMESTAMP WITH TIME ZONE,
-    recorded_token UUID,
-    late_token UUID,
+    reported_tokens JSONB DEFAULT '[]' NOT NULL,
     generation_cost NUMERIC DEFAULT '0' NOT NULL,
     unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved NUMERIC DEFAULT '0' NOT NULL,
@@ -136,9 +135,9 @@ CREATE TABLE campaign_contacts (
     added_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR jsonb_typeof(enrichment_gaps) = 'array'),
@@ -159,6 +158,16 @@ CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, cam
 CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
 """,
     """
+CREATE TABLE campaign_erased_claims (
+    tenant_id UUID NOT NULL,
+    campaign_contact_id UUID NOT NULL,
+    campaign_id UUID NOT NULL,
+    token UUID NOT NULL,
+    CONSTRAINT pk_campaign_erased_claims PRIMARY KEY (tenant_id, campaign_contact_id),
+    CONSTRAINT fk_campaign_erased_claims_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
+)
+""",
+    """
 CREATE TABLE campaign_history (
     id UUID NOT NULL,
     tenant_id UUID NOT NULL,
@@ -171,8 +180,8 @@ CREATE TABLE campaign_history (
     reason TEXT,
     at TIMESTAMP WITH TIME ZONE NOT NULL,
     CONSTRAINT pk_campaign_history PRIMARY KEY (id),
-    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version)
+    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version),
+    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
 )
 """,
     """
@@ -190,6 +199,7 @@ CREATE TABLE campaign_totals (
     cost NUMERIC DEFAULT '0' NOT NULL,
     unknown_costs BIGINT DEFAULT '0' NOT NULL,
     erased_cost NUMERIC DEFAULT '0' NOT NULL,
+    erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved NUMERIC DEFAULT '0' NOT NULL,
     unit_reserve NUMERIC DEFAULT '0' NOT NULL,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
@@ -276,8 +286,7 @@ CREATE TABLE campaign_contacts (
     claimed_at TEXT,
     lease_expires_at TEXT,
     retry_at TEXT,
-    recorded_token CHAR(36),
-    late_token CHAR(36),
+    reported_tokens TEXT DEFAULT '[]' NOT NULL,
     generation_cost BIGINT DEFAULT '0' NOT NULL,
     unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved BIGINT DEFAULT '0' NOT NULL,
@@ -287,9 +296,9 @@ CREATE TABLE campaign_contacts (
     added_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
     generated_at TEXT,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR CASE WHEN json_valid(enrichment_gaps) THEN json_type(enrichment_gaps) = 'array' ELSE 0 END),
@@ -310,6 +319,16 @@ CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, cam
 CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
 """,
     """
+CREATE TABLE campaign_erased_claims (
+    tenant_id CHAR(36) NOT NULL,
+    campaign_contact_id CHAR(36) NOT NULL,
+    campaign_id CHAR(36) NOT NULL,
+    token CHAR(36) NOT NULL,
+    CONSTRAINT pk_campaign_erased_claims PRIMARY KEY (tenant_id, campaign_contact_id),
+    CONSTRAINT fk_campaign_erased_claims_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
+)
+""",
+    """
 CREATE TABLE campaign_history (
     id CHAR(36) NOT NULL,
     tenant_id CHAR(36) NOT NULL,
@@ -322,8 +341,8 @@ CREATE TABLE campaign_history (
     reason TEXT,
     at TEXT NOT NULL,
     CONSTRAINT pk_campaign_history PRIMARY KEY (id),
-    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version)
+    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version),
+    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
 )
 """,
     """
@@ -341,6 +360,7 @@ CREATE TABLE campaign_totals (
     cost BIGINT DEFAULT '0' NOT NULL,
     unknown_costs BIGINT DEFAULT '0' NOT NULL,
     erased_cost BIGINT DEFAULT '0' NOT NULL,
+    erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved BIGINT DEFAULT '0' NOT NULL,
     unit_reserve BIGINT DEFAULT '0' NOT NULL,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
