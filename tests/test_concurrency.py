@@ -647,3 +647,24 @@ def test_failure_26_progress_is_one_query_that_looks_at_no_contact(world: World)
     statements = emitted(world, lambda store: store.generation.progress(campaign.id))
     assert len(statements) == 1
     assert "campaign_contacts" not in statements[0][0]
+
+
+@on_postgresql
+def test_a_cancel_is_not_passed_by_those_who_claim_after_it(world: World) -> None:
+    """Row locks alone let every new sharer in: a cancel would wait until nothing is left."""
+    campaign = world.campaign(3, Status.GENERATING)
+    with others(world, 2) as rest:
+        with transaction(world) as store:
+            first = store.generation.claim(campaign.id, 1, LEASE)
+            assert len(first.claims) == 1
+            cancel = rest.start(
+                lambda store: store.campaigns.apply(campaign.id, Action.CANCEL_GENERATION)
+            )
+            rest.wait()
+            late = rest.start(lambda store: store.generation.claim(campaign.id, 1, LEASE))
+            rest.wait()
+            assert not cancel.done()
+            assert not late.done()
+        assert cancel.result().status is Status.READY
+        assert late.result().stop is StopReason.NOT_GENERATING
+    world.check(campaign.id)

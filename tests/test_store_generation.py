@@ -1654,11 +1654,8 @@ def test_failure_28_a_repeated_report_is_known_however_many_came_between(world: 
     reports.append((last, Generated(cost)))
     for _ in range(3):
         for claim, outcome in reports:
-            world.transact(
-                lambda store, claim=claim, outcome=outcome: store.generation.record(
-                    {claim: outcome}, on_lost="book"
-                )
-            )
+            with transaction(world) as store:
+                store.generation.record({claim: outcome}, on_lost="book")
     (row,) = world.rows(campaign.id).values()
     assert (row.status, row.generation_cost) == (ContactStatus.GENERATED, 3 * cost)
     world.check(campaign.id)
@@ -1688,9 +1685,8 @@ def test_work_that_costs_and_never_ends_comes_to_the_cap(world: World) -> None:
     for attempt in range(MAX_ATTEMPTS):
         (claim,) = world.claim(campaign.id)
         assert claim.attempts == attempt + 1
-        world.transact(
-            lambda store, claim=claim: store.generation.record({claim: Unfinished(cost=CENT)})
-        )
+        with transaction(world) as store:
+            store.generation.record({claim: Unfinished(cost=CENT)})
     assert world.claim(campaign.id) == ()
     (row,) = world.rows(campaign.id).values()
     assert (row.status, row.error_code) == (ContactStatus.FAILED, ATTEMPTS_EXHAUSTED)
@@ -1717,7 +1713,7 @@ def test_a_claim_of_nonsense_is_refused_before_anything_is_written(
     campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
 
     def work(store: CampaignStore) -> None:
-        options = {"limit": 1, "lease": LEASE, "reserve": CENT} | wrong
+        options: dict[str, Any] = {"limit": 1, "lease": LEASE, "reserve": CENT} | wrong
         with pytest.raises(ValueError, match=r".+"):
             store.generation.claim(campaign.id, **options)
         assert len(store.generation.claim(campaign.id, 1, LEASE, reserve=CENT).claims) == 1

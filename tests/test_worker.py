@@ -235,7 +235,7 @@ def test_a_contact_put_off_is_waited_for(world: World) -> None:
 def test_two_workers_side_by_side_share_the_work_and_one_completes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(worker, "_BEAT", 0.02)
     campaign = world.campaign(12, Status.GENERATING)
     both = threading.Barrier(2)
 
@@ -294,6 +294,31 @@ def test_a_cancel_is_told_to_whoever_is_at_work(world: World) -> None:
     assert report.stop is WorkerStop.NOT_GENERATING
     assert report.answers == {Recorded.APPLIED: 1}
     assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
+    world.check(campaign.id)
+
+
+def test_a_cancel_is_told_by_the_next_claim_where_a_thread_is_free(world: World) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+
+    def work(task: Task) -> Outcome:
+        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        until(lambda: task.stopping, "the task is told to stop")
+        return Unfinished()
+
+    report = run(world, campaign, work, lease=timedelta(days=1), concurrency=2)
+    assert report.stop is WorkerStop.NOT_GENERATING
+
+
+def test_a_failure_of_the_database_in_save_fails_no_contact(world: World) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+
+    def save(_connection: sa.Connection, _task: Task, _outcome: Outcome) -> None:
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("disk full"))
+
+    with pytest.raises(sa.exc.OperationalError):
+        run(world, campaign, save=save)
+    (row,) = world.rows(campaign.id).values()
+    assert (row.status, row.generation_cost) == (ContactStatus.GENERATING, Decimal(0))
     world.check(campaign.id)
 
 

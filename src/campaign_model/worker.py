@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import timedelta
@@ -48,7 +48,9 @@ GENERATE_FAILED = "generate_failed"
 SAVE_FAILED = "save_failed"
 """Error code of a contact for which ``save`` raised."""
 
-_LONGEST_PAUSE = 5.0
+_LONGEST_UNHEARD = 10.0
+"""Seconds after which leases are renewed at the latest: so a busy worker hears of a cancel."""
+
 _BEAT = 1.0
 """Seconds after which a worker looks up from waiting, to see whether it was told to stop."""
 
@@ -152,7 +154,9 @@ def run_worker(
     ``generate(task)`` runs in one of ``concurrency`` threads, with no transaction open, and
     returns an outcome; an exception from it fails the contact. ``save(connection, task,
     outcome)`` writes the host's rows in the transaction that applies the outcome, once; an
-    exception from it fails the contact instead. Leases are renewed while ``generate`` runs.
+    exception from it, other than the database's ``OperationalError``, fails the contact instead.
+    It may meet messages of an attempt before, under the same ids: insert what is missing, or
+    update. Leases are renewed while ``generate`` runs.
     ``reserve`` is what one contact may cost, required with a budget. ``report`` is given the
     progress whenever something was recorded. The worker that finishes last completes generation.
 
@@ -194,6 +198,14 @@ def _stopped_by_sigterm(stop: threading.Event) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class _SaveError(Exception):
+    """The host's ``save`` raised ``cause``."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
 @attrs.define
 class _Run:
     engine: sa.Engine
@@ -230,13 +242,12 @@ class _Run:
                 elif batch is not None and batch.stop is StopReason.LEASES_PENDING:
                     assert batch.retry_at is not None
                     pause = (batch.retry_at - batch.at).total_seconds()
-                    self.stop.wait(min(max(pause, 0.0), _LONGEST_PAUSE))
+                    self.stop.wait(min(max(pause, 0.0), _BEAT))
                 elif batch is not None and batch.stop is not None:
                     return self._finished(WorkerStop(batch.stop.value))
         except BaseException:
             # What still runs cannot be recorded any more: let it come to an end soon.
-            for task in self.running.values():
-                task._stop.set()  # noqa: SLF001
+            self._tell(self.running.values())
             raise
 
     def _finished(self, stop: WorkerStop) -> WorkerReport:
@@ -262,6 +273,8 @@ class _Run:
             )
         )
         self.cursor = batch.cursor
+        if batch.stop is StopReason.NOT_GENERATING:
+            self._tell(self.running.values())
         for claim in batch.claims:
             task = Task(
                 claim, batch.steps, batch.generation_config, self.transact, threading.Event()
@@ -278,21 +291,28 @@ class _Run:
         if done and self.report is not None:
             self.report(self.transact(lambda store: store.generation.progress(self.campaign_id)))
         if self.stop.is_set():
-            for task in self.running.values():
-                task._stop.set()  # noqa: SLF001
+            self._tell(self.running.values())
         if self.running and time.monotonic() >= self.next_renewal:
             self._renew()
 
     def _renew(self) -> None:
         claims = [task.claim for task in self.running.values()]
         renewal = self.transact(lambda store: store.generation.renew(claims, self.lease))
-        for task in self.running.values():
-            if renewal.cancelled or task.claim.id in renewal.lost:
-                task._stop.set()  # noqa: SLF001
+        self._tell(
+            task
+            for task in self.running.values()
+            if renewal.cancelled or task.claim.id in renewal.lost
+        )
         self._renewed()
 
+    def _tell(self, tasks: Iterable[Task]) -> None:
+        """Let tasks know that they should come to an end."""
+        for task in tasks:
+            task._stop.set()  # noqa: SLF001
+
     def _renewed(self) -> None:
-        self.next_renewal = time.monotonic() + self.lease.total_seconds() / 3
+        pause = min(self.lease.total_seconds() / 3, _LONGEST_UNHEARD)
+        self.next_renewal = time.monotonic() + pause
 
     @exactly()
     def _record(self, task: Task, outcome: Outcome) -> None:
@@ -301,30 +321,33 @@ class _Run:
                 lambda store: self._record_and_save(store, task, outcome), idempotent=True
             )
         except LeaseLost:
-            answer = self.transact(
-                lambda store: store.generation.record({task.claim: outcome}, on_lost="book")[
-                    task.claim
-                ],
-                idempotent=True,
-            )
-        except Exception as error:
-            if self.save is None or _is_lost_connection(error):
-                raise
-            outcome = Failed(SAVE_FAILED, _described(error), outcome.cost)
-            answer = self.transact(
-                lambda store: store.generation.record({task.claim: outcome}, on_lost="book")[
-                    task.claim
-                ],
-                idempotent=True,
-            )
+            answer = self._book(task, outcome)
+        except _SaveError as error:
+            outcome = Failed(SAVE_FAILED, _described(error.cause), outcome.cost)
+            answer = self._book(task, outcome)
         self.answers[answer] += 1
         self.cost += (outcome.cost or Decimal(0)) + sum(task._spent, Decimal(0))  # noqa: SLF001
 
     def _record_and_save(self, store: CampaignStore, task: Task, outcome: Outcome) -> Recorded:
         answer = store.generation.record({task.claim: outcome})[task.claim]
         if answer is Recorded.APPLIED and self.save is not None:
-            self.save(store.connection, task, outcome)
+            try:
+                self.save(store.connection, task, outcome)
+            except sa.exc.OperationalError:
+                # The database's fault and not the contact's; what may be retried is.
+                raise
+            except Exception as error:
+                raise _SaveError(error) from error
         return answer
+
+    def _book(self, task: Task, outcome: Outcome) -> Recorded:
+        """Record without saving; of a claim that was lost, only its cost."""
+        return self.transact(
+            lambda store: store.generation.record({task.claim: outcome}, on_lost="book")[
+                task.claim
+            ],
+            idempotent=True,
+        )
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
@@ -342,7 +365,3 @@ def _outcome(future: Future[Outcome]) -> Outcome:
 def _described(error: Exception) -> str:
     text = f"{type(error).__name__}: {error}".replace("\0", "")
     return text.encode(errors="replace").decode()
-
-
-def _is_lost_connection(error: Exception) -> bool:
-    return isinstance(error, sa.exc.DBAPIError) and bool(error.connection_invalidated)

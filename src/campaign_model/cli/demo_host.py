@@ -132,11 +132,13 @@ def export_lines(store: CampaignStore, campaign: Campaign) -> Iterator[str]:
     for one in store.contacts.exportable(campaign.id):
         mine = sa.and_(contacts.tenant_id == TENANT, contacts.id == one.contact_id)
         person = store.connection.execute(sa.select(*fields).where(mine)).mappings().one()
+        # By their ids: messages of earlier revisions, or of steps since removed, stay behind.
+        ids = [slot.message_id(one.id, one.revision) for slot in campaign.steps.slots()]
         messages = store.connection.execute(
             sa.select(HOST.messages)
             .where(
                 _of(campaign.id),
-                _MESSAGES.campaign_contact_id == one.id,
+                _MESSAGES.id.in_(ids),
                 _MESSAGES.status == _APPROVED,
             )
             .order_by(_MESSAGES.sequence_step, _MESSAGES.variant)
