@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
 from typing import Any, NoReturn
 
 from campaign_model.errors import InvalidDocument, Violation
@@ -121,7 +122,7 @@ def freeze(value: Any) -> Any:
     if isinstance(value, str):
         return str.__str__(value)  # Of an enumeration's member, the text alone.
     if isinstance(value, int):
-        return int(value)
+        return _number(int(value))
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"JSON has no number {value!r}")
@@ -257,13 +258,25 @@ def text_fault(text: str) -> str | None:
     return None
 
 
+def _number(number: int) -> int | float:
+    """``number``, or the double that it spells: 1e23 is no whole number that a double holds.
+
+    ``jsonb`` writes a large double in plain digits, those of its shortest spelling.
+    """
+    if -(2**53) <= number <= 2**53 or _number_fault(number) is not None:
+        return number
+    return number if int(float(number)) == number else float(number)
+
+
 def _number_fault(number: int) -> str | None:
     if -(2**53) <= number <= 2**53:
         return None
     try:
-        return None if int(float(number)) == number else "number_too_precise"
+        double = float(number)
     except OverflowError:
         return "number_too_large"
+    held = int(double) == number or Decimal(repr(double)) == number
+    return None if held else "number_too_precise"
 
 
 class _Doubled(dict[str, Any]):
