@@ -12,13 +12,15 @@ from uuid import uuid4
 import attrs
 import pytest
 import sqlalchemy as sa
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import servers
 from campaign_model import db
+from campaign_model._values import MONEY_PATTERN
 from campaign_model.db import checks
 from campaign_model.errors import Violation
+from campaign_model.generation import LANGUAGE_PATTERN
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import (
     KEY_PATTERN,
@@ -254,11 +256,11 @@ def check_text(connection: sa.Connection, table: str, column: str) -> str:
 Accepts = Callable[[str], bool]
 
 
-def steps_check(connection: sa.Connection) -> Accepts:
-    """``accepts(text)``: whether the CHECK on template_config lets that JSON text pass."""
-    check = check_text(connection, "campaigns", "template_config")
+def document_check(connection: sa.Connection, column: str = "template_config") -> Accepts:
+    """``accepts(text)``: whether the CHECK on that column lets that JSON text pass."""
+    check = check_text(connection, "campaigns", column)
     value = "CAST(%s AS JSONB)" if connection.dialect.name == "postgresql" else "?"
-    query = f"SELECT {check} FROM (SELECT {value} AS template_config) AS row"  # noqa: S608
+    query = f"SELECT {check} FROM (SELECT {value} AS {column}) AS row"  # noqa: S608
 
     def accepts(text: str) -> bool:
         savepoint = connection.begin_nested()
@@ -284,7 +286,7 @@ def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 @pytest.fixture
 def accepts(connection: sa.Connection) -> Accepts:
-    return steps_check(connection)
+    return document_check(connection)
 
 
 def step(**members: Any) -> dict[str, Any]:
@@ -481,7 +483,7 @@ def test_the_checks_of_all_engines_and_the_codec_agree_on_any_document(
             engine = sa.create_engine(new_database(name))
             stack.callback(engine.dispose)
             db.init(engine, with_host_tables=True)
-            judges.append((engine, steps_check(stack.enter_context(engine.connect()))))
+            judges.append((engine, document_check(stack.enter_context(engine.connect()))))
 
         @settings(max_examples=300)
         @given(text=texts)
@@ -490,6 +492,37 @@ def test_the_checks_of_all_engines_and_the_codec_agree_on_any_document(
                 agree(engine, accepts, text)
 
         every()
+
+
+SETTINGS: dict[str, st.SearchStrategy[Any]] = {
+    "tone": st.sampled_from(["casual", "", "x" * 40, "x" * 41, "no tone of ours", 1]),
+    "language": st.from_regex(LANGUAGE_PATTERN, fullmatch=True)
+    | st.text("aZ0-", max_size=12)
+    | st.lists(st.text("aZ9", min_size=1, max_size=9), min_size=1, max_size=5).map("-".join)
+    | st.sampled_from(["en\n", "pt_BR", 5]),
+    "custom_instructions": st.sampled_from(["", "x" * 10_000, "x" * 10_001, []]),
+    "default_variant_count": st.sampled_from([0, 1, 3, 4, "1", True]),
+    "budget": st.from_regex(MONEY_PATTERN, fullmatch=True)
+    | st.text("0129.", max_size=12)
+    | st.sampled_from(["1" * 10, "0." + "1" * 10, "0." + "1" * 9, "-1", "1e3", "1\n", 50]),
+    "own": st.sampled_from([None, 1, {"deep": []}]),
+}
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    document=st.fixed_dictionaries(
+        {},
+        optional={name: values | st.sampled_from([None, {}]) for name, values in SETTINGS.items()},
+    )
+)
+def test_the_check_on_settings_and_the_codec_agree(
+    connection: sa.Connection, document: dict[str, Any]
+) -> None:
+    accepts = document_check(connection, "generation_config")
+    text = json.dumps(document)
+    violations = DEFAULT.stored_violations(text, "generation_config")
+    assert accepts(text) == (not violations), (text, violations)
 
 
 WELL_FORMED = (

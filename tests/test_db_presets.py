@@ -38,7 +38,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "unreadable steps": {
         "steps": '[{"channel": "email", "key": "a"}, {"channel": "email", "key": "a"}]'
     },
-    "unreadable settings": {"default_config": '{"tone": 1}'},
+    "unreadable settings": {"default_config": '{"words": 9007199254740993}'},
     "no name": {"name": " "},
 }
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from campaign_model._values import MONEY_PATTERN
+from campaign_model.generation import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
-from campaign_model.vocabulary import Condition
+from campaign_model.vocabulary import MAX_TONE, Condition
 
 __all__ = ["checks"]
 
@@ -27,19 +29,25 @@ def checks(dialect: str) -> dict[str, dict[str, str]]:
     found["campaigns"]["is_active"] = f"is_active OR status = {archived}"
     found["campaign_contacts"]["status"] = _one_of("status", ContactStatus)
     found["campaign_templates"]["is_system"] = "is_system = (tenant_id IS NULL)"
-    steps = _steps_postgresql if dialect == "postgresql" else _steps_sqlite
-    json_is = "jsonb_typeof({0}) = '{1}'"
-    if dialect == "sqlite":
-        json_is = "CASE WHEN json_valid({0}) THEN json_type({0}) = '{1}' ELSE 0 END"
+    if dialect == "postgresql":
+        steps, settings, array = (
+            _steps_postgresql,
+            _settings_postgresql,
+            "jsonb_typeof({0}) = 'array'",
+        )
+    else:
+        steps, settings = _steps_sqlite, _settings_sqlite
+        array = "CASE WHEN json_valid({0}) THEN json_type({0}) = 'array' ELSE 0 END"
     for table, column in (("campaigns", "template_config"), ("campaign_templates", "steps")):
         found[table][column] = steps(column)
     for table, column in (
         ("campaigns", "generation_config"),
         ("campaign_templates", "default_config"),
     ):
-        found[table][column] = json_is.format(column, "object")
+        found[table][column] = settings(column)
+    found["campaign_contacts"]["reported_tokens"] = array.format("reported_tokens")
     found["campaign_contacts"]["enrichment_gaps"] = (
-        f"enrichment_gaps IS NULL OR {json_is.format('enrichment_gaps', 'array')}"
+        f"enrichment_gaps IS NULL OR {array.format('enrichment_gaps')}"
     )
     for name, columns in metadata.tables.items():
         for amount in columns.c:
@@ -62,6 +70,81 @@ def _money(name: str, dialect: str, *, signed: bool) -> str:
     if signed:
         floor = f" AND {name} > '-Infinity'"
     return f"{name} < 'Infinity'{floor} AND scale(trim_scale({name})) <= 9"
+
+
+def _settings_postgresql(column: str) -> str:
+    def optional(name: str, kind: str, condition: str) -> str:
+        typed = f"jsonb_typeof({column}->'{name}') = '{kind}'"
+        return f"({column}->'{name}' IS NULL OR ({typed} AND {condition}))"
+
+    counts = ", ".join(f"'{count}'::jsonb" for count in range(1, MAX_VARIANTS + 1))
+    length = f"char_length({column}->>'{{0}}') BETWEEN {{1}} AND {{2}}"
+    matches = f"{column}->>'{{0}}' ~ '^{{1}}$'"
+    conditions = (
+        optional("tone", "string", length.format("tone", 1, MAX_TONE)),
+        optional("language", "string", matches.format("language", LANGUAGE_PATTERN)),
+        optional(
+            "custom_instructions",
+            "string",
+            length.format("custom_instructions", 0, MAX_INSTRUCTIONS),
+        ),
+        optional(
+            "default_variant_count", "number", f"{column}->'default_variant_count' IN ({counts})"
+        ),
+        # In brackets, a dot needs no backslash, which not every SQL string takes as it stands.
+        optional("budget", "string", matches.format("budget", MONEY_PATTERN.replace(r"\.", "[.]"))),
+    )
+    return (
+        f"CASE WHEN jsonb_typeof({column}) = 'object' THEN {' AND '.join(conditions)} "
+        "ELSE false END"
+    )
+
+
+def _settings_sqlite(column: str) -> str:
+    """SQLite has no regular expressions: what they say is said with GLOB (a test compares)."""
+
+    def optional(name: str, kind: str, *conditions: str) -> str:
+        typed = f"json_type({column}, '$.{name}')"
+        value = f"json_extract({column}, '$.{name}')"
+        held = " AND ".join(f"{value} {condition}" for condition in conditions)
+        return f"({typed} IS NULL OR ({typed} = '{kind}' AND {held}))"
+
+    def length(name: str, least: int, most: int) -> str:
+        typed = f"json_type({column}, '$.{name}')"
+        value = f"length(json_extract({column}, '$.{name}')) BETWEEN {least} AND {most}"
+        return f"({typed} IS NULL OR ({typed} = 'text' AND {value}))"
+
+    letter, either, digit = "[A-Za-z]", "[A-Za-z0-9]", "[0-9]"
+    conditions = (
+        length("tone", 1, MAX_TONE),
+        optional(
+            "language",
+            "text",
+            f"GLOB '{letter * 2}*'",
+            "NOT GLOB '*[^A-Za-z0-9-]*'",
+            f"NOT GLOB '*{either * 9}*'",
+            "NOT GLOB '*-'",
+            "NOT GLOB '*--*'",
+            "NOT GLOB '*-*-*-*-*'",
+            *(f"NOT GLOB '{letter * count}{digit}*'" for count in range(2, 8)),
+        ),
+        length("custom_instructions", 0, MAX_INSTRUCTIONS),
+        optional("default_variant_count", "integer", f"BETWEEN 1 AND {MAX_VARIANTS}"),
+        optional(
+            "budget",
+            "text",
+            f"GLOB '{digit}*'",
+            "NOT GLOB '*[^0-9.]*'",
+            f"NOT GLOB '0{digit}*'",
+            f"NOT GLOB '*{digit * 10}*'",
+            "NOT GLOB '*.'",
+            "NOT GLOB '*.*.*'",
+        ),
+    )
+    return (
+        f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'object' THEN 0 "
+        f"ELSE {' AND '.join(conditions)} END"
+    )
 
 
 def _steps_postgresql(column: str) -> str:

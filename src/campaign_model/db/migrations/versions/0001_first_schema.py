@@ -70,7 +70,7 @@ CREATE TABLE campaign_templates (
     CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
     CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
     CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
-    CONSTRAINT ck_campaign_templates_default_config CHECK (jsonb_typeof(default_config) = 'object')
+    CONSTRAINT ck_campaign_templates_default_config CHECK (CASE WHEN jsonb_typeof(default_config) = 'object' THEN (default_config->'tone' IS NULL OR (jsonb_typeof(default_config->'tone') = 'string' AND char_length(default_config->>'tone') BETWEEN 1 AND 40)) AND (default_config->'language' IS NULL OR (jsonb_typeof(default_config->'language') = 'string' AND default_config->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$')) AND (default_config->'custom_instructions' IS NULL OR (jsonb_typeof(default_config->'custom_instructions') = 'string' AND char_length(default_config->>'custom_instructions') BETWEEN 0 AND 10000)) AND (default_config->'default_variant_count' IS NULL OR (jsonb_typeof(default_config->'default_variant_count') = 'number' AND default_config->'default_variant_count' IN ('1'::jsonb, '2'::jsonb, '3'::jsonb))) AND (default_config->'budget' IS NULL OR (jsonb_typeof(default_config->'budget') = 'string' AND default_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$')) ELSE false END)
 )
 """,
     """
@@ -103,7 +103,7 @@ CREATE TABLE campaigns (
     CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
     CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
     CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
-    CONSTRAINT ck_campaigns_generation_config CHECK (jsonb_typeof(generation_config) = 'object'),
+    CONSTRAINT ck_campaigns_generation_config CHECK (CASE WHEN jsonb_typeof(generation_config) = 'object' THEN (generation_config->'tone' IS NULL OR (jsonb_typeof(generation_config->'tone') = 'string' AND char_length(generation_config->>'tone') BETWEEN 1 AND 40)) AND (generation_config->'language' IS NULL OR (jsonb_typeof(generation_config->'language') = 'string' AND generation_config->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$')) AND (generation_config->'custom_instructions' IS NULL OR (jsonb_typeof(generation_config->'custom_instructions') = 'string' AND char_length(generation_config->>'custom_instructions') BETWEEN 0 AND 10000)) AND (generation_config->'default_variant_count' IS NULL OR (jsonb_typeof(generation_config->'default_variant_count') = 'number' AND generation_config->'default_variant_count' IN ('1'::jsonb, '2'::jsonb, '3'::jsonb))) AND (generation_config->'budget' IS NULL OR (jsonb_typeof(generation_config->'budget') = 'string' AND generation_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$')) ELSE false END),
     CONSTRAINT ck_campaigns_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9)
 )
 """,
@@ -135,11 +135,12 @@ CREATE TABLE campaign_contacts (
     added_at TIMESTAMP WITH TIME ZONE DEFAULT clock_timestamp() NOT NULL,
     generated_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
+    CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (jsonb_typeof(reported_tokens) = 'array'),
     CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR jsonb_typeof(enrichment_gaps) = 'array'),
     CONSTRAINT ck_campaign_contacts_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9),
     CONSTRAINT ck_campaign_contacts_reserved CHECK (reserved < 'Infinity' AND reserved >= 0 AND scale(trim_scale(reserved)) <= 9)
@@ -231,7 +232,7 @@ CREATE TABLE campaign_templates (
     CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
     CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
     CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
-    CONSTRAINT ck_campaign_templates_default_config CHECK (CASE WHEN json_valid(default_config) THEN json_type(default_config) = 'object' ELSE 0 END)
+    CONSTRAINT ck_campaign_templates_default_config CHECK (CASE WHEN NOT json_valid(default_config) THEN 0 WHEN json_type(default_config) <> 'object' THEN 0 ELSE (json_type(default_config, '$.tone') IS NULL OR (json_type(default_config, '$.tone') = 'text' AND length(json_extract(default_config, '$.tone')) BETWEEN 1 AND 40)) AND (json_type(default_config, '$.language') IS NULL OR (json_type(default_config, '$.language') = 'text' AND json_extract(default_config, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(default_config, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(default_config, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '*-' AND json_extract(default_config, '$.language') NOT GLOB '*--*' AND json_extract(default_config, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*')) AND (json_type(default_config, '$.custom_instructions') IS NULL OR (json_type(default_config, '$.custom_instructions') = 'text' AND length(json_extract(default_config, '$.custom_instructions')) BETWEEN 0 AND 10000)) AND (json_type(default_config, '$.default_variant_count') IS NULL OR (json_type(default_config, '$.default_variant_count') = 'integer' AND json_extract(default_config, '$.default_variant_count') BETWEEN 1 AND 3)) AND (json_type(default_config, '$.budget') IS NULL OR (json_type(default_config, '$.budget') = 'text' AND json_extract(default_config, '$.budget') GLOB '[0-9]*' AND json_extract(default_config, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(default_config, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(default_config, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(default_config, '$.budget') NOT GLOB '*.' AND json_extract(default_config, '$.budget') NOT GLOB '*.*.*')) END)
 )
 """,
     """
@@ -264,7 +265,7 @@ CREATE TABLE campaigns (
     CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
     CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
     CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
-    CONSTRAINT ck_campaigns_generation_config CHECK (CASE WHEN json_valid(generation_config) THEN json_type(generation_config) = 'object' ELSE 0 END),
+    CONSTRAINT ck_campaigns_generation_config CHECK (CASE WHEN NOT json_valid(generation_config) THEN 0 WHEN json_type(generation_config) <> 'object' THEN 0 ELSE (json_type(generation_config, '$.tone') IS NULL OR (json_type(generation_config, '$.tone') = 'text' AND length(json_extract(generation_config, '$.tone')) BETWEEN 1 AND 40)) AND (json_type(generation_config, '$.language') IS NULL OR (json_type(generation_config, '$.language') = 'text' AND json_extract(generation_config, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(generation_config, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(generation_config, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '*-' AND json_extract(generation_config, '$.language') NOT GLOB '*--*' AND json_extract(generation_config, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*')) AND (json_type(generation_config, '$.custom_instructions') IS NULL OR (json_type(generation_config, '$.custom_instructions') = 'text' AND length(json_extract(generation_config, '$.custom_instructions')) BETWEEN 0 AND 10000)) AND (json_type(generation_config, '$.default_variant_count') IS NULL OR (json_type(generation_config, '$.default_variant_count') = 'integer' AND json_extract(generation_config, '$.default_variant_count') BETWEEN 1 AND 3)) AND (json_type(generation_config, '$.budget') IS NULL OR (json_type(generation_config, '$.budget') = 'text' AND json_extract(generation_config, '$.budget') GLOB '[0-9]*' AND json_extract(generation_config, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(generation_config, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(generation_config, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(generation_config, '$.budget') NOT GLOB '*.' AND json_extract(generation_config, '$.budget') NOT GLOB '*.*.*')) END),
     CONSTRAINT ck_campaigns_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0)
 )
 """,
@@ -296,11 +297,12 @@ CREATE TABLE campaign_contacts (
     added_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
     generated_at TEXT,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
+    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
+    CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (CASE WHEN json_valid(reported_tokens) THEN json_type(reported_tokens) = 'array' ELSE 0 END),
     CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR CASE WHEN json_valid(enrichment_gaps) THEN json_type(enrichment_gaps) = 'array' ELSE 0 END),
     CONSTRAINT ck_campaign_contacts_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0),
     CONSTRAINT ck_campaign_contacts_reserved CHECK (typeof(reserved) = 'integer' AND reserved >= 0)
