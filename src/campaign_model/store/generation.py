@@ -415,7 +415,7 @@ class Generation:
             _count(delta, present, held[claim.id])
         if lost and on_lost == "raise":
             raise LeaseLost(tuple(claim.id for claim in lost))
-        for claim in lost:
+        for claim in sorted(lost, key=lambda claim: claim.id):
             answers[claim] = Recorded.SKIPPED
             if on_lost == "book" and self._take_erased(claim):
                 answers[claim] = Recorded.BOOKED
@@ -593,6 +593,7 @@ class Generation:
         gone = self._scope.connection.execute(
             sa.delete(table).where(
                 self._scope.of_tenant(table),
+                table.c.campaign_id == claim.campaign_id,
                 table.c.campaign_contact_id == claim.id,
                 table.c.token == claim.token,
             )
