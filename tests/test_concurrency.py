@@ -33,7 +33,7 @@ from campaign_model.generation import (
 )
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.store import CampaignStore
-from campaign_model.store.tables import campaign_contacts
+from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
 from parallel import others, transaction
 from world import HOST, LEASE, Clock, World
 
@@ -248,6 +248,30 @@ def test_failure_25_contacts_are_locked_in_the_order_of_their_ids(world: World, 
         assert set(free) == {claim.id for claim in claims[20:]}
         connection.rollback()
         assert waiting.exception() is None
+    world.check(campaign.id)
+
+
+@on_postgresql
+def test_failure_25_claims_of_erased_contacts_are_booked_in_the_order_of_their_ids(
+    world: World,
+) -> None:
+    campaign = world.campaign(6, Status.GENERATING)
+    claims = sorted(world.claim(campaign.id), key=lambda claim: claim.id)
+    contacts = [claim.contact_id for claim in claims]
+    world.transact(lambda store: store.contacts.erase(contacts))
+    outcomes = dict.fromkeys(reversed(claims), Generated(CENT))
+    table = campaign_erased_claims
+    with others(world) as other, world.engine.begin() as connection:
+        first = table.c.campaign_contact_id == claims[0].id
+        connection.execute(sa.select(table).where(first).with_for_update())
+        booking = other.start(
+            lambda store: store.generation.record(outcomes, on_lost="book"), attempts=1
+        )
+        other.wait()
+        free = sa.select(table).where(table.c.campaign_id == campaign.id)
+        assert len(connection.execute(free.with_for_update(skip_locked=True)).all()) == 6
+        connection.rollback()
+        assert set(booking.result().values()) == {Recorded.BOOKED}
     world.check(campaign.id)
 
 

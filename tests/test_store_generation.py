@@ -917,6 +917,32 @@ class Situation:
                 dict.fromkeys(self.claims, Unfinished(cost=CENT)), on_lost="book"
             )
 
+    # Recorded before, and others have reported since.
+
+    def claim_and_record(self, outcome: Outcome) -> None:
+        claims = self.world.claim(self.campaign.id, reserve=CENT, clock=self.clock)
+        assert len(claims) == len(self.claims)
+        self.record(outcome, claims)
+
+    def released_and_generated_by_another(self) -> None:
+        self.released()
+        self.claim_and_record(Generated(CENT))
+
+    def generated_twice_since(self) -> None:
+        for _ in range(2):
+            self.generated_and_regenerated()
+            self.claim_and_record(Generated(CENT))
+
+    def lost_and_booked_and_lost_by_the_next(self) -> None:
+        self.lost_and_booked()
+        self.clock.forward(LEASE)
+        over = self.world.claim(self.campaign.id, reserve=CENT, clock=self.clock)
+        self.clock.forward(LEASE)
+        self.claim_and_record(Generated(CENT))
+        with self.store() as store:
+            late = dict.fromkeys(over, Generated(CENT))
+            store.generation.record(late, on_lost="book")
+
     # Somebody else's now.
 
     def taken_over(self) -> None:
@@ -971,6 +997,9 @@ RECORDED = (
     Situation.generated_and_regenerated,
     Situation.released_and_claimed_by_another,
     Situation.lost_and_booked,
+    Situation.released_and_generated_by_another,
+    Situation.generated_twice_since,
+    Situation.lost_and_booked_and_lost_by_the_next,
 )
 LOST = (
     Situation.taken_over,
@@ -1577,6 +1606,19 @@ def test_a_claim_forged_for_another_campaign_reaches_nothing(world: World) -> No
     assert world.rows(mine.id) == before
     world.check(mine.id)
     world.check(other.id)
+
+
+def test_a_claim_forged_for_another_campaign_books_no_erased_contact(world: World) -> None:
+    mine, other = (world.campaign(1, Status.GENERATING) for _ in range(2))
+    (claim,) = world.claim(mine.id)
+    world.transact(lambda store: store.contacts.erase([claim.contact_id]))
+    forged = attrs.evolve(claim, campaign_id=other.id)
+    with transaction(world) as store:
+        for one, expected in ((forged, Recorded.SKIPPED), (claim, Recorded.BOOKED)):
+            answers = store.generation.record({one: Generated(CENT)}, on_lost="book")
+            assert answers == {one: expected}
+        assert store.generation.progress(other.id).spent == 0
+        assert store.generation.progress(mine.id).spent == CENT
 
 
 def test_the_database_tells_the_time(world: World) -> None:
