@@ -33,7 +33,7 @@ from campaign_model.generation import (
 )
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.store import CampaignStore
-from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
+from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
 from parallel import others, transaction
 from world import HOST, LEASE, Clock, World
 
@@ -486,6 +486,34 @@ def test_failure_27_in_time_before_a_campaign_moves_on(
     changed = {"claim": "generating", "retry": "pending", "regenerate": "pending"}[late]
     statuses = [row.status for row in world.rows(spent.id).values()]
     assert statuses.count(changed) == (1 if late == "claim" else 3)
+    world.check(spent.id)
+
+
+@pytest.mark.parametrize("work", ["claim", "cancel"])
+def test_failure_27_nor_past_a_writer_that_knows_nothing_of_this_library(
+    world: World, spent: Campaign, work: str
+) -> None:
+    """It asks for no lock of ours; the campaign's row is the one that both know."""
+    before = world.rows(spent.id)
+
+    def late(store: CampaignStore) -> object:
+        if work == "claim":
+            return LATE["claim"].work(store, spent.id)
+        return store.campaigns.apply(spent.id, Action.CANCEL_GENERATION)
+
+    with others(world) as other:
+        with world.engine.begin() as connection:
+            connection.execute(
+                sa.update(campaigns)
+                .where(campaigns.c.id == spent.id)
+                .values(status=Status.ARCHIVED, is_active=False)
+            )
+            trying = other.start(late)
+            other.wait()
+            assert not trying.done() or world.engine.dialect.name == "sqlite"
+        result = trying.exception() or trying.result()
+    assert result == 0 if work == "claim" else isinstance(result, TransitionNotAllowed)
+    assert world.rows(spent.id) == before
     world.check(spent.id)
 
 
