@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -421,31 +421,31 @@ for url in sys.argv[1:]:
 
 def test_processes_that_init_one_database_at_once_build_it_once(new_database: NewDatabase) -> None:
     urls = [new_database(name) for name in servers.available()]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, *urls],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        for _ in range(2)
-    ]
 
     def hear(process: subprocess.Popen[str]) -> str:
         assert process.stdout is not None
         return process.stdout.readline()
 
-    for url in urls:
-        assert [hear(process) for process in processes] == ["ready\n"] * 2
-        for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-        assert sorted(hear(process) for process in processes) == ["0\n", "3\n"], url
-    for process in processes:
-        assert process.communicate(timeout=60) == ("", "")
-        assert process.returncode == 0
+    with ExitStack() as stack:
+        processes = []
+        for _ in range(2):
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROCESS, *urls],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        for url in urls:
+            assert [hear(process) for process in processes] == ["ready\n"] * 2
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+            assert sorted(hear(process) for process in processes) == ["0\n", "3\n"], url
+        assert [process.wait(timeout=60) for process in processes] == [0, 0]
 
 
 def test_an_engine_is_prepared_once_and_only_one_that_fits(
