@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import ast
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -24,6 +25,7 @@ import servers
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
 from campaign_model.contacts import Assigned
+from campaign_model.db import engine as db_engine
 from campaign_model.db import schema
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ReviewTally, Status
@@ -465,6 +467,34 @@ def test_an_engine_is_prepared_once_and_only_one_that_fits(
         db.prepare_engine(oracle)
     with pytest.raises(ValueError, match="oracle"):
         db.init(oracle)
+
+
+def test_a_file_that_another_program_writes_is_waited_for_when_it_is_opened(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such is a new one, too, when several processes open it at once."""
+    url = new_database("sqlite")
+    file = sa.make_url(url).database
+    assert file is not None
+
+    def journal() -> str:
+        with opened(url) as engine, engine.connect() as connection:
+            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+
+    with (
+        closing(sqlite3.connect(file, isolation_level=None)) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("CREATE TABLE theirs (id INTEGER)")
+        with monkeypatch.context() as hurried:
+            hurried.setattr(db_engine, "_BUSY_MILLISECONDS", 50)
+            with pytest.raises(sa.exc.OperationalError, match="locked"):
+                journal()
+        waiting = pool.submit(journal)
+        assert not wait([waiting], timeout=0.2).done
+        writer.execute("COMMIT")
+        assert waiting.result(timeout=30) == "wal"
 
 
 # The host's side of it.

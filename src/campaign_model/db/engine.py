@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,14 +37,30 @@ def _on_connect(connection: Any, record: Any) -> None:
     # None: the sqlite3 module begins no transaction of its own; _on_begin does.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in (
-        "foreign_keys = ON",
-        f"busy_timeout = {_BUSY_MILLISECONDS}",
-        "journal_mode = WAL",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
+    _use_wal(cursor)
     cursor.close()
     record.info[PREPARED] = True
+
+
+def _use_wal(cursor: Any) -> None:
+    """Have readers and a writer side by side; the database stays so once it is.
+
+    Of several that open a new database at once SQLite tells some that it is busy, without the
+    waiting that ``busy_timeout`` asks for.
+    """
+    deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # Of which there are kinds.
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _on_begin(connection: sa.Connection) -> None:
