@@ -19,6 +19,8 @@ settings.register_profile(
     "campaign-model",
     settings.get_profile("ci" if os.environ.get("CI") else "default"),
     deadline=None,
+    # Half of what Hypothesis draws by itself: every engine is asked, on every run.
+    max_examples=50,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("campaign-model")

@@ -194,7 +194,7 @@ def test_an_unknown_campaign_is_not_found_by_any_method(world: World) -> None:
 def test_a_row_that_nobody_can_read_is_refused_and_left_alone(world: World) -> None:
     campaign = world.campaign(2, Status.READY)
     # An object, as the CHECK demands, but of no meaning.
-    set_raw(world, campaign.id, generation_config='{"budget": "plenty"}')
+    set_raw(world, campaign.id, generation_config='{"words": 9007199254740993}')
 
     def work(store: CampaignStore) -> None:
         calls: tuple[Callable[[], object], ...] = (
@@ -208,7 +208,7 @@ def test_a_row_that_nobody_can_read_is_refused_and_left_alone(world: World) -> N
         for call in calls:
             with refused(store, InvalidDocument) as caught:
                 call()
-            assert [fault.path for fault in caught.value.violations] == ["/budget"]
+            assert [fault.path for fault in caught.value.violations] == ["/words"]
         assert [one.id for one in store.campaigns.list().items] == [campaign.id]
 
     world.transact(work)

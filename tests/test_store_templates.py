@@ -310,7 +310,7 @@ def test_failure_11_a_template_that_nobody_can_read_is_refused_and_left_alone(
     world: World,
 ) -> None:
     present = add(world, template())
-    set_raw(world, present.id, default_config='{"budget": "plenty"}')
+    set_raw(world, present.id, default_config='{"words": 9007199254740993}')
 
     def work(store: CampaignStore) -> None:
         calls: tuple[Callable[[], object], ...] = (
