@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from world import World
 
 Result = TypeVar("Result")
 
-PATIENCE = 30.0
+PATIENCE = 20.0
 """Seconds after which something that should happen at once counts as not happening."""
 
 _WAITING = sa.text(
@@ -27,7 +28,8 @@ _WAITING = sa.text(
 def until(condition: Callable[[], bool], what: str) -> None:
     """Return once ``condition`` holds; fail when it does not come true."""
     tick = threading.Event()
-    for _ in range(int(PATIENCE / 0.005)):
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
         if condition():
             return
         tick.wait(0.005)
