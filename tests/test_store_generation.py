@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from decimal import Decimal, localcontext
+from decimal import ROUND_UP, Decimal, localcontext
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -700,6 +700,16 @@ def test_failure_22_the_callers_decimal_context_changes_no_cost(world: World) ->
     assert spent == 3 * price
     world.check(campaign.id)
     assert world.legacy(campaign.id)[2] == 3 * price
+
+
+def test_failure_22_the_callers_decimal_context_changes_no_guard(world: World) -> None:
+    """0.05 still fits in; counted with four digits, it would not."""
+    campaign = world.campaign(2, Status.GENERATING, budget=Decimal("1000.5"))
+    (claim,) = world.claim(campaign.id, 1, reserve=Decimal("0.05"))
+    world.transact(lambda store: store.generation.record({claim: Generated(Decimal("1000.44"))}))
+    with localcontext(prec=4, rounding=ROUND_UP), pytest.raises(TransitionNotAllowed):
+        world.apply(campaign.id, Action.COMPLETE_GENERATION)
+    world.check(campaign.id)
 
 
 def test_an_unknown_cost_is_counted_and_never_zero(world: World) -> None:

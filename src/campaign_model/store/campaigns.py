@@ -77,11 +77,11 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
     )
 
 
-@exactly()
 def _lease_ran_out(scope: Scope) -> sa.ColumnElement[bool]:
     return campaign_contacts.c.lease_expires_at <= scope.now()
 
 
+@exactly()
 def gather_facts(
     scope: Scope,
     campaign: Campaign,
@@ -190,10 +190,11 @@ class Campaigns:
                     table.created_at < moment, sa.and_(table.created_at == moment, table.id < last)
                 )
             )
+        from_totals = totals.settled(totals.Totals())
         summary = [
             table[field.name]
             for field in attrs.fields(CampaignSummary)
-            if field.name in table and field.name not in totals.settled(totals.Totals())
+            if field.name in table and field.name not in from_totals
         ]
         page = (
             sa.select(table.tenant_id, *summary)

@@ -300,9 +300,10 @@ class Contacts:
         for missing, contact_ids in by_gaps.items():
             action = ContactAction.MARK_NEEDED if missing else ContactAction.MARK_OK
             noted = {"enrichment_gaps": sa.literal(json.dumps(missing), JsonText())}
-            done = self._move(campaign_id, action, contact_ids, noted)
+            done = move_named(self._scope, campaign_id, action, contact_ids, changes=noted)
             changed += done.changed
             skipped += done.skipped
+        settle(self._scope, campaign_id)
         return Changed(changed, tuple(skipped))
 
     def erase(self, contact_ids: Iterable[UUID]) -> int:
@@ -355,7 +356,7 @@ class Contacts:
         """
         if type(limit) is not int or not 1 <= limit <= _LARGEST_PAGE:
             raise ValueError(f"limit is a whole number from 1 to {_LARGEST_PAGE}, not {limit!r}")
-        steps = self._steps(self._scope.campaign_row(campaign_id))
+        steps = self._scope.steps(self._scope.campaign_row(campaign_id))
         return self._page(campaign_id, steps, status, limit, after)
 
     def exportable(self, campaign_id: UUID) -> Iterator[CampaignContact]:
@@ -369,7 +370,7 @@ class Contacts:
         """
         row = self._scope.campaign_row(campaign_id, "exclusive")
         lifecycle.check_permission(Permission.LIST_EXPORTABLE, Status(row.status))
-        return self._every(campaign_id, self._steps(row), ContactStatus.GENERATED)
+        return self._every(campaign_id, self._scope.steps(row), ContactStatus.GENERATED)
 
     def overlaps(self, campaign_id: UUID) -> tuple[Overlap, ...]:
         """Which contacts of this campaign are in another live one, most recently active first.
@@ -522,18 +523,11 @@ class Contacts:
         return len(rows)
 
     def _move(
-        self,
-        campaign_id: UUID,
-        action: ContactAction,
-        contact_ids: Iterable[UUID],
-        changes: dict[str, Any] | None = None,
+        self, campaign_id: UUID, action: ContactAction, contact_ids: Iterable[UUID]
     ) -> Changed:
-        changed = move_named(self._scope, campaign_id, action, contact_ids, changes=changes)
+        changed = move_named(self._scope, campaign_id, action, contact_ids)
         settle(self._scope, campaign_id)
         return changed
-
-    def _steps(self, row: sa.Row[Any]) -> StepSequence:
-        return self._scope.codec.recover_template_config(row.template_config).value
 
     def _page(
         self,

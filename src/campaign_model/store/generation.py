@@ -198,24 +198,26 @@ def _claim_statements(
 _CLAIM_FRESH = _claim_statements(_FRESH)
 _CLAIM_EXPIRED = _claim_statements(_EXPIRED)
 
+_REPORTED_ON = (
+    "status",
+    "claim_token",
+    "reported_tokens",
+    "enrichment_gaps",
+    "generation_cost",
+    "unknown_costs",
+    "reserved",
+    "attempts",
+    "steps_fingerprint",
+    "generated_at",
+    "error_code",
+    "error",
+    "lease_expires_at",
+    "retry_at",
+)
+"""What a report or a checkpoint may change: locked and read first, then written back whole."""
+
 _LOCK_CLAIMED = (
-    sa.select(
-        _COLUMNS.id,
-        _COLUMNS.status,
-        _COLUMNS.claim_token,
-        _COLUMNS.reported_tokens,
-        _COLUMNS.enrichment_gaps,
-        _COLUMNS.generation_cost,
-        _COLUMNS.unknown_costs,
-        _COLUMNS.reserved,
-        _COLUMNS.attempts,
-        _COLUMNS.steps_fingerprint,
-        _COLUMNS.generated_at,
-        _COLUMNS.error_code,
-        _COLUMNS.error,
-        _COLUMNS.lease_expires_at,
-        _COLUMNS.retry_at,
-    )
+    sa.select(_COLUMNS.id, *(_COLUMNS[name] for name in _REPORTED_ON))
     .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
     .order_by(_COLUMNS.id)
     .with_for_update(key_share=True)
@@ -230,27 +232,7 @@ _RENEW = (
 _WRITE_BACK = (
     sa.update(_TABLE)
     .where(_OF_CAMPAIGN, _COLUMNS.id == _param("row_id", Uuid))
-    .values(
-        {
-            name: _param(f"new_{name}", _COLUMNS[name].type)
-            for name in (
-                "status",
-                "claim_token",
-                "reported_tokens",
-                "enrichment_gaps",
-                "generation_cost",
-                "unknown_costs",
-                "reserved",
-                "attempts",
-                "steps_fingerprint",
-                "generated_at",
-                "error_code",
-                "error",
-                "lease_expires_at",
-                "retry_at",
-            )
-        }
-    )
+    .values({name: _param(f"new_{name}", _COLUMNS[name].type) for name in _REPORTED_ON})
 )
 
 
@@ -288,8 +270,8 @@ class Generation:
         _check_lease(lease)
         scope = self._scope
         row = scope.campaign_row(campaign_id, "shared")
-        steps = scope.codec.recover_template_config(row.template_config).value
-        config = scope.codec.recover_generation_config(row.generation_config).value
+        steps = scope.steps(row)
+        config = scope.config(row)
         cursor = cursor or Cursor()
         now = scope.now()
         if not _may_claim(row):
@@ -346,7 +328,7 @@ class Generation:
         scope = self._scope
         amount = _ZERO if cost is None else money(cost)
         row = scope.campaign_row(claim.campaign_id, "shared")
-        config = scope.codec.recover_generation_config(row.generation_config).value
+        config = scope.config(row)
         held = self._locked(claim.campaign_id, [claim.id]).get(claim.id)
         if held is None or not _holds(claim, held):
             raise LeaseLost((claim.id,))
@@ -386,8 +368,8 @@ class Generation:
                 raise TypeError(f"not an outcome: {outcome!r}")
         campaign_id = _campaign_of(outcomes)
         row = scope.campaign_row(campaign_id, "shared")
-        steps = scope.codec.recover_template_config(row.template_config).value
-        config = scope.codec.recover_generation_config(row.generation_config).value
+        steps = scope.steps(row)
+        config = scope.config(row)
         held = self._locked(campaign_id, [claim.id for claim in outcomes])
         now = scope.now()
         delta = totals.Totals()
@@ -455,7 +437,7 @@ class Generation:
         row = self._scope.lock_for(Permission.REGENERATE, campaign_id)
         which: sa.ColumnElement[bool] = sa.true()
         if only_stale:
-            steps = self._scope.codec.recover_template_config(row.template_config).value
+            steps = self._scope.steps(row)
             which = _COLUMNS.steps_fingerprint.is_distinct_from(steps.fingerprint)
         return self._requeue(campaign_id, ContactAction.REGENERATE, contact_ids, which)
 
@@ -508,7 +490,7 @@ class Generation:
         Raises :class:`NotFound`.
         """
         row = self._scope.campaign_row(campaign_id)
-        steps = self._scope.codec.recover_template_config(row.template_config).value
+        steps = self._scope.steps(row)
         total = totals.peek(self._scope, campaign_id)
         left = _left(total)
         known = total.finished - total.unknown_costs

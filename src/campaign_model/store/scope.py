@@ -25,9 +25,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model._values import optional_text
 from campaign_model.errors import NotFound
+from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import Permission, Status, check_permission
+from campaign_model.steps import StepSequence
 from campaign_model.store.tables import HostTables, campaigns
-from campaign_model.store.types import database_clock
+from campaign_model.store.types import checked_id, database_clock
 from campaign_model.wire import Codec
 
 __all__ = [
@@ -154,11 +156,7 @@ def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
 
 def checked_ids(ids: Iterable[UUID]) -> list[UUID]:
     """The ids without repetition, in order. Raises ``TypeError`` before anything is written."""
-    checked = list(dict.fromkeys(ids))
-    for one in checked:
-        if not isinstance(one, UUID):
-            raise TypeError(f"an id is a uuid.UUID, not {one!r}")
-    return checked
+    return [checked_id(one) for one in dict.fromkeys(ids)]
 
 
 _COLUMNS = sa.select(campaigns).where(
@@ -199,7 +197,7 @@ class Scope:
 
     def campaign_row(self, id: UUID, lock: str = "plain") -> sa.Row[Any]:
         """The campaign's row; ``lock`` is plain, shared or exclusive. Raises :class:`NotFound`."""
-        checked_ids((id,))
+        checked_id(id)
         if lock in _GATES and self.connection.dialect.name == "postgresql":
             gate = int.from_bytes(id.bytes[-8:], signed=True)
             self.connection.execute(_GATES[lock], {"gate": gate})
@@ -209,6 +207,14 @@ class Scope:
         if row is None:
             raise NotFound("campaign", (id,))
         return row
+
+    def steps(self, row: sa.Row[Any]) -> StepSequence:
+        """The steps in a row of campaigns."""
+        return self.codec.recover_template_config(row.template_config).value
+
+    def config(self, row: sa.Row[Any]) -> GenerationConfig:
+        """The generation settings in a row of campaigns."""
+        return self.codec.recover_generation_config(row.generation_config).value
 
     def lock_for(self, permission: Permission, id: UUID) -> sa.Row[Any]:
         """Lock the campaign exclusively for a change of its content.

@@ -26,6 +26,7 @@ __all__ = [
     "Uuid",
     "any_of",
     "array_length",
+    "checked_id",
     "database_clock",
     "new_id",
 ]
@@ -35,8 +36,8 @@ def _is_postgresql(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
-def _uuid(value: Any) -> UUID:
-    # Refused here, before the database sees it and gives up the transaction.
+def checked_id(value: Any) -> UUID:
+    """``value`` if it is an id; ``TypeError`` before a database sees it and gives up on us."""
     if not isinstance(value, UUID):
         raise TypeError(f"an id is a uuid.UUID, not {value!r}")
     return value
@@ -56,7 +57,7 @@ class Uuid(sa.types.TypeDecorator[UUID]):
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        return _uuid(value) if _is_postgresql(dialect) else str(_uuid(value))
+        return checked_id(value) if _is_postgresql(dialect) else str(checked_id(value))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> UUID | None:  # noqa: ARG002
         return value if value is None or isinstance(value, UUID) else UUID(value)
@@ -158,7 +159,7 @@ class Array(sa.types.TypeDecorator[list[Any]]):
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        values = [_uuid(one) for one in value] if self.item is Uuid else list(value)
+        values = [checked_id(one) for one in value] if self.item is Uuid else list(value)
         return values if _is_postgresql(dialect) else json.dumps(values, default=str)
 
 
