@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import node
 import servers
 import strategies  # noqa: F401 - how Hypothesis runs here
 from campaign_model import db
@@ -72,6 +73,12 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
     db.init(engine, with_host_tables=True)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """Where the JavaScript tools are installed; their programs are in its ``.bin``."""
+    return node.installed()
 
 
 @pytest.fixture
