@@ -34,8 +34,9 @@ from campaign_model.generation import (
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
+from campaign_model.testing.clock import FrozenClock
 from parallel import others, transaction
-from world import HOST, LEASE, Clock, World
+from world import HOST, LEASE, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
@@ -112,7 +113,7 @@ def test_a_claim_waits_for_no_contact_and_leaves_others_theirs(
 @on_postgresql
 def test_due_contacts_that_somebody_holds_locked_are_asked_for_again_later(world: World) -> None:
     campaign = world.campaign(2, Status.GENERATING)
-    clock = Clock()
+    clock = FrozenClock()
     world.claim(campaign.id, clock=clock)
     clock.forward(2 * LEASE)
     with transaction(world, clock=clock) as first, transaction(world, clock=clock) as second:
@@ -154,7 +155,7 @@ def test_contacts_whose_messages_are_being_written_can_be_claimed(world: World) 
 
 def test_a_result_that_waits_for_a_takeover_has_lost_its_lease(world: World) -> None:
     campaign = world.campaign(2, Status.GENERATING)
-    clock = Clock()
+    clock = FrozenClock()
     claims = world.claim(campaign.id, clock=clock)
     clock.forward(LEASE)
     outcomes = dict.fromkeys(claims, Generated(CENT))
@@ -172,7 +173,7 @@ def test_a_result_that_waits_for_a_takeover_has_lost_its_lease(world: World) -> 
 
 def test_a_takeover_that_meets_a_result_finds_nothing(world: World) -> None:
     campaign = world.campaign(1, Status.GENERATING)
-    clock = Clock()
+    clock = FrozenClock()
     (claim,) = world.claim(campaign.id, clock=clock)
     clock.forward(LEASE)
     with others(world) as other:
@@ -280,7 +281,7 @@ def test_failure_25_batches_recorded_in_crossed_order_do_not_deadlock(
     world: World, budget: Decimal | None
 ) -> None:
     campaign = world.campaign(20, Status.GENERATING, budget=budget)
-    clock = Clock()
+    clock = FrozenClock()
     stale = world.claim(campaign.id, reserve=CENT, clock=clock)
     clock.forward(LEASE)
     fresh = world.claim(campaign.id, reserve=CENT, clock=clock)
@@ -308,7 +309,7 @@ def test_failure_25_batches_recorded_in_crossed_order_do_not_deadlock(
 
 def test_failure_25_a_claim_that_holds_the_totals_waits_for_no_contact(world: World) -> None:
     campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
-    clock = Clock()
+    clock = FrozenClock()
     (claim,) = world.claim(campaign.id, 1, reserve=TENTH, clock=clock)
     with others(world) as other:
         with transaction(world, clock=clock) as store:

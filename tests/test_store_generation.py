@@ -45,8 +45,9 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, MAX_ATTEMPTS, OnLost
 from campaign_model.store.scope import database_time
 from campaign_model.store.tables import campaign_contacts
+from campaign_model.testing.clock import FrozenClock
 from parallel import transaction
-from world import LEASE, STEPS, Clock, World
+from world import LEASE, STEPS, World
 
 CENT = Decimal("0.01")
 SECOND = timedelta(seconds=1)
@@ -64,8 +65,8 @@ OUTCOMES: tuple[Outcome, ...] = (
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> FrozenClock:
+    return FrozenClock()
 
 
 def contact_row(store: CampaignStore, claim: Claim) -> dict[str, Any] | None:
@@ -264,7 +265,7 @@ def test_nothing_is_forgotten_and_nothing_given_twice(
     cap: int,
     script: list[tuple[Any, ...]],
 ) -> None:
-    clock, each = Clock(), Decimal("0.1")
+    clock, each = FrozenClock(), Decimal("0.1")
     campaign = world.campaign(0, budget=budget)
     ids = world.contacts(len(priorities))
 
@@ -370,7 +371,7 @@ def test_a_contact_that_comes_back_behind_the_cursor_is_found_again(world: World
     world.check(campaign.id)
 
 
-def test_a_batch_brings_what_to_generate_by(world: World, clock: Clock) -> None:
+def test_a_batch_brings_what_to_generate_by(world: World, clock: FrozenClock) -> None:
     campaign = world.campaign(2, Status.GENERATING)
     with transaction(world, clock=clock) as store:
         batch = store.generation.claim(campaign.id, 2, LEASE)
@@ -436,7 +437,7 @@ def test_a_campaign_that_is_not_generating_gives_nothing(world: World, status: S
 
 
 def test_drained_pending_leases_and_pauses_say_when_to_come_again(
-    world: World, clock: Clock
+    world: World, clock: FrozenClock
 ) -> None:
     campaign = world.campaign(3, Status.GENERATING)
     with transaction(world, clock=clock) as store:
@@ -492,7 +493,7 @@ def test_whoever_has_no_readiness_to_generate_is_not_waited_for(world: World) ->
 
 
 def test_who_lost_the_lease_is_taken_over_with_reservation_and_revision(
-    world: World, clock: Clock
+    world: World, clock: FrozenClock
 ) -> None:
     campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
     first = world.claim(campaign.id, 2, reserve=Decimal("0.5"), clock=clock)
@@ -509,7 +510,9 @@ def test_who_lost_the_lease_is_taken_over_with_reservation_and_revision(
     world.check(campaign.id)
 
 
-def test_failure_01_a_takeover_writes_the_same_message_ids(world: World, clock: Clock) -> None:
+def test_failure_01_a_takeover_writes_the_same_message_ids(
+    world: World, clock: FrozenClock
+) -> None:
     campaign = world.campaign(1, Status.GENERATING)
     (first,) = world.claim(campaign.id, clock=clock)
     clock.forward(LEASE)
@@ -527,7 +530,9 @@ def test_failure_01_a_takeover_writes_the_same_message_ids(world: World, clock: 
     assert set(message_ids(third)).isdisjoint(message_ids(first))
 
 
-def test_a_poison_contact_fails_at_the_cap_and_frees_its_money(world: World, clock: Clock) -> None:
+def test_a_poison_contact_fails_at_the_cap_and_frees_its_money(
+    world: World, clock: FrozenClock
+) -> None:
     campaign = world.campaign(3, Status.GENERATING, budget=Decimal(3))
     for attempt in range(1, MAX_ATTEMPTS + 1):
         claims = world.claim(campaign.id, 3, reserve=Decimal(1), clock=clock)
@@ -609,7 +614,7 @@ def test_a_drained_campaign_is_drained_however_little_money_is_left(world: World
     assert batch.stop is StopReason.DRAINED
 
 
-def test_a_pause_is_no_want_of_money(world: World, clock: Clock) -> None:
+def test_a_pause_is_no_want_of_money(world: World, clock: FrozenClock) -> None:
     # The money reaches for two; two wait, and both were told to slow down.
     campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
     claims = world.claim(campaign.id, 2, reserve=Decimal("0.5"), clock=clock)
@@ -735,7 +740,9 @@ def test_an_unknown_cost_is_counted_and_never_zero(world: World) -> None:
 # Renewal and checkpoints.
 
 
-def test_renewal_extends_what_is_held_and_names_what_is_lost(world: World, clock: Clock) -> None:
+def test_renewal_extends_what_is_held_and_names_what_is_lost(
+    world: World, clock: FrozenClock
+) -> None:
     ids = world.contacts(5)
     campaign = world.campaign(ids, Status.GENERATING)
     kept, excluded, recorded, taken, erased = claims = world.claim(campaign.id, clock=clock)
@@ -840,7 +847,7 @@ class Situation:
     """A world with a budget in which everybody is claimed, and what may befall the claims."""
 
     world: World
-    clock: Clock
+    clock: FrozenClock
     campaign: Campaign
     claims: tuple[Claim, ...]
 
@@ -1031,7 +1038,7 @@ def name_of(befall: Befall) -> str:
 
 
 @pytest.fixture
-def situation(world: World, clock: Clock) -> Situation:
+def situation(world: World, clock: FrozenClock) -> Situation:
     """As many claims as there are combinations of outcome and ``on_lost``."""
     campaign = world.campaign(len(COMBINATIONS), Status.GENERATING, budget=Decimal(50))
     claims = world.claim(campaign.id, reserve=Decimal("0.005"), clock=clock)
@@ -1196,7 +1203,7 @@ def test_gaps_that_were_found_decide_where_the_contact_waits(world: World) -> No
     world.check(campaign.id)
 
 
-def test_all_of_a_batch_is_recorded_or_nothing(world: World, clock: Clock) -> None:
+def test_all_of_a_batch_is_recorded_or_nothing(world: World, clock: FrozenClock) -> None:
     campaign = world.campaign(5, Status.GENERATING, budget=Decimal(5))
     claims = world.claim(campaign.id, 5, reserve=CENT, clock=clock)
     world.transact(lambda store: store.generation.renew(claims[:3], 3 * LEASE), clock=clock)
@@ -1231,7 +1238,7 @@ def test_all_of_a_batch_is_recorded_or_nothing(world: World, clock: Clock) -> No
 
 @pytest.mark.parametrize("order", [1, -1], ids=["old-first", "new-first"])
 def test_an_old_claim_and_a_new_one_on_the_same_contact_in_one_call(
-    world: World, clock: Clock, order: int
+    world: World, clock: FrozenClock, order: int
 ) -> None:
     campaign = world.campaign(1, Status.GENERATING)
     (old,) = world.claim(campaign.id, clock=clock)
@@ -1403,7 +1410,7 @@ def test_failure_02_cancel_leaves_nothing_that_stops_the_next_run(world: World) 
     world.check(campaign.id)
 
 
-def test_failure_04_whoever_died_comes_back_by_the_lease(world: World, clock: Clock) -> None:
+def test_failure_04_whoever_died_comes_back_by_the_lease(world: World, clock: FrozenClock) -> None:
     campaign = world.campaign(3, Status.GENERATING)
     dead = world.claim(campaign.id, clock=clock)
     with pytest.raises(TransitionNotAllowed) as refused:
@@ -1519,7 +1526,7 @@ def test_a_result_for_steps_that_changed_is_paid_for_and_made_anew(world: World)
 # Progress and estimate.
 
 
-def test_progress_tells_rate_and_time_left_of_this_run(world: World, clock: Clock) -> None:
+def test_progress_tells_rate_and_time_left_of_this_run(world: World, clock: FrozenClock) -> None:
     campaign = world.campaign(0)
     ids = world.contacts(12)
     with transaction(world, clock=clock) as store:

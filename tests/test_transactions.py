@@ -28,8 +28,9 @@ from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import metadata
+from campaign_model.testing.clock import FrozenClock
 from parallel import others, sever, transaction
-from world import HOST, LEASE, STEPS, Clock, World
+from world import HOST, LEASE, STEPS, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
@@ -46,7 +47,7 @@ def names(world: World) -> set[str]:
 
 
 def test_transact_commits_and_gives_back_the_result(world: World) -> None:
-    clock = Clock()
+    clock = FrozenClock()
 
     def work(store: CampaignStore) -> str:
         campaign = store.campaigns.add(Campaign("Kept", STEPS))
@@ -431,7 +432,7 @@ def everything(world: World) -> None:
     contacts = world.contacts(12)
     own = CampaignTemplate("Mine", STEPS)
     budgeted = world.campaign(6, Status.READY, budget=Decimal(1))
-    clock = Clock()
+    clock = FrozenClock()
     with transaction(world, clock=clock) as store:
         store.templates.add(own)
         store.templates.list()

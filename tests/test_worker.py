@@ -37,6 +37,7 @@ from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import Generation
 from campaign_model.store.scope import database_time
+from campaign_model.testing.clock import FrozenClock
 from campaign_model.worker import (
     GENERATE_FAILED,
     SAVE_FAILED,
@@ -46,7 +47,7 @@ from campaign_model.worker import (
     run_worker,
 )
 from parallel import PATIENCE, sever, until
-from world import HOST, LEASE, STEPS, Clock, World
+from world import HOST, LEASE, STEPS, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
@@ -491,7 +492,7 @@ def test_leases_are_renewed_for_as_long_as_it_takes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = world.campaign(1, Status.GENERATING)
-    clock, lease = Clock(), timedelta(milliseconds=30)
+    clock, lease = FrozenClock(), timedelta(milliseconds=30)
 
     with renewals(monkeypatch) as over:
 
@@ -513,7 +514,7 @@ def take_over(world: World, campaign: Campaign) -> Callable[[], None]:
     """Have another worker take over all that is claimed, its lease having run out meanwhile."""
 
     def take() -> None:
-        later = Clock()
+        later = FrozenClock()
         with world.engine.begin() as connection:
             later.now = database_time(connection) + 2 * LEASE
         taken: list[Claim] = []

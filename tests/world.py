@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -17,6 +17,7 @@ from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import campaign_contacts, campaign_totals, campaigns
+from campaign_model.testing.clock import FrozenClock
 
 Result = TypeVar("Result")
 
@@ -35,20 +36,6 @@ PATHS: dict[Status, tuple[Action, ...]] = {
     Status.READY: (Action.MARK_READY,),
     Status.GENERATING: (Action.MARK_READY, Action.START_GENERATION),
 }
-
-
-class Clock:
-    """For ``clock=``: stands still until it is told to go on, so that leases run out at will."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def __call__(self, _connection: sa.Connection) -> datetime:
-        return self.now
-
-    def forward(self, by: timedelta) -> None:
-        """Let time pass."""
-        self.now += by
 
 
 class World:
@@ -130,7 +117,7 @@ class World:
         limit: int = 100,
         lease: timedelta = LEASE,
         *,
-        clock: Clock | None = None,
+        clock: FrozenClock | None = None,
         **options: Any,
     ) -> tuple[Claim, ...]:
         """Claim in a transaction of its own."""

@@ -1,0 +1,1 @@
+"""What other services test their own code with (extra ``testing``)."""
