@@ -33,9 +33,9 @@ from campaign_model.steps import (
 )
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.types import Money, Uuid
+from campaign_model.testing.documents import NAMES, STRANGE, any_document
 from campaign_model.vocabulary import CHANNEL_PATTERN, STANDARD, Condition
 from campaign_model.wire import DEFAULT
-from documents import NAMES, STRANGE, any_document
 from world import World
 
 ACCEPTED = None

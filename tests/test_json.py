@@ -28,7 +28,8 @@ from campaign_model._json import (
     thaw,
 )
 from campaign_model.errors import InvalidDocument, Violation
-from strategies import alike, copies, json_objects, json_values
+from campaign_model.testing.strategies import json_objects, json_values
+from strategies import alike, copies
 
 NAN, INFINITY = float("nan"), float("inf")
 
@@ -97,7 +98,7 @@ def test_a_json_object_shares_nothing_with_the_caller() -> None:
     assert found == JsonObject({"inner": {"list": [1]}})
 
 
-@given(json_objects)
+@given(json_objects())
 def test_a_json_object_is_a_value(members: dict[str, Any]) -> None:
     found = JsonObject(members)
     for copied in copies(found):
@@ -132,7 +133,7 @@ def test_equality_hash_and_canonical_text_are_those_of_json(one: Any, other: Any
         assert len({this, that}) == 1
 
 
-@given(json_values)
+@given(json_values())
 def test_another_spelling_is_the_same_value(value: Any) -> None:
     other = respelled(value)
     assert JsonObject({"value": value}) == JsonObject({"value": other})
@@ -140,7 +141,7 @@ def test_another_spelling_is_the_same_value(value: Any) -> None:
     assert canonical(value) == canonical(other) == canonical(freeze(value))
 
 
-@given(json_values)
+@given(json_values())
 def test_canonical_text_reads_back_as_the_same_value(value: Any) -> None:
     text = canonical(value)
     assert same(json.loads(text), value)
@@ -163,7 +164,7 @@ def test_a_json_object_equals_no_dict() -> None:
     assert not EMPTY
 
 
-@given(json_values)
+@given(json_values())
 def test_freezing_and_thawing_is_no_change(value: Any) -> None:
     frozen = freeze(value)
     hash(frozen)
@@ -302,7 +303,7 @@ def test_depth_counts_from_where_the_value_stands() -> None:
     assert [code for _, code, _ in read(nested(10), MAX_DEPTH - 8)[1]] == ["too_deep"]
 
 
-@given(json_values)
+@given(json_values())
 def test_json_has_no_faults(value: Any) -> None:
     assert list(faults_in(value)) == list(faults_in(freeze(value))) == []
 
@@ -348,7 +349,7 @@ def refusal(text: str) -> tuple[Violation, ...]:
     return caught.value.violations
 
 
-@given(json_values, st.booleans(), st.sampled_from([None, 0, 2]))
+@given(json_values(), st.booleans(), st.sampled_from([None, 0, 2]))
 def test_loads_reads_whatever_json_writes(
     value: Any,
     ensure_ascii: bool,  # noqa: FBT001 - drawn, not called

@@ -24,10 +24,10 @@ from campaign_model.steps import (
     MAX_VARIANTS,
     STEP_FIELDS,
 )
+from campaign_model.testing.documents import KINDS
 from campaign_model.validation import document_schema, load_schema
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_TONE, STANDARD, Condition
 from campaign_model.wire import UUID_PATTERN
-from documents import KINDS
 
 FORMS = ("submitted", "stored")
 NAMES = [f"{kind}.{form}" for kind in KINDS for form in FORMS]

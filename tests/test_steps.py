@@ -22,8 +22,9 @@ from campaign_model.steps import (
     StepSequence,
     sequence_faults,
 )
+from campaign_model.testing.strategies import step_sequences, steps
 from campaign_model.vocabulary import Condition
-from strategies import copies, plain_steps, sequences, steps
+from strategies import copies
 
 CONTACT = UUID("11111111-2222-3333-4444-555555555555")
 UNCHANGED = SequenceDiff(added=(), removed=(), changed=(), moved=())
@@ -123,7 +124,7 @@ def test_a_condition_may_be_spelled_as_its_word() -> None:
     assert email(condition="no_response").condition is Condition.NO_RESPONSE
 
 
-@given(steps)
+@given(steps())
 def test_a_step_is_a_value(step: Step) -> None:
     for copied in [*copies(step), attrs.evolve(step)]:
         assert copied == step
@@ -272,7 +273,7 @@ def test_at_most_twenty_steps() -> None:
 # --- A sequence is a value ----------------------------------------------------------------------
 
 
-@given(sequences())
+@given(step_sequences())
 def test_a_sequence_is_a_value(sequence: StepSequence) -> None:
     before = StepSequence(sequence.steps)
     known = sequence.fingerprint, sequence.keys, sequence.slots()
@@ -286,7 +287,7 @@ def test_a_sequence_is_a_value(sequence: StepSequence) -> None:
     assert not hasattr(sequence, "__dict__")
 
 
-@given(sequences())
+@given(step_sequences())
 def test_a_sequence_reads_like_a_tuple_of_its_steps(sequence: StepSequence) -> None:
     steps = sequence.steps
     assert type(steps) is tuple
@@ -299,7 +300,7 @@ def test_a_sequence_reads_like_a_tuple_of_its_steps(sequence: StepSequence) -> N
         sequence[len(steps)]
 
 
-@given(sequences())
+@given(step_sequences())
 def test_position_is_the_order(sequence: StepSequence) -> None:
     for index, (key, step) in enumerate(zip(sequence.keys, sequence, strict=True)):
         assert sequence.by_key(key) is step
@@ -307,7 +308,7 @@ def test_position_is_the_order(sequence: StepSequence) -> None:
     assert sequence.enabled == tuple(step for step in sequence if step.enabled)
 
 
-@given(sequences())
+@given(step_sequences())
 def test_an_unknown_key_is_a_key_error(sequence: StepSequence) -> None:
     assume("nobody" not in sequence.keys)
     for edit in (
@@ -347,7 +348,7 @@ edits = st.lists(
         st.sampled_from(["update", "move", "insert", "remove", "disable", "enable"]),
         st.integers(0, 9),
         st.integers(0, 9),
-        plain_steps,
+        steps(),
     ),
     max_size=6,
 )
@@ -392,7 +393,7 @@ def edited(sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]) -> I
         sequence = after
 
 
-@given(sequences(), edits)
+@given(step_sequences(), edits)
 def test_failure_19_no_edit_orphans_the_messages_of_a_step(
     sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
 ) -> None:
@@ -410,7 +411,7 @@ def test_failure_19_no_edit_orphans_the_messages_of_a_step(
     assert len(set(every_id)) == len(every_id) == 3 * len(ids)
 
 
-@given(sequences(), edits)
+@given(step_sequences(), edits)
 def test_failure_20_a_disabled_step_stays_disabled_through_every_edit(
     sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
 ) -> None:
@@ -429,7 +430,7 @@ def test_failure_20_a_disabled_step_stays_disabled_through_every_edit(
         }
 
 
-@given(sequences(), edits)
+@given(step_sequences(), edits)
 def test_an_edit_touches_only_what_it_names(
     sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
 ) -> None:
@@ -460,7 +461,7 @@ def _keyed(sequence: StepSequence) -> Iterator[tuple[str, Step]]:
     return zip(sequence.keys, sequence, strict=True)
 
 
-@given(sequences(), edits)
+@given(step_sequences(), edits)
 def test_the_first_edit_gives_every_step_its_key_for_good(
     sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
 ) -> None:
@@ -470,7 +471,7 @@ def test_the_first_edit_gives_every_step_its_key_for_good(
         assert all(known.get(step.label, key) == key for key, step in _keyed(after))
 
 
-@given(sequences(min_size=1), st.integers(0, 19), st.integers(0, 19))
+@given(step_sequences(min_size=1), st.integers(0, 19), st.integers(0, 19))
 def test_moving_there_and_back_is_no_change(sequence: StepSequence, one: int, other: int) -> None:
     sequence = sequence.update(sequence.keys[0])
     key = sequence.keys[one % len(sequence)]
@@ -479,7 +480,7 @@ def test_moving_there_and_back_is_no_change(sequence: StepSequence, one: int, ot
     assert sequence.move(key, one % len(sequence) + 1) == sequence
 
 
-@given(sequences(), plain_steps, st.integers(0, 19))
+@given(step_sequences(), steps(), st.integers(0, 19))
 def test_inserting_and_removing_is_no_change(sequence: StepSequence, new: Step, index: int) -> None:
     position = index % (len(sequence) + 1) + 1
     longer = sequence.insert(position, new)
@@ -533,7 +534,7 @@ def test_a_position_outside_the_sequence_is_refused(position: int) -> None:
 # --- Differences --------------------------------------------------------------------------------
 
 
-@given(sequences(), sequences())
+@given(step_sequences(), step_sequences())
 def test_a_diff_names_what_came_went_changed_and_moved(
     one: StepSequence, other: StepSequence
 ) -> None:
@@ -550,7 +551,7 @@ def test_a_diff_names_what_came_went_changed_and_moved(
     assert diff.moved == tuple(now for was, now in zip(before, common, strict=True) if was != now)
 
 
-@given(sequences())
+@given(step_sequences())
 def test_a_sequence_differs_in_nothing_from_itself_or_from_its_keys_spelled_out(
     sequence: StepSequence,
 ) -> None:
@@ -575,7 +576,7 @@ def test_a_diff_of_each_edit_names_that_edit() -> None:
 # --- Fingerprint --------------------------------------------------------------------------------
 
 
-@given(sequences())
+@given(step_sequences())
 def test_the_fingerprint_does_not_depend_on_spelling(sequence: StepSequence) -> None:
     """Keys left out, or defaults written: the messages would be the same."""
     spelled = StepSequence(
@@ -605,7 +606,7 @@ def test_the_fingerprint_holds_one_and_one_point_zero_for_the_same_number() -> N
     assert other_order.fingerprint == fingerprint(1)
 
 
-@given(sequences(min_size=1), st.integers(0, 19), st.data())
+@given(step_sequences(min_size=1), st.integers(0, 19), st.data())
 def test_the_fingerprint_changes_with_any_field_of_an_enabled_step(
     sequence: StepSequence, index: int, data: st.DataObject
 ) -> None:
@@ -645,7 +646,7 @@ def test_the_fingerprint_changes_with_days_keys_and_order() -> None:
     assert len(digests) == 7
 
 
-@given(sequences(), plain_steps)
+@given(step_sequences(), steps())
 def test_the_fingerprint_does_not_see_disabled_steps(sequence: StepSequence, new: Step) -> None:
     off = attrs.evolve(new, enabled=False)
     for position in range(1, len(sequence) + 2):
@@ -672,7 +673,7 @@ def test_the_fingerprint_stays_the_same_from_release_to_release() -> None:
 # --- Slots and message ids ----------------------------------------------------------------------
 
 
-@given(sequences())
+@given(step_sequences())
 def test_slots_are_enabled_steps_times_variants_in_order(sequence: StepSequence) -> None:
     assert sequence.slots() == tuple(
         MessageSlot(step_key=key, position=index + 1, channel=step.channel, variant=variant)
@@ -682,7 +683,7 @@ def test_slots_are_enabled_steps_times_variants_in_order(sequence: StepSequence)
     )
 
 
-@given(sequences(), st.lists(st.uuids(), min_size=1, max_size=3, unique=True))
+@given(step_sequences(), st.lists(st.uuids(), min_size=1, max_size=3, unique=True))
 @example(StepSequence(), [CONTACT])
 def test_no_two_messages_share_an_id(sequence: StepSequence, contacts: list[UUID]) -> None:
     slots, revisions = sequence.slots(), range(3)
@@ -731,7 +732,7 @@ def test_failure_19_a_step_without_a_key_never_takes_over_a_removed_ones_message
     assert [step.label for step in saved] == ["a", "b", "new"]
 
 
-@given(sequences(), sequences())
+@given(step_sequences(), step_sequences())
 def test_succeeding_steps_all_have_keys_and_no_key_of_a_step_that_had_its_own(
     previous: StepSequence, new: StepSequence
 ) -> None:

@@ -46,9 +46,9 @@ from campaign_model.store.tables import (
     campaigns,
     metadata,
 )
+from campaign_model.testing.strategies import step_sequences
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
-from strategies import sequences
 from transactions import behind, contents, execute, refused, together, undone
 from world import HOST, LEASE, STEPS, World
 
@@ -113,7 +113,7 @@ def test_a_campaign_comes_back_as_it_was_put_in(world: World) -> None:
     world.check(given_.id)
 
 
-@given(sequences())
+@given(step_sequences())
 @settings(max_examples=20)
 def test_any_steps_come_back_as_they_were_put_in(engine: sa.Engine, steps: StepSequence) -> None:
     world = World(engine)

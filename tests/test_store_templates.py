@@ -22,9 +22,9 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
+from campaign_model.testing.strategies import step_sequences
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
-from strategies import sequences
 from transactions import behind, execute, refused, together
 from world import STEPS, World
 
@@ -66,7 +66,7 @@ def test_nobody_adds_a_system_template_or_another_version(world: World) -> None:
         assert caught.value.reason == "read_only"
 
 
-@given(sequences())
+@given(step_sequences())
 @settings(max_examples=15)
 def test_any_steps_come_back_as_they_were_put_in(engine: sa.Engine, steps: StepSequence) -> None:
     world = World(engine)

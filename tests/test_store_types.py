@@ -26,7 +26,7 @@ from campaign_model.store.types import (
     database_clock,
     new_id,
 )
-from strategies import json_objects, json_values, words
+from campaign_model.testing.strategies import json_objects, json_values, texts
 
 METADATA = sa.MetaData()
 TABLE = sa.Table(
@@ -335,7 +335,7 @@ def read_json(text: str) -> Any:
 
 
 @few
-@given(st.lists(json_values | json_objects | st.lists(tricky), min_size=1, max_size=3))
+@given(st.lists(json_values() | json_objects() | st.lists(tricky), min_size=1, max_size=3))
 @example([{"'": '"', "\\": "%s %% :a ?", "": "\u0001\x7f", "é😀": [1.5, -0.0, 2**53, 1e-7, None]}])
 @example([None])
 @example([""])
@@ -352,7 +352,7 @@ def test_a_document_is_kept_as_a_json_value(
 
 
 @few
-@given(words)
+@given(texts())
 def test_text_within_a_document_comes_back_character_by_character(
     connection: sa.Connection, text: str
 ) -> None:
@@ -384,7 +384,7 @@ def test_a_document_is_read_as_text_from_a_subquery_too(connection: sa.Connectio
 
 
 @few
-@given(st.lists(json_values, max_size=5))
+@given(st.lists(json_values(), max_size=5))
 def test_the_length_of_an_array(connection: sa.Connection, members: list[Any]) -> None:
     keep(connection, document=[json.dumps(members)])
     assert connection.scalar(sa.select(array_length(TABLE.c.document))) == len(members)
@@ -436,14 +436,14 @@ def test_any_of_finds_numbers(
 
 
 @few
-@given(st.lists(words | tricky, min_size=1, max_size=6), st.data())
+@given(st.lists(texts() | tricky, min_size=1, max_size=6), st.data())
 def test_any_of_finds_words_whatever_characters_are_in_them(
-    connection: sa.Connection, texts: list[str], data: st.DataObject
+    connection: sa.Connection, words: list[str], data: st.DataObject
 ) -> None:
-    wanted = data.draw(st.lists(st.sampled_from(texts) | words))
-    keep(connection, word=texts)
+    wanted = data.draw(st.lists(st.sampled_from(words) | texts()))
+    keep(connection, word=words)
     found = matching(connection, any_of(TABLE.c.word, sa.literal(wanted, Array(sa.Text))))
-    assert found == {index for index, one in enumerate(texts) if one in wanted}
+    assert found == {index for index, one in enumerate(words) if one in wanted}
 
 
 def test_an_array_of_ids_holds_nothing_else(connection: sa.Connection) -> None:

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from campaign_model._json import MAX_DEPTH, JsonObject
 from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.testing.documents import KINDS, any_document
 from campaign_model.wire import DEFAULT, iter_violations
-from documents import KINDS, a_step, a_template, any_document
+from documents import a_step, a_template
 
 Case = tuple[dict[str, Any], str, str, str]
 

@@ -61,8 +61,9 @@ from campaign_model.generation import (
 )
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import Step, StepSequence
+from campaign_model.testing.strategies import json_objects, step_sequences
 from campaign_model.vocabulary import MAX_TONE, STANDARD, Channel, Condition, Vocabulary
-from strategies import alike, copies, json_objects, sequences
+from strategies import alike, copies
 
 ID = UUID("00000000-0000-0000-0000-00000000000a")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -477,7 +478,7 @@ def test_the_last_layer_that_speaks_decides(
     assert type(merged) is JsonObject
 
 
-@given(json_objects)
+@given(json_objects())
 def test_an_override_changes_neither_config_nor_step(override: dict[str, Any]) -> None:
     config = GenerationConfig(tone="casual")
     step = Step("email", "Intro", config={"tone": "formal"})
@@ -628,7 +629,7 @@ configs = st.builds(
 )
 
 
-@given(sequences(), configs, st.none() | st.text("abc"))
+@given(step_sequences(), configs, st.none() | st.text("abc"))
 def test_failure_20_steps_go_from_campaign_to_template_and_back_unchanged(
     steps: StepSequence, config: GenerationConfig, description: str | None
 ) -> None:
