@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from campaign_model import vocabulary
+from campaign_model import validation, vocabulary
 from campaign_model._values import MONEY_PATTERN
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.generation import GENERATION_FIELDS, LANGUAGE_PATTERN, MAX_INSTRUCTIONS
@@ -31,6 +31,7 @@ from campaign_model.wire import UUID_PATTERN
 
 FORMS = ("submitted", "stored")
 NAMES = [f"{kind}.{form}" for kind in KINDS for form in FORMS]
+FOLDER = Path(__file__).parent.parent / "schemas"
 
 # What ajv's strict mode and the older of the JSON Schema readers know alike.
 KEYWORDS = {
@@ -56,7 +57,7 @@ def test_a_schema_is_one_and_names_itself(name: str) -> None:
     schema = load_schema(name)
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert schema["$id"] == f"urn:campaign-model:{name.replace('.', ':')}:1"
+    assert schema["$id"].startswith(f"urn:campaign-model:{name.replace('.', ':')}:")
     schema.clear()
     assert load_schema(name)
 
@@ -72,13 +73,32 @@ def test_a_schema_uses_known_keywords_and_types_alone(name: str) -> None:
             assert not re.search(r"\\[dswbDSWB]", part["pattern"])  # These differ by language.
 
 
-def test_there_are_no_other_schemas() -> None:
-    folder = Path(__file__).parent.parent / "schemas"
-    assert {path.name for path in folder.glob("*.json")} == {
-        f"{name}.schema.json" for name in NAMES
-    }
+def test_a_file_is_called_as_its_schema_is() -> None:
+    found = set()
+    for path in FOLDER.glob("*.schema.json"):
+        *name, version = path.name.removesuffix(".schema.json").split(".")
+        schema = json.loads(path.read_text(encoding="utf-8"))
+        assert schema["$id"] == ":".join(("urn", "campaign-model", *name, version))
+        assert schema["title"] == f"{name[0]}, {name[1]}"
+        found.add(".".join(name))
+    assert found == set(NAMES)
     with pytest.raises(FileNotFoundError):
         load_schema("template_config")
+
+
+def test_the_newest_version_of_a_schema_is_the_one_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "generation_config.stored"
+    for version in (2, 9, 10):
+        made = load_schema(name) | {"$id": f"urn:campaign-model:generation_config:stored:{version}"}
+        (tmp_path / f"{name}.{version}.schema.json").write_text(json.dumps(made))
+    monkeypatch.setattr(validation, "_schemas", lambda: tmp_path)
+    validation._schema_text.cache_clear()
+    try:
+        assert load_schema(name)["$id"] == "urn:campaign-model:generation_config:stored:10"
+    finally:
+        validation._schema_text.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["template_config", "generation_config"])

@@ -44,13 +44,20 @@ def _schemas() -> Traversable:
 
 @cache
 def _schema_text(name: str) -> str:
-    return (_schemas() / f"{name}.schema.json").read_text(encoding="utf-8")
+    versions = {
+        int(found[1]): file
+        for file in _schemas().iterdir()
+        if (found := re.fullmatch(rf"{re.escape(name)}\.([0-9]+)\.schema\.json", file.name))
+    }
+    if not versions:
+        raise FileNotFoundError(f"no schema is called {name}")
+    return versions[max(versions)].read_text(encoding="utf-8")
 
 
 def load_schema(name: str) -> dict[str, Any]:
-    """A published JSON Schema, such as ``template_config.submitted``, as fresh JSON.
+    """The newest version of a published JSON Schema, such as ``template_config.submitted``.
 
-    Raises ``FileNotFoundError`` for a name that has none.
+    It is fresh JSON. Raises ``FileNotFoundError`` for a name that has none.
     """
     return cast("dict[str, Any]", json.loads(_schema_text(name)))
 
