@@ -1,9 +1,11 @@
-"""Documents to change: what a person would write."""
+"""Documents to change: what a person would write; and whether two say the same."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
+
+from campaign_model._json import canonical
 
 PRESET_ID = str(UUID("a0000000-0000-0000-0000-000000000001"))
 
@@ -30,3 +32,15 @@ def a_template(**members: Any) -> dict[str, Any]:
         "generation_config": {"tone": "casual"},
         **members,
     }
+
+
+def kept(document: Any, dumped: Any) -> bool:
+    """Whether every field of ``document`` stands in ``dumped`` too, but for the steps' numbers."""
+    if isinstance(document, dict) and isinstance(dumped, dict):
+        return all(
+            name in dumped and (name == "step" or kept(value, dumped[name]))
+            for name, value in document.items()
+        )
+    if isinstance(document, list) and isinstance(dumped, list) and len(document) == len(dumped):
+        return all(map(kept, document, dumped))
+    return canonical(document) == canonical(dumped)

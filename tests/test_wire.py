@@ -25,7 +25,7 @@ from campaign_model.testing.documents import KINDS, any_document, changed, valid
 from campaign_model.testing.strategies import json_objects, step_sequences
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import DEFAULT, Codec, Recovered
-from documents import a_step, a_template
+from documents import a_step, a_template, kept
 from strategies import copies
 
 PARSE: dict[str, Callable[..., Any]] = {
@@ -114,18 +114,6 @@ def test_dumping_what_was_parsed_gives_the_document(kind: str, data: st.DataObje
     assert PARSE[kind](json.dumps(document)) == value
     assert hash(PARSE[kind](DUMP[kind](value))) == hash(value)
     assert RECOVER[kind](document) == Recovered(value, ())
-
-
-def kept(document: Any, dumped: Any) -> bool:
-    """Whether every field of ``document`` stands in ``dumped`` too, but for the steps' numbers."""
-    if isinstance(document, dict) and isinstance(dumped, dict):
-        return all(
-            name in dumped and (name == "step" or kept(value, dumped[name]))
-            for name, value in document.items()
-        )
-    if isinstance(document, list) and isinstance(dumped, list) and len(document) == len(dumped):
-        return all(map(kept, document, dumped))
-    return canonical(document) == canonical(dumped)
 
 
 @every_kind
