@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -15,6 +16,7 @@ from campaign_model.db.presets import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
+    "TABLES",
     "VERSION_TABLE",
     "HostTables",
     "MinimalHost",
@@ -28,11 +30,13 @@ __all__ = [
 VERSION_TABLE = "campaign_model_alembic_version"
 """Where our revisions are noted, apart from the host's own."""
 
+TABLES = frozenset({*metadata.tables, VERSION_TABLE})
+"""The names of this library's tables, for a host's own migrations to keep off."""
+
 _INIT_LOCK = 0x63616D706169676E
 """Key of the advisory lock that lets one ``init`` at a time go on, on PostgreSQL."""
 
 
-# Alembic keeps what it works on in module globals.
 _one_upgrade = threading.Lock()
 
 
@@ -91,10 +95,27 @@ def _upgrade(connection: sa.Connection, host: Mapping[str, str]) -> None:
     config.set_main_option("script_location", folder.replace("%", "%%"))
     config.attributes.update(connection=connection, host=host, version_table=VERSION_TABLE)
     try:
-        with _one_upgrade:
+        with _alembics_globals():
             command.upgrade(config, "head")
     except CommandError as error:
         raise SetupError(
             f"the database was set up by a newer version of this library ({error}); upgrade the "
             "library"
         ) from error
+
+
+@contextmanager
+def _alembics_globals() -> Iterator[None]:
+    """Alembic keeps what it works on in module globals: they are ours until the end of the block.
+
+    A revision of the host's own may be what calls us; then they are its again.
+    """
+    from alembic import context, op  # noqa: PLC0415 - an extra that only migrations need
+
+    with _one_upgrade:
+        before = [getattr(module, "_proxy", None) for module in (context, op)]
+        try:
+            yield
+        finally:
+            for proxy in filter(None, before):
+                proxy._install_proxy()  # noqa: SLF001 - Alembic offers no way to run within a run
