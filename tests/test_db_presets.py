@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -204,6 +206,41 @@ def test_a_row_that_others_wrote_as_it_is_shipped_is_ours_from_then_on(host: Wor
     assert report.edited == (f"{NAMES[1]} 2",)
 
 
+def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host: World) -> None:
+    """As older databases hold them: channel, label, on, with a PDF; no key, day or condition."""
+    older = {
+        template.id: {
+            "shipped_digest": None,
+            "description": None,
+            "default_config": json.dumps({"tone": template.generation_config.tone}),
+            "steps": json.dumps(
+                [
+                    {
+                        "step": position,
+                        "channel": step.channel,
+                        "label": step.label,
+                        "enabled": step.enabled,
+                        "needs_pdf": step.needs_pdf,
+                    }
+                    for position, step in enumerate(template.steps, 1)
+                ]
+            ),
+        }
+        for template in SHIPPED
+    }
+    for template in SHIPPED:
+        edit(host, template, **older[template.id])
+    assert sync(host) == db.SyncReport((), NAMES, (), ())
+    assert {content(one) for one in listed(host)} == {*SHIPPED}
+    short = json.dumps([{"channel": "email"}])
+    synced = {"shipped_digest": "of an earlier release"}
+    for what in (*EDITS.values(), {"steps": "[]"}, {"steps": short}, synced):
+        edit(host, SHIPPED[1], **older[SHIPPED[1].id] | what)
+        before = rows(host)[SHIPPED[1].id]
+        assert sync(host) == db.SyncReport((), (), (NAMES[0], NAMES[2]), (NAMES[1],)), what
+        assert rows(host)[SHIPPED[1].id] == before, what
+
+
 def test_a_tenants_own_template_is_never_taken_for_a_preset(host: World) -> None:
     preset = attrs.evolve(SHIPPED[0], id=uuid4(), name="New")
     host.transact(lambda store: store.templates.add(attrs.evolve(preset, is_system=False)))
@@ -226,6 +263,20 @@ def test_a_new_preset_needs_no_migration(host: World) -> None:
     # A release without it leaves it where it is: campaigns refer to it.
     assert sync(host) == db.SyncReport((), (), NAMES, ())
     assert len(listed(host)) == 4
+
+
+def test_a_new_preset_file_needs_no_migration(
+    host: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(str(presets.__file__)).parent
+    for file in folder.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    document = json.loads((folder / "email_3_step.json").read_text(encoding="utf-8"))
+    document |= {"id": str(uuid4()), "name": "Brought by a file"}
+    (tmp_path / "brought.json").write_text(json.dumps(document), encoding="utf-8")
+    monkeypatch.setattr(presets, "files", lambda _package: tmp_path)
+    assert sync(host) == db.SyncReport(("Brought by a file",), (), NAMES, ())
+    assert "Brought by a file" in {template.name for template in listed(host)}
 
 
 def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import attrs
@@ -38,8 +39,9 @@ def sync_presets(
 ) -> SyncReport:
     """Insert the shipped templates by their stable ids, and update those that shipped anew.
 
-    A row that was edited by hand is reported and not touched. ``shipped`` defaults to the files
-    in ``campaign_model.presets``. The caller owns the transaction.
+    A row that was edited by hand is reported and not touched. One that no sync has written yet
+    counts as edited where it says anything else than the shipped file does. ``shipped`` defaults
+    to the files in ``campaign_model.presets``. The caller owns the transaction.
     """
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}
     table = campaign_templates
@@ -74,7 +76,9 @@ def sync_presets(
             report["unchanged"].append(template.name)
             if row.shipped_digest != digest:
                 connection.execute(this_row.values(shipped_digest=digest))
-        elif present is None or present != row.shipped_digest:
+        elif present is None or not (
+            present == row.shipped_digest or _is_an_older_form(row, template)
+        ):
             report["edited"].append(template.name)
         else:
             connection.execute(
@@ -99,3 +103,26 @@ def _present_digest(row: sa.Row[Any]) -> str | None:
         return _digest(template_from_row(row, DEFAULT))
     except InvalidDocument:
         return None
+
+
+def _is_an_older_form(row: sa.Row[Any], template: CampaignTemplate) -> bool:
+    """Whether the row is from before there were digests, and says no more than what ships now.
+
+    Databases that are older than this library hold the presets without keys, days and the like.
+    """
+    shipped = DEFAULT.dump_campaign_template(template)
+    present = {
+        "name": row.name,
+        "steps": json.loads(row.steps),
+        "generation_config": json.loads(row.default_config),
+        **({} if row.description is None else {"description": row.description}),
+    }
+    return row.shipped_digest is None and _is_within(present, shipped)
+
+
+def _is_within(part: Any, whole: Any) -> bool:
+    if isinstance(part, dict) and isinstance(whole, dict):
+        return all(name in whole and _is_within(part[name], whole[name]) for name in part)
+    if isinstance(part, list) and isinstance(whole, list):
+        return len(part) == len(whole) and all(map(_is_within, part, whole))
+    return canonical(part) == canonical(whole)
