@@ -232,10 +232,11 @@ def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host:
         edit(host, template, **older[template.id])
     assert sync(host) == db.SyncReport((), NAMES, (), ())
     assert {content(one) for one in listed(host)} == {*SHIPPED}
+    original = rows(host)[SHIPPED[1].id] | older[SHIPPED[1].id]
     short = json.dumps([{"channel": "email"}])
     synced = {"shipped_digest": "of an earlier release"}
     for what in (*EDITS.values(), {"steps": "[]"}, {"steps": short}, synced):
-        edit(host, SHIPPED[1], **older[SHIPPED[1].id] | what)
+        edit(host, SHIPPED[1], **original | what)
         before = rows(host)[SHIPPED[1].id]
         assert sync(host) == db.SyncReport((), (), (NAMES[0], NAMES[2]), (NAMES[1],)), what
         assert rows(host)[SHIPPED[1].id] == before, what
