@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaign_model import lifecycle
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import (
     CLAIMABLE,
@@ -19,15 +22,18 @@ from campaign_model.lifecycle import (
     Action,
     ContactAction,
     ContactStatus,
+    ContactTransition,
     Facts,
     Guard,
     Permission,
     ReviewTally,
     Status,
+    Transition,
     actions,
     apply,
     apply_contact,
     check_permission,
+    document,
     resting_status,
     sources,
     target,
@@ -522,6 +528,50 @@ def test_every_contact_status_is_reachable_from_pending() -> None:
     }:
         found |= more
     assert found == set(ContactStatus)
+
+
+# --- The document that other languages read -----------------------------------------------------
+
+
+def test_the_tables_can_be_built_from_their_document() -> None:
+    said = json.loads(json.dumps(document()))
+    by_name = {guard.__name__: guard for line in TRANSITIONS for guard in line.guards}
+    lines = [
+        Transition(**line | {"guards": tuple(by_name[name] for name in line["guards"])})
+        for line in said["transitions"]
+    ]
+    assert tuple(lines) == TRANSITIONS
+    assert (
+        tuple(ContactTransition(**line) for line in said["contact_transitions"])
+        == CONTACT_TRANSITIONS
+    )
+    assert said["guards"] == {name: guard.__doc__ for name, guard in by_name.items()}
+    assert said["permissions"] == {
+        permission: [status for status in Status if status in PERMISSIONS[permission]]
+        for permission in Permission
+    }
+    assert said["claimable"] == [status for status in ContactStatus if status in CLAIMABLE]
+    assert said["resting_status"] == {
+        "gaps_unknown": resting_status(None),
+        "no_gaps": resting_status(()),
+        "some_gaps": resting_status(("phone",)),
+    }
+    for name, words in {
+        "statuses": Status,
+        "actions": Action,
+        "contact_statuses": ContactStatus,
+        "contact_actions": ContactAction,
+    }.items():
+        assert said[name] == list(words)
+
+
+def test_a_document_of_another_lifecycle_has_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = document()
+    assert re.fullmatch(r"urn:campaign-model:lifecycle:1:[0-9a-f]{16}", ours["id"])
+    document()["claimable"].clear()
+    assert document() == ours
+    monkeypatch.setattr(lifecycle, "TRANSITIONS", TRANSITIONS[1:])
+    assert document()["id"] != ours["id"]
 
 
 # --- A whole campaign of two contacts, searched breadth-first ------------------------------------

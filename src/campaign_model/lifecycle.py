@@ -6,12 +6,15 @@ line added here is the whole change.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
+from typing import Any
 
 import attrs
 
+from campaign_model._json import canonical
 from campaign_model.errors import TransitionNotAllowed, Unmet
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "apply",
     "apply_contact",
     "check_permission",
+    "document",
     "resting_status",
     "sources",
     "target",
@@ -444,3 +448,50 @@ def apply_contact(
     if line is None:
         return None
     return line.target if line.target is not None else resting_status(gaps)
+
+
+def document() -> dict[str, Any]:
+    """The whole of this as fresh JSON, for other languages: what ``schemas/lifecycle.json`` holds.
+
+    ``guards`` and ``permissions`` are by name: a guard's meaning, a permission's statuses. Where
+    the target of a contact is ``None``, ``resting_status`` of its enrichment gaps is meant. ``id``
+    ends in the shape's version and a digest of all the rest: copies of one ``id`` say the same.
+    """
+    content = {
+        "statuses": [status.value for status in Status],
+        "actions": [action.value for action in Action],
+        "transitions": [
+            {
+                "source": line.source.value,
+                "action": line.action.value,
+                "target": line.target.value,
+                "guards": [guard.__name__ for guard in line.guards],
+                "deletes": line.deletes,
+            }
+            for line in TRANSITIONS
+        ],
+        "guards": {guard.__name__: guard.__doc__ for line in TRANSITIONS for guard in line.guards},
+        "permissions": {
+            permission.value: [status.value for status in Status if status in granted]
+            for permission, granted in PERMISSIONS.items()
+        },
+        "contact_statuses": [status.value for status in ContactStatus],
+        "contact_actions": [action.value for action in ContactAction],
+        "contact_transitions": [
+            {
+                "source": line.source.value,
+                "action": line.action.value,
+                "target": line.target and line.target.value,
+                "expired_lease": line.expired_lease,
+            }
+            for line in CONTACT_TRANSITIONS
+        ],
+        "claimable": [status.value for status in ContactStatus if status in CLAIMABLE],
+        "resting_status": {
+            "gaps_unknown": resting_status(None).value,
+            "no_gaps": resting_status(()).value,
+            "some_gaps": resting_status(("anything",)).value,
+        },
+    }
+    digest = hashlib.sha256(canonical(content).encode()).hexdigest()
+    return {"id": f"urn:campaign-model:lifecycle:1:{digest[:16]}", **content}

@@ -203,24 +203,7 @@ def schema(
 def show_lifecycle(*, as_json: Json = False) -> None:
     """Show what may happen to campaigns and to contacts in them."""
     if as_json:
-        print_json(
-            {
-                "transitions": [
-                    attrs.asdict(line) | {"guards": [guard.__name__ for guard in line.guards]}
-                    for line in lifecycle.TRANSITIONS
-                ],
-                "guards": {
-                    guard.__name__: guard.__doc__
-                    for line in lifecycle.TRANSITIONS
-                    for guard in line.guards
-                },
-                "permissions": {
-                    permission: [status for status in Status if status in granted]
-                    for permission, granted in lifecycle.PERMISSIONS.items()
-                },
-                "contact_transitions": lifecycle.CONTACT_TRANSITIONS,
-            }
-        )
+        print_json(lifecycle.document())
     else:
         print_lifecycle(open_console())
 

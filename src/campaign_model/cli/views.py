@@ -16,7 +16,7 @@ from campaign_model import lifecycle
 from campaign_model.campaign import Campaign, HistoryEntry
 from campaign_model.cli.console import amount, moment, print_table, printable
 from campaign_model.generation import Progress
-from campaign_model.lifecycle import ActionState, ContactStatus, Status
+from campaign_model.lifecycle import ActionState, ContactStatus
 
 __all__ = [
     "GenerationView",
@@ -121,30 +121,26 @@ def _why_not(state: ActionState) -> str:
 
 def print_lifecycle(console: Console) -> None:
     """Both tables, what the guards mean, and what may be changed when."""
-    lines = lifecycle.TRANSITIONS
+    tables = lifecycle.document()
     print_table(
         console,
         ("from", "action", "to", "guards"),
         [
             (
-                line.source,
-                line.action,
-                f"{line.target}, inactive" if line.deletes else line.target,
-                ", ".join(guard.__name__ for guard in line.guards),
+                line["source"],
+                line["action"],
+                f"{line['target']}, inactive" if line["deletes"] else line["target"],
+                ", ".join(line["guards"]),
             )
-            for line in lines
+            for line in tables["transitions"]
         ],
         title="Campaigns",
     )
-    guards = {guard.__name__: guard.__doc__ for line in lines for guard in line.guards}
-    print_table(console, ("guard", "holds when"), list(guards.items()), title="Guards")
+    print_table(console, ("guard", "holds when"), list(tables["guards"].items()), title="Guards")
     print_table(
         console,
         ("change", "allowed in"),
-        [
-            (permission, ", ".join(status for status in Status if status in granted))
-            for permission, granted in lifecycle.PERMISSIONS.items()
-        ],
+        [(name, ", ".join(statuses)) for name, statuses in tables["permissions"].items()],
         title="Changes",
     )
     print_table(
@@ -152,11 +148,11 @@ def print_lifecycle(console: Console) -> None:
         ("from", "action", "to"),
         [
             (
-                line.source,
-                f"{line.action}, lease run out" if line.expired_lease else line.action,
-                line.target or "by its enrichment gaps",
+                line["source"],
+                f"{line['action']}, lease run out" if line["expired_lease"] else line["action"],
+                line["target"] or "by its enrichment gaps",
             )
-            for line in lifecycle.CONTACT_TRANSITIONS
+            for line in tables["contact_transitions"]
         ],
         title="Contacts",
     )
