@@ -55,6 +55,13 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
+def generate(session: nox.Session) -> None:
+    """Write the generated files anew; ``-- --check`` only names those that differ."""
+    session.install(*PYPROJECT["project"]["dependencies"])
+    session.run("python", "-m", "generate", *session.posargs, env={"PYTHONPATH": "src:tests"})
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run one campaign from template to export; arguments go to ``campaign-model demo``."""
     session.install(".[cli,postgres]")

@@ -1,0 +1,250 @@
+// Written by `nox -s generate` from the JSON Schemas and the lifecycle; do not edit.
+//
+// Comments say what types cannot: limits and patterns. The JSON Schemas beside this file hold them.
+
+/** Where a campaign stands. Stored as these words. */
+export type Status =
+  | "draft"
+  | "ready"
+  | "generating"
+  | "review"
+  | "approved"
+  | "exported"
+  | "archived";
+
+/** A move between two statuses; the only way a status changes. */
+export type Action =
+  | "mark_ready"
+  | "return_to_draft"
+  | "start_generation"
+  | "submit_for_review"
+  | "complete_generation"
+  | "cancel_generation"
+  | "request_changes"
+  | "approve"
+  | "reopen_review"
+  | "export"
+  | "archive"
+  | "delete";
+
+/** A change of a campaign's content that is legal only in some statuses. */
+export type Permission =
+  | "edit_details"
+  | "edit_steps"
+  | "edit_config"
+  | "raise_budget"
+  | "assign_contacts"
+  | "remove_contacts"
+  | "exclude_contacts"
+  | "include_contacts"
+  | "set_readiness"
+  | "claim"
+  | "retry_failed"
+  | "regenerate"
+  | "list_exportable";
+
+/** Where one contact stands within one campaign. */
+export type ContactStatus =
+  | "pending"
+  | "enrichment_ok"
+  | "enrichment_needed"
+  | "generating"
+  | "generated"
+  | "failed"
+  | "excluded";
+
+/** A move of one contact within one campaign. */
+export type ContactAction =
+  | "claim"
+  | "succeed"
+  | "fail"
+  | "release"
+  | "retry"
+  | "regenerate"
+  | "exclude"
+  | "include"
+  | "mark_ok"
+  | "mark_needed";
+
+/** A condition on a move, by its name. */
+export type Guard =
+  | "has_enabled_steps"
+  | "has_contacts"
+  | "has_contacts_to_generate"
+  | "something_generated"
+  | "nothing_in_flight"
+  | "nothing_left_to_claim"
+  | "review_counted"
+  | "nothing_undecided"
+  | "something_approved";
+
+/** One line of the campaign table. `deletes` also makes the campaign inactive. */
+export type Transition = {
+  source: Status;
+  action: Action;
+  target: Status;
+  guards: Guard[];
+  deletes: boolean;
+};
+
+/**
+ * One line of the contact table. `target=null` means `resting_status` of the row's enrichment gaps
+ * decides. `expired_lease` marks the takeover of a contact whose worker's lease ran out.
+ */
+export type ContactTransition = {
+  source: ContactStatus;
+  action: ContactAction;
+  target: ContactStatus | null;
+  expired_lease: boolean;
+};
+
+/** lifecycle.json: what may happen to campaigns and to contacts in them. */
+export type Lifecycle = {
+  /** Ends in a digest of all the rest: copies of one id say the same. */
+  id: string;
+  statuses: Status[];
+  actions: Action[];
+  transitions: Transition[];
+  /** What each guard asks for. Whether it holds is for the service to say. */
+  guards: Record<Guard, string>;
+  /** The statuses in which each change is allowed. */
+  permissions: Record<Permission, Status[]>;
+  contact_statuses: ContactStatus[];
+  contact_actions: ContactAction[];
+  contact_transitions: ContactTransition[];
+  /** Where a contact is claimed outright, without waiting for a lease to run out. */
+  claimable: ContactStatus[];
+  /** Where a transition without a target leads, by what is known of the contact's gaps. */
+  resting_status: Record<"gaps_unknown" | "no_gaps" | "some_gaps", ContactStatus>;
+};
+
+/**
+ * One fault of a document. `path` is a JSON Pointer (RFC 6901) to the faulty value, `""` for the
+ * whole document; `code` is stable and for programs; `message` is for the person who wrote the
+ * document.
+ */
+export type Violation = {
+  path: string;
+  code: string;
+  message: string;
+};
+
+/** When a step goes out, given what the contact did so far. */
+export type Condition = "always" | "no_response" | "opened_not_replied";
+
+/** The channels of the standard vocabulary; a service may know others. */
+export type Channel = "linkedin_connect" | "linkedin_message" | "email" | "call_script";
+
+/** The tones of the standard vocabulary; a service may know others. */
+export type Tone =
+  | "professional"
+  | "casual"
+  | "friendly"
+  | "formal"
+  | "conversational"
+  | "enthusiastic"
+  | "direct";
+
+/** A step as callers send it. */
+export type SubmittedStep = {
+  /** A whole number. */
+  step: number;
+  channel: Channel;
+  /** Text of 1 to 200 characters. */
+  label: string;
+  enabled: boolean;
+  needs_pdf: boolean;
+  /** A whole number, 1 to 3. */
+  variant_count: number;
+  /** 1 to 40 letters, digits, _ or -. */
+  key?: string;
+  /** A whole number, 0 to 365. */
+  day_offset?: number;
+  condition?: Condition;
+  config?: Record<string, unknown>;
+  /** Fields of your own. */
+  [own: `x_${string}`]: unknown;
+};
+
+/** template_config as callers send it: a list of 1 to 20 steps. */
+export type SubmittedTemplateConfig = SubmittedStep[];
+
+/** generation_config as callers send it. */
+export type SubmittedGenerationConfig = {
+  tone?: Tone;
+  /** A language tag such as en or pt-BR. */
+  language?: string;
+  /** Text of at most 10000 characters. */
+  custom_instructions?: string;
+  /** A whole number, 1 to 3. */
+  default_variant_count?: number;
+  /** An amount in quotes such as "25.00", below 1000000000 and with at most 9 decimals. */
+  budget?: string;
+  /** Fields of your own. */
+  [own: `x_${string}`]: unknown;
+};
+
+/** campaign_template as callers send it. */
+export type SubmittedCampaignTemplate = {
+  /** A UUID in lower case with dashes. */
+  id: string;
+  /** Text of at most 500 characters that is not blank. */
+  name: string;
+  /** Text of at most 10000 characters. */
+  description?: string;
+  steps: SubmittedTemplateConfig;
+  generation_config: SubmittedGenerationConfig;
+};
+
+/** A step as databases and older services hold it. */
+export type StoredStep = {
+  /** A whole number, at least 1. */
+  step?: number;
+  /** A channel's name: a lower-case letter, then lower-case letters, digits or _, 40 at most. */
+  channel: string;
+  /** Text of 1 to 200 characters. */
+  label?: string;
+  enabled?: boolean;
+  needs_pdf?: boolean;
+  /** A whole number, 1 to 3. */
+  variant_count?: number;
+  /** 1 to 40 letters, digits, _ or -. */
+  key?: string;
+  /** A whole number, 0 to 365. */
+  day_offset?: number;
+  condition?: Condition;
+  config?: Record<string, unknown>;
+  /** Fields of others: keep them. */
+  [other: string]: unknown;
+};
+
+/** template_config as databases and older services hold it: a list of at most 20 steps. */
+export type StoredTemplateConfig = StoredStep[];
+
+/** generation_config as databases and older services hold it. */
+export type StoredGenerationConfig = {
+  /** Text of 1 to 40 characters. */
+  tone?: string;
+  /** A language tag such as en or pt-BR. */
+  language?: string;
+  /** Text of at most 10000 characters. */
+  custom_instructions?: string;
+  /** A whole number, 1 to 3. */
+  default_variant_count?: number;
+  /** An amount in quotes such as "25.00", below 1000000000 and with at most 9 decimals. */
+  budget?: string;
+  /** Fields of others: keep them. */
+  [other: string]: unknown;
+};
+
+/** campaign_template as databases and older services hold it. */
+export type StoredCampaignTemplate = {
+  /** A UUID in lower case with dashes. */
+  id: string;
+  /** Text of at most 500 characters that is not blank. */
+  name: string;
+  /** Text of at most 10000 characters. */
+  description?: string;
+  steps: StoredTemplateConfig;
+  generation_config?: StoredGenerationConfig;
+};

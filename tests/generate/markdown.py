@@ -1,0 +1,111 @@
+"""The diagrams and tables of docs/lifecycle.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from campaign_model import lifecycle
+
+_TABLES = lifecycle.document()
+_BY_GAPS = "by_gaps"
+_STAYS = "as it was"
+
+
+def campaign_diagram() -> str:
+    """What may happen to a campaign."""
+    statuses, lines = _TABLES["statuses"], _TABLES["transitions"]
+    sources = {line["source"] for line in lines}
+    return _diagram(
+        f"[*] --> {statuses[0]}",
+        *(f"{line['source']} --> {line['target']}: {line['action']}" for line in lines),
+        *(f"{status} --> [*]" for status in statuses if status not in sources),
+    )
+
+
+def campaign_table() -> str:
+    """The same, with what each move needs."""
+    return _table(
+        ("from", "action", "to", "guards"),
+        (
+            (
+                line["source"],
+                line["action"],
+                f"{line['target']}, inactive" if line["deletes"] else line["target"],
+                ", ".join(line["guards"]),
+            )
+            for line in _TABLES["transitions"]
+        ),
+    )
+
+
+def guards() -> str:
+    """What each guard asks for."""
+    return _table(("guard", "holds when"), _TABLES["guards"].items())
+
+
+def permissions() -> str:
+    """What may be changed in which status."""
+    statuses = _TABLES["statuses"]
+    return _table(
+        ("change", *statuses),
+        (
+            (name, *("yes" if status in granted else "" for status in statuses))
+            for name, granted in _TABLES["permissions"].items()
+        ),
+    )
+
+
+def contact_diagram() -> str:
+    """What may happen to a contact, without what leaves its status as it was."""
+    resting, moves = _TABLES["resting_status"], _contact_moves()
+    everywhere = {
+        move: sources
+        for move, sources in moves.items()
+        if len(sources) == len(_TABLES["contact_statuses"]) - 1
+    }
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (action, target), sources in moves.items():
+        if target != _STAYS and (action, target) not in everywhere:
+            for source in sources:
+                arrows.setdefault((source, target), []).append(action)
+    return _diagram(
+        f"state {_BY_GAPS} <<choice>>",
+        f"[*] --> {resting['gaps_unknown']}",
+        *(f"{source} --> {to}: {' / '.join(actions)}" for (source, to), actions in arrows.items()),
+        *(f"{_BY_GAPS} --> {to}: {gaps.replace('_', ' ')}" for gaps, to in resting.items()),
+        *(f"note right of {to}: {action} from any other status" for action, to in everywhere),
+    )
+
+
+def contact_table() -> str:
+    """Every move of a contact."""
+    return _table(
+        ("action", "from", "to"),
+        (
+            (action, ", ".join(sources), "by its gaps" if target == _BY_GAPS else target)
+            for (action, target), sources in _contact_moves().items()
+        ),
+    )
+
+
+def _contact_moves() -> dict[tuple[str, str], list[str]]:
+    """From where an action leads to one place."""
+    moves: dict[tuple[str, str], list[str]] = {}
+    for line in _TABLES["contact_transitions"]:
+        action, target = line["action"], line["target"] or _BY_GAPS
+        if line["expired_lease"]:
+            action += " (lease ran out)"
+        elif target == line["source"]:
+            target = _STAYS
+        moves.setdefault((action, target), []).append(line["source"])
+    return moves
+
+
+def _diagram(*lines: str) -> str:
+    return "\n".join(("```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```"))
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(
+        f"| {' | '.join(cells)} |" for cells in (columns, ["---"] * len(columns), *rows)
+    )

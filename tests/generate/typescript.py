@@ -1,0 +1,170 @@
+"""The TypeScript types of what front ends hold: documents, their faults, the lifecycle."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from campaign_model import lifecycle
+from campaign_model.errors import Violation
+from campaign_model.validation import _wanted, load_schema
+from campaign_model.vocabulary import Condition
+
+_WIDTH = 100
+_FORMS = {"submitted": "as callers send it", "stored": "as databases and older services hold it"}
+_TYPES = {
+    "bool": "boolean",
+    "boolean": "boolean",
+    "integer": "number",
+    "None": "null",
+    "object": "Record<string, unknown>",
+    "str": "string",
+    "string": "string",
+}
+"""What types of Python and of JSON Schema are called, where it is something else."""
+
+_HEADER = """\
+// Written by `nox -s generate` from the JSON Schemas and the lifecycle; do not edit.
+//
+// Comments say what types cannot: limits and patterns. The JSON Schemas beside this file hold them.
+"""
+
+_LIFECYCLE = """\
+/** lifecycle.json: what may happen to campaigns and to contacts in them. */
+export type Lifecycle = {
+  /** Ends in a digest of all the rest: copies of one id say the same. */
+  id: string;
+  statuses: Status[];
+  actions: Action[];
+  transitions: Transition[];
+  /** What each guard asks for. Whether it holds is for the service to say. */
+  guards: Record<Guard, string>;
+  /** The statuses in which each change is allowed. */
+  permissions: Record<Permission, Status[]>;
+  contact_statuses: ContactStatus[];
+  contact_actions: ContactAction[];
+  contact_transitions: ContactTransition[];
+  /** Where a contact is claimed outright, without waiting for a lease to run out. */
+  claimable: ContactStatus[];
+  /** Where a transition without a target leads, by what is known of the contact's gaps. */
+  resting_status: Record<"gaps_unknown" | "no_gaps" | "some_gaps", ContactStatus>;
+};
+"""
+
+
+def typescript() -> str:
+    """The whole file."""
+    enums: tuple[type[StrEnum], ...] = (
+        lifecycle.Status,
+        lifecycle.Action,
+        lifecycle.Permission,
+        lifecycle.ContactStatus,
+        lifecycle.ContactAction,
+    )
+    return "\n".join(
+        (
+            _HEADER,
+            *(_comment(_about(enum)) + _union(enum.__name__, enum) for enum in enums),
+            _comment("A condition on a move, by its name.")
+            + _union("Guard", lifecycle.document()["guards"]),
+            *map(_class, (lifecycle.Transition, lifecycle.ContactTransition)),
+            _LIFECYCLE,
+            _class(Violation),
+            *_documents(),
+        )
+    )
+
+
+def _documents() -> Iterator[str]:
+    steps, settings, template = (
+        {form: load_schema(f"{kind}.{form}") for form in _FORMS}
+        for kind in ("template_config", "generation_config", "campaign_template")
+    )
+    yield _comment(_about(Condition)) + _union("Condition", Condition)
+    for name, schema in (("channel", steps["submitted"]["items"]), ("tone", settings["submitted"])):
+        words = schema["properties"][name]["enum"]
+        yield (
+            _comment(f"The {name}s of the standard vocabulary; a service may know others.")
+            + _union(_camel(name), words)
+        )
+    for form, meaning in _FORMS.items():
+        whole = _camel(form)
+        yield _object(f"{whole}Step", f"A step {meaning}.", steps[form]["items"])
+        yield (
+            _comment(f"template_config {meaning}: {_wanted(steps[form])}.")
+            + f"export type {whole}TemplateConfig = {whole}Step[];\n"
+        )
+        for kind, schema in (("generation_config", settings), ("campaign_template", template)):
+            yield _object(whole + _camel(kind), f"{kind} {meaning}.", schema[form])
+
+
+def _object(name: str, meaning: str, schema: dict[str, Any]) -> str:
+    fields, required = [], schema.get("required", ())
+    for field, one in schema["properties"].items():
+        if one.get("type") in ("integer", "string") and "enum" not in one:
+            wanted = _wanted(one)
+            fields.append(_comment(f"{wanted[0].upper()}{wanted[1:]}."))
+        fields.append(f"{field}{'' if field in required else '?'}: {_type(field, one)};\n")
+    if "patternProperties" in schema:
+        fields += [_comment("Fields of your own."), "[own: `x_${string}`]: unknown;\n"]
+    elif "additionalProperties" not in schema:
+        fields += [_comment("Fields of others: keep them."), "[other: string]: unknown;\n"]
+    return _fields(name, meaning, fields)
+
+
+def _type(field: str, schema: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        _, _, kind, form, _ = schema["$ref"].split(":")
+        return _camel(form) + _camel(kind)
+    return _camel(field) if "enum" in schema else _TYPES[schema["type"]]
+
+
+def _class(cls: type[attrs.AttrsInstance]) -> str:
+    """The type of a class whose instances travel as JSON objects of their fields."""
+    fields = []
+    for field in attrs.fields(cls):
+        array = re.sub(r"tuple\[(\w+), \.\.\.\]", r"\1[]", str(field.type))
+        words = re.sub(r"\w+", lambda word: _TYPES.get(word[0], word[0]), array)
+        fields.append(f"{field.name}: {words};\n")
+    return _fields(cls.__name__, _about(cls), fields)
+
+
+def _fields(name: str, meaning: str, fields: Iterable[str]) -> str:
+    # Not an interface: a value of one could not be given where unknown fields may stand.
+    body = textwrap.indent("".join(fields), "  ")
+    return f"{_comment(meaning)}export type {name} = {{\n{body}}};\n"
+
+
+def _union(name: str, words: Iterable[str]) -> str:
+    quoted = [f'"{word}"' for word in words]
+    line = f"export type {name} = {' | '.join(quoted)};\n"
+    if len(line) <= _WIDTH:
+        return line
+    return f"export type {name} =\n" + "\n".join(f"  | {word}" for word in quoted) + ";\n"
+
+
+def _about(cls: type) -> str:
+    """The class's docstring, with the names that TypeScript has for things."""
+    text = " ".join((inspect.getdoc(cls) or "").split())
+    text = re.sub(r":\w+:`(\w+)`", r"`\1`", text.replace("``", "`"))
+    return re.sub(r"\bNone\b", "null", text)
+
+
+def _comment(text: str) -> str:
+    if len(text) < _WIDTH - 10:
+        return f"/** {text} */\n"
+    return (
+        "/**\n"
+        + textwrap.fill(text, _WIDTH, initial_indent=" * ", subsequent_indent=" * ")
+        + "\n */\n"
+    )
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("_"))

@@ -1,0 +1,150 @@
+// A front end that uses the published types: rightly, and in every wrong way that they should stop.
+
+import type {
+  Channel,
+  Lifecycle,
+  Permission,
+  Status,
+  StoredCampaignTemplate,
+  StoredStep,
+  StoredTemplateConfig,
+  SubmittedCampaignTemplate,
+  SubmittedGenerationConfig,
+  SubmittedStep,
+  SubmittedTemplateConfig,
+  Violation,
+} from "./campaign-model";
+import tables from "./lifecycle.json";
+
+// Rightly.
+
+const lifecycle = tables as Lifecycle;
+
+const first: SubmittedStep = {
+  step: 1,
+  channel: "email",
+  label: "Say hello",
+  enabled: true,
+  needs_pdf: false,
+  variant_count: 2,
+  day_offset: 0,
+  condition: "always",
+  config: { tone: "friendly", lengths: [80, 120] },
+  x_colour: "teal",
+};
+
+const settings: SubmittedGenerationConfig = { tone: "direct", budget: "25.00", x_owner: { id: 7 } };
+
+export const template: SubmittedCampaignTemplate = {
+  id: "6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47",
+  name: "Spring",
+  steps: [first, { ...first, step: 2, channel: "call_script", condition: "no_response" }],
+  generation_config: settings,
+};
+
+/** What is submitted can be read as what is stored; the other way round needs a look. */
+export const kept: StoredCampaignTemplate = template;
+
+export function labels(steps: StoredTemplateConfig): string[] {
+  return steps.map((step, index) => step.label ?? `${step.channel} ${index + 1}`);
+}
+
+/** A stored step may hold more than we know, and all of it goes back as it came. */
+export function renamed(step: StoredStep, label: string): StoredStep {
+  return { ...step, label };
+}
+
+export function fromOthers(step: StoredStep): unknown {
+  return step["crm_reference"];
+}
+
+export function describe(channel: Channel): string {
+  switch (channel) {
+    case "linkedin_connect":
+    case "linkedin_message":
+      return "LinkedIn";
+    case "email":
+      return "Mail";
+    case "call_script":
+      return "Phone";
+  }
+}
+
+/** A button for each action that the status knows; the service says which of them are open. */
+export function buttons(status: Status): { text: string; hints: string[] }[] {
+  return lifecycle.transitions
+    .filter((line) => line.source === status)
+    .map((line) => ({
+      text: line.deletes ? "delete" : `${line.action} (${line.target})`,
+      hints: line.guards.map((guard) => lifecycle.guards[guard]),
+    }));
+}
+
+export function isGrey(change: Permission, status: Status): boolean {
+  return !lifecycle.permissions[change].includes(status);
+}
+
+export function waits(): string[] {
+  const released = lifecycle.contact_transitions.find((line) => line.action === "release");
+  return [released?.target ?? lifecycle.resting_status.gaps_unknown, ...lifecycle.claimable];
+}
+
+export function told(faults: Violation[]): string {
+  return faults.map((fault) => `${fault.path || "(whole)"}: ${fault.message}`).join("\n");
+}
+
+// Wrongly. The compiler's code stands for its reason: it must not be another one.
+
+// @ts-expect-error TS2322: a channel that nobody knows
+export const channel: Channel = "fax";
+
+// @ts-expect-error TS2741: no label
+export const unlabelled: SubmittedStep = { step: 1, channel: "email", enabled: true, needs_pdf: false, variant_count: 1 };
+
+// @ts-expect-error TS2322: a number in quotes
+export const quoted: SubmittedStep = { ...first, variant_count: "2" };
+
+// @ts-expect-error TS2322: null where a field is left out
+export const empty: SubmittedStep = { ...first, key: null };
+
+// @ts-expect-error TS2561: a field that is neither known nor one's own
+export const misspelled: SubmittedStep = { ...first, varaint_count: 2 };
+
+// @ts-expect-error TS2322: a condition that nobody knows
+export const conditional: SubmittedStep = { ...first, condition: "sometimes" };
+
+// @ts-expect-error TS2322: a list where an object belongs
+export const listed: SubmittedStep = { ...first, config: ["friendly"] };
+
+// @ts-expect-error TS2375: a stored step, which may lack anything, is not fit to be sent
+export const resent: SubmittedTemplateConfig = [{ channel: "email" } as StoredStep];
+
+// @ts-expect-error TS2322: money as a number
+export const paid: SubmittedGenerationConfig = { budget: 25 };
+
+// @ts-expect-error TS2322: a tone that nobody knows
+export const toned: SubmittedGenerationConfig = { tone: "rude" };
+
+// @ts-expect-error TS2353: a template has no fields of one's own
+export const extended: SubmittedCampaignTemplate = { ...template, x_owner: "me" };
+
+// @ts-expect-error TS2741: a stored step without a channel
+export const unreachable: StoredStep = { label: "Say hello" };
+
+// @ts-expect-error TS2322: a stored step with a field that is known, and of another type
+export const mistyped: StoredStep = { channel: "fax", enabled: "yes" };
+
+// @ts-expect-error TS2345: a status that nobody knows
+export const stray = buttons("paused");
+
+// @ts-expect-error TS2345: an action is not a change
+export const confused = isGrey("approve", "draft");
+
+// @ts-expect-error TS2345: a contact's status is not a campaign's
+export const mixed = lifecycle.statuses.includes("pending");
+
+// @ts-expect-error TS2339: a guard's name that nobody knows
+export const guessed = lifecycle.guards.has_budget;
+
+// @ts-expect-error TS2339: a violation says where by its path
+export const lost = ({ path: "/0", code: "required", message: "" } satisfies Violation).pointer;
