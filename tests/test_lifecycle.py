@@ -271,22 +271,25 @@ def test_each_guard_can_be_the_only_one_that_fails(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     {
-        "has_enabled_steps": "enable at least one",
-        "has_contacts": "assign some first",
-        "has_contacts_to_generate": "no contact is waiting for messages",
-        "something_generated": "start generation first",
-        "nothing_in_flight": "3 contact(s) are being generated right now",
-        "nothing_left_to_claim": "1 contact(s) still wait for messages",
-        "review_counted": "give the tally",
-        "nothing_undecided": "3 message(s) are neither approved nor rejected",
-        "something_approved": "(allow_empty)",
+        "has_enabled_steps": "the campaign has no enabled step; enable at least one",
+        "has_contacts": "the campaign has no contacts; assign some first",
+        "has_contacts_to_generate": "no contact is waiting for messages; "
+        "assign, enrich or retry some, or submit for review",
+        "something_generated": "no contact has messages yet; start generation first",
+        "nothing_in_flight": "3 contact(s) are being generated right now; "
+        "wait until they are recorded or their leases run out",
+        "nothing_left_to_claim": "1 contact(s) still wait for messages; "
+        "let the workers finish, or cancel generation",
+        "review_counted": "nobody has counted the reviewed messages; give the tally (review)",
+        "nothing_undecided": "3 message(s) are neither approved nor rejected; decide on them",
+        "something_approved": "no message was approved, so nothing would be sent; "
+        "approve some, or say that an empty campaign is meant (allow_empty)",
     }.items(),
 )
 def test_an_unmet_guard_says_what_to_do(name: str, says: str) -> None:
     unmet = guards()[name](attrs.evolve(ALL_HOLD, **FAILS_ALONE[name]))
     assert unmet is not None
-    assert says in unmet.message
-    assert unmet.to_dict() == {"guard": name, "message": unmet.message}
+    assert unmet.to_dict() == {"guard": name, "message": says}
 
 
 def test_guards_of_one_line_are_reported_together() -> None:

@@ -391,34 +391,46 @@ class ContactTransition:
     expired_lease: bool = False
 
 
-def _contact_table() -> tuple[ContactTransition, ...]:
-    status, action = ContactStatus, ContactAction
-    waiting = (status.PENDING, status.ENRICHMENT_OK, status.ENRICHMENT_NEEDED)
-    settled = (status.GENERATING, status.GENERATED, status.FAILED, status.EXCLUDED)
-    line = ContactTransition
-    return (
-        line(status.PENDING, action.CLAIM, status.GENERATING),
-        line(status.ENRICHMENT_OK, action.CLAIM, status.GENERATING),
-        line(status.GENERATING, action.CLAIM, status.GENERATING, expired_lease=True),
-        line(status.GENERATING, action.SUCCEED, status.GENERATED),
-        line(status.GENERATING, action.FAIL, status.FAILED),
-        line(status.GENERATING, action.RELEASE, None),
-        # Excluded while in flight: it stays so, whatever the worker reports.
-        line(status.EXCLUDED, action.SUCCEED, status.EXCLUDED),
-        line(status.EXCLUDED, action.FAIL, status.EXCLUDED),
-        line(status.EXCLUDED, action.RELEASE, status.EXCLUDED),
-        line(status.FAILED, action.RETRY, None),
-        line(status.GENERATED, action.REGENERATE, None),
-        *(line(one, action.EXCLUDE, status.EXCLUDED) for one in status if one != "excluded"),
-        line(status.EXCLUDED, action.INCLUDE, None),
-        *(line(one, action.MARK_OK, status.ENRICHMENT_OK) for one in waiting),
-        *(line(one, action.MARK_NEEDED, status.ENRICHMENT_NEEDED) for one in waiting),
-        # Readiness learned later is kept for the day the contact comes back, and moves nothing.
-        *(line(one, mark, one) for one in settled for mark in (action.MARK_OK, action.MARK_NEEDED)),
-    )
+_WAITING = (ContactStatus.PENDING, ContactStatus.ENRICHMENT_OK, ContactStatus.ENRICHMENT_NEEDED)
+_MARKS = (ContactAction.MARK_OK, ContactAction.MARK_NEEDED)
 
-
-CONTACT_TRANSITIONS: tuple[ContactTransition, ...] = _contact_table()
+CONTACT_TRANSITIONS: tuple[ContactTransition, ...] = (
+    ContactTransition(ContactStatus.PENDING, ContactAction.CLAIM, ContactStatus.GENERATING),
+    ContactTransition(ContactStatus.ENRICHMENT_OK, ContactAction.CLAIM, ContactStatus.GENERATING),
+    ContactTransition(
+        ContactStatus.GENERATING, ContactAction.CLAIM, ContactStatus.GENERATING, expired_lease=True
+    ),
+    ContactTransition(ContactStatus.GENERATING, ContactAction.SUCCEED, ContactStatus.GENERATED),
+    ContactTransition(ContactStatus.GENERATING, ContactAction.FAIL, ContactStatus.FAILED),
+    ContactTransition(ContactStatus.GENERATING, ContactAction.RELEASE, None),
+    # Excluded while in flight: it stays so, whatever the worker reports.
+    ContactTransition(ContactStatus.EXCLUDED, ContactAction.SUCCEED, ContactStatus.EXCLUDED),
+    ContactTransition(ContactStatus.EXCLUDED, ContactAction.FAIL, ContactStatus.EXCLUDED),
+    ContactTransition(ContactStatus.EXCLUDED, ContactAction.RELEASE, ContactStatus.EXCLUDED),
+    ContactTransition(ContactStatus.FAILED, ContactAction.RETRY, None),
+    ContactTransition(ContactStatus.GENERATED, ContactAction.REGENERATE, None),
+    *(
+        ContactTransition(one, ContactAction.EXCLUDE, ContactStatus.EXCLUDED)
+        for one in ContactStatus
+        if one is not ContactStatus.EXCLUDED
+    ),
+    ContactTransition(ContactStatus.EXCLUDED, ContactAction.INCLUDE, None),
+    *(
+        ContactTransition(one, ContactAction.MARK_OK, ContactStatus.ENRICHMENT_OK)
+        for one in _WAITING
+    ),
+    *(
+        ContactTransition(one, ContactAction.MARK_NEEDED, ContactStatus.ENRICHMENT_NEEDED)
+        for one in _WAITING
+    ),
+    # Readiness learned later is kept for the day the contact comes back, and moves nothing.
+    *(
+        ContactTransition(one, mark, one)
+        for one in ContactStatus
+        if one not in _WAITING
+        for mark in _MARKS
+    ),
+)
 
 _CONTACT_BY_SOURCE_AND_ACTION = {(line.source, line.action): line for line in CONTACT_TRANSITIONS}
 
