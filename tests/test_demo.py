@@ -175,14 +175,14 @@ def test_an_excluded_contact_is_not_exported(runs: Runs) -> None:
     with runs.engine.connect() as connection, connection.begin() as transaction:
         store = CampaignStore(connection, TENANT)
         campaign = store.campaigns.get(store.campaigns.list().items[0].id)
-        before = [json.loads(line) for line in demo_host.export_lines(store, campaign)]
+        before = [json.loads(line) for line in demo_host.export_lines(store, HOST, campaign)]
         gone = before[0]["contact"]["id"]
         connection.execute(
             sa.update(campaign_contacts)
             .where(sa.cast(campaign_contacts.c.contact_id, sa.Text) == gone)
             .values(status=ContactStatus.EXCLUDED)
         )
-        after = [json.loads(line) for line in demo_host.export_lines(store, campaign)]
+        after = [json.loads(line) for line in demo_host.export_lines(store, HOST, campaign)]
         assert after == [line for line in before if line["contact"]["id"] != gone]
         assert len(before) - len(after) in {5, 6}
         transaction.rollback()
@@ -201,6 +201,7 @@ def test_a_cost_that_is_not_the_sum_is_told(runs: Runs) -> None:
     made = demo.Demo(
         Console(file=out, width=1000),
         runs.engine,
+        HOST,
         ContactFile({}, 0),
         presets.load()[0],
         campaign.id,

@@ -86,11 +86,11 @@ def run_demo(
     out = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
     _check_writable(out)
     with open_database(url, create=True, schema=False) as engine:
-        demo_host.check_tables(engine)
-        db.init(engine, with_host_tables=True)
+        host = demo_host.choose_host(engine)
+        demo_host.make_tables(engine, host)
         say(console, "Database", url.render_as_string())
         tell_contacts(console, source.name, people, needed)
-        return Demo(console, engine, people, chosen, campaign_id, workers, out).run()
+        return Demo(console, engine, host, people, chosen, campaign_id, workers, out).run()
 
 
 def _needed(steps: StepSequence) -> tuple[str, ...]:
@@ -113,6 +113,7 @@ class Demo:
 
     console: Console
     engine: sa.Engine
+    host: db.MinimalHost
     contacts: ContactFile
     template: CampaignTemplate
     campaign_id: UUID
@@ -149,7 +150,7 @@ class Demo:
 
     def prepare(self, store: CampaignStore) -> tuple[Campaign, int]:
         """Bring a campaign to generating, all at once; the campaign and how many are ready."""
-        demo_host.save_people(store.connection, self.contacts.people)
+        demo_host.save_people(store.connection, self.host, self.contacts.people)
         template = store.templates.get(self.template.id)
         needed = _needed(template.steps)
         gaps = {id_: person.gaps(needed) for id_, person in self.contacts.people.items()}
@@ -199,7 +200,7 @@ class Demo:
             def generate(task: Task) -> Outcome:
                 if task.claim.attempts > 1:
                     view.say(f"{actor} took over {self.name(task.contact_id)}")
-                return write_messages(self.engine, task)
+                return write_messages(self.engine, self.host, task)
 
             run_worker(
                 self.engine,
@@ -231,7 +232,7 @@ class Demo:
             store.campaigns.apply(
                 self.campaign_id,
                 Action.APPROVE,
-                review=lambda connection: demo_host.tally(connection, self.campaign_id),
+                review=lambda connection: demo_host.tally(connection, self.host, self.campaign_id),
             )
 
         try:
@@ -241,7 +242,9 @@ class Demo:
                 self.say("Review", f"approve is refused: {unmet.message}")
         self.transact(
             "reviewer",
-            lambda store: demo_host.review_all_but_one(store.connection, self.campaign_id),
+            lambda store: demo_host.review_all_but_one(
+                store.connection, self.host, self.campaign_id
+            ),
         )
         self.transact("reviewer", approve)
         self.say("", "the reviewer reads them, and approves all but one")
@@ -249,7 +252,7 @@ class Demo:
     def export(self, store: CampaignStore) -> int:
         """Write what may be sent, and only then call it exported; the number of messages."""
         campaign = store.campaigns.get(self.campaign_id, lock=True)
-        lines = list(demo_host.export_lines(store, campaign))
+        lines = list(demo_host.export_lines(store, self.host, campaign))
         demo_host.write_whole(self.out, lines)
         store.campaigns.apply(self.campaign_id, Action.EXPORT, reason=self.out.name)
         return len(lines)
@@ -262,7 +265,7 @@ class Demo:
                 store.campaigns.get(self.campaign_id),
                 store.generation.progress(self.campaign_id),
                 store.campaigns.history(self.campaign_id),
-                demo_host.costs(store.connection, self.campaign_id),
+                demo_host.costs(store.connection, self.host, self.campaign_id),
             ),
         )
         total = demo_host.ChannelCosts(

@@ -15,8 +15,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model import db
 from campaign_model.cli.database import open_engine
-from campaign_model.cli.demo_host import HOST, TENANT
+from campaign_model.cli.demo_host import TENANT, choose_host
 from campaign_model.generation import Generated, GenerationConfig, Outcome, effective_config
 from campaign_model.steps import Step
 from campaign_model.vocabulary import STANDARD
@@ -62,13 +63,16 @@ def compose(
 
 
 def write_messages(
-    engine: sa.Engine, task: Task, on_saved: Callable[[], None] | None = None
+    engine: sa.Engine,
+    host: db.MinimalHost,
+    task: Task,
+    on_saved: Callable[[], None] | None = None,
 ) -> Outcome:
     """Write one contact's messages, each saved in one transaction with what it cost.
 
     What an earlier worker saved before it died is there under the same ids; nobody pays it again.
     """
-    contacts, messages = HOST.contacts, HOST.messages
+    contacts, messages = host.contacts, host.messages
     with engine.begin() as connection:
         mine = sa.and_(contacts.c.tenant_id == TENANT, contacts.c.id == task.contact_id)
         contact = dict(connection.execute(sa.select(contacts).where(mine)).mappings().one())
@@ -114,12 +118,13 @@ def die_at_work(  # pragma: no cover - runs in a process that is killed before i
 ) -> None:
     """A worker that is killed once the first message of its ``fatal``-th contact is saved."""
     engine = open_engine(sa.make_url(url))
+    host = choose_host(engine)
     numbers = itertools.count(1)
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def generate(task: Task) -> Outcome:
-        return write_messages(engine, task, die if next(numbers) == fatal else None)
+        return write_messages(engine, host, task, die if next(numbers) == fatal else None)
 
     run_worker(engine, TENANT, campaign_id, generate, concurrency=3, lease=lease, actor=actor)

@@ -11,9 +11,12 @@ __all__ = ["MinimalHost"]
 
 
 class MinimalHost:
-    """The tables, as Core ``Table`` objects: tenants, owners, contacts, messages."""
+    """The tables, as Core ``Table`` objects: tenants, owners, contacts, messages.
 
-    def __init__(self, host: HostTables) -> None:
+    ``messages`` is what the last is called; the names of the others are in ``host``.
+    """
+
+    def __init__(self, host: HostTables, messages: str = "messages") -> None:
         metadata = sa.MetaData()
         self.tenants = sa.Table(
             host.tenants,
@@ -52,7 +55,7 @@ class MinimalHost:
             ),
         )
         self.messages = of_tenant(
-            "messages",
+            messages,
             sa.Column("campaign_id", Uuid, sa.ForeignKey(campaigns.c.id)),
             sa.Column("campaign_contact_id", Uuid),
             sa.Column("contact_id", Uuid, nullable=False),
@@ -72,7 +75,7 @@ class MinimalHost:
                 ["tenant_id", "campaign_contact_id"],
                 [campaign_contacts.c.tenant_id, campaign_contacts.c.id],
             ),
-            sa.Index("ix_messages_campaign_contact", "tenant_id", "campaign_contact_id"),
+            sa.Index(f"ix_{messages}_campaign_contact", "tenant_id", "campaign_contact_id"),
         )
 
     def create_referred(self, connection: sa.Connection) -> None:
