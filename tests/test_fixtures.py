@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -113,23 +113,27 @@ def keywords(schema: dict[str, Any], pointer: str = "") -> Iterator[tuple[str, s
         yield from keywords(schema["items"], f"{pointer}/items")
 
 
+def members(value: Any) -> Iterable[tuple[str, Any, str]]:
+    """(token, member, where its keyword stands) of each member of an object or a list."""
+    if isinstance(value, dict):
+        return ((name, member, f"/properties/{name}") for name, member in value.items())
+    items = value if isinstance(value, list) else []
+    return ((str(index), item, "/items") for index, item in enumerate(items))
+
+
 def reached(fixture: Fixture, pointer: str) -> list[Reached]:
     """What stands in a fixture where the part of its schema at ``pointer`` judges it."""
     try:
-        found = [Reached(fixture, "", fixture.document)]
+        found = [("", Reached(fixture, "", fixture.document))]
     except ValueError:
         return []
-    way = iter(pointer.split("/")[1:])
-    for word in way:
-        names = range(20) if word == "items" else [next(way)]
-        found = [
-            Reached(fixture, f"{path}/{name}", value[name])
-            for _, path, value in found
-            for name in names
-            if (isinstance(value, dict) and name in value)
-            or (isinstance(value, list) and isinstance(name, int) and name < len(value))
+    for place, (_, path, value) in found:
+        found += [
+            (f"{place}{step}", Reached(fixture, f"{path}/{token}", member))
+            for token, member, step in members(value)
+            if pointer.startswith(f"{place}{step}")
         ]
-    return found
+    return [one for place, one in found if place == pointer]
 
 
 def altered(pattern: str) -> Iterator[str]:

@@ -18,6 +18,13 @@ from documents import a_step, a_template
 
 Case = tuple[dict[str, Any], str, str, str]
 
+KNOWN_FIELDS = (
+    "known are 'step', 'channel', 'label', 'enabled', 'needs_pdf', 'variant_count', 'key', "
+    "'day_offset', 'condition', 'config'; fields of your own begin with x_"
+)
+A_KEY = "1 to 40 characters out of a-z, A-Z, 0-9, _ and -"
+NO_NUL = "contains a NUL character, which databases cannot keep; it has to go"
+
 # A change of the submitted step, and the pointer, code and message that it brings.
 STEP_CASES: dict[str, Case] = {
     "type": (
@@ -36,7 +43,10 @@ STEP_CASES: dict[str, Case] = {
         {"step": 1.0},
         "/0/step",
         "wrong_type",
-        "steps[0].step: is 1.0; it has to be a whole number",
+        (
+            "steps[0].step: is 1.0 (with a decimal point); "
+            "it has to be a whole number, the step's place counted from 1"
+        ),
     ),
     "type of a boolean": (
         {"variant_count": True},
@@ -54,7 +64,7 @@ STEP_CASES: dict[str, Case] = {
         {"key": {}},
         "/0/key",
         "wrong_type",
-        "steps[0].key: is an object; it has to be 1 to 40 letters, digits, _ or -",
+        f"steps[0].key: is an object; it has to be {A_KEY}",
     ),
     "minLength": (
         {"label": ""},
@@ -84,19 +94,22 @@ STEP_CASES: dict[str, Case] = {
         {"key": "first mail"},
         "/0/key",
         "bad_pattern",
-        "steps[0].key: is the text 'first mail'; it has to be 1 to 40 letters, digits, _ or -",
+        f"steps[0].key: is the text 'first mail'; it has to be {A_KEY}",
     ),
     "pattern, and a line break at the end": (
         {"key": "intro\n"},
         "/0/key",
         "bad_pattern",
-        r"steps[0].key: is the text 'intro\n'; it has to be 1 to 40 letters, digits, _ or -",
+        rf"steps[0].key: is the text 'intro\n'; it has to be {A_KEY}",
     ),
     "enum, near": (
         {"channel": "emial"},
         "/0/channel",
         "unknown_value",
-        "steps[0].channel: 'emial' is not a known channel; did you mean 'email'?",
+        (
+            "steps[0].channel: 'emial' is not a known channel (did you mean 'email'?); "
+            "known are 'linkedin_connect', 'linkedin_message', 'email', 'call_script'"
+        ),
     ),
     "enum, far": (
         {"channel": "zzz"},
@@ -111,29 +124,31 @@ STEP_CASES: dict[str, Case] = {
         {"condition": "NO_RESPONSE"},
         "/0/condition",
         "unknown_value",
-        "steps[0].condition: 'NO_RESPONSE' is not a known condition; did you mean 'no_response'?",
+        (
+            "steps[0].condition: 'NO_RESPONSE' is not a known condition "
+            "(did you mean 'no_response'?); known are 'always', 'no_response', 'opened_not_replied'"
+        ),
     ),
     "additionalProperties, near": (
         {"day_ofset": 3},
         "/0/day_ofset",
         "unknown_field",
-        "steps[0].day_ofset: 'day_ofset' is not a known field; did you mean 'day_offset'?",
+        (
+            "steps[0].day_ofset: 'day_ofset' is not a known field (did you mean 'day_offset'?); "
+            f"{KNOWN_FIELDS}"
+        ),
     ),
     "additionalProperties, far": (
         {"Ü/~": 3},
         "/0/Ü~1~0",
         "unknown_field",
-        (
-            "steps[0]['Ü/~']: 'Ü/~' is not a known field; known are 'step', 'channel', 'label', "
-            "'enabled', 'needs_pdf', 'variant_count', 'key', 'day_offset', 'condition', 'config'; "
-            "fields of your own begin with x_"
-        ),
+        (f"steps[0]['Ü/~']: 'Ü/~' is not a known field; {KNOWN_FIELDS}"),
     ),
     "additionalProperties, and almost one's own": (
         {"xkey": 3},
         "/0/xkey",
         "unknown_field",
-        "steps[0].xkey: 'xkey' is not a known field; did you mean 'key'?",
+        (f"steps[0].xkey: 'xkey' is not a known field (did you mean 'key'?); {KNOWN_FIELDS}"),
     ),
     "a position": (
         {"step": 3},
@@ -145,37 +160,43 @@ STEP_CASES: dict[str, Case] = {
         {"x_note": ["a\0"]},
         "/0/x_note/0",
         "invalid_text",
-        "steps[0].x_note[0]: contains a NUL character",
+        f"steps[0].x_note[0]: {NO_NUL}",
     ),
     "no label of a database": (
         {"label": "a\ud800"},
         "/0/label",
         "invalid_text",
-        "steps[0].label: contains half of a surrogate pair",
+        "steps[0].label: contains half of a surrogate pair, which is no character; it has to go",
     ),
     "no name of a database": (
         {"config": {"a\ud800": 1}},
         "/0/config",
         "invalid_text",
-        "steps[0].config: has a member name that contains half of a surrogate pair",
+        (
+            r"steps[0].config: has a member 'a\ud800', whose name contains half of a surrogate "
+            "pair, which is no character; it has to go"
+        ),
     ),
     "a number that is none": (
         {"variant_count": float("nan")},
         "/0/variant_count",
         "not_json",
-        "steps[0].variant_count: is NaN, which JSON does not have",
+        "steps[0].variant_count: is NaN; it has to be a number that JSON has",
     ),
     "a number too large": (
         {"day_offset": 10**400},
         "/0/day_offset",
         "number_too_large",
-        "steps[0].day_offset: is a number that a double cannot hold",
+        ("steps[0].day_offset: is larger than any double; it has to be a smaller number, or text"),
     ),
     "a number too precise": (
         {"config": {"id": 2**53 + 1}},
         "/0/config/id",
         "number_too_precise",
-        "steps[0].config.id: is a number that a double cannot hold",
+        (
+            "steps[0].config.id: is 9007199254740993, which no double holds; "
+            "it has to be of fewer digits, or text"
+        ),
     ),
 }
 
@@ -208,14 +229,14 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         [],
         "",
         "too_few_items",
-        "steps: has 0; it has to be a list of 1 to 20 steps",
+        "steps: has 0 steps; it has to be a list of 1 to 20 steps",
     ),
     "maxItems": (
         "template_config",
         [a_step(position) for position in range(1, 22)],
         "",
         "too_many_items",
-        "steps: has 21; it has to be a list of 1 to 20 steps",
+        "steps: has 21 steps; it has to be a list of 1 to 20 steps",
     ),
     "no list": (
         "template_config",
@@ -236,7 +257,10 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         [a_step(1), a_step(2, key="s1")],
         "/1/key",
         "duplicate_key",
-        "steps[1].key: 's1' is already the key of steps[0]; every step needs its own",
+        (
+            "steps[1].key: 's1' is already the key of steps[0]; every step needs its own, "
+            "and one without a key goes by s and its place"
+        ),
     ),
     "a day before": (
         "template_config",
@@ -260,7 +284,11 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         {"tone": "Proffesional"},
         "/tone",
         "unknown_value",
-        "generation_config.tone: 'Proffesional' is not a known tone; did you mean 'professional'?",
+        (
+            "generation_config.tone: 'Proffesional' is not a known tone "
+            "(did you mean 'professional'?); known are 'professional', 'casual', 'friendly', "
+            "'formal', 'conversational', 'enthusiastic', 'direct'"
+        ),
     ),
     "a language": (
         "generation_config",
@@ -269,7 +297,8 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "bad_pattern",
         (
             "generation_config.language: is the text 'English!'; "
-            "it has to be a language tag such as en or pt-BR"
+            "it has to be a language tag such as en or pt-BR: 2 to 8 letters, "
+            "then at most three parts of 1 to 8 letters or digits, each after a -"
         ),
     ),
     "instructions": (
@@ -288,8 +317,8 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "/budget",
         "wrong_type",
         (
-            "generation_config.budget: is 25.5; it has to be an amount in quotes such as "
-            '"25.00", below 1000000000 and with at most 9 decimals'
+            "generation_config.budget: is 25.5; it has to be an amount in quotes and plain digits "
+            'such as "25.00", below 1000000000 and with at most 9 decimals'
         ),
     ),
     "a field of the settings": (
@@ -315,14 +344,14 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         a_template(name="a\0"),
         "/name",
         "invalid_text",
-        "name: contains a NUL character",
+        f"name: {NO_NUL}",
     ),
     "instructions that no database stores": (
         "generation_config",
         {"custom_instructions": "a\0"},
         "/custom_instructions",
         "invalid_text",
-        "generation_config.custom_instructions: contains a NUL character",
+        f"generation_config.custom_instructions: {NO_NUL}",
     ),
     "a blank name": (
         "campaign_template",
@@ -359,14 +388,17 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         json.dumps([a_step()]).replace('"step": 1', '"step": 1, "step": 1'),
         "/0/step",
         "duplicate_member",
-        "steps[0].step: stands twice in one object",
+        "steps[0].step: stands more than once in one object; only one may stay",
     ),
     "a number no double holds": (
         "generation_config",
         '{"x_n": -1e400}',
         "/x_n",
         "number_too_large",
-        "generation_config.x_n: is a number that a double cannot hold",
+        (
+            "generation_config.x_n: is larger than any double; "
+            "it has to be a smaller number, or text"
+        ),
     ),
     "no JSON": (
         "template_config",
@@ -503,15 +535,15 @@ def test_the_stored_form_is_open_but_for_what_it_knows() -> None:
         assert [one.code for one in found] == [code]
     (fault,) = DEFAULT.stored_violations([{"channel": "Fax"}])
     assert fault.message == (
-        "steps[0].channel: is the text 'Fax'; it has to be a channel's name: a lower-case letter, "
-        "then lower-case letters, digits or _, 40 at most"
+        "steps[0].channel: is the text 'Fax'; it has to be a channel's name: "
+        "a letter a-z, then a-z, 0-9 or _, at most 40 characters"
     )
     assert DEFAULT.stored_violations([]) == ()
     (fault,) = DEFAULT.stored_violations([{"channel": "email"}] * 21)[-1:]
     assert DEFAULT.stored_violations([{"channel": "email", "step": 0}])[0].message == (
         "steps[0].step: is 0; it has to be a whole number, at least 1"
     )
-    assert "steps: has 21; it has to be a list of at most 20 steps" in {
+    assert "steps: has 21 steps; it has to be a list of at most 20 steps" in {
         one.message for one in DEFAULT.stored_violations([{"channel": "email"} for _ in range(21)])
     }
     (fault,) = DEFAULT.stored_violations({"tone": ""}, "generation_config")

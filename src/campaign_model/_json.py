@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation, shown
 
 __all__ = [
     "EMPTY",
@@ -203,28 +203,36 @@ def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
         elif isinstance(found, Mapping):
             for name, member in found.items():
                 if not isinstance(name, str):
-                    fault = f"has a member name that is no text, but a {type(name).__name__}"
+                    fault = (
+                        f"has a member name of the type {type(name).__name__}; it has to be text"
+                    )
                     yield _pointer(link), "not_json", fault
                 elif (fault := text_fault(name)) is not None:
-                    yield _pointer(link), "invalid_text", f"has a member name that {fault}"
+                    fault = f"has a member {shown(name)}, whose name {fault}"
+                    yield _pointer(link), "invalid_text", fault
                 else:
                     stack.append(((link, name), member, level + 1))
             if isinstance(found, _Doubled):
                 for name in found.doubled:
                     if text_fault(name) is None:  # Else told above; no pointer can hold it.
-                        fault = "stands twice in one object"
+                        fault = "stands more than once in one object; only one may stay"
                         yield _pointer((link, name)), "duplicate_member", fault
         elif isinstance(found, list | tuple):
             stack.extend(((link, index), member, level + 1) for index, member in enumerate(found))
         elif isinstance(found, float):
             if not math.isfinite(found):
-                fault = f"is {json.dumps(found)}, which JSON does not have"
+                fault = f"is {json.dumps(found)}; it has to be a number that JSON has"
                 yield _pointer(link), "not_json", fault
         elif isinstance(found, int):
             if (code := _number_fault(found)) is not None:
-                yield _pointer(link), code, "is a number that a double cannot hold"
+                fault = (
+                    "is larger than any double; it has to be a smaller number, or text"
+                    if code == "number_too_large"
+                    else f"is {found}, which no double holds; it has to be of fewer digits, or text"
+                )
+                yield _pointer(link), code, fault
         elif found is not None:
-            fault = f"is a {type(found).__name__}, which JSON does not have"
+            fault = f"is of the type {type(found).__name__}; it has to be something that JSON has"
             yield _pointer(link), "not_json", fault
 
 
@@ -249,12 +257,12 @@ def _pointer(link: _Link | None) -> str:
 def text_fault(text: str) -> str | None:
     """What a database or a JSON reader would refuse in ``text``, or ``None``."""
     if "\0" in text:
-        return "contains a NUL character"
+        return "contains a NUL character, which databases cannot keep; it has to go"
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            return "contains half of a surrogate pair"
+            return "contains half of a surrogate pair, which is no character; it has to go"
     return None
 
 
@@ -342,8 +350,9 @@ def read(text: str, depth: int = 0) -> tuple[Any, list[Fault]]:
     try:
         faults = list(faults_in(_marking_reader.decode(text), depth))
     except json.JSONDecodeError as error:
+        what = error.msg if text.strip() else "there is nothing in it"
         where = f"(line {error.lineno}, column {error.colno})"
-        return None, [("", "not_json", f"this is not JSON: {error.msg} {where}")]
+        return None, [("", "not_json", f"this is not JSON: {what} {where}")]
     except RecursionError:
         return None, [("", "too_deep", f"is nested deeper than {MAX_DEPTH} levels")]
     return _lenient_reader.decode(text), faults

@@ -17,6 +17,7 @@ __all__ = [
     "TransitionNotAllowed",
     "Unmet",
     "Violation",
+    "listed",
     "shown",
 ]
 
@@ -77,11 +78,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _sentence_list(words: Sequence[object]) -> str:
+def listed(words: Sequence[object], separator: str = ", ") -> str:
+    """``words`` as part of a sentence, but never very many of them."""
     shortened = [str(word) for word in words[:_LISTED]]
     if len(words) > _LISTED:
         shortened.append(f"and {len(words) - _LISTED} more")
-    return ", ".join(shortened) or "nothing"
+    return separator.join(shortened) or "nothing"
 
 
 @attrs.define(slots=False, eq=False)
@@ -98,8 +100,8 @@ class InvalidDocument(CampaignModelError):
     violations: tuple[Violation, ...]
 
     def __str__(self) -> str:
-        faults = "; ".join(violation.message for violation in self.violations)
-        return f"{self.document} is not valid: {faults}"
+        faults = [violation.message for violation in self.violations]
+        return f"{self.document} is not valid: {listed(faults, '; ')}"
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {
@@ -132,8 +134,8 @@ class TransitionNotAllowed(CampaignModelError):
             return f"{self.action} is not possible yet: {reasons}"
         return (
             f"{self.action} is not allowed while the campaign is {self.source}: it needs "
-            f"{_sentence_list(self.legal_from)}. "
-            f"Actions from {self.source}: {_sentence_list(self.allowed)}."
+            f"{listed(self.legal_from)}. "
+            f"Actions from {self.source}: {listed(self.allowed)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,7 +162,7 @@ class NotFound(CampaignModelError):
     ids: tuple[UUID, ...]
 
     def __str__(self) -> str:
-        return f"no {self.kind} with id {_sentence_list(self.ids)} exists for this tenant"
+        return f"no {self.kind} with id {listed(self.ids)} exists for this tenant"
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"kind": self.kind, "ids": [str(id_) for id_ in self.ids]}
@@ -203,7 +205,7 @@ class LeaseLost(CampaignModelError):
     def __str__(self) -> str:
         return (
             f"the lease is lost on {len(self.ids)} campaign contact(s): "
-            f"{_sentence_list(self.ids)}; another worker took them over or they were released"
+            f"{listed(self.ids)}; another worker took them over or they were released"
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -189,6 +189,9 @@ class SequenceDiff:
     moved: tuple[str, ...]
 
 
+_BY_PLACE = ", and one without a key goes by s and its place"
+
+
 def sequence_faults(
     keys: Sequence[str | None],
     day_offsets: Sequence[int | None],
@@ -204,7 +207,7 @@ def sequence_faults(
             yield Violation(
                 f"/{index}/step",
                 "wrong_position",
-                f"steps[{index}].step: {position} should be {index + 1}; "
+                f"steps[{index}].step: {shown(position)} should be {index + 1}; "
                 "steps count from 1 in order",
             )
     seen: dict[str, int] = {}
@@ -212,11 +215,12 @@ def sequence_faults(
         key = effective_key(own_key, index)
         first = seen.setdefault(key, index)
         if first != index:
+            by_place = "" if own_key is not None and keys[first] is not None else _BY_PLACE
             yield Violation(
                 f"/{index}/key",
                 "duplicate_key",
                 f"steps[{index}].key: {key!r} is already the key of steps[{first}]; "
-                "every step needs its own",
+                f"every step needs its own{by_place}",
             )
     latest = 0
     for index, day in enumerate(day_offsets):

@@ -9,11 +9,13 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from operator import ge, le
 from pathlib import Path
+from types import NoneType
 from typing import Any, cast
 
 import attrs
@@ -23,7 +25,7 @@ from jsonschema.validators import extend
 
 from campaign_model._json import EMPTY, Fault, canonical, pointer_to, same_member
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import Violation, shown
+from campaign_model.errors import Violation, listed, shown
 from campaign_model.generation import GenerationConfig
 from campaign_model.steps import StepSequence, effective_key, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
@@ -104,20 +106,37 @@ _TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
 )
 
 
-def _pattern(
-    validator: Any, pattern: str, value: Any, _schema: object
-) -> Iterator[ValidationError]:
+def _matches(text: str, pattern: str) -> bool:
     # In Python, unlike ECMAScript, $ also matches before a line break at the end.
-    exact = re.sub(r"\$\Z", r"\\Z", pattern)
-    if validator.is_type(value, "string") and not re.search(exact, value):
-        yield ValidationError("")
+    return re.search(re.sub(r"\$\Z", r"\\Z", pattern), text) is not None
 
 
-def _enum(
-    validator: Any, words: list[str], value: Any, _schema: object
-) -> Iterator[ValidationError]:
-    # Anything but text is the fault of its type already.
-    if validator.is_type(value, "string") and value not in words:
+# By keyword: the type that it judges, all others being the fault of their type already, and how.
+_RULES: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
+    "enum": ("string", lambda word, words: word in words),
+    "pattern": ("string", _matches),
+    "minLength": ("string", lambda text, least: len(text) >= least),
+    "maxLength": ("string", lambda text, most: len(text) <= most),
+    "minimum": ("integer", ge),
+    "maximum": ("integer", le),
+    "minItems": ("array", lambda items, least: len(items) >= least),
+    "maxItems": ("array", lambda items, most: len(items) <= most),
+}
+
+
+def _by_rule(type_: str, holds: Callable[[Any, Any], bool]) -> Callable[..., Any]:
+    # jsonschema's own words repeat all they found, however large, and some numbers have no digits.
+    def judge(
+        validator: Any, wanted: Any, value: Any, _schema: object
+    ) -> Iterator[ValidationError]:
+        if validator.is_type(value, type_) and not holds(value, wanted):
+            yield ValidationError("")
+
+    return judge
+
+
+def _type(validator: Any, wanted: str, value: Any, _schema: object) -> Iterator[ValidationError]:
+    if not validator.is_type(value, wanted):
         yield ValidationError("")
 
 
@@ -143,12 +162,12 @@ def _additional_properties(
 _Validator: Any = cast("Any", extend)(
     Draft202012Validator,
     {
+        **{keyword: _by_rule(*rule) for keyword, rule in _RULES.items()},
         "additionalProperties": _additional_properties,
-        "enum": _enum,
-        "pattern": _pattern,
         # The schemas let anything stand in such members, and additionalProperties asks for them.
         "patternProperties": lambda *_: (),
         "required": _required,
+        "type": _type,
     },
     type_checker=_TYPES,
 )
@@ -160,12 +179,17 @@ def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
 
 
 def _quoted(words: Iterable[str]) -> str:
-    return ", ".join(repr(word) for word in words)
+    return listed([repr(word) for word in words])
 
 
-def _suggestion(word: str, known: Iterable[str]) -> str | None:
+def _unknown(word: str, what: str, known: Collection[str], *, own: bool = False) -> str:
+    """That nobody knows ``word``, what may have been meant, and all that is known."""
     near = difflib.get_close_matches(word[:100].lower(), known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else None
+    if own and re.match(r"[Xx][-_]", word):
+        near = [f"x_{word[2:]}"]
+    meant = f" (did you mean {shown(near[0])}?)" if near else ""
+    more = "; fields of your own begin with x_" if own else ""
+    return f"{shown(word)} is not a known {what}{meant}; known are {_quoted(known)}{more}"
 
 
 def _limits(schema: dict[str, Any]) -> str:
@@ -190,30 +214,28 @@ def _wanted(schema: dict[str, Any]) -> str:
             return f"a list of {_limits(schema)} steps"
         case "string":
             return f"text of {_limits(schema)} characters"
-        case "integer" if "minimum" in schema:
-            return f"a whole number, {_limits(schema)}"
         case "integer":
-            return "a whole number"
+            return f"a whole number, {_limits(schema)}"
         case "boolean":
             return "true or false"
         case _:
             return "an object"
 
 
+_FOUND: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda _null: "is empty (null)",
+    bool: lambda value: f"is {value}".lower(),
+    int: lambda number: f"is {shown(number)}",
+    float: lambda number: f"is {number}" + " (with a decimal point)" * number.is_integer(),
+    str: lambda text: f"is the text {shown(text)}",
+    list: lambda _list: "is a list",
+    dict: lambda _object: "is an object",
+}
+
+
 def _is_what(value: Any) -> str:
-    match value:
-        case None:
-            return "is empty (null)"
-        case bool() | int() | float():
-            return f"is {shown(value).lower()}"
-        case str():
-            return f"is the text {shown(value)}"
-        case list():
-            return "is a list"
-        case dict():
-            return "is an object"
-        case _:
-            return f"is a {type(value).__name__}"
+    found = _FOUND.get(type(value))
+    return found(value) if found else f"is of the type {type(value).__name__}"
 
 
 _KEYWORDS: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -224,8 +246,8 @@ _KEYWORDS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "maxLength": ("too_long", lambda text: f"has {len(text)} characters"),
     "minimum": ("too_small", _is_what),
     "maximum": ("too_large", _is_what),
-    "minItems": ("too_few_items", lambda items: f"has {len(items)}"),
-    "maxItems": ("too_many_items", lambda items: f"has {len(items)}"),
+    "minItems": ("too_few_items", lambda items: f"has {len(items)} steps"),
+    "maxItems": ("too_many_items", lambda items: f"has {len(items)} steps"),
 }
 """For each keyword whose messages are alike: its code, and how what was found is put."""
 
@@ -236,13 +258,11 @@ def _code_and_message(error: ValidationError, place: str) -> tuple[str, str]:
     tokens = error.absolute_path
     if keyword == "enum":
         known = cast("list[str]", error.validator_value)
-        more = _suggestion(value, known) or f"; known are {_quoted(known)}"
-        return "unknown_value", f"{place}: {shown(value)} is not a known {tokens[-1]}{more}"
+        return "unknown_value", f"{place}: {_unknown(value, str(tokens[-1]), known)}"
     if keyword == "additionalProperties":
-        name, known = str(tokens[-1]), list(schema["properties"])
-        own = "; fields of your own begin with x_" if "patternProperties" in schema else ""
-        more = _suggestion(name, known) or f"; known are {_quoted(known)}{own}"
-        return "unknown_field", f"{place}: {shown(name)} is not a known field{more}"
+        own = "patternProperties" in schema
+        told = _unknown(str(tokens[-1]), "field", schema["properties"], own=own)
+        return "unknown_field", f"{place}: {told}"
     code, found = _KEYWORDS[keyword]
     if keyword == "required":
         schema = schema["properties"][tokens[-1]]
@@ -251,13 +271,17 @@ def _code_and_message(error: ValidationError, place: str) -> tuple[str, str]:
 
 def _place(kind: str, tokens: _Tokens) -> str:
     """Where a value stands, the same for a document alone and within a campaign template."""
-    place = ""
-    for token in (_PARTS[kind], *tokens) if kind in _PARTS else tokens:
-        if isinstance(token, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", token):
-            place += f".{token}" if place else token
-        else:
-            place += f"[{shown(token)}]"
-    return place or kind
+    if kind in _PARTS:
+        tokens = (_PARTS[kind], *tokens)
+    words = [
+        f".{token}"
+        if isinstance(token, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", token)
+        else f"[{shown(token)}]"
+        for token in tokens
+    ]
+    if len(words) > 8:
+        words[5:-2] = ["..."]
+    return "".join(words).removeprefix(".") or kind
 
 
 def _tokens(document: Any, pointer: str) -> _Tokens:
@@ -273,17 +297,23 @@ def _member(value: Any, token: str | int) -> Any:
     return value.get(token) if isinstance(value, Mapping) else value[token]
 
 
-def _order(document: Any, tokens: _Tokens) -> tuple[int, ...]:
-    """Sorts by place in the document; what is missing comes after what is there."""
-    order = []
-    for token in tokens:
-        if isinstance(document, Mapping):
-            names = list(document)
-            order.append(names.index(token) if token in document else len(names))
-        else:
-            order.append(cast("int", token))
-        document = _member(document, token)
-    return tuple(order)
+def _in_order(document: Any, found: list[Violation]) -> tuple[Violation, ...]:
+    """Sorted by place in the document; what is missing comes after what is there."""
+    ranks: dict[int, dict[Any, int]] = {}
+
+    def order(one: Violation) -> tuple[int, ...]:
+        places, value = [], document
+        for token in _tokens(document, one.path):
+            if isinstance(value, Mapping):
+                if id(value) not in ranks:
+                    ranks[id(value)] = {name: rank for rank, name in enumerate(value)}
+                places.append(ranks[id(value)].get(token, len(value)))
+            else:
+                places.append(cast("int", token))
+            value = _member(value, token)
+        return tuple(places)
+
+    return tuple(sorted(found, key=order))
 
 
 def _came_back(document: Any, tokens: _Tokens, previous: Any) -> bool:
@@ -297,6 +327,27 @@ def _came_back(document: Any, tokens: _Tokens, previous: Any) -> bool:
             key = effective_key(document.get("key"), cast("int", token))
             previous = previous.by_key(key) if key in previous.keys else None
     return same_member(getattr(previous, "extra", EMPTY), str(name), document[name])
+
+
+def _owned(tokens: _Tokens, previous: Any) -> str | None:
+    """What to say of an unknown field of a name that ``previous`` has, though not like this."""
+    *parents, name = tokens
+    if isinstance(previous, CampaignTemplate) and parents:
+        previous = getattr(previous, str(parents[0]))
+    if isinstance(previous, StepSequence):
+        with_it = " or ".join(
+            repr(key)
+            for key, step in zip(previous.keys, previous.steps, strict=True)
+            if name in step.extra
+        )
+        if with_it:
+            return (
+                f"belongs to another program and to the step with the key {with_it}; "
+                "it has to come back as it was, in a step with that key"
+            )
+    elif name in getattr(previous, "extra", EMPTY):
+        return "belongs to another program; it has to come back as it was"
+    return None
 
 
 _CONSEQUENCES = {"wrong_type", "unknown_value", "bad_pattern", "too_small", "too_large"}
@@ -349,8 +400,11 @@ def violations(
         code, message = _code_and_message(error, _place(kind, tokens))
         if code in _CONSEQUENCES and pointer in unreadable:
             continue
-        if code == "unknown_field" and _came_back(document, tokens, previous):
-            continue
+        if code == "unknown_field":
+            if _came_back(document, tokens, previous):
+                continue
+            if (owned := _owned(tokens, previous)) is not None:
+                message = f"{_place(kind, tokens)}: {owned}"
         found.append(Violation(pointer, code, message))
 
     steps, at = document, ""
@@ -362,4 +416,4 @@ def violations(
             attrs.evolve(fault, path=at + fault.path)
             for fault in _sequence_violations(steps, form, lambda path: at + path in bad)
         ]
-    return tuple(sorted(found, key=lambda one: _order(document, _tokens(document, one.path))))
+    return _in_order(document, found)
