@@ -17,6 +17,7 @@ import attrs
 from hypothesis import strategies as st
 
 from campaign_model import presets
+from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.wire import DEFAULT
@@ -472,30 +473,51 @@ def _constantly(values: Row) -> Callable[[Row], Row]:
 
 def faults(shape: Shape) -> list[Fault]:
     """Everything that can be wrong with a row of ``shape``."""
-    found = [
-        Fault(
-            "another tenant's owner",
-            "campaigns",
-            "owner_id",
-            lambda row: {"owner_id": owner_of(_other_tenant(row), 1)},
-        )
-    ]
-    if not shape.extended:
-        return found
 
     def put(table: str, column: str, values: Mapping[str, Any]) -> Iterable[Fault]:
         for name, value in values.items():
             yield Fault(name, table, column, _constantly({column: value}))
 
+    names = {
+        "no name": "",
+        "blanks for a name": " \t\N{EM SPACE}",
+        "a name that is too long": "n" * 501,
+    }
     words = {"an unknown word": "in_progress", "another case": "Draft", "no word": ""}
     amounts = {"less than nothing": "-0.0001", "no number": "NaN"}
+    description = {"a description that is too long": "d" * 10_001}
+    system = Fault(
+        "a tenant's, and the system's",
+        "campaign_templates",
+        "is_system",
+        _constantly({"is_system": True}),
+    )
+    nobodys = Fault("nobody's", "campaign_templates", "is_system", _constantly({"tenant_id": None}))
+    twice = Fault("a name twice", "campaign_templates", "name", _constantly({"name": "Own"}))
+    found = [
+        *put("campaigns", "name", names),
+        Fault(
+            "another tenant's owner",
+            "campaigns",
+            "owner_id",
+            lambda row: {"owner_id": owner_of(_other_tenant(row), 1)},
+        ),
+    ]
+    if not shape.extended:
+        return found
     return [
         *found,
+        *put("campaigns", "description", description),
         *put("campaigns", "template_config", BAD_STEPS),
         *put("campaigns", "generation_config", BAD_SETTINGS),
         *put("campaigns", "status", words),
+        *put("campaign_templates", "name", names),
+        *put("campaign_templates", "description", description),
         *put("campaign_templates", "steps", BAD_STEPS),
         *put("campaign_templates", "default_config", BAD_SETTINGS),
+        system,
+        nobodys,
+        twice,
         *put("campaign_contacts", "enrichment_gaps", BAD_GAPS),
         *put("campaign_contacts", "status", words),
         *put("campaign_contacts", "generation_cost", amounts),
@@ -583,6 +605,7 @@ def expected(
             of_campaign[campaign_id].append(out)
     campaigns: dict[str, Row] = {}
     for row in rows["campaigns"]:
+        _check_words("campaigns", row, refused)
         if row["owner_id"] is not None and tenant_of[row["owner_id"]] != row["tenant_id"]:
             refused.add(("campaigns", row["id"], "owner_id"))
         config = document("generation_config", "campaigns", row, "generation_config", {})
@@ -594,6 +617,14 @@ def expected(
             },
             **_totals(of_campaign[row["id"]]),
         }
+    names: set[tuple[str | None, str]] = set()
+    for row in rows.get("campaign_templates", ()):
+        _check_words("campaign_templates", row, refused)
+        if row.get("is_system", False) not in (None, row["tenant_id"] is None):
+            refused.add(("campaign_templates", row["id"], "is_system"))
+        if row["tenant_id"] is not None and (row["tenant_id"], row["name"]) in names:
+            refused.add(("campaign_templates", row["id"], "name"))
+        names.add((row["tenant_id"], row["name"]))
     templates = {
         row["id"]: {
             "steps": document("template_config", "campaign_templates", row, "steps", []),
@@ -614,18 +645,38 @@ def expected(
     )
 
 
+def _check_words(table: str, row: Row, refused: set[Refusal]) -> None:
+    if not row["name"].strip() or len(row["name"]) > MAX_NAME:
+        refused.add((table, row["id"], "name"))
+    if len(row.get("description") or "") > MAX_DESCRIPTION:
+        refused.add((table, row["id"], "description"))
+
+
 def _document(kind: str, text: str | None, empty: Any) -> Any:
-    if text is None or json.loads(text) is None:
+    value = None if text is None else json.loads(text)
+    layers = value
+    while isinstance(layers, str):
+        try:
+            layers = json.loads(layers)
+        except ValueError:
+            break
+    if layers is None:
         return empty
-    recover = {
-        "template_config": DEFAULT.recover_template_config,
-        "generation_config": DEFAULT.recover_generation_config,
-    }[kind]
-    recover(text)
-    value = json.loads(text)
-    while isinstance(value, str):
-        value = json.loads(value)
-    return value
+    if kind == "generation_config":
+        DEFAULT.recover_generation_config(text)
+        return layers
+    DEFAULT.recover_template_config(text)
+    return [
+        {
+            "step": position,
+            "label": step["channel"].replace("_", " ").capitalize(),
+            "enabled": True,
+            "needs_pdf": False,
+            "variant_count": 1,
+        }
+        | step
+        for position, step in enumerate(layers, 1)
+    ]
 
 
 def _status(
@@ -641,6 +692,9 @@ def _status(
     if status is None:
         status = "exported" if sent or row["lemlist_campaign_id"] else "draft"
     status = words.get(status, status)
+    if has_column and row.get("status") == Status.GENERATING:
+        # No worker of this library is at it, and nobody starts it again by accident.
+        status = "ready"
     if status not in {*Status}:
         refused.add(("campaigns", row["id"], "status"))
     return {"status": status if active else "archived", "is_active": active}
@@ -676,6 +730,8 @@ def _contact(
         status = {None: "pending", False: "enrichment_ok", True: "enrichment_needed"}[
             None if gaps is None else bool(gaps)
         ]
+    ended = status in (ContactStatus.GENERATED, ContactStatus.FAILED)
+    unknown = row.get("generation_cost") is None and ended
     cost = Decimal(row.get("generation_cost") or "0")
     if cost.is_nan() or cost < 0:
         refuse("generation_cost")
@@ -684,6 +740,7 @@ def _contact(
         "status": str(status),
         "enrichment_gaps": gaps,
         "generation_cost": cost,
+        "unknown_costs": int(unknown),
     }
 
 
