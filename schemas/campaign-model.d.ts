@@ -147,7 +147,7 @@ export type Tone =
 
 /** A step as callers send it. */
 export type SubmittedStep = {
-  /** A whole number. */
+  /** A whole number, the step's place counted from 1. */
   step: number;
   channel: Channel;
   /** Text of 1 to 200 characters. */
@@ -156,7 +156,7 @@ export type SubmittedStep = {
   needs_pdf: boolean;
   /** A whole number, 1 to 3. */
   variant_count: number;
-  /** 1 to 40 letters, digits, _ or -. */
+  /** 1 to 40 characters out of a-z, A-Z, 0-9, _ and -. */
   key?: string;
   /** A whole number, 0 to 365. */
   day_offset?: number;
@@ -172,13 +172,19 @@ export type SubmittedTemplateConfig = SubmittedStep[];
 /** generation_config as callers send it. */
 export type SubmittedGenerationConfig = {
   tone?: Tone;
-  /** A language tag such as en or pt-BR. */
+  /**
+   * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters or
+   * digits, each after a -.
+   */
   language?: string;
   /** Text of at most 10000 characters. */
   custom_instructions?: string;
   /** A whole number, 1 to 3. */
   default_variant_count?: number;
-  /** An amount in quotes such as "25.00", below 1000000000 and with at most 9 decimals. */
+  /**
+   * An amount in quotes and plain digits such as "25.00", below 1000000000 and with at most 9
+   * decimals.
+   */
   budget?: string;
   /** Fields of your own. */
   [own: `x_${string}`]: unknown;
@@ -200,7 +206,7 @@ export type SubmittedCampaignTemplate = {
 export type StoredStep = {
   /** A whole number, at least 1. */
   step?: number;
-  /** A channel's name: a lower-case letter, then lower-case letters, digits or _, 40 at most. */
+  /** A channel's name: a letter a-z, then a-z, 0-9 or _, at most 40 characters. */
   channel: string;
   /** Text of 1 to 200 characters. */
   label?: string;
@@ -208,7 +214,7 @@ export type StoredStep = {
   needs_pdf?: boolean;
   /** A whole number, 1 to 3. */
   variant_count?: number;
-  /** 1 to 40 letters, digits, _ or -. */
+  /** 1 to 40 characters out of a-z, A-Z, 0-9, _ and -. */
   key?: string;
   /** A whole number, 0 to 365. */
   day_offset?: number;
@@ -225,13 +231,19 @@ export type StoredTemplateConfig = StoredStep[];
 export type StoredGenerationConfig = {
   /** Text of 1 to 40 characters. */
   tone?: string;
-  /** A language tag such as en or pt-BR. */
+  /**
+   * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters or
+   * digits, each after a -.
+   */
   language?: string;
   /** Text of at most 10000 characters. */
   custom_instructions?: string;
   /** A whole number, 1 to 3. */
   default_variant_count?: number;
-  /** An amount in quotes such as "25.00", below 1000000000 and with at most 9 decimals. */
+  /**
+   * An amount in quotes and plain digits such as "25.00", below 1000000000 and with at most 9
+   * decimals.
+   */
   budget?: string;
   /** Fields of others: keep them. */
   [other: string]: unknown;
