@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 import servers
 from campaign_model import db
 from campaign_model._values import MONEY_PATTERN
-from campaign_model.db import checks
 from campaign_model.errors import Violation
 from campaign_model.generation import LANGUAGE_PATTERN
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -34,7 +33,7 @@ from campaign_model.steps import (
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.types import Money, Uuid
 from campaign_model.testing.documents import NAMES, STRANGE, any_document
-from campaign_model.vocabulary import CHANNEL_PATTERN, STANDARD, Condition
+from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, STANDARD, Condition
 from campaign_model.wire import DEFAULT
 from world import World
 
@@ -629,7 +628,7 @@ def test_every_one_of_the_steps_is_looked_at(accepts: Accepts, name: str) -> Non
 
 
 def test_names_are_as_long_and_of_the_same_characters_as_in_python(accepts: Accepts) -> None:
-    longest = checks.MAX_NAME_PART
+    longest = MAX_IDENTIFIER
     for name, pattern in (("channel", CHANNEL_PATTERN), ("key", KEY_PATTERN)):
         texts = ["a" * (longest - 1), "a" * longest, "a" * (longest + 1), "a" * 80, ""]
         assert [bool(re.fullmatch(pattern, text)) for text in texts] == [True, True, *[False] * 3]

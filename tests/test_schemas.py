@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from campaign_model import validation, vocabulary
-from campaign_model._values import MONEY_PATTERN
+from campaign_model import validation, vocabulary, wire
+from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
+from campaign_model.cli.documents import Kind
 from campaign_model.generation import GENERATION_FIELDS, LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.steps import (
     KEY_PATTERN,
@@ -26,7 +27,7 @@ from campaign_model.steps import (
 )
 from campaign_model.testing.documents import KINDS
 from campaign_model.validation import document_schema, load_schema
-from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_TONE, STANDARD, Condition
+from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, MAX_TONE, STANDARD, Condition
 from campaign_model.wire import UUID_PATTERN
 
 FORMS = ("submitted", "stored")
@@ -133,6 +134,7 @@ def test_limits_of_steps(form: str) -> None:
     days = fields["day_offset"]
     assert (days["minimum"], days["maximum"]) == (0, MAX_DAY_OFFSET)
     assert fields["key"]["pattern"] == f"^{KEY_PATTERN}$"
+    assert f"1 to {MAX_IDENTIFIER} " in fields["key"]["description"]
     assert fields["condition"]["enum"] == [condition.value for condition in Condition]
     if form == "submitted":
         assert schema["minItems"] == 1
@@ -143,6 +145,7 @@ def test_limits_of_steps(form: str) -> None:
         assert "minItems" not in schema
         assert step["required"] == ["channel"]
         assert fields["channel"]["pattern"] == f"^{CHANNEL_PATTERN}$"
+        assert f" {MAX_IDENTIFIER} at most" in fields["channel"]["description"]
         assert "additionalProperties" not in step
 
 
@@ -156,6 +159,9 @@ def test_limits_of_settings(form: str) -> None:
     variants = fields["default_variant_count"]
     assert (variants["minimum"], variants["maximum"]) == (1, MAX_VARIANTS)
     assert fields["budget"]["pattern"] == f"^{MONEY_PATTERN}$"
+    assert fields["budget"]["description"].endswith(
+        f" below {MONEY_LIMIT} and with at most {MONEY_DECIMALS} decimals"
+    )
     if form == "submitted":
         assert fields["tone"]["enum"] == list(STANDARD.tones)
         assert schema["additionalProperties"] is False
@@ -171,10 +177,34 @@ def test_limits_of_templates(form: str) -> None:
     assert schema["additionalProperties"] is False
     assert fields["id"]["pattern"] == f"^{UUID_PATTERN}$"
     assert fields["name"]["maxLength"] == MAX_NAME
+    assert f" at most {MAX_NAME} " in fields["name"]["description"]
     assert fields["description"]["maxLength"] == MAX_DESCRIPTION
     visible = re.compile(fields["name"]["pattern"])
     for code in range(sys.maxunicode + 1):
         assert bool(visible.search(chr(code))) == bool(chr(code).strip()), hex(code)
+
+
+@both_forms
+def test_the_readers_take_the_types_and_members_of_the_schemas(form: str) -> None:
+    steps = load_schema(f"template_config.{form}")["items"]
+    settings = load_schema(f"generation_config.{form}")
+    template = load_schema(f"campaign_template.{form}")
+    types = {"array": list, "boolean": bool, "integer": int, "object": dict, "string": str}
+    for schema, read in (
+        (steps, wire._STEP_TYPES),
+        (settings, wire._GENERATION_TYPES),
+        (template, wire._TEMPLATE_TYPES),
+    ):
+        resolved = {
+            name: member
+            if "type" in member
+            else load_schema(".".join(member["$ref"].split(":")[2:4]))
+            for name, member in schema["properties"].items()
+        }
+        assert read == {name: types[member["type"]] for name, member in resolved.items()}
+    if form == "submitted":
+        assert set(steps["required"]) == {"step", *wire._STEP_REQUIRED}
+    assert list(KINDS) == list(Kind) == list(wire._READERS)
 
 
 def test_no_anchored_pattern_has_an_alternative_at_its_top() -> None:

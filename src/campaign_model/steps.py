@@ -14,7 +14,7 @@ import attrs
 
 from campaign_model._json import EMPTY, JsonObject, canonical, fault_in, json_object, text_fault
 from campaign_model.errors import InvalidDocument, Violation, shown
-from campaign_model.vocabulary import CHANNEL_PATTERN, Condition
+from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, Condition
 
 __all__ = [
     "KEY_PATTERN",
@@ -37,7 +37,7 @@ MAX_STEPS = 20
 MAX_LABEL = 200
 MAX_VARIANTS = 3
 MAX_DAY_OFFSET = 365
-KEY_PATTERN = r"[A-Za-z0-9_-]{1,40}"
+KEY_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_IDENTIFIER}}}"
 """What a step's key looks like; the whole key has to match."""
 
 STEP_FIELDS = (
@@ -76,12 +76,12 @@ def _storable(value: Any, depth: int) -> bool:
 
 
 _MEANINGS = {
-    "channel": "a channel's name: lower-case letters, digits and _, at most 40",
+    "channel": f"a channel's name: lower-case letters, digits and _, at most {MAX_IDENTIFIER}",
     "label": f"text of 1 to {MAX_LABEL} characters",
     "enabled": "true or false",
     "needs_pdf": "true or false",
     "variant_count": f"a whole number from 1 to {MAX_VARIANTS}",
-    "key": "1 to 40 letters, digits, _ or -",
+    "key": f"1 to {MAX_IDENTIFIER} letters, digits, _ or -",
     "day_offset": f"a whole number of days from 0 to {MAX_DAY_OFFSET}",
     "condition": f"one of {', '.join(Condition)}",
     "config": "a JSON object fit for a database",

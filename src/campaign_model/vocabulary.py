@@ -10,9 +10,20 @@ import attrs
 
 from campaign_model._json import fault_in
 
-__all__ = ["CHANNEL_PATTERN", "MAX_TONE", "STANDARD", "Channel", "Condition", "Vocabulary"]
+__all__ = [
+    "CHANNEL_PATTERN",
+    "MAX_IDENTIFIER",
+    "MAX_TONE",
+    "STANDARD",
+    "Channel",
+    "Condition",
+    "Vocabulary",
+]
 
-CHANNEL_PATTERN = r"[a-z][a-z0-9_]{0,39}"
+MAX_IDENTIFIER = 40
+"""Characters of a channel's name, and of a step's key."""
+
+CHANNEL_PATTERN = rf"[a-z][a-z0-9_]{{0,{MAX_IDENTIFIER - 1}}}"
 """What any channel's name looks like, known or not; the whole name has to match."""
 
 MAX_TONE = 40
@@ -30,7 +41,8 @@ class Condition(StrEnum):
 def _channel_name(_instance: object, _attribute: object, name: str) -> None:
     if not re.fullmatch(CHANNEL_PATTERN, name):
         raise ValueError(
-            f"a channel's name is lower-case letters, digits and _, at most 40: not {name!r}"
+            f"a channel's name is lower-case letters, digits and _, at most {MAX_IDENTIFIER}: "
+            f"not {name!r}"
         )
 
 

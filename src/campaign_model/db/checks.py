@@ -7,18 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from campaign_model._values import MONEY_PATTERN
+from campaign_model._values import MONEY_DECIMALS, MONEY_PATTERN
 from campaign_model.generation import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
-from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
+from campaign_model.steps import KEY_PATTERN, MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
-from campaign_model.vocabulary import MAX_TONE, Condition
+from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, MAX_TONE, Condition
 
 __all__ = ["checks"]
-
-MAX_NAME_PART = 40
-"""Longest channel name and step key, as their patterns in Python say (a test compares)."""
 
 
 def checks(dialect: str) -> dict[str, dict[str, str]]:
@@ -69,7 +66,7 @@ def _money(name: str, dialect: str, *, signed: bool) -> str:
         return f"typeof({name}) = 'integer'{floor}"
     if signed:
         floor = f" AND {name} > '-Infinity'"
-    return f"{name} < 'Infinity'{floor} AND scale(trim_scale({name})) <= 9"
+    return f"{name} < 'Infinity'{floor} AND scale(trim_scale({name})) <= {MONEY_DECIMALS}"
 
 
 def _settings_postgresql(column: str) -> str:
@@ -169,13 +166,13 @@ def _steps_postgresql(column: str) -> str:
     words = " || ".join(f'@.condition == "{word}"' for word in Condition)
     well_formed = " && ".join(
         (
-            text("channel", f"^[a-z][a-z0-9_]{{0,{MAX_NAME_PART - 1}}}$"),
+            text("channel", f"^{CHANNEL_PATTERN}$"),
             optional("step", whole("step", 1, None)),
             optional("label", text("label", f"^.{{1,{MAX_LABEL}}}$")),
             optional("enabled", '@.enabled.type() == "boolean"'),
             optional("needs_pdf", '@.needs_pdf.type() == "boolean"'),
             optional("variant_count", whole("variant_count", 1, MAX_VARIANTS)),
-            optional("key", text("key", f"^[A-Za-z0-9_-]{{1,{MAX_NAME_PART}}}$")),
+            optional("key", text("key", f"^{KEY_PATTERN}$")),
             optional("day_offset", whole("day_offset", 0, MAX_DAY_OFFSET)),
             optional("condition", f'@.condition.type() == "string" && ({words})'),
             optional("config", '@.config.type() == "object"'),
@@ -220,13 +217,13 @@ def _steps_sqlite(column: str) -> str:
         conditions = (
             f"coalesce(json_type({column}, '$[{index}]'), '') = 'object'",
             f"coalesce({kind('channel')}, '') = 'text'",
-            text("channel", MAX_NAME_PART, "GLOB '[a-z]*'", "NOT GLOB '*[^a-z0-9_]*'"),
+            text("channel", MAX_IDENTIFIER, "GLOB '[a-z]*'", "NOT GLOB '*[^a-z0-9_]*'"),
             optional("step", whole("step", 1, None)),
             optional("label", text("label", MAX_LABEL)),
             optional("enabled", f"{kind('enabled')} IN ('true', 'false')"),
             optional("needs_pdf", f"{kind('needs_pdf')} IN ('true', 'false')"),
             optional("variant_count", whole("variant_count", 1, MAX_VARIANTS)),
-            optional("key", text("key", MAX_NAME_PART, "NOT GLOB '*[^A-Za-z0-9_-]*'")),
+            optional("key", text("key", MAX_IDENTIFIER, "NOT GLOB '*[^A-Za-z0-9_-]*'")),
             optional("day_offset", whole("day_offset", 0, MAX_DAY_OFFSET)),
             optional(
                 "condition",

@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 
-from campaign_model._values import EXACT, utc
+from campaign_model._values import EXACT, MONEY_DECIMALS, utc
 
 __all__ = [
     "Array",
@@ -104,7 +104,7 @@ class Money(sa.types.TypeDecorator[Decimal]):
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         if value is None or _is_postgresql(dialect):
             return value
-        nanos = EXACT.scaleb(Decimal(value), 9)
+        nanos = EXACT.scaleb(Decimal(value), MONEY_DECIMALS)
         if nanos != nanos.to_integral_value():
             raise ValueError(f"money has at most nine decimals: {value}")
         return int(nanos)
@@ -113,7 +113,7 @@ class Money(sa.types.TypeDecorator[Decimal]):
         if value is None or _is_postgresql(dialect):
             amount: Decimal | None = value
             return amount
-        return EXACT.scaleb(Decimal(value), -9)
+        return EXACT.scaleb(Decimal(value), -MONEY_DECIMALS)
 
 
 class JsonText(sa.types.TypeDecorator[str]):
