@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -85,6 +86,21 @@ def test_a_file_is_called_as_its_schema_is() -> None:
     assert found == set(NAMES)
     with pytest.raises(FileNotFoundError):
         load_schema("template_config")
+
+
+def test_what_was_published_never_changes() -> None:
+    told = json.loads((FOLDER / "published.json").read_text(encoding="utf-8"))
+    found = {
+        json.loads(path.read_bytes())["$id"]: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in FOLDER.glob("*.schema.json")
+    }
+    how = "schemas/README.md says how a new version is made"
+    gone = told.keys() - found.keys()
+    assert not gone, f"put back the files of {gone}: others have copies of them; {how}"
+    changed = {id_ for id_ in told if told[id_] != found[id_]}
+    assert not changed, f"put back {changed} as it was: others have copies of it; {how}"
+    new = {id_: digest for id_, digest in found.items() if id_ not in told}
+    assert not new, f"add to schemas/published.json what this version publishes: {new}"
 
 
 def test_the_newest_version_of_a_schema_is_the_one_in_use(
