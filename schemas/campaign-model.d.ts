@@ -173,8 +173,8 @@ export type SubmittedTemplateConfig = SubmittedStep[];
 export type SubmittedGenerationConfig = {
   tone?: Tone;
   /**
-   * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters or
-   * digits, each after a -.
+   * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters
+   * or digits, each after a -.
    */
   language?: string;
   /** Text of at most 10000 characters. */
@@ -232,8 +232,8 @@ export type StoredGenerationConfig = {
   /** Text of 1 to 40 characters. */
   tone?: string;
   /**
-   * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters or
-   * digits, each after a -.
+   * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters
+   * or digits, each after a -.
    */
   language?: string;
   /** Text of at most 10000 characters. */

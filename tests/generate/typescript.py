@@ -157,13 +157,8 @@ def _about(cls: type) -> str:
 
 
 def _comment(text: str) -> str:
-    if len(text) < _WIDTH - 10:
-        return f"/** {text} */\n"
-    return (
-        "/**\n"
-        + textwrap.fill(text, _WIDTH, initial_indent=" * ", subsequent_indent=" * ")
-        + "\n */\n"
-    )
+    lines = textwrap.wrap(text, _WIDTH - len(" *  "), break_on_hyphens=False)
+    return f"/** {text} */\n" if len(lines) == 1 else "\n * ".join(("/**", *lines)) + "\n */\n"
 
 
 def _camel(name: str) -> str:
