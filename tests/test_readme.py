@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from subprocess import run
+from subprocess import check_output, run
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_example_runs_and_says_what_it_promises(tmp_path: Path) -> None:
@@ -22,6 +23,12 @@ def test_the_example_runs_and_says_what_it_promises(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"# (\S+)$", example, re.MULTILINE)
     assert float(done.stdout) == float(example.rpartition("# ")[2])
+
+
+def test_the_example_about_the_lifecycle_says_what_it_promises() -> None:
+    (example,) = blocks("python", "docs/lifecycle.md")
+    said = check_output([sys.executable, "-c", example], text=True)
+    assert said == "".join(re.findall(r"^# (.*\n)", example, re.MULTILINE))
 
 
 def test_the_example_is_short() -> None:

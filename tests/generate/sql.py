@@ -1,4 +1,7 @@
-"""The CHECK constraints as SQL for people: to review, and to apply by hand where that is done."""
+"""The CHECK constraints as SQL for people: to review, and to apply by hand where that is done.
+
+No program reads these files: they stand in docs/, and not in schemas/ with what is installed.
+"""
 
 from __future__ import annotations
 
