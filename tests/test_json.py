@@ -98,7 +98,7 @@ def test_a_json_object_shares_nothing_with_the_caller() -> None:
     assert found == JsonObject({"inner": {"list": [1]}})
 
 
-@given(json_objects())
+@given(json_objects().map(thaw))
 def test_a_json_object_is_a_value(members: dict[str, Any]) -> None:
     found = JsonObject(members)
     for copied in copies(found):

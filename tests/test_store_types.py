@@ -26,7 +26,7 @@ from campaign_model.store.types import (
     database_clock,
     new_id,
 )
-from campaign_model.testing.strategies import json_objects, json_values, texts
+from campaign_model.testing.strategies import json_values, texts
 
 METADATA = sa.MetaData()
 TABLE = sa.Table(
@@ -335,7 +335,7 @@ def read_json(text: str) -> Any:
 
 
 @few
-@given(st.lists(json_values() | json_objects() | st.lists(tricky), min_size=1, max_size=3))
+@given(st.lists(json_values() | st.lists(tricky), min_size=1, max_size=3))
 @example([{"'": '"', "\\": "%s %% :a ?", "": "\u0001\x7f", "é😀": [1.5, -0.0, 2**53, 1e-7, None]}])
 @example([None])
 @example([""])

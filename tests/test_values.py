@@ -478,7 +478,7 @@ def test_the_last_layer_that_speaks_decides(
     assert type(merged) is JsonObject
 
 
-@given(json_objects())
+@given(json_objects().map(thaw))
 def test_an_override_changes_neither_config_nor_step(override: dict[str, Any]) -> None:
     config = GenerationConfig(tone="casual")
     step = Step("email", "Intro", config={"tone": "formal"})

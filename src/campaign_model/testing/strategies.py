@@ -1,110 +1,775 @@
-"""Hypothesis strategies for the library's values. Each function returns a strategy."""
+"""Hypothesis strategies for the library's values. Each function returns a strategy.
+
+Values are consistent in themselves, as the library would make them: a campaign that was generated
+has a time when that began, a contact that failed has an error. ``st.from_type`` draws from these
+as well, and also every other public type.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar, get_args, get_origin
+from uuid import UUID
 
 import attrs
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_VARIANTS, Step, StepSequence
-from campaign_model.vocabulary import STANDARD, Condition, Vocabulary
+from campaign_model import lifecycle
+from campaign_model._json import EMPTY, JsonObject
+from campaign_model.campaign import (
+    MAX_NAME,
+    Campaign,
+    CampaignSummary,
+    CampaignTemplate,
+    HistoryEntry,
+    Page,
+    Repair,
+)
+from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.errors import (
+    CampaignModelError,
+    Conflict,
+    InvalidDocument,
+    LeaseLost,
+    NotFound,
+    TransitionNotAllowed,
+    Unmet,
+    Violation,
+)
+from campaign_model.generation import (
+    GENERATION_FIELDS,
+    LONGEST,
+    Claim,
+    ClaimBatch,
+    Cursor,
+    Estimate,
+    Failed,
+    Generated,
+    GenerationConfig,
+    NotReady,
+    Outcome,
+    Progress,
+    Renewal,
+    StopReason,
+    Unfinished,
+)
+from campaign_model.lifecycle import (
+    Action,
+    ActionState,
+    ContactStatus,
+    Facts,
+    ReviewTally,
+    Status,
+)
+from campaign_model.steps import (
+    MAX_DAY_OFFSET,
+    MAX_STEPS,
+    MAX_VARIANTS,
+    STEP_FIELDS,
+    MessageSlot,
+    SequenceDiff,
+    Step,
+    StepSequence,
+)
+from campaign_model.testing import _parts, documents
+from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update
+from campaign_model.vocabulary import (
+    CHANNEL_PATTERN,
+    MAX_TONE,
+    STANDARD,
+    Channel,
+    Condition,
+    Vocabulary,
+)
+from campaign_model.wire import Codec, Recovered
 
-__all__ = ["json_objects", "json_values", "step_sequences", "steps", "texts"]
+__all__ = [
+    "action_states",
+    "amounts",
+    "campaign_contacts",
+    "campaign_summaries",
+    "campaign_templates",
+    "campaigns",
+    "channels",
+    "claim_batches",
+    "claims",
+    "drafts",
+    "edits",
+    "errors",
+    "facts",
+    "generation_configs",
+    "history_entries",
+    "ids",
+    "json_objects",
+    "json_values",
+    "message_slots",
+    "moments",
+    "new_templates",
+    "of_type",
+    "outcomes",
+    "progress",
+    "step_sequences",
+    "steps",
+    "texts",
+    "violations",
+    "vocabularies",
+]
+
+Value = TypeVar("Value")
+# --- Words, numbers, times ----------------------------------------------------------------------
+
+texts = _parts.texts
+json_values = _parts.json_values
 
 
-def texts(min_size: int = 0, max_size: int = 8) -> SearchStrategy[str]:
-    """Text that every database stores: no NUL, no half of a surrogate pair."""
-    characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-    return st.text(characters, min_size=min_size, max_size=max_size)
+def json_objects() -> SearchStrategy[JsonObject]:
+    """Small objects of :func:`json_values`, frozen."""
+    return _parts.members(json_values()).map(JsonObject)
 
 
-def json_values() -> SearchStrategy[Any]:
-    """Any small JSON value that the library keeps, as ``json.loads`` gives it."""
-    numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
-    scalars = st.none() | st.booleans() | numbers | texts()
-    return st.recursive(
-        scalars,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts(), inner, max_size=3),
-        max_leaves=8,
-    )
+def ids() -> SearchStrategy[UUID]:
+    """Ids that, unlike those of ``st.uuids``, shrink to a plain one."""
+    return _parts.ids
 
 
-def json_objects() -> SearchStrategy[dict[str, Any]]:
-    """Small JSON objects of :func:`json_values`, as ``dict``."""
-    return st.dictionaries(texts(), json_values(), max_size=3)
+def amounts() -> SearchStrategy[Decimal]:
+    """Money: 0, whole, with cents, with up to nine decimals, and just below the limit."""
+    return _parts.amounts.map(Decimal)
 
 
-def steps(vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Step]:
-    """Steps without a key or a day: what they are depends on the steps around them."""
+_NEW_YEAR = datetime(2026, 1, 1, tzinfo=UTC)
+_YEAR = timedelta(days=365) // timedelta(microseconds=1)
+
+
+def moments() -> SearchStrategy[datetime]:
+    """Times in UTC to the microsecond, within a few decades of 2026."""
+    return _after(-20 * _YEAR).map(_NEW_YEAR.__add__)
+
+
+def _after(least: int = 0) -> SearchStrategy[timedelta]:
+    return st.integers(least, 70 * _YEAR).map(lambda number: timedelta(microseconds=number))
+
+
+_ids, _moments, _amounts, _words = ids(), moments(), amounts(), texts(min_size=1)
+_counts = st.integers(0, 1000)
+
+
+def _maybe(strategy: SearchStrategy[Value]) -> SearchStrategy[Value | None]:
+    return st.one_of(st.none(), strategy)
+
+
+def _some(
+    strategy: SearchStrategy[Value], min_size: int = 0, max_size: int = 3
+) -> SearchStrategy[tuple[Value, ...]]:
+    return st.lists(strategy, min_size=min_size, max_size=max_size, unique=True).map(tuple)
+
+
+_costs = _maybe(_amounts)
+_some_ids, _one_id_at_least = _some(_ids), _some(_ids, min_size=1)
+_fields = st.sampled_from(["email_address", "linkedin_url", "phone"])
+
+
+# --- Vocabulary and steps -----------------------------------------------------------------------
+
+
+def channels() -> SearchStrategy[Channel]:
+    """Channels of any name, limit and requirements."""
     return st.builds(
-        Step,
-        channel=st.sampled_from([channel.name for channel in vocabulary.channels]),
-        label=texts(min_size=1) | st.just("x" * MAX_LABEL),
-        enabled=st.booleans(),
-        needs_pdf=st.booleans(),
-        variant_count=st.integers(1, MAX_VARIANTS),
-        condition=st.none() | st.sampled_from(Condition),
-        config=st.none() | json_objects(),
-        extra=st.dictionaries(texts().map("x_".__add__), json_values(), max_size=2),
+        Channel,
+        name=st.one_of(_parts.channel_names(None), st.from_regex(CHANNEL_PATTERN, fullmatch=True)),
+        max_length=_maybe(st.integers(1, 5000)),
+        has_subject=st.booleans(),
+        requires=_some(_fields),
     )
 
 
-@st.composite
-def _step_sequences(
-    draw: st.DrawFn, min_size: int, max_size: int, each: SearchStrategy[Step]
-) -> StepSequence:
-    """Valid sequences: some steps keyed and some not, some with a day and some without."""
-    days = st.none() | st.integers(0, MAX_DAY_OFFSET)
-    drawn = draw(
-        st.lists(st.tuples(each, st.booleans(), days), min_size=min_size, max_size=max_size)
+def vocabularies() -> SearchStrategy[Vocabulary]:
+    """The standard words, and a few channels and tones of any name."""
+    tones = st.one_of(st.sampled_from(["casual", "t" * MAX_TONE]), _words)
+    return st.one_of(
+        st.just(STANDARD),
+        st.builds(
+            Vocabulary,
+            channels=st.lists(
+                channels(), min_size=1, max_size=3, unique_by=lambda one: one.name
+            ).map(tuple),
+            tones=_some(tones, min_size=1),
+        ),
     )
-    ordered = iter(sorted(day for _, _, day in drawn if day is not None))
-    return StepSequence(
-        attrs.evolve(
-            step,
-            key=f"key-{index}" if keyed else None,
-            day_offset=None if day is None else next(ordered),
-        )
-        for index, (step, keyed, day) in enumerate(drawn)
-    )
+
+
+def _step(members: dict[str, Any]) -> Step:
+    known = {name: value for name, value in members.items() if name in STEP_FIELDS}
+    extra = {name: value for name, value in members.items() if name not in STEP_FIELDS}
+    return Step(**known, extra=JsonObject(extra) if extra else EMPTY)
+
+
+def _sequence(drawn: list[dict[str, Any]]) -> StepSequence:
+    return StepSequence(map(_step, drawn))
+
+
+def steps(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Step]:
+    """Steps on the vocabulary's channels, each without a key and a day: its sequence gives them.
+
+    Switched on and off, 1 to 3 variants, labels of 1 to 200 characters, every condition and none,
+    with settings and fields of their own (``x_``) or without.
+    """
+    return _parts.step(vocabulary).map(_step)
 
 
 def step_sequences(
     min_size: int = 0, max_size: int = 5, *, vocabulary: Vocabulary = STANDARD
 ) -> SearchStrategy[StepSequence]:
-    """Sequences: some steps keyed and some not, some with a day and some without."""
-    return _step_sequences(min_size, max_size, _plain_steps(vocabulary))
+    """Sequences of :func:`steps`: some keyed and some not, on days 0 to 365 and on none.
+
+    Now and then the keys stand as after a move. With ``max_size=20`` there are 20 steps often
+    enough, which Hypothesis would hardly come to.
+    """
+    each = _parts.step(vocabulary)
+    return _parts.steps(each, min_size, max_size, filled=max_size == MAX_STEPS).map(_sequence)
 
 
-def _plain_steps(vocabulary: Vocabulary) -> SearchStrategy[Step]:
-    # Drawn many times faster than steps(): for laws about sequences of them.
-    names = [channel.name for channel in vocabulary.channels]
-    return st.sampled_from(
-        [
-            Step(
-                names[index % len(names)],
-                "Intro",
-                enabled,
-                needs_pdf,
-                variants,
-                None,
-                None,
-                condition,
-                config,
-                extra,
-            )
-            for enabled in (True, False)
-            for variants in (1, 2, 3)
-            for index, (needs_pdf, condition, config, extra) in enumerate(
-                (
-                    (False, None, None, {}),
-                    (False, Condition.ALWAYS, {}, {"x_color": [1, None]}),
-                    (False, Condition.NO_RESPONSE, {"subject": "Hello", "words": 80}, {}),
-                    (True, None, {"tone": "casual"}, {}),
-                    (False, Condition.OPENED_NOT_REPLIED, {}, {}),
-                )
-            )
-        ]
+def message_slots() -> SearchStrategy[MessageSlot]:
+    """A message of any of 20 steps, in each of its variants."""
+    return st.builds(
+        MessageSlot,
+        step_key=st.sampled_from(["s1", "s20", "step-2", "k" * 40]),
+        position=st.integers(1, MAX_STEPS),
+        channel=_parts.channel_names(STANDARD),
+        variant=st.sampled_from("abc"),
     )
+
+
+_CHANGES: dict[str, SearchStrategy[Any]] = {
+    "label": _parts.labels,
+    "enabled": st.booleans(),
+    "variant_count": st.integers(1, MAX_VARIANTS),
+    "day_offset": _maybe(_parts.picks),
+    "condition": _maybe(st.sampled_from([*map(str, Condition)])),
+    "config": _maybe(_parts.members(_words)),
+}
+
+
+def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Edits]:
+    """A sequence, and up to so many edits of it, of every kind, that can be made in turn.
+
+    ``drawn.stages()`` makes them; :func:`campaign_model.testing.edits.check` is what must hold of
+    each.
+    """
+    each = _parts.step(vocabulary)
+    changes = _CHANGES | {"channel": _parts.channel_names(vocabulary)}
+    wishes = st.one_of(
+        st.tuples(st.just(Update), st.fixed_dictionaries({}, optional=changes), _parts.picks),
+        st.tuples(st.just(Move), _parts.picks, _parts.picks),
+        st.tuples(
+            st.just(Insert),
+            st.tuples(each.map(_step), st.booleans(), _maybe(_parts.picks)),
+            _parts.picks,
+        ),
+        st.tuples(st.just(Remove), st.none(), _parts.picks),
+    )
+    return st.tuples(
+        st.lists(wishes, max_size=max_size), _parts.steps(each, 0, 5, filled=True).map(_sequence)
+    ).map(_possible)
+
+
+def _possible(drawn: tuple[list[tuple[type, Any, int]], StepSequence]) -> Edits:
+    """Edits as wished for, as far as the sequence that stands by then has room for them."""
+    wishes, start = drawn
+    days = [step.day_offset for step in start]
+    made: list[Edit] = []
+    for number, (kind, wish, pick) in enumerate(wishes):
+        if kind is Insert and len(days) < MAX_STEPS:
+            step, keyed, day = wish
+            index = pick % (len(days) + 1)
+            days.insert(index, _day(days[:index], days[index:], day))
+            key = f"new-{number}" if keyed else None
+            made.append(Insert(index + 1, attrs.evolve(step, key=key, day_offset=days[index])))
+        elif kind is not Insert and days:
+            index = pick % len(days)
+            if kind is Update:
+                changes = dict(wish)
+                if "day_offset" in changes:
+                    days[index] = _day(days[:index], days[index + 1 :], changes["day_offset"])
+                    changes["day_offset"] = days[index]
+                made.append(Update(index, JsonObject(changes)))
+            elif kind is Move:
+                made.append(Move(index, wish % len(days) + 1))
+            else:
+                made.append(Remove(index))
+                del days[index]
+    return Edits(start, tuple(made))
+
+
+def _day(before: list[int | None], after: list[int | None], pick: int | None) -> int | None:
+    """A day that may stand between those ``before`` and those ``after``, or none."""
+    if pick is None:
+        return None
+    first = max((day for day in before if day is not None), default=0)
+    last = min((day for day in after if day is not None), default=MAX_DAY_OFFSET)
+    return first + pick % (last - first + 1)
+
+
+# --- Settings, templates, campaigns -------------------------------------------------------------
+
+
+def _config(members: dict[str, Any]) -> GenerationConfig:
+    known = {name: value for name, value in members.items() if name in GENERATION_FIELDS}
+    extra = {name: value for name, value in members.items() if name not in GENERATION_FIELDS}
+    if "budget" in known:
+        known["budget"] = Decimal(known["budget"])
+    return GenerationConfig(**known, extra=JsonObject(extra))
+
+
+def generation_configs(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[GenerationConfig]:
+    """Settings: each of them given or not, with fields of their own (``x_``) or without."""
+    return _parts.settings(vocabulary).map(_config)
+
+
+def _contents(name: str, vocabulary: Vocabulary) -> dict[str, SearchStrategy[Any]]:
+    return {
+        "id": _ids,
+        "name": _parts.names(name, MAX_NAME),
+        "steps": step_sequences(max_size=3, vocabulary=vocabulary),
+        "generation_config": generation_configs(vocabulary=vocabulary),
+        "description": _maybe(_parts.descriptions),
+    }
+
+
+def new_templates(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[CampaignTemplate]:
+    """Templates of a tenant's own, as they are before ``store.templates.add``."""
+    return st.builds(CampaignTemplate, **_contents("Three e-mails", vocabulary))
+
+
+def campaign_templates(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[CampaignTemplate]:
+    """Templates as a store gives them, of the system's and of a tenant's own."""
+    return st.builds(
+        lambda template, is_system, kept: attrs.evolve(template, is_system=is_system, **kept),
+        new_templates(vocabulary=vocabulary),
+        st.booleans(),
+        _kept(),
+    )
+
+
+def _kept() -> SearchStrategy[dict[str, Any]]:
+    return st.tuples(st.integers(1, 1000), _moments, _after()).map(
+        lambda drawn: {
+            "version": drawn[0],
+            "created_at": drawn[1],
+            "updated_at": drawn[1] + drawn[2],
+        }
+    )
+
+
+def drafts(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Campaign]:
+    """Campaigns of nobody, as they are before ``store.campaigns.add``."""
+    return st.builds(Campaign, **_contents("Spring", vocabulary))
+
+
+def campaigns(
+    statuses: Iterable[Status] = Status, *, vocabulary: Vocabulary = STANDARD
+) -> SearchStrategy[Campaign]:
+    """Campaigns as a store gives them, in any of the ``statuses``.
+
+    An archived one is a deleted draft or was exported; what is generating or was generated has
+    the time when that began.
+    """
+    return st.builds(
+        _campaign,
+        status=st.sampled_from([*statuses]),
+        deleted=st.booleans(),
+        run=_maybe(st.tuples(_after(), _maybe(_after()))),
+        kept=_kept(),
+        draft=drafts(vocabulary=vocabulary),
+        owner_id=_maybe(_ids),
+        template_id=_maybe(_ids),
+    )
+
+
+def _campaign(
+    *,
+    status: Status,
+    deleted: bool,
+    run: tuple[timedelta, timedelta | None] | None,
+    kept: dict[str, Any],
+    draft: Campaign,
+    **of: Any,
+) -> Campaign:
+    active = not (deleted and status is Status.ARCHIVED)
+    if active and status not in {Status.DRAFT, Status.READY}:
+        run = run or (timedelta(0), None)
+    started = completed = None
+    if run is not None:
+        began, took = run
+        started = kept["created_at"] + began
+        if took is not None and status is not Status.GENERATING:
+            completed = started + took
+    return attrs.evolve(
+        draft,
+        status=status,
+        is_active=active,
+        generation_started_at=started,
+        generation_completed_at=completed,
+        **kept,
+        **of,
+    )
+
+
+def campaign_summaries() -> SearchStrategy[CampaignSummary]:
+    """Lines of a list of campaigns, in every status."""
+    return st.builds(_summary, campaigns(), _counts, _counts, _amounts, _counts)
+
+
+def _summary(
+    campaign: Campaign, generated: int, others: int, cost: Decimal, unknown: int
+) -> CampaignSummary:
+    same = {
+        name: getattr(campaign, name)
+        for name in attrs.fields_dict(CampaignSummary)
+        if name in attrs.fields_dict(Campaign)
+    }
+    return CampaignSummary(
+        total_contacts=generated + others,
+        generated_count=generated,
+        generation_cost=cost,
+        unknown_costs=unknown,
+        **same,
+    )
+
+
+def history_entries() -> SearchStrategy[HistoryEntry]:
+    """Moves that the lifecycle's table knows."""
+    return st.builds(
+        lambda line, **rest: HistoryEntry(
+            action=line.action, source=line.source, target=line.target, **rest
+        ),
+        st.sampled_from(lifecycle.TRANSITIONS),
+        at=_moments,
+        version=st.integers(2, 1000),
+        actor=_maybe(_words),
+        reason=_maybe(_words),
+    )
+
+
+# --- Lifecycle ----------------------------------------------------------------------------------
+
+_tallies = st.builds(ReviewTally, approved=_counts, rejected=_counts, undecided=_counts)
+
+
+def facts() -> SearchStrategy[Facts]:
+    """Facts that can be true together: claimable, in flight and generated are some of all."""
+    return st.builds(
+        lambda claimable, in_flight, generated, others, **rest: Facts(
+            claimable=claimable,
+            in_flight=in_flight,
+            generated=generated,
+            contacts=claimable + in_flight + generated + others,
+            **rest,
+        ),
+        _counts,
+        _counts,
+        _counts,
+        _counts,
+        enabled_steps=st.integers(0, MAX_STEPS),
+        budget_exhausted=st.booleans(),
+        review=_maybe(_tallies),
+        allow_empty=st.booleans(),
+    )
+
+
+def action_states() -> SearchStrategy[ActionState]:
+    """Every action from every status, allowed or with the reasons why not."""
+    return st.builds(
+        lambda status, action, known: next(
+            state for state in lifecycle.actions(status, known) if state.action is action
+        ),
+        st.sampled_from(Status),
+        st.sampled_from(Action),
+        facts(),
+    )
+
+
+# --- Contacts and generation --------------------------------------------------------------------
+
+
+def campaign_contacts() -> SearchStrategy[CampaignContact]:
+    """Contacts in every status, with what goes with it: gaps, a lease, an error, a time."""
+    return st.builds(
+        _contact,
+        status=st.sampled_from(ContactStatus),
+        gaps=_some(_fields),
+        unknown=st.booleans(),
+        stale=st.booleans(),
+        error=_words,
+        since=_after(),
+        pause=_maybe(_after()),
+        id=_ids,
+        campaign_id=_ids,
+        contact_id=_ids,
+        priority=st.integers(-(2**22) + 1, 2**22 - 1),
+        attempts=_counts,
+        revision=_counts,
+        cost=_amounts,
+        unknown_costs=_counts,
+        added_at=_moments,
+    )
+
+
+def _contact(
+    *,
+    status: ContactStatus,
+    gaps: tuple[str, ...],
+    unknown: bool,
+    stale: bool,
+    error: str,
+    since: timedelta,
+    pause: timedelta | None,
+    **rest: Any,
+) -> CampaignContact:
+    known = {
+        ContactStatus.PENDING: None,
+        ContactStatus.ENRICHMENT_OK: (),
+        ContactStatus.ENRICHMENT_NEEDED: gaps or ("email_address",),
+    }
+    at = rest["added_at"] + since
+    failed, generated = status is ContactStatus.FAILED, status is ContactStatus.GENERATED
+    paused = status in lifecycle.CLAIMABLE and pause is not None
+    return CampaignContact(
+        status=status,
+        enrichment_gaps=known.get(status, None if unknown else gaps),
+        error_code=error if failed else None,
+        error=error if failed else None,
+        stale=generated and stale,
+        lease_expires_at=at if status is ContactStatus.GENERATING else None,
+        retry_at=at + pause if paused else None,
+        generated_at=at if generated else None,
+        **rest,
+    )
+
+
+_OUTCOMES: dict[type[Outcome], SearchStrategy[Any]] = {
+    Generated: st.builds(Generated, cost=_costs),
+    Failed: st.builds(Failed, code=_words, message=_words, cost=_costs),
+    NotReady: st.builds(NotReady, gaps=_some(_fields, min_size=1), cost=_costs),
+    Unfinished: st.builds(
+        Unfinished,
+        retry_after=st.one_of(
+            st.just(timedelta(0)),
+            st.integers(0, 3600).map(lambda seconds: timedelta(seconds=seconds)),
+            st.just(LONGEST),
+        ),
+        cost=_costs,
+    ),
+}
+
+
+def outcomes() -> SearchStrategy[Outcome]:
+    """What a worker reports, of all four kinds: with a cost, 0 among them, and without one."""
+    return st.one_of([*_OUTCOMES.values()])
+
+
+_fingerprints = st.integers(0, 2**256 - 1).map("{:064x}".format)
+
+
+def claims() -> SearchStrategy[Claim]:
+    """Claims of any contact, first ones and takeovers."""
+    return st.builds(
+        Claim,
+        id=_ids,
+        campaign_id=_ids,
+        contact_id=_ids,
+        token=_ids,
+        expires_at=_moments,
+        attempts=st.integers(1, 1000),
+        revision=_counts,
+        steps_fingerprint=_fingerprints,
+        reserved=_amounts,
+    )
+
+
+def _cursors() -> SearchStrategy[Cursor]:
+    return st.builds(Cursor, rank=st.just(-(2**63)) | st.integers(-(2**63), 2**63 - 1))
+
+
+def claim_batches() -> SearchStrategy[ClaimBatch]:
+    """Claims of one campaign under its steps, all that was asked for or fewer and why."""
+    return st.builds(
+        _batch,
+        _maybe(st.sampled_from(StopReason)),
+        st.lists(claims(), min_size=1, max_size=3, unique_by=lambda claim: claim.id),
+        _maybe(_after()),
+        at=_moments,
+        cursor=_cursors(),
+        steps=step_sequences(min_size=1, max_size=3),
+        generation_config=generation_configs(),
+    )
+
+
+def _batch(
+    stop: StopReason | None, drawn: list[Claim], pause: timedelta | None, **rest: Any
+) -> ClaimBatch:
+    first, steps = drawn[0], rest["steps"]
+    return ClaimBatch(
+        claims=tuple(
+            attrs.evolve(
+                claim,
+                campaign_id=first.campaign_id,
+                expires_at=rest["at"] + timedelta(minutes=5),
+                steps_fingerprint=steps.fingerprint,
+            )
+            for claim in drawn
+            if stop is not StopReason.NOT_GENERATING
+        ),
+        stop=stop,
+        retry_at=None if stop is None or pause is None else rest["at"] + pause,
+        **rest,
+    )
+
+
+def progress() -> SearchStrategy[Progress]:
+    """How far a generation may be, with a rate and without."""
+    return st.builds(
+        lambda counts, rate, **rest: Progress(
+            by_status=dict(zip(ContactStatus, counts, strict=True)),
+            per_second=rate,
+            seconds_left=sum(counts) / rate if rate else None,
+            **rest,
+        ),
+        st.tuples(*[_counts for _ in ContactStatus]),
+        _maybe(st.floats(0.001, 1000)),
+        spent=_amounts,
+        reserved=_amounts,
+        unknown_costs=_counts,
+        budget=_maybe(_amounts),
+    )
+
+
+# --- Errors -------------------------------------------------------------------------------------
+
+
+def violations() -> SearchStrategy[Violation]:
+    """Violations of every code and kind of document."""
+    return st.builds(
+        lambda found, message: Violation(found.path, found.code, message),
+        st.one_of([documents.invalid(kind) for kind in documents.KINDS]),
+        _words,
+    )
+
+
+_unmet = st.builds(Unmet, guard=_words, message=_words)
+_refusals = st.builds(lifecycle.why_not, st.sampled_from(Status), st.sampled_from(Action), facts())
+
+_ERRORS: dict[type[CampaignModelError], SearchStrategy[Any]] = {
+    Conflict: st.builds(
+        Conflict,
+        reason=st.sampled_from(
+            ["stale_version", "already_exists", "read_only", "still_referred_to"]
+        ),
+        message=_words,
+    ),
+    InvalidDocument: st.builds(
+        InvalidDocument,
+        document=st.sampled_from(documents.KINDS),
+        violations=st.lists(violations(), min_size=1, max_size=3).map(tuple),
+    ),
+    LeaseLost: st.builds(LeaseLost, ids=_one_id_at_least),
+    NotFound: st.builds(
+        NotFound,
+        kind=st.sampled_from(["campaign", "template", "owner", "contact", "tenant"]),
+        ids=_one_id_at_least,
+    ),
+    TransitionNotAllowed: _refusals.filter(lambda error: error is not None),
+}
+
+
+def errors() -> SearchStrategy[CampaignModelError]:
+    """Every error that the library raises on purpose."""
+    return st.one_of([*_ERRORS.values()])
+
+
+# --- By type ------------------------------------------------------------------------------------
+
+
+def _within(generic: Any, otherwise: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """What stands in the brackets of a generic type, such as ``Page[Campaign]``."""
+    arguments = get_args(generic)
+    return st.from_type(arguments[0]) if arguments else otherwise
+
+
+def _repairs() -> SearchStrategy[tuple[Repair, ...]]:
+    repair = st.builds(
+        Repair,
+        path=st.sampled_from(["", "/0/label", "/1/step"]),
+        code=st.sampled_from(["double_encoded", "defaulted", "renumbered"]),
+        message=_words,
+    )
+    return st.lists(repair, min_size=1, max_size=2).map(tuple)
+
+
+_BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
+    ActionState: lambda _: action_states(),
+    Assigned: lambda _: st.builds(
+        Assigned, added=_counts, already_there=_counts, unknown=_some_ids
+    ),
+    Campaign: lambda _: campaigns(),
+    CampaignContact: lambda _: campaign_contacts(),
+    CampaignModelError: lambda _: errors(),
+    CampaignSummary: lambda _: campaign_summaries(),
+    CampaignTemplate: lambda _: campaign_templates(),
+    Changed: lambda _: st.builds(Changed, changed=_counts, skipped=_some_ids),
+    Channel: lambda _: channels(),
+    Claim: lambda _: claims(),
+    ClaimBatch: lambda _: claim_batches(),
+    Codec: lambda _: st.builds(Codec, vocabularies()),
+    Cursor: lambda _: _cursors(),
+    Estimate: lambda _: st.builds(Estimate, contacts=_counts, messages=_counts, cost=_costs),
+    Facts: lambda _: facts(),
+    GenerationConfig: lambda _: generation_configs(),
+    HistoryEntry: lambda _: history_entries(),
+    JsonObject: lambda _: json_objects(),
+    MessageSlot: lambda _: message_slots(),
+    Overlap: lambda _: st.builds(
+        Overlap,
+        contact_id=_ids,
+        campaign_id=_ids,
+        campaign_name=_parts.names("Spring", MAX_NAME),
+        status=st.sampled_from(ContactStatus),
+        last_activity_at=_moments,
+    ),
+    Page: lambda generic: st.builds(
+        Page,
+        items=st.lists(_within(generic, campaign_summaries()), max_size=3).map(tuple),
+        next=_maybe(_words),
+    ),
+    Progress: lambda _: progress(),
+    Recovered: lambda generic: st.builds(
+        Recovered,
+        value=_within(generic, step_sequences()),
+        repairs=st.just(()) | _repairs(),
+    ),
+    Removed: lambda _: st.builds(Removed, removed=_counts, kept=_some_ids),
+    Renewal: lambda _: st.builds(
+        Renewal, expires_at=_moments, lost=_some_ids, cancelled=st.booleans()
+    ),
+    Repair: lambda _: _repairs().map(lambda found: found[0]),
+    ReviewTally: lambda _: _tallies,
+    SequenceDiff: lambda _: st.builds(StepSequence.diff, step_sequences(), step_sequences()),
+    Step: lambda _: steps(),
+    StepSequence: lambda _: step_sequences(max_size=MAX_STEPS),
+    Unmet: lambda _: _unmet,
+    Violation: lambda _: violations(),
+    Vocabulary: lambda _: vocabularies(),
+    **{type_: lambda type_: _OUTCOMES[type_] for type_ in _OUTCOMES},
+    **{type_: lambda type_: _ERRORS[type_] for type_ in _ERRORS},
+}
+
+
+def of_type(type_: Any) -> SearchStrategy[Any]:
+    """What ``st.from_type`` draws for a public type of the library that is no enumeration.
+
+    Raises ``KeyError`` for any other type.
+    """
+    return _BY_TYPE[get_origin(type_) or type_](type_)
