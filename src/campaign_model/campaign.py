@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import attrs
@@ -17,6 +17,7 @@ from campaign_model.lifecycle import Action, Status
 from campaign_model.steps import StepSequence
 
 __all__ = [
+    "ADOPTED",
     "MAX_DESCRIPTION",
     "MAX_NAME",
     "Campaign",
@@ -176,12 +177,20 @@ class Page(Generic[Item]):
     next: str | None
 
 
+ADOPTED: Literal["adopted"] = "adopted"
+"""What a history begins with that goes on from before this library: no action of the lifecycle."""
+
+
 @attrs.frozen
 class HistoryEntry:
-    """One move of a campaign: who did what, when, why."""
+    """One move of a campaign: who did what, when, why.
+
+    A campaign that was :data:`ADOPTED` begins with an entry that led nowhere: ``at`` is when it
+    was last changed before, and ``reason`` a JSON object of what adoption found and put right.
+    """
 
     at: datetime = attrs.field(converter=utc)
-    action: Action
+    action: Action | Literal["adopted"]
     source: Status
     target: Status
     version: int

@@ -14,7 +14,14 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model._values import exactly, optional_text
-from campaign_model.campaign import MAX_NAME, Campaign, CampaignSummary, HistoryEntry, Page
+from campaign_model.campaign import (
+    ADOPTED,
+    MAX_NAME,
+    Campaign,
+    CampaignSummary,
+    HistoryEntry,
+    Page,
+)
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import (
@@ -379,7 +386,7 @@ class Campaigns:
         return tuple(
             HistoryEntry(
                 row.at,
-                Action(row.action),
+                ADOPTED if row.action == ADOPTED else Action(row.action),
                 Status(row.source),
                 Status(row.target),
                 row.version,

@@ -93,8 +93,9 @@ campaigns = sa.Table(
     sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
     sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
     # Settled from campaign_totals by moves and by changes of the contact set, for legacy readers.
-    _count("total_contacts"),
-    _count("generated_count"),
+    # Integers, as existing databases have them: to widen them would rewrite the table.
+    sa.Column("total_contacts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("generated_count", sa.Integer, nullable=False, server_default="0"),
     _money("generation_cost"),
     sa.Column("generation_started_at", UtcDateTime),
     sa.Column("generation_completed_at", UtcDateTime),

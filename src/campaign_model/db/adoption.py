@@ -1,0 +1,705 @@
+"""Bringing a database that is older than this library to our schema, in place."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any, TypeVar
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.campaign import Campaign
+from campaign_model.db import catalog, revisions, schema
+from campaign_model.db.advice import advice
+from campaign_model.db.engine import prepare_engine
+from campaign_model.db.plan import MARKERS, Plan, Statement, obstacles, plan
+from campaign_model.db.presets import SyncReport, sync_presets
+from campaign_model.db.repairs import (
+    CREATE_QUARANTINE,
+    DOCUMENTS,
+    DROP_FUNCTIONS,
+    FUNCTIONS,
+    QUARANTINE,
+    UNMOVABLE,
+    Reference,
+    Repairs,
+    Rules,
+)
+from campaign_model.db.revisions import SetupError
+from campaign_model.errors import InvalidDocument
+from campaign_model.lifecycle import ContactStatus, Status
+from campaign_model.store.scope import sqlstate
+from campaign_model.store.tables import HostTables, metadata
+from campaign_model.store.transactions import is_retryable
+from campaign_model.wire import recover_generation_config, recover_template_config
+
+__all__ = ["AdoptReport", "AdoptionRefused", "Finding", "Verdict", "adopt", "verify"]
+
+T = TypeVar("T")
+
+OnProgress = Callable[[str, int, int], None]
+
+_BATCH = 1_000
+"""Campaigns (or templates) that are looked at together."""
+
+_BATCH_CONTACTS = 20_000
+"""Contacts that are put right together; a batch of campaigns ends when it has so many."""
+
+_LOCK_MILLISECONDS = 500
+"""How long a statement waits for a lock: whoever comes after it waits as long."""
+
+_PATIENCE_SECONDS = 600
+"""How long a statement that gets no lock is tried again."""
+
+_SAMPLES = 5
+_DRIFT_ROUNDS = 3
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+@attrs.frozen
+class Verdict:
+    """What :func:`verify` found.
+
+    ``shape`` is ``empty`` (nothing of ours), ``bare`` (only the legacy campaigns), ``extended``
+    (more of our columns, in a looser form), ``unfinished`` (an adoption was interrupted),
+    ``current``, ``changed`` (current once, but something is missing), ``outdated`` or ``newer``.
+    ``pending`` are the statements, or sentences, of what is to be done; ``warnings`` are sentences
+    about the host's side, which stays as it is.
+    """
+
+    shape: str
+    pending: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@attrs.frozen
+class Finding:
+    """One value that adoption puts right, or (``undecided``) does not without a decision.
+
+    ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values, ``None`` for
+    NULL too; ``kind`` is one of ``db.KINDS``; ``reason`` is there where a codec said it.
+    """
+
+    table: str
+    row_id: UUID
+    column: str | None
+    kind: str
+    before: Any
+    after: Any
+    undecided: bool
+    reason: str | None = None
+
+
+@attrs.frozen
+class AdoptReport:
+    """What an adoption does, did, or refuses: statements, and numbers of findings by kind.
+
+    ``samples`` are a few findings of each kind.
+    """
+
+    shape: str
+    added: tuple[str, ...]
+    repaired: Mapping[str, int]
+    refused: Mapping[str, int]
+    quarantined: Mapping[str, int]
+    samples: Mapping[str, tuple[Finding, ...]]
+    warnings: tuple[str, ...]
+    presets: SyncReport | None = None
+
+
+class AdoptionRefused(SetupError):
+    """Something in the database needs a decision; nothing was changed. ``report`` says it all."""
+
+    def __init__(self, report: AdoptReport) -> None:
+        kinds = ", ".join(f"{number} x {kind}" for kind, number in report.refused.items())
+        super().__init__(
+            f"some values cannot be kept or repaired without a decision ({kinds}); nothing was "
+            "changed: put them right, map unknown words (status_map), or have such values moved "
+            "aside (quarantine)"
+        )
+        self.report = report
+
+    def __reduce__(self) -> tuple[type[AdoptionRefused], tuple[AdoptReport]]:
+        return type(self), (self.report,)
+
+
+def verify(
+    engine: sa.Engine, *, host: HostTables | None = None, messages: str = "messages"
+) -> Verdict:
+    """Say in which shape a database is, and what it lacks. Nothing is changed.
+
+    ``host`` names the host's tables, ``messages`` the one where it keeps messages. Needs the
+    ``migrations`` extra.
+    """
+    _check_dialect(engine)
+    with engine.connect() as connection:
+        situation = _look(connection, host or HostTables(), messages)
+    return Verdict(situation.shape, situation.pending, situation.warnings)
+
+
+def adopt(
+    engine: sa.Engine,
+    *,
+    host: HostTables | None = None,
+    messages: str = "messages",
+    dry_run: bool = False,
+    status_map: Mapping[str, str] | None = None,
+    status_rule: Mapping[str, Status] | None = None,
+    quarantine: bool = False,
+    contacts_from_messages: bool = False,
+    on_progress: OnProgress | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
+) -> AdoptReport:
+    """Bring a database to our schema in place, keeping every row; safe to repeat at any time.
+
+    First every row is looked at. What needs a decision stops the adoption before any change, with
+    :class:`AdoptionRefused`; a ``dry_run`` ends here in any case, and refuses nothing. Then the
+    schema is completed and the rows are put right, while others may go on to read and write. An
+    interrupted adoption is continued by the next one.
+
+    ``status_map`` translates words that are no status. ``status_rule`` says what campaigns become
+    that have none: those that have ``sent`` messages or a ``lemlist`` id (else exported), and
+    ``otherwise`` (else draft). ``quarantine`` moves values that need a decision into a table
+    ``campaign_quarantine``. ``contacts_from_messages`` makes contacts out of the messages of
+    campaigns that have no other. ``on_progress(what, done, total)`` is called as it goes on,
+    ``on_finding`` with each :class:`Finding`.
+
+    No worker of an older engine should run meanwhile. Raises :class:`SetupError` for a database
+    that cannot be adopted at all, or is too busy. Needs the ``migrations`` extra, and to be the
+    owner of the tables.
+    """
+    rules = Rules(
+        status_map=_checked_map(status_map or {}),
+        quarantine=quarantine,
+        contacts_from_messages=contacts_from_messages,
+        **{case: Status(status) for case, status in (status_rule or {}).items()},
+    )
+    _check_dialect(engine)
+    with _session(engine, on_progress) as session:
+        adoption = _Adoption(session, host or HostTables(), messages, rules, on_finding)
+        return adoption.run(dry_run=dry_run)
+
+
+def _check_dialect(engine: sa.Engine) -> None:
+    if prepare_engine(engine).dialect.name != "postgresql":
+        raise SetupError("only PostgreSQL databases can be adopted")
+
+
+def _checked_map(status_map: Mapping[str, str]) -> Mapping[str, str]:
+    known = {*Status, *ContactStatus}
+    for word, status in status_map.items():
+        if status not in known:
+            raise ValueError(f"status_map: {word!r} cannot become {status!r}, which is no status")
+    return status_map
+
+
+# What there is.
+
+
+@attrs.frozen
+class _Situation:
+    """The tables of a database, and what follows from them."""
+
+    shape: str
+    present: catalog.Catalog
+    plan: Plan | None
+    obstacles: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def stamped(self) -> bool:
+        """Whether the schema's version is noted, so that our workers may be about."""
+        return self.shape in {"current", "changed", "outdated", "newer"}
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """What is to be done."""
+        if self.shape == "newer":
+            return (
+                "a newer version of this library has set this database up: upgrade the library",
+            )
+        if self.plan is None:
+            return self.obstacles
+        if self.shape == "outdated":
+            return ("the newer revisions of this library: db.init",)
+        statements = tuple(statement.sql for statement in self.plan.statements)
+        if not self.stamped:
+            return (*statements, "a look at every row: db.adopt, or first its dry run")
+        return statements
+
+
+def _look(connection: sa.Connection, host: HostTables, messages: str) -> _Situation:
+    """Look at the catalog. No transaction is open before or after."""
+    names = {*metadata.tables, *attrs.astuple(host), messages}
+    with connection.begin():
+        present = catalog.read(connection, names)
+        revision = revisions.revision(connection)
+    found = tuple(obstacles(present, host))
+    planned = None
+    if not found:
+        planned = plan(present, host, _normal_forms(connection, host))
+    shape = _shape(present, revision, pending=planned is None or bool(planned.statements))
+    return _Situation(shape, present, planned, found, tuple(advice(present, messages)))
+
+
+def _normal_forms(connection: sa.Connection, host: HostTables) -> dict[str, str]:
+    key = ", ".join(schema.HOST_KEY)
+    hosts = [
+        f"CREATE TABLE {schema.quoted(name)} (tenant_id uuid, id uuid PRIMARY KEY, UNIQUE ({key}))"
+        for name in attrs.astuple(host)
+    ]
+    return catalog.normal_forms(connection, [*hosts, *schema.statements("postgresql", host)])
+
+
+def _shape(present: catalog.Catalog, revision: str | None, *, pending: bool) -> str:
+    if revision is not None:
+        newest, *older = revisions.known()
+        if revision == newest:
+            return "changed" if pending else "current"
+        return "outdated" if revision in older else "newer"
+    ours = present.keys() & metadata.tables.keys()
+    if not ours:
+        return "empty"
+    # Tables that no legacy database has.
+    if ours & {"campaign_totals", "campaign_history", "campaign_erased_claims"}:
+        return "unfinished"
+    if ours == {"campaigns"} and "status" not in present["campaigns"].columns:
+        return "bare"
+    return "extended"
+
+
+# Working on it.
+
+
+class _Session:
+    """One connection to work on: statement by statement, or in short transactions."""
+
+    def __init__(self, connection: sa.Connection, on_progress: OnProgress | None) -> None:
+        self.connection = connection
+        self.on_progress = on_progress
+
+    def autocommit(self) -> sa.Connection:
+        """The connection, on which every statement is a transaction of its own."""
+        return self.connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def execute(self, sql: str, **parameters: Any) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Run SQL with the tokens that stand for ``parameters``, in the transaction at hand."""
+        # Not SQLAlchemy's colons: there are others in JSON paths and casts.
+        sql = sql.replace("%", "%%")
+        for name in parameters:
+            kind = "text" if name == "unreadable" else "uuid"
+            sql = sql.replace(f"@{name}@", f"%({name})s::{kind}[]")
+        return self.connection.exec_driver_sql(sql, parameters or None)
+
+    def rows(self, sql: str, **parameters: Any) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """What a query gives, in a transaction of its own."""
+        self.autocommit()
+        try:
+            return self.execute(sql, **parameters).all()
+        finally:
+            self.connection.rollback()
+
+    def run(self, statement: Statement) -> None:
+        """Run one statement of a plan, as often as it takes to get its lock."""
+
+        def work() -> None:
+            self.autocommit()
+            # One that is concurrent waits for other transactions, which wait for nothing then.
+            self.execute(f"SET lock_timeout = {0 if statement.concurrent else _LOCK_MILLISECONDS}")
+            self.execute(statement.sql)
+
+        self._patiently(work)
+
+    def transact(self, work: Callable[[], T]) -> T:
+        """Run ``work`` in a transaction, as often as it takes."""
+
+        def begin() -> T:
+            self.autocommit()
+            self.execute(f"SET lock_timeout = {_LOCK_MILLISECONDS}")
+            self.connection.rollback()
+            self.connection.execution_options(isolation_level="READ COMMITTED")
+            with self.connection.begin():
+                return work()
+
+        return self._patiently(begin)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        pause = 0.05
+        while True:
+            try:
+                return work()
+            except sa.exc.DBAPIError as error:
+                if not (is_retryable(error) or sqlstate(error) == _LOCK_NOT_AVAILABLE):
+                    raise
+                if time.monotonic() > deadline:
+                    raise SetupError(
+                        "the database is too busy: for minutes a table was locked by others; "
+                        "end their long transactions and adopt again, which goes on from here"
+                    ) from error
+            finally:
+                # Whatever there is left of a transaction that SQLAlchemy began by itself.
+                self.connection.rollback()
+            time.sleep(pause * (1 + secrets.randbelow(100) / 100))
+            pause = min(2 * pause, 2.0)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Tell how far it is."""
+        if self.on_progress is not None:
+            self.on_progress(what, done, max(done, total))
+
+
+@contextmanager
+def _session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[_Session]:
+    with engine.connect() as connection:
+        session = _Session(connection, on_progress)
+        try:
+            revisions.one_at_a_time(session.autocommit(), session=True)
+            for function in FUNCTIONS:
+                session.execute(function)
+            connection.rollback()
+            yield session
+        finally:
+            if not connection.invalidated:
+                connection.rollback()
+                session.autocommit()
+                for leftover in (DROP_FUNCTIONS, "RESET lock_timeout", revisions.UNLOCK):
+                    session.execute(leftover)
+
+
+@attrs.define
+class _Tally:
+    """Findings, counted; a few of each kind are kept."""
+
+    quarantine: bool
+    on_finding: Callable[[Finding], None] | None
+    counts: dict[str, dict[str, int]] = attrs.field(
+        factory=lambda: {"repaired": {}, "refused": {}, "quarantined": {}}
+    )
+    samples: dict[str, list[Finding]] = attrs.field(factory=dict)
+
+    def add(self, finding: Finding) -> None:
+        """Count it, and pass it on."""
+        fate = "repaired"
+        if finding.undecided:
+            movable = self.quarantine and finding.kind not in UNMOVABLE
+            fate = "quarantined" if movable else "refused"
+        counts = self.counts[fate]
+        counts[finding.kind] = counts.get(finding.kind, 0) + 1
+        samples = self.samples.setdefault(finding.kind, [])
+        if len(samples) < _SAMPLES:
+            samples.append(finding)
+        if self.on_finding is not None:
+            self.on_finding(finding)
+
+    def report(self, situation: _Situation) -> AdoptReport:
+        """All of it, with what is to be added."""
+        return AdoptReport(
+            shape=situation.shape,
+            added=() if situation.plan is None else tuple(s.sql for s in situation.plan.statements),
+            samples={kind: tuple(found) for kind, found in self.samples.items()},
+            warnings=situation.warnings,
+            repaired=self.counts["repaired"],
+            refused=self.counts["refused"],
+            quarantined=self.counts["quarantined"],
+        )
+
+
+class _Adoption:
+    """One adoption, from the first look to the last."""
+
+    def __init__(
+        self,
+        session: _Session,
+        host: HostTables,
+        messages: str,
+        rules: Rules,
+        on_finding: Callable[[Finding], None] | None,
+    ) -> None:
+        self.session = session
+        self.host = host
+        self.messages = messages
+        self.rules = rules
+        self.on_finding = on_finding
+
+    def run(self, *, dry_run: bool) -> AdoptReport:
+        """Look, and unless that is all, act."""
+        situation = self._look()
+        if situation.shape == "newer" or situation.plan is None:
+            raise SetupError("; ".join(situation.pending))
+        repairs = self._repairs(situation)
+        tally = _Tally(self.rules.quarantine, self.on_finding)
+        if situation.shape not in {"empty", "current", "outdated"}:
+            self._audit(repairs, tally)
+        report = tally.report(situation)
+        if dry_run:
+            return report
+        if report.refused:
+            raise AdoptionRefused(report)
+        if situation.shape not in {"current", "outdated"}:
+            self._complete(situation, tally)
+        return attrs.evolve(report, presets=self._finish(situation))
+
+    def _look(self) -> _Situation:
+        self.session.connection.rollback()
+        self.session.connection.execution_options(isolation_level="READ COMMITTED")
+        return _look(self.session.connection, self.host, self.messages)
+
+    def _repairs(self, situation: _Situation) -> Repairs:
+        references = [
+            Reference(table, column, not_null)
+            for table, column, not_null in self.session.rows(catalog.REFERENCES)
+        ]
+        return Repairs(
+            situation.present,
+            self.host,
+            self.messages,
+            self.rules,
+            references,
+            settle=not situation.stamped,
+        )
+
+    def _complete(self, situation: _Situation, tally: _Tally) -> None:
+        """Everything but the version, in the order in which it is safe to be interrupted."""
+        assert situation.plan is not None
+        if tally.counts["quarantined"] and not self._has_quarantine():
+            self.session.run(Statement(CREATE_QUARANTINE))
+        self._run(situation.plan.expand, "schema")
+        situation = self._look()
+        repairs = self._repairs(situation)
+        self._repair(repairs, "rows")
+        assert situation.plan is not None
+        try:
+            self._run(situation.plan.guard, "keys")
+            self._repair(repairs, "late rows")
+            situation = self._look()
+            assert situation.plan is not None
+            self._run(situation.plan.statements, "checks")
+        except sa.exc.IntegrityError:
+            # What a writer has brought in since we looked.
+            self._refuse_undecided(repairs)
+            raise
+        if repairs.settle:
+            self._settle(repairs)
+
+    def _has_quarantine(self) -> bool:
+        return bool(catalog.read(self.session.autocommit(), [QUARANTINE]))
+
+    def _run(self, statements: Sequence[Statement], what: str) -> None:
+        for number, statement in enumerate(statements):
+            self.session.progress(what, number, len(statements))
+            self.session.run(statement)
+        if statements:
+            self.session.progress(what, len(statements), len(statements))
+
+    def _finish(self, situation: _Situation) -> SyncReport:
+        """Note the version, and bring in the system's templates."""
+        connection = self.session.connection
+
+        def work() -> SyncReport:
+            if situation.shape == "outdated":
+                revisions.upgrade(connection, attrs.asdict(self.host))
+            elif not situation.stamped:
+                revisions.stamp(connection)
+            return sync_presets(connection)
+
+        return self.session.transact(work)
+
+    # Looking at rows.
+
+    def _audit(self, repairs: Repairs, tally: _Tally) -> None:
+        for table, query in (
+            ("campaign_templates", repairs.template_findings),
+            ("campaigns", repairs.campaign_findings),
+        ):
+            if table not in repairs.present:
+                continue
+            total, done = self._count(table), 0
+            for ids in self._batches(repairs, table):
+                documents = self.session.rows(repairs.documents(table), ids=ids)
+                unreadable = _unreadable(table, documents)
+                for finding in self._findings(query(), ids, unreadable):
+                    tally.add(finding)
+                done += len(ids)
+                self.session.progress("audit", done, total)
+
+    def _refuse_undecided(self, repairs: Repairs) -> None:
+        tally = _Tally(self.rules.quarantine, None)
+        self._audit(repairs, tally)
+        report = tally.report(self._look())
+        if report.refused:
+            raise AdoptionRefused(report) from None
+
+    def _count(self, table: str) -> int:
+        found: int = self.session.rows(f"SELECT count(*) FROM {table}")[0][0]  # noqa: S608
+        return found
+
+    def _findings(
+        self, query: str, ids: Sequence[UUID], unreadable: Mapping[str, str]
+    ) -> Iterator[Finding]:
+        for row in self.session.rows(query, ids=ids, unreadable=[*unreadable]):
+            table, id_, column, kind, before, after, undecided = row
+            reason = unreadable.get(f"{id_}/{column}") if undecided else None
+            yield Finding(table, id_, column, kind, _json(before), _json(after), undecided, reason)
+
+    def _batches(
+        self, repairs: Repairs, table: str, condition: str = "true"
+    ) -> Iterator[Sequence[UUID]]:
+        """Ids of the table's rows in order, so many that their contacts are not too many."""
+        size = "1"
+        if table == "campaigns" and "campaign_contacts" in repairs.present:
+            size = "(SELECT count(*) FROM campaign_contacts WHERE campaign_id = campaigns.id)"
+        after = ""
+        while True:
+            rows = self.session.rows(
+                f"SELECT id, {size} FROM {table} WHERE {condition} {after} "  # noqa: S608
+                f"ORDER BY id LIMIT {_BATCH}"
+            )
+            batch: list[UUID] = []
+            contacts = 0
+            for id_, number in rows:
+                batch.append(id_)
+                contacts += number
+                if contacts > _BATCH_CONTACTS:
+                    break
+            if not batch:
+                return
+            yield batch
+            after = f"AND id > '{batch[-1]}'"
+
+    # Putting rows right.
+
+    def _repair(self, repairs: Repairs, what: str) -> None:
+        unfinished = {table: repairs.unfinished(table) for table in MARKERS}
+        for ids in self._batches(repairs, "campaign_templates", unfinished["campaign_templates"]):
+            self._repair_templates(repairs, ids)
+        total, done = self._count("campaigns"), 0
+        for ids in self._batches(repairs, "campaigns", unfinished["campaigns"]):
+            self._repair_campaigns(repairs, ids)
+            done += len(ids)
+            self.session.progress(what, done, total)
+        # Contacts that came to campaigns that were seen to already.
+        after = ""
+        while ids := self._ids(
+            f"SELECT DISTINCT campaign_id FROM campaign_contacts "  # noqa: S608
+            f"WHERE {unfinished['campaign_contacts']} {after} ORDER BY 1 LIMIT {_BATCH}"
+        ):
+            self._repair_campaigns(repairs, ids)
+            after = f"AND campaign_id > '{ids[-1]}'"
+
+    def _repair_templates(self, repairs: Repairs, ids: Sequence[UUID]) -> None:
+        def work() -> None:
+            self._lock("campaign_templates", ids)
+            documents = self.session.execute(repairs.documents("campaign_templates"), ids=ids).all()
+            unreadable = [*_unreadable("campaign_templates", documents)]
+            self._change(repairs.repair_templates(), ids=ids, unreadable=unreadable)
+
+        self._or_refuse(repairs, work)
+
+    def _repair_campaigns(self, repairs: Repairs, ids: Sequence[UUID]) -> None:
+        if self.rules.quarantine:
+            self._move_misplaced(repairs, ids)
+        condition = repairs.unfinished("campaign_contacts")
+        while rows := self._ids(
+            "SELECT id FROM campaign_contacts WHERE campaign_id = ANY(@ids@) "  # noqa: S608
+            f"AND {condition} ORDER BY campaign_id, id LIMIT {_BATCH_CONTACTS}",
+            ids=ids,
+        ):
+            self._repair_contacts(repairs, ids, rows)
+
+        def work() -> None:
+            self._lock("campaigns", ids)
+            documents = self.session.execute(repairs.documents("campaigns"), ids=ids).all()
+            unreadable = [*_unreadable("campaigns", documents)]
+            if (insert := repairs.insert_written()) is not None:
+                self.session.execute(insert, ids=ids, unreadable=unreadable)
+            self._change(repairs.repair_campaigns(), ids=ids, unreadable=unreadable)
+
+        self._or_refuse(repairs, work)
+
+    def _repair_contacts(self, repairs: Repairs, ids: Sequence[UUID], rows: Sequence[UUID]) -> None:
+        def work() -> None:
+            self._lock("campaign_contacts", rows)
+            self._change(repairs.repair_contacts(), ids=ids, rows=rows)
+
+        self._or_refuse(repairs, work)
+
+    def _move_misplaced(self, repairs: Repairs, ids: Sequence[UUID]) -> None:
+        rows = self._ids(repairs.misplaced(), ids=ids)
+
+        def work() -> None:
+            self._lock("campaign_contacts", rows)
+            for statement in repairs.move_misplaced():
+                self.session.execute(statement, rows=rows)
+
+        if rows:
+            self.session.transact(work)
+
+    def _settle(self, repairs: Repairs) -> None:
+        """Count totals anew where others have changed contacts meanwhile."""
+        for _ in range(_DRIFT_ROUNDS):
+            ids = self._ids(repairs.drifted())
+            if not ids:
+                return
+            self._repair_campaigns(repairs, ids)
+
+    def _ids(self, query: str, **parameters: Any) -> Sequence[UUID]:
+        return [row[0] for row in self.session.rows(query, **parameters)]
+
+    def _lock(self, table: str, ids: Sequence[UUID]) -> None:
+        # First, so that what is read next is what others have left, and not what they change.
+        self.session.execute(
+            f"SELECT FROM {table} WHERE id = ANY(@ids@) ORDER BY id FOR NO KEY UPDATE",
+            ids=ids,
+        )
+
+    def _change(self, sql: str, **parameters: Any) -> None:
+        undecided: int = self.session.execute(sql, **parameters).scalar_one()
+        if undecided and not self.rules.quarantine:
+            raise _UndecidedError
+
+    def _or_refuse(self, repairs: Repairs, work: Callable[[], None]) -> None:
+        """Do it, unless a writer has brought in what needs a decision since we looked."""
+        try:
+            self.session.transact(work)
+        except _UndecidedError:
+            self._refuse_undecided(repairs)
+            raise
+
+
+class _UndecidedError(Exception):
+    """A repair met what needs a decision: the transaction has to go."""
+
+
+def _unreadable(table: str, documents: Iterable[sa.Row[*tuple[Any, ...]]]) -> dict[str, str]:
+    """Which values of a batch of rows no codec reads, as ``id/column``, and why."""
+    steps_column, settings_column = DOCUMENTS[table]
+    found: dict[str, str] = {}
+    for id_, name, description, steps, settings in documents:
+        faults: dict[str, str] = {}
+        readers: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
+            (steps_column, steps, recover_template_config),
+            (settings_column, settings, recover_generation_config),
+        )
+        for column, text, recover in readers:
+            try:
+                if text is not None:
+                    recover(text)
+            except InvalidDocument as error:
+                faults[column] = str(error)
+        try:
+            Campaign(name=name, description=description)
+        except InvalidDocument as error:
+            faults |= {one.path.lstrip("/"): one.message for one in error.violations}
+        found |= {f"{id_}/{column}": reason for column, reason in faults.items()}
+    return found
+
+
+def _json(text: str | None) -> Any:
+    return None if text is None else json.loads(text, parse_float=Decimal)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import catalogs
+import legacy
+import legacy_data
+import servers
+from campaign_model import db
+from campaign_model.db import catalog, repairs, schema
+from campaign_model.store.tables import HostTables, metadata
+from campaign_model.wire import DEFAULT
+
+NewDatabase = Callable[..., str]
+
+POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
+HOST = HostTables()
+SHAPES = [legacy.SHAPES[0], legacy.SHAPES[-1]]
+
+
+@contextmanager
+def opened(url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def read(engine: sa.Engine) -> catalogs.Catalog:
+    with engine.connect() as connection:
+        return catalogs.read(connection)
+
+
+def ours(found: catalogs.Catalog) -> dict[Any, Any]:
+    """What a fresh schema has."""
+    columns = {(table.name, column.name) for table in metadata.sorted_tables for column in table.c}
+    return {
+        key: what
+        for key, what in found.items()
+        if key[1] in metadata.tables and (key[0] != "column" or key[1:] in columns)
+    }
+
+
+@pytest.mark.parametrize("postgresql", POSTGRESQL)
+def test_nothing_is_planned_for_a_fresh_schema(new_database: NewDatabase, postgresql: str) -> None:
+    with opened(new_database(postgresql)) as engine:
+        assert db.verify(engine).shape == "empty"
+        db.init(engine, with_host_tables=True)
+        assert db.verify(engine) == db.Verdict("current", (), ())
+        before = read(engine)
+        assert db.adopt(engine).added == ()
+        assert read(engine) == before
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["bare", "extended"])
+@pytest.mark.parametrize("postgresql", POSTGRESQL)
+def test_an_adopted_schema_has_all_that_a_fresh_one_has(
+    new_database: NewDatabase, postgresql: str, shape: legacy.Shape
+) -> None:
+    with opened(new_database(postgresql)) as engine:
+        db.init(engine, with_host_tables=True)
+        fresh = ours(read(engine))
+    with opened(new_database(postgresql)) as engine:
+        with engine.begin() as connection:
+            legacy.build(connection, shape)
+            legacy.fill(connection, legacy_data.sample(shape))
+        before = db.verify(engine)
+        assert before.shape == ("extended" if shape.extended else "bare")
+        dry = db.adopt(engine, dry_run=True)
+        assert db.verify(engine) == before
+        report = db.adopt(engine)
+        assert (report.added, report.repaired) == (dry.added, dry.repaired)
+        assert report.repaired
+        assert not report.refused
+        adopted = read(engine)
+        after = db.verify(engine)
+        assert (after.shape, after.pending) == ("current", ())
+        again = db.adopt(engine)
+        assert (again.added, again.repaired) == ((), {})
+        assert read(engine) == adopted
+    differing = {
+        key: (what, adopted.get(key)) for key, what in fresh.items() if adopted.get(key) != what
+    }
+    # A default that writers may rely on stays.
+    assert set(differing) <= {
+        ("column", "campaign_contacts", "id"),
+        ("column", "campaign_templates", "id"),
+        ("relation", "campaigns", ""),
+    }
+
+
+def test_the_plan_knows_how_the_server_spells_columns(new_database: NewDatabase) -> None:
+    with opened(new_database(POSTGRESQL[0])) as engine:
+        db.init(engine, with_host_tables=True)
+        with engine.connect() as connection:
+            found = catalog.read(connection, metadata.tables)
+    for name, table in schema.tables(HOST).items():
+        for column, wanted in table.columns.items():
+            present = found[name].columns[column]
+            assert (wanted.type, wanted.default, wanted.not_null) == (
+                present.type,
+                present.default,
+                present.not_null,
+            ), (name, column)
+
+
+STEPS = st.lists(st.sampled_from(legacy_data.STEPS), max_size=4)
+
+
+@pytest.fixture(scope="module")
+def helpers(databases: servers.Databases) -> Iterator[sa.Connection]:
+    """A connection with the helpers of the repairs."""
+    with opened(databases.create(POSTGRESQL[0])) as engine, engine.connect() as connection:
+        for function in repairs.FUNCTIONS:
+            connection.exec_driver_sql(function.replace("%", "%%"))
+        yield connection
+
+
+@given(steps=STEPS, layers=st.integers(0, 3))
+@settings(max_examples=50)
+def test_steps_are_filled_as_the_codec_fills_them(
+    helpers: sa.Connection, steps: list[dict[str, Any]], layers: int
+) -> None:
+    stored = legacy_data.encoded(steps, layers)
+    decoded, filled = helpers.execute(
+        sa.text(
+            "SELECT pg_temp.decoded(d)::text, pg_temp.filled(pg_temp.decoded(d))::text"
+            " FROM (SELECT CAST(:stored AS jsonb)) AS document (d)"
+        ),
+        {"stored": stored},
+    ).one()
+    assert json.loads(decoded) == steps
+    read, raw = DEFAULT.recover_template_config(filled), json.loads(filled)
+    assert read.value == DEFAULT.recover_template_config(stored).value
+    assert {repair.code for repair in read.repairs} <= {"renumbered"}
+    # Nothing that stood there has changed.
+    assert [
+        {name: after[name] for name in before} for before, after in zip(steps, raw, strict=True)
+    ] == steps
+
+
+def test_a_view_and_a_strange_type_stop_the_adoption(new_database: NewDatabase) -> None:
+    with opened(new_database(POSTGRESQL[0])) as engine:
+        with engine.begin() as connection:
+            legacy.build(connection, legacy.Shape(extended=True))
+            connection.exec_driver_sql("ALTER TABLE campaigns ALTER status TYPE varchar(20)")
+            connection.exec_driver_sql("ALTER TABLE campaigns ALTER total_contacts TYPE bigint")
+            connection.exec_driver_sql("CREATE VIEW spent AS SELECT generation_cost FROM campaigns")
+        before = read(engine)
+        with pytest.raises(db.SetupError) as caught:
+            db.adopt(engine)
+        pending = "; ".join(db.verify(engine).pending)
+        assert str(caught.value) == pending
+        assert "total_contacts is of type bigint" in pending
+        assert "a view shows campaigns.generation_cost" in pending
+        assert "status" not in pending
+        assert read(engine) == before
