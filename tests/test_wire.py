@@ -412,12 +412,28 @@ class TestPrevious:
         del document[1]["key"]
         assert self.codes(document) == [("/1/owner", "unknown_field")]
 
-    def test_an_unknown_channel_or_tone_is_not_among_it(self) -> None:
-        previous = DEFAULT.recover_template_config([a_step(channel="fax")]).value
-        document = DEFAULT.dump_template_config(previous)
-        assert codes(DEFAULT.parse_template_config, document, previous=previous) == [
-            ("/0/channel", "unknown_value")
+    def test_an_unknown_channel_or_tone_stays_where_it_is(self) -> None:
+        previous = DEFAULT.recover_template_config([a_step(channel="fax"), a_step(2)]).value
+        assert (
+            DEFAULT.parse_template_config(DEFAULT.dump_template_config(previous), previous=previous)
+            == previous
+        )
+        for channel, place in (("telex", 0), ("fax", 1)):
+            document = DEFAULT.dump_template_config(previous)
+            document[place]["channel"] = channel
+            assert codes(DEFAULT.parse_template_config, document, previous=previous) == [
+                (f"/{place}/channel", "unknown_value")
+            ]
+        terse = DEFAULT.recover_generation_config({"tone": "terse"}).value
+        assert DEFAULT.parse_generation_config({"tone": "terse"}, previous=terse) == terse
+        assert codes(DEFAULT.parse_generation_config, {"tone": "curt"}, previous=terse) == [
+            ("/tone", "unknown_value")
         ]
+
+    def test_no_steps_are_not_among_it_if_there_were_some(self) -> None:
+        for previous in (StepSequence(), self.previous):
+            found = codes(DEFAULT.parse_template_config, [], previous=previous)
+            assert found == ([("", "too_few_items")] if previous else [])
 
     def test_settings(self) -> None:
         previous = DEFAULT.recover_generation_config({"tone": "casual", "model": {"v": 1}}).value

@@ -316,8 +316,10 @@ def _in_order(document: Any, found: list[Violation]) -> tuple[Violation, ...]:
     return tuple(sorted(found, key=order))
 
 
-def _came_back(document: Any, tokens: _Tokens, previous: Any) -> bool:
-    """Whether an unknown field stands in ``previous`` as it does here, in the same step."""
+def _came_back(code: str, document: Any, tokens: _Tokens, previous: Any) -> bool:
+    """Whether a fault is no news: ``previous`` has it as it is here, in the same step."""
+    if code == "too_few_items":
+        return not (previous.steps if isinstance(previous, CampaignTemplate) else previous)
     *parents, name = tokens
     for token in parents:
         document = document[token]
@@ -326,6 +328,8 @@ def _came_back(document: Any, tokens: _Tokens, previous: Any) -> bool:
         elif isinstance(previous, StepSequence):
             key = effective_key(document.get("key"), cast("int", token))
             previous = previous.by_key(key) if key in previous.keys else None
+    if code == "unknown_value":
+        return bool(getattr(previous, str(name), None) == document[name])
     return same_member(getattr(previous, "extra", EMPTY), str(name), document[name])
 
 
@@ -349,6 +353,9 @@ def _owned(tokens: _Tokens, previous: Any) -> str | None:
         return "belongs to another program; it has to come back as it was"
     return None
 
+
+_COMES_BACK = {"unknown_field", "unknown_value", "too_few_items"}
+"""What a submitted document may have all the same, if it was given out with it."""
 
 _CONSEQUENCES = {"wrong_type", "unknown_value", "bad_pattern", "too_small", "too_large"}
 """What a schema may also say of a value that is no JSON, and what adds nothing to that."""
@@ -387,7 +394,8 @@ def violations(
     """Every fault of ``document``, in the document's order.
 
     ``faults`` are those that :mod:`campaign_model._json` found in it. ``kind`` and ``form`` name
-    its schema. Unknown fields may stand in a submitted document as they stand in ``previous``.
+    its schema. What only stored documents may have, a submitted one may have as ``previous`` has
+    it.
     """
     found = [
         Violation(pointer, code, f"{_place(kind, _tokens(document, pointer))}: {message}")
@@ -400,10 +408,10 @@ def violations(
         code, message = _code_and_message(error, _place(kind, tokens))
         if code in _CONSEQUENCES and pointer in unreadable:
             continue
-        if code == "unknown_field":
-            if _came_back(document, tokens, previous):
+        if previous is not None and code in _COMES_BACK:
+            if _came_back(code, document, tokens, previous):
                 continue
-            if (owned := _owned(tokens, previous)) is not None:
+            if code == "unknown_field" and (owned := _owned(tokens, previous)) is not None:
                 message = f"{_place(kind, tokens)}: {owned}"
         found.append(Violation(pointer, code, message))
 

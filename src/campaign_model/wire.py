@@ -100,6 +100,7 @@ _TEMPLATE_TYPES: dict[str, type] = {
     "steps": list,
     "generation_config": dict,
 }
+_NO_SETTINGS = GenerationConfig()
 _STEP_REQUIRED = {"channel", "label", "enabled", "needs_pdf", "variant_count"}
 _STEP_ATTRIBUTES = attrs.fields_dict(Step)
 # How deep the kinds of document stand within the largest of them.
@@ -258,9 +259,10 @@ class Codec:
     ) -> StepSequence:
         """The steps of a submitted template_config.
 
-        Unknown fields are refused unless they begin with ``x_``, or stand as they are in the step
-        of the same key in ``previous``, the steps that were given out before. Raises
-        :class:`InvalidDocument` with every violation.
+        Unknown fields are refused unless they begin with ``x_``. What stands in ``previous``, the
+        steps that were given out before, may come back as it is, in the step of the same key:
+        unknown fields and channels, and no steps at all. Raises :class:`InvalidDocument` with
+        every violation.
         """
         return cast("StepSequence", self._parse("template_config", source, previous))
 
@@ -414,18 +416,24 @@ class Codec:
 
     def _admits(self, value: Any, previous: Any) -> bool:
         if isinstance(value, StepSequence):
-            return bool(value) and all(
-                step.channel in self._channels
-                and (not step.extra or _may_stand(step.extra, _before(previous, step, index)))
+            return (bool(value) or value == previous) and all(
+                self._admits_step(step, _before(previous, step, index))
                 for index, step in enumerate(value.steps)
             )
         if isinstance(value, GenerationConfig):
-            known = value.tone is None or value.tone in self.vocabulary.tones
-            return known and _may_stand(value.extra, EMPTY if previous is None else previous.extra)
+            before = _NO_SETTINGS if previous is None else previous
+            known = value.tone in (None, before.tone) or value.tone in self.vocabulary.tones
+            return known and _may_stand(value.extra, before.extra)
         return all(
             self._admits(getattr(value, part), previous and getattr(previous, part))
             for part in ("steps", "generation_config")
         )
+
+    def _admits_step(self, step: Step, before: Step | None) -> bool:
+        if before is None:
+            return step.channel in self._channels and _may_stand(step.extra, EMPTY)
+        known = step.channel == before.channel or step.channel in self._channels
+        return known and _may_stand(step.extra, before.extra)
 
     def _explain(
         self, document: Any, faults: Iterable[Fault], kind: str, form: str, previous: Any = None
@@ -452,9 +460,11 @@ def _read_stored(kind: str, source: Any) -> Recovered[Any]:
 _recovered = lru_cache(_CACHED_TEXTS)(_read_stored)
 
 
-def _before(previous: StepSequence | None, step: Step, index: int) -> JsonObject:
+def _before(previous: StepSequence | None, step: Step, index: int) -> Step | None:
+    if previous is None:
+        return None
     key = effective_key(step.key, index)
-    return EMPTY if previous is None or key not in previous.keys else previous.by_key(key).extra
+    return previous.by_key(key) if key in previous.keys else None
 
 
 def _may_stand(extra: JsonObject, before: JsonObject) -> bool:
