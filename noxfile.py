@@ -62,6 +62,20 @@ def generate(session: nox.Session) -> None:
 
 
 @nox.session
+def mutation(session: nox.Session) -> None:
+    """Break the library in thousands of ways and see tests fail; names of parts limit it."""
+    session.install("-e", PACKAGE, *tools("test"), *tools("mutation"))
+    session.run(
+        "python",
+        "-m",
+        "mutation",
+        session.create_tmp(),
+        *session.posargs,
+        env={"PYTHONPATH": "tests"},
+    )
+
+
+@nox.session
 def demo(session: nox.Session) -> None:
     """Run one campaign from template to export; arguments go to ``campaign-model demo``."""
     session.install(".[cli,postgres]")

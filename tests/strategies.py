@@ -7,7 +7,7 @@ import os
 import pickle
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 # A busy machine is no fault of the code: neither a slow example nor slow drawing fails a test.
@@ -18,6 +18,13 @@ settings.register_profile(
     # Half of what Hypothesis draws by itself: every engine is asked, on every run.
     max_examples=50,
     suppress_health_check=[HealthCheck.too_slow],
+)
+# A mutant is judged by whether a test fails, not by how small the example is.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("campaign-model"),
+    phases=(Phase.explicit, Phase.generate),
+    database=None,
 )
 settings.load_profile("campaign-model")
 
