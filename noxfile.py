@@ -25,6 +25,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def judges(session: nox.Session) -> None:
+    """Ask Python, databases and JavaScript about documents: ``-- --documents N`` of them."""
+    session.install(PACKAGE, *tools("test"))
+    session.run("python", "tests/judges.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting with ruff."""
     session.install(*tools("lint"))

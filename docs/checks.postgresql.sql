@@ -46,6 +46,9 @@ ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_template_config CHECK (
                     || @.condition == "opened_not_replied")))
         && (!exists(@.config)
             || (@.config.type() == "object")))')) = jsonb_array_length(template_config)
+    AND jsonb_path_query_array(template_config, '$[*].step')::text !~ '[.]'
+    AND jsonb_path_query_array(template_config, '$[*].variant_count')::text !~ '[.]'
+    AND jsonb_path_query_array(template_config, '$[*].day_offset')::text !~ '[.]'
     ELSE false
     END
 ) NOT VALID;
@@ -65,7 +68,7 @@ ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_generation_config CHECK (
             AND char_length(generation_config->>'custom_instructions') BETWEEN 0 AND 10000))
     AND (generation_config->'default_variant_count' IS NULL
         OR (jsonb_typeof(generation_config->'default_variant_count') = 'number'
-            AND generation_config->'default_variant_count' IN ('1'::jsonb, '2'::jsonb, '3'::jsonb)))
+            AND generation_config->>'default_variant_count' IN ('1', '2', '3')))
     AND (generation_config->'budget' IS NULL
         OR (jsonb_typeof(generation_config->'budget') = 'string'
             AND generation_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
@@ -166,6 +169,9 @@ ALTER TABLE campaign_templates ADD CONSTRAINT ck_campaign_templates_steps CHECK 
                     || @.condition == "no_response"
                     || @.condition == "opened_not_replied")))
         && (!exists(@.config) || (@.config.type() == "object")))')) = jsonb_array_length(steps)
+    AND jsonb_path_query_array(steps, '$[*].step')::text !~ '[.]'
+    AND jsonb_path_query_array(steps, '$[*].variant_count')::text !~ '[.]'
+    AND jsonb_path_query_array(steps, '$[*].day_offset')::text !~ '[.]'
     ELSE false
     END
 ) NOT VALID;
@@ -185,7 +191,7 @@ ALTER TABLE campaign_templates ADD CONSTRAINT ck_campaign_templates_default_conf
             AND char_length(default_config->>'custom_instructions') BETWEEN 0 AND 10000))
     AND (default_config->'default_variant_count' IS NULL
         OR (jsonb_typeof(default_config->'default_variant_count') = 'number'
-            AND default_config->'default_variant_count' IN ('1'::jsonb, '2'::jsonb, '3'::jsonb)))
+            AND default_config->>'default_variant_count' IN ('1', '2', '3')))
     AND (default_config->'budget' IS NULL
         OR (jsonb_typeof(default_config->'budget') = 'string'
             AND default_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))

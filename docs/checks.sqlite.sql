@@ -23,7 +23,22 @@ CONSTRAINT ck_campaigns_template_config CHECK (
     THEN 0
     WHEN json_array_length(template_config) > 20
     THEN 0
-    ELSE (json_array_length(template_config) <= 0
+    ELSE instr(template_config, char(0)) = 0
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u0000*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u005[fF]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u006[1-9a-fA-F]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u007[0-9aA]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??[^\]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\[^u]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[^dD]*'
+    AND replace('//////'
+        || template_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[dD][^c-fC-F]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*[^\]?????\u[dD][c-fC-F]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\[^u]????\u[dD][c-fC-F]*'
+    AND replace('//////' || template_config, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*'
+    AND replace('//////'
+        || template_config, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'
+    AND (json_array_length(template_config) <= 0
         OR (coalesce(json_type(template_config, '$[0]'), '') = 'object'
             AND coalesce(json_type(template_config, '$[0].channel'), '') = 'text'
             AND json_type(template_config, '$[0].channel') = 'text'
@@ -713,7 +728,22 @@ CONSTRAINT ck_campaigns_generation_config CHECK (
     THEN 0
     WHEN json_type(generation_config) <> 'object'
     THEN 0
-    ELSE (json_type(generation_config, '$.tone') IS NULL
+    ELSE instr(generation_config, char(0)) = 0
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u0000*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u005[fF]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u006[1-9a-fA-F]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u007[0-9aA]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??[^\]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\[^u]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[^dD]*'
+    AND replace('//////'
+        || generation_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[dD][^c-fC-F]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*[^\]?????\u[dD][c-fC-F]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\[^u]????\u[dD][c-fC-F]*'
+    AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*'
+    AND replace('//////'
+        || generation_config, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'
+    AND (json_type(generation_config, '$.tone') IS NULL
         OR (json_type(generation_config, '$.tone') = 'text'
             AND length(json_extract(generation_config, '$.tone')) BETWEEN 1 AND 40))
     AND (json_type(generation_config, '$.language') IS NULL
@@ -816,7 +846,20 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
     THEN 0
     WHEN json_array_length(steps) > 20
     THEN 0
-    ELSE (json_array_length(steps) <= 0
+    ELSE instr(steps, char(0)) = 0
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u0000*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u005[fF]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u006[1-9a-fA-F]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u007[0-9aA]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u[dD][89abAB]??[^\]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\[^u]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[^dD]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[dD][^c-fC-F]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*[^\]?????\u[dD][c-fC-F]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\[^u]????\u[dD][c-fC-F]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*'
+    AND replace('//////' || steps, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'
+    AND (json_array_length(steps) <= 0
         OR (coalesce(json_type(steps, '$[0]'), '') = 'object'
             AND coalesce(json_type(steps, '$[0].channel'), '') = 'text'
             AND json_type(steps, '$[0].channel') = 'text'
@@ -1506,7 +1549,20 @@ CONSTRAINT ck_campaign_templates_default_config CHECK (
     THEN 0
     WHEN json_type(default_config) <> 'object'
     THEN 0
-    ELSE (json_type(default_config, '$.tone') IS NULL
+    ELSE instr(default_config, char(0)) = 0
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u0000*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u005[fF]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u006[1-9a-fA-F]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u007[0-9aA]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??[^\]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\[^u]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[^dD]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[dD][^c-fC-F]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*[^\]?????\u[dD][c-fC-F]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\[^u]????\u[dD][c-fC-F]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*'
+    AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'
+    AND (json_type(default_config, '$.tone') IS NULL
         OR (json_type(default_config, '$.tone') = 'text'
             AND length(json_extract(default_config, '$.tone')) BETWEEN 1 AND 40))
     AND (json_type(default_config, '$.language') IS NULL

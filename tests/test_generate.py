@@ -40,7 +40,9 @@ def test_a_file_that_differs_is_named_by_the_check_and_mended_without_it(
     name: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = contents(root)
-    (root / name).write_text(good[name].replace("ready", "raedy", 1), encoding="utf-8")
+    # In what is generated of a page, or anywhere in a file that has no such parts.
+    before, comment, after = good[name].rpartition("<!-- end -->")
+    (root / name).write_text(f"{before}wrong\n{comment}{after}", encoding="utf-8")
     wrong = contents(root)
     assert wrong != good
     assert generate.main(["--check"], root) == 1

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import differences
 from campaign_model import lifecycle
 from generate import markdown
 from generate.sql import checks_sql
@@ -31,6 +32,7 @@ LIFECYCLE_PARTS = {
 FILES: dict[str, Callable[[str], str]] = {
     "docs/checks.postgresql.sql": lambda _: checks_sql("postgresql"),
     "docs/checks.sqlite.sql": lambda _: checks_sql("sqlite"),
+    "docs/documents.md": lambda text: with_parts(text, {"differences": differences.table}),
     "docs/lifecycle.md": lambda text: with_parts(text, LIFECYCLE_PARTS),
     "schemas/campaign-model.d.ts": lambda _: typescript(),
     "schemas/lifecycle.json": lambda _: lifecycle_json(),

@@ -74,7 +74,8 @@ def _settings_postgresql(column: str) -> str:
         typed = f"jsonb_typeof({column}->'{name}') = '{kind}'"
         return f"({column}->'{name}' IS NULL OR ({typed} AND {condition}))"
 
-    counts = ", ".join(f"'{count}'::jsonb" for count in range(1, MAX_VARIANTS + 1))
+    # As text, because jsonb holds 1.0 equal to 1, and the types do not read it as one.
+    counts = ", ".join(f"'{count}'" for count in range(1, MAX_VARIANTS + 1))
     length = f"char_length({column}->>'{{0}}') BETWEEN {{1}} AND {{2}}"
     matches = f"{column}->>'{{0}}' ~ '^{{1}}$'"
     conditions = (
@@ -86,7 +87,7 @@ def _settings_postgresql(column: str) -> str:
             length.format("custom_instructions", 0, MAX_INSTRUCTIONS),
         ),
         optional(
-            "default_variant_count", "number", f"{column}->'default_variant_count' IN ({counts})"
+            "default_variant_count", "number", f"{column}->>'default_variant_count' IN ({counts})"
         ),
         # In brackets, a dot needs no backslash, which not every SQL string takes as it stands.
         optional("budget", "string", matches.format("budget", MONEY_PATTERN.replace(r"\.", "[.]"))),
@@ -140,7 +141,7 @@ def _settings_sqlite(column: str) -> str:
     )
     return (
         f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'object' THEN 0 "
-        f"ELSE {' AND '.join(conditions)} END"
+        f"ELSE {_exact_text_sqlite(column)} AND {' AND '.join(conditions)} END"
     )
 
 
@@ -178,13 +179,19 @@ def _steps_postgresql(column: str) -> str:
             optional("config", '@.config.type() == "object"'),
         )
     )
+    # jsonb holds 1.0 equal to 1, and the types do not read it as one. A number is written with
+    # the decimals that it came with.
+    decimals = " AND ".join(
+        f"jsonb_path_query_array({column}, '$[*].{name}')::text !~ '[.]'"
+        for name in ("step", "variant_count", "day_offset")
+    )
     length = f"jsonb_array_length({column})"
     objects = f"""jsonb_path_query_array({column}, 'strict $[*] ? (@.type() == "object")')"""
     steps = f"jsonb_path_query_array({column}, '$[*] ? ({well_formed})')"
     return (
         f"CASE WHEN jsonb_typeof({column}) = 'array' THEN {length} <= {MAX_STEPS} "
         f"AND jsonb_array_length({objects}) = {length} "
-        f"AND jsonb_array_length({steps}) = {length} ELSE false END"
+        f"AND jsonb_array_length({steps}) = {length} AND {decimals} ELSE false END"
     )
 
 
@@ -236,5 +243,32 @@ def _steps_sqlite(column: str) -> str:
     every = " AND ".join(step(index) for index in range(MAX_STEPS))
     return (
         f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'array' THEN 0 "
-        f"WHEN json_array_length({column}) > {MAX_STEPS} THEN 0 ELSE {every} END"
+        f"WHEN json_array_length({column}) > {MAX_STEPS} THEN 0 "
+        f"ELSE {_exact_text_sqlite(column)} AND {every} END"
     )
+
+
+def _exact_text_sqlite(column: str) -> str:
+    """Nothing that SQLite reads otherwise than all others, or keeps although nobody can read it.
+
+    SQLite ends a text at a NUL and keeps half a surrogate pair. Before 3.45 it also doesn't know
+    a member by its name if a letter of that is escaped, which nobody who writes JSON does.
+    """
+    # With those gone that only escape another, every backslash begins an escape; and before the
+    # first escape there is something that is none.
+    text = f"replace('//////' || {column}, '\\\\', '//')"
+    nowhere = " AND ".join(f"{text} NOT GLOB '*{escapes}*'" for escapes in _INEXACT_ESCAPES)
+    return f"instr({column}, char(0)) = 0 AND {nowhere}"
+
+
+_INEXACT_ESCAPES = (
+    r"\u0000",
+    # Small letters and the underscore, of which the names of our members are made.
+    *(r"\u005[fF]", r"\u006[1-9a-fA-F]", r"\u007[0-9aA]"),
+    # The first half of a surrogate pair, and then anything but a second one.
+    *(r"\u[dD][89abAB]??[^\]", r"\u[dD][89abAB]??\[^u]"),
+    *(r"\u[dD][89abAB]??\u[^dD]", r"\u[dD][89abAB]??\u[dD][^c-fC-F]"),
+    # The second half, and before it anything but a first one.
+    *(r"[^\]?????\u[dD][c-fC-F]", r"\[^u]????\u[dD][c-fC-F]"),
+    *(r"\u[^dD]???\u[dD][c-fC-F]", r"\u[dD][^89abAB]??\u[dD][c-fC-F]"),
+)

@@ -29,7 +29,33 @@ CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 20
     && (!exists(@.condition) || (@.condition.type() == "string"
     && (@.condition == "always" || @.condition == "no_response" || @.condition == "opened_not_replied")))
     && (!exists(@.config) || (@.config.type() == "object")))')) = jsonb_array_length(COLUMN)
+    AND jsonb_path_query_array(COLUMN, '$[*].step')::text !~ '[.]'
+    AND jsonb_path_query_array(COLUMN, '$[*].variant_count')::text !~ '[.]'
+    AND jsonb_path_query_array(COLUMN, '$[*].day_offset')::text !~ '[.]'
     ELSE false END"""
+
+SETTINGS_CHECK_POSTGRESQL = """\
+CASE WHEN jsonb_typeof(COLUMN) = 'object' THEN (COLUMN->'tone' IS NULL OR (jsonb_typeof(COLUMN->'tone') = 'string' AND char_length(COLUMN->>'tone') BETWEEN 1 AND 40))
+    AND (COLUMN->'language' IS NULL OR (jsonb_typeof(COLUMN->'language') = 'string' AND COLUMN->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$'))
+    AND (COLUMN->'custom_instructions' IS NULL OR (jsonb_typeof(COLUMN->'custom_instructions') = 'string' AND char_length(COLUMN->>'custom_instructions') BETWEEN 0 AND 10000))
+    AND (COLUMN->'default_variant_count' IS NULL OR (jsonb_typeof(COLUMN->'default_variant_count') = 'number' AND COLUMN->>'default_variant_count' IN ('1', '2', '3')))
+    AND (COLUMN->'budget' IS NULL OR (jsonb_typeof(COLUMN->'budget') = 'string' AND COLUMN->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
+    ELSE false END"""
+
+# What SQLite reads otherwise than every other reader of JSON, or keeps although none can.
+EXACT_TEXT_SQLITE = r"""instr(COLUMN, char(0)) = 0 AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u0000*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u005[fF]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u006[1-9a-fA-F]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u007[0-9aA]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u[dD][89abAB]??[^\]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\[^u]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[^dD]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u[dD][89abAB]??\u[dD][^c-fC-F]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*[^\]?????\u[dD][c-fC-F]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\[^u]????\u[dD][c-fC-F]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*' AND
+    replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'"""
 
 # SQLite allows no subquery in a CHECK: the condition on one step is repeated for all twenty.
 STEP_CHECK_SQLITE = """\
@@ -47,9 +73,31 @@ STEP_CHECK_SQLITE = """\
     (json_type(COLUMN, '$[INDEX].config') IS NULL OR (json_type(COLUMN, '$[INDEX].config') = 'object'))))"""
 STEPS_CHECK_SQLITE = (
     "CASE WHEN NOT json_valid(COLUMN) THEN 0 WHEN json_type(COLUMN) <> 'array' THEN 0 WHEN json_array_length(COLUMN) > 20 THEN 0 ELSE "
-    + " AND ".join(STEP_CHECK_SQLITE.replace("INDEX", str(index)) for index in range(20))
+    + " AND ".join(
+        (
+            EXACT_TEXT_SQLITE,
+            *(STEP_CHECK_SQLITE.replace("INDEX", str(index)) for index in range(20)),
+        )
+    )
     + " END"
 )
+
+SETTINGS_CHECK_SQLITE = (
+    """\
+CASE WHEN NOT json_valid(COLUMN) THEN 0 WHEN json_type(COLUMN) <> 'object' THEN 0 ELSE """
+    + EXACT_TEXT_SQLITE
+    + """
+    AND (json_type(COLUMN, '$.tone') IS NULL OR (json_type(COLUMN, '$.tone') = 'text' AND length(json_extract(COLUMN, '$.tone')) BETWEEN 1 AND 40))
+    AND (json_type(COLUMN, '$.language') IS NULL OR (json_type(COLUMN, '$.language') = 'text' AND json_extract(COLUMN, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*-' AND json_extract(COLUMN, '$.language') NOT GLOB '*--*' AND json_extract(COLUMN, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'))
+    AND (json_type(COLUMN, '$.custom_instructions') IS NULL OR (json_type(COLUMN, '$.custom_instructions') = 'text' AND length(json_extract(COLUMN, '$.custom_instructions')) BETWEEN 0 AND 10000))
+    AND (json_type(COLUMN, '$.default_variant_count') IS NULL OR (json_type(COLUMN, '$.default_variant_count') = 'integer' AND json_extract(COLUMN, '$.default_variant_count') BETWEEN 1 AND 3))
+    AND (json_type(COLUMN, '$.budget') IS NULL OR (json_type(COLUMN, '$.budget') = 'text' AND json_extract(COLUMN, '$.budget') GLOB '[0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*.' AND json_extract(COLUMN, '$.budget') NOT GLOB '*.*.*')) END"""
+)
+
+CHECKS = {
+    "postgresql": {"steps": STEPS_CHECK_POSTGRESQL, "settings": SETTINGS_CHECK_POSTGRESQL},
+    "sqlite": {"steps": STEPS_CHECK_SQLITE, "settings": SETTINGS_CHECK_SQLITE},
+}
 
 POSTGRESQL = (
     """
@@ -70,7 +118,7 @@ CREATE TABLE campaign_templates (
     CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
     CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
     CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
-    CONSTRAINT ck_campaign_templates_default_config CHECK (CASE WHEN jsonb_typeof(default_config) = 'object' THEN (default_config->'tone' IS NULL OR (jsonb_typeof(default_config->'tone') = 'string' AND char_length(default_config->>'tone') BETWEEN 1 AND 40)) AND (default_config->'language' IS NULL OR (jsonb_typeof(default_config->'language') = 'string' AND default_config->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$')) AND (default_config->'custom_instructions' IS NULL OR (jsonb_typeof(default_config->'custom_instructions') = 'string' AND char_length(default_config->>'custom_instructions') BETWEEN 0 AND 10000)) AND (default_config->'default_variant_count' IS NULL OR (jsonb_typeof(default_config->'default_variant_count') = 'number' AND default_config->'default_variant_count' IN ('1'::jsonb, '2'::jsonb, '3'::jsonb))) AND (default_config->'budget' IS NULL OR (jsonb_typeof(default_config->'budget') = 'string' AND default_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$')) ELSE false END)
+    CONSTRAINT ck_campaign_templates_default_config CHECK (@settings_check(default_config)@)
 )
 """,
     """
@@ -103,7 +151,7 @@ CREATE TABLE campaigns (
     CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
     CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
     CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
-    CONSTRAINT ck_campaigns_generation_config CHECK (CASE WHEN jsonb_typeof(generation_config) = 'object' THEN (generation_config->'tone' IS NULL OR (jsonb_typeof(generation_config->'tone') = 'string' AND char_length(generation_config->>'tone') BETWEEN 1 AND 40)) AND (generation_config->'language' IS NULL OR (jsonb_typeof(generation_config->'language') = 'string' AND generation_config->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$')) AND (generation_config->'custom_instructions' IS NULL OR (jsonb_typeof(generation_config->'custom_instructions') = 'string' AND char_length(generation_config->>'custom_instructions') BETWEEN 0 AND 10000)) AND (generation_config->'default_variant_count' IS NULL OR (jsonb_typeof(generation_config->'default_variant_count') = 'number' AND generation_config->'default_variant_count' IN ('1'::jsonb, '2'::jsonb, '3'::jsonb))) AND (generation_config->'budget' IS NULL OR (jsonb_typeof(generation_config->'budget') = 'string' AND generation_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$')) ELSE false END),
+    CONSTRAINT ck_campaigns_generation_config CHECK (@settings_check(generation_config)@),
     CONSTRAINT ck_campaigns_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9)
 )
 """,
@@ -232,7 +280,7 @@ CREATE TABLE campaign_templates (
     CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
     CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
     CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
-    CONSTRAINT ck_campaign_templates_default_config CHECK (CASE WHEN NOT json_valid(default_config) THEN 0 WHEN json_type(default_config) <> 'object' THEN 0 ELSE (json_type(default_config, '$.tone') IS NULL OR (json_type(default_config, '$.tone') = 'text' AND length(json_extract(default_config, '$.tone')) BETWEEN 1 AND 40)) AND (json_type(default_config, '$.language') IS NULL OR (json_type(default_config, '$.language') = 'text' AND json_extract(default_config, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(default_config, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(default_config, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '*-' AND json_extract(default_config, '$.language') NOT GLOB '*--*' AND json_extract(default_config, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*')) AND (json_type(default_config, '$.custom_instructions') IS NULL OR (json_type(default_config, '$.custom_instructions') = 'text' AND length(json_extract(default_config, '$.custom_instructions')) BETWEEN 0 AND 10000)) AND (json_type(default_config, '$.default_variant_count') IS NULL OR (json_type(default_config, '$.default_variant_count') = 'integer' AND json_extract(default_config, '$.default_variant_count') BETWEEN 1 AND 3)) AND (json_type(default_config, '$.budget') IS NULL OR (json_type(default_config, '$.budget') = 'text' AND json_extract(default_config, '$.budget') GLOB '[0-9]*' AND json_extract(default_config, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(default_config, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(default_config, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(default_config, '$.budget') NOT GLOB '*.' AND json_extract(default_config, '$.budget') NOT GLOB '*.*.*')) END)
+    CONSTRAINT ck_campaign_templates_default_config CHECK (@settings_check(default_config)@)
 )
 """,
     """
@@ -265,7 +313,7 @@ CREATE TABLE campaigns (
     CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
     CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
     CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
-    CONSTRAINT ck_campaigns_generation_config CHECK (CASE WHEN NOT json_valid(generation_config) THEN 0 WHEN json_type(generation_config) <> 'object' THEN 0 ELSE (json_type(generation_config, '$.tone') IS NULL OR (json_type(generation_config, '$.tone') = 'text' AND length(json_extract(generation_config, '$.tone')) BETWEEN 1 AND 40)) AND (json_type(generation_config, '$.language') IS NULL OR (json_type(generation_config, '$.language') = 'text' AND json_extract(generation_config, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(generation_config, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(generation_config, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '*-' AND json_extract(generation_config, '$.language') NOT GLOB '*--*' AND json_extract(generation_config, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*')) AND (json_type(generation_config, '$.custom_instructions') IS NULL OR (json_type(generation_config, '$.custom_instructions') = 'text' AND length(json_extract(generation_config, '$.custom_instructions')) BETWEEN 0 AND 10000)) AND (json_type(generation_config, '$.default_variant_count') IS NULL OR (json_type(generation_config, '$.default_variant_count') = 'integer' AND json_extract(generation_config, '$.default_variant_count') BETWEEN 1 AND 3)) AND (json_type(generation_config, '$.budget') IS NULL OR (json_type(generation_config, '$.budget') = 'text' AND json_extract(generation_config, '$.budget') GLOB '[0-9]*' AND json_extract(generation_config, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(generation_config, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(generation_config, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(generation_config, '$.budget') NOT GLOB '*.' AND json_extract(generation_config, '$.budget') NOT GLOB '*.*.*')) END),
+    CONSTRAINT ck_campaigns_generation_config CHECK (@settings_check(generation_config)@),
     CONSTRAINT ck_campaigns_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0)
 )
 """,
@@ -379,13 +427,12 @@ CREATE TABLE campaign_totals (
 def upgrade() -> None:
     """Build it on the engine at hand."""
     host = context.config.attributes["host"]
-    postgresql = op.get_bind().dialect.name == "postgresql"
-    steps_check = STEPS_CHECK_POSTGRESQL if postgresql else STEPS_CHECK_SQLITE
+    engine = op.get_bind().dialect.name
     quote = op.get_bind().dialect.identifier_preparer.quote
-    for statement in POSTGRESQL if postgresql else SQLITE:
+    for statement in POSTGRESQL if engine == "postgresql" else SQLITE:
         checked = re.sub(
-            r"@steps_check\((\w+)\)@",
-            lambda found: steps_check.replace("COLUMN", found[1]),
+            r"@(steps|settings)_check\((\w+)\)@",
+            lambda found: CHECKS[engine][found[1]].replace("COLUMN", found[2]),
             statement,
         )
         complete = re.sub(r"@(\w+)@", lambda found: quote(host[found[1]]), checked)

@@ -1,0 +1,288 @@
+"""The judges of documents: whoever accepts or refuses one, in Python, databases and JavaScript.
+
+A stored document has five: the violations, ``recover_*``, the CHECKs of PostgreSQL and SQLite, and
+ajv with the stored schema. A submitted one has three: the violations, ``parse_*`` and ajv. What
+they are known to differ in is listed in :mod:`differences`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import product
+from pathlib import Path
+
+import attrs
+import sqlalchemy as sa
+
+import node
+import servers
+from campaign_model import db, wire
+from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.testing.documents import KINDS
+from campaign_model.validation import load_schema
+from corpus import SCHEMAS
+from differences import Document, is_known
+from drawn import draw
+
+FORMS = ("submitted", "stored")
+CHECKED = ("template_config", "generation_config")
+"""The kinds that are columns of a campaign with a CHECK each. A campaign_template is none."""
+
+Judge = Callable[[str, str, Sequence[str]], list[bool] | None]
+"""``judge(form, kind, texts)``: which are accepted; ``None`` for what that judge never sees."""
+
+
+# In Python.
+
+
+def violations(form: str, document: Document) -> tuple[Violation, ...]:
+    explain = wire.iter_violations if form == "submitted" else wire.iter_stored_violations
+    return tuple(explain(document.text, document.kind))
+
+
+def values(form: str, kind: str, texts: Sequence[str]) -> list[bool]:
+    """The judge that makes values of documents: ``parse_*`` and ``recover_*``."""
+    read = getattr(wire, f"{'parse' if form == 'submitted' else 'recover'}_{kind}")
+
+    def accepts(text: str) -> bool:
+        try:
+            read(text)
+        except InvalidDocument:
+            return False
+        except RuntimeError as error:
+            # A refusal that the violations don't explain is one more disagreement.
+            if "without knowing why" not in str(error):
+                raise
+            return False
+        return True
+
+    return [accepts(text) for text in texts]
+
+
+# In databases: the CHECK's own text, taken out of one, is asked.
+
+
+def check_text(connection: sa.Connection, table: str, column: str) -> str:
+    name = f"ck_{table}_{column}"
+    if connection.dialect.name == "postgresql":
+        query = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conname = %s"
+        return str(connection.exec_driver_sql(query, (name,)).scalar_one())
+    query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+    created = str(connection.exec_driver_sql(query, (table,)).scalar_one())
+    found = re.search(rf"CONSTRAINT {name} CHECK (\(.*?\)),\s+CONSTRAINT", created, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def check(connection: sa.Connection) -> Judge:
+    """The judge that is the CHECKs on a campaign's steps and settings in that database."""
+    ask = _postgresql if connection.dialect.name == "postgresql" else _sqlite
+    by_kind = {
+        kind: ask(connection, kind, check_text(connection, "campaigns", kind)) for kind in CHECKED
+    }
+
+    def judge(form: str, kind: str, texts: Sequence[str]) -> list[bool] | None:
+        if form == "submitted" or kind not in by_kind:
+            return None
+        verdicts = by_kind[kind](texts)
+        # A CHECK that comes to NULL would let everything pass.
+        assert None not in verdicts, texts[verdicts.index(None)]
+        return [bool(verdict) for verdict in verdicts]
+
+    return judge
+
+
+def _sqlite(
+    connection: sa.Connection, column: str, condition: str
+) -> Callable[[Sequence[str]], list[bool | None]]:
+    query = f"SELECT {condition} FROM (SELECT ? AS {column}) AS row"  # noqa: S608
+    return lambda texts: [connection.exec_driver_sql(query, (text,)).scalar_one() for text in texts]
+
+
+def _postgresql(
+    connection: sa.Connection, column: str, condition: str
+) -> Callable[[Sequence[str]], list[bool | None]]:
+    # PostgreSQL refuses what is no JSON before any CHECK, by an error; so are these, one by one.
+    create = f"""
+        CREATE FUNCTION pg_temp.accepts_{column}(source text) RETURNS boolean LANGUAGE plpgsql AS
+        $accepts$
+        DECLARE document jsonb;
+        BEGIN
+            BEGIN
+                document := source::jsonb;
+            EXCEPTION WHEN data_exception OR program_limit_exceeded OR statement_too_complex THEN
+                RETURN false;
+            END;
+            RETURN (SELECT {condition} FROM (SELECT document AS {column}) AS row);
+        END
+        $accepts$"""  # noqa: S608
+    connection.exec_driver_sql(create)
+    query = f"""
+        SELECT array_agg(pg_temp.accepts_{column}(source) ORDER BY place)
+        FROM unnest(%s::text[]) WITH ORDINALITY AS texts (source, place)"""  # noqa: S608
+
+    def accepts(texts: Sequence[str]) -> list[bool | None]:
+        # The driver doesn't even send a NUL; the text without it is no JSON either.
+        sent = [text.partition("\0")[0] if "\0" in text else text for text in texts]
+        found = connection.exec_driver_sql(query, (sent,)).scalar_one()
+        return [verdict and "\0" not in text for text, verdict in zip(texts, found, strict=True)]
+
+    return accepts
+
+
+# In JavaScript.
+
+
+@contextmanager
+def ajv() -> Iterator[Judge]:
+    """The judge that front ends use: the validator ajv, with the published schemas."""
+    node.installed()
+    command: list[str | Path] = [
+        "node",
+        node.JAVASCRIPT / "judge.mjs",
+        *SCHEMAS.glob("*.schema.json"),
+    ]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        questions, answers = process.stdin, process.stdout
+
+        def judge(form: str, kind: str, texts: Sequence[str]) -> list[bool]:
+            schema = load_schema(f"{kind}.{form}")["$id"]
+            print(json.dumps([[schema, text] for text in texts]), file=questions, flush=True)
+            answer: list[bool] = json.loads(answers.readline())
+            return answer
+
+        yield judge
+
+
+# All of them.
+
+Judges = Mapping[str, Judge]
+
+
+@contextmanager
+def all_judges(databases: servers.Databases) -> Iterator[Judges]:
+    """Every judge but the violations, by name; a database for each engine is made for it."""
+    with ExitStack() as stack:
+        judges: dict[str, Judge] = {"values": values, "ajv": stack.enter_context(ajv())}
+        for name in servers.available():
+            url = databases.create(name)
+            stack.callback(databases.drop, url)
+            engine = sa.create_engine(url)
+            stack.callback(engine.dispose)
+            db.init(engine, with_host_tables=True)
+            judges[name] = check(stack.enter_context(engine.connect()))
+        yield judges
+
+
+@attrs.frozen
+class Verdict:
+    """What the judges say of one document."""
+
+    form: str
+    document: Document
+    violations: tuple[Violation, ...]
+    accepted: dict[str, bool]
+
+    @property
+    def differing(self) -> set[str]:
+        """The judges that say another thing than the violations."""
+        return {name for name, accepts in self.accepted.items() if accepts == bool(self.violations)}
+
+    @property
+    def disagreeing(self) -> set[str]:
+        """Those of them of which that is not known."""
+        return {
+            name
+            for name in self.differing
+            if not is_known(name, self.form, self.document, self.violations)
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.form} {self.document.kind}: {self.document.text!a}"]
+        lines += [f"  {one.path} {one.code}: {one.message!a}" for one in self.violations]
+        lines += [
+            f"  {name} {'accepts' if accepts else 'refuses'} it"
+            f"{', and should not' if name in self.disagreeing else ''}"
+            for name, accepts in self.accepted.items()
+        ]
+        return "\n".join(lines)
+
+
+def judged(judges: Judges, form: str, documents: Sequence[Document]) -> list[Verdict]:
+    """What every judge says of these documents, all of one kind."""
+    kind, texts = documents[0].kind, [document.text for document in documents]
+    said = {name: judge(form, kind, texts) for name, judge in judges.items()}
+    return [
+        Verdict(
+            form,
+            document,
+            violations(form, document),
+            {name: answers[index] for name, answers in said.items() if answers is not None},
+        )
+        for index, document in enumerate(documents)
+    ]
+
+
+@attrs.define
+class Judged:
+    """What came of judging drawn documents."""
+
+    tally: Counter[str] = attrs.Factory(Counter)
+    disagreements: list[Verdict] = attrs.Factory(list)
+
+
+def judge_drawn(judges: Judges, count: int) -> Judged:
+    """Judge ``count`` documents, in both forms each; as many of one kind and form as of others."""
+    result = Judged()
+
+    def visit(documents: list[Document]) -> None:
+        for form in FORMS:
+            for verdict in judged(judges, form, documents):
+                word = "refused" if verdict.violations else "accepted"
+                result.tally[f"{form} {verdict.document.kind}: {word}"] += 1
+                if verdict.disagreeing:
+                    result.disagreements.append(verdict)
+                elif verdict.differing:
+                    result.tally["known differences"] += 1
+
+    beginnings = list(product(KINDS, FORMS))
+    for index, (kind, form) in enumerate(beginnings):
+        draw(kind, form, (count + index) // len(beginnings), visit)
+    return result
+
+
+def main() -> None:
+    """Judge drawn documents, print what came of it, and fail if there are disagreements."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--documents", type=int, default=500, metavar="N", help="so many")
+    count = parser.parse_args().documents
+    directory, close = servers.open_directory()
+    try:
+        with all_judges(servers.Databases(directory)) as judges:
+            result = judge_drawn(judges, count)
+    finally:
+        close()
+    names = {"violations", *(name.partition("-")[0] for name in judges)}
+    wrong = len(result.disagreements)
+    lines = [
+        *map(str, result.disagreements),
+        *(f"{what}: {number}" for what, number in sorted(result.tally.items())),
+        f"judges: {count} documents, {len(names)} judges, {wrong} disagreements",
+    ]
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()
