@@ -38,7 +38,8 @@ def kept(document: Any, dumped: Any) -> bool:
     """Whether every field of ``document`` stands in ``dumped`` too, but for the steps' numbers."""
     if isinstance(document, dict) and isinstance(dumped, dict):
         return all(
-            name in dumped and (name == "step" or kept(value, dumped[name]))
+            name in dumped
+            and ((name == "step" and "channel" in document) or kept(value, dumped[name]))
             for name, value in document.items()
         )
     if isinstance(document, list) and isinstance(dumped, list) and len(document) == len(dumped):

@@ -14,6 +14,7 @@ from campaign_model._json import MAX_DEPTH, JsonObject
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.testing.documents import KINDS, any_document
 from campaign_model.wire import DEFAULT, iter_violations
+from corpus import fixtures
 from documents import a_step, a_template
 
 Case = tuple[dict[str, Any], str, str, str]
@@ -560,6 +561,9 @@ def test_long_values_are_shown_shortened() -> None:
     assert len(fault.message) < 500
 
 
+CODES = {code for fixture in fixtures("invalid") for _, code in fixture.violations}
+
+
 def resolve(document: Any, pointer: str) -> Any:
     for token in pointer.split("/")[1:]:
         name = token.replace("~1", "/").replace("~0", "~")
@@ -586,3 +590,4 @@ def test_every_violation_points_into_its_document_and_none_comes_twice(
             else:
                 resolve(document, one.path)
             assert ": " in one.message
+            assert one.code in CODES
