@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import attrs
@@ -15,11 +15,19 @@ import typer
 import campaign_model
 from campaign_model import db, lifecycle
 from campaign_model.cli import documents
+from campaign_model.cli.adoption import (
+    adoption_progress,
+    pairs,
+    print_report,
+    print_verdict,
+    status_cases,
+)
 from campaign_model.cli.console import (
     UserError,
     moment,
     open_console,
     print_json,
+    print_json_line,
     print_table,
     printable,
 )
@@ -40,6 +48,7 @@ _FINE, _FAULTY, _MISTAKEN = 0, 1, 2
 _WIDE = 110
 """Columns of a terminal that has room for every column of a list."""
 
+_HOST = HostTables()
 _SUBCOMMANDS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
 
 app = typer.Typer(**_SUBCOMMANDS, pretty_exceptions_enable=False)
@@ -59,6 +68,10 @@ Url = Annotated[
 Tenant = Annotated[
     UUID, typer.Option(envvar="CAMPAIGN_MODEL_TENANT", help="The tenant's id.", metavar="UUID")
 ]
+TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tenants.")]
+OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
+ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
+MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Stored = Annotated[
     bool, typer.Option("--stored", help="The form that databases hold, not the submitted one.")
@@ -215,9 +228,9 @@ def init(
     with_host_tables: Annotated[
         bool, typer.Option("--with-host-tables", help="Make minimal host tables where missing.")
     ] = False,
-    tenants: Annotated[str, typer.Option(help="Your table of tenants.")] = HostTables().tenants,
-    owners: Annotated[str, typer.Option(help="Your table of owners.")] = HostTables().owners,
-    contacts: Annotated[str, typer.Option(help="Your table of contacts.")] = HostTables().contacts,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
     as_json: Json = False,
 ) -> None:
     """Build the schema in a fresh database, or bring it up to date."""
@@ -225,6 +238,122 @@ def init(
     with open_database(parse_url(url), create=with_host_tables, schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
     _print_sync(report, as_json=as_json)
+
+
+@database_app.command()
+def verify(
+    *,
+    url: Url,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    as_json: Json = False,
+) -> int:
+    """Say in which shape a database is, and what it lacks."""
+    host = HostTables(tenants, owners, contacts)
+    with open_database(parse_url(url), schema=False) as engine:
+        verdict = db.verify(engine, host=host, messages=messages)
+    if as_json:
+        print_json(verdict)
+    else:
+        print_verdict(open_console(), verdict)
+    return _FAULTY if verdict.pending else _FINE
+
+
+@database_app.command()
+def adopt(
+    *,
+    url: Url,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be done.")
+    ] = False,
+    status_map: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WORD=STATUS", help="What a word that is no status means."),
+    ] = None,
+    status_rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CASE=STATUS",
+            help="What campaigns without a status become: those that have sent messages (sent), a "
+            "Lemlist id (lemlist), and all others (otherwise).",
+        ),
+    ] = None,
+    quarantine: Annotated[
+        bool, typer.Option("--quarantine", help="Move values that need a decision aside.")
+    ] = False,
+    contacts_from_messages: Annotated[
+        bool,
+        typer.Option(
+            "--contacts-from-messages",
+            help="Make contacts of campaigns that have none out of their messages.",
+        ),
+    ] = False,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every finding, and the report, as a JSON line.")
+    ] = False,
+) -> int:
+    """Bring a database that is older than this library to its schema, in place."""
+    console = open_console()
+    with (
+        open_database(parse_url(url), schema=False) as engine,
+        adoption_progress() as on_progress,
+    ):
+        try:
+            report = db.adopt(
+                engine,
+                host=HostTables(tenants, owners, contacts),
+                messages=messages,
+                dry_run=dry_run,
+                status_map=pairs("--status-map", status_map),
+                status_rule=status_cases(status_rule),
+                quarantine=quarantine,
+                contacts_from_messages=contacts_from_messages,
+                on_progress=on_progress,
+                on_finding=print_json_line if as_json else None,
+            )
+        except db.AdoptionRefused as refusal:
+            report = refusal.report
+            _complain(str(refusal))
+        except ValueError as error:
+            raise UserError(str(error)) from None
+    if as_json:
+        print_json_line(report)
+    else:
+        print_report(console, report, dry_run=dry_run)
+    return _FAULTY if report.refused else _FINE
+
+
+@database_app.command("sql")
+def print_sql(
+    *,
+    shape: Annotated[
+        Literal["empty", "bare", "extended"] | None,
+        typer.Option("--from", help="The shape of the database."),
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="URL", help="Or the database, to look at its shape.")
+    ] = None,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+) -> None:
+    """Print an adoption as plain SQL for psql."""
+    host = HostTables(tenants, owners, contacts)
+    if (shape is None) == (url is None):
+        raise UserError("give one of --from and --url")
+    if url is None:
+        assert shape is not None
+        typer.echo(db.sql(shape, host=host, messages=messages), nl=False)
+        return
+    with open_database(parse_url(url), schema=False) as engine:
+        typer.echo(db.sql(engine, host=host, messages=messages), nl=False)
 
 
 @templates_app.command("sync")

@@ -27,6 +27,7 @@ __all__ = [
     "moment",
     "open_console",
     "print_json",
+    "print_json_line",
     "print_table",
     "printable",
 ]
@@ -112,6 +113,11 @@ def _cell(value: object) -> str:
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON for programs: ids, moments and money as text."""
     sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def print_json_line(value: Any) -> None:
+    """Print ``value`` as one line of JSON, to be read while more of them come."""
+    sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -11,15 +11,19 @@ from campaign_model.db.adoption import (
     Finding,
     Verdict,
     adopt,
+    sql,
     verify,
 )
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.host import MinimalHost
 from campaign_model.db.presets import SyncReport, sync_presets
+from campaign_model.db.repairs import KINDS, STATUS_CASES
 from campaign_model.db.revisions import VERSION_TABLE, SetupError, one_at_a_time, upgrade
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
+    "KINDS",
+    "STATUS_CASES",
     "TABLES",
     "VERSION_TABLE",
     "AdoptReport",
@@ -33,6 +37,7 @@ __all__ = [
     "adopt",
     "init",
     "prepare_engine",
+    "sql",
     "sync_presets",
     "verify",
 ]

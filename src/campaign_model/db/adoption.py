@@ -18,7 +18,7 @@ from campaign_model.campaign import Campaign
 from campaign_model.db import catalog, revisions, schema
 from campaign_model.db.advice import advice
 from campaign_model.db.engine import prepare_engine
-from campaign_model.db.plan import MARKERS, Plan, Statement, obstacles, plan
+from campaign_model.db.plan import MARKERS, Plan, Statement, completed, obstacles, plan
 from campaign_model.db.presets import SyncReport, sync_presets
 from campaign_model.db.repairs import (
     CREATE_QUARANTINE,
@@ -32,6 +32,8 @@ from campaign_model.db.repairs import (
     Rules,
 )
 from campaign_model.db.revisions import SetupError
+from campaign_model.db.script import script
+from campaign_model.db.shapes import shape
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.scope import sqlstate
@@ -39,7 +41,7 @@ from campaign_model.store.tables import HostTables, metadata
 from campaign_model.store.transactions import is_retryable
 from campaign_model.wire import recover_generation_config, recover_template_config
 
-__all__ = ["AdoptReport", "AdoptionRefused", "Finding", "Verdict", "adopt", "verify"]
+__all__ = ["AdoptReport", "AdoptionRefused", "Finding", "Verdict", "adopt", "sql", "verify"]
 
 T = TypeVar("T")
 
@@ -100,10 +102,12 @@ class Finding:
 class AdoptReport:
     """What an adoption does, did, or refuses: statements, and numbers of findings by kind.
 
-    ``samples`` are a few findings of each kind.
+    ``samples`` are a few findings of each kind; ``status_rule`` is what becomes of campaigns that
+    have no status.
     """
 
     shape: str
+    status_rule: Mapping[str, str]
     added: tuple[str, ...]
     repaired: Mapping[str, int]
     refused: Mapping[str, int]
@@ -197,6 +201,42 @@ def _checked_map(status_map: Mapping[str, str]) -> Mapping[str, str]:
         if status not in known:
             raise ValueError(f"status_map: {word!r} cannot become {status!r}, which is no status")
     return status_map
+
+
+def sql(
+    source: str | sa.Engine,
+    dialect: str = "postgresql",
+    *,
+    host: HostTables | None = None,
+    messages: str = "messages",
+) -> str:
+    """An adoption as plain SQL for psql.
+
+    ``source`` is the shape that the database has (``empty``, ``bare`` or ``extended``, with keys
+    named as PostgreSQL names them), or an engine to see what it has. Raises ``ValueError`` for
+    another shape or dialect, and :class:`SetupError` for a database that cannot be adopted. Needs
+    the ``migrations`` extra.
+    """
+    host = host or HostTables()
+    if dialect != "postgresql":
+        raise ValueError(f"there is plain SQL for postgresql, not for {dialect}")
+    settle = True
+    if isinstance(source, sa.Engine):
+        _check_dialect(source)
+        with source.connect() as connection:
+            situation = _look(connection, host, messages)
+        if situation.shape in {"newer", "outdated"} or situation.plan is None:
+            raise SetupError("; ".join(situation.pending))
+        what, present, planned = "as it was found", situation.present, situation.plan
+        settle = not situation.stamped
+    else:
+        present = shape(source, host, messages)
+        what, planned = f'of the shape "{source}"', plan(present, host)
+    before, after = (
+        Repairs(tables, host, messages, Rules(), settle=settle)
+        for tables in (present, completed(present, host))
+    )
+    return script(what, planned, before, after)
 
 
 # What there is.
@@ -377,7 +417,7 @@ def _session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[_Ses
 class _Tally:
     """Findings, counted; a few of each kind are kept."""
 
-    quarantine: bool
+    rules: Rules
     on_finding: Callable[[Finding], None] | None
     counts: dict[str, dict[str, int]] = attrs.field(
         factory=lambda: {"repaired": {}, "refused": {}, "quarantined": {}}
@@ -388,7 +428,7 @@ class _Tally:
         """Count it, and pass it on."""
         fate = "repaired"
         if finding.undecided:
-            movable = self.quarantine and finding.kind not in UNMOVABLE
+            movable = self.rules.quarantine and finding.kind not in UNMOVABLE
             fate = "quarantined" if movable else "refused"
         counts = self.counts[fate]
         counts[finding.kind] = counts.get(finding.kind, 0) + 1
@@ -402,6 +442,7 @@ class _Tally:
         """All of it, with what is to be added."""
         return AdoptReport(
             shape=situation.shape,
+            status_rule=self.rules.without_status,
             added=() if situation.plan is None else tuple(s.sql for s in situation.plan.statements),
             samples={kind: tuple(found) for kind, found in self.samples.items()},
             warnings=situation.warnings,
@@ -434,7 +475,7 @@ class _Adoption:
         if situation.shape == "newer" or situation.plan is None:
             raise SetupError("; ".join(situation.pending))
         repairs = self._repairs(situation)
-        tally = _Tally(self.rules.quarantine, self.on_finding)
+        tally = _Tally(self.rules, self.on_finding)
         if situation.shape not in {"empty", "current", "outdated"}:
             self._audit(repairs, tally)
         report = tally.report(situation)
@@ -489,7 +530,7 @@ class _Adoption:
             self._settle(repairs)
 
     def _has_quarantine(self) -> bool:
-        return bool(catalog.read(self.session.autocommit(), [QUARANTINE]))
+        return bool(self.session.rows(f"SELECT to_regclass('{QUARANTINE}')")[0][0])
 
     def _run(self, statements: Sequence[Statement], what: str) -> None:
         for number, statement in enumerate(statements):
@@ -530,7 +571,7 @@ class _Adoption:
                 self.session.progress("audit", done, total)
 
     def _refuse_undecided(self, repairs: Repairs) -> None:
-        tally = _Tally(self.rules.quarantine, None)
+        tally = _Tally(self.rules, None)
         self._audit(repairs, tally)
         report = tally.report(self._look())
         if report.refused:

@@ -15,7 +15,7 @@ from campaign_model.db import catalog, schema
 from campaign_model.db.schema import HOST_KEY, quoted
 from campaign_model.store.tables import HostTables
 
-__all__ = ["MARKERS", "Plan", "Statement", "obstacles", "plan"]
+__all__ = ["MARKERS", "Plan", "Statement", "completed", "obstacles", "plan"]
 
 MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templates": "version"}
 """Columns that are NULL in a row until adoption has seen to it, whatever else the row holds."""
@@ -86,6 +86,16 @@ def plan(
         guard=gather("clear", "unique", "foreign_keys", "checks"),
         validate=gather("validate", "set_not_null", "drop_helper", "drop_cascades", "indexes"),
     )
+
+
+def completed(present: catalog.Catalog, host: HostTables) -> catalog.Catalog:
+    """The tables as they are after ``expand``, as far as repairs need to know them."""
+    tables = dict(present)
+    for name, wanted in schema.tables(host).items():
+        found = present.get(name, catalog.Table({}))
+        added = {one: catalog.Column(column.type) for one, column in wanted.columns.items()}
+        tables[name] = attrs.evolve(found, columns={**added, **found.columns})
+    return tables
 
 
 def obstacles(present: catalog.Catalog, host: HostTables) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from campaign_model import presets
 from campaign_model._json import canonical
@@ -18,7 +19,7 @@ from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_from_row, template_values
 from campaign_model.wire import DEFAULT
 
-__all__ = ["SyncReport", "sync_presets"]
+__all__ = ["SyncReport", "preset_insert", "sync_presets"]
 
 
 @attrs.frozen
@@ -88,6 +89,19 @@ def sync_presets(
             )
             report["updated"].append(template.name)
     return SyncReport(**{name: tuple(names) for name, names in report.items()})
+
+
+def preset_insert() -> str:
+    """The shipped templates as an SQL statement that leaves alone those that are there."""
+    table = campaign_templates
+    rows = [
+        {"id": template.id, "is_system": True, "shipped_digest": _digest(template)}
+        | template_values(template, DEFAULT)
+        for template in presets.load()
+    ]
+    insert = postgresql.insert(table).values(rows).on_conflict_do_nothing(index_elements=["id"])
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    return str(insert.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
 def _digest(template: CampaignTemplate) -> str:

@@ -42,6 +42,7 @@ __all__ = [
     "KINDS",
     "QUARANTINE",
     "RUN_TIME_KEYS",
+    "STATUS_CASES",
     "Reference",
     "Repairs",
     "Rules",
@@ -144,6 +145,10 @@ CREATE_QUARANTINE = f"""CREATE TABLE {QUARANTINE} (
 )"""
 
 
+STATUS_CASES = ("sent", "lemlist", "otherwise")
+"""The cases of the rule for active campaigns without a status, in the order of the rule."""
+
+
 @attrs.frozen
 class Rules:
     """What the one who adopts has decided.
@@ -158,6 +163,12 @@ class Rules:
     otherwise: Status = Status.DRAFT
     quarantine: bool = False
     contacts_from_messages: bool = False
+
+    @property
+    def without_status(self) -> dict[str, str]:
+        """What becomes of campaigns that have no status: the first case that holds decides."""
+        cases = {case: str(getattr(self, case)) for case in STATUS_CASES}
+        return {"inactive": target(Action.DELETE).value, **cases}
 
 
 @attrs.frozen
@@ -343,18 +354,18 @@ noted AS (
     INSERT INTO campaign_history (id, tenant_id, campaign_id, version, action, source, target,
         reason, at)
     SELECT md5('{ADOPTED}/' || this.id)::uuid, this.tenant_id, this.id, 1, '{ADOPTED}',
-        this.new_status, this.new_status, (
-            SELECT jsonb_object_agg(column_name, noted)::text FROM campaign_finding
-            WHERE campaign_finding.id = this.id AND noted IS NOT NULL
-        ), coalesce(this.updated_at, this.created_at, now())
-    FROM campaign AS this WHERE this.fresh
+        this.new_status, this.new_status, before.values,
+        coalesce(this.updated_at, this.created_at, now())
+    FROM campaign AS this LEFT JOIN (
+        SELECT id, jsonb_object_agg(column_name, noted)::text AS values FROM campaign_finding
+        WHERE noted IS NOT NULL GROUP BY id
+    ) AS before ON before.id = this.id
+    WHERE this.fresh
     ON CONFLICT (tenant_id, campaign_id, version) DO NOTHING
 ),
 repaired AS (
     UPDATE campaigns AS present SET {changes}, version = coalesce(present.version, 1),
-        next_position = greatest(present.next_position, (
-            SELECT next_position FROM total WHERE total.campaign_id = this.id
-        ))
+        next_position = greatest(present.next_position, this.end_position)
     FROM campaign AS this
     WHERE present.id = this.id AND (this.fresh OR this.id IN (SELECT id FROM campaign_finding))
 )
@@ -680,7 +691,8 @@ campaign AS (
             WHEN word IS NULL AND lemlist THEN '{self.rules.lemlist}'
             WHEN word IS NULL THEN '{self.rules.otherwise}'
             WHEN fresh AND word = '{Status.GENERATING}' THEN '{stuck}' ELSE word END AS new_status,
-        coalesce(updated_at, created_at, now()) AS new_updated_at{totals}
+        coalesce(updated_at, created_at, now()) AS new_updated_at,
+        total.next_position AS end_position{totals}
     FROM judged_campaign LEFT JOIN total ON total.campaign_id = judged_campaign.id
 ),
 {_findings("campaign", self._campaign_cells())}"""

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 __all__ = [
+    "LOCK",
     "UNLOCK",
     "VERSION_TABLE",
     "SetupError",
@@ -25,10 +26,10 @@ __all__ = [
 VERSION_TABLE = "campaign_model_alembic_version"
 """Where our revisions are noted, apart from the host's own."""
 
-_LOCK = 0x63616D706169676E
+LOCK = 0x63616D706169676E
 """Key of the advisory lock that lets one ``init`` or ``adopt`` at a time go on."""
 
-UNLOCK = f"SELECT pg_advisory_unlock({_LOCK})"
+UNLOCK = f"SELECT pg_advisory_unlock({LOCK})"
 """Ends what :func:`one_at_a_time` began for a session."""
 
 _LOOK_AGAIN_SECONDS = 0.05
@@ -50,7 +51,7 @@ def one_at_a_time(connection: sa.Connection, *, session: bool = False) -> None:
     if connection.dialect.name != "postgresql":
         return
     function = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
-    while not connection.exec_driver_sql(f"SELECT {function}({_LOCK})").scalar_one():
+    while not connection.exec_driver_sql(f"SELECT {function}({LOCK})").scalar_one():
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 
