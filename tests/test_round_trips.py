@@ -297,7 +297,9 @@ def given_out(kind: str, value: Any) -> Json:
 
 
 def accepted(kind: str, document: Json, previous: Any) -> Any:
-    return getattr(DEFAULT, f"parse_{kind}")(json.dumps(document), previous=previous)
+    value = getattr(DEFAULT, f"parse_{kind}")(json.dumps(document), previous=previous)
+    assert DEFAULT.violations(document, kind, previous=previous) == ()
+    return value
 
 
 def refusal(kind: str, document: Json, previous: Any) -> list[tuple[str, str]]:
