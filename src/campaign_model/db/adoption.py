@@ -285,7 +285,8 @@ def _look(connection: sa.Connection, host: HostTables, messages: str) -> _Situat
     if not found:
         planned = plan(present, host, _normal_forms(connection, host))
     shape = _shape(present, revision, pending=planned is None or bool(planned.statements))
-    return _Situation(shape, present, planned, found, tuple(advice(present, messages)))
+    told = advice(present, messages, adopting=shape != "current")
+    return _Situation(shape, present, planned, found, tuple(told))
 
 
 def _normal_forms(connection: sa.Connection, host: HostTables) -> dict[str, str]:

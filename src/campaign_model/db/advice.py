@@ -33,13 +33,18 @@ _OFTEN_CHANGED = {
 }
 
 
-def advice(present: Catalog, messages: str) -> Iterator[str]:
-    """Everything worth knowing about the tables in ``present``."""
+def advice(present: Catalog, messages: str, *, adopting: bool) -> Iterator[str]:
+    """Everything worth knowing about the tables in ``present``, which may yet be adopted."""
     if messages in present:
         yield from _narrow_enums(messages, present[messages])
     for name in metadata.tables.keys() & present.keys():
         table = present[name]
         yield from _demanding_columns(name, table)
+        for trigger in table.triggers if adopting else ():
+            yield (
+                f"the trigger {trigger} on {name} runs for rows that are put right (updated_at as "
+                "it was is kept in campaign_history.at)"
+            )
         for option in table.options:
             if option.startswith("fillfactor="):
                 yield f"{name} has {option}; it counts for pages written from now on only"

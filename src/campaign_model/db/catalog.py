@@ -58,7 +58,10 @@ class Index:
 
 @attrs.frozen
 class Table:
-    """``owned`` says that we may alter it, ``options`` are its storage options."""
+    """``owned`` says that we may alter it, ``options`` are its storage options.
+
+    ``triggers`` are those of others that run when a row is updated.
+    """
 
     columns: Mapping[str, Column]
     constraints: Mapping[str, Constraint] = attrs.field(factory=dict)
@@ -66,12 +69,18 @@ class Table:
     kind: str = "r"
     owned: bool = True
     options: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
 
 
 Catalog = Mapping[str, Table]
 
 _TABLES = """
-SELECT oid, relname, relkind::text, pg_has_role(relowner, 'USAGE'), coalesce(reloptions, '{}')
+SELECT oid, relname, relkind::text, pg_has_role(relowner, 'USAGE'), coalesce(reloptions, '{}'),
+    ARRAY(
+        SELECT tgname::text FROM pg_trigger
+        WHERE tgrelid = pg_class.oid AND NOT tgisinternal AND tgtype & 16 <> 0 AND tgenabled <> 'D'
+        ORDER BY tgname
+    )
 FROM pg_class
 WHERE relname = ANY(%(names)s) AND relkind IN ('r', 'p', 'v', 'm', 'f')
     AND pg_table_is_visible(oid)
@@ -166,8 +175,9 @@ def read(connection: sa.Connection, names: Iterable[str]) -> Catalog:
             kind=kind,
             owned=owned,
             options=tuple(options),
+            triggers=tuple(triggers),
         )
-        for oid, name, kind, owned, options in found
+        for oid, name, kind, owned, options, triggers in found
     }
 
 

@@ -245,7 +245,7 @@ class Repairs:
         texts = [self._column(table, "found", name) + "::text" for name in ("name", "description")]
         for name in DOCUMENTS[table]:
             column = self._column(table, "found", name)
-            texts.append(f"CASE WHEN pg_temp.decoded({column}) IS NOT NULL THEN {column}::text END")
+            texts.append(f"CASE WHEN {_decoded(column)} IS NOT NULL THEN {column}::text END")
         return f"SELECT id, {', '.join(texts)} FROM {table} AS found WHERE id = ANY(@ids@)"
 
     def unfinished(self, table: str) -> str:
@@ -310,14 +310,15 @@ SELECT 'campaign_contacts', id::text, to_jsonb(gone), 'other_tenant' FROM gone""
                 *("rank", "claimed_at", "added_at"),
             )
         )
-        these = "id = ANY(@rows@)"
+        # A list of so many ids is searched from its beginning for each row, a subquery is hashed.
+        these = "id IN (SELECT unnest(@rows@))"
         aside = self._aside("campaign_contacts", "contact_finding", f" AND {these}")
         return f"""{self._contacts()}{aside},
 repaired AS (
     UPDATE campaign_contacts AS present SET {changes}
-    FROM contact AS this WHERE present.id = this.id AND this.id = ANY(@rows@)
+    FROM contact AS this WHERE present.id = this.id AND this.{these}
 )
-SELECT count(*) FROM contact_finding WHERE undecided AND {these}"""
+SELECT count(*) FROM contact AS this WHERE this.{these} AND ({_undecided(self._contact_cells())})"""
 
     def insert_written(self) -> str | None:
         """Add the contacts that only messages know; ``None`` when nobody asked for them."""
@@ -369,7 +370,7 @@ repaired AS (
     FROM campaign AS this
     WHERE present.id = this.id AND (this.fresh OR this.id IN (SELECT id FROM campaign_finding))
 )
-SELECT count(*) FROM campaign_finding WHERE undecided"""
+SELECT count(*) FROM campaign AS this WHERE {_undecided(self._campaign_cells())}"""
 
     def repair_templates(self) -> str:
         """Put a batch of templates right."""
@@ -382,7 +383,7 @@ repaired AS (
     SET {changes}, version = coalesce(present.version, 1)
     FROM template AS this WHERE present.id = this.id
 )
-SELECT count(*) FROM template_finding WHERE undecided"""
+SELECT count(*) FROM template AS this WHERE {_undecided(_TEMPLATE_CELLS)}"""
 
     # What they are made of.
 
@@ -436,27 +437,13 @@ aside AS (
     SELECT '{table}', id::text, column_name, before, kind FROM {findings} WHERE undecided{which}
 )"""
 
-    def _contacts(self) -> str:
-        if "campaign_contacts" not in self.present:
-            return f"WITH {_NO_CONTACTS}"
-        columns = self._columns(
-            "campaign_contacts",
-            "found",
-            (
-                *("tenant_id", "status", "enrichment_gaps", "generation_cost", "unknown_costs"),
-                *("rank", "claimed_at", "added_at", "generated_at"),
-            ),
-        )
-        generated, failed = ContactStatus.GENERATED, ContactStatus.FAILED
-        ended = _literals((generated, failed))
-        begun = _literals((generated, failed, ContactStatus.GENERATING))
-        cost_rule = checks("postgresql")["campaign_contacts"]["generation_cost"]
+    def _contact_cells(self) -> tuple[_Cell, ...]:
         in_use = " OR ".join(
-            f"id IN (SELECT {quoted(one.column)} FROM {quoted(one.table)})"
+            f"this.id IN (SELECT {quoted(one.column)} FROM {quoted(one.table)})"
             for one in self.references
             if one.not_null
         )
-        cells = (
+        return (
             _Cell(
                 "contact_id",
                 f"CASE WHEN {in_use or 'false'} THEN 'other_tenant_in_use' ELSE 'other_tenant' END",
@@ -486,6 +473,22 @@ aside AS (
             ),
             _Cell("added_at", "'absent'"),
         )
+
+    def _contacts(self) -> str:
+        if "campaign_contacts" not in self.present:
+            return f"WITH {_NO_CONTACTS}"
+        columns = self._columns(
+            "campaign_contacts",
+            "found",
+            (
+                *("tenant_id", "status", "enrichment_gaps", "generation_cost", "unknown_costs"),
+                *("rank", "claimed_at", "added_at", "generated_at"),
+            ),
+        )
+        generated, failed = ContactStatus.GENERATED, ContactStatus.FAILED
+        ended = _literals((generated, failed))
+        begun = _literals((generated, failed, ContactStatus.GENERATING))
+        cost_rule = checks("postgresql")["campaign_contacts"]["generation_cost"]
         return f"""WITH found_contact AS (
     SELECT found.id, found.campaign_id, found.contact_id, {columns},
         {self._fresh("campaign_contacts", "found")} AS fresh, campaigns.tenant_id AS new_tenant_id,
@@ -496,7 +499,7 @@ aside AS (
     WHERE found.campaign_id = ANY(@ids@)
 ),
 read_contact AS (
-    SELECT *, {self._word(ContactStatus)} AS word, pg_temp.decoded(enrichment_gaps) AS gaps,
+    SELECT *, {self._word(ContactStatus)} AS word, {_decoded("enrichment_gaps")} AS gaps,
         coalesce({cost_rule}, true) AS good_cost
     FROM found_contact
 ),
@@ -524,7 +527,7 @@ contact AS (
         ) - 1 ELSE rank END AS new_rank
     FROM judged_contact
 ),
-{_findings("contact", cells)}"""
+{_findings("contact", self._contact_cells())}"""
 
     def _written(self) -> str:
         """Contacts that only messages know, of campaigns that have no other."""
@@ -674,8 +677,8 @@ found_campaign AS (
 ),
 read_campaign AS (
     SELECT *, {self._word(Status)} AS word, coalesce(is_active, true) AS new_is_active,
-        pg_temp.decoded(template_config) AS read_template_config,
-        pg_temp.decoded(generation_config) AS read_generation_config
+        {_decoded("template_config")} AS read_template_config,
+        {_decoded("generation_config")} AS read_generation_config
     FROM found_campaign
 ),
 judged_campaign AS (
@@ -715,8 +718,8 @@ campaign AS (
     FROM campaign_templates AS found WHERE found.id = ANY(@ids@)
 ),
 read_template AS (
-    SELECT *, pg_temp.decoded(steps) AS read_steps,
-        pg_temp.decoded(default_config) AS read_default_config
+    SELECT *, {_decoded("steps")} AS read_steps,
+        {_decoded("default_config")} AS read_default_config
     FROM found_template
 ),
 judged_template AS (
@@ -742,6 +745,13 @@ def _literals(texts: Iterable[str]) -> str:
     return ", ".join(_literal(str(text)) for text in texts)
 
 
+def _decoded(column: str) -> str:
+    return (
+        f"CASE jsonb_typeof({column}) WHEN 'string' THEN pg_temp.decoded({column}) "
+        f"ELSE nullif({column}, 'null') END"
+    )
+
+
 def _resting(gaps: str) -> str:
     unknown, none, some = (
         apply_contact(ContactStatus.GENERATING, ContactAction.RELEASE, known)
@@ -754,13 +764,23 @@ def _resting(gaps: str) -> str:
 
 
 def _findings(of: str, cells: Iterable[_Cell]) -> str:
+    cells = tuple(cells)
     values = ",\n        ".join(cell.values for cell in cells)
+    # Said of the row first: most have nothing in them that would be worth spelling out.
+    different = " OR ".join(
+        f"this.{cell.column} IS DISTINCT FROM this.new_{cell.column}" for cell in cells
+    )
     return f"""{of}_finding AS (
     SELECT this.id, cell.* FROM {of} AS this CROSS JOIN LATERAL (VALUES
         {values}
     ) AS cell (column_name, kind, before, after, undecided, noted)
-    WHERE cell.undecided OR cell.before IS DISTINCT FROM cell.after
+    WHERE ({different} OR {_undecided(cells)})
+        AND (cell.undecided OR cell.before IS DISTINCT FROM cell.after)
 )"""
+
+
+def _undecided(cells: Iterable[_Cell]) -> str:
+    return " OR ".join(f"({cell.undecided})" for cell in cells)
 
 
 def _document_cell(
