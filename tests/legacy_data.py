@@ -186,7 +186,8 @@ def _tenant_number(row: Row) -> int:
     return int(row["tenant_id"][-12:], 16)
 
 
-def _host(shape: Shape) -> dict[str, tuple[Row, ...]]:
+def host(shape: Shape) -> dict[str, tuple[Row, ...]]:
+    """The rows that others refer to: tenants, owners, contacts; and the templates."""
     tenants = range(1, TENANTS + 1)
 
     def of_tenant(kind: str, **values: Any) -> tuple[Row, ...]:
@@ -200,7 +201,7 @@ def _host(shape: Shape) -> dict[str, tuple[Row, ...]]:
             return {"full_name": f"Contact {number}"}
         return {"first_name": "Contact", "last_name": str(number)}
 
-    host: dict[str, tuple[Row, ...]] = {
+    rows: dict[str, tuple[Row, ...]] = {
         "tenants": tuple(
             {
                 "id": uid("tenants", one),
@@ -230,11 +231,11 @@ def _host(shape: Shape) -> dict[str, tuple[Row, ...]]:
         ),
     }
     if shape.service:
-        host["strategies"] = of_tenant("strategies", name="Strategy")
-        host["linkedin_accounts"] = of_tenant("linkedin_accounts", handle="@us")
+        rows["strategies"] = of_tenant("strategies", name="Strategy")
+        rows["linkedin_accounts"] = of_tenant("linkedin_accounts", handle="@us")
     if shape.extended:
-        host["campaign_templates"] = _templates()
-    return host
+        rows["campaign_templates"] = _templates()
+    return rows
 
 
 def _templates() -> tuple[Row, ...]:
@@ -273,10 +274,10 @@ def _templates() -> tuple[Row, ...]:
 
 @st.composite
 def databases(draw: st.DrawFn, shape: Shape) -> Rows:
-    """Rows for the tables of ``shape``, all of which adoption can keep or repair."""
-    rows = _host(shape)
+    """Rows to stand beside those of :func:`host`; adoption can keep or repair all of them."""
+    rows: dict[str, tuple[Row, ...]] = {}
     rows["campaigns"] = tuple(
-        _campaign(draw, shape, number) for number in range(1, draw(st.integers(0, 4)) + 1)
+        _campaign(draw, shape, number) for number in range(1, draw(st.integers(0, 12)) + 1)
     )
     junction: list[Row] = []
     messages: list[Row] = []
@@ -340,7 +341,7 @@ def databases(draw: st.DrawFn, shape: Shape) -> Rows:
 
 def sample(shape: Shape) -> Rows:
     """One database that holds every kind of value that :func:`databases` draws, in few rows."""
-    rows = _host(shape)
+    rows = host(shape)
     cells: dict[str, list[Any]] = {
         "is_active": [True, True, None, True, False, True, True],
         "lemlist_campaign_id": [None, "", "cam_1", None, None],

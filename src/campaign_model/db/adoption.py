@@ -334,7 +334,7 @@ class _Session:
         # Not SQLAlchemy's colons: there are others in JSON paths and casts.
         sql = sql.replace("%", "%%")
         for name in parameters:
-            kind = "text" if name == "unreadable" else "uuid"
+            kind = "uuid" if name in {"ids", "rows"} else "text"
             sql = sql.replace(f"@{name}@", f"%({name})s::{kind}[]")
         return self.connection.exec_driver_sql(sql, parameters or None)
 
@@ -637,10 +637,11 @@ class _Adoption:
 
     def _repair_templates(self, repairs: Repairs, ids: Sequence[UUID]) -> None:
         def work() -> None:
-            self._lock("campaign_templates", ids)
-            documents = self.session.execute(repairs.documents("campaign_templates"), ids=ids).all()
-            unreadable = [*_unreadable("campaign_templates", documents)]
-            self._change(repairs.repair_templates(), ids=ids, unreadable=unreadable)
+            with self._locked("campaign_templates", ids):
+                documents = repairs.documents("campaign_templates")
+                found = self.session.execute(documents, ids=ids).all()
+                unreadable = [*_unreadable("campaign_templates", found)]
+                self._change(repairs.repair_templates(), ids=ids, unreadable=unreadable)
 
         self._or_refuse(repairs, work)
 
@@ -656,19 +657,19 @@ class _Adoption:
             self._repair_contacts(repairs, ids, rows)
 
         def work() -> None:
-            self._lock("campaigns", ids)
-            documents = self.session.execute(repairs.documents("campaigns"), ids=ids).all()
-            unreadable = [*_unreadable("campaigns", documents)]
-            if (insert := repairs.insert_written()) is not None:
-                self.session.execute(insert, ids=ids, unreadable=unreadable)
-            self._change(repairs.repair_campaigns(), ids=ids, unreadable=unreadable)
+            with self._locked("campaigns", ids):
+                found = self.session.execute(repairs.documents("campaigns"), ids=ids).all()
+                unreadable = [*_unreadable("campaigns", found)]
+                if (insert := repairs.insert_written()) is not None:
+                    self.session.execute(insert, ids=ids, unreadable=unreadable)
+                self._change(repairs.repair_campaigns(), ids=ids, unreadable=unreadable)
 
         self._or_refuse(repairs, work)
 
     def _repair_contacts(self, repairs: Repairs, ids: Sequence[UUID], rows: Sequence[UUID]) -> None:
         def work() -> None:
-            self._lock("campaign_contacts", rows)
-            self._change(repairs.repair_contacts(), ids=ids, rows=rows)
+            with self._locked("campaign_contacts", rows):
+                self._change(repairs.repair_contacts(), ids=ids, rows=rows)
 
         self._or_refuse(repairs, work)
 
@@ -676,9 +677,9 @@ class _Adoption:
         rows = self._ids(repairs.misplaced(), ids=ids)
 
         def work() -> None:
-            self._lock("campaign_contacts", rows)
-            for statement in repairs.move_misplaced():
-                self.session.execute(statement, rows=rows)
+            with self._locked("campaign_contacts", rows):
+                for statement in repairs.move_misplaced():
+                    self.session.execute(statement, rows=rows)
 
         if rows:
             self.session.transact(work)
@@ -694,12 +695,17 @@ class _Adoption:
     def _ids(self, query: str, **parameters: Any) -> Sequence[UUID]:
         return [row[0] for row in self.session.rows(query, **parameters)]
 
-    def _lock(self, table: str, ids: Sequence[UUID]) -> None:
+    @contextmanager
+    def _locked(self, table: str, ids: Sequence[UUID]) -> Iterator[None]:
+        """Hold rows for the transaction at hand; no trigger of the host's hears of their repair."""
+        muted = self.session.execute(f"SELECT pg_temp.mute('{table}')").scalar_one()
         # First, so that what is read next is what others have left, and not what they change.
         self.session.execute(
             f"SELECT FROM {table} WHERE id = ANY(@ids@) ORDER BY id FOR NO KEY UPDATE",
             ids=ids,
         )
+        yield
+        self.session.execute("SELECT pg_temp.unmute(@muted@)", muted=muted)
 
     def _change(self, sql: str, **parameters: Any) -> None:
         undecided: int = self.session.execute(sql, **parameters).scalar_one()

@@ -121,10 +121,48 @@ SELECT coalesce(
 )
 FROM jsonb_array_elements(steps) WITH ORDINALITY AS element (step, position)
 $function$""",
+    """CREATE FUNCTION pg_temp.mute(muted regclass) RETURNS text[] LANGUAGE plpgsql AS
+$function$
+DECLARE
+    _trigger record;
+    _back text[] := '{}';
+BEGIN
+    FOR _trigger IN
+        SELECT format('%s TRIGGER %I', CASE tgenabled WHEN 'A' THEN ' ALWAYS' ELSE '' END, tgname)
+            AS enabled, tgname AS name
+        FROM pg_trigger
+        WHERE tgrelid = muted AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 > 0
+    LOOP
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', muted, _trigger.name);
+        _back := _back || format('ALTER TABLE %s ENABLE%s', muted, _trigger.enabled);
+    END LOOP;
+    RETURN _back;
+END
+$function$""",
+    """CREATE FUNCTION pg_temp.unmute(statements text[]) RETURNS void LANGUAGE plpgsql AS
+$function$
+DECLARE
+    _statement text;
+BEGIN
+    -- No trigger can be enabled while others, of deferred constraints, are still to fire.
+    SET CONSTRAINTS ALL IMMEDIATE;
+    FOREACH _statement IN ARRAY statements LOOP
+        EXECUTE _statement;
+    END LOOP;
+END
+$function$""",
 )
-"""Helpers that are gone with the session: what is encoded in JSON strings, and steps filled up."""
+"""Helpers that are gone with the session.
 
-DROP_FUNCTIONS = "DROP FUNCTION IF EXISTS pg_temp.decoded(jsonb), pg_temp.filled(jsonb)"
+They read what is encoded in JSON strings, fill steps up, and keep the host's triggers from hearing
+of an UPDATE, until the transaction ends: one that sets updated_at would make every row look
+changed. (That takes a lock that keeps writers waiting, where the table has such triggers.)
+"""
+
+DROP_FUNCTIONS = (
+    "DROP FUNCTION IF EXISTS pg_temp.decoded(jsonb), pg_temp.filled(jsonb), "
+    "pg_temp.mute(regclass), pg_temp.unmute(text[])"
+)
 
 DOCUMENTS = {
     "campaigns": ("template_config", "generation_config"),

@@ -76,6 +76,7 @@ DECLARE
     _unreadable text[] := '{{}}';
     _last uuid;
     _undecided bigint;
+    _muted text[];
 BEGIN
     LOOP
         SELECT array_agg(id ORDER BY id) INTO _ids FROM (
@@ -84,8 +85,10 @@ BEGIN
             ORDER BY id LIMIT {batch}
         ) AS batch;
         EXIT WHEN _ids IS NULL;
-{contacts}        PERFORM FROM {table} WHERE id = ANY(_ids) ORDER BY id FOR NO KEY UPDATE;
+{contacts}        _muted := pg_temp.mute('{table}');
+        PERFORM FROM {table} WHERE id = ANY(_ids) ORDER BY id FOR NO KEY UPDATE;
 {repair};
+        PERFORM pg_temp.unmute(_muted);
         IF _undecided > 0 THEN
             RAISE EXCEPTION 'a writer has brought in values that need a decision';
         END IF;
@@ -103,8 +106,10 @@ _REPAIR_CONTACTS = """\
                 ORDER BY campaign_id, id LIMIT {batch}
             ) AS batch;
             EXIT WHEN _rows IS NULL;
+            _muted := pg_temp.mute('campaign_contacts');
             PERFORM FROM campaign_contacts WHERE id = ANY(_rows) ORDER BY id FOR NO KEY UPDATE;
 {repair};
+            PERFORM pg_temp.unmute(_muted);
             IF _undecided > 0 THEN
                 RAISE EXCEPTION 'a writer has brought in values that need a decision';
             END IF;
