@@ -42,8 +42,8 @@ def advice(present: Catalog, messages: str, *, adopting: bool) -> Iterator[str]:
         yield from _demanding_columns(name, table)
         for trigger in table.triggers if adopting else ():
             yield (
-                f"the trigger {trigger} on {name} runs for rows that are put right (updated_at as "
-                "it was is kept in campaign_history.at)"
+                f"the trigger {trigger} on {name} is not told of rows that are put right, so that "
+                "updated_at stays as it was; writers wait for each batch of them"
             )
         for option in table.options:
             if option.startswith("fillfactor="):
