@@ -226,7 +226,7 @@ def test_what_others_wrote_into_a_template_survives_every_edit_of_it(world: Worl
 
 def test_what_others_wrote_goes_along_into_copies(world: World) -> None:
     steps = [
-        {"channel": "fax", "owner": {"id": 1.5}, "config": {"a": [None]}},
+        {"channel": "fax", "owner": {"id": 7.205759403792251e16}, "config": {"a": [None]}},
         a_step(2, note=[{}]),
     ]
     config = {"tone": "gruff", "model": {"name": "large"}, "budget": "2.50"}

@@ -125,7 +125,7 @@ _RULES: dict[str, tuple[str, Callable[[Any, Any], bool]]] = {
 
 
 def _by_rule(type_: str, holds: Callable[[Any, Any], bool]) -> Callable[..., Any]:
-    # jsonschema's own words repeat all they found, however large, and some numbers have no digits.
+    # jsonschema would write out all that it found, however large, and some integers cannot be.
     def judge(
         validator: Any, wanted: Any, value: Any, _schema: object
     ) -> Iterator[ValidationError]:
