@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from campaign_model.validation import load_schema
+
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 
 
@@ -36,6 +38,11 @@ class Fixture:
     def form(self) -> str:
         """``submitted`` or ``stored``."""
         return self.schema.split(":")[3]
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether its schema is the newest version, by which the library judges."""
+        return bool(load_schema(f"{self.kind}.{self.form}")["$id"] == self.schema)
 
     @property
     def document(self) -> Any:
