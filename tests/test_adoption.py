@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +19,7 @@ import legacy
 import legacy_data
 import servers
 from campaign_model import db
+from campaign_model.cli import main
 from campaign_model.db import catalog, repairs, schema
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.wire import DEFAULT
@@ -146,6 +151,98 @@ def test_steps_are_filled_as_the_codec_fills_them(
     assert [
         {name: after[name] for name in before} for before, after in zip(steps, raw, strict=True)
     ] == steps
+
+
+@pytest.mark.parametrize("shape", ["empty", "bare", "extended"])
+def test_a_linter_of_migrations_finds_nothing_unexplained(shape: str, tmp_path: Path) -> None:
+    file = tmp_path / "adoption.sql"
+
+    def lint(sql: str) -> tuple[int, str]:
+        file.write_text(sql)
+        linter = Path(sysconfig.get_path("scripts")) / "squawk"
+        command = [linter, "--pg-version", "15", "--reporter", "gcc", file]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+    sql = db.sql(shape)
+    assert lint(sql) == (0, "")
+    # It looks: of what is explained, it would have told.
+    code, told = lint(re.sub(r"-- squawk-ignore.*", "", sql))
+    assert (code, "prefer-robust-stmts" in told) == (1, True)
+
+
+def test_plain_sql_is_of_known_shapes_and_for_one_dialect() -> None:
+    with pytest.raises(ValueError, match="empty, bare, extended"):
+        db.sql("nix")
+    with pytest.raises(ValueError, match="sqlite"):
+        db.sql("bare", "sqlite")
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = main(arguments)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_command_tells_refuses_and_adopts(
+    new_database: NewDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = new_database(POSTGRESQL[0])
+    shape = legacy.Shape(extended=True)
+    unknown = [one for one in legacy_data.faults(shape) if one.name == "an unknown word"]
+    with opened(url) as engine, engine.begin() as connection:
+        legacy.build(connection, shape)
+        legacy.fill(connection, legacy_data.broken(shape, unknown))
+    at = ("--url", url)
+    code, out, _ = run(capsys, "db", "verify", *at)
+    assert (code, "extended" in out, "ADD COLUMN" in out) == (1, True, True)
+    code, out, err = run(capsys, "db", "adopt", "--dry-run", *at)
+    assert (code, err) == (1, "")
+    assert "unknown_status" in out
+    assert "sent becomes exported" in out
+    code, out, err = run(capsys, "db", "adopt", "--json", *at)
+    *findings, report = map(json.loads, out.splitlines())
+    assert (code, "2 x unknown_status" in err) == (1, True)
+    assert report["refused"] == {"unknown_status": 2}
+    assert len(findings) == sum([*report["refused"].values(), *report["repaired"].values()])
+    assert run(capsys, "db", "verify", *at)[0] == 1
+    code, out, err = run(capsys, "db", "init", *at)
+    assert (code, "db adopt" in err) == (2, True)
+    mapped = ("--status-map", "in_progress=ready", "--status-rule", "sent=review")
+    code, out, err = run(capsys, "db", "adopt", *mapped, "--quarantine", *at)
+    assert (code, err) == (0, "")
+    assert "sent becomes review" in out
+    code, out, err = run(capsys, "db", "verify", "--json", *at)
+    assert (code, json.loads(out)["shape"]) == (0, "current")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("adopt", "--status-map", "x"), "WORD=STATUS"),
+        (("adopt", "--status-map", "x=y"), "no status"),
+        (("adopt", "--status-rule", "nix=draft"), "sent, lemlist, otherwise"),
+        (("adopt", "--status-rule", "sent=nix"), "archived"),
+        (("sql",), "--from and --url"),
+        (("sql", "--from", "bare"), "--from and --url"),
+        (("sql", "--from", "nix"), "nix"),
+        (("verify",), "only PostgreSQL"),
+        (("adopt",), "only PostgreSQL"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(
+    new_database: NewDatabase,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    url = new_database("sqlite")
+    with opened(url) as engine, engine.begin() as connection:
+        legacy.build(connection, legacy.Shape())
+    with_url = () if arguments == ("sql",) else ("--url", url)
+    code, out, err = run(capsys, "db", *arguments, *with_url)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert told in err
 
 
 def test_a_view_and_a_strange_type_stop_the_adoption(new_database: NewDatabase) -> None:

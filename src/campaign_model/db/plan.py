@@ -219,7 +219,8 @@ class _Planned:
             return
         for name in self.wanted.constraints:
             if name in self.found.constraints and self._constraint(name) is None:
-                yield self._alter(f"DROP CONSTRAINT {quoted(name)}")
+                reason = "it is made again as it should be"
+                yield self._alter(f"DROP CONSTRAINT {quoted(name)}", ban_drop_constraint=reason)
         for name, index in self.found.indexes.items():
             ours = name in self.wanted.indexes and not _same(index.definition, self.forms[name])
             if ours or (name in self.forms and not index.valid):
@@ -260,13 +261,13 @@ class _Planned:
     def set_not_null(self) -> Iterator[Statement]:
         changes = [f"ALTER COLUMN {name} SET NOT NULL" for name in self.nullable]
         if changes:
-            reason = "a validated CHECK spares it reading the table"
-            yield self._alter(*changes, adding_not_nullable_field=reason)
+            yield self._alter(*changes)
 
     def drop_helper(self) -> Iterator[Statement]:
         helper = _helper(self.name)
         if self.nullable or (self.found and helper in self.found.constraints):
-            yield self._alter(f"DROP CONSTRAINT {helper}")
+            reason = "the columns say so themselves now"
+            yield self._alter(f"DROP CONSTRAINT {helper}", ban_drop_constraint=reason)
 
     def drop_cascades(self) -> Iterator[Statement]:
         """Keys that change our rows by themselves; ours, which refuse, take their place."""
@@ -274,7 +275,8 @@ class _Planned:
         for name, constraint in self.found.constraints.items() if self.found else ():
             replaced = any(set(constraint.columns) <= columns for columns in ours)
             if constraint.cascades and replaced and name not in self.wanted.constraints:
-                yield self._alter(f"DROP CONSTRAINT {quoted(name)}")
+                reason = "a key of ours says the same and changes no rows"
+                yield self._alter(f"DROP CONSTRAINT {quoted(name)}", ban_drop_constraint=reason)
 
     def indexes(self) -> Iterator[Statement]:
         for name, sql in self.wanted.indexes.items():

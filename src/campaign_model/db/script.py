@@ -23,8 +23,11 @@ _HEAD = """\
 -- campaign-model db adopt --dry-run  does. Whatever interrupts it,  campaign-model db adopt  or
 -- campaign-model db sql --url  goes on from there.
 
+{exceptions}
+
 \\set ON_ERROR_STOP on
 SET client_min_messages = warning;
+SET lock_timeout = {timeout};
 DO $$
 BEGIN
     IF NOT pg_try_advisory_lock({lock}) THEN
@@ -32,6 +35,16 @@ BEGIN
     END IF;
 END
 $$;"""
+
+_EXCEPTIONS = {
+    "prefer-robust-stmts": "it ends at the first error, and db sql --url prints the rest",
+    "prefer-bigint-over-int": "as databases have it; to widen it would rewrite the table",
+    "prefer-bigint-over-smallint": "a number of shards is small",
+    "prefer-text-field": "Alembic makes its table so",
+    "require-statement-timeout": "building an index takes as long as it takes, beside others",
+    "renaming-object": "constraints, which only migrations name",
+}
+"""Rules of the linter squawk that do not apply, and why."""
 
 _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 _BATCH = 1_000
@@ -134,34 +147,40 @@ def script(what: str, plan: Plan, before: Repairs, after: Repairs) -> str:
     ``what`` says in words which database it is for.
     """
     revision = revisions.known()[0]
-    parts = [
-        _HEAD.format(what=what, revision=revision, lock=revisions.LOCK),
-        *(f"{function};" for function in FUNCTIONS),
-    ]
-    queries = {
+    findings = {
         "campaign_templates": before.template_findings,
         "campaigns": before.campaign_findings,
     }
-    parts += (
-        _AUDIT.format(table=table, batch=_BATCH, findings=_variables(query()))
-        for table, query in queries.items()
-        if table in before.present
-    )
-    parts += _statements(plan.expand)
-    repairs = list(_repairs(after)) if "campaigns" in before.present else []
-    calls = [
+    has_rows = [table for table in findings if table in before.present]
+    calls = (
         f"SET lock_timeout = {_NO_TIMEOUT};",
-        *(f"CALL pg_temp.repair_{table}();" for table in queries),
-    ]
-    parts += [*repairs, *(calls if repairs else ())]
-    parts += _statements(plan.guard)
-    parts += calls if repairs else ()
-    parts += _statements(plan.validate)
-    parts += [
+        *(f"CALL pg_temp.repair_{table}();" for table in findings),
+    )
+    parts = (
+        _HEAD.format(
+            what=what,
+            revision=revision,
+            lock=revisions.LOCK,
+            timeout=_LOCK_TIMEOUT,
+            exceptions="\n".join(
+                f"-- {why}\n-- squawk-ignore-file {rule}" for rule, why in _EXCEPTIONS.items()
+            ),
+        ),
+        *(f"{function};" for function in FUNCTIONS),
+        *(
+            _AUDIT.format(table=table, batch=_BATCH, findings=_variables(findings[table]()))
+            for table in has_rows
+        ),
+        *_statements(plan.expand),
+        *(_repairs(after) if has_rows else ()),
+        *(calls if has_rows else ()),
+        *_statements(plan.guard),
+        *(calls if has_rows else ()),
+        *_statements(plan.validate),
         f"{preset_insert()};",
         _VERSION.format(table=revisions.VERSION_TABLE, revision=revision),
-    ]
-    parts.append(f"DO $$ BEGIN PERFORM pg_advisory_unlock({revisions.LOCK}); END $$;")
+        f"DO $$ BEGIN PERFORM pg_advisory_unlock({revisions.LOCK}); END $$;",
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -170,7 +189,9 @@ def _statements(statements: tuple[Statement, ...]) -> Iterator[str]:
         # Who builds an index beside others waits for them to end.
         yield f"SET lock_timeout = {_NO_TIMEOUT if concurrent else _LOCK_TIMEOUT};"
         for statement in several:
-            reasons = (f"-- squawk-ignore {rule}: {why}\n" for rule, why in statement.why.items())
+            reasons = (
+                f"-- {why}\n-- squawk-ignore {rule}\n" for rule, why in statement.why.items()
+            )
             yield f"{''.join(reasons)}{statement.sql};"
 
 
