@@ -160,7 +160,7 @@ def test_a_linter_of_migrations_finds_nothing_unexplained(shape: str, tmp_path: 
     def lint(sql: str) -> tuple[int, str]:
         file.write_text(sql)
         linter = Path(sysconfig.get_path("scripts")) / "squawk"
-        command = [linter, "--pg-version", "15", "--reporter", "gcc", file]
+        command = [str(linter), "--pg-version", "15", "--reporter", "gcc", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout
 
