@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -11,13 +10,11 @@ import sqlalchemy as sa
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-import catalogs
 import legacy
 import legacy_data
 import servers
 from adoption import (
     JSON,
-    MONEY,
     Contents,
     Legacies,
     Run,
@@ -28,11 +25,9 @@ from adoption import (
     value_of,
 )
 from campaign_model import db
-from campaign_model.lifecycle import Status
 from campaign_model.store import CampaignStore, transact
-from campaign_model.store.tables import metadata
 from legacy import SHAPES, Shape
-from legacy_data import Expected, broken, expected, faults, host, sample, uid
+from legacy_data import Expected, expected, host, sample
 
 POSTGRESQL = tuple(name for name in servers.available() if name != "sqlite")
 BARE = tuple(shape for shape in SHAPES if not shape.extended)
@@ -116,7 +111,7 @@ def test_nothing_is_lost_and_everything_is_in_order(
     legacies: Legacies, shapes: tuple[Shape, ...], data: st.DataObject
 ) -> None:
     shape = data.draw(st.sampled_from(shapes))
-    rows = host(shape) | data.draw(legacy_data.databases(shape))
+    rows = {**host(shape), **data.draw(legacy_data.databases(shape))}
     wanted = expected(rows)
     with legacies.database(shape) as engine:
         with engine.begin() as connection:
