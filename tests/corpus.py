@@ -9,7 +9,9 @@ from typing import Any
 
 import attrs
 
+from campaign_model.errors import Violation
 from campaign_model.validation import load_schema
+from campaign_model.wire import DEFAULT
 
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 
@@ -48,6 +50,12 @@ class Fixture:
     def document(self) -> Any:
         """The document as Python reads it, fresh. Raises ``ValueError`` if it is no JSON."""
         return json.loads(self.text)
+
+
+def violations(fixture: Fixture, source: Any) -> tuple[Violation, ...]:
+    """What the library says of a fixture's document, given as text or as JSON."""
+    judge = DEFAULT.violations if fixture.form == "submitted" else DEFAULT.stored_violations
+    return judge(source, fixture.kind)
 
 
 @cache

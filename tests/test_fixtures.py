@@ -11,22 +11,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from campaign_model import wire
-from campaign_model.errors import Violation
-from campaign_model.testing.documents import KINDS
-from campaign_model.validation import load_schema
 from campaign_model.wire import DEFAULT
-from corpus import SCHEMAS, Fixture, fixtures, published
+from corpus import SCHEMAS, Fixture, fixtures, published, violations
 from documents import kept
 
 VALID, INVALID = fixtures("valid"), fixtures("invalid")
-IN_USE = {
-    load_schema(f"{kind}.{form}")["$id"] for kind in KINDS for form in ("submitted", "stored")
-}
-
-
-def violations(source: Any, fixture: Fixture) -> tuple[Violation, ...]:
-    judge = DEFAULT.violations if fixture.form == "submitted" else DEFAULT.stored_violations
-    return judge(source, fixture.kind)
 
 
 def sources(fixture: Fixture) -> list[Any]:
@@ -53,18 +42,18 @@ def test_a_fixture_says_what_the_readme_says() -> None:
 
 @pytest.mark.parametrize("fixture", VALID, ids=lambda one: one.name)
 def test_a_valid_fixture_is_accepted(fixture: Fixture) -> None:
-    if fixture.schema in IN_USE:
+    if fixture.is_in_use:
         reader = "parse" if fixture.form == "submitted" else "recover"
         for source in sources(fixture):
-            assert violations(source, fixture) == ()
+            assert violations(fixture, source) == ()
             getattr(DEFAULT, f"{reader}_{fixture.kind}")(source)
 
 
 @pytest.mark.parametrize("fixture", INVALID, ids=lambda one: one.name)
 def test_an_invalid_fixture_is_refused_for_what_it_says(fixture: Fixture) -> None:
-    if fixture.schema in IN_USE:
+    if fixture.is_in_use:
         for source in sources(fixture):
-            found = [(one.path, one.code) for one in violations(source, fixture)]
+            found = [(one.path, one.code) for one in violations(fixture, source)]
             assert found == list(fixture.violations)
 
 
