@@ -19,6 +19,8 @@ INSTALLED = """
 import json
 from importlib.resources import files
 
+from hypothesis import Phase, find, settings, strategies
+
 import campaign_model
 from campaign_model import presets
 from campaign_model.validation import load_schema
@@ -28,6 +30,11 @@ print(json.dumps({
     "schema": load_schema("template_config.submitted")["type"],
     "presets": len(presets.load()),
     "carries_schemas": (files(campaign_model) / "schemas").is_dir(),
+    "from_type": find(
+        strategies.from_type(campaign_model.Facts),
+        lambda _: True,
+        settings=settings(phases=[Phase.generate]),
+    ).contacts,
 }))
 """
 
@@ -112,11 +119,13 @@ def test_an_installed_package_finds_its_data(
         "presets": 3,
         # An editable install reads the repository's own schemas, never a copy of them.
         "carries_schemas": not editable,
+        # The entry point is found, and what it names.
+        "from_type": 0,
     }
 
 
 def test_the_wheel_carries_the_package_and_the_schemas_and_nothing_else(wheel: Path) -> None:
-    expected = {f"campaign_model/{name}" for name in shipped(ROOT / "src" / "campaign_model")}
+    expected = shipped(ROOT / "src")
     expected |= {
         f"campaign_model/schemas/{name}"
         for name in shipped(ROOT / "schemas")

@@ -10,6 +10,8 @@ The names here are the public ones of the domain itself. Databases are spoken to
 
 from __future__ import annotations
 
+import sys
+
 from campaign_model import lifecycle
 from campaign_model._json import JsonObject
 from campaign_model.campaign import (
@@ -50,6 +52,10 @@ __all__ = [
     "parse_generation_config", "parse_template_config", "recover_campaign_template",
     "recover_generation_config", "recover_template_config",
 ]
+
+if "_campaign_model_hypothesis" in sys.modules:
+    # Hypothesis loaded our entry point before there were types to register.
+    sys.modules["_campaign_model_hypothesis"].register()
 
 
 def __getattr__(name: str) -> str:

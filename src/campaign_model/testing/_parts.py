@@ -6,7 +6,8 @@ The first of several choices is the plainest: it is what a failing example shrin
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -25,6 +26,8 @@ __all__ = [
     "ids",
     "json_values",
     "labels",
+    "made",
+    "matching",
     "members",
     "names",
     "picks",
@@ -35,6 +38,25 @@ __all__ = [
 ]
 
 Members = dict[str, Any]
+Value = TypeVar("Value")
+
+
+def made(
+    function: Callable[..., Value], *arguments: SearchStrategy[Any], **named: SearchStrategy[Any]
+) -> SearchStrategy[Value]:
+    """As ``st.builds``, but a failing example shows what was made, not this call of a function."""
+    # Deferred: the name of a strategy spells out all that it is made of, and makes Hypothesis warn.
+    return st.deferred(lambda: _made(function, st.tuples(*arguments), st.fixed_dictionaries(named)))
+
+
+@st.composite
+def _made(
+    draw: st.DrawFn,
+    function: Callable[..., Value],
+    arguments: SearchStrategy[tuple[Any, ...]],
+    named: SearchStrategy[dict[str, Any]],
+) -> Value:
+    return function(*draw(arguments), **draw(named))
 
 
 # Each as often as any other, unlike st.integers, of which every third may be the first.
@@ -47,9 +69,14 @@ def texts(min_size: int = 0, max_size: int = 8) -> SearchStrategy[str]:
     return st.text(characters, min_size=min_size, max_size=max_size)
 
 
+def matching(pattern: str) -> SearchStrategy[str]:
+    """Text of one of the library's patterns, which are all of ASCII."""
+    # Without an alphabet Hypothesis goes through all that UTF-8 can say, for seconds, at first.
+    return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
+
+
 def _long(size: int) -> SearchStrategy[str]:
-    # By its size, for the same reason as the JSON values below.
-    return st.just(size).map("é".__mul__)
+    return st.just(size).map(lambda size: "é" * size)
 
 
 def names(plain: str, longest: int) -> SearchStrategy[str]:
@@ -75,8 +102,7 @@ def members(values: SearchStrategy[Any]) -> SearchStrategy[Members]:
     return st.dictionaries(texts(), values, max_size=3)
 
 
-# Written out to three levels: st.recursive draws half as fast. Deferred, it is not written out in
-# the name of every strategy that it is a part of.
+# Written out to three levels: st.recursive draws half as fast. Deferred for its long name.
 _json_values = st.deferred(lambda: _either(_either(_either(_scalars))))
 
 
@@ -107,7 +133,7 @@ _step_configs = st.one_of(
     members(_json_values),
 )
 _own_fields = st.one_of(
-    st.just({}), st.dictionaries(texts().map("x_".__add__), _json_values, max_size=2)
+    st.just({}), st.dictionaries(texts().map(lambda name: f"x_{name}"), _json_values, max_size=2)
 )
 # What other services wrote beside our fields, and what looks like one of ours.
 _unknown_fields = st.one_of(
@@ -123,7 +149,7 @@ _unknown_fields = st.one_of(
 def _beside(
     known: SearchStrategy[Members], others: SearchStrategy[Members]
 ) -> SearchStrategy[Members]:
-    return st.deferred(lambda: st.tuples(known, others).map(lambda parts: parts[0] | parts[1]))
+    return made(lambda known, others: known | others, known, others)
 
 
 def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
@@ -165,15 +191,17 @@ def steps(
     """
     drawn = st.tuples(each, st.sampled_from(_KEYS), st.none() | st.integers(0, MAX_DAY_OFFSET))
     # Hypothesis varies most what is drawn first.
-    return st.tuples(
-        _rarely if filled else st.just(False),
-        _rarely,
-        st.lists(drawn, min_size=min_size, max_size=max_size),
-    ).map(_in_order)
+    return made(
+        _in_order,
+        fill=_rarely if filled else st.just(False),
+        moved=_rarely,
+        rows=st.lists(drawn, min_size=min_size, max_size=max_size),
+    )
 
 
-def _in_order(drawn: tuple[bool, bool, list[tuple[Members, str | None, int | None]]]) -> Any:
-    fill, moved, rows = drawn
+def _in_order(
+    *, fill: bool, moved: bool, rows: list[tuple[Members, str | None, int | None]]
+) -> list[Members]:
     if rows and fill:
         rows = copy.deepcopy(rows * MAX_STEPS)[:MAX_STEPS]
     keys = [key and key.format(index + 1) for index, (_, key, _) in enumerate(rows)]
@@ -202,13 +230,13 @@ def _plain_amount(decimals: int) -> SearchStrategy[str]:
 
 
 amounts: SearchStrategy[str] = st.one_of(
-    *map(_plain_amount, (0, 2, MONEY_DECIMALS)), st.from_regex(MONEY_PATTERN, fullmatch=True)
+    *map(_plain_amount, (0, 2, MONEY_DECIMALS)), matching(MONEY_PATTERN)
 )
 """Amounts of money as documents write them: whole, with cents, with all decimals, with any."""
 
 languages = st.one_of(
     st.sampled_from(["en", "pt-BR", "A" * 8 + "-1234abcd" * 3]),
-    st.from_regex(LANGUAGE_PATTERN, fullmatch=True),
+    matching(LANGUAGE_PATTERN),
 )
 
 

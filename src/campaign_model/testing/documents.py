@@ -57,7 +57,7 @@ def _template_config(words: Vocabulary | None, min_size: int = 0) -> Documents:
     # A callers sends a step at least; a database may hold none.
     least = min_size if words is None else 1
     drawn = _parts.steps(_parts.step(words), least, 4, filled=True)
-    return drawn if words is None else drawn.map(_numbered)
+    return drawn if words is None else _parts.made(_numbered, drawn)
 
 
 def _numbered(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -105,11 +105,10 @@ def legacy(kind: str) -> SearchStrategy[Any]:
     They are stored ones, as they are or as JSON text within a JSON string, once or twice. What
     :func:`~campaign_model.recover_template_config` reads is their text: ``json.dumps(document)``.
     """
-    return st.tuples(valid(kind, "stored"), st.sampled_from([0, 0, 1, 2])).map(_encoded)
+    return _parts.made(_encoded, st.sampled_from([0, 0, 1, 2]), valid(kind, "stored"))
 
 
-def _encoded(drawn: tuple[Any, int]) -> Any:
-    document, times = drawn
+def _encoded(times: int, document: Any) -> Any:
     for _ in range(times):
         document = json.dumps(document)
     return document
@@ -402,15 +401,14 @@ def invalid(
     words = _words(form, vocabulary)
     faults = [*_faults(kind, words).values()]
 
-    def faulty(drawn: tuple[int, int, int, Any]) -> Invalid:
-        of_code, which, pick, document = drawn
+    def faulty(of_code: int, which: int, pick: int, document: Any) -> Invalid:
         code, put = faults[of_code][which % len(faults[of_code])]
         document, path = put(document, pick)
         return Invalid(_finished(document), path, code)
 
     # Hypothesis varies most what is drawn first.
     of_code = st.sampled_from(range(len(faults)))
-    return st.tuples(of_code, _parts.picks, _parts.picks, _VALID[kind](words, 1)).map(faulty)
+    return _parts.made(faulty, of_code, _parts.picks, _parts.picks, _VALID[kind](words, 1))
 
 
 # What a member may be replaced by: near misses of every type and limit.

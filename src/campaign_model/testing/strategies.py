@@ -75,6 +75,7 @@ from campaign_model.steps import (
     StepSequence,
 )
 from campaign_model.testing import _parts, documents
+from campaign_model.testing._parts import made
 from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update
 from campaign_model.vocabulary import (
     CHANNEL_PATTERN,
@@ -127,7 +128,7 @@ json_values = _parts.json_values
 
 def json_objects() -> SearchStrategy[JsonObject]:
     """Small objects of :func:`json_values`, frozen."""
-    return _parts.members(json_values()).map(JsonObject)
+    return made(JsonObject, _parts.members(json_values()))
 
 
 def ids() -> SearchStrategy[UUID]:
@@ -146,7 +147,7 @@ _YEAR = timedelta(days=365) // timedelta(microseconds=1)
 
 def moments() -> SearchStrategy[datetime]:
     """Times in UTC to the microsecond, within a few decades of 2026."""
-    return _after(-20 * _YEAR).map(_NEW_YEAR.__add__)
+    return made(lambda since: _NEW_YEAR + since, _after(-20 * _YEAR))
 
 
 def _after(least: int = 0) -> SearchStrategy[timedelta]:
@@ -179,7 +180,7 @@ def channels() -> SearchStrategy[Channel]:
     """Channels of any name, limit and requirements."""
     return st.builds(
         Channel,
-        name=st.one_of(_parts.channel_names(None), st.from_regex(CHANNEL_PATTERN, fullmatch=True)),
+        name=st.one_of(_parts.channel_names(None), _parts.matching(CHANNEL_PATTERN)),
         max_length=_maybe(st.integers(1, 5000)),
         has_subject=st.booleans(),
         requires=_some(_fields),
@@ -217,7 +218,7 @@ def steps(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Step]:
     Switched on and off, 1 to 3 variants, labels of 1 to 200 characters, every condition and none,
     with settings and fields of their own (``x_``) or without.
     """
-    return _parts.step(vocabulary).map(_step)
+    return made(_step, _parts.step(vocabulary))
 
 
 def step_sequences(
@@ -229,7 +230,8 @@ def step_sequences(
     enough, which Hypothesis would hardly come to.
     """
     each = _parts.step(vocabulary)
-    return _parts.steps(each, min_size, max_size, filled=max_size == MAX_STEPS).map(_sequence)
+    filled = max_size == MAX_STEPS
+    return made(_sequence, _parts.steps(each, min_size, max_size, filled=filled))
 
 
 def message_slots() -> SearchStrategy[MessageSlot]:
@@ -266,19 +268,17 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
         st.tuples(st.just(Move), _parts.picks, _parts.picks),
         st.tuples(
             st.just(Insert),
-            st.tuples(each.map(_step), st.booleans(), _maybe(_parts.picks)),
+            st.tuples(made(_step, each), st.booleans(), _maybe(_parts.picks)),
             _parts.picks,
         ),
         st.tuples(st.just(Remove), st.none(), _parts.picks),
     )
-    return st.tuples(
-        st.lists(wishes, max_size=max_size), _parts.steps(each, 0, 5, filled=True).map(_sequence)
-    ).map(_possible)
+    start = made(_sequence, _parts.steps(each, 0, 5, filled=True))
+    return made(_possible, st.lists(wishes, max_size=max_size), start)
 
 
-def _possible(drawn: tuple[list[tuple[type, Any, int]], StepSequence]) -> Edits:
+def _possible(wishes: list[tuple[type, Any, int]], start: StepSequence) -> Edits:
     """Edits as wished for, as far as the sequence that stands by then has room for them."""
-    wishes, start = drawn
     days = [step.day_offset for step in start]
     made: list[Edit] = []
     for number, (kind, wish, pick) in enumerate(wishes):
@@ -326,7 +326,7 @@ def _config(members: dict[str, Any]) -> GenerationConfig:
 
 def generation_configs(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[GenerationConfig]:
     """Settings: each of them given or not, with fields of their own (``x_``) or without."""
-    return _parts.settings(vocabulary).map(_config)
+    return made(_config, _parts.settings(vocabulary))
 
 
 def _contents(name: str, vocabulary: Vocabulary) -> dict[str, SearchStrategy[Any]]:
@@ -346,7 +346,7 @@ def new_templates(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Campai
 
 def campaign_templates(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[CampaignTemplate]:
     """Templates as a store gives them, of the system's and of a tenant's own."""
-    return st.builds(
+    return made(
         lambda template, is_system, kept: attrs.evolve(template, is_system=is_system, **kept),
         new_templates(vocabulary=vocabulary),
         st.booleans(),
@@ -355,12 +355,15 @@ def campaign_templates(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[C
 
 
 def _kept() -> SearchStrategy[dict[str, Any]]:
-    return st.tuples(st.integers(1, 1000), _moments, _after()).map(
-        lambda drawn: {
-            "version": drawn[0],
-            "created_at": drawn[1],
-            "updated_at": drawn[1] + drawn[2],
-        }
+    return st.builds(
+        lambda version, created, since: {
+            "version": version,
+            "created_at": created,
+            "updated_at": created + since,
+        },
+        st.integers(1, 1000),
+        _moments,
+        _after(),
     )
 
 
@@ -377,7 +380,7 @@ def campaigns(
     An archived one is a deleted draft or was exported; what is generating or was generated has
     the time when that began.
     """
-    return st.builds(
+    return made(
         _campaign,
         status=st.sampled_from([*statuses]),
         deleted=st.booleans(),
@@ -420,7 +423,7 @@ def _campaign(
 
 def campaign_summaries() -> SearchStrategy[CampaignSummary]:
     """Lines of a list of campaigns, in every status."""
-    return st.builds(_summary, campaigns(), _counts, _counts, _amounts, _counts)
+    return made(_summary, campaigns(), _counts, _counts, _amounts, _counts)
 
 
 def _summary(
@@ -442,7 +445,7 @@ def _summary(
 
 def history_entries() -> SearchStrategy[HistoryEntry]:
     """Moves that the lifecycle's table knows."""
-    return st.builds(
+    return made(
         lambda line, **rest: HistoryEntry(
             action=line.action, source=line.source, target=line.target, **rest
         ),
@@ -461,7 +464,7 @@ _tallies = st.builds(ReviewTally, approved=_counts, rejected=_counts, undecided=
 
 def facts() -> SearchStrategy[Facts]:
     """Facts that can be true together: claimable, in flight and generated are some of all."""
-    return st.builds(
+    return made(
         lambda claimable, in_flight, generated, others, **rest: Facts(
             claimable=claimable,
             in_flight=in_flight,
@@ -482,7 +485,7 @@ def facts() -> SearchStrategy[Facts]:
 
 def action_states() -> SearchStrategy[ActionState]:
     """Every action from every status, allowed or with the reasons why not."""
-    return st.builds(
+    return made(
         lambda status, action, known: next(
             state for state in lifecycle.actions(status, known) if state.action is action
         ),
@@ -497,7 +500,7 @@ def action_states() -> SearchStrategy[ActionState]:
 
 def campaign_contacts() -> SearchStrategy[CampaignContact]:
     """Contacts in every status, with what goes with it: gaps, a lease, an error, a time."""
-    return st.builds(
+    return made(
         _contact,
         status=st.sampled_from(ContactStatus),
         gaps=_some(_fields),
@@ -596,7 +599,7 @@ def _cursors() -> SearchStrategy[Cursor]:
 
 def claim_batches() -> SearchStrategy[ClaimBatch]:
     """Claims of one campaign under its steps, all that was asked for or fewer and why."""
-    return st.builds(
+    return made(
         _batch,
         _maybe(st.sampled_from(StopReason)),
         st.lists(claims(), min_size=1, max_size=3, unique_by=lambda claim: claim.id),
@@ -631,7 +634,7 @@ def _batch(
 
 def progress() -> SearchStrategy[Progress]:
     """How far a generation may be, with a rate and without."""
-    return st.builds(
+    return made(
         lambda counts, rate, **rest: Progress(
             by_status=dict(zip(ContactStatus, counts, strict=True)),
             per_second=rate,
@@ -652,7 +655,7 @@ def progress() -> SearchStrategy[Progress]:
 
 def violations() -> SearchStrategy[Violation]:
     """Violations of every code and kind of document."""
-    return st.builds(
+    return made(
         lambda found, message: Violation(found.path, found.code, message),
         st.one_of([documents.invalid(kind) for kind in documents.KINDS]),
         _words,
@@ -660,7 +663,7 @@ def violations() -> SearchStrategy[Violation]:
 
 
 _unmet = st.builds(Unmet, guard=_words, message=_words)
-_refusals = st.builds(lifecycle.why_not, st.sampled_from(Status), st.sampled_from(Action), facts())
+_refusals = made(lifecycle.why_not, st.sampled_from(Status), st.sampled_from(Action), facts())
 
 _ERRORS: dict[type[CampaignModelError], SearchStrategy[Any]] = {
     Conflict: st.builds(
@@ -699,15 +702,12 @@ def _within(generic: Any, otherwise: SearchStrategy[Any]) -> SearchStrategy[Any]
     return st.from_type(arguments[0]) if arguments else otherwise
 
 
-def _repairs() -> SearchStrategy[tuple[Repair, ...]]:
-    repair = st.builds(
-        Repair,
-        path=st.sampled_from(["", "/0/label", "/1/step"]),
-        code=st.sampled_from(["double_encoded", "defaulted", "renumbered"]),
-        message=_words,
-    )
-    return st.lists(repair, min_size=1, max_size=2).map(tuple)
-
+_repair = st.builds(
+    Repair,
+    path=st.sampled_from(["", "/0/label", "/1/step"]),
+    code=st.sampled_from(["double_encoded", "defaulted", "renumbered"]),
+    message=_words,
+)
 
 _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     ActionState: lambda _: action_states(),
@@ -748,15 +748,15 @@ _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     Recovered: lambda generic: st.builds(
         Recovered,
         value=_within(generic, step_sequences()),
-        repairs=st.just(()) | _repairs(),
+        repairs=_some(_repair),
     ),
     Removed: lambda _: st.builds(Removed, removed=_counts, kept=_some_ids),
     Renewal: lambda _: st.builds(
         Renewal, expires_at=_moments, lost=_some_ids, cancelled=st.booleans()
     ),
-    Repair: lambda _: _repairs().map(lambda found: found[0]),
+    Repair: lambda _: _repair,
     ReviewTally: lambda _: _tallies,
-    SequenceDiff: lambda _: st.builds(StepSequence.diff, step_sequences(), step_sequences()),
+    SequenceDiff: lambda _: made(StepSequence.diff, step_sequences(), step_sequences()),
     Step: lambda _: steps(),
     StepSequence: lambda _: step_sequences(max_size=MAX_STEPS),
     Unmet: lambda _: _unmet,
