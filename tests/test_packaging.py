@@ -31,10 +31,10 @@ print(json.dumps({
     "presets": len(presets.load()),
     "carries_schemas": (files(campaign_model) / "schemas").is_dir(),
     "from_type": find(
-        strategies.from_type(campaign_model.Facts),
+        strategies.from_type(campaign_model.Renewal),
         lambda _: True,
         settings=settings(phases=[Phase.generate]),
-    ).contacts,
+    ).expires_at.year,
 }))
 """
 
@@ -120,7 +120,7 @@ def test_an_installed_package_finds_its_data(
         # An editable install reads the repository's own schemas, never a copy of them.
         "carries_schemas": not editable,
         # The entry point is found, and what it names.
-        "from_type": 0,
+        "from_type": 2026,
     }
 
 
