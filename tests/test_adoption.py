@@ -20,7 +20,7 @@ import legacy_data
 import servers
 from campaign_model import db
 from campaign_model.cli import main
-from campaign_model.db import catalog, repairs, schema
+from campaign_model.db import catalog, rules, schema
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.wire import DEFAULT
 
@@ -125,7 +125,7 @@ STEPS = st.lists(st.sampled_from(legacy_data.STEPS), max_size=4)
 def helpers(databases: servers.Databases) -> Iterator[sa.Connection]:
     """A connection with the helpers of the repairs."""
     with opened(databases.create(POSTGRESQL[0])) as engine, engine.connect() as connection:
-        for function in repairs.FUNCTIONS:
+        for function in rules.FUNCTIONS:
             connection.exec_driver_sql(function.replace("%", "%%"))
         yield connection
 

@@ -17,8 +17,8 @@ from campaign_model.db.adoption import (
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.host import MinimalHost
 from campaign_model.db.presets import SyncReport, sync_presets
-from campaign_model.db.repairs import KINDS, STATUS_CASES
 from campaign_model.db.revisions import VERSION_TABLE, SetupError, one_at_a_time, upgrade
+from campaign_model.db.rules import KINDS, STATUS_CASES
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import secrets
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -20,32 +18,25 @@ from campaign_model.db.advice import advice
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.plan import MARKERS, Plan, Statement, completed, obstacles, plan
 from campaign_model.db.presets import SyncReport, sync_presets
-from campaign_model.db.repairs import (
+from campaign_model.db.repairs import Repairs
+from campaign_model.db.revisions import SetupError
+from campaign_model.db.rules import (
     CREATE_QUARANTINE,
     DOCUMENTS,
-    DROP_FUNCTIONS,
-    FUNCTIONS,
     QUARANTINE,
     UNMOVABLE,
     Reference,
-    Repairs,
     Rules,
 )
-from campaign_model.db.revisions import SetupError
 from campaign_model.db.script import script
+from campaign_model.db.session import OnProgress, Session, session
 from campaign_model.db.shapes import shape
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
-from campaign_model.store.scope import sqlstate
 from campaign_model.store.tables import HostTables, metadata
-from campaign_model.store.transactions import is_retryable
 from campaign_model.wire import recover_generation_config, recover_template_config
 
 __all__ = ["AdoptReport", "AdoptionRefused", "Finding", "Verdict", "adopt", "sql", "verify"]
-
-T = TypeVar("T")
-
-OnProgress = Callable[[str, int, int], None]
 
 _BATCH = 1_000
 """Campaigns (or templates) that are looked at together."""
@@ -53,15 +44,8 @@ _BATCH = 1_000
 _BATCH_CONTACTS = 20_000
 """Contacts that are put right together; a batch of campaigns ends when it has so many."""
 
-_LOCK_MILLISECONDS = 500
-"""How long a statement waits for a lock: whoever comes after it waits as long."""
-
-_PATIENCE_SECONDS = 600
-"""How long a statement that gets no lock is tried again."""
-
 _SAMPLES = 5
 _DRIFT_ROUNDS = 3
-_LOCK_NOT_AVAILABLE = "55P03"
 
 
 @attrs.frozen
@@ -185,8 +169,8 @@ def adopt(
         **{case: Status(status) for case, status in (status_rule or {}).items()},
     )
     _check_dialect(engine)
-    with _session(engine, on_progress) as session:
-        adoption = _Adoption(session, host or HostTables(), messages, rules, on_finding)
+    with session(engine, on_progress) as opened:
+        adoption = _Adoption(opened, host or HostTables(), messages, rules, on_finding)
         return adoption.run(dry_run=dry_run)
 
 
@@ -318,102 +302,6 @@ def _shape(present: catalog.Catalog, revision: str | None, *, pending: bool) -> 
 # Working on it.
 
 
-class _Session:
-    """One connection to work on: statement by statement, or in short transactions."""
-
-    def __init__(self, connection: sa.Connection, on_progress: OnProgress | None) -> None:
-        self.connection = connection
-        self.on_progress = on_progress
-
-    def autocommit(self) -> sa.Connection:
-        """The connection, on which every statement is a transaction of its own."""
-        return self.connection.execution_options(isolation_level="AUTOCOMMIT")
-
-    def execute(self, sql: str, **parameters: Any) -> sa.CursorResult[*tuple[Any, ...]]:
-        """Run SQL with the tokens that stand for ``parameters``, in the transaction at hand."""
-        # Not SQLAlchemy's colons: there are others in JSON paths and casts.
-        sql = sql.replace("%", "%%")
-        for name in parameters:
-            kind = "uuid" if name in {"ids", "rows"} else "text"
-            sql = sql.replace(f"@{name}@", f"%({name})s::{kind}[]")
-        return self.connection.exec_driver_sql(sql, parameters or None)
-
-    def rows(self, sql: str, **parameters: Any) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-        """What a query gives, in a transaction of its own."""
-        self.autocommit()
-        try:
-            return self.execute(sql, **parameters).all()
-        finally:
-            self.connection.rollback()
-
-    def run(self, statement: Statement) -> None:
-        """Run one statement of a plan, as often as it takes to get its lock."""
-
-        def work() -> None:
-            self.autocommit()
-            # One that is concurrent waits for other transactions, which wait for nothing then.
-            self.execute(f"SET lock_timeout = {0 if statement.concurrent else _LOCK_MILLISECONDS}")
-            self.execute(statement.sql)
-
-        self._patiently(work)
-
-    def transact(self, work: Callable[[], T]) -> T:
-        """Run ``work`` in a transaction, as often as it takes."""
-
-        def begin() -> T:
-            self.autocommit()
-            self.execute(f"SET lock_timeout = {_LOCK_MILLISECONDS}")
-            self.connection.rollback()
-            self.connection.execution_options(isolation_level="READ COMMITTED")
-            with self.connection.begin():
-                return work()
-
-        return self._patiently(begin)
-
-    def _patiently(self, work: Callable[[], T]) -> T:
-        deadline = time.monotonic() + _PATIENCE_SECONDS
-        pause = 0.05
-        while True:
-            try:
-                return work()
-            except sa.exc.DBAPIError as error:
-                if not (is_retryable(error) or sqlstate(error) == _LOCK_NOT_AVAILABLE):
-                    raise
-                if time.monotonic() > deadline:
-                    raise SetupError(
-                        "the database is too busy: for minutes a table was locked by others; "
-                        "end their long transactions and adopt again, which goes on from here"
-                    ) from error
-            finally:
-                # Whatever there is left of a transaction that SQLAlchemy began by itself.
-                self.connection.rollback()
-            time.sleep(pause * (1 + secrets.randbelow(100) / 100))
-            pause = min(2 * pause, 2.0)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Tell how far it is."""
-        if self.on_progress is not None:
-            self.on_progress(what, done, max(done, total))
-
-
-@contextmanager
-def _session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[_Session]:
-    with engine.connect() as connection:
-        session = _Session(connection, on_progress)
-        try:
-            revisions.one_at_a_time(session.autocommit(), session=True)
-            for function in FUNCTIONS:
-                session.execute(function)
-            connection.rollback()
-            yield session
-        finally:
-            if not connection.invalidated:
-                connection.rollback()
-                session.autocommit()
-                for leftover in (DROP_FUNCTIONS, "RESET lock_timeout", revisions.UNLOCK):
-                    session.execute(leftover)
-
-
 @attrs.define
 class _Tally:
     """Findings, counted; a few of each kind are kept."""
@@ -458,7 +346,7 @@ class _Adoption:
 
     def __init__(
         self,
-        session: _Session,
+        session: Session,
         host: HostTables,
         messages: str,
         rules: Rules,

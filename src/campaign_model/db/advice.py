@@ -37,7 +37,7 @@ def advice(present: Catalog, messages: str, *, adopting: bool) -> Iterator[str]:
     """Everything worth knowing about the tables in ``present``, which may yet be adopted."""
     if messages in present:
         yield from _narrow_enums(messages, present[messages])
-    for name in metadata.tables.keys() & present.keys():
+    for name in sorted(metadata.tables.keys() & present.keys()):
         table = present[name]
         yield from _demanding_columns(name, table)
         for trigger in table.triggers if adopting else ():

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from campaign_model.db import revisions
 from campaign_model.db.plan import Plan, Statement
 from campaign_model.db.presets import preset_insert
-from campaign_model.db.repairs import FUNCTIONS, Repairs
+from campaign_model.db.repairs import Repairs
+from campaign_model.db.rules import FUNCTIONS
 
 __all__ = ["script"]
 
