@@ -42,6 +42,7 @@ class Found:
     kind: str
     before: str | None
     after: str | None
+    undecided: bool
 
 
 @attrs.define
@@ -107,6 +108,23 @@ def differences(before: Contents, after: Contents) -> dict[tuple[str, str, str],
     return found
 
 
+def settled(found: Contents) -> Contents:
+    """``found`` without what differs from one adoption to the next: the present, and new ids."""
+    return {
+        table: {
+            id_: {name: _settled(name, value) for name, value in row.items()}
+            for id_, row in rows.items()
+        }
+        for table, rows in found.items()
+    }
+
+
+def _settled(column: str, value: str | None) -> str | None:
+    if column != "at" and not column.endswith("_at"):
+        return value
+    return value_of(column, value)
+
+
 @attrs.frozen
 class State:
     """Everything there is to compare in a database."""
@@ -130,7 +148,7 @@ def value_of(column: str | None, value: Any) -> str | None:
         return None if document is None else canonical(document)
     if column in MONEY:
         return str(Decimal(value).normalize())
-    if column.endswith("_at"):
+    if column == "at" or column.endswith("_at"):
         moment = datetime.fromisoformat(value).astimezone(UTC)
         # What is set to the present is so at another moment in a dry run.
         return str(moment) if moment < _BEGIN else "now"
@@ -170,4 +188,5 @@ def found(finding: db.Finding) -> Found:
         finding.kind,
         value_of(finding.column, before),
         value_of(finding.column, after),
+        finding.undecided,
     )

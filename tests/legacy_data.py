@@ -32,10 +32,15 @@ Refusal = tuple[str, str, str]
 
 @attrs.frozen
 class Expected:
-    """What adoption makes of a database: columns by table and row id, or the refusals."""
+    """What adoption makes of a database: columns by table and row id, and the refusals.
+
+    A column that is refused is given the value that it has once the old one is in quarantine.
+    """
 
     rows: Mapping[str, Mapping[str, Row]]
     refused: frozenset[Refusal]
+    written: Mapping[str, Row]
+    """Contacts out of messages of a bare database, by ``campaign/contact``."""
 
 
 def uid(kind: str, number: int) -> str:
@@ -565,7 +570,20 @@ def broken(shape: Shape, some: Iterable[Fault]) -> Rows:
             campaigns.append({**own, "owner_id": None, "lemlist_campaign_id": None})
             row["campaign_id"] = own["id"]
         several[fault.table].append({**row, **fault.change(row)})
-    return rows | {name: tuple(listed) for name, listed in several.items() if listed}
+    rows |= {name: tuple(listed) for name, listed in several.items() if listed}
+    if shape.extended:
+        tenant_of = {row["id"]: row["tenant_id"] for row in campaigns}
+        rows["messages"] += tuple(
+            {
+                "id": uid("messages", number),
+                "tenant_id": tenant_of[row["campaign_id"]],
+                "campaign_id": row["campaign_id"],
+                "campaign_contact_id": row["id"],
+                "body": "Hello",
+            }
+            for number, row in enumerate(junction, 1000)
+        )
+    return rows
 
 
 # What comes out.
@@ -592,26 +610,34 @@ def expected(
             return _document(kind, text, empty)
         except InvalidDocument:
             refused.add((table, row["id"], column))
-            return None
+            return empty
 
     sent = {row.get("campaign_id") for row in rows["messages"] if row.get("status") in SENT}
     contacts: dict[str, Row] = {}
     of_campaign: dict[str, list[Row]] = defaultdict(list)
+    written: dict[str, Row] = {}
     for row in rows.get("campaign_contacts", ()):
         out = _contact(row, tenant_of, words, refused)
+        if tenant_of[row["contact_id"]] != out["tenant_id"]:
+            refused.add(("campaign_contacts", row["id"], "contact_id"))
+            continue  # The whole row goes.
         contacts[row["id"]] = out
         of_campaign[row["campaign_id"]].append(out)
     if contacts_from_messages:
-        for (campaign_id, _contact_id), out in _from_messages(rows).items():
+        for (campaign_id, contact_id), out in _from_messages(rows).items():
             of_campaign[campaign_id].append(out)
+            written[f"{campaign_id}/{contact_id}"] = out
     campaigns: dict[str, Row] = {}
     for row in rows["campaigns"]:
         _check_words("campaigns", row, refused)
-        if row["owner_id"] is not None and tenant_of[row["owner_id"]] != row["tenant_id"]:
+        owner = row["owner_id"]
+        if owner is not None and tenant_of[owner] != row["tenant_id"]:
             refused.add(("campaigns", row["id"], "owner_id"))
+            owner = None
         config = document("generation_config", "campaigns", row, "generation_config", {})
         campaigns[row["id"]] = {
             **_status(row, row["id"] in sent, words, refused, rows),
+            "owner_id": owner,
             "template_config": document("template_config", "campaigns", row, "template_config", []),
             "generation_config": {
                 name: value for name, value in (config or {}).items() if name not in RUN_TIME_KEYS
@@ -643,6 +669,7 @@ def expected(
             "campaign_templates": templates,
         },
         frozenset(refused),
+        written,
     )
 
 
@@ -689,15 +716,16 @@ def _status(
 ) -> Row:
     has_column = "campaign_templates" in rows
     active = row.get("is_active", True) is not False
-    status = row.get("status", "draft") if has_column else None
+    word = row.get("status", "draft") if has_column else None
+    status = words.get(word, word) if word is not None else None
+    if status is not None and status not in {*Status}:
+        refused.add(("campaigns", row["id"], "status"))
+        status = None
     if status is None:
         status = "exported" if sent or row["lemlist_campaign_id"] else "draft"
-    status = words.get(status, status)
-    if has_column and row.get("status") == Status.GENERATING:
+    elif status == Status.GENERATING:
         # No worker of this library is at it, and nobody starts it again by accident.
         status = "ready"
-    if status not in {*Status}:
-        refused.add(("campaigns", row["id"], "status"))
     return {"status": status if active else "archived", "is_active": active}
 
 
@@ -710,8 +738,6 @@ def _contact(
     tenant = tenant_of[row["campaign_id"]]
     if row["tenant_id"] not in (None, tenant):
         refuse("tenant_id")
-    if tenant_of[row["contact_id"]] != tenant:
-        refuse("contact_id")
     gaps = json.loads(row.get("enrichment_gaps") or "null")
     try:
         while isinstance(gaps, str):
@@ -722,39 +748,44 @@ def _contact(
         isinstance(gaps, list) and all(isinstance(one, str) and one for one in gaps)
     ):
         refuse("enrichment_gaps")
-    status = row.get("status", "pending")
-    status = "pending" if status is None else status
-    status = words.get(status, status)
+        gaps = None
+    word = row.get("status", "pending")
+    status = "pending" if word is None else words.get(word, word)
+    cost = Decimal(row.get("generation_cost") or "0")
+    unknown = row.get("generation_cost") is None
+    if cost.is_nan() or cost < 0:
+        refuse("generation_cost")
+        cost, unknown = Decimal(0), True
     if status not in {*ContactStatus}:
         refuse("status")
+        status = "pending"
     if status == ContactStatus.GENERATING:
         status = {None: "pending", False: "enrichment_ok", True: "enrichment_needed"}[
             None if gaps is None else bool(gaps)
         ]
     ended = status in (ContactStatus.GENERATED, ContactStatus.FAILED)
-    unknown = row.get("generation_cost") is None and ended
-    cost = Decimal(row.get("generation_cost") or "0")
-    if cost.is_nan() or cost < 0:
-        refuse("generation_cost")
     return {
         "tenant_id": tenant,
         "status": str(status),
         "enrichment_gaps": gaps,
         "generation_cost": cost,
-        "unknown_costs": int(unknown),
+        "unknown_costs": int(unknown and ended),
     }
 
 
 def _from_messages(rows: Rows) -> dict[tuple[str, str], Row]:
     """The contacts of campaigns that only messages know, by campaign and contact."""
-    costs: dict[tuple[str, str], Decimal] = Counter()  # type: ignore[assignment]
+    costs: dict[tuple[str, str], list[str | None]] = defaultdict(list)
     for row in rows["messages"]:
         if row.get("campaign_id") and row.get("contact_id"):
-            key = row["campaign_id"], row["contact_id"]
-            costs[key] += Decimal(row.get("generation_cost_usd") or "0")
+            costs[row["campaign_id"], row["contact_id"]].append(row.get("generation_cost_usd"))
     return {
-        key: {"status": "generated", "generation_cost": Decimal(cost)}
-        for key, cost in costs.items()
+        key: {
+            "status": "generated",
+            "generation_cost": sum((Decimal(one) for one in found if one), Decimal(0)),
+            "unknown_costs": found.count(None),
+        }
+        for key, found in costs.items()
     }
 
 
