@@ -32,6 +32,13 @@ def judges(session: nox.Session) -> None:
 
 
 @nox.session
+def wrong_stores(session: nox.Session) -> None:
+    """Hold the whole store contract against every wrong store, on every engine; half an hour."""
+    session.install(PACKAGE, *tools("test"))
+    session.run("pytest", "tests/test_wrong_stores.py", "--whole-contract", "-s", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting with ruff."""
     session.install(*tools("lint"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from campaign_model import db
 from world import World
 
 DIRECTORY = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--whole-contract",
+        action="store_true",
+        help="run the whole store contract against each wrong store, on every engine",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,6 +73,29 @@ def new_database(databases: servers.Databases) -> Iterator[Callable[..., str]]:
     yield create
     for url in urls:
         databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def template_url(databases: servers.Databases) -> Callable[[str], str]:
+    """``template_url(engine_name)``: a database with our schema and host tables, to copy."""
+
+    @cache
+    def create(engine_name: str) -> str:
+        url = databases.create(engine_name)
+        engine = sa.create_engine(url)
+        db.init(engine, with_host_tables=True)
+        engine.dispose()
+        return url
+
+    return create
+
+
+@pytest.fixture
+def schema(
+    new_database: Callable[..., str], template_url: Callable[[str], str]
+) -> Callable[[str], str]:
+    """``schema(engine_name)``: a test's own database with our schema and host tables."""
+    return lambda engine_name: new_database(engine_name, template_url(engine_name))
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import HostTables, metadata
 
-__all__ = ["HOST_KEY", "Column", "Constraint", "Table", "quoted", "statements", "tables"]
+__all__ = ["HOST_KEY", "Column", "Constraint", "Table", "complete", "quoted", "statements", "tables"]
 
 _DIALECTS = {"postgresql": postgresql.dialect, "sqlite": sqlite.dialect}
 
@@ -57,7 +57,7 @@ def statements(dialect: str, host: HostTables) -> tuple[str, ...]:
     """``CREATE`` statements for the library's tables, in order, onto the host's tables."""
     compiled = _DIALECTS[dialect]()
     built = []
-    for table in _complete(dialect, host):
+    for table in complete(dialect, host):
         built.append(_text(sa.schema.CreateTable(table), compiled))
         built += [_text(sa.schema.CreateIndex(index), compiled) for index in _indexes(table)]
     return tuple(built)
@@ -67,7 +67,7 @@ def tables(host: HostTables) -> dict[str, Table]:
     """The library's tables on PostgreSQL, in parts, each after those that it refers to."""
     dialect = _DIALECTS["postgresql"]()
     found = {}
-    for table in _complete(dialect.name, host):
+    for table in complete(dialect.name, host):
         constraints = {}
         for constraint in table.constraints:
             name = dialect.identifier_preparer.format_constraint(constraint)
@@ -120,7 +120,7 @@ def _column(column: sa.Column[object], dialect: Dialect) -> Column:
     return Column(type_, default, not column.nullable, sql)
 
 
-def _complete(dialect: str, host: HostTables) -> list[sa.Table]:
+def complete(dialect: str, host: HostTables) -> list[sa.Table]:
     """Our tables with their CHECKs and their keys onto the host's, in the order of creation."""
     rules = checks(dialect)
     copied = sa.MetaData(naming_convention=metadata.naming_convention)

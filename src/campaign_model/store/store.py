@@ -48,6 +48,7 @@ class CampaignStore:
         check_connection(connection)
         scope = Scope(connection, tenant_id, actor, clock, codec, host or HostTables())
         self.connection = connection
+        self.tenant_id = tenant_id
         self.campaigns = Campaigns(scope)
         self.templates = Templates(scope)
         self.contacts = Contacts(scope)

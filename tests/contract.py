@@ -1,0 +1,56 @@
+"""Running the store contract as a service does: by pytest, in a directory of the service's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import campaign_model
+
+PACKAGE = "campaign_model.testing.contract"
+INSTALLED = Path(campaign_model.__file__).parents[1]
+"""Where the library under test is imported from."""
+
+_OUTCOME = re.compile(r"^(FAILED|ERROR) \S*::(\S+)", re.MULTILINE)
+
+
+def run(
+    directory: Path,
+    url: str | None,
+    *arguments: str,
+    source: Path = INSTALLED,
+    tests: tuple[str, ...] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run the contract, or some ``tests`` of it, with the library in ``source``."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    # Other plugins that happen to be installed take as long to load as all the rest.
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(source)}
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-p", "campaign_model.testing.plugin"),
+            *("-p", "no:cacheprovider", "--pyargs"),
+            *([f"{PACKAGE}.{test}" for test in tests] or [PACKAGE]),
+            *([] if url is None else [f"--campaign-model-url={url}"]),
+            *("--tb=short", *arguments),
+        ],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def failures(output: str) -> dict[str, set[str]]:
+    """The names of the tests in the summary at the end: those that failed, and errors.
+
+    (Of a module named on the command line, pytest tells no path.)
+    """
+    found: dict[str, set[str]] = {"FAILED": set(), "ERROR": set()}
+    for outcome, test in _OUTCOME.findall(output):
+        found[outcome].add(test)
+    return found
