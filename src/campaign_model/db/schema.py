@@ -16,7 +16,16 @@ from sqlalchemy.engine import Dialect
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import HostTables, metadata
 
-__all__ = ["HOST_KEY", "Column", "Constraint", "Table", "complete", "quoted", "statements", "tables"]
+__all__ = [
+    "HOST_KEY",
+    "Column",
+    "Constraint",
+    "Table",
+    "complete",
+    "quoted",
+    "statements",
+    "tables",
+]
 
 _DIALECTS = {"postgresql": postgresql.dialect, "sqlite": sqlite.dialect}
 

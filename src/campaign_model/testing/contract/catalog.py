@@ -12,15 +12,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_model.db.checks import checks as expected_checks
-from campaign_model.store.tables import campaigns
 
 __all__ = ["checks", "columns", "foreign_keys", "indexes", "unique_keys"]
 
 _WORDS = re.compile(r"'(\w+)'")
 
 _AS_GOOD = {"TEXT": {"VARCHAR"}}
-_LEGACY_COUNTS = {campaigns.c.total_contacts, campaigns.c.generated_count}
-"""Columns of older databases, wide enough as they are."""
 
 
 def columns(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
@@ -35,7 +32,6 @@ def columns(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
         present = found[column.name]
         wanted = column.type.compile(dialect=dialect)
         good = {wanted} | _AS_GOOD.get(wanted, set())
-        good |= {"INTEGER"} if f"{column}" in {f"{one}" for one in _LEGACY_COUNTS} else set()
         type_ = present["type"].compile(dialect=dialect)
         if type_ not in good:
             yield f"{name} is {type_}, and has to be {wanted}"
