@@ -5,18 +5,11 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption import (
-    AdoptionRefused,
-    AdoptReport,
-    Finding,
-    Verdict,
-    adopt,
-    sql,
-    verify,
-)
+from campaign_model.db.adoption import adopt, sql, verify
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.host import MinimalHost
 from campaign_model.db.presets import SyncReport, sync_presets
+from campaign_model.db.report import AdoptionRefused, AdoptReport, Finding, Verdict
 from campaign_model.db.revisions import VERSION_TABLE, SetupError, one_at_a_time, upgrade
 from campaign_model.db.rules import KINDS, STATUS_CASES
 from campaign_model.store.tables import HostTables, metadata

@@ -12,29 +12,34 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign
-from campaign_model.db import catalog, revisions, schema
+from campaign_model.db import catalog, rebuild, revisions, schema
 from campaign_model.db.advice import advice
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.plan import MARKERS, Plan, Statement, completed, obstacles, plan
 from campaign_model.db.presets import SyncReport, sync_presets
 from campaign_model.db.repairs import Repairs
+from campaign_model.db.report import (
+    AdoptionRefused,
+    AdoptReport,
+    Finding,
+    OnFinding,
+    Tally,
+    Verdict,
+    faults,
+)
 from campaign_model.db.revisions import SetupError
 from campaign_model.db.rules import (
     CREATE_QUARANTINE,
-    DOCUMENTS,
     QUARANTINE,
-    UNMOVABLE,
+    STATUS_CASES,
     Reference,
     Rules,
 )
 from campaign_model.db.script import script
 from campaign_model.db.session import OnProgress, Session, session
 from campaign_model.db.shapes import shape
-from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.tables import HostTables, metadata
-from campaign_model.wire import recover_generation_config, recover_template_config
 
 __all__ = ["AdoptReport", "AdoptionRefused", "Finding", "Verdict", "adopt", "sql", "verify"]
 
@@ -44,77 +49,7 @@ _BATCH = 1_000
 _BATCH_CONTACTS = 20_000
 """Contacts that are put right together; a batch of campaigns ends when it has so many."""
 
-_SAMPLES = 5
 _DRIFT_ROUNDS = 3
-
-
-@attrs.frozen
-class Verdict:
-    """What :func:`verify` found.
-
-    ``shape`` is ``empty`` (nothing of ours), ``bare`` (only the legacy campaigns), ``extended``
-    (more of our columns, in a looser form), ``unfinished`` (an adoption was interrupted),
-    ``current``, ``changed`` (current once, but something is missing), ``outdated`` or ``newer``.
-    ``pending`` are the statements, or sentences, of what is to be done; ``warnings`` are sentences
-    about the host's side, which stays as it is.
-    """
-
-    shape: str
-    pending: tuple[str, ...]
-    warnings: tuple[str, ...]
-
-
-@attrs.frozen
-class Finding:
-    """One value that adoption puts right, or (``undecided``) does not without a decision.
-
-    ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values, ``None`` for
-    NULL too; ``kind`` is one of ``db.KINDS``; ``reason`` is there where a codec said it.
-    """
-
-    table: str
-    row_id: UUID
-    column: str | None
-    kind: str
-    before: Any
-    after: Any
-    undecided: bool
-    reason: str | None = None
-
-
-@attrs.frozen
-class AdoptReport:
-    """What an adoption does, did, or refuses: statements, and numbers of findings by kind.
-
-    ``samples`` are a few findings of each kind; ``status_rule`` is what becomes of campaigns that
-    have no status.
-    """
-
-    shape: str
-    status_rule: Mapping[str, str]
-    added: tuple[str, ...]
-    repaired: Mapping[str, int]
-    refused: Mapping[str, int]
-    quarantined: Mapping[str, int]
-    samples: Mapping[str, tuple[Finding, ...]]
-    warnings: tuple[str, ...]
-    presets: SyncReport | None = None
-
-
-class AdoptionRefused(SetupError):
-    """Something in the database needs a decision; nothing was changed. ``report`` says it all."""
-
-    def __init__(self, report: AdoptReport) -> None:
-        kinds = ", ".join(f"{number} x {kind}" for kind, number in report.refused.items())
-        super().__init__(
-            f"some values cannot be kept or repaired without a decision ({kinds}); nothing was "
-            "changed: put them right, map unknown words (status_map), or have such values moved "
-            "aside (quarantine)"
-        )
-        self.report = report
-
-    def __reduce__(self) -> tuple[type[AdoptionRefused], tuple[AdoptReport]]:
-        return type(self), (self.report,)
 
 
 def verify(
@@ -125,7 +60,8 @@ def verify(
     ``host`` names the host's tables, ``messages`` the one where it keeps messages. Needs the
     ``migrations`` extra.
     """
-    _check_dialect(engine)
+    if _is_sqlite(engine):
+        return rebuild.verify(engine, host or HostTables())
     with engine.connect() as connection:
         situation = _look(connection, host or HostTables(), messages)
     return Verdict(situation.shape, situation.pending, situation.warnings)
@@ -138,11 +74,11 @@ def adopt(
     messages: str = "messages",
     dry_run: bool = False,
     status_map: Mapping[str, str] | None = None,
-    status_rule: Mapping[str, Status] | None = None,
+    status_rule: Mapping[str, str] | None = None,
     quarantine: bool = False,
     contacts_from_messages: bool = False,
     on_progress: OnProgress | None = None,
-    on_finding: Callable[[Finding], None] | None = None,
+    on_finding: OnFinding | None = None,
 ) -> AdoptReport:
     """Bring a database to our schema in place, keeping every row; safe to repeat at any time.
 
@@ -166,17 +102,25 @@ def adopt(
         status_map=_checked_map(status_map or {}),
         quarantine=quarantine,
         contacts_from_messages=contacts_from_messages,
-        **{case: Status(status) for case, status in (status_rule or {}).items()},
+        **_checked_rule(status_rule or {}),
     )
-    _check_dialect(engine)
+    if _is_sqlite(engine):
+        tally = Tally(rules, on_finding)
+        return rebuild.adopt(engine, host or HostTables(), messages, rules, tally, dry_run=dry_run)
     with session(engine, on_progress) as opened:
         adoption = _Adoption(opened, host or HostTables(), messages, rules, on_finding)
         return adoption.run(dry_run=dry_run)
 
 
-def _check_dialect(engine: sa.Engine) -> None:
-    if prepare_engine(engine).dialect.name != "postgresql":
-        raise SetupError("only PostgreSQL databases can be adopted")
+def _is_sqlite(engine: sa.Engine) -> bool:
+    return prepare_engine(engine).dialect.name == "sqlite"
+
+
+def _checked_rule(status_rule: Mapping[str, str]) -> dict[str, Any]:
+    for case in status_rule:
+        if case not in STATUS_CASES:
+            raise ValueError(f"status_rule: the cases are {', '.join(STATUS_CASES)}, not {case!r}")
+    return {case: Status(status) for case, status in status_rule.items()}
 
 
 def _checked_map(status_map: Mapping[str, str]) -> Mapping[str, str]:
@@ -206,7 +150,8 @@ def sql(
         raise ValueError(f"there is plain SQL for postgresql, not for {dialect}")
     settle = True
     if isinstance(source, sa.Engine):
-        _check_dialect(source)
+        if _is_sqlite(source):
+            raise ValueError("there is plain SQL for postgresql, not for sqlite")
         with source.connect() as connection:
             situation = _look(connection, host, messages)
         if situation.shape in {"newer", "outdated"} or situation.plan is None:
@@ -242,6 +187,11 @@ class _Situation:
         return self.shape in {"current", "changed", "outdated", "newer"}
 
     @property
+    def added(self) -> tuple[str, ...]:
+        """The statements that are missing."""
+        return () if self.plan is None else tuple(one.sql for one in self.plan.statements)
+
+    @property
     def pending(self) -> tuple[str, ...]:
         """What is to be done."""
         if self.shape == "newer":
@@ -252,10 +202,9 @@ class _Situation:
             return self.obstacles
         if self.shape == "outdated":
             return ("the newer revisions of this library: db.init",)
-        statements = tuple(statement.sql for statement in self.plan.statements)
         if not self.stamped:
-            return (*statements, "a look at every row: db.adopt, or first its dry run")
-        return statements
+            return (*self.added, "a look at every row: db.adopt, or first its dry run")
+        return self.added
 
 
 def _look(connection: sa.Connection, host: HostTables, messages: str) -> _Situation:
@@ -302,45 +251,6 @@ def _shape(present: catalog.Catalog, revision: str | None, *, pending: bool) -> 
 # Working on it.
 
 
-@attrs.define
-class _Tally:
-    """Findings, counted; a few of each kind are kept."""
-
-    rules: Rules
-    on_finding: Callable[[Finding], None] | None
-    counts: dict[str, dict[str, int]] = attrs.field(
-        factory=lambda: {"repaired": {}, "refused": {}, "quarantined": {}}
-    )
-    samples: dict[str, list[Finding]] = attrs.field(factory=dict)
-
-    def add(self, finding: Finding) -> None:
-        """Count it, and pass it on."""
-        fate = "repaired"
-        if finding.undecided:
-            movable = self.rules.quarantine and finding.kind not in UNMOVABLE
-            fate = "quarantined" if movable else "refused"
-        counts = self.counts[fate]
-        counts[finding.kind] = counts.get(finding.kind, 0) + 1
-        samples = self.samples.setdefault(finding.kind, [])
-        if len(samples) < _SAMPLES:
-            samples.append(finding)
-        if self.on_finding is not None:
-            self.on_finding(finding)
-
-    def report(self, situation: _Situation) -> AdoptReport:
-        """All of it, with what is to be added."""
-        return AdoptReport(
-            shape=situation.shape,
-            status_rule=self.rules.without_status,
-            added=() if situation.plan is None else tuple(s.sql for s in situation.plan.statements),
-            samples={kind: tuple(found) for kind, found in self.samples.items()},
-            warnings=situation.warnings,
-            repaired=self.counts["repaired"],
-            refused=self.counts["refused"],
-            quarantined=self.counts["quarantined"],
-        )
-
-
 class _Adoption:
     """One adoption, from the first look to the last."""
 
@@ -350,7 +260,7 @@ class _Adoption:
         host: HostTables,
         messages: str,
         rules: Rules,
-        on_finding: Callable[[Finding], None] | None,
+        on_finding: OnFinding | None,
     ) -> None:
         self.session = session
         self.host = host
@@ -364,10 +274,10 @@ class _Adoption:
         if situation.shape == "newer" or situation.plan is None:
             raise SetupError("; ".join(situation.pending))
         repairs = self._repairs(situation)
-        tally = _Tally(self.rules, self.on_finding)
+        tally = Tally(self.rules, self.on_finding)
         if situation.shape not in {"empty", "current", "outdated"}:
             self._audit(repairs, tally)
-        report = tally.report(situation)
+        report = tally.report(situation.shape, situation.added, situation.warnings)
         if dry_run:
             return report
         if report.refused:
@@ -395,7 +305,7 @@ class _Adoption:
             settle=not situation.stamped,
         )
 
-    def _complete(self, situation: _Situation, tally: _Tally) -> None:
+    def _complete(self, situation: _Situation, tally: Tally) -> None:
         """Everything but the version, in the order in which it is safe to be interrupted."""
         assert situation.plan is not None
         if tally.counts["quarantined"] and not self._has_quarantine():
@@ -443,7 +353,7 @@ class _Adoption:
 
     # Looking at rows.
 
-    def _audit(self, repairs: Repairs, tally: _Tally) -> None:
+    def _audit(self, repairs: Repairs, tally: Tally) -> None:
         for table, query in (
             ("campaign_templates", repairs.template_findings),
             ("campaigns", repairs.campaign_findings),
@@ -460,9 +370,10 @@ class _Adoption:
                 self.session.progress("audit", done, total)
 
     def _refuse_undecided(self, repairs: Repairs) -> None:
-        tally = _Tally(self.rules, None)
+        tally = Tally(self.rules, None)
         self._audit(repairs, tally)
-        report = tally.report(self._look())
+        situation = self._look()
+        report = tally.report(situation.shape, situation.added, situation.warnings)
         if report.refused:
             raise AdoptionRefused(report) from None
 
@@ -614,27 +525,12 @@ class _UndecidedError(Exception):
 
 
 def _unreadable(table: str, documents: Iterable[sa.Row[*tuple[Any, ...]]]) -> dict[str, str]:
-    """Which values of a batch of rows no codec reads, as ``id/column``, and why."""
-    steps_column, settings_column = DOCUMENTS[table]
-    found: dict[str, str] = {}
-    for id_, name, description, steps, settings in documents:
-        faults: dict[str, str] = {}
-        readers: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
-            (steps_column, steps, recover_template_config),
-            (settings_column, settings, recover_generation_config),
-        )
-        for column, text, recover in readers:
-            try:
-                if text is not None:
-                    recover(text)
-            except InvalidDocument as error:
-                faults[column] = str(error)
-        try:
-            Campaign(name=name, description=description)
-        except InvalidDocument as error:
-            faults |= {one.path.lstrip("/"): one.message for one in error.violations}
-        found |= {f"{id_}/{column}": reason for column, reason in faults.items()}
-    return found
+    """Which values of a batch of rows nobody can read, as ``id/column``, and why."""
+    return {
+        f"{id_}/{column}": reason
+        for id_, *values in documents
+        for column, reason in faults(table, *values).items()
+    }
 
 
 def _json(text: str | None) -> Any:

@@ -21,6 +21,7 @@ __all__ = [
     "RUN_TIME_KEYS",
     "SENT",
     "STATUS_CASES",
+    "STEP_DEFAULTS",
     "UNMOVABLE",
     "Reference",
     "Rules",
@@ -62,12 +63,12 @@ KINDS: Mapping[str, str] = {
 UNMOVABLE = frozenset({"other_tenant_in_use"})
 """Kinds that the quarantine cannot take."""
 
-_CONFIG_DEFAULTS = json.dumps(
-    {
-        name: attrs.fields_dict(Step)[name].default
-        for name in ("enabled", "needs_pdf", "variant_count")
-    }
-)
+STEP_DEFAULTS = {
+    name: attrs.fields_dict(Step)[name].default
+    for name in ("enabled", "needs_pdf", "variant_count")
+}
+"""What a step is filled up with, beside its place and its channel's name as its label."""
+
 FUNCTIONS = (
     """CREATE FUNCTION pg_temp.decoded(document jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS
 $function$
@@ -86,7 +87,7 @@ $function$""",
 $function$
 SELECT coalesce(
     jsonb_agg(
-        CAST('{_CONFIG_DEFAULTS}' AS jsonb)
+        CAST('{json.dumps(STEP_DEFAULTS)}' AS jsonb)
             || jsonb_build_object(
                 'step', position,
                 'label', upper(left(step->>'channel', 1))
