@@ -104,6 +104,36 @@ def test_an_adopted_schema_has_all_that_a_fresh_one_has(
     }
 
 
+@pytest.mark.parametrize("postgresql", POSTGRESQL)
+def test_what_went_missing_is_made_again(new_database: NewDatabase, postgresql: str) -> None:
+    damage = (
+        "ALTER TABLE campaigns DROP CONSTRAINT ck_campaigns_status",
+        "ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_status CHECK (status <> '')",
+        "ALTER TABLE campaigns DROP CONSTRAINT fk_campaigns_tenant_id_owner_id",
+        "ALTER TABLE campaigns ALTER version DROP NOT NULL, ALTER status DROP DEFAULT",
+        "ALTER TABLE campaign_history DROP CONSTRAINT pk_campaign_history",
+        "ALTER TABLE campaign_contacts DROP COLUMN retry_at",
+        "DROP INDEX ix_campaigns_page",
+        "DROP INDEX ix_campaign_contacts_claimable",
+        "CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (status)",
+        "DROP TABLE campaign_erased_claims",
+        # As an interrupted CREATE INDEX CONCURRENTLY leaves it.
+        "UPDATE pg_index SET indisvalid = false "
+        "WHERE indexrelid = 'ix_campaign_contacts_rank'::regclass",
+    )
+    with opened(new_database(postgresql)) as engine:
+        db.init(engine, with_host_tables=True)
+        before = read(engine)
+        for statement in damage:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(statement)
+        verdict = db.verify(engine)
+        assert (verdict.shape, len(verdict.pending) > len(damage)) == ("changed", True)
+        assert db.adopt(engine).added == verdict.pending
+        assert db.verify(engine) == db.Verdict("current", (), ())
+        assert read(engine) == before
+
+
 def test_the_plan_knows_how_the_server_spells_columns(new_database: NewDatabase) -> None:
     with opened(new_database(POSTGRESQL[0])) as engine:
         db.init(engine, with_host_tables=True)

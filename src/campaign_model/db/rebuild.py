@@ -75,7 +75,7 @@ def adopt(
         if shape in {"current", "outdated", "newer"}:
             revisions.upgrade(connection, attrs.asdict(host))
             return attrs.evolve(tally.report(shape, (), ()), presets=sync_presets(connection))
-        if obstacles := _obstacles(connection, host):
+        if obstacles := tuple(_obstacles(connection, host)):
             raise SetupError("; ".join(obstacles))
         added = _missing(host)
         _rebuild(connection, host, messages, rules, tally)
@@ -119,13 +119,15 @@ def _shape(connection: sa.Connection) -> str:
     return "bare" if ours == {"campaigns"} and "status" not in columns else "extended"
 
 
-def _obstacles(connection: sa.Connection, host: HostTables) -> tuple[str, ...]:
+def _obstacles(connection: sa.Connection, host: HostTables) -> Iterator[str]:
     tables = {*sa.inspect(connection).get_table_names()}
-    return tuple(
-        f"there is no table {name}; name your own with HostTables"
-        for name in attrs.astuple(host)
-        if name not in tables
-    )
+    for name in attrs.astuple(host):
+        if name not in tables:
+            yield f"there is no table {name}; name your own with HostTables"
+    for name in tables & {*attrs.astuple(host), *_TABLES}:
+        written = f'SELECT id FROM "{name}" WHERE length(id) <> 36 OR id <> lower(id) LIMIT 1'
+        for row in connection.exec_driver_sql(written):
+            yield f"{name}.id {row[0]!r} is not 36 characters in lower case, as this library writes"
 
 
 def _missing(host: HostTables) -> tuple[str, ...]:
