@@ -19,6 +19,7 @@ import legacy_data
 import servers
 from adoption import (
     JSON,
+    POSTGRESQL,
     Contents,
     Found,
     Legacies,
@@ -35,7 +36,6 @@ from campaign_model.store import CampaignStore, transact
 from legacy import SHAPES, Shape
 from legacy_data import SENT, Expected, broken, expected, faults, host, sample, uid
 
-POSTGRESQL = tuple(name for name in servers.available() if name != "sqlite")
 BARE = tuple(shape for shape in SHAPES if not shape.extended)
 EXTENDED = tuple(shape for shape in SHAPES if shape.extended)
 PLAIN = Shape(extended=True)
@@ -92,7 +92,8 @@ def read_everything(engine: sa.Engine) -> dict[str, str]:
             # A step's number says where it once stood; where it stands now is read anyway.
             assert {repair.code for repair in campaign.repairs} <= {"renumbered"}
             history = store.campaigns.history(campaign.id)
-            assert [entry.action for entry in history] == ["adopted"]
+            # One that was inserted while the adoption went on has no history before it.
+            assert [entry.action for entry in history] in ([], ["adopted"])
             contacts = store.contacts.list(campaign.id).items
             progress = store.generation.progress(campaign.id)
             assert progress.total == sum(one.status != "excluded" for one in contacts)

@@ -1,0 +1,60 @@
+"""An adoption killed at each of its statements, in both shapes: half an hour.
+
+``pytest tests/benchmarks/every_statement.py``. Of these, ``tests/test_adopt_interrupted.py`` does
+a few in every run.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+import servers
+from adoption import POSTGRESQL, Legacies, adopt
+from legacy import Shape
+from legacy_data import sample
+from test_adopt import names
+from test_adopt_interrupted import (
+    adopt_until,
+    kill_again_and_again,
+    kill_while_building,
+    outcome,
+)
+
+SHAPES = (Shape(service=True), Shape(extended=True, tags=True, full_name=True, service=True))
+
+
+@pytest.fixture(scope="module", params=POSTGRESQL)
+def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> Legacies:
+    return Legacies(databases, request.param)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=names)
+def test_after_a_kill_at_any_statement_the_next_adoption_completes_it(
+    legacies: Legacies, shape: Shape
+) -> None:
+    with legacies.database(shape, sample) as engine:
+        adopt(engine)
+        wanted = outcome(engine)
+    for number in itertools.count(1):
+        with legacies.database(shape, sample) as engine:
+            killed = adopt_until(engine, number, writing=False)
+            adopt(engine)
+            assert outcome(engine) == wanted, number
+        if not killed:
+            break
+    assert number > 100
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=names)
+def test_killed_after_every_write_it_ends_as_if_it_never_was(
+    legacies: Legacies, shape: Shape
+) -> None:
+    assert kill_again_and_again(legacies, shape, 1) > 50
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=names)
+def test_killed_while_it_builds_any_index(legacies: Legacies, shape: Shape) -> None:
+    pattern = "CREATE (UNIQUE )?INDEX CONCURRENTLY"
+    assert len(kill_while_building(legacies, shape, pattern)) > 2
