@@ -118,8 +118,8 @@ def test_what_went_missing_is_made_again(new_database: NewDatabase, postgresql: 
         "CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (status)",
         "DROP TABLE campaign_erased_claims",
         # As an interrupted CREATE INDEX CONCURRENTLY leaves it.
-        "UPDATE pg_index SET indisvalid = false "
-        "WHERE indexrelid = 'ix_campaign_contacts_rank'::regclass",
+        """UPDATE pg_index SET indisvalid = false
+        WHERE indexrelid = 'ix_campaign_contacts_rank'::regclass""",
     )
     with opened(new_database(postgresql)) as engine:
         db.init(engine, with_host_tables=True)

@@ -15,7 +15,7 @@ from campaign_model.db import catalog, schema
 from campaign_model.db.schema import HOST_KEY, quoted
 from campaign_model.store.tables import HostTables
 
-__all__ = ["MARKERS", "Plan", "Statement", "completed", "obstacles", "plan"]
+__all__ = ["MARKERS", "Plan", "Statement", "completed", "obstacles", "plan", "value_when_added"]
 
 MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templates": "version"}
 """Columns that are NULL in a row until adoption has seen to it, whatever else the row holds."""
@@ -86,6 +86,15 @@ def plan(
         guard=gather("clear", "unique", "foreign_keys", "checks"),
         validate=gather("validate", "set_not_null", "drop_helper", "drop_cascades", "indexes"),
     )
+
+
+def value_when_added(table: str, name: str, column: schema.Column) -> str | None:
+    """What a column that is added holds in the rows that are there, as SQL; ``None`` for NULL.
+
+    To compute a default for every row would rewrite the table.
+    """
+    computed = column.default is None or column.default.endswith("()")
+    return None if computed or (table, name) in _NULL_FIRST else column.default
 
 
 def completed(present: catalog.Catalog, host: HostTables) -> catalog.Catalog:
@@ -195,12 +204,12 @@ class _Planned:
         for name, column in self.wanted.columns.items():
             if self.found is None or name in self.found.columns:
                 continue
-            if _added_without_value(self.name, name, column):
-                changes.append(f"ADD COLUMN {name} {column.type}")
-                if column.default is not None:
-                    changes.append(f"ALTER COLUMN {name} SET DEFAULT {column.default}")
-            else:
+            if value_when_added(self.name, name, column) is not None:
                 changes.append(f"ADD COLUMN {column.sql}")
+                continue
+            changes.append(f"ADD COLUMN {name} {column.type}")
+            if column.default is not None:
+                changes.append(f"ALTER COLUMN {name} SET DEFAULT {column.default}")
         if changes:
             yield self._alter(*changes)
 
@@ -320,18 +329,12 @@ def _own_table(
 def _is_not_null(table: str, name: str, column: schema.Column, found: catalog.Table) -> bool:
     if name in found.columns:
         return found.columns[name].not_null
-    return not _added_without_value(table, name, column)
+    return value_when_added(table, name, column) is not None
 
 
 def _helper(table: str) -> str:
     """A CHECK that spares SET NOT NULL reading the table under its lock."""
     return f"ck_{table}_not_null"
-
-
-def _added_without_value(table: str, name: str, column: schema.Column) -> bool:
-    # To compute a default for every row would rewrite the table.
-    computed = column.default is None or column.default.endswith("()")
-    return (table, name) in _NULL_FIRST or (column.not_null and computed)
 
 
 def _host_table(name: str, found: catalog.Table) -> _Planned:

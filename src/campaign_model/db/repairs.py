@@ -19,7 +19,7 @@ from campaign_model.campaign import ADOPTED, MAX_DESCRIPTION, MAX_NAME
 from campaign_model.db import schema
 from campaign_model.db.catalog import Catalog
 from campaign_model.db.checks import checks
-from campaign_model.db.plan import MARKERS
+from campaign_model.db.plan import MARKERS, value_when_added
 from campaign_model.db.rules import (
     DOCUMENTS,
     QUARANTINE,
@@ -260,12 +260,9 @@ SELECT count(*) FROM template AS this WHERE {_undecided(_TEMPLATE_CELLS)}"""
         wanted = schema.tables(self.host)[table].columns
         found = []
         for name in names:
-            default = wanted[name].default
-            # A new column has its default in every this. Of status, a rule decides.
-            absent = "NULL" if default is None or name in {"status", "rank"} else default
-            if absent.endswith("()"):
-                absent = "NULL"
-            found.append(f"{self._column(table, alias, name, absent)} AS {name}")
+            # A new column has its default in every row; a rule decides on those that have none.
+            added_with = value_when_added(table, name, wanted[name]) or "NULL"
+            found.append(f"{self._column(table, alias, name, added_with)} AS {name}")
         return ", ".join(found)
 
     def _fresh(self, table: str, alias: str) -> str:
@@ -309,7 +306,9 @@ aside AS (
         return (
             _Cell(
                 "contact_id",
-                f"CASE WHEN {in_use or 'false'} THEN 'other_tenant_in_use' ELSE 'other_tenant' END",
+                # Looked for only where there is something: those tables may be large.
+                f"CASE WHEN NOT this.misplaced THEN NULL WHEN {in_use or 'false'} "
+                "THEN 'other_tenant_in_use' ELSE 'other_tenant' END",
                 "this.misplaced",
             ),
             _Cell(
