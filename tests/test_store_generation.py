@@ -1681,6 +1681,21 @@ def test_a_result_after_the_review_is_booked_and_never_exportable(
     world.check(campaign.id)
 
 
+def test_a_contact_excluded_in_flight_is_reported_on_whoever_else_died(world: World) -> None:
+    campaign = world.campaign(3, Status.GENERATING)
+    claims = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    done, dead, excluded = claims
+    world.transact(lambda store: store.generation.record({done: Generated(None)}))
+    world.transact(lambda store: store.contacts.exclude(campaign.id, [excluded.contact_id]))
+    world.apply(campaign.id, Action.CANCEL_GENERATION)
+    world.apply(campaign.id, Action.SUBMIT_FOR_REVIEW)
+    assert world.rows(campaign.id)[dead.contact_id].status == ContactStatus.PENDING
+    late = {excluded: Generated(Decimal("0.02"))}
+    answer = world.transact(lambda store: store.generation.record(late))
+    assert answer == {excluded: Recorded.EXCLUDED}
+    world.check(campaign.id)
+
+
 def test_messages_under_other_steps_are_other_messages(world: World) -> None:
     """A worker dies after its first message; meanwhile the step is rewritten."""
     campaign = world.campaign(2, Status.GENERATING)

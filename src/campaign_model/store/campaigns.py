@@ -85,7 +85,11 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
 
 
 def _lease_ran_out(scope: Scope) -> sa.ColumnElement[bool]:
-    return campaign_contacts.c.lease_expires_at <= scope.now()
+    """Who is generating no more. (Who was excluded in flight still has a report to come.)"""
+    return sa.and_(
+        campaign_contacts.c.status == ContactStatus.GENERATING,
+        campaign_contacts.c.lease_expires_at <= scope.now(),
+    )
 
 
 @exactly()
@@ -105,7 +109,6 @@ def gather_facts(
             sa.select(sa.func.count()).where(
                 scope.of_tenant(campaign_contacts),
                 campaign_contacts.c.campaign_id == campaign.id,
-                campaign_contacts.c.status == ContactStatus.GENERATING,
                 _lease_ran_out(scope),
             )
         ).scalar_one()
