@@ -31,20 +31,18 @@ _SPELLINGS = (
     *("100000000000000000000", "-1.0", "01", "1.", ".5", "+1", "0x1", "1e", "-", "NaN", "Infinity"),
     *("0e9999999999", "0." + "1" * 16_383),
     # Text, and what is none.
-    *(
-        r'"\u0065mail"',
-        r'"\u0000"',
-        r'"\ud83d\ude00"',
-        r'"\ud83d"',
-        r'"\ude00\ud83d"',
-        r'"\\ud83d"',
-    ),
-    *(r'"\\\ud83d"', '"😀"', r'"\/"', r'"\u00e9"', '"é"', r'"e\u0301"', r'"\uFEFF"', r'"\u007f"'),
-    *(r'"\u2028"', r'"\u0085"', r'"\u180e"', r'"\u001f"', r'"\x41"', r'"\u12"', "'email'", "email"),
+    *(r'"\u0065mail"', r'"\/"', '"é"', r'"e\u0301"', r'"\uFEFF"', r'"\u007f"', r'"\u2028"'),
+    *(r'"\u0085"', r'"\u180e"', r'"\u001f"', r'"\x41"', r'"\u12"', "'email'", "email"),
 )
 _VALUES = (*_SPELLINGS, *map(json.dumps, STRANGE))
+_LETTERS = (*"aZ9-_. é😀",)
+_ESCAPES = (
+    *(r"\u0000", r"\u0061", r"\u006B", r"\u007a", r"\u005F", r"\u00e9", r"\n", r"\"", r"\\", "u"),
+    *(r"\ud83d", r"\uDBFF", r"\uD800", r"\ude00", r"\uDFFF", r"\udc00", r"\ud7ff", r"\ue000"),
+)
+_KNOWN = frozenset(map(json.dumps, NAMES))
 _CHARACTERS = (*'[]{},:"\\0123456789eE.+- \t\n\0/', "\ufeff", "\xa0", "é", "\u0663", "true", "")
-_CHANGES = ("spelling", "spelling", "remove", "add", "double", "move", "name", "wrap", "value")
+_CHANGES = (*["spelling"] * 5, *["value"] * 2, "remove", "add", "double", "move", "name", "wrap")
 
 
 class _Object(list[list[Any]]):
@@ -82,21 +80,18 @@ def _places(tree: list[Any]) -> list[tuple[list[Any], int]]:
 
 def _respelled(random: Random, text: str) -> str:
     """The same number or text spelled otherwise, or one very much like it."""
-    if not text.startswith('"'):
-        return text + random.choice([".0", "e0", "0e-1", ".5", "E+1", "0", "." + "0" * 20 + "1"])
     try:
-        characters = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text[:-1]
-    if not characters or random.random() < 0.4:
-        added = random.choice(["", " ", "\n", "\0", "x", "\ud800", "\udc00", '"', "\\", "é", "😀"])
-        return json.dumps(characters + added)
-    if random.random() < 0.3:
-        return json.dumps(characters, ensure_ascii=False).encode(errors="replace").decode()
-    at = random.randrange(len(characters))
-    one = characters[at]
-    escaped = f"\\u{ord(one):04X}" if one.isascii() else json.dumps(one)[1:-1]
-    return json.dumps(characters[:at])[:-1] + escaped + json.dumps(characters[at + 1 :])[1:]
+    if isinstance(value, str):
+        at, cut = random.randint(0, len(value)), random.choice([0, 0, 1])
+        pieces = random.choice([_LETTERS, _LETTERS, _ESCAPES])
+        new = "".join(random.choices(pieces, k=random.choice([0, 1, 1, 1, 2, 3])))
+        return json.dumps(value[:at])[:-1] + new + json.dumps(value[at + cut :])[1:]
+    if type(value) is int and random.random() < 0.5:
+        return str(random.choice([value + 1, value - 1, -value]))
+    return text + random.choice([".0", "e0", "0e-1", ".5", "E+1", "0", "." + "0" * 20 + "1"])
 
 
 def _change(random: Random, document: list[Any], values: list[str]) -> None:
@@ -104,7 +99,10 @@ def _change(random: Random, document: list[Any], values: list[str]) -> None:
     value = random.choice(values)
     if not document:
         document.append(value)
-    parent, index = random.choice(_places(document))
+    places = _places(document)
+    # There are many places, and what stands by a name that is known matters most.
+    known = [one for one in places if isinstance(one[0], _Object) and one[0][one[1]][0] in _KNOWN]
+    parent, index = random.choice(known if known and random.random() < 0.6 else places)
     is_object = isinstance(parent, _Object)
     place, at = (parent[index], 1) if is_object else (parent, index)
     match random.choice(_CHANGES):

@@ -343,6 +343,10 @@ WRONG: dict[str, list[Any]] = {
     "condition": [None, "", 1, [], ["always"], {}, "ALWAYS", "always ", "never", "no response"],
     "config": [None, [], [{}], "{}", 1, True],
 }
+HALVES_OF_PAIRS = (
+    *("\ud83d", "\ud83dé", "\ud83d\n", "\ud83d\ud7ff", "\ud83d\ud83d\ude00", "\ud83d\n\ude00"),
+    *("\ude00", "é\ude00", "\nabcd\ude00", "\ud7ff\ude00", "\ude00\ud83d", "\\\ude00"),
+)
 MALFORMED = (
     *(json.dumps([step(**{name: value})]) for name, values in WRONG.items() for value in values),
     *(json.dumps([{"channel": value}]) for value in ("a" * 41, "a-b", "email\n", "\nemail")),
@@ -356,10 +360,14 @@ MALFORMED = (
     *(f"[{steps()[1:-1]}, {one}]" for one in ("null", "[]", "{}", steps(), '"email"')),
     # What no database keeps, or none reads back.
     *(
-        json.dumps([step(**{name: text}) for name in ("x", "label", text)])
-        for text in ("\0", "\ud800")
+        steps(**{name: text})
+        for name in ("x", "label", "\0", "\ude00")
+        for text in ("a\0", "\ud800")
     ),
-    *(steps(x=text) for text in ("\\\0", "\ude00\ud83d", "\ud83d\ud83d\ude00", "\ud83d\n\ude00")),
+    *(steps(x=text) for text in HALVES_OF_PAIRS),
+    # Some versions of SQLite don't know these names.
+    *(f'[{{"channel": "email", "{name}": ""}}]' for name in (r"l\u0061bel", r"needs\u005fpdf")),
+    r'[{"channel": "email", "ke\u0079": ""}]',
     # What is no JSON.
     *("[]\0", "[]\0]", "", "[", "[1,]", "[{]", "{'channel': 'email'}", "[NaN]", "x"),
 )
