@@ -21,24 +21,17 @@ ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_template_config CHECK (
     AND jsonb_array_length(jsonb_path_query_array(template_config, 'strict $[*] ? (@.type() == "object")')) = jsonb_array_length(template_config)
     AND jsonb_array_length(jsonb_path_query_array(template_config, '$[*] ? (@.channel.type() == "string"
         && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
-        && (!exists(@.step)
-            || (@.step.type() == "number" && @.step == @.step.floor() && @.step >= 1))
+        && (!exists(@.step) || (@.step.type() == "number" && @.step >= 1))
         && (!exists(@.label)
             || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
         && (!exists(@.enabled) || (@.enabled.type() == "boolean"))
         && (!exists(@.needs_pdf) || (@.needs_pdf.type() == "boolean"))
         && (!exists(@.variant_count)
-            || (@.variant_count.type() == "number"
-                && @.variant_count == @.variant_count.floor()
-                && @.variant_count >= 1
-                && @.variant_count <= 3))
+            || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
         && (!exists(@.key)
             || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
         && (!exists(@.day_offset)
-            || (@.day_offset.type() == "number"
-                && @.day_offset == @.day_offset.floor()
-                && @.day_offset >= 0
-                && @.day_offset <= 365))
+            || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
         && (!exists(@.condition)
             || (@.condition.type() == "string"
                 && (@.condition == "always"
@@ -145,24 +138,17 @@ ALTER TABLE campaign_templates ADD CONSTRAINT ck_campaign_templates_steps CHECK 
     AND jsonb_array_length(jsonb_path_query_array(steps, 'strict $[*] ? (@.type() == "object")')) = jsonb_array_length(steps)
     AND jsonb_array_length(jsonb_path_query_array(steps, '$[*] ? (@.channel.type() == "string"
         && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
-        && (!exists(@.step)
-            || (@.step.type() == "number" && @.step == @.step.floor() && @.step >= 1))
+        && (!exists(@.step) || (@.step.type() == "number" && @.step >= 1))
         && (!exists(@.label)
             || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
         && (!exists(@.enabled) || (@.enabled.type() == "boolean"))
         && (!exists(@.needs_pdf) || (@.needs_pdf.type() == "boolean"))
         && (!exists(@.variant_count)
-            || (@.variant_count.type() == "number"
-                && @.variant_count == @.variant_count.floor()
-                && @.variant_count >= 1
-                && @.variant_count <= 3))
+            || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
         && (!exists(@.key)
             || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
         && (!exists(@.day_offset)
-            || (@.day_offset.type() == "number"
-                && @.day_offset == @.day_offset.floor()
-                && @.day_offset >= 0
-                && @.day_offset <= 365))
+            || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
         && (!exists(@.condition)
             || (@.condition.type() == "string"
                 && (@.condition == "always"

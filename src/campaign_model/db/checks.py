@@ -159,10 +159,7 @@ def _steps_postgresql(column: str) -> str:
 
     def whole(name: str, least: int, most: int | None) -> str:
         upper = "" if most is None else f" && @.{name} <= {most}"
-        return (
-            f'@.{name}.type() == "number" && @.{name} == @.{name}.floor() && @.{name} >= {least}'
-            f"{upper}"
-        )
+        return f'@.{name}.type() == "number" && @.{name} >= {least}{upper}'
 
     words = " || ".join(f'@.condition == "{word}"' for word in Condition)
     well_formed = " && ".join(
@@ -179,8 +176,8 @@ def _steps_postgresql(column: str) -> str:
             optional("config", '@.config.type() == "object"'),
         )
     )
-    # jsonb holds 1.0 equal to 1, and the types do not read it as one. A number is written with
-    # the decimals that it came with.
+    # To jsonpath 1.0 is whole as well as 1, but not to the types. jsonb writes a number with the
+    # decimals that it came with.
     decimals = " AND ".join(
         f"jsonb_path_query_array({column}, '$[*].{name}')::text !~ '[.]'"
         for name in ("step", "variant_count", "day_offset")

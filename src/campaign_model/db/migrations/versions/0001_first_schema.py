@@ -19,13 +19,13 @@ STEPS_CHECK_POSTGRESQL = """\
 CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 20
     AND jsonb_array_length(jsonb_path_query_array(COLUMN, 'strict $[*] ? (@.type() == "object")')) = jsonb_array_length(COLUMN)
     AND jsonb_array_length(jsonb_path_query_array(COLUMN, '$[*] ? (@.channel.type() == "string" && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
-    && (!exists(@.step) || (@.step.type() == "number" && @.step == @.step.floor() && @.step >= 1))
+    && (!exists(@.step) || (@.step.type() == "number" && @.step >= 1))
     && (!exists(@.label) || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
     && (!exists(@.enabled) || (@.enabled.type() == "boolean"))
     && (!exists(@.needs_pdf) || (@.needs_pdf.type() == "boolean"))
-    && (!exists(@.variant_count) || (@.variant_count.type() == "number" && @.variant_count == @.variant_count.floor() && @.variant_count >= 1 && @.variant_count <= 3))
+    && (!exists(@.variant_count) || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
     && (!exists(@.key) || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
-    && (!exists(@.day_offset) || (@.day_offset.type() == "number" && @.day_offset == @.day_offset.floor() && @.day_offset >= 0 && @.day_offset <= 365))
+    && (!exists(@.day_offset) || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
     && (!exists(@.condition) || (@.condition.type() == "string"
     && (@.condition == "always" || @.condition == "no_response" || @.condition == "opened_not_replied")))
     && (!exists(@.config) || (@.config.type() == "object")))')) = jsonb_array_length(COLUMN)
