@@ -85,7 +85,7 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
 
 
 def _lease_ran_out(scope: Scope) -> sa.ColumnElement[bool]:
-    """Who is generating no more. (Who was excluded in flight still has a report to come.)"""
+    """Who is generating no more. Who was excluded in flight has a report to come, still."""
     return sa.and_(
         campaign_contacts.c.status == ContactStatus.GENERATING,
         campaign_contacts.c.lease_expires_at <= scope.now(),
