@@ -141,7 +141,7 @@ def _nested(depth: int) -> Document:
     return _steps(f'"x_": {"[" * depth}{"]" * depth}')
 
 
-EVERYBODY = ("postgresql", "sqlite", "ajv")
+EVERYBODY = tuple(JUDGES)
 DIFFERENCES = (
     Difference(
         "Two steps have the same key.",

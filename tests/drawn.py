@@ -150,13 +150,18 @@ def _variants(random: Random, document: Any, noise: list[Any]) -> Iterator[str]:
         yield _garbled(random, text) if random.random() < 0.1 else text
 
 
-def draw(kind: str, form: str, count: int, visit: Callable[[list[Document]], None]) -> None:
-    """``visit`` so many documents, all different, that begin with those in order in that form."""
-    seen: set[int] = set()
+def draw(
+    kind: str, form: str, count: int, seen: set[int], visit: Callable[[list[Document]], None]
+) -> None:
+    """``visit`` so many documents, drawn in order in that form and then changed.
 
-    def is_new(text: str) -> bool:
+    None of them is among ``seen``, the hashes of documents; all are added there.
+    """
+    left = count
+
+    def is_new(document: Document) -> bool:
         before = len(seen)
-        seen.add(hash(text))
+        seen.add(hash(document))
         return len(seen) > before
 
     @settings(
@@ -168,11 +173,14 @@ def draw(kind: str, form: str, count: int, visit: Callable[[list[Document]], Non
     )
     @given(valid(kind, form), st.lists(json_values(), max_size=2), st.integers(0, 2**64))
     def batch(document: Any, noise: list[Any], seed: int) -> None:
+        nonlocal left
         # Hypothesis likes to draw a seed again.
-        texts = _variants(Random(f"{seed} {len(seen)}"), document, noise)
-        size = min(BATCH, count - len(seen))
-        if size:
-            visit([Document(kind, text) for text in islice(filter(is_new, texts), size)])
+        texts = _variants(Random(f"{seed} {left}"), document, noise)
+        new = filter(is_new, (Document(kind, text) for text in texts))
+        documents = list(islice(new, min(BATCH, left)))
+        left -= len(documents)
+        if documents:
+            visit(documents)
 
-    while len(seen) < count:
+    while left:
         batch()

@@ -129,10 +129,10 @@ def _postgresql(
         FROM unnest(%s::text[]) WITH ORDINALITY AS texts (source, place)"""  # noqa: S608
 
     def accepts(texts: Sequence[str]) -> list[bool | None]:
-        # The driver doesn't even send a NUL; the text without it is no JSON either.
-        sent = [text.partition("\0")[0] if "\0" in text else text for text in texts]
-        found = connection.exec_driver_sql(query, (sent,)).scalar_one()
-        return [verdict and "\0" not in text for text, verdict in zip(texts, found, strict=True)]
+        # The driver sends no NUL; the empty text is no JSON either.
+        sent = ["" if "\0" in text else text for text in texts]
+        answers: list[bool | None] = connection.exec_driver_sql(query, (sent,)).scalar_one()
+        return answers
 
     return accepts
 
@@ -243,8 +243,11 @@ class Judged:
 
 
 def judge_drawn(judges: Judges, count: int) -> Judged:
-    """Judge ``count`` documents, in both forms each; as many of one kind and form as of others."""
-    result = Judged()
+    """Judge ``count`` different documents, each in both forms.
+
+    As many are drawn of each kind and from each form.
+    """
+    result, seen = Judged(), set[int]()
 
     def visit(documents: list[Document]) -> None:
         for form in FORMS:
@@ -258,7 +261,7 @@ def judge_drawn(judges: Judges, count: int) -> Judged:
 
     beginnings = list(product(KINDS, FORMS))
     for index, (kind, form) in enumerate(beginnings):
-        draw(kind, form, (count + index) // len(beginnings), visit)
+        draw(kind, form, (count + index) // len(beginnings), seen, visit)
     return result
 
 

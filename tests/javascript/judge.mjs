@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { Ajv2020 } from "ajv/dist/2020.js";
 
-const ajv = new Ajv2020({ strict: true, validateFormats: false });
+const ajv = new Ajv2020({ strict: true });
 for (const file of process.argv.slice(2)) {
   ajv.addSchema(JSON.parse(readFileSync(file, "utf8")));
 }
