@@ -97,10 +97,10 @@ def read(connection: sa.Connection) -> Catalog:
 
 def files(connection: sa.Connection) -> dict[str, int]:
     """The number of the file of each table: another one after the table was rewritten."""
-    query = """SELECT c.relname, pg_relation_filenode(c.oid) FROM pg_class c
+    query = """SELECT c.relname, pg_relation_filenode(c.oid) AS number FROM pg_class c
         WHERE c.relkind IN ('r', 'p', 'm') AND @ours@"""
     rows = connection.exec_driver_sql(query.replace("@ours@", _OURS))
-    return dict(row.tuple() for row in rows)
+    return {row.relname: row.number for row in rows}
 
 
 @attrs.frozen
