@@ -29,6 +29,10 @@ NewDatabase = Callable[..., str]
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 HOST = HostTables()
+CASCADES = [
+    ("campaign_contacts", f"FOREIGN KEY ({one}_id) REFERENCES {one}s(id) ON DELETE CASCADE")
+    for one in ("campaign", "contact")
+]
 SHAPES = [legacy.SHAPES[0], legacy.SHAPES[-1]]
 
 
@@ -56,6 +60,11 @@ def ours(found: catalogs.Catalog) -> dict[Any, Any]:
     }
 
 
+def constraints(found: catalogs.Catalog) -> set[tuple[str, str]]:
+    """Of each table, what its constraints say."""
+    return {(table, what[0]) for (kind, table, _), what in found.items() if kind == "constraint"}
+
+
 @pytest.mark.parametrize("postgresql", POSTGRESQL)
 def test_nothing_is_planned_for_a_fresh_schema(new_database: NewDatabase, postgresql: str) -> None:
     with opened(new_database(postgresql)) as engine:
@@ -79,6 +88,7 @@ def test_an_adopted_schema_has_all_that_a_fresh_one_has(
         with engine.begin() as connection:
             legacy.build(connection, shape)
             legacy.fill(connection, legacy_data.sample(shape))
+        legacy_catalog = read(engine)
         before = db.verify(engine)
         assert before.shape == ("extended" if shape.extended else "bare")
         dry = db.adopt(engine, dry_run=True)
@@ -90,6 +100,9 @@ def test_an_adopted_schema_has_all_that_a_fresh_one_has(
         adopted = read(engine)
         after = db.verify(engine)
         assert (after.shape, after.pending) == ("current", ())
+        # Keys that cascade are gone; everything else that was there has its old or our name.
+        gone = constraints(legacy_catalog) - constraints(adopted)
+        assert gone == ({*CASCADES} if shape.extended else set())
         again = db.adopt(engine)
         assert (again.added, again.repaired) == ((), {})
         assert read(engine) == adopted

@@ -202,9 +202,8 @@ class _Situation:
             return self.obstacles
         if self.shape == "outdated":
             return ("the newer revisions of this library: db.init",)
-        if not self.stamped:
-            return (*self.added, "a look at every row: db.adopt, or first its dry run")
-        return self.added
+        look = "a look at every row: db.adopt, or first its dry run"
+        return self.added if self.stamped else (*self.added, look)
 
 
 def _look(connection: sa.Connection, host: HostTables, messages: str) -> _Situation:
@@ -354,17 +353,17 @@ class _Adoption:
     # Looking at rows.
 
     def _audit(self, repairs: Repairs, tally: Tally) -> None:
-        for table, query in (
+        for table, findings in (
             ("campaign_templates", repairs.template_findings),
             ("campaigns", repairs.campaign_findings),
         ):
             if table not in repairs.present:
                 continue
+            query, documents = findings(), repairs.documents(table)
             total, done = self._count(table), 0
             for ids in self._batches(repairs, table):
-                documents = self.session.rows(repairs.documents(table), ids=ids)
-                unreadable = _unreadable(table, documents)
-                for finding in self._findings(query(), ids, unreadable):
+                unreadable = _unreadable(table, self.session.rows(documents, ids=ids))
+                for finding in self._findings(query, ids, unreadable):
                     tally.add(finding)
                 done += len(ids)
                 self.session.progress("audit", done, total)

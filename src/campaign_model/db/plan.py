@@ -31,11 +31,13 @@ _WIDENED = {"numeric": "numeric(", "text": "character varying"}
 class Statement:
     """``concurrent`` ones run outside of a transaction, and wait for others as long as it takes.
 
-    ``why`` answers the linter ``squawk``: for each of its rules, why it does not apply here.
+    ``undo`` takes back what is left of it when it fails. ``why`` answers the linter ``squawk``:
+    for each of its rules, why it does not apply here.
     """
 
     sql: str
     concurrent: bool = False
+    undo: str | None = None
     why: Mapping[str, str] = attrs.field(factory=dict)
 
 
@@ -233,7 +235,7 @@ class _Planned:
         for name, index in self.found.indexes.items():
             ours = name in self.wanted.indexes and not _same(index.definition, self.forms[name])
             if ours or (name in self.forms and not index.valid):
-                yield Statement(f"DROP INDEX CONCURRENTLY {quoted(name)}", concurrent=True)
+                yield Statement(_drop_index(name), concurrent=True)
 
     def _has_index(self, name: str) -> bool:
         present = self.found.indexes.get(name) if self.found else None
@@ -248,7 +250,7 @@ class _Planned:
             if not self._has_index(name):
                 columns = ", ".join(constraint.columns)
                 where = f"{quoted(name)} ON {quoted(self.name)} ({columns})"
-                yield Statement(f"CREATE UNIQUE INDEX CONCURRENTLY {where}", concurrent=True)
+                yield _build(name, f"CREATE UNIQUE INDEX CONCURRENTLY {where}")
             kind = "PRIMARY KEY" if constraint.kind == "p" else "UNIQUE"
             yield self._alter(f"ADD CONSTRAINT {quoted(name)} {kind} USING INDEX {quoted(name)}")
 
@@ -291,7 +293,15 @@ class _Planned:
         for name, sql in self.wanted.indexes.items():
             if not self._has_index(name):
                 concurrently = sql.replace("CREATE INDEX ", "CREATE INDEX CONCURRENTLY ", 1)
-                yield Statement(concurrently, concurrent=True)
+                yield _build(name, concurrently)
+
+
+def _build(index: str, sql: str) -> Statement:
+    return Statement(sql, concurrent=True, undo=_drop_index(index))
+
+
+def _drop_index(name: str) -> str:
+    return f"DROP INDEX CONCURRENTLY IF EXISTS {quoted(name)}"
 
 
 def _own_table(

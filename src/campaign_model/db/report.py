@@ -74,14 +74,17 @@ class AdoptReport:
 
 
 class AdoptionRefused(SetupError):
-    """Something in the database needs a decision; nothing was changed. ``report`` says it all."""
+    """Something in the database needs a decision. ``report`` says it all.
+
+    Nothing was changed, unless a writer brought it in while the adoption was at work.
+    """
 
     def __init__(self, report: AdoptReport) -> None:
         kinds = ", ".join(f"{number} x {kind}" for kind, number in report.refused.items())
         super().__init__(
-            f"some values cannot be kept or repaired without a decision ({kinds}); nothing was "
-            "changed: put them right, map unknown words (status_map), or have such values moved "
-            "aside (quarantine)"
+            f"some values cannot be kept or repaired without a decision ({kinds}): put them right, "
+            "map unknown words (status_map) or have such values moved aside (quarantine), and "
+            "adopt again"
         )
         self.report = report
 

@@ -7,6 +7,8 @@ all three build.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 
 import attrs
 import sqlalchemy as sa
@@ -72,7 +74,8 @@ def statements(dialect: str, host: HostTables) -> tuple[str, ...]:
     return tuple(built)
 
 
-def tables(host: HostTables) -> dict[str, Table]:
+@cache
+def tables(host: HostTables) -> Mapping[str, Table]:
     """The library's tables on PostgreSQL, in parts, each after those that it refers to."""
     dialect = _DIALECTS["postgresql"]()
     found = {}
@@ -96,7 +99,7 @@ def tables(host: HostTables) -> dict[str, Table]:
                 for index in _indexes(table)
             },
         )
-    return found
+    return MappingProxyType(found)
 
 
 def quoted(name: str) -> str:

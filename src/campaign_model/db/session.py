@@ -67,7 +67,13 @@ class Session:
             self.autocommit()
             # One that is concurrent waits for other transactions, which wait for nothing then.
             self.execute(f"SET lock_timeout = {0 if statement.concurrent else _LOCK_MILLISECONDS}")
-            self.execute(statement.sql)
+            try:
+                self.execute(statement.sql)
+            except sa.exc.DBAPIError as error:
+                if statement.undo is not None and not error.connection_invalidated:
+                    self.connection.rollback()
+                    self.execute(statement.undo)
+                raise
 
         self._patiently(work)
 
