@@ -1,7 +1,7 @@
 """An adoption killed at each of its statements, in both shapes: half an hour.
 
-``pytest -o faulthandler_timeout=0 tests/benchmarks/every_statement.py``. Of these, ``tests/test_adopt_interrupted.py`` does
-a few in every run.
+``pytest -o faulthandler_timeout=0 tests/benchmarks/every_statement.py``. Of these,
+``tests/test_adopt_interrupted.py`` does a few in every run.
 """
 
 from __future__ import annotations
