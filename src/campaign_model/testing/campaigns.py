@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
@@ -39,6 +40,7 @@ STEPS = StepSequence(
 )
 """Two enabled steps, of which one has two variants, and one that is switched off."""
 
+_minimal = cache(MinimalHost)
 _CENT = Decimal("0.01")
 _LEASE = timedelta(minutes=5)
 _SECOND = timedelta(seconds=1)
@@ -129,7 +131,7 @@ def add_minimal_tenant(connection: sa.Connection, host: HostTables) -> UUID:
     """The id of a new tenant in the library's minimal host tables."""
     tenant_id = uuid4()
     connection.execute(
-        sa.insert(MinimalHost(host).tenants).values(id=tenant_id, name=f"Tenant {tenant_id}")
+        sa.insert(_minimal(host).tenants).values(id=tenant_id, name=f"Tenant {tenant_id}")
     )
     return tenant_id
 
@@ -140,7 +142,7 @@ def add_minimal_contacts(
     """Ids of new contacts in the library's minimal host tables."""
     rows = [{"id": uuid4(), "tenant_id": tenant_id} for _ in range(number)]
     if rows:
-        connection.execute(sa.insert(MinimalHost(host).contacts), rows)
+        connection.execute(sa.insert(_minimal(host).contacts), rows)
     return [row["id"] for row in rows]
 
 
