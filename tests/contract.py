@@ -17,6 +17,24 @@ INSTALLED = Path(campaign_model.__file__).parents[1]
 _OUTCOME = re.compile(r"^(FAILED|ERROR) \S*::(\S+)", re.MULTILINE)
 
 
+def run_pytest(
+    directory: Path, *arguments: str, source: Path = INSTALLED
+) -> subprocess.CompletedProcess[str]:
+    """Run pytest in a directory of a service, with the library in ``source``."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    # Other plugins that happen to be installed take as long to load as all the rest.
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(source)}
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *arguments],
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
 def run(
     directory: Path,
     url: str | None,
@@ -25,23 +43,13 @@ def run(
     tests: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run the contract, or some ``tests`` of it, with the library in ``source``."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
-    # Other plugins that happen to be installed take as long to load as all the rest.
-    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(source)}
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-p", "campaign_model.testing.plugin"),
-            *("-p", "no:cacheprovider", "--pyargs"),
-            *([f"{PACKAGE}.{test}" for test in tests] or [PACKAGE]),
-            *([] if url is None else [f"--campaign-model-url={url}"]),
-            *("--tb=short", *arguments),
-        ],
-        cwd=directory,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
+    return run_pytest(
+        directory,
+        *("-p", "campaign_model.testing.plugin", "--pyargs"),
+        *([f"{PACKAGE}.{test}" for test in tests] or [PACKAGE]),
+        *([] if url is None else [f"--campaign-model-url={url}"]),
+        *arguments,
+        source=source,
     )
 
 
