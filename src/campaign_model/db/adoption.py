@@ -211,12 +211,14 @@ def _look(connection: sa.Connection, host: HostTables, messages: str) -> _Situat
     names = {*metadata.tables, *attrs.astuple(host), messages}
     with connection.begin():
         present = catalog.read(connection, names)
-        revision = revisions.revision(connection)
+        standing = revisions.standing(connection)
     found = tuple(obstacles(present, host))
     planned = None
     if not found:
         planned = plan(present, host, _normal_forms(connection, host))
-    shape = _shape(present, revision, pending=planned is None or bool(planned.statements))
+    shape = standing or _shape(present)
+    if shape == "current" and (planned is None or planned.statements):
+        shape = "changed"
     told = advice(present, messages, adopting=shape != "current")
     return _Situation(shape, present, planned, found, tuple(told))
 
@@ -230,12 +232,8 @@ def _normal_forms(connection: sa.Connection, host: HostTables) -> dict[str, str]
     return catalog.normal_forms(connection, [*hosts, *schema.statements("postgresql", host)])
 
 
-def _shape(present: catalog.Catalog, revision: str | None, *, pending: bool) -> str:
-    if revision is not None:
-        newest, *older = revisions.known()
-        if revision == newest:
-            return "changed" if pending else "current"
-        return "outdated" if revision in older else "newer"
+def _shape(present: catalog.Catalog) -> str:
+    """That of a database whose version nobody has noted."""
     ours = present.keys() & metadata.tables.keys()
     if not ours:
         return "empty"

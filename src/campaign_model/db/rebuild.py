@@ -73,8 +73,11 @@ def adopt(
     with _without_foreign_keys(engine) as connection, connection.begin() as transaction:
         shape = _shape(connection)
         if shape in {"current", "outdated", "newer"}:
+            report = tally.report(shape, (), ())
+            if dry_run:
+                return report
             revisions.upgrade(connection, attrs.asdict(host))
-            return attrs.evolve(tally.report(shape, (), ()), presets=sync_presets(connection))
+            return attrs.evolve(report, presets=sync_presets(connection))
         if obstacles := tuple(_obstacles(connection, host)):
             raise SetupError("; ".join(obstacles))
         added = _missing(host)
@@ -108,15 +111,13 @@ def _without_foreign_keys(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _shape(connection: sa.Connection) -> str:
-    revision = revisions.revision(connection)
-    if revision is not None:
-        newest, *older = revisions.known()
-        return "current" if revision == newest else "outdated" if revision in older else "newer"
+    if (standing := revisions.standing(connection)) is not None:
+        return standing
     ours = {*metadata.tables} & {*sa.inspect(connection).get_table_names()}
-    if not ours:
-        return "empty"
+    if ours != {"campaigns"}:
+        return "extended" if ours else "empty"
     columns = {column["name"] for column in sa.inspect(connection).get_columns("campaigns")}
-    return "bare" if ours == {"campaigns"} and "status" not in columns else "extended"
+    return "extended" if "status" in columns else "bare"
 
 
 def _obstacles(connection: sa.Connection, host: HostTables) -> Iterator[str]:

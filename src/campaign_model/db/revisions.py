@@ -18,8 +18,8 @@ __all__ = [
     "SetupError",
     "known",
     "one_at_a_time",
-    "revision",
     "stamp",
+    "standing",
     "upgrade",
 ]
 
@@ -55,12 +55,20 @@ def one_at_a_time(connection: sa.Connection, *, session: bool = False) -> None:
         time.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def revision(connection: sa.Connection) -> str | None:
-    """The revision that the database has; ``None`` for one that this library did not finish."""
+def standing(connection: sa.Connection) -> str | None:
+    """``current``, ``outdated`` or ``newer``: how the database stands to this library.
+
+    ``None`` for one whose schema this library has not made, or not finished. Needs the
+    ``migrations`` extra.
+    """
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
     table = sa.table(VERSION_TABLE, sa.column("version_num"))
-    return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
+    present = connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
+    if present is None:
+        return None
+    newest, *older = known()
+    return "current" if present == newest else "outdated" if present in older else "newer"
 
 
 def known() -> tuple[str, ...]:
