@@ -77,6 +77,39 @@ def test_a_contact_takes_no_rows_of_ours_along(new_database: NewDatabase) -> Non
         }
 
 
+@pytest.mark.parametrize("quarantine", [False, True])
+def test_what_a_writer_brings_in_after_the_audit_is_not_overwritten(
+    new_database: NewDatabase, *, quarantine: bool
+) -> None:
+    shape = legacy.Shape(extended=True)
+    with opened(new_database(POSTGRESQL[0])) as engine:
+        with engine.begin() as connection:
+            legacy.build(connection, shape)
+            legacy.fill(connection, legacy_data.sample(shape))
+
+        written: list[str] = []
+
+        def write(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if "ADD COLUMN" in statement and not written:
+                written.append(statement)
+                with engine.begin() as beside:
+                    beside.exec_driver_sql(
+                        "UPDATE campaigns SET template_config = '5' WHERE id = %(id)s",
+                        {"id": legacy_data.uid("campaigns", 1)},
+                    )
+
+        sa.event.listen(engine, "before_cursor_execute", write)
+        if quarantine:
+            db.adopt(engine, quarantine=True)
+            query = "SELECT value FROM campaign_quarantine WHERE column_name = 'template_config'"
+        else:
+            with pytest.raises(db.AdoptionRefused, match="1 x not_steps"):
+                db.adopt(engine)
+            query = "SELECT template_config FROM campaigns WHERE template_config = '5'"
+        with engine.begin() as connection:
+            assert connection.exec_driver_sql(query).scalars().all() == [5]
+
+
 @pytest.mark.parametrize("postgresql", POSTGRESQL)
 def test_what_went_missing_is_made_again(new_database: NewDatabase, postgresql: str) -> None:
     damage = (

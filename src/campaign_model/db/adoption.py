@@ -280,7 +280,7 @@ class _Adoption:
         if report.refused:
             raise AdoptionRefused(report)
         if situation.shape not in {"current", "outdated"}:
-            self._complete(situation, tally)
+            self._complete(situation)
         return attrs.evolve(report, presets=self._finish(situation))
 
     def _look(self) -> _Situation:
@@ -302,10 +302,10 @@ class _Adoption:
             settle=not situation.stamped,
         )
 
-    def _complete(self, situation: _Situation, tally: Tally) -> None:
+    def _complete(self, situation: _Situation) -> None:
         """Everything but the version, in the order in which it is safe to be interrupted."""
         assert situation.plan is not None
-        if tally.counts["quarantined"] and not self._has_quarantine():
+        if self.rules.quarantine and not self._has_quarantine():
             self.session.run(Statement(CREATE_QUARANTINE))
         self._run(situation.plan.expand, "schema")
         situation = self._look()
