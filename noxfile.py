@@ -33,7 +33,7 @@ def judges(session: nox.Session) -> None:
 
 @nox.session
 def wrong_stores(session: nox.Session) -> None:
-    """Hold the whole store contract against every wrong store, on every engine; half an hour."""
+    """Run the whole store contract with each wrong store, and tell which tests catch it."""
     session.install(PACKAGE, *tools("test"))
     session.run("pytest", "tests/test_wrong_stores.py", "--whole-contract", "-s", *session.posargs)
 

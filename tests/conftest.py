@@ -21,7 +21,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--whole-contract",
         action="store_true",
-        help="run the whole store contract against each wrong store, on every engine",
+        help="run the whole store contract with each wrong store",
     )
 
 

@@ -21,7 +21,11 @@ def run_pytest(
     directory: Path, *arguments: str, source: Path = INSTALLED
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest in a directory of a service, with the library in ``source``."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    # Of a copy, coverage would look for the source when it is gone.
+    unwanted = ("PYTEST_ADDOPTS",) if source == INSTALLED else ("PYTEST_ADDOPTS", "COVERAGE_")
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(unwanted)
+    }
     # Other plugins that happen to be installed take as long to load as all the rest.
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(source)}
     return subprocess.run(

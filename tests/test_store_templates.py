@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 
+import servers
 from campaign_model import presets
 from campaign_model._json import JsonObject
 from campaign_model.campaign import Campaign, CampaignTemplate
@@ -267,6 +268,23 @@ def test_a_removed_template_is_gone_and_its_campaigns_stay(world: World) -> None
         assert (caught.value.kind, caught.value.ids) == ("template", (present.id,))
 
     world.transact(work)
+
+
+@pytest.mark.parametrize(
+    "engine_name", [name for name in servers.available() if name != "sqlite"], indirect=True
+)
+def test_a_template_that_a_key_of_the_hosts_holds_is_kept(world: World) -> None:
+    # Databases from before this library have such keys, and keep them.
+    key = "ALTER TABLE campaigns ADD FOREIGN KEY (template_id) REFERENCES campaign_templates (id)"
+    with world.engine.connect() as connection, connection.begin() as transaction:
+        connection.execute(sa.text(f"{key} NOT VALID"))
+        store = CampaignStore(connection, world.tenant_id)
+        present = store.templates.add(template())
+        store.campaigns.add(Campaign.from_template(present, "From it"))
+        with refused(store, Conflict) as caught:
+            store.templates.remove(present.id)
+        assert caught.value.reason == "still_referred_to"
+        transaction.rollback()
 
 
 def test_of_two_at_once_who_want_a_name_one_gets_it(world: World) -> None:

@@ -2,7 +2,7 @@
 
 Each patch in ``wrong_stores`` says in its first line what it does wrong, then on which engine and
 by which tests of the contract it is caught. Here only those tests run; ``nox -s wrong_stores``
-runs the whole contract with each of them, on every engine.
+runs the whole contract with each of them and tells every test that catches it.
 """
 
 from __future__ import annotations

@@ -128,9 +128,20 @@ class Templates:
         return self._save(attrs.evolve(present, steps=steps))
 
     def remove(self, id: UUID, *, version: int | None = None) -> None:
-        """Delete a template of the tenant's own. Raises like :meth:`replace_steps`."""
+        """Delete a template of the tenant's own; campaigns made from it stay.
+
+        Raises like :meth:`replace_steps`, and :class:`Conflict` (``still_referred_to``) where a key
+        of the host's own holds it.
+        """
         present = self._own(id, version)
-        self._scope.connection.execute(sa.delete(_TABLE).where(*self._is(present)))
+        with refused_by_database(self._scope.connection) as refusal:
+            self._scope.connection.execute(sa.delete(_TABLE).where(*self._is(present)))
+        if refusal.missing:
+            raise Conflict(
+                "still_referred_to",
+                f"other rows still refer to the template {present.name!r}; delete or change them "
+                "first",
+            )
 
     def _row(self, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
         query = sa.select(_TABLE).where(visible(self._scope), _TABLE.c.id == id)

@@ -28,7 +28,7 @@ def pytest_campaign_model_engine(url: sa.URL) -> sa.Engine | None:
     """The engine for the database of ``--campaign-model-url``, made as the service makes its own.
 
     With the same driver, pooling, arguments and event listeners, so that the contract meets what
-    the service meets. The contract has at most twelve connections open at once. By default
+    the service meets. The contract has at most nine connections open at once. By default
     ``db.prepare_engine(sa.create_engine(url))``.
     """
 

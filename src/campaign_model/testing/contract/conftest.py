@@ -21,6 +21,8 @@ from campaign_model.testing.clock import FrozenClock
 CONTACTS = (40, 5)
 """How many contacts the tenant of the tests has, and the stranger beside it."""
 
+_HERE = Path(__file__).parent
+_FIRST = {"test_schema", "test_session"}
 _STATEMENT_TIMEOUT = "30s"
 _USAGE = (
     "pytest -p campaign_model.testing.plugin --pyargs campaign_model.testing.contract "
@@ -35,7 +37,10 @@ class LeftBehindWarning(UserWarning):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for the other engine and, where nothing may be written, what writes."""
+    """Leave out what is for the other engine and, where nothing may be written, what writes.
+
+    What other failures follow from comes first.
+    """
     url = config.getoption("--campaign-model-url", None)
     excluded = _ENGINES - {url.get_backend_name()} if url else set()
     if config.getoption("--campaign-model-read-only", default=False):
@@ -43,10 +48,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [
         item
         for item in items
-        if item.path.is_relative_to(Path(__file__).parent)
-        and excluded.intersection(getattr(item, "fixturenames", ()))
+        if item.path.parent == _HERE and excluded.intersection(getattr(item, "fixturenames", ()))
     ]
-    items[:] = [item for item in items if item not in left_out]
+    items[:] = sorted(
+        (item for item in items if item not in left_out),
+        key=lambda item: item.path.parent == _HERE and item.path.stem not in _FIRST,
+    )
     config.hook.pytest_deselected(items=left_out)
 
 

@@ -58,23 +58,22 @@ def behind(tenant: Tenant, first: Work, *others: Work) -> list[Any]:
             for index in range(len(others)):
                 answers.append(pool.submit(run, index))
                 if is_postgresql:
-                    _wait(tenant.engine, pids, answers)
+                    _wait(connection, pids, answers)
         return [answer.result(_PATIENCE) for answer in answers]
 
 
-def _wait(engine: sa.Engine, pids: dict[int, int], answers: list[Future[Any]]) -> None:
+def _wait(connection: sa.Connection, pids: dict[int, int], answers: list[Future[Any]]) -> None:
     """Return once every one of them waits for a lock or has ended."""
     tick = threading.Event()
     end = time.monotonic() + _PATIENCE
     while time.monotonic() < end:
         going = [index for index, answer in enumerate(answers) if not answer.done()]
         known = [pids[index] for index in going if index in pids]
-        with engine.connect() as connection:
-            blocked = set(connection.scalars(_BLOCKED, {"pids": known}))
+        blocked = set(connection.scalars(_BLOCKED, {"pids": known}))
         if len(known) == len(going) and blocked >= set(known):
             return
         tick.wait(0.005)
     raise AssertionError(
-        f"some of {len(answers)} transactions neither came to an end nor to a lock: is there a "
-        "connection for each of them, and two more, in the engine's pool and in the pooler?"
+        f"of {len(answers) + 1} transactions at once one came neither to an end nor to a lock: are "
+        "there so many connections in the engine's pool and in the pooler?"
     )

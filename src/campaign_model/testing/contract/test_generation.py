@@ -90,6 +90,19 @@ def test_no_contact_is_given_to_two_workers(tenant: Tenant) -> None:
     check_totals(tenant, campaign.id)
 
 
+def test_what_another_is_about_to_take_is_not_taken(tenant: Tenant) -> None:
+    """A claim that another one has not committed yet counts. Look at the isolation level."""
+    campaign = tenant.campaign("generating", contacts=5)
+    first: list[ClaimBatch] = []
+    (second,) = behind(
+        tenant, lambda store: first.append(claiming(campaign, 3)(store)), claiming(campaign, 3)
+    )
+    taken = [{one.id for one in batch.claims} for batch in (*first, second)]
+    assert [len(ids) for ids in taken] == [3, 2]
+    assert taken[0].isdisjoint(taken[1])
+    check_totals(tenant, campaign.id)
+
+
 @on_postgresql
 def test_a_claim_waits_for_no_other_claim(tenant: Tenant) -> None:
     """Eight workers do eight times the work of one. Look at what a proxy makes of SKIP LOCKED."""

@@ -119,14 +119,12 @@ def test_statements_that_come_again_and_again_go_on_working(tenant: Tenant) -> N
             store.templates.get(template.id)
     with tenant.engine.connect() as connection, ExitStack() as busy:
         # While others hold the servers that this client had, it gets one that it never had.
-        for _ in range(4):
+        for _ in range(3):
             with connection.begin():
                 store = CampaignStore(connection, tenant.id, host=tenant.host)
                 for _ in range(_PREPARED_AFTER):
-                    assert store.templates.list()
-            other = busy.enter_context(tenant.engine.connect())
-            busy.enter_context(other.begin())
-            CampaignStore(other, tenant.id, host=tenant.host).templates.list()
+                    store.templates.list()
+            CampaignStore(busy.enter_context(tenant.engine.begin()), tenant.id).templates.list()
 
 
 @on_postgresql

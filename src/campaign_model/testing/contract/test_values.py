@@ -161,11 +161,12 @@ def test_moments_are_the_same_everywhere(tenant: Tenant) -> None:
     kathmandu = timezone(timedelta(hours=5, minutes=45))
     moment = datetime(2036, 3, 30, 2, 30, 0, 123457, kathmandu)
     clock = FrozenClock(moment)
-    campaign = tenant.transact(lambda store: store.campaigns.add(Campaign("c")), clock=clock)
+    campaign = tenant.transact(
+        lambda store: store.campaigns.add(Campaign("c", StepSequence((Step("email", "E-mail"),)))),
+        clock=clock,
+    )
     assert campaign.created_at == moment
     tenant.transact(lambda store: store.contacts.assign(campaign.id, tenant.contacts(1)))
-    steps = StepSequence((Step("email", "E-mail"),))
-    tenant.transact(lambda store: store.campaigns.save(attrs.evolve(campaign, steps=steps)))
     for action in (Action.MARK_READY, Action.START_GENERATION):
         moved = tenant.transact(
             lambda store: store.campaigns.apply(campaign.id, action),  # noqa: B023
