@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from datetime import timedelta
 from decimal import Decimal
@@ -186,3 +188,21 @@ def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
     assert after.contents["messages"] == before.contents["messages"]
     assert len(after.contents["campaigns"]) == len(before.contents["campaigns"]) + 1
     assert db.verify(adopted).shape == "current"
+
+
+def test_the_benchmark_runs(new_database: Callable[..., str]) -> None:
+    """In small: its numbers are for those who run it at its full size."""
+    command = Path(__file__).parent / "benchmarks" / "adopt.py"
+    done = subprocess.run(
+        [
+            *(sys.executable, command, "--campaigns", "50", "--contacts", "3"),
+            *("--url", new_database(POSTGRESQL[-1])),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    for words in ("campaign contacts               150", "longest ACCESS EXCLUSIVE lock", " MB"):
+        assert words in done.stdout
