@@ -236,7 +236,8 @@ def contents(connection: sa.Connection, tables: Iterable[str]) -> dict[str, list
     for table in tables:
         columns = [column["name"] for column in sa.inspect(connection).get_columns(table)]
         listed = ", ".join(f'CAST("{name}" AS text) AS "{name}"' for name in columns)
-        rows = connection.exec_driver_sql(f"SELECT {listed} FROM {table} ORDER BY 1")  # noqa: S608
+        query = f'SELECT {listed} FROM "{table}" ORDER BY 1'  # noqa: S608
+        rows = connection.exec_driver_sql(query)
         found[table] = [dict(row) for row in rows.mappings()]
     return found
 

@@ -251,6 +251,7 @@ def test_legacy_writers_go_on_at_every_statement(legacies: Legacies) -> None:
     said: dict[str, set[str | None]] = {kind: set() for kind in LEGACY_WRITES}
     written: dict[str, str] = {}
     counted = False
+    timeouts: set[str] = set()
     with legacies.database(SERVICE, sample) as engine, beside(engine) as service:
         service.execute("SET lock_timeout = 10")
         numbers = itertools.count(10_000)
@@ -261,9 +262,10 @@ def test_legacy_writers_go_on_at_every_statement(legacies: Legacies) -> None:
             if refused is None and kind in {"bare", "junk"}:
                 written[uid("campaigns", number)] = kind
 
-        def look(_driver: Any, statement: str) -> None:
+        def look(driver: Any, statement: str) -> None:
             if not writes(statement):
                 return
+            timeouts.update(driver.execute("SHOW statement_timeout").fetchone())
             number = next(numbers)
             attempt("bare", number)
             attempt("change", number)
@@ -278,8 +280,19 @@ def test_legacy_writers_go_on_at_every_statement(legacies: Legacies) -> None:
             counted = counted or (what == "checks" and done == total)
 
         before = contents(engine)
+        with engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql(
+                f"ALTER DATABASE {engine.url.database} SET statement_timeout = '1min'"
+            )
+        engine.dispose()
         with watched(engine, look):
             db.adopt(engine, on_progress=follow)
+        # It takes as long as it takes, and leaves its connection as it was.
+        assert timeouts == {"0"}
+        with engine.connect() as connection:
+            assert connection.exec_driver_sql("SHOW statement_timeout").scalar() == "1min"
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "0"
+            assert connection.exec_driver_sql("SHOW row_security").scalar() == "on"
         # Whoever writes no junk is at most kept waiting.
         assert said.pop("junk") <= {None, LOCKED, BY_CHECK, BY_NOT_NULL}
         assert all(outcomes <= {None, LOCKED} for outcomes in said.values())

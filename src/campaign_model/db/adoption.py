@@ -280,7 +280,14 @@ class _Adoption:
         if report.refused:
             raise AdoptionRefused(report)
         if situation.shape not in {"current", "outdated"}:
-            self._complete(situation)
+            try:
+                self._complete(situation)
+            except sa.exc.IntegrityError as error:
+                told = " ".join(str(error.orig).split())
+                raise SetupError(
+                    f"a rule of your own stands against the adoption ({told}); put that right and "
+                    "adopt again, which goes on from here"
+                ) from error
         return attrs.evolve(report, presets=self._finish(situation))
 
     def _look(self) -> _Situation:

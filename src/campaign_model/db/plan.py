@@ -23,6 +23,13 @@ MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templa
 _NULL_FIRST = {*MARKERS.items(), ("campaigns", "status")}
 """Columns that are added without a value, so that a rule decides on it row by row."""
 
+_LEGACY = {
+    "campaigns": ("id", "tenant_id", "name"),
+    "campaign_contacts": ("id", "campaign_id", "contact_id"),
+    "campaign_templates": ("id", "tenant_id", "name"),
+}
+"""What nobody can make up for a row that has it not."""
+
 _WIDENED = {"numeric": "numeric(", "text": "character varying"}
 """To which types a column can be brought without a rewrite, and from which."""
 
@@ -133,6 +140,9 @@ def obstacles(present: catalog.Catalog, host: HostTables) -> Iterator[str]:
             continue
         if table.kind != "r":
             yield f"{name} is not a plain table, which it has to be"
+        for column in _LEGACY.get(name, ()):
+            if column not in table.columns:
+                yield f"{name} has no column {column}, by which its rows are known"
         for column, needed in wanted[name].columns.items():
             found = table.columns.get(column)
             if found is None or found.type == needed.type:

@@ -28,6 +28,8 @@ _HEAD = """\
 
 \\set ON_ERROR_STOP on
 SET client_min_messages = warning;
+SET statement_timeout = 0;
+SET row_security = off;
 SET lock_timeout = {timeout};
 DO $$
 BEGIN

@@ -31,6 +31,12 @@ _PATIENCE_SECONDS = 600
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+_OTHER_SETTINGS = """SELECT set_config(name, {}, false) FROM pg_settings WHERE name IN
+    ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"""
+_SET = ("SET row_security = off", _OTHER_SETTINGS.format("'0'"))
+"""To build an index takes as long as it takes; and no row is hidden from its table's owner."""
+_RESET = ("RESET row_security", "RESET lock_timeout", _OTHER_SETTINGS.format("reset_val"))
+
 
 class Session:
     """One connection to work on: statement by statement, or in short transactions."""
@@ -123,13 +129,13 @@ def session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[Sessi
         opened = Session(connection, on_progress)
         try:
             revisions.one_at_a_time(opened.autocommit(), session=True)
-            for function in FUNCTIONS:
-                opened.execute(function)
+            for preparation in (*_SET, *FUNCTIONS):
+                opened.execute(preparation)
             connection.rollback()
             yield opened
         finally:
             if not connection.invalidated:
                 connection.rollback()
                 opened.autocommit()
-                for leftover in (DROP_FUNCTIONS, "RESET lock_timeout", revisions.UNLOCK):
+                for leftover in (DROP_FUNCTIONS, *_RESET, revisions.UNLOCK):
                     opened.execute(leftover)
