@@ -57,6 +57,14 @@ def run(
     )
 
 
+def documented(beginning: str) -> str:
+    """The block of Python in the guide that begins so."""
+    guide = (Path(__file__).parents[1] / "docs" / "testing.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    (block,) = [block for block in blocks if block.startswith(beginning)]
+    return str(block)
+
+
 def failures(output: str) -> dict[str, set[str]]:
     """The names of the tests in the summary at the end: those that failed, and errors.
 

@@ -25,8 +25,9 @@ from campaign_model.cli.documents import Kind
 from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, transact
+from campaign_model.testing.campaigns import STEPS
 from campaign_model.validation import document_schema
-from world import STEPS, World
+from world import World
 
 TENANT = "d3300000-0000-4000-8000-000000000001"
 

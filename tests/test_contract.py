@@ -142,28 +142,6 @@ CREATE TABLE people (id CHAR(36) PRIMARY KEY, tenant_id CHAR(36) NOT NULL REFERE
     email TEXT NOT NULL, UNIQUE (tenant_id, id));
 CREATE TABLE staff (id CHAR(36) PRIMARY KEY, tenant_id CHAR(36) NOT NULL, UNIQUE (tenant_id, id));
 """
-CONFTEST = """
-from uuid import uuid4
-import sqlalchemy as sa
-from campaign_model.db import HostTables
-
-def pytest_campaign_model_host_tables():
-    return HostTables(tenants="customers", owners="staff", contacts="people")
-"""
-HOOKS = """
-def pytest_campaign_model_host_rows(connection, contacts):
-    tenant, people = uuid4(), [uuid4() for _ in range(contacts)]
-    connection.exec_driver_sql("INSERT INTO customers VALUES (?, 'Acme')", (str(tenant),))
-    connection.exec_driver_sql(
-        "INSERT INTO people VALUES (?, ?, 'a@b.c')", [(str(one), str(tenant)) for one in people]
-    )
-    return tenant, people
-
-def pytest_campaign_model_remove_host_rows(connection, tenant_id):
-    for table, column in (("people", "tenant_id"), ("customers", "id")):
-        connection.exec_driver_sql(f"DELETE FROM {table} WHERE {column} = ?", (str(tenant_id),))
-    return True
-"""
 
 
 def test_a_service_makes_the_rows_of_its_own_tables(
@@ -177,8 +155,9 @@ def test_a_service_makes_the_rows_of_its_own_tables(
     db.init(engine, host=db.HostTables(tenants="customers", owners="staff", contacts="people"))
     engine.dispose()
     conftest = tmp_path / "conftest.py"
+    guide = contract.documented("from uuid import uuid4")
 
-    conftest.write_text(CONFTEST)
+    conftest.write_text(guide.partition("def pytest_campaign_model_host_rows")[0])
     done = contract.run(tmp_path, url)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     for line in (
@@ -189,7 +168,7 @@ def test_a_service_makes_the_rows_of_its_own_tables(
     ):
         assert line in done.stdout
 
-    conftest.write_text(CONFTEST + HOOKS)
+    conftest.write_text(guide)
     done = contract.run(tmp_path, url, tests=("test_schema", "test_contacts"))
     assert done.returncode == 0, done.stdout
     with connected(url) as connection:

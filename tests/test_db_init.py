@@ -32,7 +32,8 @@ from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.store.types import Uuid, database_clock
-from world import STEPS, World
+from campaign_model.testing.campaigns import STEPS
+from world import World
 
 OURS = set(metadata.tables)
 HOST = HostTables()

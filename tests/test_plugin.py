@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import tomllib
 from datetime import timedelta
 from decimal import Decimal
@@ -123,9 +120,7 @@ def test_code_with_transactions_of_its_own_has_a_tenant(campaign_tenant: Tenant)
     campaign_tenant.transact(work)
 
 
-SERVICE = """
-from campaign_model.testing.campaigns import CampaignFactory
-
+RUDE = """
 def test_rows_of_its_own(campaign_factory, campaign_store):
     campaign = campaign_factory("review")
     connection = campaign_store.connection
@@ -139,29 +134,21 @@ def test_after_it(campaign_store):
     assert not campaign_store.campaigns.list().items
 """
 
-CONFTEST = """
+POOR = """
 import sys
 
 # As where the extras are not installed.
 sys.modules["alembic"] = sys.modules["hypothesis"] = sys.modules["psycopg"] = None
-pytest_plugins = ["campaign_model.testing.plugin"]
 """
 
 
-def test_a_service_uses_it_with_no_other_extra(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(CONFTEST)
-    (tmp_path / "test_service.py").write_text(SERVICE)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "-v"],
-        cwd=tmp_path,
-        env=os.environ
-        | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(contract.INSTALLED)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_a_service_uses_it_as_the_guide_says_and_with_no_other_extra(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(POOR + contract.documented("pytest_plugins = "))
+    (tmp_path / "test_guide.py").write_text(contract.documented("from datetime import timedelta"))
+    (tmp_path / "test_rude.py").write_text(RUDE)
+    done = contract.run_pytest(tmp_path, "-W", "error")
     assert contract.failures(done.stdout) == {"FAILED": set(), "ERROR": {"test_that_commits"}}
-    assert "3 passed, 1 error" in done.stdout
+    assert "6 passed, 1 error" in done.stdout
     assert "code that does so is to be tested with campaign_tenant" in done.stdout
 
 

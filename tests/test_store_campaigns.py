@@ -46,11 +46,12 @@ from campaign_model.store.tables import (
     campaigns,
     metadata,
 )
+from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.strategies import step_sequences
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
 from transactions import behind, contents, execute, refused, together, undone
-from world import HOST, LEASE, STEPS, World
+from world import HOST, LEASE, World
 
 MOMENT = datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=UTC)
 EVERYWHERE = Codec(STANDARD.with_channel(Channel("carrier_pigeon")))

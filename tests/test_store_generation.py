@@ -45,9 +45,10 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, MAX_ATTEMPTS, OnLost
 from campaign_model.store.scope import database_time
 from campaign_model.store.tables import campaign_contacts
+from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
 from parallel import transaction
-from world import LEASE, STEPS, World
+from world import LEASE, World
 
 CENT = Decimal("0.01")
 SECOND = timedelta(seconds=1)

@@ -37,7 +37,8 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaign_totals, campaigns
-from world import LEASE, STEPS, World
+from campaign_model.testing.campaigns import STEPS
+from world import LEASE, World
 
 CENT = Decimal("0.01")
 OUTCOMES: tuple[Outcome, ...] = (

@@ -23,11 +23,12 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
+from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.strategies import step_sequences
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
 from transactions import behind, execute, refused, together
-from world import STEPS, World
+from world import World
 
 EVERYWHERE = Codec(STANDARD.with_channel(Channel("carrier_pigeon")))
 

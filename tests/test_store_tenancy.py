@@ -29,8 +29,9 @@ from campaign_model.store.tables import (
     metadata,
 )
 from campaign_model.store.types import Uuid
+from campaign_model.testing.campaigns import STEPS
 from transactions import contents, execute, refused, undone
-from world import HOST, LEASE, STEPS, World
+from world import HOST, LEASE, World
 
 CENT = Decimal("0.01")
 

@@ -28,9 +28,10 @@ from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import metadata
+from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
 from parallel import others, sever, transaction
-from world import HOST, LEASE, STEPS, World
+from world import HOST, LEASE, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)

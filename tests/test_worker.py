@@ -37,6 +37,7 @@ from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import Generation
 from campaign_model.store.scope import database_time
+from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.worker import (
     GENERATE_FAILED,
@@ -47,7 +48,7 @@ from campaign_model.worker import (
     run_worker,
 )
 from parallel import PATIENCE, sever, until
-from world import HOST, LEASE, STEPS, World
+from world import HOST, LEASE, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)

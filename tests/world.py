@@ -12,30 +12,18 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.campaign import Campaign
-from campaign_model.generation import Claim, Generated, GenerationConfig
-from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
-from campaign_model.steps import Step, StepSequence
+from campaign_model.generation import Claim, Generated
+from campaign_model.lifecycle import Action, ContactStatus, Status
+from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import campaign_contacts, campaign_totals, campaigns
+from campaign_model.testing.campaigns import STEPS, make_campaign
 from campaign_model.testing.clock import FrozenClock
 
 Result = TypeVar("Result")
 
 LEASE = timedelta(minutes=5)
 HOST = db.MinimalHost(db.HostTables())
-STEPS = StepSequence(
-    (
-        Step("linkedin_connect", "Invite", day_offset=0),
-        Step("email", "E-mail 1", day_offset=2, variant_count=2),
-        Step("email", "E-mail 2", enabled=False, day_offset=5),
-    )
-)
-
-PATHS: dict[Status, tuple[Action, ...]] = {
-    Status.DRAFT: (),
-    Status.READY: (Action.MARK_READY,),
-    Status.GENERATING: (Action.MARK_READY, Action.START_GENERATION),
-}
 
 
 class World:
@@ -85,27 +73,9 @@ class World:
         """
         ids = self.contacts(contacts) if isinstance(contacts, int) else contacts
 
-        def work(store: CampaignStore) -> Campaign:
-            campaign = store.campaigns.add(
-                Campaign("Campaign", steps, GenerationConfig(tone="casual", budget=budget))
-            )
-            store.contacts.assign(campaign.id, ids)
-            for action in PATHS.get(status, PATHS[Status.GENERATING]):
-                store.campaigns.apply(campaign.id, action)
-            return store.campaigns.get(campaign.id)
-
-        campaign = self.transact(work)
-        if status in PATHS:
-            return campaign
-        self.generate(campaign.id)
-        campaign = self.apply(campaign.id, Action.COMPLETE_GENERATION)
-        if status is Status.REVIEW:
-            return campaign
-        campaign = self.apply(campaign.id, Action.APPROVE, review=ReviewTally(1, 0, 0))
-        if status is Status.APPROVED:
-            return campaign
-        campaign = self.apply(campaign.id, Action.EXPORT)
-        return campaign if status is Status.EXPORTED else self.apply(campaign.id, Action.ARCHIVE)
+        return self.transact(
+            lambda store: make_campaign(store, ids, status, steps=steps, budget=budget)
+        )
 
     def apply(self, campaign_id: UUID, action: Action, **options: Any) -> Campaign:
         """Apply one action in a transaction of its own."""
