@@ -26,6 +26,10 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
     database=None,
 )
+# For a change of the store: an hour of tests/test_store_model.py.
+settings.register_profile(
+    "long", settings.get_profile("campaign-model"), max_examples=5000, derandomize=False
+)
 settings.load_profile("campaign-model")
 
 V = TypeVar("V")

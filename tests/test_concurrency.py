@@ -95,7 +95,7 @@ def test_a_claim_waits_for_no_contact_and_leaves_others_theirs(
 ) -> None:
     # Each with a shard of the totals of its own.
     shards = itertools.count()
-    monkeypatch.setattr("campaign_model.store.scope.secrets.randbelow", lambda _: next(shards))
+    monkeypatch.setattr("campaign_model.store.scope.random.randrange", lambda _: next(shards))
     campaign = world.campaign(5, Status.GENERATING)
     with transaction(world) as first, transaction(world) as second:
         second.connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))

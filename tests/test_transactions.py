@@ -209,7 +209,7 @@ def test_an_action_under_one_snapshot_never_settles_old_totals(
     # REPEATABLE READ: the facts would be those of before the record, were it not noticed. Nor may
     # a record hide in a row of totals that is newer than the snapshot: each gets another shard.
     shards = itertools.cycle(range(1, SHARDS))
-    monkeypatch.setattr("campaign_model.store.scope.secrets.randbelow", lambda _: next(shards))
+    monkeypatch.setattr("campaign_model.store.scope.random.randrange", lambda _: next(shards))
     campaign = world.campaign(2, Status.GENERATING)
     claims = world.claim(campaign.id)
     attempts = []

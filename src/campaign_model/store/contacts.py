@@ -43,9 +43,11 @@ from campaign_model.store.types import (
     array_length,
 )
 
-__all__ = ["MAX_PRIORITY", "Contacts", "move_contacts", "move_named", "settle"]
+__all__ = ["MAX_PRIORITY", "POSITIONS", "Contacts", "move_contacts", "move_named", "settle"]
 
-_POSITIONS = 1 << 40
+POSITIONS = 1 << 40
+"""A rank is minus the priority, times this, plus the position in the order of assignment."""
+
 MAX_PRIORITY = (1 << 22) - 1
 """Priorities go from minus this to this. With the position they make one ascending rank."""
 
@@ -84,7 +86,7 @@ def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
         contact_id=row.contact_id,
         status=ContactStatus(row.status),
         enrichment_gaps=None if gaps is None else tuple(json.loads(gaps)),
-        priority=-(row.rank // _POSITIONS),
+        priority=-(row.rank // POSITIONS),
         attempts=row.attempts,
         revision=row.revision,
         cost=row.generation_cost,
@@ -226,7 +228,7 @@ class Contacts:
             priorities.setdefault(contact_id, priority)
         checked_ids(priorities)
         ranks = {
-            contact_id: -priority * _POSITIONS + row.next_position + index
+            contact_id: -priority * POSITIONS + row.next_position + index
             for index, (contact_id, priority) in enumerate(priorities.items())
         }
         added = 0
@@ -597,7 +599,7 @@ def _read_cursor(cursor: str) -> tuple[int, UUID]:
         position = int(rank), UUID(id_)
     except ValueError as error:
         raise _no_cursor(cursor) from error
-    if abs(position[0]) >= (MAX_PRIORITY + 1) * _POSITIONS:
+    if abs(position[0]) >= (MAX_PRIORITY + 1) * POSITIONS:
         raise _no_cursor(cursor)
     return position
 
