@@ -39,8 +39,8 @@ def test_the_judges_agree_on_documents_that_are_drawn(judges: Judges) -> None:
     result = judge_drawn(judges, 480)
     assert not result.disagreements, "\n".join(map(str, result.disagreements))
     for form, kind, word in product(FORMS, KINDS, ("accepted", "refused")):
-        assert result.tally[f"{form} {kind}: {word}"] > 5, result.tally
-    assert result.tally["known differences"] > 5, result.tally
+        assert result.tally[f"{form} {kind}: {word}"] > 0, result.tally
+    assert result.tally["known differences"] > 0, result.tally
 
 
 def test_the_judges_agree_on_the_published_fixtures(judges: Judges) -> None:
