@@ -92,6 +92,10 @@ def erase(machine: StoreMachine) -> None:
     machine.erase(0)
 
 
+def regenerate(machine: StoreMachine) -> None:
+    machine.both("generation.regenerate", machine.campaign_id(0))
+
+
 def save(machine: StoreMachine) -> None:
     campaign = machine.model.get(machine.campaign_id(0))
     machine.both("campaigns.save", attrs.evolve(campaign, name=campaign.name.swapcase()))
@@ -131,7 +135,7 @@ def afresh(machine: StoreMachine) -> None:
     id_ = machine.campaign_id(0)
     if machine.model.get(id_).status is Status.READY:
         machine.both("campaigns.apply", id_, Action.START_GENERATION)
-    machine.both("generation.regenerate", id_)
+    regenerate(machine)
     machine.time_passes(2 * LEASE)
     claim(machine)
 
@@ -160,6 +164,26 @@ def test_two_calls_overlap_at_any_statement(
             one.next_call(IsLate(at))
             late(one)
             call(one)
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql-18"], indirect=True)
+def test_two_claims_never_share_the_last_of_a_budget(machine_type: type[StoreMachine]) -> None:
+    for at in range(8):
+        with machine(machine_type, budget=3 * CENT) as one:
+            one.next_call(IsLate(at))
+            claim(one)
+            claim(one)
+
+
+@pytest.mark.parametrize("engine_name", ["postgresql-18"], indirect=True)
+def test_a_claim_gets_nobody_who_came_back_after_a_cancel(at_work: StoreMachine) -> None:
+    for at in range(8):
+        afresh(at_work)
+        record(at_work)
+        at_work.next_call(IsLate(at, number=2))
+        cancel(at_work)
+        regenerate(at_work)
+        at_work.claim(0, 4, LEASE, CENT, 99)
 
 
 def test_a_transaction_is_for_good_or_never_was(at_work: StoreMachine) -> None:
@@ -233,8 +257,8 @@ def test_what_no_order_explains_is_told_in_both(at_work: StoreMachine) -> None:
     with pytest.raises(AssertionError) as caught:
         at_work.call(lambda _: "a", lambda _model, _answer: "b")
     message = str(caught.value)
-    assert "The late one last:\nanswer: the store has 'a', the model 'b'" in message
-    assert "The late one first:\nanswer: the store has 'a', the model 'b'" in message
+    assert "The late ones last:\nanswer: the store has 'a', the model 'b'" in message
+    assert "The late ones first:\nanswer: the store has 'a', the model 'b'" in message
 
 
 def test_it_wants_a_tenant_of_its_own_and_leaves_it_empty(world: World) -> None:

@@ -58,10 +58,14 @@ class Dies:
 
 @attrs.frozen
 class IsLate:
-    """The next call is held up; another worker makes it before a statement of the one after it."""
+    """The next calls are held up: another worker makes them, in a transaction of his own.
+
+    It comes before statement ``at`` of the call after them, or before that one's commit.
+    """
 
     at: int
-    call: Call | None = None
+    number: int = 1
+    held_up: tuple[Call, ...] = ()
 
 
 @attrs.frozen
@@ -136,9 +140,9 @@ class SideBySide(RuleBasedStateMachine):
                 self.model = _agreed(self.model, call, self._answer(call))
             case Dies(at, how):
                 self._die(call, at, how)
-            case IsLate(at, None):
-                self._next = IsLate(at, call)
-            case IsLate(at, Call() as late):
+            case IsLate(at, number, held_up) if len(held_up) < number:
+                self._next = IsLate(at, number, (*held_up, call))
+            case IsLate(at, _, late):
                 self._overlap(call, at, late)
             case IsAStrangers():
                 _agreed(Model(self.clock), call, self._answer(call, uuid4()))
@@ -183,7 +187,7 @@ class SideBySide(RuleBasedStateMachine):
     @rule(
         befalls=st.one_of(
             st.builds(Dies, at=st.integers(0, 12), how=st.sampled_from([die, close])),
-            st.builds(IsLate, at=st.integers(0, 12)),
+            st.builds(IsLate, at=st.integers(0, 12), number=st.sampled_from([1, 1, 2])),
             st.builds(IsAStrangers),
         )
     )
@@ -256,26 +260,28 @@ class SideBySide(RuleBasedStateMachine):
             self._open.connection.close()
             self._open, self.model = None, self._before
 
-    def _overlap(self, call: Call, at: int, late: Call) -> None:
-        """One order of the two explains both answers and what the database has then."""
+    def _overlap(self, call: Call, at: int, late: tuple[Call, ...]) -> None:
+        """The others first or last: one of the two explains all answers, and what there is then."""
         answers: list[Any] = []
 
         def happen(_connection: sa.Connection) -> None:
             if not answers:  # A transaction that is run once more is not overtaken once more.
-                answers.append(self._at_once(late))
+                answers.extend(self._at_once(late))
 
         first = (call, self._answer(call, at=at, happen=happen))
-        if answers == [_WAITS]:
+        if not answers:
             self.model = _agreed(self.model, *first)
-            self.model = _agreed(self.model, late, self._answer(late))
+            answers = transact(self.engine, self.tenant_id, self._all(late), **self._settings)
+            for one in zip(late, answers, strict=True):
+                self.model = _agreed(self.model, *one)
             return
-        second = (late, answers[0])
+        others = [*zip(late, answers, strict=True)]
         faults = []
-        for order in ((first, second), (second, first)):
+        for order in ([first, *others], [*others, first]):
             try:
                 model = attrs.evolve(self.model, crowded=True)
-                for one, answer in order:
-                    model = _agreed(model, one, answer)
+                for one in order:
+                    model = _agreed(model, *one)
                 self.check(model)
             except AssertionError as fault:
                 faults.append(str(fault))
@@ -283,25 +289,25 @@ class SideBySide(RuleBasedStateMachine):
                 self.model = attrs.evolve(model, crowded=False)
                 return
         raise AssertionError(
-            "two calls overlapped, and no order of them explains what came of it."
-            f"\nThe late one last:\n{faults[0]}\nThe late one first:\n{faults[1]}"
+            "calls overlapped, and no order of them explains what came of it."
+            f"\nThe late ones last:\n{faults[0]}\nThe late ones first:\n{faults[1]}"
         )
 
-    def _at_once(self, call: Call) -> Any:
-        """The answer of a call beside an open transaction, or that it would have to wait."""
+    def _all(self, calls: tuple[Call, ...]) -> Callable[[CampaignStore], list[Any]]:
+        return lambda store: [self._said(call, store) for call in calls]
+
+    def _at_once(self, calls: tuple[Call, ...]) -> list[Any]:
+        """The answers of calls beside an open transaction; none if they would have to wait."""
         with impatient(self.engine) as connection:
             try:
-                answer = self._said(call, self._store(connection, self.tenant_id))
+                answers = self._all(calls)(self._store(connection, self.tenant_id))
                 connection.commit()
             except sa.exc.DBAPIError as error:
                 connection.rollback()
                 if not would_wait(error):
                     raise
-                return _WAITS
-            return answer
-
-
-_WAITS = object()
+                return []
+            return answers
 
 
 def _or_refusal(call: Callable[[], Any]) -> Any:
