@@ -97,6 +97,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def rates(session: nox.Session) -> None:
+    """Measure how fast the test kit draws: draws a second of every strategy."""
+    session.install(PACKAGE)
+    session.run("python", "tests/kit_rates.py")
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/."""
     session.install(*tools("build"))

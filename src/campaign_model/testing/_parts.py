@@ -5,7 +5,6 @@ The first of several choices is the plainest: it is what a failing example shrin
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
@@ -13,7 +12,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from campaign_model._values import MONEY_DECIMALS, MONEY_PATTERN
+from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN
 from campaign_model.campaign import MAX_DESCRIPTION
 from campaign_model.generation import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
@@ -21,6 +20,7 @@ from campaign_model.vocabulary import MAX_TONE, Condition, Vocabulary
 
 __all__ = [
     "amounts",
+    "by",
     "channel_names",
     "descriptions",
     "ids",
@@ -30,6 +30,7 @@ __all__ = [
     "matching",
     "members",
     "names",
+    "objects",
     "picks",
     "settings",
     "step",
@@ -41,26 +42,33 @@ Members = dict[str, Any]
 Value = TypeVar("Value")
 
 
+@st.composite
+def by(draw: st.DrawFn, recipe: Callable[[st.DrawFn], Value]) -> Value:
+    """What ``recipe`` makes of what it draws.
+
+    Strategies that it draws from stand within it: a strategy's name spells out its arguments, and
+    Hypothesis warns of long names. Quicker to be had than a composite of one's own, which
+    Hypothesis reads the source of.
+    """
+    return recipe(draw)
+
+
 def made(
-    function: Callable[..., Value], *arguments: SearchStrategy[Any], **named: SearchStrategy[Any]
+    make: Callable[..., Value], *arguments: SearchStrategy[Any], **named: SearchStrategy[Any]
 ) -> SearchStrategy[Value]:
     """As ``st.builds``, but a failing example shows what was made, not this call of a function."""
-    # Deferred: the name of a strategy spells out all that it is made of, and makes Hypothesis warn.
-    return st.deferred(lambda: _made(function, st.tuples(*arguments), st.fixed_dictionaries(named)))
+    positional, keyed = st.tuples(*arguments), st.fixed_dictionaries(named)
 
+    def recipe(draw: st.DrawFn) -> Value:
+        return make(*draw(positional), **draw(keyed))
 
-@st.composite
-def _made(
-    draw: st.DrawFn,
-    function: Callable[..., Value],
-    arguments: SearchStrategy[tuple[Any, ...]],
-    named: SearchStrategy[dict[str, Any]],
-) -> Value:
-    return function(*draw(arguments), **draw(named))
+    return by(recipe)
 
 
 # Each as often as any other, unlike st.integers, of which every third may be the first.
-picks = st.deferred(lambda: st.sampled_from(range(997)))
+picks = made(int, st.sampled_from(range(997)))
+
+_either_way = st.booleans()
 
 
 def texts(min_size: int = 0, max_size: int = 8) -> SearchStrategy[str]:
@@ -80,8 +88,9 @@ def _long(size: int) -> SearchStrategy[str]:
 
 
 def names(plain: str, longest: int) -> SearchStrategy[str]:
-    """Text that is not blank: ``plain``, anything short, and the longest there may be."""
-    return st.one_of(st.just(plain), texts(min_size=1).filter(str.strip), _long(longest))
+    """Text that is not blank: ``plain``, one character, a few, and the longest there may be."""
+    short = [texts(1, size).filter(str.strip) for size in (1, 8)]
+    return st.one_of(st.just(plain), *short, _long(longest))
 
 
 # The last ones are beyond the numbers that a double counts by one, and still doubles.
@@ -102,8 +111,8 @@ def members(values: SearchStrategy[Any]) -> SearchStrategy[Members]:
     return st.dictionaries(texts(), values, max_size=3)
 
 
-# Written out to three levels: st.recursive draws half as fast. Deferred for its long name.
-_json_values = st.deferred(lambda: _either(_either(_either(_scalars))))
+# Written out to three levels: st.recursive draws half as fast.
+_json_values = made(lambda value: value, _either(_either(_either(_scalars))))
 
 
 def json_values() -> SearchStrategy[Any]:
@@ -111,25 +120,32 @@ def json_values() -> SearchStrategy[Any]:
     return _json_values
 
 
-def channel_names(vocabulary: Vocabulary | None) -> SearchStrategy[str]:
-    """Names of the vocabulary's channels; without one, any that a channel may have."""
-    if vocabulary is not None:
-        # Shortest first: of the standard channels, e-mail is the plainest.
-        return st.sampled_from(sorted((one.name for one in vocabulary.channels), key=len))
-    return st.sampled_from(["email", "fax", "carrier_pigeon", "a", "z" * 40])
+def objects(
+    required: dict[str, SearchStrategy[Any]], optional: dict[str, SearchStrategy[Any]]
+) -> SearchStrategy[Members]:
+    """JSON objects of these members, of the optional ones any."""
+    fixed = st.fixed_dictionaries(required)
+
+    def recipe(draw: st.DrawFn) -> Members:
+        # Each is there or not by itself: the optional ones of fixed_dictionaries shrink less far.
+        given = draw(fixed)
+        return given | {name: draw(value) for name, value in optional.items() if draw(_either_way)}
+
+    return by(recipe)
 
 
-labels = st.one_of(st.just("Intro"), texts(min_size=1), _long(MAX_LABEL))
+def channel_names(vocabulary: Vocabulary | None) -> list[str]:
+    """Names of the vocabulary's channels, the plainest first; without one, of any that may be."""
+    if vocabulary is None:
+        return ["email", "fax", "carrier_pigeon", "a", "z" * 40]
+    # Of the standard channels, e-mail.
+    return sorted((one.name for one in vocabulary.channels), key=len)
+
+
+labels = st.one_of(st.just("Intro"), texts(1, 1), texts(1, 8), _long(MAX_LABEL))
 _variants = st.integers(1, MAX_VARIANTS)
 _step_configs = st.one_of(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "tone": st.just("casual"),
-            "subject": texts(),
-            "words": st.integers(0, 500),
-        },
-    ),
+    objects({}, {"tone": st.just("casual"), "subject": texts(), "words": st.integers(0, 500)}),
     members(_json_values),
 )
 _own_fields = st.one_of(
@@ -152,12 +168,20 @@ def _beside(
     return made(lambda known, others: known | others, known, others)
 
 
+def _plain_step(vocabulary: Vocabulary | None) -> Members:
+    channel = {"channel": channel_names(vocabulary)[0]}
+    if vocabulary is None:
+        return channel
+    return channel | {"label": "Intro", "enabled": True, "needs_pdf": False, "variant_count": 1}
+
+
 def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     """A step's members but for its number, key and day, which depend on the steps around it.
 
     Without a vocabulary as older services stored it: with its channel alone, or with more.
     """
-    channel = {"channel": channel_names(vocabulary)}
+    plain = _plain_step(vocabulary)
+    channel = {"channel": st.sampled_from(channel_names(vocabulary))}
     usual: dict[str, SearchStrategy[Any]] = {
         "label": labels,
         "enabled": st.sampled_from([True, False]),
@@ -170,40 +194,50 @@ def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     }
     if vocabulary is None:
         number = {"step": st.integers(1, 99)}
-        return _beside(
-            st.fixed_dictionaries(channel, optional=number | usual | free), _unknown_fields
-        )
-    return _beside(st.fixed_dictionaries(channel | usual, optional=free), _own_fields)
+        rich = _beside(objects(channel, number | usual | free), _unknown_fields)
+    else:
+        rich = _beside(objects(channel | usual, free), _own_fields)
+    # By one choice: Hypothesis takes steps out of a sequence only if they took a few.
+    return st.one_of(made(plain.copy), rich, rich)
 
 
 _KEYS = (None, "s{}", "step-{}", "{:_>40}")
 """How the step at a position may be keyed; no two steps of one sequence come to the same key."""
 
-_rarely = st.sampled_from([False] * 15 + [True])
+_days = st.one_of(st.none(), st.integers(0, MAX_DAY_OFFSET), st.sampled_from([0, MAX_DAY_OFFSET]))
+_rarely = st.sampled_from([False] * 9 + [True])
+
+
+_Row = tuple[Members, str | None, int | None]
 
 
 def steps(
-    each: SearchStrategy[Members], min_size: int, max_size: int, *, filled: bool
+    vocabulary: Vocabulary | None, min_size: int, max_size: int, *, filled: bool
 ) -> SearchStrategy[list[Members]]:
     """Members of steps in order, some keyed and some not, some with a day and some without.
 
     Now and then the keys stand as after a move, and if ``filled``, there are as many as may be.
     """
-    drawn = st.tuples(each, st.sampled_from(_KEYS), st.none() | st.integers(0, MAX_DAY_OFFSET))
-    # Hypothesis varies most what is drawn first.
-    return made(
-        _in_order,
-        fill=_rarely if filled else st.just(False),
-        moved=_rarely,
-        rows=st.lists(drawn, min_size=min_size, max_size=max_size),
-    )
+
+    def row(each: SearchStrategy[Members]) -> SearchStrategy[_Row]:
+        return st.tuples(each, st.sampled_from(_KEYS), _days)
+
+    rows = st.lists(row(step(vocabulary)), min_size=min_size, max_size=max_size)
+    plain = row(made(_plain_step(vocabulary).copy))
+
+    def recipe(draw: st.DrawFn) -> list[Members]:
+        # Hypothesis varies most what is drawn first.
+        fill, moved = filled and draw(_rarely), draw(_rarely)
+        drawn = draw(rows)
+        if fill:
+            # Each is drawn: by fewer choices they would be simpler than two steps.
+            drawn += [draw(plain) for _ in range(MAX_STEPS - len(drawn))]
+        return _in_order(drawn, moved=moved)
+
+    return by(recipe)
 
 
-def _in_order(
-    *, fill: bool, moved: bool, rows: list[tuple[Members, str | None, int | None]]
-) -> list[Members]:
-    if rows and fill:
-        rows = copy.deepcopy(rows * MAX_STEPS)[:MAX_STEPS]
+def _in_order(rows: list[_Row], *, moved: bool) -> list[Members]:
     keys = [key and key.format(index + 1) for index, (_, key, _) in enumerate(rows)]
     if moved:
         keys = [key or f"s{index + 1}" for index, key in enumerate(keys)]
@@ -226,11 +260,14 @@ def _plain_amount(decimals: int) -> SearchStrategy[str]:
         whole, part = divmod(units, 10**decimals)
         return f"{whole}.{part:0{decimals}}" if decimals else str(whole)
 
-    return st.integers(0, 10 ** (9 + decimals) - 1).map(written)
+    return st.integers(0, int(MONEY_LIMIT) * 10**decimals - 1).map(written)
 
 
+_ALL_NINES = "9" * MONEY_DECIMALS
 amounts: SearchStrategy[str] = st.one_of(
-    *map(_plain_amount, (0, 2, MONEY_DECIMALS)), matching(MONEY_PATTERN)
+    *map(_plain_amount, (0, 2, MONEY_DECIMALS)),
+    matching(MONEY_PATTERN),
+    st.sampled_from(["0", f"0.{1:0{MONEY_DECIMALS}}", f"{MONEY_LIMIT - 1}.{_ALL_NINES}"]),
 )
 """Amounts of money as documents write them: whole, with cents, with all decimals, with any."""
 
@@ -251,7 +288,7 @@ def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
         "budget": amounts,
     }
     return _beside(
-        st.fixed_dictionaries({}, optional=known),
+        objects({}, known),
         _unknown_fields if vocabulary is None else _own_fields,
     )
 

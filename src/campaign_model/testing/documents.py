@@ -56,7 +56,7 @@ def _words(form: str, vocabulary: Vocabulary) -> Vocabulary | None:
 def _template_config(words: Vocabulary | None, min_size: int = 0) -> Documents:
     # A callers sends a step at least; a database may hold none.
     least = min_size if words is None else 1
-    drawn = _parts.steps(_parts.step(words), least, 4, filled=True)
+    drawn = _parts.steps(words, least, 4, filled=True)
     return drawn if words is None else _parts.made(_numbered, drawn)
 
 
@@ -73,8 +73,8 @@ def _campaign_template(words: Vocabulary | None, min_size: int = 0) -> Documents
     config = {"generation_config": _parts.settings(words)}
     optional = {"description": _parts.descriptions}
     if words is None:
-        return st.fixed_dictionaries(required, optional=optional | config)
-    return st.fixed_dictionaries(required | config, optional=optional)
+        return _parts.objects(required, optional | config)
+    return _parts.objects(required | config, optional)
 
 
 _VALID: dict[str, Callable[..., Documents]] = {
@@ -401,14 +401,14 @@ def invalid(
     words = _words(form, vocabulary)
     faults = [*_faults(kind, words).values()]
 
-    def faulty(of_code: int, which: int, pick: int, document: Any) -> Invalid:
-        code, put = faults[of_code][which % len(faults[of_code])]
-        document, path = put(document, pick)
+    def faulty(which: int, where: int, document: Any, last: int) -> Invalid:
+        of_code = faults[(which + where + last) % len(faults)]
+        code, put = of_code[which % len(of_code)]
+        document, path = put(document, where)
         return Invalid(_finished(document), path, code)
 
-    # Hypothesis varies most what is drawn first.
-    of_code = st.sampled_from(range(len(faults)))
-    return _parts.made(faulty, of_code, _parts.picks, _parts.picks, _VALID[kind](words, 1))
+    # By the sum of several choices: Hypothesis often varies an example in one place only.
+    return _parts.made(faulty, _parts.picks, _parts.picks, _VALID[kind](words, 1), _parts.picks)
 
 
 # What a member may be replaced by: near misses of every type and limit.
