@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+import adoption
 import node
 import servers
 import strategies  # noqa: F401 - how Hypothesis runs here
@@ -117,3 +118,21 @@ def node_modules() -> Path:
 def world(engine: sa.Engine) -> World:
     """A tenant of its own for one test."""
     return World(engine)
+
+
+@pytest.fixture(scope="session", params=adoption.POSTGRESQL)
+def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> adoption.Legacies:
+    """Legacy databases to adopt, on each PostgreSQL in turn."""
+    return adoption.Legacies(databases, request.param)
+
+
+@pytest.fixture(scope="session")
+def newest(databases: servers.Databases) -> adoption.Legacies:
+    """Legacy databases on the newest PostgreSQL, for what no version of it does differently."""
+    return adoption.Legacies(databases, adoption.POSTGRESQL[-1])
+
+
+@pytest.fixture(scope="session")
+def oldest(databases: servers.Databases) -> adoption.Legacies:
+    """Legacy databases on the oldest PostgreSQL."""
+    return adoption.Legacies(databases, adoption.POSTGRESQL[0])

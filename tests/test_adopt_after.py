@@ -18,7 +18,6 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-import servers
 from adoption import POSTGRESQL, Legacies, State, adopt, contents
 from campaign_model import db
 from campaign_model.campaign import Campaign
@@ -33,11 +32,6 @@ from legacy_data import CONTACTS, STEPS, contact_of, encoded, sample, uid
 
 SERVICE = Shape(extended=True, service=True)
 TENANT = UUID(uid("tenants", 1))
-
-
-@pytest.fixture(scope="module", params=POSTGRESQL)
-def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> Legacies:
-    return Legacies(databases, request.param)
 
 
 @pytest.fixture
@@ -172,22 +166,24 @@ def test_failure_12_double_encoded_json_is_read_and_never_written_again(
 
 
 def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
-    adopted: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    newest: Legacies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_SHORT_LEASE", timedelta(seconds=1))
-    before = State.of(adopted)
-    url = adopted.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    out = io.StringIO()
-    with redirect_stdout(out):
-        assert main(["demo", "--url", url, "--out", str(tmp_path / "out.jsonl")]) == 0
-    assert out.getvalue().splitlines()[-1] == "The campaign is exported."
-    after = State.of(adopted)
-    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 191
-    for table, rows in before.contents.items():
-        assert after.contents[table].items() >= rows.items(), table
-    assert after.contents["messages"] == before.contents["messages"]
-    assert len(after.contents["campaigns"]) == len(before.contents["campaigns"]) + 1
-    assert db.verify(adopted).shape == "current"
+    with newest.database(SERVICE, sample) as engine:
+        adopt(engine)
+        monkeypatch.setattr(demo, "_SHORT_LEASE", timedelta(seconds=1))
+        before = State.of(engine)
+        url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        out = io.StringIO()
+        with redirect_stdout(out):
+            assert main(["demo", "--url", url, "--out", str(tmp_path / "out.jsonl")]) == 0
+        assert out.getvalue().splitlines()[-1] == "The campaign is exported."
+        after = State.of(engine)
+        assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 191
+        for table, rows in before.contents.items():
+            assert after.contents[table].items() >= rows.items(), table
+        assert after.contents["messages"] == before.contents["messages"]
+        assert len(after.contents["campaigns"]) == len(before.contents["campaigns"]) + 1
+        assert db.verify(engine).shape == "current"
 
 
 def test_the_benchmark_runs(new_database: Callable[..., str]) -> None:

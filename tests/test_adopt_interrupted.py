@@ -15,7 +15,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import servers
 from adoption import POSTGRESQL, Legacies, Run, State, adopt, contents, settled
 from campaign_model import db
 from legacy import Shape
@@ -25,11 +24,6 @@ from test_adopt import read_everything
 
 SERVICE = Shape(extended=True, service=True)
 TENANT = uid("tenants", 1)
-
-
-@pytest.fixture(scope="module", params=POSTGRESQL)
-def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> Legacies:
-    return Legacies(databases, request.param)
 
 
 def outcome(engine: sa.Engine) -> State:
@@ -204,11 +198,11 @@ def wait_for_snapshot(other: psycopg.Connection, adoption: Future[Any]) -> int |
 # Others at work.
 
 
-def test_two_adoptions_at_once_leave_what_one_does(legacies: Legacies) -> None:
-    with legacies.database(SERVICE, sample) as engine:
+def test_two_adoptions_at_once_leave_what_one_does(newest: Legacies) -> None:
+    with newest.database(SERVICE, sample) as engine:
         adopt(engine)
         wanted = outcome(engine)
-    with legacies.database(SERVICE, sample) as engine:
+    with newest.database(SERVICE, sample) as engine:
         barrier = threading.Barrier(2)
 
         def work(_number: int) -> Run:
@@ -247,12 +241,12 @@ def write(connection: psycopg.Connection, kind: str, number: int) -> str | None:
     return None
 
 
-def test_legacy_writers_go_on_at_every_statement(legacies: Legacies) -> None:
+def test_legacy_writers_go_on_at_every_statement(oldest: Legacies) -> None:
     said: dict[str, set[str | None]] = {kind: set() for kind in LEGACY_WRITES}
     written: dict[str, str] = {}
     counted = False
     timeouts: set[str] = set()
-    with legacies.database(SERVICE, sample) as engine, beside(engine) as service:
+    with oldest.database(SERVICE, sample) as engine, beside(engine) as service:
         service.execute("SET lock_timeout = 10")
         numbers = itertools.count(10_000)
 

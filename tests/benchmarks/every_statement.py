@@ -10,8 +10,7 @@ import itertools
 
 import pytest
 
-import servers
-from adoption import POSTGRESQL, Legacies, adopt
+from adoption import Legacies, adopt
 from legacy import Shape
 from legacy_data import sample
 from test_adopt import names
@@ -23,11 +22,6 @@ from test_adopt_interrupted import (
 )
 
 SHAPES = (Shape(service=True), Shape(extended=True, tags=True, full_name=True, service=True))
-
-
-@pytest.fixture(scope="module", params=POSTGRESQL)
-def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> Legacies:
-    return Legacies(databases, request.param)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=names)
