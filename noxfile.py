@@ -35,7 +35,10 @@ def judges(session: nox.Session) -> None:
 def wrong_stores(session: nox.Session) -> None:
     """Run the whole store contract with each wrong store, and tell which tests catch it."""
     session.install(PACKAGE, *tools("test"))
-    session.run("pytest", "tests/test_wrong_stores.py", "--whole-contract", "-s", *session.posargs)
+    patient = ("-o", "faulthandler_timeout=600")
+    session.run(
+        "pytest", "tests/test_wrong_stores.py", "--whole-contract", "-s", *patient, *session.posargs
+    )
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import attrs
@@ -11,10 +12,11 @@ import sqlalchemy as sa
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import Conflict, TransitionNotAllowed
 from campaign_model.generation import Generated, GenerationConfig, StopReason
-from campaign_model.lifecycle import TRANSITIONS, Action, ReviewTally, Status
+from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
-from campaign_model.testing.campaigns import STEPS, Tenant
+from campaign_model.testing.campaigns import STEPS, Tenant, make_campaign
+from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.parallel import Work, behind
 from campaign_model.testing.contract.work import (
     CENT,
@@ -231,19 +233,56 @@ def test_readers_of_the_table_find_the_totals_in_it(tenant: Tenant) -> None:
     writes them.
     """
     campaign = tenant.campaign("review", contacts=4, failed=1)
+    table = campaigns.c
+    columns = (table.total_contacts, table.generated_count, table.generation_cost)
+
+    def told(store: CampaignStore) -> tuple[object, ...]:
+        read = sa.select(*columns).where(table.tenant_id == tenant.id, table.id == campaign.id)
+        page = store.campaigns.list(limit=500)
+        (summary,) = [one for one in page.items if one.id == campaign.id]
+        row = tuple(store.connection.execute(read).one())
+        assert row == tuple(getattr(summary, column.name) for column in columns)
+        return row
+
+    assert tenant.transact(told) == (4, 3, 4 * CENT)
     excluded = [*contacts(tenant, campaign.id)][-1:]
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, excluded))
-    table = campaigns.c
-    with tenant.engine.connect() as connection:
-        row = connection.execute(
-            sa.select(table.total_contacts, table.generated_count, table.generation_cost).where(
-                table.tenant_id == tenant.id, table.id == campaign.id
-            )
-        ).one()
-    page = tenant.transact(lambda store: store.campaigns.list(limit=500))
-    (summary,) = [one for one in page.items if one.id == campaign.id]
-    told = (summary.total_contacts, summary.generated_count, summary.generation_cost)
-    assert tuple(row) == told == (3, 2, 4 * CENT)
+    assert tenant.transact(told) == (3, 2, 4 * CENT)
+
+
+def test_nobody_is_left_behind_when_a_review_begins(tenant: Tenant, clock: FrozenClock) -> None:
+    """A contact whose worker died waits for the next run, and does not stay in flight for ever.
+
+    Look at what else writes campaign_contacts.status.
+    """
+    campaign = tenant.campaign("generating", contacts=2, generated=1)
+    (dead,) = claim(tenant, campaign.id, clock=clock)
+    clock.forward(LEASE)
+    apply(tenant, campaign.id, Action.CANCEL_GENERATION, Action.SUBMIT_FOR_REVIEW, clock=clock)
+    assert contacts(tenant, campaign.id)[dead.contact_id].status is ContactStatus.PENDING
+    check_totals(tenant, campaign.id)
+
+
+def test_a_list_read_by_pages_has_everybody_once(tenant: Tenant, clock: FrozenClock) -> None:
+    """No campaign and no contact is missing from a list, or in it twice, however it is read.
+
+    Look for columns of timestamp(n), and at how the database sorts ids.
+    """
+    clock.forward(timedelta(days=1))
+
+    def work(store: CampaignStore) -> None:
+        made = {store.campaigns.add(Campaign("c")).id for _ in range(4)}
+        first = store.campaigns.list(limit=2)
+        rest = store.campaigns.list(limit=2, after=first.next)
+        assert {one.id for page in (first, rest) for one in page.items} == made
+
+        campaign = make_campaign(store, tenant.contacts(4))
+        some = store.contacts.list(campaign.id, limit=2)
+        others = store.contacts.list(campaign.id, limit=2, after=some.next)
+        ids = [one.contact_id for page in (some, others) for one in page.items]
+        assert (ids, others.next) == (tenant.contacts(4), None)
+
+    tenant.transact(work, clock=clock)
 
 
 def test_a_clone_is_a_draft_of_its_own(tenant: Tenant) -> None:

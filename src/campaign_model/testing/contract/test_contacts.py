@@ -12,9 +12,11 @@ from campaign_model.generation import Failed, Generated, NotReady, Recorded
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.campaigns import Tenant
+from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.parallel import behind
 from campaign_model.testing.contract.work import (
     CENT,
+    LEASE,
     apply,
     check_totals,
     claim,
@@ -121,22 +123,28 @@ def test_whoever_was_generated_for_is_kept(tenant: Tenant) -> None:
     check_totals(tenant, campaign.id)
 
 
-def test_an_erased_contact_is_gone_and_its_cost_is_not(tenant: Tenant) -> None:
+def test_an_erased_contact_is_gone_and_its_cost_is_not(tenant: Tenant, clock: FrozenClock) -> None:
     """Erasure for privacy leaves no row of a person, and no money unaccounted for.
 
-    A worker that was on it reports once. Look at the table campaign_erased_claims.
+    The worker that was on it reports once. Look at the table campaign_erased_claims.
     """
     campaign = tenant.campaign("generating", contacts=3)
-    done, working = claim(tenant, campaign.id, 2)
+    stale, done = claim(tenant, campaign.id, 2, clock=clock)
     record(tenant, (done, Generated(CENT)))
+    clock.forward(LEASE)
+    (working,) = [
+        one for one in claim(tenant, campaign.id, clock=clock) if one.contact_id == stale.contact_id
+    ]
     erased = [done.contact_id, working.contact_id]
     # From other tests' campaigns too.
     assert tenant.transact(lambda store: store.contacts.erase(erased)) >= 2
     assert not {*erased} & contacts(tenant, campaign.id).keys()
     assert progress(tenant, campaign.id).spent == CENT
+    assert record(tenant, (stale, Generated(CENT)), on_lost="book") == [Recorded.SKIPPED]
     late = (working, Generated(CENT))
     assert record(tenant, late, on_lost="book") == [Recorded.BOOKED]
     assert record(tenant, late, on_lost="book") == [Recorded.SKIPPED]
+    apply(tenant, campaign.id, Action.CANCEL_GENERATION)
     assert progress(tenant, campaign.id).spent == 2 * CENT
     check_totals(tenant, campaign.id)
 

@@ -50,8 +50,13 @@ def claim(
     """Claims made in a transaction of their own."""
     return tenant.transact(
         lambda store: store.generation.claim(campaign_id, limit, LEASE, **options),
-        **({"clock": clock} if clock else {}),
+        **_by(clock),
     ).claims
+
+
+def _by(clock: FrozenClock | None) -> dict[str, FrozenClock]:
+    """The option of a store that goes by this clock, or by the database's."""
+    return {"clock": clock} if clock else {}
 
 
 def record(tenant: Tenant, *outcomes: tuple[Claim, Outcome], **options: Any) -> list[Recorded]:
@@ -60,10 +65,19 @@ def record(tenant: Tenant, *outcomes: tuple[Claim, Outcome], **options: Any) -> 
     return [answers[claim] for claim, _ in outcomes]
 
 
-def apply(tenant: Tenant, campaign_id: UUID, *actions: Action, **options: Any) -> Campaign:
+def apply(
+    tenant: Tenant,
+    campaign_id: UUID,
+    *actions: Action,
+    clock: FrozenClock | None = None,
+    **options: Any,
+) -> Campaign:
     """The campaign after these actions, each in a transaction of its own."""
     campaigns = [
-        tenant.transact(lambda store: store.campaigns.apply(campaign_id, action, **options))  # noqa: B023
+        tenant.transact(
+            lambda store: store.campaigns.apply(campaign_id, action, **options),  # noqa: B023
+            **_by(clock),
+        )
         for action in actions
     ]
     return campaigns[-1]
