@@ -152,11 +152,14 @@ def kill_while_building(legacies: Legacies, shape: Shape, pattern: str) -> set[s
                 if statement not in built:
                     held.enter_context(snapshot(engine))
 
+        def is_held() -> bool:
+            return bool(begun) and begun[-1] not in built
+
         with ThreadPoolExecutor(1) as pool, watched(engine, look), beside(engine) as other:
             while True:
                 begun: list[str] = []
                 adoption = pool.submit(db.adopt, engine)
-                waits = wait_for_snapshot(other, adoption)
+                waits = wait_for_snapshot(other, adoption, is_held)
                 if waits is None:
                     break
                 assert other.execute(INVALID).fetchall(), begun
@@ -183,12 +186,17 @@ WHERE datname = current_database() AND wait_event = 'virtualxid'
 """
 
 
-def wait_for_snapshot(other: psycopg.Connection, adoption: Future[Any]) -> int | None:
-    """The process of an adoption that waits for a snapshot; ``None`` once it is done."""
+def wait_for_snapshot(
+    other: psycopg.Connection, adoption: Future[Any], is_held: Callable[[], bool]
+) -> int | None:
+    """The process of an adoption that waits for our snapshot; ``None`` once it is done.
+
+    While the snapshot isn't held, somebody else's may be waited for, and not for long.
+    """
     found: list[tuple[int]] = []
 
     def looked() -> bool:
-        found[:] = other.execute(WAITS).fetchall()
+        found[:] = other.execute(WAITS).fetchall() if is_held() else []
         return bool(found) or adoption.done()
 
     until(looked, "the adoption waits for the snapshot, or is done")
