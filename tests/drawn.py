@@ -34,6 +34,7 @@ _SPELLINGS = (
     *(r'"\u0065mail"', r'"\/"', '"é"', r'"e\u0301"', r'"\uFEFF"', r'"\u007f"', r'"\u2028"'),
     *(r'"\u0085"', r'"\u180e"', r'"\u001f"', r'"\x41"', r'"\u12"', "'email'", "email"),
 )
+_SIMPLEST = ("null", "true", "false", "0", "1", "1.0", "-1", '""', '"1"', "[]", "{}")
 _VALUES = (*_SPELLINGS, *map(json.dumps, STRANGE))
 _LETTERS = (*"aZ9-_. é😀",)
 _ESCAPES = (
@@ -96,7 +97,8 @@ def _respelled(random: Random, text: str) -> str:
 
 def _change(random: Random, document: list[Any], values: list[str]) -> None:
     """Change one thing in ``document``, which stands in a list by itself."""
-    value = random.choice(values)
+    # What is of another type altogether is drawn often.
+    value = random.choice(random.choice([_SIMPLEST, values]))
     if not document:
         document.append(value)
     places = _places(document)
