@@ -300,13 +300,16 @@ def test_the_read_only_form_finds_what_constraints_cannot(
     url = schema(engine_name)
     populate(url)
     before = rows(url)
-    reading = (
-        f"sqlite:///file:{sa.make_url(url).database}?mode=ro&uri=true"
-        if engine_name == "sqlite"
-        else as_role(url, READ)
-    )
+    reading = url if engine_name == "sqlite" else as_role(url, READ)
+    if engine_name == "sqlite":
+        file = Path(str(sa.make_url(url).database))
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        content = file.read_bytes()
     done = contract.run(tmp_path, reading, "--campaign-model-read-only")
     assert done.returncode == 0, done.stdout
+    if engine_name == "sqlite":
+        assert file.read_bytes() == content
     assert rows(url) == before
 
     spoil(url)

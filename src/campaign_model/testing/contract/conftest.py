@@ -91,8 +91,13 @@ def engine(pytestconfig: pytest.Config) -> Iterator[sa.Engine]:
     url = pytestconfig.getoption("--campaign-model-url", None)
     if url is None:
         pytest.exit(f"the store contract needs a database: {_USAGE}", pytest.ExitCode.USAGE_ERROR)
+    reads_file = (
+        pytestconfig.getoption("--campaign-model-read-only") and url.get_backend_name() == "sqlite"
+    )
     try:
-        made: sa.Engine = pytestconfig.hook.pytest_campaign_model_engine(url=url)
+        # To prepare an engine for the store is to write into the file.
+        make = sa.create_engine if reads_file else pytestconfig.hook.pytest_campaign_model_engine
+        made: sa.Engine = make(url=url)
         with made.connect():
             pass
     except (sa.exc.SQLAlchemyError, ModuleNotFoundError) as error:

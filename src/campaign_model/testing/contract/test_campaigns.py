@@ -257,9 +257,11 @@ def test_nobody_is_left_behind_when_a_review_begins(tenant: Tenant, clock: Froze
     """
     campaign = tenant.campaign("generating", contacts=2, generated=1)
     (dead,) = claim(tenant, campaign.id, clock=clock)
+    tenant.transact(lambda store: store.generation.checkpoint(dead, CENT))
     clock.forward(LEASE)
     apply(tenant, campaign.id, Action.CANCEL_GENERATION, Action.SUBMIT_FOR_REVIEW, clock=clock)
-    assert contacts(tenant, campaign.id)[dead.contact_id].status is ContactStatus.PENDING
+    left = contacts(tenant, campaign.id)[dead.contact_id]
+    assert (left.status, left.cost) == (ContactStatus.PENDING, CENT)
     check_totals(tenant, campaign.id)
 
 

@@ -92,6 +92,25 @@ def test_an_excluded_contact_gets_nothing(tenant: Tenant) -> None:
     check_totals(tenant, campaign.id)
 
 
+def test_who_comes_back_comes_back_to_wait(tenant: Tenant) -> None:
+    """Whoever is taken out and put back gets messages once, and none of a worker from before.
+
+    Look at what else writes campaign_contacts.
+    """
+    campaign = tenant.campaign("generating", contacts=1)
+    (before,) = claim(tenant, campaign.id)
+    ids = [before.contact_id]
+    tenant.transact(lambda store: store.contacts.exclude(campaign.id, ids))
+    apply(tenant, campaign.id, Action.CANCEL_GENERATION)
+    tenant.transact(lambda store: store.contacts.include(campaign.id, ids))
+    assert contacts(tenant, campaign.id)[ids[0]].status is ContactStatus.PENDING
+    assert record(tenant, (before, Generated(CENT)), on_lost="skip") == [Recorded.SKIPPED]
+    apply(tenant, campaign.id, Action.START_GENERATION)
+    (anew,) = claim(tenant, campaign.id)
+    assert (anew.contact_id, anew.attempts) == (before.contact_id, 1)
+    check_totals(tenant, campaign.id)
+
+
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.APPROVED, Status.EXPORTED}))
 def test_nothing_is_exported_before_it_is_approved(tenant: Tenant, status: Status) -> None:
     """No message goes out that nobody has approved. Look at what else writes campaigns.status."""
