@@ -449,12 +449,6 @@ def test_a_move_in_the_history_is_one_of_the_table(entry: HistoryEntry) -> None:
 # --- Edits --------------------------------------------------------------------------------------
 
 
-@given(strategies.edits(max_size=8))
-def test_each_edit_can_be_made_and_comes_to_what_it_should(drawn: Edits) -> None:
-    for before, edit, after in drawn.stages():
-        check(before, edit, after)
-
-
 def _without_stamps(edit: Edit, steps: StepSequence) -> StepSequence:
     match edit:
         case Update(index, changes):

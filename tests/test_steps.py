@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID, uuid4, uuid5
 
 import attrs
@@ -22,7 +22,8 @@ from campaign_model.steps import (
     StepSequence,
     sequence_faults,
 )
-from campaign_model.testing.strategies import step_sequences, steps
+from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update, check
+from campaign_model.testing.strategies import edits, step_sequences, steps
 from campaign_model.vocabulary import Condition
 from strategies import copies
 
@@ -321,154 +322,67 @@ def test_an_unknown_key_is_a_key_error(sequence: StepSequence) -> None:
             edit()
 
 
-# --- Editing: any number of edits against a model that knows the steps by their labels ------------
+# --- Editing: any number of edits, and who the steps are in spite of them ------------------------
 
 
-def ids_of(sequence: StepSequence) -> dict[str, dict[str, UUID]]:
-    """By label, and for every variant of every step: the id of its message."""
-    found: dict[str, dict[str, UUID]] = {}
-    everything_on = StepSequence(
-        attrs.evolve(step, key=key, enabled=True, variant_count=3)
-        for key, step in zip(sequence.keys, sequence, strict=True)
+def messages(sequence: StepSequence) -> list[frozenset[UUID]]:
+    """Of every step: the ids of the messages of all its variants, were it switched on."""
+    everything = StepSequence(
+        attrs.evolve(step, key=key, enabled=True, variant_count=3) for key, step in _keyed(sequence)
     )
-    for slot in everything_on.slots():
-        label = everything_on.by_key(slot.step_key).label
-        found.setdefault(label, {})[slot.variant] = slot.message_id(CONTACT, 0)
-    return found
-
-
-def labelled(sequence: StepSequence) -> StepSequence:
-    return StepSequence(
-        attrs.evolve(step, label=f"step {index}") for index, step in enumerate(sequence)
-    )
-
-
-edits = st.lists(
-    st.tuples(
-        st.sampled_from(["update", "move", "insert", "remove", "disable", "enable"]),
-        st.integers(0, 9),
-        st.integers(0, 9),
-        steps(),
-    ),
-    max_size=6,
-)
-
-
-class Edited(NamedTuple):
-    """One edit: what it did to the step of which label, and the sequences before and after."""
-
-    what: str
-    label: str
-    new: Step
-    before: StepSequence
-    after: StepSequence
-
-
-def edited(sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]) -> Iterator[Edited]:
-    """Each of the drawn edits that applies, one after the other."""
-    for number, (what, one, other, new) in enumerate(drawn):
-        if what == "insert":
-            label = f"new {number}"
-            position = one % (len(sequence) + 1) + 1
-            after = sequence.insert(position, attrs.evolve(new, label=label))
-            assert after[position - 1].label == label
-        elif not sequence:
-            continue
-        else:
-            key = sequence.keys[one % len(sequence)]
-            label = sequence.by_key(key).label
-            if what == "move":
-                position = other % len(sequence) + 1
-                after = sequence.move(key, position)
-                assert after.keys[position - 1] == key
-            elif what == "remove":
-                after = sequence.remove(key)
-            elif what == "update":
-                after = sequence.update(
-                    key, channel=new.channel, config=new.config, variant_count=new.variant_count
-                )
-            else:
-                after = sequence.update(key, enabled=what == "enable")
-        yield Edited(what, label, new, sequence, after)
-        sequence = after
-
-
-@given(step_sequences(), edits)
-def test_failure_19_no_edit_orphans_the_messages_of_a_step(
-    sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
-) -> None:
-    """The messages of every step that stays keep their ids, and no two steps ever share one."""
-    sequence = labelled(sequence)
-    ids = ids_of(sequence)
-    labels = set(ids)
-    for what, label, _, _, after in edited(sequence, drawn):
-        labels = labels - {label} if what == "remove" else labels | {label}
-        now = ids_of(after)
-        assert now.keys() == labels
-        for known, theirs in now.items():
-            assert theirs == ids.setdefault(known, theirs)
-    every_id = [id_ for theirs in ids.values() for id_ in theirs.values()]
-    assert len(set(every_id)) == len(every_id) == 3 * len(ids)
-
-
-@given(step_sequences(), edits)
-def test_failure_20_a_disabled_step_stays_disabled_through_every_edit(
-    sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
-) -> None:
-    sequence = labelled(sequence)
-    on = {step.label: step.enabled for step in sequence}
-    for what, label, new, _, after in edited(sequence, drawn):
-        if what in ("enable", "disable"):
-            on[label] = what == "enable"
-        elif what == "insert":
-            on[label] = new.enabled
-        elif what == "remove":
-            del on[label]
-        assert {step.label: step.enabled for step in after} == on
-        assert {slot.step_key for slot in after.slots()} == {
-            key for key, step in _keyed(after) if on[step.label]
-        }
-
-
-@given(step_sequences(), edits)
-def test_an_edit_touches_only_what_it_names(
-    sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
-) -> None:
-    sequence = labelled(sequence)
-    for what, label, _, before, after in edited(sequence, drawn):
-        stamped = {step.label: attrs.evolve(step, key=key) for key, step in _keyed(before)}
-        others = [step for step in before if step.label != label]
-        assert [step.label for step in after if step.label != label] == [
-            step.label for step in others
-        ]
-        for step in after:
-            if step.label == label:
-                continue
-            known = stamped[step.label]
-            if what == "move":  # Only the day, which belongs to the position, may differ.
-                known = attrs.evolve(known, day_offset=step.day_offset)
-            assert step == known
-        if what == "move":
-            days = [step.day_offset for step in before]
-            assert [step.day_offset for step in after] == days
-        if what in ("update", "enable", "disable"):
-            assert after.keys == before.keys
-        if what == "remove":
-            assert label not in [step.label for step in after]
+    slots = everything.slots()
+    return [
+        frozenset(slot.message_id(CONTACT, 0) for slot in slots if slot.step_key == key)
+        for key in sequence.keys
+    ]
 
 
 def _keyed(sequence: StepSequence) -> Iterator[tuple[str, Step]]:
     return zip(sequence.keys, sequence, strict=True)
 
 
-@given(step_sequences(), edits)
-def test_the_first_edit_gives_every_step_its_key_for_good(
-    sequence: StepSequence, drawn: list[tuple[str, int, int, Step]]
-) -> None:
-    for _, _, _, before, after in edited(labelled(sequence), drawn):
-        assert all(step.key is not None for step in after)
-        known = {step.label: key for key, step in _keyed(before)}
-        assert all(known.get(step.label, key) == key for key, step in _keyed(after))
+def followed(edit: Edit, before: list[Any], new: Any) -> list[Any]:
+    """What stood beside each step, after the steps were edited; ``new`` for one that came."""
+    beside = [*before]
+    match edit:
+        case Move(index, position):
+            beside.insert(position - 1, beside.pop(index))
+        case Insert(position):
+            beside.insert(position - 1, new)
+        case Remove(index):
+            del beside[index]
+    return beside
+
+
+@given(edits())
+def test_an_edit_does_what_it_says_and_nothing_else(drawn: Edits) -> None:
+    for before, edit, after in drawn.stages():
+        check(before, edit, after)
+
+
+@given(edits())
+def test_failure_19_no_edit_orphans_the_messages_of_a_step(drawn: Edits) -> None:
+    """The messages of every step that stays keep their ids, and no two steps ever share one."""
+    who: list[Any] = [*range(len(drawn.start))]
+    ids = dict(zip(who, messages(drawn.start), strict=True))
+    for number, (_, edit, after) in enumerate(drawn.stages()):
+        who = followed(edit, who, f"came by edit {number}")
+        for step, theirs in zip(who, messages(after), strict=True):
+            assert ids.setdefault(step, theirs) == theirs
+    assert len(frozenset().union(*ids.values())) == 3 * len(ids)
+
+
+@given(edits())
+def test_failure_20_a_disabled_step_stays_disabled_through_every_edit(drawn: Edits) -> None:
+    on = [step.enabled for step in drawn.start]
+    for _, edit, after in drawn.stages():
+        on = followed(edit, on, edit.step.enabled if isinstance(edit, Insert) else None)
+        if isinstance(edit, Update) and "enabled" in edit.changes:
+            on[edit.index] = edit.changes["enabled"]
+        assert [step.enabled for step in after] == on
+        assert {slot.step_key for slot in after.slots()} == {
+            key for key, is_on in zip(after.keys, on, strict=True) if is_on
+        }
 
 
 @given(step_sequences(min_size=1), st.integers(0, 19), st.integers(0, 19))

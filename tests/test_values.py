@@ -61,7 +61,7 @@ from campaign_model.generation import (
 )
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import Step, StepSequence
-from campaign_model.testing.strategies import json_objects, step_sequences
+from campaign_model.testing.strategies import generation_configs, json_objects, step_sequences
 from campaign_model.vocabulary import MAX_TONE, STANDARD, Channel, Condition, Vocabulary
 from strategies import alike, copies
 
@@ -618,18 +618,7 @@ def test_failure_08_an_unknown_status_is_refused() -> None:
             Campaign("Spring", status=wrong)
 
 
-configs = st.builds(
-    GenerationConfig,
-    tone=st.sampled_from([None, "casual"]),
-    language=st.sampled_from([None, "en"]),
-    custom_instructions=st.sampled_from([None, "", "Be brief."]),
-    default_variant_count=st.none() | st.integers(1, 3),
-    budget=st.none() | st.decimals(0, 1000, places=9),
-    extra=st.sampled_from([{}, {"x_model": {"n": 1}}]),
-)
-
-
-@given(step_sequences(), configs, st.none() | st.text("abc"))
+@given(step_sequences(), generation_configs(), st.none() | st.text("abc"))
 def test_failure_20_steps_go_from_campaign_to_template_and_back_unchanged(
     steps: StepSequence, config: GenerationConfig, description: str | None
 ) -> None:
