@@ -279,7 +279,7 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
         st.tuples(st.just(Remove), st.none(), _parts.picks),
     )
     start = made(_sequence, _parts.steps(vocabulary, 0, 5, filled=True))
-    return made(_possible, st.lists(wishes, max_size=max_size), start)
+    return made(_possible, st.lists(wishes, min_size=1, max_size=max_size), start)
 
 
 def _possible(wishes: list[tuple[type, Any, int]], start: StepSequence) -> Edits:
