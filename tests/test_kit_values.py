@@ -13,6 +13,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis.strategies import SearchStrategy
 
+import contract
 from campaign_model import (
     STANDARD,
     Action,
@@ -541,3 +542,15 @@ def test_wrong_edits_are_found_out(wrong: Callable[[Edit, StepSequence], StepSeq
         return False
 
     find(strategies.edits(), is_found_out, settings=settings(QUICK, phases=[Phase.generate]))
+
+
+# --- The guide ----------------------------------------------------------------------------------
+
+
+def test_the_tests_in_the_guide_pass() -> None:
+    names: dict[str, Any] = {}
+    exec(contract.documented("import json"), names)  # noqa: S102 - our own guide
+    tests = {name: test for name, test in names.items() if name.startswith("test_")}
+    assert len(tests) == 5
+    for test in tests.values():
+        settings(max_examples=20)(test)()
