@@ -387,11 +387,13 @@ OWN = Vocabulary((Channel("fax"), Channel("pigeon")), ("gruff",))
     strategies.generation_configs(vocabulary=OWN),
     strategies.drafts(vocabulary=OWN),
     strategies.edits(vocabulary=OWN),
+    strategies.claim_batches(vocabulary=OWN),
 )
 def test_values_speak_the_words_they_were_asked_for(
-    steps: StepSequence, config: GenerationConfig, draft: Campaign, edits: Edits
+    steps: StepSequence, config: GenerationConfig, draft: Campaign, edits: Edits, batch: ClaimBatch
 ) -> None:
-    sequences = [steps, draft.steps, edits.start, *(after for _, _, after in edits.stages())]
+    sequences = [steps, draft.steps, batch.steps, edits.start]
+    sequences += [after for _, _, after in edits.stages()]
     assert {step.channel for one in sequences for step in one} <= {"fax", "pigeon"}
     assert {config.tone, draft.generation_config.tone} <= {None, "gruff"}
     codec = Codec(OWN)

@@ -54,7 +54,7 @@ def _words(form: str, vocabulary: Vocabulary) -> Vocabulary | None:
 
 
 def _template_config(words: Vocabulary | None, min_size: int = 0) -> Documents:
-    # A callers sends a step at least; a database may hold none.
+    # A caller sends a step at least; a database may hold none.
     least = min_size if words is None else 1
     drawn = _parts.steps(words, least, 4, filled=True)
     return drawn if words is None else _parts.made(_numbered, drawn)

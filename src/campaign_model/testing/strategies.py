@@ -120,6 +120,7 @@ __all__ = [
 ]
 
 Value = TypeVar("Value")
+
 # --- Words, numbers, times ----------------------------------------------------------------------
 
 texts = _parts.texts
@@ -616,7 +617,7 @@ def _cursors() -> SearchStrategy[Cursor]:
     return st.builds(Cursor, rank=st.just(-(2**63)) | st.integers(-(2**63), 2**63 - 1))
 
 
-def claim_batches() -> SearchStrategy[ClaimBatch]:
+def claim_batches(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[ClaimBatch]:
     """Claims of one campaign under its steps, all that was asked for or fewer and why."""
     return made(
         _batch,
@@ -625,8 +626,8 @@ def claim_batches() -> SearchStrategy[ClaimBatch]:
         _maybe(_after()),
         at=_moments,
         cursor=_cursors(),
-        steps=step_sequences(min_size=1, max_size=3),
-        generation_config=generation_configs(),
+        steps=step_sequences(min_size=1, max_size=3, vocabulary=vocabulary),
+        generation_config=generation_configs(vocabulary=vocabulary),
     )
 
 
