@@ -22,9 +22,12 @@ class ProcessDied(Exception):
 
 @contextmanager
 def at_statement(
-    connection: sa.Connection, number: int, happen: Callable[[], None]
+    connection: sa.Connection, number: int, happen: Callable[[sa.Connection], None]
 ) -> Iterator[None]:
-    """Have ``happen()`` called once: before that statement of the block (from 0), or at its end."""
+    """Have ``happen(connection)`` called before that statement of the block, or at its end.
+
+    Once, and statements are counted from 0.
+    """
     left = [happen]
     executed = 0
 
@@ -32,7 +35,7 @@ def at_statement(
         nonlocal executed
         executed += 1
         if executed > number and left:
-            left.pop()()
+            left.pop()(connection)
 
     sa.event.listen(connection, "before_cursor_execute", before)
     try:
@@ -40,7 +43,7 @@ def at_statement(
     finally:
         sa.event.remove(connection, "before_cursor_execute", before)
     if left:
-        left.pop()()
+        left.pop()(connection)
 
 
 def die(_connection: sa.Connection) -> None:

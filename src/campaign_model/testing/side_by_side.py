@@ -58,7 +58,7 @@ class Dies:
 
 @attrs.frozen
 class IsLate:
-    """The next calls are held up: another worker makes them, in a transaction of his own.
+    """The next calls are held up: another worker makes them, in a transaction of its own.
 
     It comes before statement ``at`` of the call after them, or before that one's commit.
     """
@@ -99,7 +99,7 @@ class SideBySide(RuleBasedStateMachine):
         self.clock = FrozenClock()
         self.model = Model(self.clock, frozenset(self.contact_ids), self.options.get("actor"))
         self.seen: list[Campaign] = []
-        """Every campaign that somebody has before him, however old."""
+        """Every campaign that somebody has on a screen, however old."""
         self._open: CampaignStore | None = None
         self._before = self.model
         self._next: Dies | IsLate | IsAStrangers | None = None
@@ -219,13 +219,16 @@ class SideBySide(RuleBasedStateMachine):
         self,
         call: Call,
         tenant_id: UUID | None = None,
+        *,
         at: int = 0,
-        happen: Callable[[sa.Connection], None] = lambda _: None,
+        happen: Callable[[sa.Connection], None] | None = None,
     ) -> Any:
         """What the store says, in the open transaction or in one of its own."""
 
         def work(store: CampaignStore) -> Any:
-            with at_statement(store.connection, at, lambda: happen(store.connection)):
+            if happen is None:
+                return self._said(call, store)
+            with at_statement(store.connection, at, happen):
                 return self._said(call, store)
 
         if self._open is None:

@@ -206,7 +206,7 @@ class StoreMachine(SideBySide):
 
     @rule(back=_backs, edit=st.sampled_from(list(_EDITS)))
     def save(self, back: int, edit: str) -> None:
-        """Somebody saves what he read, which may be stale."""
+        """Somebody saves what was read before, which may be stale."""
         campaign = self.seen[-1 - back % len(self.seen)]
         self.both("campaigns.save", _EDITS[edit](campaign))
 
@@ -219,7 +219,7 @@ class StoreMachine(SideBySide):
 
     @rule(back=_backs, which=st.integers(0, 2), review=_tallies, careful=st.booleans())
     def apply(self, back: int, which: int, review: ReviewTally | None, *, careful: bool) -> None:
-        """Somebody clicks on a button of what he saw, which may be stale."""
+        """Somebody clicks on a button of an old page, perhaps."""
         seen = self.seen[-1 - back % len(self.seen)]
         lines = [line.action for line in TRANSITIONS if line.source is seen.status] or [*Action]
         self.both(
@@ -229,7 +229,7 @@ class StoreMachine(SideBySide):
             version=seen.version if careful else None,
             review=review,
             allow_empty=careful,
-            reason="he clicked on it",
+            reason="a click",
         )
 
     @precondition(lambda self: not isinstance(self._next, IsLate))  # Nothing is locked for it.
@@ -254,7 +254,7 @@ class StoreMachine(SideBySide):
         call=st.sampled_from(["exclude", "exclude", "include", "remove"]),
     )
     def sort_out(self, place: int, who: list[int], call: str) -> None:
-        """Contacts are not to be written to, though a worker may be at it; or are after all."""
+        """Contacts are not to be written to, though a worker may be at it; or they are, again."""
         self.both(f"contacts.{call}", self.campaign_id(place), self.people(who))
 
     @rule(place=_places, who=_people, gaps=st.sampled_from([(), (), ("phone",)]))
