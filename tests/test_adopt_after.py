@@ -18,8 +18,9 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
+import contract
 from adoption import POSTGRESQL, Legacies, State, adopt, contents
-from campaign_model import db
+from campaign_model import db, presets
 from campaign_model.campaign import Campaign
 from campaign_model.cli import demo, main
 from campaign_model.generation import Generated
@@ -184,6 +185,56 @@ def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
         assert after.contents["messages"] == before.contents["messages"]
         assert len(after.contents["campaigns"]) == len(before.contents["campaigns"]) + 1
         assert db.verify(engine).shape == "current"
+
+
+def test_presets_of_an_older_form_are_brought_up_to_date_unless_edited(newest: Legacies) -> None:
+    """As legacy databases hold them: channel, label, on, with a PDF; double-encoded, even."""
+    first, second, third = presets.load()
+    older = [
+        {
+            "step": position,
+            "channel": step.channel,
+            "label": step.label,
+            "enabled": step.enabled,
+            "needs_pdf": step.needs_pdf,
+        }
+        for position, step in enumerate(first.steps, 1)
+    ]
+    update = """UPDATE campaign_templates SET steps = CAST(:steps AS jsonb), description = NULL
+        WHERE id = :id"""
+    with newest.database(SERVICE, sample) as engine:
+        execute(engine, update, steps=encoded(older, 1), id=first.id)
+        report = adopt(engine).report.presets
+        # The sample holds the second as somebody has edited it, and the third in part.
+        names = (first.name,), (second.name, third.name)
+        assert report == db.SyncReport((), names[0], (), names[1])
+        stored = transact(engine, TENANT, lambda store: store.templates.get(first.id))
+        assert (stored.steps, stored.description) == (first.steps, first.description)
+        assert adopt(engine).report.presets == db.SyncReport((), (), names[0], names[1])
+
+
+HOST_ROWS = """
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+
+def pytest_campaign_model_host_rows(connection, host, contacts):
+    tenant, *ids = [uuid4() for _ in range(contacts + 1)]
+    insert = "INSERT INTO tenants (id, name, slug) VALUES (:id, 'Contract', :id)"
+    connection.execute(sa.text(insert), {"id": str(tenant)})
+    insert = sa.text("INSERT INTO contacts (id, tenant_id) VALUES (:id, :tenant)")
+    connection.execute(insert, [{"id": id_, "tenant": tenant} for id_ in ids])
+    return tenant, ids
+"""
+
+
+def test_the_store_contract_holds_on_an_adopted_database(newest: Legacies, tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(HOST_ROWS)
+    with newest.database(SERVICE, sample) as engine:
+        adopt(engine)
+        done = contract.run(tmp_path, engine.url.render_as_string(hide_password=False))
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_benchmark_runs(new_database: Callable[..., str]) -> None:

@@ -14,6 +14,7 @@ from campaign_model import presets
 from campaign_model._json import canonical
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
+from campaign_model.steps import Step
 from campaign_model.store.scope import database_time, insert_into
 from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_from_row, template_values
@@ -122,12 +123,18 @@ def _present_digest(row: sa.Row[Any]) -> str | None:
 def _is_an_older_form(row: sa.Row[Any], template: CampaignTemplate) -> bool:
     """Whether the row is from before there were digests, and says no more than what ships now.
 
-    Databases that are older than this library hold the presets without keys, days and the like.
+    Databases that are older than this library hold the presets without keys, days and the like;
+    where they had no number of variants, adoption has filled in one.
     """
     shipped = DEFAULT.dump_campaign_template(template)
+    filled = ("variant_count", attrs.fields(Step).variant_count.default)
+    steps = [
+        {name: value for name, value in step.items() if (name, value) != filled}
+        for step in json.loads(row.steps)
+    ]
     present = {
         "name": row.name,
-        "steps": json.loads(row.steps),
+        "steps": steps,
         "generation_config": json.loads(row.default_config),
         **({} if row.description is None else {"description": row.description}),
     }
