@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -239,16 +240,54 @@ def test_no_contacts_are_no_change(world: World) -> None:
     assert world.transact(lambda store: contents(store.connection, world.tenant_id)) == before
 
 
-def test_a_priority_out_of_range_assigns_nobody(world: World) -> None:
+@pytest.mark.usefixtures("small_chunks")
+def test_what_is_no_contact_or_no_priority_assigns_nobody(world: World) -> None:
     campaign = world.campaign(0)
-    ids = world.contacts(2)
+    *ids, last = world.contacts(8)
+    wrong: list[Any] = [(last, MAX_PRIORITY + 1), (last, -MAX_PRIORITY - 1), (last, True), "me"]
 
     def work(store: CampaignStore) -> None:
-        for priority in (MAX_PRIORITY + 1, -MAX_PRIORITY - 1):
-            with refused(store, ValueError):
-                store.contacts.assign(campaign.id, [ids[0], (ids[1], priority)])
+        for one in wrong:
+            with refused(store, TypeError if one == "me" else ValueError):
+                store.contacts.assign(campaign.id, [*ids, one])
 
     world.transact(work)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_contacts_whose_source_fails_are_not_assigned(world: World) -> None:
+    campaign = world.campaign(0)
+    ids = world.contacts(7)
+
+    def some() -> Iterator[UUID]:
+        yield from ids
+        raise LookupError("no more")
+
+    def work(store: CampaignStore) -> None:
+        with refused(store, LookupError):
+            store.contacts.assign(campaign.id, some())
+
+    world.transact(work)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_however_many_contacts_are_given_few_are_held_at_a_time(world: World) -> None:
+    campaign = world.campaign(0)
+    texts = [str(one) for one in world.contacts(30)]
+    held: weakref.WeakSet[UUID] = weakref.WeakSet()
+    most = 0
+
+    def some() -> Iterator[UUID]:
+        nonlocal most
+        for text in texts:
+            one = UUID(text)
+            held.add(one)
+            most = max(most, len(held))
+            yield one
+
+    assert assign(world, campaign.id, some()) == Assigned(30, 0, ())
+    assert most <= 7  # Two chunks, and the next one.
+    world.check(campaign.id)
 
 
 def test_a_campaign_draws_from_many_lists_and_a_contact_is_in_many_campaigns(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -19,7 +20,7 @@ from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap,
 from campaign_model.errors import Conflict
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission, Status
 from campaign_model.steps import StepSequence
-from campaign_model.store import totals
+from campaign_model.store import arrays, totals
 from campaign_model.store.scope import (
     Scope,
     checked_ids,
@@ -41,6 +42,7 @@ from campaign_model.store.types import (
     Uuid,
     any_of,
     array_length,
+    checked_id,
 )
 
 __all__ = ["MAX_PRIORITY", "POSITIONS", "Contacts", "move_contacts", "move_named", "settle"]
@@ -56,13 +58,15 @@ _LARGEST_PAGE = 10_000
 _TABLE = campaign_contacts
 _COLUMNS = _TABLE.c
 
+# The arrays come sorted, so that every index is walked from one end to the other.
 _ASSIGN_POSTGRESQL = sa.text(
     """
     INSERT INTO campaign_contacts
         (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
     SELECT new.id, :tenant_id, :campaign_id, new.contact_id, new.rank, :status, :added_at
-    FROM unnest(:ids, :contact_ids, :ranks) AS new (id, contact_id, rank)
-    ORDER BY new.contact_id
+    FROM unnest(
+        CAST(:ids AS uuid[]), CAST(:contact_ids AS uuid[]), CAST(:ranks AS bigint[])
+    ) AS new (id, contact_id, rank)
     ON CONFLICT (tenant_id, campaign_id, contact_id) DO NOTHING
     """
 ).bindparams(
@@ -70,11 +74,12 @@ _ASSIGN_POSTGRESQL = sa.text(
     sa.bindparam("campaign_id", type_=Uuid),
     sa.bindparam("status", type_=sa.Text),
     sa.bindparam("added_at", type_=UtcDateTime),
-    sa.bindparam("ids", type_=Array(Uuid)),
-    sa.bindparam("contact_ids", type_=Array(Uuid)),
-    sa.bindparam("ranks", type_=Array(sa.BigInteger)),
 )
 _ASSIGN_CHUNK = 50_000
+
+# What the seventh and the ninth byte of a random UUID say: of version 4, in the usual layout.
+_VERSION = bytes(0x40 | byte & 0x0F for byte in range(256))
+_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
 
 
 def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
@@ -213,31 +218,21 @@ class Contacts:
         scope = self._scope
         row = scope.lock_for(Permission.ASSIGN_CONTACTS, campaign_id)
         if isinstance(contacts, sa.Select):
-            contacts = [
-                one[0] if len(one) == 1 else (one[0], one[1])
-                for one in scope.connection.execute(contacts)
-            ]
-        priorities: dict[UUID, int] = {}
-        for contact in contacts:
-            contact_id, priority = contact if isinstance(contact, tuple) else (contact, 0)
-            if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
-                raise ValueError(
-                    f"a priority is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}, "
-                    f"not {priority!r}"
-                )
-            priorities.setdefault(contact_id, priority)
-        checked_ids(priorities)
-        ranks = {
-            contact_id: -priority * POSITIONS + row.next_position + index
-            for index, (contact_id, priority) in enumerate(priorities.items())
-        }
-        added = 0
-        unknown: dict[UUID, None] = {}
+            contacts = self._selected(contacts)
         now = scope.now()
-        for chunk in chunks(ranks.items(), _ASSIGN_CHUNK):
-            number, missing = self._insert(campaign_id, dict(chunk), now)
-            added += number
-            unknown |= dict.fromkeys(missing)
+        position: int = row.next_position
+        added = 0
+        there: set[UUID] = set()
+        unknown: dict[UUID, None] = {}
+        with scope.connection.begin_nested():
+            for chunk in chunks(contacts, _ASSIGN_CHUNK):
+                ranks = _ranks(chunk, position)
+                position += len(ranks)
+                number, missing = self._insert(campaign_id, ranks, now)
+                added += number
+                unknown |= dict.fromkeys(missing)
+                if number + len(missing) < len(ranks):
+                    there |= self._there_before(campaign_id, ranks, row.next_position, now)
         if added:
             delta = totals.Totals()
             delta.counts[lifecycle.resting_status(None)] += added
@@ -245,10 +240,10 @@ class Contacts:
             scope.connection.execute(
                 sa.update(campaigns)
                 .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
-                .values(next_position=row.next_position + len(ranks))
+                .values(next_position=position)
             )
             settle(scope, campaign_id)
-        return Assigned(added, len(ranks) - added - len(unknown), tuple(unknown))
+        return Assigned(added, len(there), tuple(unknown))
 
     def remove(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Removed:
         """Take contacts out of a campaign.
@@ -419,6 +414,28 @@ class Contacts:
             for row in rows
         )
 
+    def _selected(self, contacts: sa.Select[Any]) -> Iterable[UUID | tuple[UUID, int]]:
+        rows: Iterable[Any] = self._scope.connection.execute(contacts)
+        if self._scope.connection.dialect.name == "sqlite":
+            # SQLite reads on while rows are added: those might be among what it finds.
+            rows = [*rows]
+        return (one[0] if len(one) == 1 else (one[0], one[1]) for one in rows)
+
+    def _there_before(
+        self, campaign_id: UUID, contact_ids: Iterable[UUID], position: int, now: datetime
+    ) -> set[UUID]:
+        """Those of the contacts that this assignment, from ``position`` at ``now``, found there."""
+        added_here = sa.and_(
+            _COLUMNS.rank.bitwise_and(POSITIONS - 1) >= position, _COLUMNS.added_at == now
+        )
+        return set(
+            self._scope.connection.scalars(
+                sa.select(_COLUMNS.contact_id).where(
+                    _within(self._scope, campaign_id), _in(contact_ids), sa.not_(added_here)
+                )
+            )
+        )
+
     def _insert(
         self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime
     ) -> tuple[int, tuple[UUID, ...]]:
@@ -452,12 +469,13 @@ class Contacts:
             "added_at": now,
         }
         if connection.dialect.name == "postgresql":
-            arrays = {
-                "ids": [uuid4() for _ in ranks],
-                "contact_ids": list(ranks),
-                "ranks": list(ranks.values()),
+            ordered = sorted((contact_id.bytes, rank) for contact_id, rank in ranks.items())
+            columns = {
+                "ids": arrays.uuids(connection, _new_ids(len(ordered))),
+                "contact_ids": arrays.uuids(connection, [one for one, _ in ordered]),
+                "ranks": arrays.integers(connection, [rank for _, rank in ordered]),
             }
-            return connection.execute(_ASSIGN_POSTGRESQL, fixed | arrays).rowcount
+            return connection.execute(_ASSIGN_POSTGRESQL, fixed | columns).rowcount
         return connection.execute(
             insert_into(connection, _TABLE).on_conflict_do_nothing(
                 index_elements=["tenant_id", "campaign_id", "contact_id"]
@@ -591,6 +609,31 @@ def move_named(
         changed += move_contacts(scope, campaign_id, action, sa.and_(_in(chunk), which), changes)
         skipped += [one for one in chunk if one not in able]
     return Changed(changed, tuple(skipped))
+
+
+def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[UUID, int]:
+    """Each contact's rank, in the order given, from ``position`` on; the first mention counts."""
+    priorities: dict[UUID, int] = {}
+    for contact in contacts:
+        contact_id, priority = contact if isinstance(contact, tuple) else (contact, 0)
+        if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+            raise ValueError(
+                f"a priority is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}, "
+                f"not {priority!r}"
+            )
+        priorities.setdefault(checked_id(contact_id), priority)
+    return {
+        contact_id: place - priority * POSITIONS
+        for place, (contact_id, priority) in enumerate(priorities.items(), position)
+    }
+
+
+def _new_ids(number: int) -> list[bytes]:
+    """Random ids (of version 4) as bytes, in order: an index takes them in from end to end."""
+    drawn = bytearray(os.urandom(16 * number))
+    drawn[6::16] = drawn[6::16].translate(_VERSION)
+    drawn[8::16] = drawn[8::16].translate(_VARIANT)
+    return sorted(bytes(drawn[at : at + 16]) for at in range(0, len(drawn), 16))
 
 
 def _read_cursor(cursor: str) -> tuple[int, UUID]:
