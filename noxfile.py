@@ -107,6 +107,20 @@ def rates(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill 200 workers and the server, again and again; ``-- --seed N`` for the same choices."""
+    session.install(PACKAGE, *tools("test"))
+    session.run("python", "tests/chaos.py", *session.posargs)
+
+
+@nox.session
+def mixed_load(session: nox.Session) -> None:
+    """Do everything at once to one campaign, for an hour or ``-- --minutes N``."""
+    session.install(PACKAGE, *tools("test"))
+    session.run("python", "tests/mixed_load.py", *session.posargs)
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/."""
     session.install(*tools("build"))

@@ -11,14 +11,17 @@ import importlib.util
 import os
 import pwd
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -32,11 +35,14 @@ port = 5432
 listen_addresses = ''
 unix_socket_directories = '{socket}'
 max_connections = 200
+# A timestamp that lost its zone on the way shows only where the server's zone isn't UTC.
+timezone = 'Asia/Kathmandu'
+"""
+
+FORGETFUL = """
 # Nothing here outlives the run, so nothing needs to survive a power cut.
 fsync = off
 full_page_writes = off
-# A timestamp that lost its zone on the way shows only where the server's zone isn't UTC.
-timezone = 'Asia/Kathmandu'
 """
 
 
@@ -92,10 +98,14 @@ def open_directory() -> tuple[Path, Callable[[], None]]:
 
 
 class Databases:
-    """Makes databases on every engine, in the directory of one test run."""
+    """Makes databases on every engine, in the directory of one test run.
 
-    def __init__(self, directory: Path) -> None:
+    The servers of ``durable`` ones keep what was committed, whatever happens, as in production.
+    """
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
         self.directory = directory
+        self._durable = durable
 
     def create(self, engine_name: str, template: str | None = None) -> str:
         """The SQLAlchemy URL of a new database: empty, or a copy of the one at URL ``template``.
@@ -145,7 +155,7 @@ class Databases:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not (home / "started").exists():
                 shutil.rmtree(home, ignore_errors=True)
-                start(engine_name, home)
+                start(engine_name, home, durable=self._durable)
                 (home / "started").touch()
         return home
 
@@ -157,8 +167,62 @@ def _administration(url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def start(engine_name: str, home: Path) -> None:
+class Server:
+    """A durable PostgreSQL of this process's own, so that it can be killed and started again.
+
+    :class:`Databases` of the same directory make theirs on it.
+    """
+
+    def __init__(self, directory: Path, engine_name: str) -> None:
+        self._home = directory / engine_name
+        _prepare(engine_name, self._home, durable=True)
+        (self._home / "started").touch()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and return once it answers."""
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with (self._home / "log").open("a") as log:
+                self._process = subprocess.Popen(
+                    [self._home / "bin" / "postgres", "-D", self._home / "data"],
+                    stdout=log,
+                    stderr=log,
+                    **_as_its_owner(self._home),
+                )
+            # It ends by itself for as long as children of the one before hold the memory.
+            while self._process.poll() is None:
+                if self._answers():
+                    return
+                time.sleep(0.02)
+            time.sleep(0.02)
+        raise RuntimeError(f"no server came up:\n{(self._home / 'log').read_text()}")
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL, in the middle of whatever it does."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Stop it in good order."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(host=str(self._home), user="postgres", dbname="postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def start(engine_name: str, home: Path, *, durable: bool = False) -> None:
     """Start a PostgreSQL server whose data, socket and log are in the new directory ``home``."""
+    _prepare(engine_name, home, durable=durable)
+    _run(home, "pg_ctl", "start", "--wait", "--silent", f"--log={home / 'log'}")
+
+
+def _prepare(engine_name: str, home: Path, *, durable: bool) -> None:
     data = home / "data"
     data.mkdir(parents=True)
     user = _server_user()
@@ -183,8 +247,7 @@ def start(engine_name: str, home: Path) -> None:
         "--no-instructions",
     )
     with (data / "postgresql.conf").open("a") as settings:
-        settings.write(SETTINGS.format(socket=home))
-    _run(home, "pg_ctl", "start", "--wait", "--silent", f"--log={home / 'log'}")
+        settings.write(SETTINGS.format(socket=home) + ("" if durable else FORGETFUL))
 
 
 def stop(home: Path) -> None:
@@ -222,23 +285,30 @@ def _embedded_programs(home: Path, user: pwd.struct_passwd | None) -> Path:
     return copy / package.name / "pginstall" / "bin"
 
 
-def _run(home: Path, program: str, *arguments: str) -> None:
+def _as_its_owner(home: Path) -> dict[str, Any]:
+    """How to run a program of the server in ``home``, as options of subprocess."""
     owner = (home / "data").stat()
     other = os.geteuid() != owner.st_uid
+    return {
+        "cwd": home,
+        # Of this process's settings, those named PG... would change the server.
+        "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
+        "stdin": subprocess.DEVNULL,
+        "user": owner.st_uid if other else None,
+        "group": owner.st_gid if other else None,
+        "extra_groups": [] if other else None,
+    }
+
+
+def _run(home: Path, program: str, *arguments: str) -> None:
     done = subprocess.run(
         [home / "bin" / program, f"--pgdata={home / 'data'}", *arguments],
-        cwd=home,
-        # Of this process's settings, those named PG... would change the server.
-        env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
-        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        user=owner.st_uid if other else None,
-        group=owner.st_gid if other else None,
-        extra_groups=[] if other else None,
         check=False,
         timeout=60,
+        **_as_its_owner(home),
     )
     if done.returncode:
         log = home / "log"

@@ -7,7 +7,6 @@ other from beginning, the second one simply begins after the first one's end.
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -29,7 +28,6 @@ from campaign_model.generation import (
     Generated,
     Recorded,
     StopReason,
-    Unfinished,
 )
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.store import CampaignStore
@@ -327,63 +325,6 @@ def test_failure_25_a_claim_that_holds_the_totals_waits_for_no_contact(world: Wo
         assert isinstance(answer, LeaseLost)
     else:
         assert answer == {claim: Recorded.APPLIED}
-    world.check(campaign.id)
-
-
-def test_failure_25_a_mixed_load_sees_no_deadlock(world: World) -> None:
-    ids = world.contacts(30)
-    campaign = world.campaign(ids, Status.GENERATING)
-    rounds = 12
-
-    def work(worker: int) -> None:
-        chance = random.Random(worker)
-        cursor = Cursor()
-        for _ in range(rounds):
-            batch: ClaimBatch = world.transact(
-                lambda store: store.generation.claim(campaign.id, 4, LEASE, cursor=cursor),  # noqa: B023
-                attempts=1,
-            )
-            cursor = batch.cursor
-            outcomes: dict[Claim, Any] = {
-                claim: chance.choice(
-                    [Generated(CENT), Failed("no", "no", CENT), Unfinished(cost=CENT)]
-                )
-                for claim in batch.claims
-            }
-            world.transact(
-                lambda store: store.generation.renew(outcomes, LEASE) if outcomes else None,  # noqa: B023
-                attempts=1,
-            )
-            world.transact(
-                lambda store: store.generation.record(outcomes, on_lost="book"),  # noqa: B023
-                attempts=1,
-            )
-
-    def move(store: CampaignStore) -> None:
-        present = store.campaigns.get(campaign.id).status
-        action = (
-            Action.CANCEL_GENERATION if present is Status.GENERATING else Action.START_GENERATION
-        )
-        try:
-            store.campaigns.apply(campaign.id, action)
-        except TransitionNotAllowed as refused:
-            assert refused.unmet  # noqa: PT017 - everything is done for now
-
-    def edit(store: CampaignStore) -> None:
-        chance = random.Random()
-        store.contacts.exclude(campaign.id, chance.sample(ids, 1))
-        store.generation.retry_failed(campaign.id)
-        store.generation.regenerate(campaign.id, chance.sample(ids, 5))
-
-    with others(world, 5) as other:
-        running = [other._pool.submit(work, worker) for worker in range(3)]
-        for _ in range(rounds):
-            for change in (move, edit):
-                other.start(change, attempts=1).result()
-                progress = world.transact(lambda store: store.generation.progress(campaign.id))
-                assert progress.assigned == len(ids)
-        for one in running:
-            one.result()
     world.check(campaign.id)
 
 

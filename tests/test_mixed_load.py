@@ -1,0 +1,24 @@
+"""Failure 25 under load: whatever is done at once to one campaign, nobody waits in a circle."""
+
+from __future__ import annotations
+
+import random
+
+import sqlalchemy as sa
+
+import mixed_load
+from world import World
+
+SECONDS = {"sqlite": 3.0, "postgresql-15": 3.0, "postgresql-18": 60.0}
+"""The full minute is for the newest server; its locks are those of the one before."""
+
+
+def test_failure_25_a_minute_of_mixed_load_sees_no_deadlock(
+    engine: sa.Engine, engine_name: str
+) -> None:
+    seed = random.randrange(2**32)
+    with mixed_load.impatient(engine) as impatient:
+        through, _ = mixed_load.run(World(impatient), SECONDS[engine_name], seed)
+    if SECONDS[engine_name] >= 60:
+        # Each call has met the others, and not only been refused.
+        assert through.keys() == {call.__name__ for call in mixed_load.CALLS}
