@@ -121,6 +121,13 @@ def mixed_load(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure how fast the library is, against yardsticks: ``-- --quick``, ``-- --only WORD``."""
+    session.install(PACKAGE, *tools("test"), *tools("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def build(session: nox.Session) -> None:
     """Build the sdist and the wheel into dist/."""
     session.install(*tools("build"))

@@ -71,9 +71,9 @@ def check(run: Run, before: Contents, after: Contents, wanted: Expected) -> None
     for (table, id_, column), (old, now) in changed.items():
         if column.endswith("_at"):
             # Only where there was none, and then that of its pair.
-            pair = {"created_at": "updated_at", "updated_at": "created_at"}.get(column)
-            pair = pair or "generated_at"
-            other = value_of(pair, before[table][id_].get(pair))
+            pairs = {"created_at": "updated_at", "updated_at": "created_at"}
+            twin = pairs.get(column, "generated_at")
+            other = value_of(twin, before[table][id_].get(twin))
             assert (old, now) == (None, other or "now"), (table, id_, column)
     for key, (_, now) in run.repairs.items():
         table, id_, column = key

@@ -50,11 +50,14 @@ from campaign_model.store.tables import (
 )
 from campaign_model.store.types import (
     Array,
+    JsonText,
     Money,
     UtcDateTime,
     Uuid,
     any_of,
+    as_json,
     database_clock,
+    has,
 )
 
 __all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
@@ -89,6 +92,12 @@ def _param(name: str, type_: Any) -> sa.BindParameter[Any]:
 _OF_CAMPAIGN = sa.and_(
     _COLUMNS.tenant_id == _param("tenant", Uuid), _COLUMNS.campaign_id == _param("campaign", Uuid)
 )
+
+_THEIRS = sa.and_(
+    has(_COLUMNS.tenant_id, _param("tenant", Uuid)),
+    has(_COLUMNS.campaign_id, _param("campaign", Uuid)),
+)
+"""Of rows that are found by their ids."""
 
 _WINDOW = sa.and_(
     _COLUMNS.rank >= _param("first_rank", sa.BigInteger),
@@ -167,7 +176,6 @@ def _claim_statements(
     picking = (
         sa.select(
             _COLUMNS.id,
-            _COLUMNS.tenant_id,
             _COLUMNS.status.label("was"),
             _COLUMNS.reserved.label("had"),
         )
@@ -178,17 +186,13 @@ def _claim_statements(
     picked = picking.with_for_update(skip_locked=True, key_share=True).cte("picked")
     together = (
         sa.update(_TABLE)
-        .where(
-            _COLUMNS.tenant_id == picked.c.tenant_id,
-            _COLUMNS.id == picked.c.id,
-            _OF_CAMPAIGN,
-        )
+        .where(_COLUMNS.id == picked.c.id, _THEIRS)
         .values(**_CLAIMED)
         .returning(*_CLAIM_RESULT, picked.c.was, picked.c.had)
     )
     alone = (
         sa.update(_TABLE)
-        .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+        .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
         .values(**_CLAIMED)
         .returning(*_CLAIM_RESULT)
     )
@@ -218,22 +222,42 @@ _REPORTED_ON = (
 
 _LOCK_CLAIMED = (
     sa.select(_COLUMNS.id, *(_COLUMNS[name] for name in _REPORTED_ON))
-    .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+    .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
     .order_by(_COLUMNS.id)
     .with_for_update(key_share=True)
 )
 
 _RENEW = (
     sa.update(_TABLE)
-    .where(_OF_CAMPAIGN, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+    .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
     .values(lease_expires_at=_param("until", UtcDateTime))
 )
 
-_WRITE_BACK = (
-    sa.update(_TABLE)
-    .where(_OF_CAMPAIGN, _COLUMNS.id == _param("row_id", Uuid))
-    .values({name: _param(f"new_{name}", _COLUMNS[name].type) for name in _REPORTED_ON})
-)
+
+def _write_back() -> sa.UpdateBase:
+    """Many rows at once: a statement for each of them would take most of a record's time."""
+    names = ("id", *_REPORTED_ON)
+    types = {name: _COLUMNS[name].type for name in names}
+    kept_as_text = {name for name in names if isinstance(types[name], JsonText)}
+    arrays = {name: sa.Text if name in kept_as_text else type(types[name]) for name in names}
+    written = (
+        sa.func.unnest(*(_param(f"new_{name}", Array(arrays[name])) for name in names))
+        .table_valued(*(sa.column(name, arrays[name]) for name in names), name="written")
+        .render_derived()
+    )
+    values = {
+        name: as_json(written.c[name]) if name in kept_as_text else written.c[name]
+        for name in _REPORTED_ON
+    }
+    return sa.update(_TABLE).where(_THEIRS, _COLUMNS.id == written.c.id).values(values)
+
+
+_WRITE_BACK = {
+    "postgresql": _write_back(),
+    "sqlite": sa.update(_TABLE)
+    .where(_THEIRS, _COLUMNS.id == _param("new_id", Uuid))
+    .values({name: _param(f"new_{name}", _COLUMNS[name].type) for name in _REPORTED_ON}),
+}
 
 
 class Generation:
@@ -273,7 +297,7 @@ class Generation:
         steps = scope.steps(row)
         config = scope.config(row)
         cursor = cursor or Cursor()
-        now = scope.now()
+        now = scope.time_of(row)
         if not _may_claim(row):
             return ClaimBatch((), StopReason.NOT_GENERATING, None, now, cursor, steps, config)
         each, granted = self._grant(campaign_id, config, reserve, limit)
@@ -371,7 +395,7 @@ class Generation:
         steps = scope.steps(row)
         config = scope.config(row)
         held = self._locked(campaign_id, [claim.id for claim in outcomes])
-        now = scope.now()
+        now = scope.time_of(row)
         delta = totals.Totals()
         answers: dict[Claim, Recorded] = {}
         lost: list[Claim] = []
@@ -554,20 +578,24 @@ class Generation:
         return {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)}
 
     def _locked(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
-        rows = self._scope.connection.execute(
-            _LOCK_CLAIMED, self._these(campaign_id, ids)
-        ).mappings()
-        return {row["id"]: dict(row) for row in rows}
+        rows = self._scope.connection.execute(_LOCK_CLAIMED, self._these(campaign_id, ids))
+        names = ("id", *_REPORTED_ON)
+        return {row.id: dict(zip(names, row, strict=True)) for row in rows}
 
     def _write_back(self, campaign_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write rows that :meth:`_locked` read, and that nobody else can have touched since."""
-        parameters = [
-            {"tenant": self._scope.tenant_id, "campaign": campaign_id, "row_id": row["id"]}
-            | {f"new_{name}": value for name, value in row.items() if name != "id"}
-            for row in sorted(rows, key=lambda row: row["id"])
-        ]
-        if parameters:
-            self._scope.connection.execute(_WRITE_BACK, parameters)
+        place = {"tenant": self._scope.tenant_id, "campaign": campaign_id}
+        new = [{f"new_{name}": value for name, value in row.items()} for row in rows]
+        if not new:
+            return
+        connection = self._scope.connection
+        statement = _WRITE_BACK[connection.dialect.name]
+        if connection.dialect.name == "postgresql":
+            connection.execute(
+                statement, place | {name: [row[name] for row in new] for name in new[0]}
+            )
+        else:
+            connection.execute(statement, [place | row for row in new])
 
     def _take_erased(self, claim: Claim) -> bool:
         """Whether the claim was out when its contact was erased, and nobody reported on it yet."""

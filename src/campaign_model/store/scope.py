@@ -159,18 +159,30 @@ def checked_ids(ids: Iterable[UUID]) -> list[UUID]:
     return [checked_id(one) for one in dict.fromkeys(ids)]
 
 
-_COLUMNS = sa.select(campaigns).where(
-    campaigns.c.tenant_id == sa.bindparam("tenant_id"), campaigns.c.id == sa.bindparam("id")
-)
-_LOCKED = {
-    "plain": _COLUMNS,
-    "shared": _COLUMNS.with_for_update(read=True),
-    "exclusive": _COLUMNS.with_for_update(key_share=True),
-}
+_HELD = (campaigns.c.status, campaigns.c.template_config, campaigns.c.generation_config)
+"""What sharers of a campaign's row look at."""
+
 _GATE = sa.bindparam("gate", type_=sa.BigInteger)
-_GATES = {
-    "shared": sa.select(sa.func.pg_advisory_xact_lock_shared(_GATE)),
-    "exclusive": sa.select(sa.func.pg_advisory_xact_lock(_GATE)),
+
+
+def _row(*columns: Any) -> sa.Select[Any]:
+    return sa.select(*columns).where(
+        campaigns.c.tenant_id == sa.bindparam("tenant_id"), campaigns.c.id == sa.bindparam("id")
+    )
+
+
+def _behind(gate: Any, row: sa.Select[Any], **lock: bool) -> sa.Select[Any]:
+    """``row`` read and locked once through the gate, and the time when that was done."""
+    passed = sa.select(gate.label("passed")).cte("gate")
+    both = sa.join(passed, campaigns, sa.true())
+    held = row.select_from(both).with_for_update(of=campaigns, **lock).cte("held")
+    return sa.select(held, database_clock().label("now"))
+
+
+_PLAIN = _row(campaigns, database_clock().label("now"))
+_LOCKING = {
+    "shared": _behind(sa.func.pg_advisory_xact_lock_shared(_GATE), _row(*_HELD), read=True),
+    "exclusive": _behind(sa.func.pg_advisory_xact_lock(_GATE), _row(campaigns), key_share=True),
 }
 
 
@@ -197,17 +209,24 @@ class Scope:
         return clause
 
     def campaign_row(self, id: UUID, lock: str = "plain") -> sa.Row[Any]:
-        """The campaign's row; ``lock`` is plain, shared or exclusive. Raises :class:`NotFound`."""
-        checked_id(id)
-        if lock in _GATES and self.connection.dialect.name == "postgresql":
-            gate = int.from_bytes(id.bytes[-8:], signed=True)
-            self.connection.execute(_GATES[lock], {"gate": gate})
-        row = self.connection.execute(
-            _LOCKED[lock], {"tenant_id": self.tenant_id, "id": id}
-        ).one_or_none()
+        """The campaign's row; ``lock`` is plain, shared or exclusive. Raises :class:`NotFound`.
+
+        Shared, it is what workers look at only. See :meth:`time_of` for when it was read.
+        """
+        where: dict[str, Any] = {"tenant_id": self.tenant_id, "id": checked_id(id)}
+        statement = _PLAIN
+        if lock in _LOCKING and self.connection.dialect.name == "postgresql":
+            statement = _LOCKING[lock]
+            where["gate"] = int.from_bytes(id.bytes[-8:], signed=True)
+        row = self.connection.execute(statement, where).one_or_none()
         if row is None:
             raise NotFound("campaign", (id,))
         return row
+
+    def time_of(self, row: sa.Row[Any]) -> datetime:
+        """The time at which :meth:`campaign_row` had the row, and its lock."""
+        time: datetime = row.now if self.clock is database_time else self.now()
+        return time
 
     def steps(self, row: sa.Row[Any]) -> StepSequence:
         """The steps in a row of campaigns."""

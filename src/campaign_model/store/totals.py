@@ -13,10 +13,11 @@ from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model._values import exactly
 from campaign_model.lifecycle import ContactStatus
-from campaign_model.store.scope import Scope, insert_into
+from campaign_model.store.scope import Scope
 from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
 from campaign_model.store.types import Money
 
@@ -116,20 +117,28 @@ def from_row(row: sa.RowMapping) -> Totals:
     )
 
 
+def _adding(insert: Any) -> Any:
+    names = [*Totals().values()]
+    place = ("tenant_id", "campaign_id", "shard")
+    statement = insert(campaign_totals).values(
+        {name: sa.bindparam(name, type_=campaign_totals.c[name].type) for name in (*place, *names)}
+    )
+    return statement.on_conflict_do_update(
+        index_elements=place,
+        set_={name: campaign_totals.c[name] + statement.excluded[name] for name in names},
+    )
+
+
+_ADDING = {"postgresql": _adding(postgresql.insert), "sqlite": _adding(sqlite.insert)}
+
+
 def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
     """Add a delta to one shard, which need not exist yet."""
     values = delta.values()
     if not any(values.values()):
         return
-    statement = insert_into(scope.connection, campaign_totals).values(
-        tenant_id=scope.tenant_id, campaign_id=campaign_id, shard=shard, **values
-    )
-    scope.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant_id", "campaign_id", "shard"],
-            set_={name: campaign_totals.c[name] + statement.excluded[name] for name in values},
-        )
-    )
+    place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id, "shard": shard}
+    scope.connection.execute(_ADDING[scope.connection.dialect.name], place | values)
 
 
 def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:

@@ -1,0 +1,46 @@
+"""``nox -s bench``: measures all rows, and prints which of them reach their figure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+
+from rich.console import Console
+
+import servers
+from benchmarks.harness import Bench, Row, measured, table
+
+MODULES: tuple[str, ...] = ("generation",)
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON; the last line says how many rows reach it."""
+    parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="within a minute, and less exact")
+    parser.add_argument("--only", metavar="WORD", default="", help="rows in whose text it stands")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there too")
+    options = parser.parse_args()
+    rows: list[Row] = []
+    for name in MODULES:
+        rows += import_module(f"benchmarks.{name}").ROWS
+    chosen = [row for row in rows if options.only in f"{row.work} {row.yardstick}"]
+    if not chosen:
+        parser.error(f"no row has the word {options.only!r} in it")
+    console = Console(width=160)
+    directory, close = servers.open_directory()
+    try:
+        results = [*measured(chosen, Bench(options.quick, directory), console)]
+    finally:
+        close()
+    console.print(table(results))
+    if options.json is not None:
+        options.json.write_text(json.dumps([one.document() for one in results], indent=1) + "\n")
+    console.print(
+        f"bench: {sum(one.ok for one in results)} of {len(results)} rows reach their figure"
+    )
+
+
+if __name__ == "__main__":
+    main()
