@@ -1,10 +1,20 @@
 """What every part of the store shares: the connection, the tenant, the clock and the row locks.
 
-Locks are taken in one order everywhere: campaign, then its contacts, then its totals. (A claim on
-a budget takes the totals first, and then waits for no contact.) Moves and changes of the contact
-set lock the campaign row exclusively; claims and records share it, so that they run side by side
-and none commits into a campaign that was moved meanwhile. A transaction that shared a campaign
-should not move it too: two such ones would wait for each other until the database ends one.
+Locks are taken in one order everywhere: the campaign, its contacts by id, the claims of erased
+contacts by id, its totals, and last the rows that the host writes in the same transaction.
+
+* ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release`` share the campaign's row: they
+  run side by side, and none commits into a campaign that was moved meanwhile. A claim waits for no
+  contact, so that on a budget it may take the totals first.
+* Whatever else changes a campaign or its contacts has the campaign's row alone, and so does
+  ``exportable``. It meets nobody below that row and may take what is there in any order.
+  ``erase`` goes through several campaigns, by id.
+* Whatever only looks locks nothing.
+
+A transaction that calls several methods keeps to this order if it does not move or edit a campaign
+after sharing it, reports on a campaign once, takes several campaigns by id, and changes no message
+before it has the campaign (by its report, or by ``campaigns.get(..., lock=True)``). Two that do
+otherwise may wait for each other, until the database ends one; ``transact`` tries it again.
 
 PostgreSQL lets sharers of a row pass those who wait for it alone: a cancel would wait until the
 last contact is done. So everybody passes a gate first, an advisory lock, at which they queue.
