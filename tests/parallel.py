@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import pytest
 import sqlalchemy as sa
 
 from campaign_model.store import CampaignStore
@@ -46,6 +47,29 @@ def sever(driver: Any, engine: sa.Engine) -> None:
     for _ in range(2):
         # The first may still have been on its way.
         driver.execute("SELECT 1")
+
+
+@contextmanager
+def broken_commit(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, done: bool
+) -> Iterator[threading.Event]:
+    """Once the event is set, the next commit loses its connection: after it is done, or before."""
+    armed = threading.Event()
+    dialect: Any = world.engine.dialect
+    commit = dialect.do_commit
+
+    def do_commit(connection: Any) -> None:
+        if not armed.is_set():
+            commit(connection)
+            return
+        armed.clear()
+        if done:
+            commit(connection)
+        sever(connection.dbapi_connection, world.engine)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dialect, "do_commit", do_commit)
+        yield armed
 
 
 @contextmanager

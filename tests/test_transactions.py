@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import sqlite3
 import threading
@@ -30,7 +31,7 @@ from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import metadata
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
-from parallel import others, sever, transaction
+from parallel import PATIENCE, broken_commit, others, sever, transaction
 from world import HOST, LEASE, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
@@ -319,11 +320,7 @@ def test_a_database_that_stays_busy_is_given_up(world: World) -> None:
     assert len(attempts) == 2
 
 
-@pytest.mark.parametrize("idempotent", [False, True])
-def test_a_lost_connection_is_tried_again_only_if_that_does_no_harm(
-    world: World,
-    idempotent: bool,  # noqa: FBT001
-) -> None:
+def test_a_connection_lost_before_the_commit_is_tried_again(world: World) -> None:
     attempts: list[int] = []
 
     def work(store: CampaignStore) -> None:
@@ -335,16 +332,92 @@ def test_a_lost_connection_is_tried_again_only_if_that_does_no_harm(
                 sever(driver, world.engine)
             store.connection.execute(sa.select(1))
 
-    if idempotent:
-        world.transact(work, idempotent=True)
-        assert names(world) == {"Attempt 2"}
-    else:
-        with pytest.raises(sa.exc.DBAPIError) as raised:
-            world.transact(work)
-        assert raised.value.connection_invalidated
-        assert not is_retryable(raised.value)
-        assert attempts == [1]
-        assert names(world) == set()
+    world.transact(work)
+    assert names(world) == {"Attempt 2"}
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+@pytest.mark.parametrize("done", [False, True], ids=["not-committed", "committed"])
+def test_a_connection_lost_in_the_commit_is_tried_again_only_if_that_does_no_harm(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    idempotent: bool,  # noqa: FBT001
+    done: bool,  # noqa: FBT001
+) -> None:
+    attempts: list[str] = []
+
+    def work(store: CampaignStore) -> None:
+        attempts.append(f"Attempt {len(attempts) + 1}")
+        store.campaigns.add(Campaign(attempts[-1], STEPS))
+
+    with broken_commit(world, monkeypatch, done=done) as armed:
+        armed.set()
+        if idempotent:
+            world.transact(work, idempotent=True)
+        else:
+            with pytest.raises(sa.exc.DBAPIError) as raised:
+                world.transact(work, patience=timedelta(seconds=PATIENCE))
+            assert raised.value.connection_invalidated
+            assert not is_retryable(raised.value)
+    assert attempts == ["Attempt 1", "Attempt 2"][: 1 + idempotent]
+    assert names(world) == {*attempts[not done :]}
+
+
+@contextmanager
+def refusing(
+    world: World, times: float, error: type[Exception] | None = None
+) -> Iterator[tuple[sa.Engine, list[object]]]:
+    """An engine on the same database that gets no connection so many times; each of these."""
+    engine = db.prepare_engine(sa.create_engine(world.engine.url))
+    refused: list[object] = []
+    nowhere = {"sqlite": {"database": "/nowhere/at/all"}, "postgresql": {"host": "/nowhere"}}
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, _record: object, _args: object, _options: object) -> Any:
+        if len(refused) >= times:
+            return None
+        refused.append(None)
+        if error is not None:
+            raise error
+        return dialect.connect(**nowhere[dialect.name])
+
+    try:
+        yield engine, refused
+    finally:
+        engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("refusals", "options"),
+    [(2, {"attempts": 3}), (4, {}), (3, {"attempts": 1, "patience": timedelta(seconds=PATIENCE)})],
+)
+def test_a_server_that_cannot_be_reached_is_tried_again(
+    world: World, refusals: int, options: dict[str, Any]
+) -> None:
+    with refusing(world, refusals) as (engine, refused):
+        assert transact(engine, world.tenant_id, lambda store: store.templates.list(), **options)
+    assert len(refused) == refusals
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_a_server_that_stays_out_of_reach_is_given_up(world: World, attempts: int) -> None:
+    def never(_store: CampaignStore) -> None:
+        raise AssertionError
+
+    with refusing(world, math.inf) as (engine, refused):
+        with pytest.raises(sa.exc.OperationalError):
+            transact(engine, world.tenant_id, never, attempts=attempts, idempotent=True)
+        assert len(refused) == attempts
+        with pytest.raises(sa.exc.OperationalError):
+            transact(engine, world.tenant_id, never, patience=timedelta(milliseconds=1))
+
+
+def test_a_connection_that_is_wrong_in_itself_is_not_tried_again(world: World) -> None:
+    wrong = world.engine.dialect.loaded_dbapi.ProgrammingError
+    with refusing(world, math.inf, wrong) as (engine, refused):
+        with pytest.raises(sa.exc.ProgrammingError):
+            transact(engine, world.tenant_id, lambda store: store.templates.list())
+    assert len(refused) == 1
 
 
 # What the store refuses to work on.

@@ -1,27 +1,31 @@
-"""run_worker: to the end, told to stop, cancelled, broken off, beside others, and found dead.
+"""Workers: to the end, told to stop, cancelled, broken off, beside others, and found dead.
 
-Run as a program, this file is the worker process that the tests send signals to.
+Each test holds of threads and of coroutines. Run as a program, this file is the worker process
+that the tests send signals to.
 """
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
 import servers
-from campaign_model import worker
+from campaign_model import db
 from campaign_model.campaign import Campaign
 from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
 from campaign_model.generation import (
@@ -42,12 +46,15 @@ from campaign_model.testing.clock import FrozenClock
 from campaign_model.worker import (
     GENERATE_FAILED,
     SAVE_FAILED,
+    AsyncTask,
     Task,
     WorkerReport,
     WorkerStop,
     run_worker,
+    run_worker_async,
 )
-from parallel import PATIENCE, sever, until
+from campaign_model.worker import run as worker_run
+from parallel import PATIENCE, broken_commit, until
 from world import HOST, LEASE, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
@@ -88,6 +95,62 @@ def generate(_task: Task) -> Outcome:
     return Generated(COST)
 
 
+def run_coroutines(
+    engine: sa.Engine,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    generate: Callable[[Any], Outcome],
+    *,
+    concurrency: int = 1,
+    **options: Any,
+) -> WorkerReport:
+    """``run_worker_async``, with coroutines that wait for functions written for threads."""
+
+    async def main(pool: ThreadPoolExecutor) -> WorkerReport:
+        loop = asyncio.get_running_loop()
+
+        async def work(task: AsyncTask) -> Outcome:
+            def checkpoint(*arguments: Any) -> None:
+                asyncio.run_coroutine_threadsafe(task.checkpoint(*arguments), loop).result()
+
+            blocking = Blocking(task, checkpoint)
+            return await loop.run_in_executor(pool, generate, blocking)
+
+        return await run_worker_async(
+            engine, tenant_id, campaign_id, work, concurrency=concurrency, **options
+        )
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        return asyncio.run(main(pool))
+
+
+@attrs.frozen
+class Blocking:
+    """An asynchronous task as a task of threads."""
+
+    task: AsyncTask
+    checkpoint: Callable[..., None]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.task, name)
+
+
+FORMS: dict[str, Callable[..., WorkerReport]] = {
+    "threads": run_worker,
+    "coroutines": run_coroutines,
+}
+form_of_this_test: list[str] = []
+only_threads = pytest.mark.parametrize("form", ["threads"], indirect=True)
+
+
+@pytest.fixture(autouse=True, params=FORMS)
+def form(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Each form of a worker in turn."""
+    form_of_this_test.append(request.param)
+    yield
+    form_of_this_test.clear()
+
+
 def run(
     world: World,
     campaign: Campaign,
@@ -102,7 +165,8 @@ def run(
     timer.daemon = True
     timer.start()
     try:
-        return run_worker(world.engine, world.tenant_id, campaign.id, how, stop=stop, **options)
+        work = FORMS[form_of_this_test[0]]
+        return work(world.engine, world.tenant_id, campaign.id, how, stop=stop, **options)
     finally:
         timer.cancel()
 
@@ -234,10 +298,84 @@ def test_a_contact_put_off_is_waited_for(world: World) -> None:
     check_whole(world, campaign, spent=2 * COST + 4 * PRICE)
 
 
+def test_a_worker_that_is_not_to_wait_leaves_what_others_work_on(world: World) -> None:
+    campaign = world.campaign(3, Status.GENERATING)
+    (theirs,) = world.claim(campaign.id, 1, lease=timedelta(hours=1))
+
+    outcomes = iter([Unfinished(timedelta(hours=1)), Generated(COST)])
+    report = run(world, campaign, lambda _task: next(outcomes), save=save, wait=False)
+    assert report == WorkerReport(
+        WorkerStop.LEASES_PENDING, {Recorded.APPLIED: 2}, COST, completed=False
+    )
+    statuses = {row.id: row.status for row in world.rows(campaign.id).values()}
+    assert statuses.pop(theirs.id) == "generating"
+    assert sorted(statuses.values()) == ["generated", "pending"]
+    assert status(world, campaign) is Status.GENERATING
+
+
+@contextmanager
+def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Whatever is in flight finishes at the same moment; how many each call records."""
+    recorded: list[int] = []
+    record = Generation.record
+
+    def wait_for_all(running: Any, **_: object) -> object:
+        return wait(running, PATIENCE)
+
+    def note(self: Generation, outcomes: Any, **options: Any) -> object:
+        recorded.append(len(outcomes))
+        return record(self, outcomes, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_run, "wait", wait_for_all)
+        patched.setattr(Generation, "record", note)
+        yield recorded
+
+
+def test_what_finishes_together_is_recorded_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = world.campaign(8, Status.GENERATING)
+    with all_at_once(monkeypatch) as recorded:
+        report = run(world, campaign, save=save, concurrency=4)
+    assert recorded == [4, 4]
+    assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 8}, 8 * COST, True)
+    check_whole(world, campaign)
+
+
+def test_what_finishes_beside_one_that_fails_is_recorded_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = world.campaign(4, Status.GENERATING)
+    ids = list(world.rows(campaign.id))
+    take = take_over(world, campaign)
+
+    def work(task: Task) -> Outcome:
+        if task.contact_id == ids[0]:
+            take()
+        return Generated(COST)
+
+    def save_badly(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        save(connection, task, outcome)
+        if task.contact_id == ids[2]:
+            insert_message(connection, task, task.slots[0])
+
+    with all_at_once(monkeypatch) as recorded:
+        report = run(world, campaign, work, save=save_badly, concurrency=4)
+    # The third's failure is recorded after it was not saved; so is the cost of the one taken over.
+    assert sorted(recorded) == [1, 1, 1, 1, 1, 1, 1, 4]
+    assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
+    rows = world.rows(campaign.id)
+    assert [rows[one].status for one in ids].count("generated") == 3
+    assert rows[ids[2]].error_code == SAVE_FAILED
+    assert progress(world, campaign).spent == 5 * COST
+    world.check(campaign.id)
+
+
 def test_two_workers_side_by_side_share_the_work_and_one_completes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_BEAT", 0.02)
+    monkeypatch.setattr(worker_run, "_BEAT", 0.02)
     campaign = world.campaign(12, Status.GENERATING)
     both = threading.Barrier(2)
 
@@ -299,7 +437,10 @@ def test_a_cancel_is_told_to_whoever_is_at_work(world: World) -> None:
     world.check(campaign.id)
 
 
-def test_a_cancel_is_told_by_the_next_claim_where_a_thread_is_free(world: World) -> None:
+def test_a_cancel_is_told_by_the_next_claim_where_a_thread_is_free(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_run, "_BEAT", 0.02)
     campaign = world.campaign(1, Status.GENERATING)
 
     def work(task: Task) -> Outcome:
@@ -309,19 +450,6 @@ def test_a_cancel_is_told_by_the_next_claim_where_a_thread_is_free(world: World)
 
     report = run(world, campaign, work, lease=timedelta(days=1), concurrency=2)
     assert report.stop is WorkerStop.NOT_GENERATING
-
-
-def test_a_failure_of_the_database_in_save_fails_no_contact(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-
-    def save(_connection: sa.Connection, _task: Task, _outcome: Outcome) -> None:
-        raise sa.exc.OperationalError("SELECT 1", {}, Exception("disk full"))
-
-    with pytest.raises(sa.exc.OperationalError):
-        run(world, campaign, save=save)
-    (row,) = world.rows(campaign.id).values()
-    assert (row.status, row.generation_cost) == (ContactStatus.GENERATING, Decimal(0))
-    world.check(campaign.id)
 
 
 def test_told_to_stop_it_finishes_what_it_has_and_claims_no_more(world: World) -> None:
@@ -393,7 +521,7 @@ def test_whatever_generate_raises_fails_its_contact_and_no_other(world: World) -
             return None  # type: ignore[return-value]
         if task.contact_id == ids[2]:
             task.checkpoint(PRICE)
-            raise KeyError("later")
+            raise ExceptionGroup("two", [KeyError("later"), ValueError("too")])
         return Generated(COST)
 
     report = run(world, campaign, work, save=save)
@@ -403,6 +531,7 @@ def test_whatever_generate_raises_fails_its_contact_and_no_other(world: World) -
     assert {rows[one].error_code for one in ids[:3]} == {GENERATE_FAILED}
     assert rows[ids[0]].error == "RuntimeError: no such model ?"
     assert "None" in rows[ids[1]].error
+    assert rows[ids[2]].error == "KeyError: 'later'; ValueError: too"
     # Nobody knows what the attempt cost beyond what was booked on the way.
     assert [rows[one].unknown_costs for one in ids] == [1, 1, 1, 0]
     assert rows[ids[2]].generation_cost == PRICE
@@ -512,7 +641,7 @@ def test_leases_are_renewed_for_as_long_as_it_takes(
 
 
 def take_over(world: World, campaign: Campaign) -> Callable[[], None]:
-    """Have another worker take over all that is claimed, its lease having run out meanwhile."""
+    """Have another worker take over a claimed contact, its lease having run out meanwhile."""
 
     def take() -> None:
         later = FrozenClock()
@@ -566,9 +695,10 @@ def test_whoever_lost_the_lease_learns_it_at_the_next_checkpoint(world: World) -
 
     report = run(world, campaign, work, save=save)
     assert raised == [(row.id,)]
-    assert (report.answers, report.cost) == ({Recorded.BOOKED: 1}, Decimal(0))
+    # What it paid for last is thrown away, and was paid for.
+    assert (report.answers, report.cost) == ({Recorded.BOOKED: 1}, PRICE)
     assert messages(world, campaign) == {}
-    assert progress(world, campaign).spent == COST
+    assert progress(world, campaign).spent == COST + PRICE
     world.check(campaign.id)
 
 
@@ -588,29 +718,6 @@ def test_whoever_lost_the_lease_is_told_by_the_renewal(world: World) -> None:
 
 
 # Failure 28: the answer to a commit is lost.
-
-
-@contextmanager
-def broken_commit(
-    world: World, monkeypatch: pytest.MonkeyPatch, *, done: bool
-) -> Iterator[threading.Event]:
-    """Once the event is set, the next commit loses its connection: after it is done, or before."""
-    armed = threading.Event()
-    dialect: Any = world.engine.dialect
-    commit = dialect.do_commit
-
-    def do_commit(connection: Any) -> None:
-        if not armed.is_set():
-            commit(connection)
-            return
-        armed.clear()
-        if done:
-            commit(connection)
-        sever(connection.dbapi_connection, world.engine)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(dialect, "do_commit", do_commit)
-        yield armed
 
 
 @pytest.mark.parametrize("done", [True, False], ids=["committed", "not-committed"])
@@ -643,22 +750,137 @@ def test_failure_28_a_lost_answer_to_a_commit_doubles_nothing(
 def test_a_checkpoint_whose_answer_is_lost_is_not_repeated(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nobody could tell a repeat from a second call: the contact fails, with its cost unknown.
+    # Nobody could tell a repeat from a second call: the contact comes back, its cost unknown.
     campaign = world.campaign(1, Status.GENERATING)
     with broken_commit(world, monkeypatch, done=True) as armed:
 
         def work(task: Task) -> Outcome:
             armed.set()
             task.checkpoint(PRICE)
-            return Generated(COST)
+            raise AssertionError
 
-        run(world, campaign, work)
+        with pytest.raises(sa.exc.DBAPIError) as raised:
+            run(world, campaign, work)
+    assert raised.value.connection_invalidated
     (row,) = world.rows(campaign.id).values()
-    assert (row.status, row.generation_cost, row.unknown_costs) == ("failed", PRICE, 1)
+    assert (row.status, row.generation_cost, row.unknown_costs) == ("pending", PRICE, 1)
     world.check(campaign.id)
 
 
 # Failures 4 and 5: the database fails, or the worker dies.
+
+
+def fill_the_disk(*_: object) -> Any:
+    raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
+
+
+def exhaust_the_pool(*_: object) -> Any:
+    raise sa.exc.TimeoutError
+
+
+def fail_in_several_ways(task: Task) -> Outcome:
+    error = sa.exc.OperationalError("SELECT 1", {}, Exception("out of memory"))
+    raise ExceptionGroup("two", [LeaseLost((task.claim.id,)), ExceptionGroup("one", [error])])
+
+
+def fail_in_a_checkpoint(task: Task) -> Outcome:
+    task.checkpoint(PRICE, fill_the_disk)
+    raise AssertionError
+
+
+FAULTS: dict[str, Callable[[Task], Outcome]] = {
+    "itself": fill_the_disk,
+    "pool": exhaust_the_pool,
+    "group": fail_in_several_ways,
+    "checkpoint": fail_in_a_checkpoint,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_database_gives_the_contact_back_and_ends_the_worker(
+    world: World, fault: str
+) -> None:
+    campaign = world.campaign(3, Status.GENERATING)
+    first, second, third = world.rows(campaign.id)
+    both = threading.Barrier(2)
+
+    def work(task: Task) -> Outcome:
+        both.wait(PATIENCE)
+        if task.contact_id == first:
+            return FAULTS[fault](task)
+        until(lambda: task.stopping, "the other is told to stop")
+        return Generated(COST)
+
+    with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
+        run(world, campaign, work, save=save, concurrency=2)
+    rows = world.rows(campaign.id)
+    assert [rows[one].status for one in (first, second, third)] == [
+        "pending",
+        "generated",
+        "pending",
+    ]
+    # What it had cost nobody knows; the other's work is kept, and no more was begun.
+    assert [rows[one].unknown_costs for one in (first, second, third)] == [1, 0, 0]
+    assert rows[third].attempts == 0
+    assert messages(world, campaign) == {second: SLOTS}
+    world.check(campaign.id)
+
+
+@pytest.mark.parametrize("fault", [fill_the_disk, exhaust_the_pool])
+def test_a_fault_of_the_database_in_save_fails_no_contact(
+    world: World, fault: Callable[..., object]
+) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
+        run(world, campaign, save=fault)
+    (row,) = world.rows(campaign.id).values()
+    assert (row.status, row.generation_cost) == (ContactStatus.GENERATING, Decimal(0))
+    world.check(campaign.id)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[servers.Server, World]]:
+    """A server of these tests' own, and a tenant on it."""
+    directory, close = servers.open_directory()
+    server = servers.Server(directory, POSTGRESQL[0])
+    engine = sa.create_engine(servers.Databases(directory).create(POSTGRESQL[0]))
+    db.init(engine, with_host_tables=True)
+    yield server, World(engine)
+    engine.dispose()
+    close()
+
+
+def test_a_worker_lives_through_a_restart_of_the_server(
+    server: tuple[servers.Server, World],
+) -> None:
+    process, world = server
+    campaign = world.campaign(4, Status.GENERATING)
+    calls, stopped, refused = itertools.count(), threading.Event(), threading.Event()
+
+    def note(context: sa.engine.ExceptionContext) -> None:
+        if context.connection is None:
+            refused.set()
+
+    def work(task: Task) -> Outcome:
+        match next(calls):
+            case 0:
+                process.kill()
+                stopped.set()
+                assert refused.wait(PATIENCE)
+                process.start()
+            case 1:
+                assert stopped.wait(PATIENCE)
+                task.checkpoint(PRICE)
+        return Generated(COST)
+
+    sa.event.listen(world.engine, "handle_error", note)
+    report = run(world, campaign, work, save=save, concurrency=2)
+    sa.event.remove(world.engine, "handle_error", note)
+    assert refused.is_set()
+    assert report == WorkerReport(
+        WorkerStop.DRAINED, {Recorded.APPLIED: 4}, 4 * COST + PRICE, completed=True
+    )
+    check_whole(world, campaign, spent=4 * COST + PRICE)
 
 
 class Broken:
@@ -717,7 +939,7 @@ def test_failure_05_an_error_in_mid_run_ends_it_and_leases_bring_everybody_back(
 
 def test_an_unknown_campaign_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
-        run_worker(world.engine, world.tenant_id, world.owner_id, generate)
+        FORMS[form_of_this_test[0]](world.engine, world.tenant_id, world.owner_id, generate)
 
 
 def an_hour_later(connection: sa.Connection) -> datetime:
@@ -756,6 +978,7 @@ def resume(world: World) -> Callable[[Task], Outcome]:
     return work
 
 
+@only_threads
 @pytest.mark.parametrize("budget", [None, Decimal(1)], ids=["no-budget", "budget"])
 def test_failure_04_a_worker_killed_in_mid_contact_is_taken_over(
     world: World, budget: Decimal | None
@@ -776,6 +999,7 @@ def test_failure_04_a_worker_killed_in_mid_contact_is_taken_over(
     check_whole(world, campaign)
 
 
+@only_threads
 def test_sigterm_ends_a_worker_in_good_order(world: World) -> None:
     campaign = world.campaign(3, Status.GENERATING)
     with process(world, campaign, "ends") as child:
@@ -791,9 +1015,7 @@ def test_sigterm_ends_a_worker_in_good_order(world: World) -> None:
 
 def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
     """Work on a campaign until a signal comes."""
-    from campaign_model import db  # noqa: PLC0415
-
-    worker._BEAT = 0.02
+    worker_run._BEAT = 0.02
     engine = db.prepare_engine(sa.create_engine(url))
 
     def dies(task: Task) -> Outcome:

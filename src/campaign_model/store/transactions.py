@@ -6,6 +6,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -21,6 +22,9 @@ Result = TypeVar("Result")
 _SERIALIZATION_FAILURE = "40001"
 _DEADLOCK = "40P01"
 _PRIMARY_CODE = 0xFF
+
+_LONGEST_PAUSE = 1000
+"""Milliseconds between two attempts, at the most."""
 
 
 def is_retryable(error: BaseException) -> bool:
@@ -43,24 +47,41 @@ def transact(
     work: Callable[[CampaignStore], Result],
     *,
     attempts: int = 5,
+    patience: timedelta = timedelta(0),
     idempotent: bool = False,
     **options: Any,
 ) -> Result:
     """Run ``work(store)`` in a transaction of its own and commit it; what ``work`` returned.
 
-    What :func:`is_retryable` approves of is run again from the beginning, up to ``attempts``
-    times in all. A connection that is lost, perhaps during the commit, is tried again only if
-    ``idempotent`` says that doing the work twice does no harm. ``options`` are those of
-    :class:`CampaignStore`. Every other error rolls back and passes through.
+    Where nothing of it can have been committed, it is run again from the beginning, up to
+    ``attempts`` times in all: what :func:`is_retryable` approves of, a connection that could not
+    be made, and one that was lost before the commit. One that is lost during the commit is tried
+    again only if ``idempotent`` says that doing the work twice does no harm. For ``patience`` a
+    server that cannot be reached, as while it restarts, is tried more often than that.
+    ``options`` are those of :class:`CampaignStore`. Every other error rolls back and passes
+    through.
     """
-    for attempt in range(1, attempts + 1):
+    if attempts < 1:
+        raise ValueError(f"attempts is at least 1, not {attempts}")
+    deadline = time.monotonic() + patience.total_seconds()
+    attempt = 0
+    while True:
+        attempt += 1
+        connected = committing = False
         try:
             with engine.begin() as connection:
-                return work(CampaignStore(connection, tenant_id, **options))
+                connected = True
+                result = work(CampaignStore(connection, tenant_id, **options))
+                committing = True
         except sa.exc.DBAPIError as error:
-            again = is_retryable(error) or (idempotent and error.connection_invalidated)
-            if attempt == attempts or not again:
+            unreachable = error.connection_invalidated or (
+                not connected and isinstance(error, sa.exc.OperationalError)
+            )
+            again = is_retryable(error) or (unreachable and (idempotent or not committing))
+            patient = unreachable and time.monotonic() < deadline
+            if not again or (attempt >= attempts and not patient):
                 raise
-            # Apart in time, so that the two that got into each other's way do not meet again.
-            time.sleep(secrets.randbelow(2**attempt * 10) / 1000)
-    raise ValueError(f"attempts is at least 1, not {attempts}")
+        else:
+            return result
+        # Apart in time, so that the two that got into each other's way do not meet again.
+        time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE)) / 1000)
