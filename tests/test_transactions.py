@@ -414,9 +414,11 @@ def test_a_server_that_stays_out_of_reach_is_given_up(world: World, attempts: in
 
 def test_a_connection_that_is_wrong_in_itself_is_not_tried_again(world: World) -> None:
     wrong = world.engine.dialect.loaded_dbapi.ProgrammingError
-    with refusing(world, math.inf, wrong) as (engine, refused):
-        with pytest.raises(sa.exc.ProgrammingError):
-            transact(engine, world.tenant_id, lambda store: store.templates.list())
+    with (
+        refusing(world, math.inf, wrong) as (engine, refused),
+        pytest.raises(sa.exc.ProgrammingError),
+    ):
+        transact(engine, world.tenant_id, lambda store: store.templates.list())
     assert len(refused) == 1
 
 
