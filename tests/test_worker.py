@@ -847,6 +847,7 @@ def server() -> Iterator[tuple[servers.Server, World]]:
     db.init(engine, with_host_tables=True)
     yield server, World(engine)
     engine.dispose()
+    server.stop()
     close()
 
 
