@@ -496,7 +496,7 @@ def test_a_move_counts_what_was_assigned_a_moment_before(world: World) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 5])
-def test_failure_29_eight_claimers_at_once_keep_to_the_budget(world: World, limit: int) -> None:
+def test_failure_29_sixteen_claimers_at_once_keep_to_the_budget(world: World, limit: int) -> None:
     budget, each = Decimal("1.0"), Decimal("0.3")
     campaign = world.campaign(50, Status.GENERATING, budget=budget)
 
@@ -506,10 +506,10 @@ def test_failure_29_eight_claimers_at_once_keep_to_the_budget(world: World, limi
     spent = Decimal(0)
     # Three fit; then, as they turn out cheap, three again; then two; then one for the rest.
     for cost, fit in ((TENTH, 3), (TENTH, 2), (Decimal("0.05"), 1), (Decimal(0), 1)):
-        with others(world, 8) as other:
+        with others(world, 16) as other:
             with transaction(world) as store:
                 store.campaigns.get(campaign.id, lock=True)
-                claiming = [other.start(claim, attempts=1) for _ in range(8)]
+                claiming = [other.start(claim, attempts=1) for _ in range(16)]
                 other.wait()
             claims = [claim for one in claiming for claim in one.result()]
         assert len(claims) == fit

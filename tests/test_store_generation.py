@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -667,29 +666,6 @@ def test_failure_22_small_costs_are_kept_exactly(world: World, budget: Decimal |
     world.check(campaign.id)
     world.apply(campaign.id, Action.COMPLETE_GENERATION)
     assert world.legacy(campaign.id) == (7, 7, Decimal("0.02016"))
-
-
-@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), budget=st.none() | st.just(Decimal(999_999_999)))
-def test_failure_22_any_costs_of_nine_decimals_sum_exactly(
-    world: World, seed: int, budget: Decimal | None
-) -> None:
-    number = 200
-    chance = random.Random(seed)
-    sizes = [10**3, 10**9, 10**12, 10**17]
-    costs = [Decimal(chance.randrange(chance.choice(sizes))).scaleb(-9) for _ in range(number)]
-    campaign = world.campaign(number, Status.GENERATING, budget=budget)
-    claims = world.claim(campaign.id, number, reserve=Decimal("0.000000001"))
-    for start in range(0, number, 50):
-        batch = dict(zip(claims, map(Generated, costs), strict=True))
-        part = dict(itertools.islice(batch.items(), start, start + 50))
-        world.transact(lambda store: store.generation.record(part))  # noqa: B023
-    exact = Decimal(sum(int(cost.scaleb(9)) for cost in costs)).scaleb(-9)
-    assert world.transact(lambda store: store.generation.progress(campaign.id)).spent == exact
-    world.check(campaign.id)
-    by_id = {claim.id: cost for claim, cost in zip(claims, costs, strict=True)}
-    rows = world.rows(campaign.id).values()
-    assert all(row.generation_cost == by_id[row.id] for row in rows)
 
 
 def test_failure_22_the_callers_decimal_context_changes_no_cost(world: World) -> None:
