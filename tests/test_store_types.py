@@ -26,6 +26,7 @@ from campaign_model.store.types import (
     any_of,
     array_length,
     database_clock,
+    json_array,
     new_id,
 )
 from campaign_model.testing.strategies import json_values, texts
@@ -390,6 +391,25 @@ def test_a_document_is_read_as_text_from_a_subquery_too(connection: sa.Connectio
 def test_the_length_of_an_array(connection: sa.Connection, members: list[Any]) -> None:
     keep(connection, document=[json.dumps(members)])
     assert connection.scalar(sa.select(array_length(TABLE.c.document))) == len(members)
+
+
+@few
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1) | texts() | st.none(), min_size=1, max_size=5),
+)
+def test_many_values_come_as_one(connection: sa.Connection, values: list[Any]) -> None:
+    array = json_array(
+        *(sa.literal(one, sa.BigInteger if type(one) is int else sa.Text) for one in values)
+    )
+    assert json.loads(connection.execute(sa.select(array)).scalar_one()) == values
+
+
+@few
+@given(st.decimals(-MONEY_LIMIT, MONEY_LIMIT, places=9))
+def test_a_number_in_an_array_keeps_its_digits(connection: sa.Connection, amount: Decimal) -> None:
+    array = json_array(sa.literal(amount, Money))
+    (found,) = json.loads(connection.execute(sa.select(array)).scalar_one(), parse_float=Decimal)
+    assert Money().process_result_value(Decimal(found), connection.dialect) == amount
 
 
 # Many values in one parameter.

@@ -297,8 +297,11 @@ class Renewal:
     cancelled: bool
 
 
+_STATUSES = tuple(ContactStatus)
+
+
 def _by_status(counts: Mapping[ContactStatus, int]) -> Mapping[ContactStatus, int]:
-    frozen: Any = JsonObject({status: counts.get(status, 0) for status in ContactStatus})
+    frozen: Any = JsonObject({status: counts.get(status, 0) for status in _STATUSES})
     return cast("Mapping[ContactStatus, int]", frozen)
 
 

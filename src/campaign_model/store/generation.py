@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from campaign_model import lifecycle
 from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.contacts import Changed
-from campaign_model.errors import LeaseLost, NotFound
+from campaign_model.errors import LeaseLost
 from campaign_model.generation import (
     LONGEST,
     Claim,
@@ -41,12 +41,11 @@ from campaign_model.generation import (
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import totals
 from campaign_model.store.contacts import move_contacts, move_named, settle
-from campaign_model.store.scope import Scope, database_time
+from campaign_model.store.progress import progress
+from campaign_model.store.scope import Scope
 from campaign_model.store.tables import (
-    COUNTED,
     campaign_contacts,
     campaign_erased_claims,
-    campaigns,
 )
 from campaign_model.store.types import (
     Array,
@@ -56,7 +55,6 @@ from campaign_model.store.types import (
     Uuid,
     any_of,
     as_json,
-    database_clock,
     has,
 )
 
@@ -470,42 +468,7 @@ class Generation:
 
         Raises :class:`NotFound`.
         """
-        scope = self._scope
-        row = (
-            scope.connection.execute(
-                totals.joined(
-                    sa.select(
-                        campaigns.c.generation_config,
-                        campaigns.c.generation_started_at,
-                        campaigns.c.generation_completed_at,
-                        campaigns.c.finished_before_start,
-                        database_clock().label("now"),
-                        *totals.sums(),
-                    ),
-                    campaigns,
-                )
-                .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
-                .group_by(campaigns.c.tenant_id, campaigns.c.id)
-            )
-            .mappings()
-            .one_or_none()
-        )
-        if row is None:
-            raise NotFound("campaign", (campaign_id,))
-        total = totals.from_row(row)
-        now = row["now"] if scope.clock is database_time else scope.now()
-        rate = _rate(row, total, row["generation_completed_at"] or now)
-        left = _left(total)
-        config = scope.codec.recover_generation_config(row["generation_config"]).value
-        return Progress(
-            by_status={status: total.counts[status] for status in COUNTED},
-            spent=total.spent,
-            reserved=total.reserved,
-            unknown_costs=total.unknown,
-            budget=config.budget,
-            per_second=rate,
-            seconds_left=left / rate if rate else None,
-        )
+        return progress(self._scope, campaign_id)
 
     @exactly()
     def estimate(self, campaign_id: UUID) -> Estimate:
@@ -516,7 +479,7 @@ class Generation:
         row = self._scope.campaign_row(campaign_id)
         steps = self._scope.steps(row)
         total = totals.peek(self._scope, campaign_id)
-        left = _left(total)
+        left = total.left
         known = total.finished - total.unknown_costs
         return Estimate(
             contacts=left,
@@ -796,21 +759,6 @@ def _count(delta: totals.Totals, before: Mapping[str, Any], after: Mapping[str, 
     delta.cost += after["generation_cost"] - before["generation_cost"]
     delta.unknown_costs += after["unknown_costs"] - before["unknown_costs"]
     delta.reserved += after["reserved"] - before["reserved"]
-
-
-def _left(total: totals.Totals) -> int:
-    """Contacts that are still to get their messages."""
-    return sum(total.counts[status] for status in (*lifecycle.CLAIMABLE, _CLAIM_STATUS))
-
-
-def _rate(row: sa.RowMapping, total: totals.Totals, until: datetime) -> float | None:
-    """Finished contacts per second since the run began."""
-    started = row["generation_started_at"]
-    if started is None:
-        return None
-    seconds: float = (until - started).total_seconds()
-    finished: int = total.finished - row["finished_before_start"]
-    return finished / seconds if seconds > 0 and finished > 0 else None
 
 
 def _rounded(amount: Decimal) -> Decimal:

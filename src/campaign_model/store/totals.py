@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model._values import exactly
-from campaign_model.lifecycle import ContactStatus
+from campaign_model.lifecycle import CLAIMABLE, ContactStatus
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
 from campaign_model.store.types import Money
@@ -26,6 +26,7 @@ __all__ = [
     "add",
     "fold",
     "from_row",
+    "gist",
     "joined",
     "peek",
     "read",
@@ -77,6 +78,11 @@ class Totals:
         """Contacts with an outcome."""
         return self.counts[ContactStatus.GENERATED] + self.counts[ContactStatus.FAILED]
 
+    @property
+    def left(self) -> int:
+        """Contacts that are still to get their messages."""
+        return sum(self.counts[one] for one in (*CLAIMABLE, ContactStatus.GENERATING))
+
     def values(self) -> dict[str, Any]:
         """The sums (all but ``unit_reserve``, which is no sum) as columns of campaign_totals."""
         return {status.value: self.counts[status] for status in COUNTED} | {
@@ -88,8 +94,27 @@ def sums() -> list[sa.ColumnElement[Any]]:
     """The columns of a campaign's totals, summed over its shards; all zero without a row."""
     table = campaign_totals.c
     names = (*(status.value for status in COUNTED), *_AMOUNTS)
-    summed = [sa.func.coalesce(sa.func.sum(table[name]), 0).label(name) for name in names]
-    return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), 0).label("unit_reserve")]
+    summed = [_sum(table[name]).label(name) for name in names]
+    return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), _NONE).label("unit_reserve")]
+
+
+def gist() -> list[sa.ColumnElement[Any]]:
+    """Sums of a campaign's counts by status, and what is spent, unknown and reserved in it."""
+    table = campaign_totals.c
+    return [
+        *(_sum(table[status.value]) for status in COUNTED),
+        _sum(table.cost + table.erased_cost),
+        _sum(table.unknown_costs + table.erased_unknown_costs),
+        _sum(table.reserved),
+    ]
+
+
+# Written out: a parameter for each would take its time.
+_NONE: sa.ColumnElement[Any] = sa.literal_column("0")
+
+
+def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(sa.func.sum(column), _NONE)
 
 
 def joined(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:

@@ -30,6 +30,7 @@ __all__ = [
     "checked_id",
     "database_clock",
     "has",
+    "json_array",
     "new_id",
 ]
 
@@ -180,7 +181,7 @@ _CHECKED = (Uuid, UtcDateTime)
 
 def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
     arguments = [compiler.process(one, **kw) for one in element.clauses]
-    return element.spelling[compiler.dialect.name].format(*arguments)
+    return element.spelling[compiler.dialect.name].format(*arguments, all=", ".join(arguments))
 
 
 class _Expression(sa.sql.functions.GenericFunction[Any]):
@@ -230,6 +231,16 @@ class array_length(_Expression):  # noqa: N801
     spelling: ClassVar = {
         "postgresql": "jsonb_array_length({0})",
         "sqlite": "json_array_length({0})",
+    }
+
+
+class json_array(_Expression):  # noqa: N801
+    """Any number of values as one JSON array, in text; numbers with all their digits."""
+
+    type = sa.TEXT()
+    spelling: ClassVar = {
+        "postgresql": "CAST(json_build_array({all}) AS TEXT)",
+        "sqlite": "json_array({all})",
     }
 
 
