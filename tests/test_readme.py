@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
+import signal
 import sys
+from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from subprocess import check_output, run
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_model import db
+from campaign_model.generation import Generated, Outcome
+from campaign_model.lifecycle import Status
+from campaign_model.worker import AsyncTask
+from parallel import until
+from world import World
 
 ROOT = Path(__file__).parents[1]
 
@@ -29,6 +44,37 @@ def test_the_example_about_the_lifecycle_says_what_it_promises() -> None:
     (example,) = blocks("python", "docs/lifecycle.md")
     said = check_output([sys.executable, "-c", example], text=True)
     assert said == "".join(re.findall(r"^# (.*\n)", example, re.MULTILINE))
+
+
+def test_the_pool_in_the_guide_serves_every_tenant_until_sigterm(
+    engine_name: str, schema: Callable[[str], str]
+) -> None:
+    (example,) = blocks("python", "docs/workers.md")
+    guide: dict[str, Any] = {}
+    exec(example, guide)  # noqa: S102
+    engine = db.prepare_engine(sa.create_engine(schema(engine_name), pool_size=20))
+    worlds = [World(engine) for _ in range(3)]
+    campaigns = [
+        (world, world.campaign(3, Status.GENERATING, budget=budget).id)
+        for world in worlds
+        for budget in (None, Decimal(1))
+    ]
+
+    async def generate(task: AsyncTask) -> Outcome:
+        await task.checkpoint(Decimal("0.01"))
+        return Generated(Decimal(0))
+
+    async def main() -> None:
+        pool = asyncio.create_task(guide["pool"](engine, generate, reserve=Decimal("0.01")))
+        await asyncio.to_thread(until, lambda: not db.generating(engine), "all is generated")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await pool
+
+    asyncio.run(main())
+    for world, id_ in campaigns:
+        assert {row.status for row in world.rows(id_).values()} == {"generated"}
+        world.check(id_)
+    engine.dispose()
 
 
 def test_the_example_is_short() -> None:

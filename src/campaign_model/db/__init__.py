@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from campaign_model.db.adoption import adopt, sql, verify
 from campaign_model.db.engine import prepare_engine
+from campaign_model.db.generating import Generating, generating
 from campaign_model.db.host import MinimalHost
 from campaign_model.db.presets import SyncReport, sync_presets
 from campaign_model.db.report import AdoptionRefused, AdoptReport, Finding, Verdict
@@ -22,12 +23,14 @@ __all__ = [
     "AdoptReport",
     "AdoptionRefused",
     "Finding",
+    "Generating",
     "HostTables",
     "MinimalHost",
     "SetupError",
     "SyncReport",
     "Verdict",
     "adopt",
+    "generating",
     "init",
     "prepare_engine",
     "sql",

@@ -142,6 +142,15 @@ campaign_contacts = sa.Table(
     sa.Index("contact", "tenant_id", "contact_id"),
     sa.Index("rank", "tenant_id", "campaign_id", "rank"),
 )
+_is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'")
+# For whoever asks across tenants, again and again.
+sa.Index(
+    "generating",
+    campaigns.c.tenant_id,
+    campaigns.c.id,
+    postgresql_where=_is_running,
+    sqlite_where=_is_running,
+)
 _is_claimable = campaign_contacts.c.status.in_(
     [sa.literal_column(f"'{one}'") for one in ContactStatus if one in CLAIMABLE]
 )

@@ -156,6 +156,9 @@ CREATE TABLE campaigns (
 )
 """,
     """
+CREATE INDEX ix_campaigns_generating ON campaigns (tenant_id, id) WHERE status = 'generating'
+""",
+    """
 CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
 """,
     """
@@ -316,6 +319,9 @@ CREATE TABLE campaigns (
     CONSTRAINT ck_campaigns_generation_config CHECK (@settings_check(generation_config)@),
     CONSTRAINT ck_campaigns_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0)
 )
+""",
+    """
+CREATE INDEX ix_campaigns_generating ON campaigns (tenant_id, id) WHERE status = 'generating'
 """,
     """
 CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
