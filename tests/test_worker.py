@@ -179,6 +179,10 @@ def progress(world: World, campaign: Campaign) -> Progress:
     return world.transact(lambda store: store.generation.progress(campaign.id))
 
 
+def statuses(world: World, campaign: Campaign) -> list[str]:
+    return sorted(row.status for row in world.rows(campaign.id).values())
+
+
 def messages(world: World, campaign: Campaign) -> dict[UUID, int]:
     """The number of messages of each contact."""
     table = HOST.messages.c
@@ -307,9 +311,8 @@ def test_a_worker_that_is_not_to_wait_leaves_what_others_work_on(world: World) -
     assert report == WorkerReport(
         WorkerStop.LEASES_PENDING, {Recorded.APPLIED: 2}, COST, completed=False
     )
-    statuses = {row.id: row.status for row in world.rows(campaign.id).values()}
-    assert statuses.pop(theirs.id) == "generating"
-    assert sorted(statuses.values()) == ["generated", "pending"]
+    assert world.rows(campaign.id)[theirs.contact_id].status == "generating"
+    assert statuses(world, campaign) == ["generated", "generating", "pending"]
     assert status(world, campaign) is Status.GENERATING
 
 
@@ -343,17 +346,34 @@ def test_what_finishes_together_is_recorded_together(
     check_whole(world, campaign)
 
 
-def test_what_finishes_beside_one_that_fails_is_recorded_all_the_same(
+def test_what_finishes_beside_one_that_is_lost_is_recorded_all_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = world.campaign(4, Status.GENERATING)
+    take = take_over(world, campaign)
+    taken = iter([True])
+
+    def work(_task: Task) -> Outcome:
+        if next(taken, False):
+            take()
+        return Generated(COST)
+
+    with all_at_once(monkeypatch) as recorded:
+        report = run(world, campaign, work, save=save, concurrency=4)
+    # By whoever took it over; all together; one by one; the cost of the one that is lost.
+    assert recorded == [1, 4, 1, 1, 1, 1, 1]
+    assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
+    assert statuses(world, campaign) == ["generated"] * 4
+    assert sorted(messages(world, campaign).values()) == [SLOTS] * 3
+    assert progress(world, campaign).spent == 5 * COST
+    world.check(campaign.id)
+
+
+def test_what_finishes_beside_one_that_is_not_saved_is_recorded_all_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = world.campaign(4, Status.GENERATING)
     ids = list(world.rows(campaign.id))
-    take = take_over(world, campaign)
-
-    def work(task: Task) -> Outcome:
-        if task.contact_id == ids[0]:
-            take()
-        return Generated(COST)
 
     def save_badly(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         save(connection, task, outcome)
@@ -361,14 +381,13 @@ def test_what_finishes_beside_one_that_fails_is_recorded_all_the_same(
             insert_message(connection, task, task.slots[0])
 
     with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, work, save=save_badly, concurrency=4)
-    # The third's failure is recorded after it was not saved; so is the cost of the one taken over.
-    assert sorted(recorded) == [1, 1, 1, 1, 1, 1, 1, 4]
-    assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
-    rows = world.rows(campaign.id)
-    assert [rows[one].status for one in ids].count("generated") == 3
-    assert rows[ids[2]].error_code == SAVE_FAILED
-    assert progress(world, campaign).spent == 5 * COST
+        report = run(world, campaign, save=save_badly, concurrency=4)
+    # All together; one by one; the failure of the one that is not saved.
+    assert recorded == [4, 1, 1, 1, 1, 1]
+    assert (report.answers, report.cost) == ({Recorded.APPLIED: 4}, 4 * COST)
+    assert statuses(world, campaign) == ["failed", "generated", "generated", "generated"]
+    assert messages(world, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
+    assert progress(world, campaign).spent == 4 * COST
     world.check(campaign.id)
 
 
@@ -466,8 +485,7 @@ def test_told_to_stop_it_finishes_what_it_has_and_claims_no_more(world: World) -
 
     report = run(world, campaign, work, save=save, concurrency=2, stop=stop)
     assert report == WorkerReport(WorkerStop.STOPPED, {Recorded.APPLIED: 2}, COST + PRICE, False)
-    statuses = [row.status for row in world.rows(campaign.id).values()]
-    assert (statuses.count("generated"), statuses.count("pending")) == (1, 5)
+    assert statuses(world, campaign) == ["generated", *["pending"] * 5]
     assert status(world, campaign) is Status.GENERATING
     world.check(campaign.id)
     assert run(world, campaign, save=save).completed
