@@ -52,11 +52,11 @@ LONGEST_CALL = 0.004
 LONGEST_LIFE = 200
 """Steps after which, at the latest, a worker that is to kill itself does so."""
 
-PAUSE = 1.5
-"""Seconds that a paused worker sleeps, so that it wakes up when its leases are lost."""
+WAITING = 3.0
+"""Seconds in which nobody finishes anything, and after which the paused are woken."""
 
 STUCK = 60.0
-"""Seconds in which nobody finishes anything, and after which a run counts as stuck."""
+"""Seconds of the same, after which a run counts as stuck."""
 
 OUTAGE = 75
 """Exit code of a worker that the database has failed."""
@@ -159,11 +159,7 @@ class Host:
                 return Unfinished(cost=self._cost())
         if not _is_careful(task):
             return Generated(self._cost())
-        try:
-            return self._one_by_one(task)
-        except sa.exc.OperationalError:
-            # Whether the last message was paid for and kept, the next attempt will see.
-            return Unfinished(cost=None)
+        return self._one_by_one(task)
 
     def save(self, connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         """Insert the messages that no checkpoint has kept."""
@@ -230,7 +226,7 @@ class Crew:
     """How often a worker ended with which exit code."""
 
     _last_step: int | None = None
-    _paused: list[tuple[float, BaseProcess]] = attrs.field(factory=list)
+    _asleep: list[BaseProcess] = attrs.field(factory=list)
 
     def run(self, events: Iterable[Event]) -> None:
         """Go on until generation is completed and all has happened that is to."""
@@ -241,13 +237,19 @@ class Crew:
                 self._replace(self.chance.random() / 50)
                 before, finished = finished, self._finished()
                 at = at if finished == before else time.monotonic()
+                if time.monotonic() > at + WAITING:
+                    # One of them may have gone to sleep in a transaction.
+                    self._wake()
                 assert time.monotonic() < at + STUCK, f"stuck with {finished} contacts finished"
-                self._wake()
                 while left and left[0][0] <= finished:
                     left.pop(0)[1]()
                     self._replace(0)
-        finally:
+            self._wake()
             for worker in self.workers:
+                worker.join(STUCK)
+                self.ends[worker.exitcode] += 1
+        finally:
+            for worker in [*self.workers, *self._asleep]:
                 worker.kill()
                 worker.join()
 
@@ -260,14 +262,16 @@ class Crew:
             self._last_step = self.chance.randrange(1, LONGEST_LIFE)
 
     def pause_one(self) -> None:
-        """Stop a worker wherever it is, for longer than its leases last."""
-        sleeper = self.chance.choice(self.workers)
+        """Stop a worker wherever it is, until others have taken over what it holds."""
+        sleeper = self.workers.pop(self.chance.randrange(len(self.workers)))
         _signal(sleeper, signal.SIGSTOP)
-        self._paused.append((time.monotonic() + PAUSE, sleeper))
+        self._asleep.append(sleeper)
 
     def _wake(self) -> None:
-        while self._paused and self._paused[0][0] < time.monotonic():
-            _signal(self._paused.pop(0)[1], signal.SIGCONT)
+        for sleeper in self._asleep:
+            _signal(sleeper, signal.SIGCONT)
+        self.workers += self._asleep
+        self._asleep = []
 
     def _replace(self, seconds: float) -> None:
         """Wait so long or until a worker ends, and start others for those who have ended."""
