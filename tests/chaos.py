@@ -82,7 +82,7 @@ ledger = sa.Table(
 
 def work(world: World, campaign_id: UUID, seed: int, last_step: int | None) -> None:
     """Work on a campaign until nothing is left, or die at ``last_step``."""
-    engine = sa.create_engine(world.engine.url)
+    engine = sa.create_engine(world.engine.url, connect_args={"application_name": str(os.getpid())})
     if last_step is not None:
         die_at(engine, last_step)
     keep_ledger()
@@ -238,7 +238,7 @@ class Crew:
                 before, finished = finished, self._finished()
                 at = at if finished == before else time.monotonic()
                 if time.monotonic() > at + WAITING:
-                    # One of them may have gone to sleep in a transaction.
+                    # Somebody may wait for one of them.
                     self._wake()
                 assert time.monotonic() < at + STUCK, f"stuck with {finished} contacts finished"
                 while left and left[0][0] <= finished:
@@ -262,10 +262,22 @@ class Crew:
             self._last_step = self.chance.randrange(1, LONGEST_LIFE)
 
     def pause_one(self) -> None:
-        """Stop a worker wherever it is, until others have taken over what it holds."""
+        """Stop a worker between its transactions, until others have taken over what it holds."""
         sleeper = self.workers.pop(self.chance.randrange(len(self.workers)))
-        _signal(sleeper, signal.SIGSTOP)
         self._asleep.append(sleeper)
+        _signal(sleeper, signal.SIGSTOP)
+        while self._at_the_database(sleeper):
+            _signal(sleeper, signal.SIGCONT)
+            wait([sleeper.sentinel], self.chance.random() / 50)
+            _signal(sleeper, signal.SIGSTOP)
+
+    def _at_the_database(self, worker: BaseProcess) -> bool:
+        busy = sa.text(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = :pid AND state <> 'idle'"
+        )
+        with self.world.engine.connect() as connection:
+            return bool(connection.scalar(busy, {"pid": str(worker.pid)}))
 
     def _wake(self) -> None:
         for sleeper in self._asleep:
