@@ -120,7 +120,7 @@ def run_coroutines(
             engine, tenant_id, campaign_id, work, concurrency=concurrency, **options
         )
 
-    with ThreadPoolExecutor(concurrency) as pool:
+    with ThreadPoolExecutor(max(concurrency, 1)) as pool:
         return asyncio.run(main(pool))
 
 
@@ -959,6 +959,12 @@ def test_failure_05_an_error_in_mid_run_ends_it_and_leases_bring_everybody_back(
 def test_an_unknown_campaign_is_not_found(world: World) -> None:
     with pytest.raises(NotFound):
         FORMS[form_of_this_test[0]](world.engine, world.tenant_id, world.owner_id, generate)
+
+
+def test_a_worker_that_could_do_nothing_is_refused(world: World) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    with pytest.raises(ValueError, match="0"):
+        run(world, campaign, concurrency=0)
 
 
 def an_hour_later(connection: sa.Connection) -> datetime:

@@ -97,7 +97,7 @@ class Run(Generic[AnyTask]):
     new_task: Callable[[Claim, StepSequence, GenerationConfig, Transact], AnyTask]
     start: Callable[[AnyTask], Future[Outcome]]
     save: Callable[[sa.Connection, AnyTask, Outcome], None] | None
-    concurrency: int
+    concurrency: int = attrs.field(validator=attrs.validators.ge(1))
     lease: timedelta
     reserve: Decimal | None
     report: Callable[[Progress], Any] | None
