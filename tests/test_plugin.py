@@ -148,7 +148,7 @@ def test_a_service_uses_it_as_the_guide_says_and_with_no_other_extra(tmp_path: P
     (tmp_path / "test_rude.py").write_text(RUDE)
     done = contract.run_pytest(tmp_path, "-W", "error")
     assert contract.failures(done.stdout) == {"FAILED": set(), "ERROR": {"test_that_commits"}}
-    assert "6 passed, 1 error" in done.stdout
+    assert "16 passed, 1 error" in done.stdout
     assert "code that does so is to be tested with campaign_tenant" in done.stdout
 
 

@@ -43,6 +43,7 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import database_time
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.death import dying
 from campaign_model.worker import (
     GENERATE_FAILED,
     SAVE_FAILED,
@@ -1022,6 +1023,24 @@ def test_failure_04_a_worker_killed_in_mid_contact_is_taken_over(
     # What the dead one had paid for is not paid again, and no message is lost or doubled.
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 3}, 3 * COST - PRICE, True)
     check_whole(world, campaign)
+
+
+@pytest.mark.parametrize("form", ["coroutines"], indirect=True)
+@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
+def test_a_worker_may_die_before_any_of_its_statements(world: World) -> None:
+    # Of threads this is what the example in docs holds, with PostgreSQL what nox -s chaos does.
+    clock, survived = FrozenClock(), False
+    for at in itertools.count():
+        campaign = world.campaign(1, Status.GENERATING)
+        with dying(world.engine, at):
+            survived = run(world, campaign, resume(world), clock=clock, lease=LEASE).completed
+        clock.forward(LEASE)
+        run(world, campaign, resume(world), clock=clock, lease=LEASE)
+        assert status(world, campaign) is Status.REVIEW
+        check_whole(world, campaign)
+        if survived:
+            break
+    assert at > 20
 
 
 @only_threads

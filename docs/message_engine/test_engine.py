@@ -26,8 +26,9 @@ from campaign_model import (
 from campaign_model.testing import documents, strategies
 from campaign_model.testing.campaigns import STEPS, Tenant
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.death import dying
 from engine import MESSAGES, in_form
-from trial import PRICE, REACHABLE, Model, Trial, be_busy, dying, leave_blank, refuse, write
+from trial import PRICE, REACHABLE, Model, Trial, be_busy, leave_blank, refuse, write, write_at
 
 settings.register_profile(
     "engine",
@@ -151,7 +152,7 @@ def test_it_may_die_at_any_moment(campaign_tenant: Tenant, deaths: list[int]) ->
     calls = 0
     for at in deaths:
         with dying(campaign_tenant.engine, at) as moment:
-            model = Model(itertools.repeat(moment))
+            model = Model(itertools.repeat(write_at(moment)))
             trial.run(model, clock=clock, lease=LEASE)
         calls += len(model.prompts)
         clock.forward(LEASE)

@@ -1,11 +1,9 @@
-"""What the tests try the engine with: a language model by script, campaigns, and death."""
+"""What the tests try the engine with: a language model by script, and campaigns."""
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -35,6 +33,16 @@ def be_busy() -> str:
 
 def refuse() -> str:
     raise ModelError("I would rather not")
+
+
+def write_at(moment: Callable[[], None]) -> Callable[[], str]:
+    """Writing takes a moment, in which one may die."""
+
+    def write_or_die() -> str:
+        moment()
+        return write()
+
+    return write_or_die
 
 
 class Model:
@@ -91,26 +99,3 @@ class Trial:
         with self.tenant.engine.begin() as connection:
             rows = connection.execute(sa.select(MESSAGES).where(MESSAGES.c.campaign_id == self.id))
             return [*rows]
-
-
-class Death(BaseException):
-    """The worker's process is gone."""
-
-
-@contextmanager
-def dying(database: sa.Engine, at: int) -> Iterator[Callable[..., str]]:
-    """From moment ``at`` on nothing is done; a moment is a statement, or a call of the model."""
-    moments = itertools.count()
-
-    def moment(*_: Any) -> str:
-        if next(moments) >= at:
-            raise Death
-        return write()
-
-    sa.event.listen(database, "before_cursor_execute", moment)
-    try:
-        yield moment
-    except Death:
-        pass
-    finally:
-        sa.event.remove(database, "before_cursor_execute", moment)
