@@ -17,8 +17,10 @@ __all__ = [
     "Fault",
     "JsonObject",
     "canonical",
+    "digest",
     "fault_in",
     "faults_in",
+    "flat_object",
     "freeze",
     "json_object",
     "loads",
@@ -160,6 +162,13 @@ def canonical(value: Any) -> str:
     return json.dumps(normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def digest(value: Any) -> str:
+    """The same 64 hexadecimal digits for every spelling of the same JSON value, for no other."""
+    import hashlib  # noqa: PLC0415 - loads OpenSSL
+
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
 EMPTY = JsonObject()
 
 
@@ -239,6 +248,24 @@ def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
 def fault_in(value: Any, depth: int = 0) -> Fault | None:
     """One of :func:`faults_in`, or ``None`` if there are none."""
     return next(faults_in(value, depth), None)
+
+
+def flat_object(members: dict[str, Any]) -> JsonObject | None:
+    """A ``JsonObject`` of members without faults, quickly; ``None`` if it takes a closer look."""
+    for name, value in members.items():
+        if type(name) is not str or text_fault(name) is not None:
+            return None
+        if type(value) is str:
+            if text_fault(value) is not None:
+                return None
+        elif type(value) is int:
+            if not -(2**53) <= value <= 2**53:
+                return None
+        elif value is not None and type(value) is not bool:
+            return None
+    flat = object.__new__(JsonObject)
+    object.__setattr__(flat, "_items", members.copy())
+    return flat
 
 
 def pointer_to(tokens: Iterable[str | int]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
-import secrets
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
@@ -12,7 +11,7 @@ from uuid import UUID, uuid5
 
 import attrs
 
-from campaign_model._json import EMPTY, JsonObject, canonical, fault_in, json_object, text_fault
+from campaign_model._json import EMPTY, JsonObject, digest, fault_in, json_object, text_fault
 from campaign_model.errors import InvalidDocument, Violation, shown
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, Condition
 
@@ -242,7 +241,7 @@ def effective_key(key: str | None, index: int) -> str:
 
 
 def _new_key() -> str:
-    return f"k{secrets.token_hex(8)}"
+    return f"k{os.urandom(8).hex()}"
 
 
 def _steps(value: Any) -> tuple[Step, ...]:
@@ -321,7 +320,7 @@ class StepSequence(Sequence[Step]):
             for key, step in zip(self.keys, self.steps, strict=True)
             if step.enabled
         ]
-        return hashlib.sha256(canonical(enabled).encode()).hexdigest()
+        return digest(enabled)
 
     def by_key(self, key: str) -> Step:
         """The step with that effective key. Raises ``KeyError``."""

@@ -6,7 +6,6 @@ Documents that are in order never come here: the types accept them. This explain
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -23,7 +22,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from campaign_model._json import EMPTY, Fault, canonical, pointer_to, same_member
+from campaign_model._json import EMPTY, Fault, digest, pointer_to, same_member
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import Violation, listed, shown
 from campaign_model.generation import GenerationConfig
@@ -76,7 +75,7 @@ def document_schema(
     schema = load_schema(f"{kind}.{form}")
     if form == "submitted" and vocabulary != STANDARD:
         words = [[channel.name for channel in vocabulary.channels], vocabulary.tones]
-        schema["$id"] += f":{hashlib.sha256(canonical(words).encode()).hexdigest()[:16]}"
+        schema["$id"] += f":{digest(words)[:16]}"
         if kind == "template_config":
             schema["items"]["properties"]["channel"]["enum"] = words[0]
         elif kind == "generation_config":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -11,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from campaign_model import presets
-from campaign_model._json import canonical
+from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
@@ -106,8 +105,7 @@ def preset_insert() -> str:
 
 
 def _digest(template: CampaignTemplate) -> str:
-    content = DEFAULT.dump_campaign_template(template)
-    return hashlib.sha256(canonical(content).encode()).hexdigest()
+    return digest(DEFAULT.dump_campaign_template(template))
 
 
 def _present_digest(row: sa.Row[Any]) -> str | None:
