@@ -15,15 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaign_model import wire
+from campaign_model import presets, wire
 from campaign_model._json import MAX_DEPTH, JsonObject, canonical
+from campaign_model._usual import usual_steps
 from campaign_model.campaign import Campaign, CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence
 from campaign_model.testing.documents import KINDS, any_document, changed, valid
 from campaign_model.testing.strategies import json_objects, step_sequences
-from campaign_model.vocabulary import STANDARD, Channel
+from campaign_model.vocabulary import STANDARD, Channel, Condition
 from campaign_model.wire import DEFAULT, Codec, Recovered
 from documents import a_step, a_template, kept
 from strategies import copies
@@ -126,6 +127,71 @@ def test_dumping_what_was_recovered_loses_no_field(kind: str, data: st.DataObjec
     assert kept(document, dumped)
     assert (canonical(document) == canonical(dumped)) == (recovered.repairs == ())
     assert RECOVER[kind](dumped) == Recovered(recovered.value, ())
+
+
+def made_by_their_types(document: Any) -> tuple[StepSequence, list[Repair]] | None:
+    repairs: list[Repair] = []
+    try:
+        steps = [wire._read_step(step, index + 1, repairs) for index, step in enumerate(document)]
+        return StepSequence(steps), repairs
+    except wire._REFUSALS:
+        return None
+
+
+def are_what_their_types_make(document: Any) -> bool:
+    usual = usual_steps(document)
+    if usual is None:
+        return True
+    made = made_by_their_types(document)
+    # One is no True, says repr, which sees every attribute too.
+    same = made == (usual, []) and repr(made) == repr((usual, []))
+    return same and DUMP["template_config"](usual) == document
+
+
+@settings(max_examples=200)
+@given(any_document("template_config"))
+def test_steps_read_in_one_pass_are_those_that_their_types_make(document: Any) -> None:
+    assert are_what_their_types_make(document)
+
+
+ODD: list[Any] = [
+    *(None, True, False, -1, 0, 1, 2, 3, 4, 6, 7, 8, 365, 366, 1.0, 2.0, 2**53, 2**53 + 1),
+    *("", "x", "X", "s1", "s2", "k", "always", Condition.ALWAYS, "email", "e-mail", "email\n"),
+    *("a" * 40, "a" * 41, "a" * 200, "a" * 201, "\u00e9", "\0", "\ud800"),
+    *([], [1], {}, JsonObject(), {"a": 1, "b": "b", "c": None, "d": False}, {"a": {}}, {"a": []}),
+    *({"a": 1.0}, {"a": 2**53 + 1}, {"a": -(2**53) - 1}, {"a": "\0"}, {"\ud800": 1}, {1: 1}),
+]
+
+
+@pytest.mark.parametrize("field", [*STEP_FIELDS, "x_other"])
+def test_no_odd_step_is_read_in_one_pass(field: str) -> None:
+    whole = {"key": "k", "day_offset": 7, "condition": "no_response", "config": {"tone": "casual"}}
+    usual = [a_step(1, **whole), a_step(2), a_step(3, **whole | {"key": "l"})]
+    assert usual_steps(usual) is not None
+    for odd in ODD:
+        for place in range(3):
+            document = copy.deepcopy(usual)
+            document[place][field] = odd
+            assert are_what_their_types_make(document), odd
+    for place in range(3):
+        document = copy.deepcopy(usual)
+        document[place].pop(field, None)
+        assert are_what_their_types_make(document)
+
+
+def test_usual_steps_are_read_in_one_pass() -> None:
+    for template in presets.load():
+        assert usual_steps(DUMP["template_config"](template.steps)) == template.steps
+    assert usual_steps([a_step(place) for place in range(1, 21)]) is not None
+    assert usual_steps([a_step(place) for place in range(1, 22)]) is None
+    assert usual_steps([a_step(key="s2"), a_step(2)]) is None
+
+
+def test_what_is_read_does_not_change_with_the_document() -> None:
+    config = {"tone": "casual"}
+    steps = RECOVER["template_config"]([a_step(config=config)]).value
+    config["tone"] = "formal"
+    assert steps[0].config == JsonObject({"tone": "casual"})
 
 
 @given(step_sequences())

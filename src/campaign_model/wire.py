@@ -28,6 +28,7 @@ from campaign_model._json import (
     same_member,
     thaw,
 )
+from campaign_model._usual import usual_steps
 from campaign_model._values import MONEY_PATTERN, money_text
 from campaign_model.campaign import CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
@@ -182,6 +183,9 @@ def _defaulted(path: str, place: str, value: Any) -> Repair:
 
 
 def _read_template_config(document: Any, repairs: list[Repair]) -> StepSequence:
+    usual = usual_steps(document)
+    if usual is not None:
+        return usual
     _refuse_unless(type(document) is list)
     return StepSequence(
         [_read_step(step, index + 1, repairs) for index, step in enumerate(document)]
@@ -289,18 +293,21 @@ class Codec:
         step numbers are put right, JSON text within a JSON string is read. Raises
         :class:`InvalidDocument` with every violation of the stored form.
         """
-        return cast("Recovered[StepSequence]", self._recover("template_config", source))
+        recovered: Recovered[StepSequence] = _recover(self, "template_config", source)
+        return recovered
 
     def recover_generation_config(self, source: Any) -> Recovered[GenerationConfig]:
         """The settings of a stored generation_config; as :meth:`recover_template_config`."""
-        return cast("Recovered[GenerationConfig]", self._recover("generation_config", source))
+        recovered: Recovered[GenerationConfig] = _recover(self, "generation_config", source)
+        return recovered
 
     def recover_campaign_template(self, source: Any) -> Recovered[CampaignTemplate]:
         """The template of a stored campaign_template; as :meth:`recover_template_config`.
 
         It has no unknown fields of its own either; those of its steps and settings are kept.
         """
-        return cast("Recovered[CampaignTemplate]", self._recover("campaign_template", source))
+        recovered: Recovered[CampaignTemplate] = _recover(self, "campaign_template", source)
+        return recovered
 
     def dump_template_config(self, value: StepSequence) -> list[dict[str, Any]]:
         """``value`` as fresh JSON, its steps numbered from 1."""
@@ -388,7 +395,7 @@ class Codec:
 
     def _parse(self, kind: str, source: Any, previous: Any) -> Any:
         try:
-            if previous is None and _is_cacheable(source):
+            if previous is None and type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
                 return self._parsed(kind, source)
             return self._read_submitted(kind, source, previous)
         except _REFUSALS:
@@ -401,12 +408,6 @@ class Codec:
     @cached_property
     def _channels(self) -> frozenset[str]:
         return frozenset(channel.name for channel in self.vocabulary.channels)
-
-    def _recover(self, kind: str, source: Any) -> Any:
-        try:
-            return _recovered(kind, source) if _is_cacheable(source) else _read_stored(kind, source)
-        except _REFUSALS:
-            raise _error(kind, self.stored_violations(source, kind)) from None
 
     def _read_submitted(self, kind: str, source: Any, previous: Any) -> Any:
         repairs: list[Repair] = []
@@ -445,10 +446,6 @@ class Codec:
         )
 
 
-def _is_cacheable(source: Any) -> bool:
-    return type(source) is str and len(source) <= _LONGEST_CACHED_TEXT
-
-
 def _read_stored(kind: str, source: Any) -> Recovered[Any]:
     document, repairs = _load(source), []
     while isinstance(document, str):
@@ -457,7 +454,17 @@ def _read_stored(kind: str, source: Any) -> Recovered[Any]:
     return Recovered(_READERS[kind](document, repairs), tuple(repairs))
 
 
-_recovered = lru_cache(_CACHED_TEXTS)(_read_stored)
+_recovered = {kind: lru_cache(_CACHED_TEXTS)(partial(_read_stored, kind)) for kind in _READERS}
+
+
+def _recover(codec: Codec, kind: str, source: Any) -> Any:
+    try:
+        # Written out in few calls: text that was read before comes far more often than any other.
+        if type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
+            return _recovered[kind](source)
+        return _read_stored(kind, source)
+    except _REFUSALS:
+        raise _error(kind, codec.stored_violations(source, kind)) from None
 
 
 def _before(previous: StepSequence | None, step: Step, index: int) -> Step | None:
