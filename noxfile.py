@@ -60,7 +60,7 @@ def fix(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy --strict."""
-    session.install("-e", PACKAGE, *tools("types"))
+    session.install("-e", PACKAGE, *tools("types"), *tools("bench"))
     session.run("mypy", *session.posargs)
 
 

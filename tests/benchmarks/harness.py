@@ -86,7 +86,10 @@ class Bench:
 
 @attrs.frozen
 class Row:
-    """One line of the table. Its figure is to be ``at_most`` or ``at_least`` what it says."""
+    """One line of the table. Its figure is to be ``at_most`` or ``at_least`` what it says.
+
+    A row that says neither is there for comparison.
+    """
 
     work: str
     yardstick: str
@@ -96,10 +99,10 @@ class Row:
 
     @property
     def reach(self) -> str:
-        """The figure to reach, in words."""
-        if self.at_most is None:
-            return f"at least {self.at_least:g}"
-        return f"at most {self.at_most:g}"
+        """The figure to reach, in words; none if there is none to reach."""
+        if self.at_most is not None:
+            return f"at most {self.at_most:g}"
+        return "" if self.at_least is None else f"at least {self.at_least:g}"
 
 
 @attrs.frozen
@@ -170,6 +173,6 @@ def table(results: Iterable[Result]) -> Table:
             result.row.reach,
             f"{result.ratio:.3g}",
             f"{ratios[0]:.3g} ... {ratios[-1]:.3g}",
-            "ok" if result.ok else "NOT REACHED",
+            ("ok" if result.ok else "NOT REACHED") if result.row.reach else "",
         )
     return shown
