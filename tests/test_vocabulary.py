@@ -53,4 +53,4 @@ def test_the_package_knows_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", {"campaign-model": "1.2.3"}.__getitem__)
     assert campaign_model.__version__ == "1.2.3"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        campaign_model.nothing  # noqa: B018
+        campaign_model.nothing  # type: ignore[attr-defined]  # noqa: B018
