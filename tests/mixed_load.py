@@ -152,13 +152,13 @@ class Worker:
         )
 
     def erase(self, store: CampaignStore) -> None:
-        """Erase one with its messages, or try to without, from a campaign that is locked first."""
+        """Erase one with its messages, or try to without."""
         ids = self._some_contacts()[:1]
-        if self._at_times():
-            store.campaigns.get(self.campaign_id, lock=True)
-            messages = HOST.messages
-            store.connection.execute(sa.delete(messages).where(messages.c.contact_id.in_(ids)))
-        store.contacts.erase(ids)
+        messages = sa.delete(HOST.messages).where(HOST.messages.c.contact_id.in_(ids))
+        store.contacts.erase(
+            ids,
+            delete_messages=lambda connection: self._at_times() and connection.execute(messages),
+        )
 
     def move(self, store: CampaignStore) -> None:
         """Cancel, resume, complete, go back."""

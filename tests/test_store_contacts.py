@@ -1059,6 +1059,49 @@ def test_an_erasure_takes_the_campaign_before_its_contacts(world: World) -> None
     world.check(campaign.id)
 
 
+def test_an_erasure_deletes_the_message_that_was_just_written_and_waits_in_no_circle(
+    world: World,
+) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    (claim,) = world.claim(campaign.id)
+    messages = HOST.messages
+    row = {
+        "tenant_id": world.tenant_id,
+        "campaign_contact_id": claim.id,
+        "contact_id": claim.contact_id,
+        "channel": "email",
+        "body": "Hello",
+    }
+    kept, late = uuid4(), uuid4()
+    with world.engine.begin() as connection:
+        connection.execute(sa.insert(messages).values(id=kept, **row))
+    theirs = sa.delete(messages).where(messages.c.contact_id == claim.contact_id)
+
+    def erase(store: CampaignStore) -> int:
+        return store.contacts.erase(
+            [claim.contact_id], delete_messages=lambda connection: connection.execute(theirs)
+        )
+
+    def write(store: CampaignStore) -> None:
+        """What a worker does: with both messages, the erasure waiting."""
+        store.connection.execute(sa.insert(messages).values(id=late, **row))
+        store.connection.execute(
+            sa.update(messages).where(messages.c.id == kept).values(body="Anew")
+        )
+
+    answers = behind(
+        world,
+        lambda store: store.generation.record({claim: Generated(CENT)}),
+        erase,
+        then=write,
+    )
+    assert answers == [1]
+    with world.engine.begin() as connection:
+        here = messages.c.tenant_id == world.tenant_id
+        assert connection.execute(sa.select(messages).where(here)).all() == []
+    world.check(campaign.id)
+
+
 def test_two_erasures_at_once_wait_for_each_other_in_one_order(world: World) -> None:
     ids = world.contacts(3)
     made = [world.campaign(ids) for _ in range(4)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -303,11 +303,17 @@ class Contacts:
         settle(self._scope, campaign_id)
         return Changed(changed, tuple(skipped))
 
-    def erase(self, contact_ids: Iterable[UUID]) -> int:
+    def erase(
+        self,
+        contact_ids: Iterable[UUID],
+        *,
+        delete_messages: Callable[[sa.Connection], object] | None = None,
+    ) -> int:
         """Delete contacts from every campaign of the tenant, whatever its status, for privacy.
 
-        What was spent on them stays in the campaigns' cost. Returns the number of rows. Delete the
-        contacts' messages first, in the same transaction: raises :class:`Conflict`
+        What was spent on them stays in the campaigns' cost. Returns the number of rows. Their
+        messages have to go first: ``delete_messages`` is given the connection once the campaigns
+        are locked, when no worker writes another one. Raises :class:`Conflict`
         (``still_referred_to``) while any refers to them, and then nothing is erased. A contact in
         flight leaves its claim behind, without a name, so that what its worker spent is booked
         once, with ``record(..., on_lost="book")``.
@@ -327,14 +333,17 @@ class Contacts:
         with refused_by_database(scope.connection) as refusal:
             for campaign_id in sorted(involved):
                 scope.campaign_row(campaign_id, "exclusive")
+            if delete_messages is not None:
+                delete_messages(scope.connection)
+            for campaign_id in sorted(involved):
                 for chunk in contact_chunks:
                     erased += self._erase(campaign_id, chunk)
                 settle(scope, campaign_id)
         if refusal.missing:
             raise Conflict(
                 "still_referred_to",
-                "messages still refer to these contacts; delete the messages first, in the same "
-                "transaction",
+                "messages still refer to these contacts; delete them in the same transaction, "
+                "with delete_messages=",
             )
         return erased
 

@@ -13,8 +13,9 @@ contacts by id, its totals, and last the rows that the host writes in the same t
 
 A transaction that calls several methods keeps to this order if it does not move or edit a campaign
 after sharing it, reports on a campaign once, takes several campaigns by id, and changes no message
-before it has the campaign (by its report, or by ``campaigns.get(..., lock=True)``). Two that do
-otherwise may wait for each other, until the database ends one; ``transact`` tries it again.
+before it has the campaign: by a report, in ``erase(..., delete_messages=)``, or by
+``campaigns.get(..., lock=True)``. Two that do otherwise may wait for each other, until the
+database ends one; ``transact`` tries it again.
 
 PostgreSQL lets sharers of a row pass those who wait for it alone: a cancel would wait until the
 last contact is done. So everybody passes a gate first, an advisory lock, at which they queue.
