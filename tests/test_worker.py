@@ -43,7 +43,7 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import database_time
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.death import dying
+from campaign_model.testing.death import Death, dying
 from campaign_model.worker import (
     GENERATE_FAILED,
     SAVE_FAILED,
@@ -1041,6 +1041,18 @@ def test_a_worker_may_die_before_any_of_its_statements(world: World) -> None:
         if survived:
             break
     assert at > 20
+
+
+@only_threads
+def test_the_dead_do_nothing_more(world: World) -> None:
+    with dying(world.engine, 1) as moment:
+        moment()
+        for _ in range(2):
+            with pytest.raises(Death):
+                moment()
+        with pytest.raises(Death), world.engine.begin() as connection:
+            connection.execute(sa.select(1))
+    assert world.contacts(1)
 
 
 @only_threads
