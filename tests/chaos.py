@@ -374,16 +374,13 @@ def audit(world: World, campaign_id: UUID) -> Findings:
     for row in rows:
         # To fail a contact that kills its workers is the library's own outcome.
         expected = int(row.error_code != ATTEMPTS_EXHAUSTED)
-        slots = [written[row.id, slot.step_key, str(slot.variant)] for slot in STEPS.slots()]
+        slots = [written[row.id, slot.step_key, slot.variant] for slot in STEPS.slots()]
         is_generated = row.status == ContactStatus.GENERATED
         if row.status not in FINAL or outcomes[row.id] < expected or (is_generated and 0 in slots):
             findings.lost.add(row.id)
         if outcomes[row.id] > expected or max(slots) > 1:
             findings.doubled.add(row.id)
-        if row.status == ContactStatus.FAILED and row.error_code not in (
-            REFUSED,
-            ATTEMPTS_EXHAUSTED,
-        ):
+        if row.error_code not in (None, REFUSED, ATTEMPTS_EXHAUSTED):
             findings.wrong.append(f"{row.id} failed: {row.error_code}, {row.error}")
         if (row.generation_cost, row.unknown_costs) != (costs[row.id], unknown[row.id]):
             findings.wrong.append(
@@ -455,8 +452,8 @@ class Part:
 
 def _alone(engine: sa.Engine) -> bool:
     others = sa.text(
-        "SELECT count(*) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     with engine.connect() as connection:
         return bool(connection.scalar(others) == 0)
