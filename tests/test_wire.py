@@ -541,14 +541,17 @@ class TestCache:
         assert FAX.parse_template_config(fax)[0].channel == "fax"
         assert refusal(DEFAULT.parse_template_config, fax)
 
-    def test_it_is_bounded(self) -> None:
+    @pytest.mark.parametrize("form", ["parse", "recover"])
+    def test_it_is_bounded(self, form: str) -> None:
         codec = Codec()
+        steps = getattr(codec, f"{form}_template_config")
+        settings = getattr(codec, f"{form}_generation_config")
         text = json.dumps([a_step(x_long="x" * wire._LONGEST_CACHED_TEXT)])
-        assert codec.parse_template_config(text) is not codec.parse_template_config(text)
-        first = codec.parse_generation_config("{}")
+        assert steps(text) is not steps(text)
+        first = settings("{}")
         for number in range(wire._CACHED_TEXTS):
-            codec.parse_generation_config(f'{{"x_n": {number}}}')
-        assert codec.parse_generation_config("{}") is not first
+            settings(f'{{"x_n": {number}}}')
+        assert settings("{}") is not first
 
 
 class TestCodec:

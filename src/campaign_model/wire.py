@@ -68,7 +68,7 @@ V = TypeVar("V")
 UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """An id as documents write it; the whole text has to match."""
 
-# The cache of a codec, for submitted and for stored documents each.
+# A codec's cache of submitted documents, and the one cache of each kind of stored ones.
 _CACHED_TEXTS = 512
 _LONGEST_CACHED_TEXT = 32_768
 
