@@ -68,13 +68,13 @@ def check(run: Run, before: Contents, after: Contents, wanted: Expected) -> None
         if column in before.get(table, {}).get(id_, {}) and values != (None, None)
     }
     assert told == changed
-    for (table, id_, column), (old, now) in changed.items():
+    for (table, id_, column), (old, new) in changed.items():
         if column.endswith("_at"):
             # Only where there was none, and then that of its pair.
             pairs = {"created_at": "updated_at", "updated_at": "created_at"}
             twin = pairs.get(column, "generated_at")
             other = value_of(twin, before[table][id_].get(twin))
-            assert (old, now) == (None, other or "now"), (table, id_, column)
+            assert (old, new) == (None, other or "now"), (table, id_, column)
     for key, (_, now) in run.repairs.items():
         table, id_, column = key
         if column is not None:
