@@ -75,10 +75,11 @@ def check(run: Run, before: Contents, after: Contents, wanted: Expected) -> None
             twin = pairs.get(column, "generated_at")
             other = value_of(twin, before[table][id_].get(twin))
             assert (old, new) == (None, other or "now"), (table, id_, column)
-    for key, (_, now) in run.repairs.items():
-        table, id_, column = key
-        if column is not None:
-            assert value_of(column, after[table][id_][column]) == now, key
+    for key, (_, final) in run.repairs.items():
+        name, row_id, changed_column = key
+        if changed_column is not None:
+            found = after[name][row_id][changed_column]
+            assert value_of(changed_column, found) == final, key
 
 
 def spelling(column: str, value: Any) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
-from typing import Any
+from typing import Any, cast
 
 from campaign_model._json import fault_in
 
@@ -46,7 +46,7 @@ def money(value: Any) -> Decimal:
         raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {value!r}")
     if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:
         raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {value}")
-    if _decimals(value) > MONEY_DECIMALS:
+    if _is_too_fine(value):
         raise ValueError(f"money has at most {MONEY_DECIMALS} decimals: {value}")
     return value.copy_abs()  # There is no minus zero in money.
 
@@ -62,13 +62,12 @@ def exactly() -> Iterator[None]:
         yield
 
 
-def _decimals(value: Decimal) -> int:
+def _is_too_fine(value: Decimal) -> bool:
     # By the digits: arithmetic would first round them to the precision of the caller's context.
     _, digits, exponent = value.as_tuple()
-    if not any(digits) or not isinstance(exponent, int):
-        return 0
-    trailing = next(count for count, digit in enumerate(reversed(digits)) if digit)
-    return -exponent - trailing
+    assert isinstance(exponent, int), "finite"
+    beyond = -exponent - MONEY_DECIMALS
+    return beyond > 0 and any(digits[-beyond:])
 
 
 def money_text(value: Decimal) -> str:
@@ -103,6 +102,8 @@ def gaps(value: Any) -> tuple[str, ...]:
 
 def utc(value: Any) -> datetime:
     """``value`` in UTC. Raises ``ValueError`` for a datetime without a time zone."""
+    if value.tzinfo is UTC:
+        return cast("datetime", value)
     if value.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone: {value!r}")
     moment: datetime = value.astimezone(UTC)

@@ -170,7 +170,7 @@ def effective_config(
     )
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Claim:
     """The right of one worker to write one contact's messages until ``expires_at``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,8 +15,8 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
-from benchmarks import by_hand
-from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
+from benchmarks import by_hand, queues
+from benchmarks.harness import Bench, Pair, Row, Span, in_turns
 from campaign_model.generation import Cursor, Generated
 from campaign_model.lifecycle import Status
 from campaign_model.store import transact
@@ -44,23 +45,31 @@ def drain(engine: sa.Engine, tenant_id: UUID, campaign_id: UUID, batch: int) -> 
 
 
 def work(url: str, tenant_id: UUID, pipe: Connection) -> None:
-    """Drain what the parent names, by the library or by hand, until it names nothing."""
-    plain = sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    """Drain what the parent names, in the way that it names, until it names nothing."""
+    plain = _plain(url)
     engine = sa.create_engine(url)
     with engine.connect(), psycopg.connect(plain) as connection:
         pipe.send(None)
         while job := pipe.recv():
-            ours, campaign_id, batch = job
-            if ours:
+            way, campaign_id, batch = job
+            begun = time.monotonic()
+            if way == "ours":
                 drain(engine, tenant_id, campaign_id, batch)
-            else:
+            elif way == "by hand":
                 by_hand.drain(connection, tenant_id, campaign_id, batch)
-            pipe.send(None)
+            else:
+                pipe.send(queues.work(way, plain, batch))
+                continue
+            pipe.send((begun, time.monotonic()))
+
+
+def _plain(url: str) -> str:
+    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
 def processes(number: int, url: str, tenant_id: UUID) -> Iterator[list[Connection]]:
-    """So many workers, connected and waiting for a campaign to drain."""
+    """So many workers, connected and waiting for something to drain."""
     pipes, started = [], []
     for _ in range(number):
         pipe, end = _spawn.Pipe()
@@ -76,39 +85,68 @@ def processes(number: int, url: str, tenant_id: UUID) -> Iterator[list[Connectio
         process.join()
 
 
-def claim_and_record(bench: Bench, *, batch: int, workers: int) -> Iterator[Pair]:
-    """Contacts a second, ours and by hand."""
+def used(engine: sa.Engine) -> None:
+    """As a database is that has seen campaigns come and go: its statistics know them."""
+    world = World(engine)
+    contacts = world.contacts(1_000)
+    for _ in range(20):
+        world.transact(lambda store: make_campaign(store, contacts, Status.REVIEW))
+
+
+def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> Iterator[Pair]:
+    """Contacts a second: ours, and by hand; or jobs a second of a queue."""
     number = {1: 600, 10: 4_000, 100: 16_000}[batch] * (1 if workers == 1 else 2)
-    engine = sa.create_engine(bench.database())
+    engine = sa.create_engine(bench.database("used", used))
     world = World(engine)
     contacts = world.contacts(number)
     url = engine.url.render_as_string(hide_password=False)
     with processes(workers, url, world.tenant_id) as pipes:
 
-        def rate(ours: bool) -> float:  # noqa: FBT001
-            campaign = world.transact(
-                lambda store: make_campaign(store, contacts, Status.GENERATING)
-            )
+        def rate(way: str) -> float:
+            if way in QUEUES:
+                count = number // QUEUES[way]
+                queues.enqueue(way, _plain(url), count)
+                id_ = None
+            else:
+                count = number
+                id_ = world.transact(
+                    lambda store: make_campaign(store, contacts, Status.GENERATING)
+                ).id
+            for pipe in pipes:
+                pipe.send((way, id_, batch))
+            spans: list[Span] = [pipe.recv() for pipe in pipes]
+            begun, ended = zip(*filter(None, spans), strict=True)
+            lasted: float = max(ended) - min(begun)
+            return count / lasted
 
-            def drained() -> None:
-                for pipe in pipes:
-                    pipe.send((ours, campaign.id, batch))
-                for pipe in pipes:
-                    pipe.recv()
-
-            return number / seconds(drained)
-
-        yield from in_turns(partial(rate, True), partial(rate, False), 3 if bench.quick else 9)
+        pairs = (3 if bench.quick else 9) if than == "by hand" else (1 if bench.quick else 3)
+        yield from in_turns(partial(rate, "ours"), partial(rate, than), pairs)
     engine.dispose()
 
 
-ROWS = [
-    Row(
+QUEUES = {"pgqueuer": 2, "procrastinate": 8}
+"""Slower ones get fewer jobs, by so much: what counts is jobs a second."""
+
+SIDE_BY_SIDE = [(batch, workers) for batch in (1, 10, 100) for workers in (1, 4, 8)]
+
+
+def _row(than: str, yardstick: str, at_least: float, batch: int, workers: int) -> Row:
+    return Row(
         f"claim + record, batches of {batch}, {workers} worker{'s' if workers > 1 else ''}",
-        "the same statements by hand in psycopg, contacts/s",
-        partial(claim_and_record, batch=batch, workers=workers),
-        at_least=0.8 if batch == 1 else 0.85,
+        f"{yardstick}, finished a second",
+        partial(claim_and_record, than=than, batch=batch, workers=workers),
+        at_least=at_least,
     )
-    for batch in (1, 10, 100)
-    for workers in (1, 4, 8)
+
+
+ROWS = [
+    *(
+        _row("by hand", "the same statements by hand in psycopg", 0.8 if one == 1 else 0.85, one, n)
+        for one, n in SIDE_BY_SIDE
+    ),
+    *(
+        _row(queue, f"no-op jobs of {queue}", 1, batch, workers)
+        for queue in QUEUES
+        for batch, workers in SIDE_BY_SIDE
+    ),
 ]

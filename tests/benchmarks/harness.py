@@ -26,9 +26,11 @@ from campaign_model import db
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.contract.totals import disagreements
 
-__all__ = ["Bench", "Pair", "Result", "Row", "in_turns", "measured", "seconds", "table"]
+__all__ = ["Bench", "Pair", "Result", "Row", "Span", "in_turns", "measured", "seconds", "table"]
 
 Pair = tuple[float, float]
+Span = tuple[float, float] | None
+"""From when to when somebody worked, by the monotonic clock that all processes share."""
 
 
 @attrs.define

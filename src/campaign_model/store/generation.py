@@ -7,11 +7,12 @@ whoever holds the row's present token owns the contact, whatever any clock says.
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
 import attrs
@@ -218,8 +219,10 @@ _REPORTED_ON = (
 )
 """What a report or a checkpoint may change: locked and read first, then written back whole."""
 
+_LOCKED = ("id", *_REPORTED_ON)
+
 _LOCK_CLAIMED = (
-    sa.select(_COLUMNS.id, *(_COLUMNS[name] for name in _REPORTED_ON))
+    sa.select(*(_COLUMNS[name] for name in _LOCKED))
     .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
     .order_by(_COLUMNS.id)
     .with_for_update(key_share=True)
@@ -234,14 +237,13 @@ _RENEW = (
 
 def _write_back() -> sa.UpdateBase:
     """Many rows at once: a statement for each of them would take most of a record's time."""
-    names = ("id", *_REPORTED_ON)
-    types = {name: _COLUMNS[name].type for name in names}
-    kept_as_text = {name for name in names if isinstance(types[name], JsonText)}
-    arrays = {name: sa.Text if name in kept_as_text else type(types[name]) for name in names}
+    types = {name: _COLUMNS[name].type for name in _LOCKED}
+    kept_as_text = {name for name in _LOCKED if isinstance(types[name], JsonText)}
+    arrays = {name: sa.Text if name in kept_as_text else type(types[name]) for name in _LOCKED}
     written = (
-        sa.func.unnest(*(_param(f"new_{name}", Array(arrays[name])) for name in names))
-        .table_valued(*(sa.column(name, arrays[name]) for name in names), name="written")
-        .render_derived()
+        sa.func.unnest(*(_param(f"new_{name}", Array(arrays[name])) for name in _LOCKED))
+        .table_valued(*(sa.column(name, arrays[name]) for name in _LOCKED))
+        .render_derived("written")
     )
     values = {
         name: as_json(written.c[name]) if name in kept_as_text else written.c[name]
@@ -542,23 +544,24 @@ class Generation:
 
     def _locked(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
         rows = self._scope.connection.execute(_LOCK_CLAIMED, self._these(campaign_id, ids))
-        names = ("id", *_REPORTED_ON)
-        return {row.id: dict(zip(names, row, strict=True)) for row in rows}
+        return {row.id: dict(zip(_LOCKED, row, strict=True)) for row in rows}
 
-    def _write_back(self, campaign_id: UUID, rows: Iterable[Mapping[str, Any]]) -> None:
+    def _write_back(self, campaign_id: UUID, rows: Collection[Mapping[str, Any]]) -> None:
         """Write rows that :meth:`_locked` read, and that nobody else can have touched since."""
-        place = {"tenant": self._scope.tenant_id, "campaign": campaign_id}
-        new = [{f"new_{name}": value for name, value in row.items()} for row in rows]
-        if not new:
+        if not rows:
             return
+        place = {"tenant": self._scope.tenant_id, "campaign": campaign_id}
+        new = [f"new_{name}" for name in _LOCKED]
+        columns = [[row[name] for row in rows] for name in _LOCKED]
         connection = self._scope.connection
         statement = _WRITE_BACK[connection.dialect.name]
         if connection.dialect.name == "postgresql":
-            connection.execute(
-                statement, place | {name: [row[name] for row in new] for name in new[0]}
-            )
+            connection.execute(statement, place | dict(zip(new, columns, strict=True)))
         else:
-            connection.execute(statement, [place | row for row in new])
+            each = zip(*columns, strict=True)
+            connection.execute(
+                statement, [place | dict(zip(new, values, strict=True)) for values in each]
+            )
 
     def _take_erased(self, claim: Claim) -> bool:
         """Whether the claim was out when its contact was erased, and nobody reported on it yet."""
@@ -591,6 +594,20 @@ class Generation:
 _END = 2**63 - 1
 
 
+class _PickedRow(NamedTuple):
+    """A row that was claimed, and its status and reservation from before."""
+
+    id: UUID
+    contact_id: UUID
+    status: str
+    attempts: int
+    revision: int
+    rank: int
+    reserved: Decimal
+    was: str
+    had: Decimal
+
+
 @attrs.define
 class _Picked:
     """The claims made so far in one call, and what they change in the totals."""
@@ -614,33 +631,33 @@ class _Picked:
                 statements,
                 {"number": number, "first_rank": first_rank, "end_rank": end_rank},
             )
-            for row in sorted(rows, key=lambda row: row["rank"]):
+            for row in sorted(rows, key=lambda row: row.rank):
                 self._note(row)
             if len(rows) < number:
                 return
 
-    def _note(self, row: Mapping[str, Any]) -> None:
-        self.delta.move(ContactStatus(row["was"]), ContactStatus(row["status"]))
-        if row["status"] != _CLAIM_STATUS:
-            self.delta.reserved -= row["had"]
+    def _note(self, row: _PickedRow) -> None:
+        self.delta.move(row.was, row.status)
+        if row.status != _CLAIM_STATUS:
+            self.delta.reserved -= row.had
             return
-        if row["was"] != _CLAIM_STATUS:
-            self.last_rank = row["rank"]
+        if row.was != _CLAIM_STATUS:
+            self.last_rank = row.rank
         self.claims.append(
             Claim(
-                id=row["id"],
+                id=row.id,
                 campaign_id=self.campaign_id,
-                contact_id=row["contact_id"],
+                contact_id=row.contact_id,
                 token=self.token,
                 expires_at=self.now + self.lease,
-                attempts=row["attempts"],
-                revision=row["revision"],
+                attempts=row.attempts,
+                revision=row.revision,
                 steps_fingerprint=self.fingerprint,
-                reserved=row["reserved"],
+                reserved=row.reserved,
             )
         )
 
-    def _pick(self, statements: Any, window: dict[str, int]) -> list[Mapping[str, Any]]:
+    def _pick(self, statements: Any, window: dict[str, int]) -> list[_PickedRow]:
         together, picking, alone = statements
         connection = self.scope.connection
         where = {"tenant": self.scope.tenant_id, "campaign": self.campaign_id, "now": self.now}
@@ -652,12 +669,12 @@ class _Picked:
             "most_attempts": self.max_attempts,
         }
         if connection.dialect.name == "postgresql":
-            rows = connection.execute(together, where | window | values).mappings()
-            return [{**row} for row in rows]
-        found = connection.execute(picking, where | window).mappings()
-        before = {row["id"]: {"was": row["was"], "had": row["had"]} for row in found}
-        changed = connection.execute(alone, where | values | {"ids": list(before)}).mappings()
-        return [{**row, **before[row["id"]]} for row in changed]
+            rows = connection.execute(together, where | window | values)
+            return [*itertools.starmap(_PickedRow, rows)]
+        found = connection.execute(picking, where | window)
+        before = {row.id: (row.was, row.had) for row in found}
+        changed = connection.execute(alone, where | values | {"ids": list(before)})
+        return [_PickedRow(*(*row, *before[row.id])) for row in changed]
 
 
 def _may_claim(row: sa.Row[Any]) -> bool:
@@ -755,7 +772,7 @@ def _settled(
 
 
 def _count(delta: totals.Totals, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    delta.move(ContactStatus(before["status"]), ContactStatus(after["status"]))
+    delta.move(before["status"], after["status"])
     delta.cost += after["generation_cost"] - before["generation_cost"]
     delta.unknown_costs += after["unknown_costs"] - before["unknown_costs"]
     delta.reserved += after["reserved"] - before["reserved"]

@@ -69,7 +69,7 @@ def progress(scope: Scope, campaign_id: UUID) -> Progress:
         finished = total.finished - finished_before
         rate = finished / seconds if seconds > 0 and finished > 0 else None
     return Progress(
-        by_status=total.counts,
+        by_status={status: total.counts[status] for status in COUNTED},
         spent=_money(spent, scope),
         reserved=_money(reserved, scope),
         unknown_costs=unknown,

@@ -44,7 +44,8 @@ _AMOUNTS = ("cost", "unknown_costs", "erased_cost", "erased_unknown_costs", "res
 class Totals:
     """Counts by status, and money; as an absolute sum or as a signed delta."""
 
-    counts: dict[ContactStatus, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTED, 0))
+    counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTED, 0))
+    """By :class:`ContactStatus`."""
     cost: Decimal = _ZERO
     unknown_costs: int = 0
     erased_cost: Decimal = _ZERO
@@ -52,7 +53,7 @@ class Totals:
     reserved: Decimal = _ZERO
     unit_reserve: Decimal = _ZERO
 
-    def move(self, source: ContactStatus, target: ContactStatus, number: int = 1) -> None:
+    def move(self, source: str, target: str, number: int = 1) -> None:
         """Count ``number`` contacts over from one status to another."""
         self.counts[source] -= number
         self.counts[target] += number
