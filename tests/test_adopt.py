@@ -78,8 +78,8 @@ def check(run: Run, before: Contents, after: Contents, wanted: Expected) -> None
     for key, (_, final) in run.repairs.items():
         name, row_id, changed_column = key
         if changed_column is not None:
-            found = after[name][row_id][changed_column]
-            assert value_of(changed_column, found) == final, key
+            kept = after[name][row_id][changed_column]
+            assert value_of(changed_column, kept) == final, key
 
 
 def spelling(column: str, value: Any) -> str | None:
