@@ -70,6 +70,7 @@ ledger = sa.Table(
     sa.MetaData(),
     sa.Column("id", Uuid, primary_key=True),
     sa.Column("campaign_contact_id", Uuid, nullable=False),
+    sa.Column("token", Uuid, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("answer", sa.Text),
     sa.Column("cost", Money),
@@ -119,7 +120,9 @@ def keep_ledger() -> None:
 
     def note(reports: Generation, claim: Claim, **values: Any) -> None:
         reports._scope.connection.execute(
-            sa.insert(ledger).values(id=uuid4(), campaign_contact_id=claim.id, **values)
+            sa.insert(ledger).values(
+                id=uuid4(), campaign_contact_id=claim.id, token=claim.token, **values
+            )
         )
 
     def recorded(
@@ -328,7 +331,7 @@ class Findings:
     """Contacts without an outcome, or without a message they should have."""
 
     doubled: set[UUID] = attrs.field(factory=set)
-    """Contacts with two outcomes, or with two messages in one slot."""
+    """Contacts with two outcomes, of one claim or of two, or with two messages in one slot."""
 
     wrong: list[str] = attrs.field(factory=list)
     """Everything else, in words."""
@@ -362,6 +365,7 @@ def audit(world: World, campaign_id: UUID) -> Findings:
         )
         findings.wrong += disagreements(connection, {world.tenant_id}, {campaign_id})
     outcomes: Counter[UUID] = Counter()
+    claims: set[tuple[UUID, UUID]] = set()
     costs: defaultdict[UUID, Decimal] = defaultdict(Decimal)
     unknown: Counter[UUID] = Counter()
     for report in reports:
@@ -371,6 +375,10 @@ def audit(world: World, campaign_id: UUID) -> Findings:
         costs[id_] += report.cost or 0
         unknown[id_] += report.cost is None
         findings.late += report.answer == Recorded.BOOKED
+        if report.answer is not None:
+            if (id_, report.token) in claims:
+                findings.doubled.add(id_)
+            claims.add((id_, report.token))
     for row in rows:
         # To fail a contact that kills its workers is the library's own outcome.
         expected = int(row.error_code != ATTEMPTS_EXHAUSTED)

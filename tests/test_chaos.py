@@ -41,8 +41,10 @@ DAMAGE = {
     "DELETE FROM messages WHERE campaign_contact_id = :id AND step_key = 's1'": (1, 0, ""),
     "UPDATE messages SET id = :new, variant = 'a' WHERE campaign_contact_id = :id"
     " AND step_key = 's2' AND variant = 'b'": (1, 1, ""),
-    "INSERT INTO ledger SELECT :new, campaign_contact_id, kind, answer, 0 FROM ledger"
-    " WHERE campaign_contact_id = :id": (0, 1, ""),
+    "INSERT INTO ledger SELECT :new, campaign_contact_id, :new, kind, answer, 0"
+    " FROM ledger WHERE campaign_contact_id = :id": (0, 1, ""),
+    "INSERT INTO ledger SELECT :new, campaign_contact_id, token, kind, 'booked', 0"
+    " FROM ledger WHERE campaign_contact_id = :id": (0, 1, ""),
     "DELETE FROM ledger WHERE campaign_contact_id = :id": (1, 0, "cost 1.000000001 and 0 times"),
     "UPDATE ledger SET cost = NULL WHERE campaign_contact_id = :id": (0, 0, "and 1 times one"),
     "UPDATE campaign_contacts SET generation_cost = 1 WHERE id = :id": (0, 0, "cost 1 and 0 times"),
@@ -84,6 +86,7 @@ def worked_on(world: World) -> tuple[UUID, list[UUID]]:
                 sa.insert(chaos.ledger).values(
                     id=uuid4(),
                     campaign_contact_id=claim.id,
+                    token=claim.token,
                     kind="Generated",
                     answer="applied",
                     cost=outcome.cost,
