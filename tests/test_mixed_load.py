@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import mixed_load
 from world import World
 
-SECONDS = {"sqlite": 3.0, "postgresql-15": 3.0, "postgresql-18": 60.0}
+SECONDS = {"sqlite": 1.5, "postgresql-15": 1.5, "postgresql-18": 60.0}
 """The full minute is for the newest server; its locks are those of the one before."""
 
 
