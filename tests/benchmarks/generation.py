@@ -10,15 +10,16 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from multiprocessing.connection import Connection
+from statistics import median
 from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
 
 from benchmarks import by_hand, queues
-from benchmarks.harness import Bench, Pair, Row, Span, in_turns
-from campaign_model.generation import Cursor, Generated
-from campaign_model.lifecycle import Status
+from benchmarks.harness import Bench, Pair, Row, Span, in_turns, seconds
+from campaign_model.generation import Claim, Cursor, Generated
+from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import transact
 from campaign_model.testing.campaigns import make_campaign
 from world import World
@@ -124,6 +125,43 @@ def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> It
     engine.dispose()
 
 
+def drained(bench: Bench) -> Iterator[Pair]:
+    """Seconds of claims of ten: when 95 of a hundred contacts are done, and when five are.
+
+    As a worker makes them, which goes on from its last one. Nothing that was done since the
+    beginning is cleaned up, for somebody still looks at how it was then.
+    """
+    number = 100_000 if bench.quick else 1_000_000
+    engine = sa.create_engine(bench.database())
+    world = World(engine)
+    campaign = world.campaign(number, Status.GENERATING)
+    cursor = Cursor()
+
+    def claim(limit: int) -> tuple[Claim, ...]:
+        nonlocal cursor
+        batch = world.transact(
+            lambda store: store.generation.claim(campaign.id, limit, LEASE, cursor=cursor)
+        )
+        cursor = batch.cursor
+        assert len(batch.claims) == limit
+        return batch.claims
+
+    def go_on_until(share: float) -> float:
+        done = world.transact(lambda store: store.generation.progress(campaign.id))
+        left = int(number * share) - done.by_status[ContactStatus.GENERATED]
+        for limit in [*[5_000] * (left // 5_000), left % 5_000]:
+            if limit:
+                outcomes = dict.fromkeys(claim(limit), Generated(COST))
+                world.transact(lambda store: store.generation.record(outcomes))  # noqa: B023
+        return median(seconds(lambda: claim(10)) for _ in range(101))
+
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as onlooker:
+        onlooker.execute(sa.text("SELECT count(*) FROM campaigns"))
+        early = go_on_until(0.05)
+        yield go_on_until(0.95), early
+    engine.dispose()
+
+
 QUEUES = {"pgqueuer": 2, "procrastinate": 8}
 """Slower ones get fewer jobs, by so much: what counts is jobs a second."""
 
@@ -143,6 +181,12 @@ ROWS = [
     *(
         _row("by hand", "the same statements by hand in psycopg", 0.8 if one == 1 else 0.85, one, n)
         for one, n in SIDE_BY_SIDE
+    ),
+    Row(
+        "claim at 95 % drained, 1,000,000 contacts, an old snapshot held open",
+        "claim at 5 %",
+        drained,
+        at_most=1.5,
     ),
     *(
         _row(queue, f"no-op jobs of {queue}", 1, batch, workers)
