@@ -106,7 +106,7 @@ def utc(value: Any) -> datetime:
         return cast("datetime", value)
     if value.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone: {value!r}")
-    moment: datetime = value.astimezone(UTC)
+    moment: datetime = value if value.tzinfo is UTC else value.astimezone(UTC)
     return moment
 
 

@@ -156,7 +156,7 @@ class CampaignSummary:
 
     id: UUID
     name: str
-    status: Status
+    status: Status = attrs.field(converter=Status)
     is_active: bool
     owner_id: UUID | None
     template_id: UUID | None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,7 +32,7 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.store import totals, words
+from campaign_model.store import summaries, totals, words
 from campaign_model.store.contacts import move_contacts
 from campaign_model.store.scope import SHARDS, Scope, refused_by_database
 from campaign_model.store.tables import (
@@ -180,56 +178,15 @@ class Campaigns:
         ``after`` is the ``next`` of the page before. Deleted drafts are left out unless
         ``deleted``. Raises ``ValueError`` for a bad ``limit`` or ``after``.
         """
-        if not 1 <= limit <= 500:
-            raise ValueError(f"limit is from 1 to 500, not {limit}")
-        table = campaigns.c
-        wanted = [self._scope.of_tenant(campaigns)]
-        if status is not None:
-            one_or_more = (status,) if isinstance(status, str) else status
-            wanted.append(table.status.in_([Status(one).value for one in one_or_more]))
-        if owner_id is not None:
-            wanted.append(table.owner_id == owner_id)
-        if template_id is not None:
-            wanted.append(table.template_id == template_id)
-        if not deleted:
-            wanted.append(table.is_active)
-        if after is not None:
-            moment, last = _read_cursor(after)
-            wanted.append(
-                sa.or_(
-                    table.created_at < moment, sa.and_(table.created_at == moment, table.id < last)
-                )
-            )
-        from_totals = totals.settled(totals.Totals())
-        summary = [
-            table[field.name]
-            for field in attrs.fields(CampaignSummary)
-            if field.name in table and field.name not in from_totals
-        ]
-        page = (
-            sa.select(table.tenant_id, *summary)
-            .where(*wanted)
-            .order_by(table.created_at.desc(), table.id.desc())
-            .limit(limit + 1)
-            .subquery()
+        return summaries.page(
+            self._scope,
+            status=status,
+            owner_id=owner_id,
+            template_id=template_id,
+            deleted=deleted,
+            limit=limit,
+            after=after,
         )
-        rows = self._scope.connection.execute(
-            totals.joined(sa.select(page, *totals.sums()), page)
-            .group_by(*page.c)
-            .order_by(page.c.created_at.desc(), page.c.id.desc())
-        ).mappings()
-        found = []
-        for row in rows:
-            total = totals.from_row(row)
-            found.append(
-                CampaignSummary(
-                    **{column.name: row[column.name] for column in summary}
-                    | totals.settled(total)
-                    | {"status": Status(row["status"]), "unknown_costs": total.unknown},
-                )
-            )
-        more = len(found) > limit
-        return Page(tuple(found[:limit]), _cursor(found[limit - 1]) if more else None)
 
     def save(self, campaign: Campaign) -> Campaign:
         """Write what changed, if nobody saved since ``campaign`` was loaded; the new version.
@@ -492,16 +449,3 @@ def _stale(present: Campaign, version: int) -> Conflict:
         f"the campaign {present.name!r} was changed by somebody meanwhile: yours is version "
         f"{version}, the present one {present.version}; load it again",
     )
-
-
-def _cursor(last: CampaignSummary) -> str:
-    text = f"{last.created_at.isoformat()} {last.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        moment, id_ = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
-        return datetime.fromisoformat(moment).astimezone(UTC), UUID(id_)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

@@ -28,11 +28,13 @@ __all__ = [
     "from_row",
     "gist",
     "joined",
+    "of",
     "peek",
     "read",
     "reserve",
     "settle",
     "settled",
+    "settled_sums",
     "sums",
 ]
 
@@ -102,13 +104,24 @@ def sums() -> list[sa.ColumnElement[Any]]:
 def gist() -> list[sa.ColumnElement[Any]]:
     """Sums of a campaign's counts by status, and what is spent, unknown and reserved in it."""
     table = campaign_totals.c
+    counts = [_sum(table[status.value]) for status in COUNTED]
+    return [*counts, _sum(_SPENT), _sum(_UNKNOWN), _sum(table.reserved)]
+
+
+def settled_sums() -> list[sa.Label[Any]]:
+    """What :func:`settled` gives, as it is at this moment, and ``unknown_costs``."""
+    table = campaign_totals.c
+    counted = [table[one.value] for one in COUNTED if one is not ContactStatus.EXCLUDED]
     return [
-        *(_sum(table[status.value]) for status in COUNTED),
-        _sum(table.cost + table.erased_cost),
-        _sum(table.unknown_costs + table.erased_unknown_costs),
-        _sum(table.reserved),
+        sa.cast(_sum(sum(counted[1:], counted[0])), sa.BigInteger).label("total_contacts"),
+        sa.cast(_sum(table[ContactStatus.GENERATED.value]), sa.BigInteger).label("generated_count"),
+        _sum(_SPENT).label("generation_cost"),
+        sa.cast(_sum(_UNKNOWN), sa.BigInteger).label("unknown_costs"),
     ]
 
+
+_SPENT = campaign_totals.c.cost + campaign_totals.c.erased_cost
+_UNKNOWN = campaign_totals.c.unknown_costs + campaign_totals.c.erased_unknown_costs
 
 # Written out: a parameter for each would take its time.
 _NONE: sa.ColumnElement[Any] = sa.literal_column("0")
@@ -120,13 +133,18 @@ def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
 
 def joined(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:
     """``query`` with the shards of each campaign in ``campaigns``, if it has any."""
-    return query.join(
-        campaign_totals,
-        sa.and_(
-            campaign_totals.c.tenant_id == campaigns.c.tenant_id,
-            campaign_totals.c.campaign_id == campaigns.c.id,
-        ),
-        isouter=True,
+    return query.join(campaign_totals, _shards_of(campaigns), isouter=True)
+
+
+def of(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:
+    """``query`` on the shards of one of ``campaigns``, which somebody else selects."""
+    return query.where(_shards_of(campaigns)).correlate(campaigns)
+
+
+def _shards_of(campaigns: sa.FromClause) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        campaign_totals.c.tenant_id == campaigns.c.tenant_id,
+        campaign_totals.c.campaign_id == campaigns.c.id,
     )
 
 

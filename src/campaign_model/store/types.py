@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 
+T = TypeVar("T")
+
+
 def _is_postgresql(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
@@ -46,7 +49,18 @@ def checked_id(value: Any) -> UUID:
     return value
 
 
-class Uuid(sa.types.TypeDecorator[UUID]):
+class _NativeOnPostgresql(sa.types.TypeDecorator[T]):
+    """What PostgreSQL's drivers give is what we want: in lists of rows each call would be felt."""
+
+    __abstract__ = True
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        if _is_postgresql(dialect):
+            return self.load_dialect_impl(dialect).result_processor(dialect, coltype)
+        return super().result_processor(dialect, coltype)
+
+
+class Uuid(_NativeOnPostgresql[UUID]):
     """A UUID: native on PostgreSQL, 36 characters with dashes on SQLite (32 are read as well)."""
 
     impl = sa.CHAR(36)
@@ -99,7 +113,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
-class Money(sa.types.TypeDecorator[Decimal]):
+class Money(_NativeOnPostgresql[Decimal]):
     """An exact amount: ``numeric`` on PostgreSQL, whole nano-units on SQLite."""
 
     impl = sa.Numeric()
