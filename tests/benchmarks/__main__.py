@@ -12,7 +12,7 @@ from rich.console import Console
 import servers
 from benchmarks.harness import Bench, Row, measured, table
 
-MODULES: tuple[str, ...] = ("generation", "light")
+MODULES: tuple[str, ...] = ("assign", "generation", "reading", "light")
 
 
 def main() -> None:

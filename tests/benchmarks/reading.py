@@ -1,0 +1,187 @@
+"""What people look at while campaigns run: progress, and the list of campaigns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+
+from benchmarks.assign import host_contacts
+from benchmarks.generation import processes
+from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
+from campaign_model.lifecycle import Action, Status
+from campaign_model.store import CampaignStore
+from campaign_model.store.scope import SHARDS
+from campaign_model.store.tables import campaigns
+from campaign_model.testing.campaigns import make_campaign
+from world import World
+
+WORKERS = 2
+
+
+def several(work: Callable[[], Any]) -> float:
+    """Seconds for some calls of ``work``, one after the other."""
+
+    def calls() -> None:
+        for _ in range(20):
+            work()
+
+    return seconds(calls)
+
+
+def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
+    """On one connection, while workers claim and record batches of 10."""
+    contacts = min(contacts, 20_000) if bench.quick else contacts
+    engine = sa.create_engine(bench.database())
+    world = World(engine)
+    ids = host_contacts(world, contacts)
+    campaign = world.transact(lambda store: make_campaign(store, ids, Status.GENERATING))
+    url = engine.url.render_as_string(hide_password=False)
+    with processes(WORKERS, url, world.tenant_id) as pipes, engine.connect() as connection:
+        store = CampaignStore(connection, world.tenant_id)
+
+        def ours() -> object:
+            return store.generation.progress(campaign.id)
+
+        def select() -> object:
+            return connection.execute(sa.text("SELECT 1")).scalar_one()
+
+        for work in (ours, select):
+            several(work)  # Until it is prepared.
+        for pipe in pipes:
+            pipe.send((True, campaign.id, 10))
+        yield from in_turns(
+            partial(several, ours), partial(several, select), 20 if bench.quick else 60
+        )
+        now = store.generation.progress(campaign.id)
+        assert now.total - now.by_status["generated"] > 0, "nobody records any more"  # type: ignore[index]
+        connection.rollback()
+        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        for pipe in pipes:
+            pipe.recv()
+    engine.dispose()
+
+
+CAMPAIGNS = """
+INSERT INTO campaigns (id, tenant_id, name, status, total_contacts, next_position, created_at)
+SELECT gen_random_uuid(), :tenant, 'Campaign ' || number,
+    CASE WHEN number % 10 = 0 THEN 'generating' ELSE 'ready' END,
+    :contacts, :contacts, now() - number * interval '1 minute'
+FROM generate_series(1, :campaigns) AS number
+"""
+CONTACTS = """
+INSERT INTO campaign_contacts (id, tenant_id, campaign_id, contact_id, rank, added_at)
+SELECT gen_random_uuid(), tenant_id, campaign.id, contact.id, number, now()
+FROM campaigns AS campaign
+JOIN (
+    SELECT tenant_id, id, row_number() OVER () AS number FROM contacts
+) AS contact USING (tenant_id)
+"""
+TOTALS = """
+INSERT INTO campaign_totals (tenant_id, campaign_id, shard, pending)
+SELECT tenant_id, id, shard, :contacts / CASE status WHEN 'generating' THEN :shards ELSE 1 END
+FROM campaigns, generate_series(0, :shards - 1) AS shard
+WHERE status = 'generating' OR shard = 0
+"""
+PAGE = 50
+
+
+def many_campaigns(engine: sa.Engine, number: int, contacts: int) -> None:
+    """So many campaigns with the same contacts; every tenth of them is generating."""
+    world = World(engine)
+    host_contacts(world, contacts)
+    values = {
+        "tenant": world.tenant_id,
+        "contacts": contacts,
+        "campaigns": number,
+        "shards": SHARDS,
+    }
+    with engine.begin() as connection:
+        # The rows are right; to have each one checked would take minutes.
+        connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        for statement in (CAMPAIGNS, CONTACTS, TOTALS):
+            names = sa.text(statement).compile().params
+            connection.execute(sa.text(statement), {name: values[name] for name in names})
+
+
+COLUMNS = tuple(
+    campaigns.c[name]
+    for name in (
+        *("id", "name", "status", "is_active", "owner_id", "template_id", "total_contacts"),
+        *("generated_count", "generation_cost", "version", "created_at", "updated_at"),
+    )
+)
+BY_CORE = (
+    sa.select(*COLUMNS)
+    .where(
+        campaigns.c.tenant_id == sa.bindparam("tenant"),
+        campaigns.c.is_active,
+        sa.tuple_(campaigns.c.created_at, campaigns.c.id)
+        < sa.tuple_(sa.bindparam("moment"), sa.bindparam("last")),
+    )
+    .order_by(campaigns.c.created_at.desc(), campaigns.c.id.desc())
+    .limit(PAGE + 1)
+)
+BY_PSYCOPG = f"""
+SELECT {", ".join(column.name for column in COLUMNS)} FROM campaigns
+WHERE tenant_id = %(tenant)s AND is_active AND (created_at, id) < (%(moment)s, %(last)s)
+ORDER BY created_at DESC, id DESC LIMIT {PAGE + 1}
+"""  # noqa: S608 - our own names
+
+
+def listed(bench: Bench, *, core: bool) -> Iterator[Pair]:
+    """A page from the middle, once more and once more."""
+    number, contacts = (500, 2 * SHARDS) if bench.quick else (5_000, 1_000)
+    url = bench.database(
+        "many campaigns", partial(many_campaigns, number=number, contacts=contacts)
+    )
+    engine = sa.create_engine(url)
+    plain = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    with engine.connect() as connection, psycopg.connect(plain) as other:
+        tenant_id = connection.execute(sa.select(campaigns.c.tenant_id).limit(1)).scalar_one()
+        store = CampaignStore(connection, tenant_id)
+        before = store.campaigns.list(limit=200)
+        last = before.items[-1]
+        place = {"tenant": tenant_id, "moment": last.created_at, "last": last.id}
+
+        def ours() -> object:
+            return store.campaigns.list(limit=PAGE, after=before.next)
+
+        def by_hand() -> object:
+            if core:
+                return connection.execute(BY_CORE, place).all()
+            return other.execute(BY_PSYCOPG, place).fetchall()
+
+        for work in (ours, by_hand):
+            several(work)
+        yield from in_turns(
+            partial(several, ours), partial(several, by_hand), 10 if bench.quick else 60
+        )
+    engine.dispose()
+
+
+ROWS = [
+    *(
+        Row(
+            f"progress at {contacts:,} contacts, while {WORKERS} workers record",
+            "SELECT 1 on the same SQLAlchemy connection",
+            partial(progress, contacts=contacts),
+            at_most=2,
+        )
+        for contacts in (10_000, 100_000, 1_000_000)
+    ),
+    Row(
+        f"list of {PAGE} campaigns with totals, of 5,000 with 1,000 contacts each",
+        "a keyset page of one table, by hand on the same SQLAlchemy connection",
+        partial(listed, core=True),
+        at_most=1.5,
+    ),
+    Row(
+        f"list of {PAGE} campaigns with totals, of 5,000 with 1,000 contacts each",
+        "a keyset page of one table, by hand in psycopg",
+        partial(listed, core=False),
+    ),
+]
