@@ -608,6 +608,32 @@ def test_failure_26_a_claim_reads_no_more_when_nearly_all_is_done(world: World) 
     assert last < 60, plans
 
 
+@on_postgresql
+def test_failure_26_whom_a_worker_holds_is_found_without_reading_the_others(world: World) -> None:
+    """However little the database's statistics know of a tenant, or of a campaign, that is new."""
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("ANALYZE campaign_contacts"))
+    campaign = world.campaign(2_000, Status.GENERATING)
+    claims = world.claim(campaign.id, 5)
+    works: list[Callable[[CampaignStore], object]] = [
+        lambda store: store.generation.claim(campaign.id, 5, LEASE),
+        lambda store: store.generation.renew(claims, LEASE),
+        lambda store: store.generation.checkpoint(claims[0], CENT),
+        lambda store: store.generation.record(dict.fromkeys(claims, Generated(CENT))),
+    ]
+    for work in works:
+        for statement, parameters in emitted(world, work):
+            with world.engine.connect() as connection:
+                explained: Any = connection.exec_driver_sql(
+                    f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+                ).scalar_one()
+            plans = [explained[0]["Plan"]]
+            for plan in plans:
+                plans += plan.get("Plans", [])
+            skipped = sum(plan.get("Rows Removed by Filter", 0) for plan in plans)
+            assert skipped < 100, (statement, explained)
+
+
 @on_sqlite
 def test_failure_26_a_claim_walks_the_index_of_those_that_wait(world: World) -> None:
     campaign = world.campaign(3, Status.GENERATING)
