@@ -336,9 +336,9 @@ def test_a_page_that_was_begun_goes_on_where_it_ended(world: World) -> None:
 
 def test_a_list_refuses_what_is_no_page(world: World) -> None:
     def work(store: CampaignStore) -> None:
-        for limit in (0, -1, 501):
+        for limit in (0, -1, 501, 1.5, True, "1; --"):
             with refused(store, ValueError):
-                store.campaigns.list(limit=limit)
+                store.campaigns.list(limit=limit)  # type: ignore[arg-type]
         early = (
             "MDAwMS0wMS0wMVQwMDowMDowMCswMjowMCA2YjFmNmEwZS0zYzU1LTRkMGItOWE1OC0wZjJiN2QxYzllNDc="
         )

@@ -1503,6 +1503,18 @@ def test_a_result_for_steps_that_changed_is_paid_for_and_made_anew(world: World)
 # Progress and estimate.
 
 
+def test_progress_is_of_the_campaign_that_is_asked_for(world: World) -> None:
+    campaigns = {number: world.campaign(number, Status.GENERATING) for number in (3, 1, 2)}
+
+    def work(store: CampaignStore) -> None:
+        for number, campaign in campaigns.items():
+            assert store.generation.progress(campaign.id).assigned == number
+        with pytest.raises(NotFound):
+            store.generation.progress(uuid4())
+
+    world.transact(work)
+
+
 def test_progress_tells_rate_and_time_left_of_this_run(world: World, clock: FrozenClock) -> None:
     campaign = world.campaign(0)
     ids = world.contacts(12)

@@ -46,8 +46,8 @@ def page(
     after: str | None,
 ) -> Page[CampaignSummary]:
     """As :meth:`Campaigns.list`."""
-    if not 1 <= limit <= 500:
-        raise ValueError(f"limit is from 1 to 500, not {limit}")
+    if type(limit) is not int or not 1 <= limit <= 500:
+        raise ValueError(f"limit is a whole number from 1 to 500, not {limit!r}")
     given: dict[str, Any] = {"owner_id": owner_id, "template_id": template_id}
     if status is not None:
         one_or_more = (status,) if isinstance(status, str) else status
