@@ -221,8 +221,8 @@ import sqlalchemy as sa
 
 def pytest_campaign_model_host_rows(connection, host, contacts):
     tenant, *ids = [uuid4() for _ in range(contacts + 1)]
-    insert = "INSERT INTO tenants (id, name, slug) VALUES (:id, 'Contract', :id)"
-    connection.execute(sa.text(insert), {"id": str(tenant)})
+    insert = "INSERT INTO tenants (id, name, slug) VALUES (:id, 'Contract', :slug)"
+    connection.execute(sa.text(insert), {"id": tenant, "slug": str(tenant)})
     insert = sa.text("INSERT INTO contacts (id, tenant_id) VALUES (:id, :tenant)")
     connection.execute(insert, [{"id": id_, "tenant": tenant} for id_ in ids])
     return tenant, ids

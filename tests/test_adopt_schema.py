@@ -155,9 +155,9 @@ def test_plain_sql_for_a_database_that_was_looked_at(legacies: Legacies, tmp_pat
 
 def test_plain_sql_that_ended_half_way_is_gone_on_with(newest: Legacies, tmp_path: Path) -> None:
     with newest.database(SERVICE, sample) as engine:
+        statements = db.sql(engine).split("\n\n")
         adopt(engine)
         wanted = State.of(engine)
-        statements = db.sql("extended").split("\n\n")
     for part in (0.4, 0.8):
         with newest.database(SERVICE, sample) as engine:
             psql(newest, engine, "\n\n".join(statements[: int(len(statements) * part)]), tmp_path)
