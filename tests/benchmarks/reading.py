@@ -52,7 +52,7 @@ def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
         for work in (ours, select):
             several(work)  # Until it is prepared.
         for pipe in pipes:
-            pipe.send((True, campaign.id, 10))
+            pipe.send(("ours", campaign.id, 10))
         yield from in_turns(
             partial(several, ours), partial(several, select), 20 if bench.quick else 60
         )
