@@ -211,7 +211,8 @@ class Contacts:
         """Put any number of contacts into a campaign, in the order in which they are given.
 
         ``contacts`` are ids, pairs of id and priority (higher is generated first; 0 without), or
-        a ``Select`` of one of the two. Contacts that are in the campaign already stay as they are.
+        a ``Select`` of one of the two; of an iterator, few are held at a time. Contacts that are
+        in the campaign already stay as they are.
         Raises :class:`NotFound`, :class:`TransitionNotAllowed` and, for a priority beyond
         ``MAX_PRIORITY``, ``ValueError``.
         """
