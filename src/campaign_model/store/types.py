@@ -231,11 +231,14 @@ class has(_Expression):  # noqa: N801
     """``has(column, value)``: rows found by their id have that value too; no way to find them.
 
     Of a tenant or a campaign that its statistics do not know, PostgreSQL expects one row, and
-    would rather read all that it has than look up a few ids.
+    would rather read all that it has than look up a few ids; of a CASE it expects every second.
     """
 
     type = sa.Boolean()
-    spelling: ClassVar = {"postgresql": "({0} = {1}) IS TRUE", "sqlite": "{0} = {1}"}
+    spelling: ClassVar = {
+        "postgresql": "CASE WHEN {0} = {1} THEN true ELSE false END",
+        "sqlite": "{0} = {1}",
+    }
 
 
 class array_length(_Expression):  # noqa: N801
