@@ -26,6 +26,8 @@ def main() -> None:
     for name in MODULES:
         rows += import_module(f"benchmarks.{name}").ROWS
     chosen = [row for row in rows if options.only in f"{row.work} {row.yardstick}"]
+    if options.quick and not options.only:
+        chosen = [row for row in chosen if not row.long]
     if not chosen:
         parser.error(f"no row has the word {options.only!r} in it")
     console = Console(width=160)

@@ -98,6 +98,8 @@ class Row:
     pairs: Callable[[Bench], Iterable[Pair]] = attrs.field(repr=False)
     at_most: float | None = None
     at_least: float | None = None
+    long: bool = False
+    """``--quick`` leaves it out, unless it is asked for by name."""
 
     @property
     def reach(self) -> str:
