@@ -543,7 +543,7 @@ class Generation:
         return {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)}
 
     def _locked(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[UUID, dict[str, Any]]:
-        rows = self._scope.connection.execute(_LOCK_CLAIMED, self._these(campaign_id, ids))
+        rows = self._scope.connection.execute(_LOCK_CLAIMED, self._these(campaign_id, ids)).all()
         return {row.id: dict(zip(_LOCKED, row, strict=True)) for row in rows}
 
     def _write_back(self, campaign_id: UUID, rows: Collection[Mapping[str, Any]]) -> None:
@@ -669,7 +669,7 @@ class _Picked:
             "most_attempts": self.max_attempts,
         }
         if connection.dialect.name == "postgresql":
-            rows = connection.execute(together, where | window | values)
+            rows = connection.execute(together, where | window | values).all()
             return [*itertools.starmap(_PickedRow, rows)]
         found = connection.execute(picking, where | window)
         before = {row.id: (row.was, row.had) for row in found}
