@@ -84,4 +84,4 @@ def test_it_looks_at_nothing_but_what_generates(world: World) -> None:
             connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
         plan = connection.exec_driver_sql(f"{explain} {query}", parameters).all()
-    assert "ix_campaigns_generating" in str(plan)
+    assert "ix_campaigns_running" in str(plan)

@@ -145,7 +145,7 @@ campaign_contacts = sa.Table(
 _is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'")
 # For whoever asks across tenants, again and again.
 sa.Index(
-    "generating",
+    "running",
     campaigns.c.tenant_id,
     campaigns.c.id,
     postgresql_where=_is_running,

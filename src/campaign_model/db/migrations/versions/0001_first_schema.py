@@ -156,7 +156,7 @@ CREATE TABLE campaigns (
 )
 """,
     """
-CREATE INDEX ix_campaigns_generating ON campaigns (tenant_id, id) WHERE status = 'generating'
+CREATE INDEX ix_campaigns_running ON campaigns (tenant_id, id) WHERE status = 'generating'
 """,
     """
 CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
@@ -321,7 +321,7 @@ CREATE TABLE campaigns (
 )
 """,
     """
-CREATE INDEX ix_campaigns_generating ON campaigns (tenant_id, id) WHERE status = 'generating'
+CREATE INDEX ix_campaigns_running ON campaigns (tenant_id, id) WHERE status = 'generating'
 """,
     """
 CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
