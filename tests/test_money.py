@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import campaign_model
 from campaign_model.generation import Generated
@@ -70,13 +68,17 @@ def test_every_column_of_money_is_exact_and_none_is_a_float() -> None:
     }
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite", "postgresql-18"], indirect=True)
-@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 2**32), budget=st.sampled_from([None, Decimal(999_999_999)]))
+@pytest.mark.parametrize(
+    ("engine_name", "budget"),
+    [("sqlite", None), ("postgresql-18", Decimal(999_999_999))],
+    indirect=["engine_name"],
+)
 def test_failure_22_ten_thousand_costs_of_nine_decimals_sum_exactly(
-    world: World, seed: int, budget: Decimal | None
+    world: World, budget: Decimal | None
 ) -> None:
     number = 10_000
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - shown when it fails
     chance = random.Random(seed)
     sizes = [10**3, 10**9, 10**12, 10**17 // number]
     costs = [Decimal(chance.randrange(chance.choice(sizes))).scaleb(-9) for _ in range(number)]

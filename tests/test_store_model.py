@@ -53,7 +53,7 @@ def test_any_calls_in_any_order_leave_what_the_model_says(
     machine_type: type[StoreMachine],
 ) -> None:
     # SQLite shows all but the locks, in half the time.
-    share = 2 if machine_type.engine.dialect.name == "sqlite" else 4
+    share = 4 if machine_type.engine.dialect.name == "sqlite" else 6
     run_state_machine_as_test(
         machine_type,
         settings=settings(
