@@ -26,7 +26,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import URL, make_url
 
 ENGINES = ("sqlite", "postgresql-15", "postgresql-18")
 
@@ -158,6 +158,11 @@ class Databases:
                 start(engine_name, home, durable=self._durable)
                 (home / "started").touch()
         return home
+
+
+def plain(url: str | URL) -> str:
+    """The URL as psycopg and psql take it, which know of no driver."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager

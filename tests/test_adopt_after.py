@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 import contract
+import servers
 from adoption import POSTGRESQL, Legacies, State, adopt, contents
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
@@ -173,7 +174,7 @@ def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
         adopt(engine)
         monkeypatch.setattr(demo, "_SHORT_LEASE", timedelta(seconds=1))
         before = State.of(engine)
-        url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+        url = servers.plain(engine.url)
         out = io.StringIO()
         with redirect_stdout(out):
             assert main(["demo", "--url", url, "--out", str(tmp_path / "out.jsonl")]) == 0

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+import servers
 from adoption import POSTGRESQL, Legacies, Run, State, adopt, contents, settled
 from campaign_model import db
 from legacy import Shape
@@ -35,7 +36,7 @@ def outcome(engine: sa.Engine) -> State:
 @contextmanager
 def beside(engine: sa.Engine) -> Iterator[psycopg.Connection]:
     """A connection of somebody else's, on which every statement is a transaction."""
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    url = servers.plain(engine.url)
     with psycopg.connect(url, autocommit=True) as connection:
         yield connection
 

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import catalogs
+import servers
 from adoption import Legacies, State, adopt, settled
 from campaign_model import db
 from campaign_model.store.tables import metadata
@@ -95,7 +96,7 @@ def psql(legacies: Legacies, engine: sa.Engine, sql: str, directory: Path) -> st
     programs = legacies.databases.directory / legacies.engine_name / "bin"
     file = directory / "adoption.sql"
     file.write_text(sql)
-    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    url = servers.plain(engine.url)
     done = subprocess.run(
         [programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", file],
         capture_output=True,

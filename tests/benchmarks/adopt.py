@@ -117,7 +117,7 @@ def peak_megabytes() -> float:
 
 def run(engine: sa.Engine, campaigns: int, contacts: int) -> None:
     """Fill, adopt and tell."""
-    plain = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    plain = servers.plain(engine.url)
     begun = time.monotonic()
     with engine.begin() as connection:
         legacy.build(connection, SHAPE)

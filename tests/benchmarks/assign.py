@@ -9,6 +9,7 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
+import servers
 from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
 from campaign_model.contacts import Assigned
 from campaign_model.store.tables import campaign_contacts
@@ -41,7 +42,7 @@ def assign(bench: Bench, *, number: int) -> Iterator[Pair]:
     """Seconds for all of them, each time into an empty table, committed."""
     number = min(number, 20_000) if bench.quick else number
     engine = sa.create_engine(bench.database())
-    plain = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    plain = servers.plain(engine.url)
     world = World(engine)
     ids = host_contacts(world, number)
     rows: list[tuple[object, ...]] = []

@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
+import servers
 from benchmarks import by_hand, queues
 from benchmarks.harness import Bench, Pair, Row, Span, in_turns, seconds
 from campaign_model.generation import Claim, Cursor, Generated
@@ -47,7 +48,7 @@ def drain(engine: sa.Engine, tenant_id: UUID, campaign_id: UUID, batch: int) -> 
 
 def work(url: str, tenant_id: UUID, pipe: Connection) -> None:
     """Drain what the parent names, in the way that it names, until it names nothing."""
-    plain = _plain(url)
+    plain = servers.plain(url)
     engine = sa.create_engine(url)
     with engine.connect(), psycopg.connect(plain) as connection:
         pipe.send(None)
@@ -62,10 +63,6 @@ def work(url: str, tenant_id: UUID, pipe: Connection) -> None:
                 pipe.send(queues.work(way, plain, batch))
                 continue
             pipe.send((begun, time.monotonic()))
-
-
-def _plain(url: str) -> str:
-    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 @contextmanager
@@ -107,7 +104,7 @@ def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> It
         def rate(way: str) -> float:
             if way in QUEUES:
                 count = number // QUEUES[way]
-                queues.enqueue(way, _plain(url), count)
+                queues.enqueue(way, servers.plain(url), count)
                 id_ = None
             else:
                 count = number

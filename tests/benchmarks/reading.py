@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
+import servers
 from benchmarks.assign import host_contacts
 from benchmarks.generation import processes
 from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
@@ -139,7 +140,7 @@ def listed(bench: Bench, *, by: str) -> Iterator[Pair]:
         "many campaigns", partial(many_campaigns, number=number, contacts=contacts)
     )
     engine = sa.create_engine(url)
-    plain = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    plain = servers.plain(engine.url)
     with engine.connect() as connection, psycopg.connect(plain) as other:
         tenant_id = connection.execute(sa.select(campaigns.c.tenant_id).limit(1)).scalar_one()
         store = CampaignStore(connection, tenant_id)

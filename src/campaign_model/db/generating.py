@@ -7,9 +7,9 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.lifecycle import CLAIMABLE, ContactStatus, Status
+from campaign_model.lifecycle import ContactStatus
 from campaign_model.store import totals
-from campaign_model.store.tables import campaigns
+from campaign_model.store.tables import campaigns, is_running
 
 __all__ = ["Generating", "generating"]
 
@@ -31,8 +31,7 @@ class Generating:
 
 _RUNNING = (
     totals.joined(sa.select(campaigns.c.tenant_id, campaigns.c.id, *totals.sums()), campaigns)
-    # A literal: an index holds these rows alone.
-    .where(campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'"))
+    .where(is_running)
     .group_by(campaigns.c.tenant_id, campaigns.c.id)
     .order_by(campaigns.c.generation_started_at, campaigns.c.id)
 )
@@ -48,8 +47,7 @@ def generating(engine: sa.Engine) -> tuple[Generating, ...]:
         rows = connection.execute(_RUNNING).mappings().all()
     found = []
     for row in rows:
-        counts = totals.from_row(row).counts
-        waiting = sum(counts[status] for status in CLAIMABLE)
-        in_flight = counts[ContactStatus.GENERATING]
-        found.append(Generating(row["tenant_id"], row["id"], waiting, in_flight))
+        total = totals.from_row(row)
+        in_flight = total.counts[ContactStatus.GENERATING]
+        found.append(Generating(row["tenant_id"], row["id"], total.waiting, in_flight))
     return tuple(found)

@@ -114,7 +114,7 @@ def gather_facts(
     return Facts(
         enabled_steps=len(campaign.steps.enabled),
         contacts=total.total,
-        claimable=sum(counts[status] for status in lifecycle.CLAIMABLE) + expired,
+        claimable=total.waiting + expired,
         in_flight=counts[ContactStatus.GENERATING] - expired,
         generated=counts[ContactStatus.GENERATED],
         budget_exhausted=(
@@ -222,7 +222,7 @@ class Campaigns:
         if not changed:
             return stored
         with refused_by_database(scope.connection) as refusal:
-            self._update(stored, {"updated_at": scope.now(), **changed})
+            self._update(stored, {"updated_at": scope.time_of(row), **changed})
         if refusal.missing:
             raise self._missing_owner(campaign.owner_id)
         return self.get(campaign.id)

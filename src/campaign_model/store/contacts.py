@@ -220,7 +220,7 @@ class Contacts:
         row = scope.lock_for(Permission.ASSIGN_CONTACTS, campaign_id)
         if isinstance(contacts, sa.Select):
             contacts = self._selected(contacts)
-        now = scope.now()
+        now = scope.time_of(row)
         position: int = row.next_position
         added = 0
         there: set[UUID] = set()

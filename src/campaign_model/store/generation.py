@@ -7,7 +7,6 @@ whoever holds the row's present token owns the contact, whatever any clock says.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -47,6 +46,8 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,
+    is_claimable,
+    is_generating,
 )
 from campaign_model.store.types import (
     Array,
@@ -104,7 +105,7 @@ _WINDOW = sa.and_(
 )
 _FRESH = (
     sa.and_(
-        _COLUMNS.status.in_([sa.literal_column(f"'{status}'") for status in _CLAIMABLE]),
+        is_claimable,
         _WINDOW,
         sa.or_(_COLUMNS.retry_at.is_(None), _COLUMNS.retry_at <= _param("now", UtcDateTime)),
     ),
@@ -112,7 +113,7 @@ _FRESH = (
 )
 _EXPIRED = (
     sa.and_(
-        _COLUMNS.status == sa.literal_column(f"'{ContactStatus.GENERATING}'"),
+        is_generating,
         _WINDOW,
         _COLUMNS.lease_expires_at <= _param("now", UtcDateTime),
     ),
@@ -670,11 +671,11 @@ class _Picked:
         }
         if connection.dialect.name == "postgresql":
             rows = connection.execute(together, where | window | values).all()
-            return [*itertools.starmap(_PickedRow, rows)]
+            return [_PickedRow._make(row) for row in rows]
         found = connection.execute(picking, where | window)
         before = {row.id: (row.was, row.had) for row in found}
         changed = connection.execute(alone, where | values | {"ids": list(before)})
-        return [_PickedRow(*(*row, *before[row.id])) for row in changed]
+        return [_PickedRow._make((*row, *before[row.id])) for row in changed]
 
 
 def _may_claim(row: sa.Row[Any]) -> bool:

@@ -23,6 +23,9 @@ __all__ = [
     "campaigns",
     "host_contacts",
     "host_owners",
+    "is_claimable",
+    "is_generating",
+    "is_running",
     "metadata",
 ]
 
@@ -142,34 +145,35 @@ campaign_contacts = sa.Table(
     sa.Index("contact", "tenant_id", "contact_id"),
     sa.Index("rank", "tenant_id", "campaign_id", "rank"),
 )
-_is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'")
+is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'")
 # For whoever asks across tenants, again and again.
 sa.Index(
     "running",
     campaigns.c.tenant_id,
     campaigns.c.id,
-    postgresql_where=_is_running,
-    sqlite_where=_is_running,
+    postgresql_where=is_running,
+    sqlite_where=is_running,
 )
-_is_claimable = campaign_contacts.c.status.in_(
+is_claimable = campaign_contacts.c.status.in_(
     [sa.literal_column(f"'{one}'") for one in ContactStatus if one in CLAIMABLE]
 )
-_is_generating = campaign_contacts.c.status == sa.literal_column(f"'{ContactStatus.GENERATING}'")
+is_generating = campaign_contacts.c.status == sa.literal_column(f"'{ContactStatus.GENERATING}'")
+# Literals, here and where these conditions are asked for: a parameter would pass the indexes by.
 sa.Index(
     "claimable",
     campaign_contacts.c.tenant_id,
     campaign_contacts.c.campaign_id,
     campaign_contacts.c.rank,
-    postgresql_where=_is_claimable,
-    sqlite_where=_is_claimable,
+    postgresql_where=is_claimable,
+    sqlite_where=is_claimable,
 )
 sa.Index(
     "leases",
     campaign_contacts.c.tenant_id,
     campaign_contacts.c.campaign_id,
     campaign_contacts.c.lease_expires_at,
-    postgresql_where=_is_generating,
-    sqlite_where=_is_generating,
+    postgresql_where=is_generating,
+    sqlite_where=is_generating,
 )
 
 # Claims that were out when their contact was erased: what they spent can still be booked, once.

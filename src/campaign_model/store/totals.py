@@ -82,9 +82,14 @@ class Totals:
         return self.counts[ContactStatus.GENERATED] + self.counts[ContactStatus.FAILED]
 
     @property
+    def waiting(self) -> int:
+        """Contacts that can be claimed, at once or when their pause is over."""
+        return sum(self.counts[status] for status in CLAIMABLE)
+
+    @property
     def left(self) -> int:
         """Contacts that are still to get their messages."""
-        return sum(self.counts[one] for one in (*CLAIMABLE, ContactStatus.GENERATING))
+        return self.waiting + self.counts[ContactStatus.GENERATING]
 
     def values(self) -> dict[str, Any]:
         """The sums (all but ``unit_reserve``, which is no sum) as columns of campaign_totals."""
