@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
-from typing import Any, cast
+from typing import Any
 
 from campaign_model._json import fault_in
 
@@ -102,12 +102,12 @@ def gaps(value: Any) -> tuple[str, ...]:
 
 def utc(value: Any) -> datetime:
     """``value`` in UTC. Raises ``ValueError`` for a datetime without a time zone."""
-    if value.tzinfo is UTC:
-        return cast("datetime", value)
-    if value.utcoffset() is None:
+    moment: datetime = value
+    if moment.tzinfo is UTC:
+        return moment
+    if moment.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone: {value!r}")
-    moment: datetime = value if value.tzinfo is UTC else value.astimezone(UTC)
-    return moment
+    return moment.astimezone(UTC)
 
 
 def optional_utc(value: Any) -> datetime | None:

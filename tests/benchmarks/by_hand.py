@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -55,56 +55,85 @@ WHERE c.id = picked.id AND (c.tenant_id = %(tenant)s) IS TRUE
 RETURNING c.id, contact_id, status, attempts, revision, rank, c.reserved, was, had
 """
 LOCK = """
-SELECT id, status, claim_token, reported_tokens::text, enrichment_gaps::text, generation_cost,
-    unknown_costs, reserved, attempts, steps_fingerprint, generated_at, error_code, error,
-    lease_expires_at, retry_at
-FROM campaign_contacts
-WHERE (tenant_id = %(tenant)s) IS TRUE AND (campaign_id = %(campaign)s) IS TRUE
-    AND id = ANY (%(ids)s)
-ORDER BY id FOR NO KEY UPDATE
-"""
-WRITE = """
-UPDATE campaign_contacts c SET
-    status = w.status, claim_token = w.claim_token, reported_tokens = w.reported_tokens::jsonb,
-    enrichment_gaps = w.enrichment_gaps::jsonb, generation_cost = w.generation_cost,
-    unknown_costs = w.unknown_costs, reserved = w.reserved, attempts = w.attempts,
-    steps_fingerprint = w.steps_fingerprint, generated_at = w.generated_at,
-    error_code = w.error_code, error = w.error, lease_expires_at = w.lease_expires_at,
-    retry_at = w.retry_at
-FROM unnest(
-    %s::text[], %s::uuid[], %s::text[], %s::text[], %s::numeric[], %s::bigint[], %s::numeric[],
-    %s::bigint[], %s::text[], %s::timestamptz[], %s::text[], %s::text[], %s::timestamptz[],
-    %s::timestamptz[], %s::uuid[]
-) AS w (
-    status, claim_token, reported_tokens, enrichment_gaps, generation_cost, unknown_costs, reserved,
-    attempts, steps_fingerprint, generated_at, error_code, error, lease_expires_at, retry_at, id
+WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%(gate)s)),
+held AS MATERIALIZED (
+    SELECT status, template_config, generation_config FROM gate, campaigns
+    WHERE tenant_id = %(tenant)s AND id = %(campaign)s FOR SHARE OF campaigns
+),
+below AS MATERIALIZED (
+    SELECT id, c.status, claim_token, reported_tokens, enrichment_gaps, generation_cost,
+        unknown_costs, reserved, attempts, steps_fingerprint, generated_at, error_code, error,
+        lease_expires_at, retry_at
+    FROM held, campaign_contacts c
+    WHERE (tenant_id = %(tenant)s) IS TRUE AND (campaign_id = %(campaign)s) IS TRUE
+        AND id = ANY (ARRAY(SELECT unnest(%(ids)s::uuid[])))
+    ORDER BY id FOR NO KEY UPDATE OF c
 )
-WHERE (tenant_id = %s) IS TRUE AND (campaign_id = %s) IS TRUE AND c.id = w.id
+SELECT status, template_config::text, generation_config::text, clock_timestamp(), NULL::uuid,
+    NULL, NULL::uuid, NULL, NULL, NULL::numeric, NULL::bigint, NULL::numeric, NULL::bigint, NULL,
+    NULL::timestamptz, NULL, NULL, NULL::timestamptz, NULL::timestamptz
+FROM held
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, id, status, claim_token, reported_tokens::text,
+    enrichment_gaps::text, generation_cost, unknown_costs, reserved, attempts, steps_fingerprint,
+    generated_at, error_code, error, lease_expires_at, retry_at
+FROM below
 """
+REPORTED_ON = (
+    *("id", "status", "claim_token", "reported_tokens", "enrichment_gaps", "generation_cost"),
+    *("unknown_costs", "reserved", "attempts", "steps_fingerprint", "generated_at", "error_code"),
+    *("error", "lease_expires_at", "retry_at"),
+)
 COUNTED = (
     *("pending", "enrichment_ok", "enrichment_needed", "generating", "generated", "failed"),
     *("excluded", "cost", "unknown_costs", "erased_cost", "erased_unknown_costs", "reserved"),
 )
-TOTALS = f"""
-INSERT INTO campaign_totals (tenant_id, campaign_id, shard, {", ".join(COUNTED)})
-VALUES (%(tenant)s, %(campaign)s, %(shard)s, {", ".join(f"%({name})s" for name in COUNTED)})
+_COLUMNS = f"INSERT INTO campaign_totals (tenant_id, campaign_id, shard, {', '.join(COUNTED)})"
+_VALUES = f"%(tenant)s, %(campaign)s, %(shard)s, {', '.join(f'%({name})s' for name in COUNTED)}"
+_ADDED = f"""
 ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE SET
     {", ".join(f"{name} = campaign_totals.{name} + excluded.{name}" for name in COUNTED)}
-"""  # noqa: S608 - our own names
+"""
+TOTALS = f"{_COLUMNS} VALUES ({_VALUES}) {_ADDED}"
+WRITE = f"""
+WITH new AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(%(rows)s::json) AS sent (
+        id uuid, status text, claim_token uuid, reported_tokens text, enrichment_gaps text,
+        generation_cost numeric, unknown_costs bigint, reserved numeric, attempts bigint,
+        steps_fingerprint text, generated_at timestamptz, error_code text, error text,
+        lease_expires_at timestamptz, retry_at timestamptz
+    )
+),
+written AS (
+    UPDATE campaign_contacts c SET
+        status = new.status, claim_token = new.claim_token,
+        reported_tokens = new.reported_tokens::jsonb, enrichment_gaps = new.enrichment_gaps::jsonb,
+        generation_cost = new.generation_cost, unknown_costs = new.unknown_costs,
+        reserved = new.reserved, attempts = new.attempts,
+        steps_fingerprint = new.steps_fingerprint, generated_at = new.generated_at,
+        error_code = new.error_code, error = new.error, lease_expires_at = new.lease_expires_at,
+        retry_at = new.retry_at
+    FROM new
+    WHERE (tenant_id = %(tenant)s) IS TRUE AND (campaign_id = %(campaign)s) IS TRUE
+        AND c.id = ANY (ARRAY(SELECT id FROM new)) AND c.id = new.id
+    RETURNING c.id
+)
+{_COLUMNS} SELECT {_VALUES} WHERE (SELECT count(*) FROM written) >= 0 {_ADDED}
+"""
 NOTHING = dict.fromkeys(COUNTED, 0)
 END = 2**63 - 1
 
 _fingerprints: dict[str, str] = {}
 
 
-def _held(connection: psycopg.Connection, place: dict[str, Any]) -> tuple[str, str, datetime]:
-    gate = int.from_bytes(place["campaign"].bytes[-8:], signed=True)
-    row = connection.execute(HELD, place | {"gate": gate}).fetchone()
-    assert row is not None
-    status, steps, _config, now = row
+def _gate(place: dict[str, Any]) -> dict[str, Any]:
+    return place | {"gate": int.from_bytes(place["campaign"].bytes[-8:], signed=True)}
+
+
+def _fingerprint(steps: str) -> str:
     if steps not in _fingerprints:
         _fingerprints[steps] = recover_template_config(steps).value.fingerprint
-    return status, _fingerprints[steps], now
+    return _fingerprints[steps]
 
 
 def claim(
@@ -113,7 +142,9 @@ def claim(
     """The claimed rows, the token they were claimed by, and where to go on from."""
     token = uuid4()
     with connection.transaction():
-        status, fingerprint, now = _held(connection, place)
+        held = connection.execute(HELD, _gate(place)).fetchone()
+        assert held is not None
+        status, steps, _config, now = held
         if status != "generating":
             return [], token, first
         found: list[Any] = []
@@ -125,7 +156,7 @@ def claim(
                 "number": batch - len(found),
                 "now": now,
                 "until": now + LEASE,
-                "fingerprint": fingerprint,
+                "fingerprint": _fingerprint(steps),
                 "token": token,
             }
             found += connection.execute(CLAIM, place | values).fetchall()
@@ -146,30 +177,36 @@ def record(
 ) -> None:
     """All generated at the same cost, or an error."""
     with connection.transaction():
-        _, fingerprint, now = _held(connection, place)
-        rows = connection.execute(LOCK, place | {"ids": sorted(ids)}).fetchall()
+        locking = _gate(place) | {"ids": sorted(ids)}
+        (_, steps, _, now, *_), *rows = connection.execute(LOCK, locking).fetchall()
+        fingerprint = _fingerprint(steps)
         writes = []
         for row in rows:
-            if row[1] != "generating" or row[2] != token or row[9] != fingerprint:
-                raise RuntimeError(f"lost {row[0]}")
-            tokens = json.dumps([*json.loads(row[3]), str(token)])
-            writes.append(
-                (
-                    *("generated", None, tokens, row[4], row[5] + COST, row[6], Decimal(0), row[8]),
-                    *(fingerprint, now.astimezone(UTC), None, None, None, row[14], row[0]),
-                )
-            )
+            new = dict(zip(REPORTED_ON, row[4:], strict=True))
+            if (
+                new["status"] != "generating"
+                or new["claim_token"] != token
+                or new["steps_fingerprint"] != fingerprint
+            ):
+                raise RuntimeError(f"lost {new['id']}")
+            new["status"] = "generated"
+            new["claim_token"] = new["lease_expires_at"] = None
+            new["error_code"] = new["error"] = None
+            new["reported_tokens"] = json.dumps([*json.loads(new["reported_tokens"]), str(token)])
+            new["generation_cost"] += COST
+            new["reserved"] = Decimal(0)
+            new["generated_at"] = now
+            writes.append(new)
         if len(writes) != len(ids):
             raise RuntimeError("lost")
-        arrays = [[*column] for column in zip(*writes, strict=True)]
-        connection.execute(WRITE, [*arrays, place["tenant"], place["campaign"]])
-        delta = NOTHING | {
+        values = {
+            "rows": json.dumps(writes, default=str),
+            "shard": random.randrange(SHARDS),
             "generating": -len(writes),
             "generated": len(writes),
             "cost": COST * len(writes),
         }
-        shard = random.randrange(SHARDS)
-        connection.execute(TOTALS, place | delta | {"shard": shard})
+        connection.execute(WRITE, place | NOTHING | values)
 
 
 def drain(connection: psycopg.Connection, tenant_id: UUID, campaign_id: UUID, batch: int) -> None:

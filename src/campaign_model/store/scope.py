@@ -25,7 +25,7 @@ On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -34,11 +34,12 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from campaign_model._values import optional_text
+from campaign_model._values import optional_text, utc
 from campaign_model.errors import NotFound
 from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.steps import StepSequence
+from campaign_model.store.prepared import Prepared
 from campaign_model.store.tables import HostTables, campaigns
 from campaign_model.store.types import checked_id, database_clock
 from campaign_model.wire import Codec
@@ -54,6 +55,7 @@ __all__ = [
     "database_time",
     "insert_into",
     "refused_by_database",
+    "shared_and_below",
     "sqlstate",
 ]
 
@@ -174,27 +176,46 @@ _HELD = (campaigns.c.status, campaigns.c.template_config, campaigns.c.generation
 """What sharers of a campaign's row look at."""
 
 _GATE = sa.bindparam("gate", type_=sa.BigInteger)
+_NOW = database_clock().label("now")
 
 
 def _row(*columns: Any) -> sa.Select[Any]:
     return sa.select(*columns).where(
-        campaigns.c.tenant_id == sa.bindparam("tenant_id"), campaigns.c.id == sa.bindparam("id")
+        campaigns.c.tenant_id == sa.bindparam("tenant"), campaigns.c.id == sa.bindparam("campaign")
     )
 
 
-def _behind(gate: Any, row: sa.Select[Any], **lock: bool) -> sa.Select[Any]:
-    """``row`` read and locked once through the gate, and the time when that was done."""
+def _behind(gate: Any, row: sa.Select[Any], **lock: bool) -> sa.CTE:
+    """``row`` read and locked once through the gate."""
     passed = sa.select(gate.label("passed")).cte("gate")
     both = sa.join(passed, campaigns, sa.true())
-    held = row.select_from(both).with_for_update(of=campaigns, **lock).cte("held")
-    return sa.select(held, database_clock().label("now"))
+    return row.select_from(both).with_for_update(of=campaigns, **lock).cte("held")
 
 
-_PLAIN = _row(campaigns, database_clock().label("now"))
-_LOCKING = {
-    "shared": _behind(sa.func.pg_advisory_xact_lock_shared(_GATE), _row(*_HELD), read=True),
-    "exclusive": _behind(sa.func.pg_advisory_xact_lock(_GATE), _row(campaigns), key_share=True),
+_PLAIN = _row(campaigns, _NOW)
+_SHARED = _behind(sa.func.pg_advisory_xact_lock_shared(_GATE), _row(*_HELD), read=True)
+_EXCLUSIVE = _behind(sa.func.pg_advisory_xact_lock(_GATE), _row(campaigns), key_share=True)
+_LOCKING: dict[str, Prepared | sa.Select[Any]] = {
+    "shared": Prepared(sa.select(_SHARED, _NOW)),
+    "exclusive": sa.select(_EXCLUSIVE, _NOW),
 }
+_ABOVE = (*_SHARED.c, _NOW)
+
+
+def shared_and_below(table: sa.Table, rows: sa.Select[Any]) -> Prepared:
+    """The campaign's row, shared, and in the same round trip ``rows`` of ``table``, locked next.
+
+    For PostgreSQL, and :meth:`Scope.campaign_and_rows`.
+    """
+    both = sa.join(_SHARED, table, sa.true())
+    below = rows.select_from(both).with_for_update(of=table, key_share=True).cte("below")
+    nothing_above = [sa.cast(sa.null(), column.type) for column in _ABOVE]
+    nothing_below = [
+        sa.cast(sa.null(), column.type).label(f"its_{column.name}") for column in below.c
+    ]
+    return Prepared(
+        sa.union_all(sa.select(*_ABOVE, *nothing_below), sa.select(*nothing_above, *below.c))
+    )
 
 
 @attrs.frozen
@@ -212,7 +233,7 @@ class Scope:
 
     def now(self) -> datetime:
         """The time that everything in this statement is measured by."""
-        return self.clock(self.connection)
+        return utc(self.clock(self.connection))
 
     def of_tenant(self, table: Any) -> sa.ColumnElement[bool]:
         """The clause that keeps a statement within the tenant."""
@@ -224,20 +245,32 @@ class Scope:
 
         Shared, it is what workers look at only. See :meth:`time_of` for when it was read.
         """
-        where: dict[str, Any] = {"tenant_id": self.tenant_id, "id": checked_id(id)}
-        statement = _PLAIN
-        if lock in _LOCKING and self.connection.dialect.name == "postgresql":
-            statement = _LOCKING[lock]
-            where["gate"] = int.from_bytes(id.bytes[-8:], signed=True)
-        row = self.connection.execute(statement, where).one_or_none()
-        if row is None:
+        locking = self.connection.dialect.name == "postgresql" and lock != "plain"
+        return self._found(id, _LOCKING[lock] if locking else _PLAIN, {})[0]
+
+    def campaign_and_rows(
+        self, id: UUID, statement: Prepared, values: Mapping[str, Any]
+    ) -> tuple[sa.Row[Any], list[Sequence[Any]]]:
+        """As :meth:`campaign_row` shares it, and what :func:`shared_and_below` locks below it."""
+        campaign, *rows = self._found(id, statement, values)
+        return campaign, [row[len(_ABOVE) :] for row in rows]
+
+    def _found(
+        self, id: UUID, statement: Prepared | sa.Select[Any], values: Mapping[str, Any]
+    ) -> Sequence[sa.Row[Any]]:
+        gate = int.from_bytes(checked_id(id).bytes[-8:], signed=True)
+        place = {"tenant": self.tenant_id, "campaign": id, "gate": gate, **values}
+        if isinstance(statement, Prepared):
+            rows = statement.execute(self.connection, place).all()
+        else:
+            rows = self.connection.execute(statement, place).all()
+        if not rows:
             raise NotFound("campaign", (id,))
-        return row
+        return rows
 
     def time_of(self, row: sa.Row[Any]) -> datetime:
         """The time at which :meth:`campaign_row` had the row, and its lock."""
-        time: datetime = row.now if self.clock is database_time else self.now()
-        return time
+        return utc(row.now) if self.clock is database_time else self.now()
 
     def steps(self, row: sa.Row[Any]) -> StepSequence:
         """The steps in a row of campaigns."""

@@ -12,6 +12,7 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import Clock, Scope, check_connection, database_time
 from campaign_model.store.tables import HostTables
 from campaign_model.store.templates import Templates
+from campaign_model.store.types import checked_id
 from campaign_model.wire import DEFAULT, Codec
 
 __all__ = ["CampaignStore"]
@@ -46,7 +47,7 @@ class CampaignStore:
         host: HostTables | None = None,
     ) -> None:
         check_connection(connection)
-        scope = Scope(connection, tenant_id, actor, clock, codec, host or HostTables())
+        scope = Scope(connection, checked_id(tenant_id), actor, clock, codec, host or HostTables())
         self.connection = connection
         self.tenant_id = tenant_id
         self.campaigns = Campaigns(scope)

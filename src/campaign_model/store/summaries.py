@@ -60,7 +60,7 @@ def page(
         _statement(scope.connection.dialect.name, filters, limit + 1, deleted=deleted),
         given | {"tenant": scope.tenant_id},
     ).all()
-    found = tuple(CampaignSummary(*row) for row in rows[:limit])
+    found = tuple([CampaignSummary(*row) for row in rows[:limit]])
     return Page(found, _cursor(found[-1]) if len(rows) > limit else None)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model._values import exactly
 from campaign_model.lifecycle import CLAIMABLE, ContactStatus
+from campaign_model.store.prepared import Prepared
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
 from campaign_model.store.types import Money
@@ -24,6 +25,8 @@ from campaign_model.store.types import Money
 __all__ = [
     "Totals",
     "add",
+    "adding",
+    "addition",
     "fold",
     "from_row",
     "gist",
@@ -166,28 +169,47 @@ def from_row(row: sa.RowMapping) -> Totals:
     )
 
 
-def _adding(insert: Any) -> Any:
+def adding(insert: Any, after: sa.CTE | None = None) -> Prepared:
+    """The statement of :func:`add`, for the values of :func:`addition`.
+
+    ``after`` is done before it, so that the shard is not held while that goes on.
+    """
+    table = campaign_totals.c
     names = [*Totals().values()]
-    place = ("tenant_id", "campaign_id", "shard")
-    statement = insert(campaign_totals).values(
-        {name: sa.bindparam(name, type_=campaign_totals.c[name].type) for name in (*place, *names)}
-    )
-    return statement.on_conflict_do_update(
-        index_elements=place,
-        set_={name: campaign_totals.c[name] + statement.excluded[name] for name in names},
+    place = {table.tenant_id: "tenant", table.campaign_id: "campaign", table.shard: "shard"}
+    new = {
+        column.name: sa.bindparam(name, type_=column.type)
+        for column, name in (place | {table[name]: name for name in names}).items()
+    }
+    statement = insert(campaign_totals)
+    if after is None:
+        statement = statement.values(new)
+    else:
+        # Counted, for what nobody reads to its end is only ended when all else is.
+        done = sa.select(sa.func.count()).select_from(after).scalar_subquery()
+        statement = statement.from_select([*new], sa.select(*new.values()).where(done >= 0))
+    return Prepared(
+        statement.on_conflict_do_update(
+            index_elements=[*place],
+            set_={name: table[name] + statement.excluded[name] for name in names},
+        )
     )
 
 
-_ADDING = {"postgresql": _adding(postgresql.insert), "sqlite": _adding(sqlite.insert)}
+_ADDING = {"postgresql": adding(postgresql.insert), "sqlite": adding(sqlite.insert)}
+
+
+def addition(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> dict[str, Any]:
+    """What :func:`adding` takes."""
+    place = {"tenant": scope.tenant_id, "campaign": campaign_id, "shard": shard}
+    return place | delta.values()
 
 
 def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
     """Add a delta to one shard, which need not exist yet."""
-    values = delta.values()
-    if not any(values.values()):
-        return
-    place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id, "shard": shard}
-    scope.connection.execute(_ADDING[scope.connection.dialect.name], place | values)
+    if any(delta.values().values()):
+        values = addition(scope, campaign_id, delta, shard)
+        _ADDING[scope.connection.dialect.name].execute(scope.connection, values)
 
 
 def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:

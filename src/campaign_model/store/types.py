@@ -218,11 +218,15 @@ class as_json(_Expression):  # noqa: N801 - reads as an SQL function in statemen
 
 
 class any_of(_Expression):  # noqa: N801
-    """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
+    """``any_of(column, values)``: the column is one of the values in an :class:`Array`.
+
+    PostgreSQL would make a plan for each number of values; of a subquery it expects ten, and
+    keeps the plan.
+    """
 
     type = sa.Boolean()
     spelling: ClassVar = {
-        "postgresql": "{0} = ANY ({1})",
+        "postgresql": "{0} = ANY (ARRAY(SELECT unnest({1})))",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
     }
 
