@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -28,31 +29,6 @@ held AS MATERIALIZED (
     WHERE tenant_id = %(tenant)s AND id = %(campaign)s FOR SHARE OF campaigns
 )
 SELECT *, clock_timestamp() FROM held
-"""
-CLAIM = """
-WITH picked AS (
-    SELECT id, status AS was, reserved AS had FROM campaign_contacts
-    WHERE tenant_id = %(tenant)s AND campaign_id = %(campaign)s
-        AND status IN ('pending', 'enrichment_ok')
-        AND rank >= %(first)s AND rank < %(end)s
-        AND (retry_at IS NULL OR retry_at <= %(now)s)
-    ORDER BY rank LIMIT %(number)s FOR NO KEY UPDATE SKIP LOCKED
-)
-UPDATE campaign_contacts c SET
-    status = CASE WHEN attempts >= 5 THEN 'failed' ELSE 'generating' END,
-    attempts = CASE WHEN attempts >= 5 THEN attempts ELSE attempts + 1 END,
-    revision = CASE WHEN steps_fingerprint != %(fingerprint)s THEN revision + 1 ELSE revision END,
-    steps_fingerprint = %(fingerprint)s,
-    claim_token = CASE WHEN attempts >= 5 THEN NULL ELSE %(token)s::uuid END,
-    lease_expires_at = CASE WHEN attempts >= 5 THEN NULL ELSE %(until)s::timestamptz END,
-    claimed_at = %(now)s, retry_at = NULL,
-    reserved = CASE WHEN attempts >= 5 THEN 0 WHEN status = 'generating' THEN reserved ELSE 0 END,
-    error_code = CASE WHEN attempts >= 5 THEN 'attempts_exhausted' END,
-    error = CASE WHEN attempts >= 5 THEN 'claimed again and again' END
-FROM picked
-WHERE c.id = picked.id AND (c.tenant_id = %(tenant)s) IS TRUE
-    AND (c.campaign_id = %(campaign)s) IS TRUE
-RETURNING c.id, contact_id, status, attempts, revision, rank, c.reserved, was, had
 """
 LOCK = """
 WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%(gate)s)),
@@ -84,17 +60,63 @@ REPORTED_ON = (
     *("unknown_costs", "reserved", "attempts", "steps_fingerprint", "generated_at", "error_code"),
     *("error", "lease_expires_at", "retry_at"),
 )
+MOVED = ("pending", "enrichment_ok", "generating", "failed")
 COUNTED = (
     *("pending", "enrichment_ok", "enrichment_needed", "generating", "generated", "failed"),
     *("excluded", "cost", "unknown_costs", "erased_cost", "erased_unknown_costs", "reserved"),
 )
-_COLUMNS = f"INSERT INTO campaign_totals (tenant_id, campaign_id, shard, {', '.join(COUNTED)})"
-_VALUES = f"%(tenant)s, %(campaign)s, %(shard)s, {', '.join(f'%({name})s' for name in COUNTED)}"
-_ADDED = f"""
-ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE SET
-    {", ".join(f"{name} = campaign_totals.{name} + excluded.{name}" for name in COUNTED)}
-"""
-TOTALS = f"{_COLUMNS} VALUES ({_VALUES}) {_ADDED}"
+_PLACE = "tenant_id, campaign_id, shard"
+
+
+def _added(names: Iterable[str]) -> str:
+    added = ", ".join(f"{name} = campaign_totals.{name} + excluded.{name}" for name in names)
+    return f"ON CONFLICT ({_PLACE}) DO UPDATE SET {added}"
+
+
+_moves = ", ".join(
+    f"count(*) FILTER (WHERE status = '{one}') - count(*) FILTER (WHERE was = '{one}')"
+    for one in MOVED
+)
+CLAIM = f"""
+WITH picked AS (
+    SELECT id, status AS was, reserved AS had FROM campaign_contacts
+    WHERE tenant_id = %(tenant)s AND campaign_id = %(campaign)s
+        AND status IN ('pending', 'enrichment_ok')
+        AND rank >= %(first)s AND rank < %(end)s
+        AND (retry_at IS NULL OR retry_at <= %(now)s)
+    ORDER BY rank LIMIT %(number)s FOR NO KEY UPDATE SKIP LOCKED
+),
+changed AS (
+    UPDATE campaign_contacts c SET
+        status = CASE WHEN attempts >= 5 THEN 'failed' ELSE 'generating' END,
+        attempts = CASE WHEN attempts >= 5 THEN attempts ELSE attempts + 1 END,
+        revision = CASE
+            WHEN steps_fingerprint != %(fingerprint)s THEN revision + 1 ELSE revision
+        END,
+        steps_fingerprint = %(fingerprint)s,
+        claim_token = CASE WHEN attempts >= 5 THEN NULL ELSE %(token)s::uuid END,
+        lease_expires_at = CASE WHEN attempts >= 5 THEN NULL ELSE %(until)s::timestamptz END,
+        claimed_at = %(now)s, retry_at = NULL,
+        reserved = CASE
+            WHEN attempts >= 5 THEN 0 WHEN status = 'generating' THEN reserved ELSE 0
+        END,
+        error_code = CASE WHEN attempts >= 5 THEN 'attempts_exhausted' END,
+        error = CASE WHEN attempts >= 5 THEN 'claimed again and again' END
+    FROM picked
+    WHERE c.id = picked.id AND (c.tenant_id = %(tenant)s) IS TRUE
+        AND (c.campaign_id = %(campaign)s) IS TRUE
+    RETURNING c.id, contact_id, status, attempts, revision, rank, c.reserved, was, had
+),
+counted AS (
+    INSERT INTO campaign_totals ({_PLACE}, {", ".join(MOVED)}, reserved)
+    SELECT %(tenant)s, %(campaign)s, %(shard)s,
+        {_moves},
+        -coalesce(sum(had) FILTER (WHERE status != 'generating'), 0)
+    FROM changed HAVING count(*) > 0
+    {_added((*MOVED, "reserved"))}
+)
+SELECT * FROM changed
+"""  # noqa: S608 - our own names
 WRITE = f"""
 WITH new AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS sent (
@@ -118,8 +140,11 @@ written AS (
         AND c.id = ANY (ARRAY(SELECT id FROM new)) AND c.id = new.id
     RETURNING c.id
 )
-{_COLUMNS} SELECT {_VALUES} WHERE (SELECT count(*) FROM written) >= 0 {_ADDED}
-"""
+INSERT INTO campaign_totals ({_PLACE}, {", ".join(COUNTED)})
+SELECT %(tenant)s, %(campaign)s, %(shard)s, {", ".join(f"%({name})s" for name in COUNTED)}
+WHERE (SELECT count(*) FROM written) >= 0
+{_added(COUNTED)}
+"""  # noqa: S608 - our own names
 NOTHING = dict.fromkeys(COUNTED, 0)
 END = 2**63 - 1
 
@@ -148,6 +173,7 @@ def claim(
         if status != "generating":
             return [], token, first
         found: list[Any] = []
+        shard = random.randrange(SHARDS)
         windows = [(first, END), (-END, first)] if first != -END else [(first, END)]
         for low, high in windows:
             values = {
@@ -158,16 +184,11 @@ def claim(
                 "until": now + LEASE,
                 "fingerprint": _fingerprint(steps),
                 "token": token,
+                "shard": shard,
             }
             found += connection.execute(CLAIM, place | values).fetchall()
             if len(found) == batch:
                 break
-        if found:
-            delta = NOTHING | {"generating": len(found)}
-            for row in found:
-                delta[row[7]] -= 1
-            shard = random.randrange(SHARDS)
-            connection.execute(TOTALS, place | delta | {"shard": shard})
     found.sort(key=lambda row: row[5])
     return found, token, found[-1][5] + 1 if found else -END
 

@@ -16,7 +16,6 @@ from uuid import UUID, uuid4
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from campaign_model import lifecycle
 from campaign_model._values import MONEY_DECIMALS, exactly, money
@@ -50,6 +49,7 @@ from campaign_model.store.tables import (
     campaign_erased_claims,
     is_claimable,
     is_generating,
+    written_out,
 )
 from campaign_model.store.types import (
     Array,
@@ -84,7 +84,8 @@ _TABLE = campaign_contacts
 _COLUMNS = _TABLE.c
 _CLAIM_STATUS = ContactStatus.GENERATING
 _FAIL_STATUS = ContactStatus.FAILED
-_CLAIMABLE = [status.value for status in ContactStatus if status in lifecycle.CLAIMABLE]
+_CLAIMABLE = [status for status in ContactStatus if status in lifecycle.CLAIMABLE]
+"""In order, for a set has none: a statement is spelled alike by every worker."""
 
 
 def _param(name: str, type_: Any) -> sa.BindParameter[Any]:
@@ -125,34 +126,31 @@ _EXPIRED = (
 _exhausted = _COLUMNS.attempts >= _param("most_attempts", sa.BigInteger)
 
 
-def _unless_exhausted(value: Any, otherwise: Any, type_: Any) -> sa.ColumnElement[Any]:
-    return sa.case((_exhausted, sa.literal(otherwise, type_)), else_=value)
+def _unless_exhausted(value: Any, otherwise: Any) -> sa.ColumnElement[Any]:
+    return sa.case((_exhausted, otherwise), else_=value)
 
 
+_NONE: sa.ColumnElement[Any] = sa.literal_column("0")
+_ONE: sa.ColumnElement[Any] = sa.literal_column("1")
 _CLAIMED: dict[str, Any] = {
-    "status": _unless_exhausted(sa.literal(_CLAIM_STATUS.value), _FAIL_STATUS.value, sa.Text()),
-    "attempts": sa.case((_exhausted, _COLUMNS.attempts), else_=_COLUMNS.attempts + 1),
+    "status": _unless_exhausted(written_out(_CLAIM_STATUS), written_out(_FAIL_STATUS)),
+    "attempts": _COLUMNS.attempts + _unless_exhausted(_ONE, _NONE),
     "revision": sa.case(
         # Not of a contact never claimed: there the fingerprint is NULL, and this not true.
-        (_COLUMNS.steps_fingerprint != _param("fingerprint", sa.Text), _COLUMNS.revision + 1),
+        (_COLUMNS.steps_fingerprint != _param("fingerprint", sa.Text), _COLUMNS.revision + _ONE),
         else_=_COLUMNS.revision,
     ),
     "steps_fingerprint": _param("fingerprint", sa.Text),
-    "claim_token": _unless_exhausted(_param("token", Uuid), None, Uuid()),
-    "lease_expires_at": _unless_exhausted(_param("expires_at", UtcDateTime), None, UtcDateTime()),
+    "claim_token": _unless_exhausted(_param("token", Uuid), sa.null()),
+    "lease_expires_at": _unless_exhausted(_param("expires_at", UtcDateTime), sa.null()),
     "claimed_at": _param("now", UtcDateTime),
-    "retry_at": None,
+    "retry_at": sa.null(),
     "reserved": _unless_exhausted(
-        sa.case(
-            (_COLUMNS.status == _CLAIM_STATUS.value, _COLUMNS.reserved),
-            else_=_param("reserve", Money),
-        ),
-        _ZERO,
-        Money(),
+        sa.case((is_generating, _COLUMNS.reserved), else_=_param("reserve", Money)), _NONE
     ),
-    "error_code": _unless_exhausted(None, ATTEMPTS_EXHAUSTED, sa.Text()),
+    "error_code": _unless_exhausted(sa.null(), written_out(ATTEMPTS_EXHAUSTED)),
     "error": _unless_exhausted(
-        None, "claimed again and again, but no worker ever finished it", sa.Text()
+        sa.null(), written_out("claimed again and again, but no worker ever finished it")
     ),
 }
 
@@ -170,7 +168,7 @@ _CLAIM_RESULT = (
 def _claim_statements(
     which: tuple[sa.ColumnElement[bool], Any],
 ) -> tuple[Prepared, sa.Select[Any], sa.UpdateBase]:
-    """One statement for PostgreSQL; a select and an update for SQLite.
+    """One statement for PostgreSQL, totals and all; a select and an update for SQLite.
 
     (SQLite's RETURNING shows only the updated table, and its transaction is alone anyway.)
     """
@@ -186,12 +184,16 @@ def _claim_statements(
         .limit(_param("number", sa.Integer))
     )
     picked = picking.with_for_update(skip_locked=True, key_share=True).cte("picked")
-    together = (
+    changed = (
         sa.update(_TABLE)
         .where(_COLUMNS.id == picked.c.id, _THEIRS)
         .values(**_CLAIMED)
         .returning(*_CLAIM_RESULT, picked.c.was, picked.c.had)
+        .cte("changed")
     )
+    statuses = [*_CLAIMABLE, _CLAIM_STATUS, _FAIL_STATUS]
+    counted = totals.adding(totals.moved(changed, statuses)).cte("counted")
+    together = sa.select(changed).add_cte(counted)
     alone = (
         sa.update(_TABLE)
         .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
@@ -270,7 +272,9 @@ def _write_back() -> Prepared:
         .returning(_COLUMNS.id)
         .cte("written")
     )
-    return totals.adding(postgresql.insert, written)
+    # To the last one before the shard is locked: what nobody reads is only done in the end.
+    number = sa.select(sa.func.count()).select_from(written).scalar_subquery()
+    return Prepared(totals.adding(totals.given().where(number >= _NONE)))
 
 
 _WRITE_BACK = _write_back()
@@ -322,7 +326,10 @@ class Generation:
         if not _may_claim(row):
             return ClaimBatch((), StopReason.NOT_GENERATING, None, now, cursor, steps, config)
         each, granted = self._grant(campaign_id, config, reserve, limit)
-        picked = _Picked(scope, campaign_id, steps.fingerprint, now, lease, each, max_attempts)
+        shard = self._shard(row, config)
+        picked = _Picked(
+            scope, campaign_id, shard, steps.fingerprint, now, lease, each, max_attempts
+        )
         if granted:
             picked.take(_CLAIM_FRESH, granted, cursor.rank, _END)
         if len(picked.claims) < granted and cursor.rank > Cursor().rank:
@@ -332,7 +339,7 @@ class Generation:
         if len(picked.claims) < limit:
             # A contact taken over keeps what was reserved for it.
             picked.take(_CLAIM_EXPIRED, limit, Cursor().rank, _END)
-        totals.add(scope, campaign_id, picked.delta, self._shard(row, config))
+        totals.add(scope, campaign_id, picked.delta, shard)
         stop, retry_at = None, None
         if len(picked.claims) < limit:
             stop, retry_at = self._why_short(campaign_id, now, short_of_money=short_of_money)
@@ -533,10 +540,10 @@ class Generation:
         within = sa.and_(scope.of_tenant(_TABLE), _COLUMNS.campaign_id == campaign_id)
         next_expiry = scope.connection.scalar(
             sa.select(sa.func.min(_COLUMNS.lease_expires_at, type_=UtcDateTime())).where(
-                within, _COLUMNS.status == _CLAIM_STATUS.value
+                within, is_generating
             )
         )
-        waiting = sa.and_(within, _COLUMNS.status.in_(_CLAIMABLE))
+        waiting = sa.and_(within, is_claimable)
         next_try = None
         if short_of_money and scope.connection.scalar(sa.select(sa.exists().where(waiting))):
             if next_expiry is None:
@@ -641,10 +648,11 @@ class _PickedRow(NamedTuple):
 
 @attrs.define
 class _Picked:
-    """The claims made so far in one call, and what they change in the totals."""
+    """The claims made so far in one call, and what is still to be changed in the totals."""
 
     scope: Scope
     campaign_id: UUID
+    shard: int
     fingerprint: str
     now: datetime
     lease: timedelta
@@ -668,9 +676,7 @@ class _Picked:
                 return
 
     def _note(self, row: _PickedRow) -> None:
-        self.delta.move(row.was, row.status)
         if row.status != _CLAIM_STATUS:
-            self.delta.reserved -= row.had
             return
         if row.was != _CLAIM_STATUS:
             self.last_rank = row.rank
@@ -700,12 +706,18 @@ class _Picked:
             "most_attempts": self.max_attempts,
         }
         if connection.dialect.name == "postgresql":
-            rows = together.execute(connection, where | window | values).all()
+            shard = {"shard": self.shard}
+            rows = together.execute(connection, where | window | values | shard).all()
             return [_PickedRow._make(row) for row in rows]
         found = connection.execute(picking, where | window)
         before = {row.id: (row.was, row.had) for row in found}
         changed = connection.execute(alone, where | values | {"ids": list(before)})
-        return [_PickedRow._make((*row, *before[row.id])) for row in changed]
+        picked = [_PickedRow._make((*row, *before[row.id])) for row in changed]
+        for row in picked:
+            self.delta.move(row.was, row.status)
+            if row.status != _CLAIM_STATUS:
+                self.delta.reserved -= row.had
+        return picked
 
 
 def _may_claim(row: sa.Row[Any]) -> bool:

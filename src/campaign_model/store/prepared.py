@@ -6,7 +6,6 @@ does. Past that, this is Core's connection still: its transaction, its events an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
@@ -20,25 +19,20 @@ class Prepared:
     """A statement that takes and gives the values that psycopg has for its types.
 
     Nothing checks or converts them here: ids and times are seen to where they come in, and times
-    come in any time zone. Other drivers take the way through Core.
+    come out in any time zone. What is the same every time has to be written out in the statement.
+    Other drivers take the way through Core.
     """
 
     def __init__(self, statement: Any) -> None:
         self.statement = statement
 
     @cached_property
-    def _spelled(self) -> tuple[str, dict[str, Any]]:
-        compiled = self.statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call]
-        fixed = {
-            compiled.bind_names[bind]: bind.effective_value
-            for bind in compiled.binds.values()
-            if not bind.required
-        }
-        return str(compiled), fixed
+    def _text(self) -> str:
+        dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
+        return str(self.statement.compile(dialect=dialect))
 
-    def execute(self, connection: sa.Connection, values: Mapping[str, Any]) -> sa.CursorResult[Any]:
-        """The result, of ``connection``; values with names that it does not know are ignored."""
-        if connection.dialect.driver != psycopg.dialect.driver:
-            return connection.execute(self.statement, values)
-        text, fixed = self._spelled
-        return connection.exec_driver_sql(text, {**values, **fixed})
+    def execute(self, connection: sa.Connection, values: dict[str, Any]) -> sa.CursorResult[Any]:
+        """The result; values with names that the statement does not know are ignored."""
+        if connection.dialect.driver == psycopg.dialect.driver:
+            return connection.exec_driver_sql(self._text, values)
+        return connection.execute(self.statement, values)

@@ -7,6 +7,7 @@ which one conditional update can then hold to it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,7 +20,7 @@ from campaign_model._values import exactly
 from campaign_model.lifecycle import CLAIMABLE, ContactStatus
 from campaign_model.store.prepared import Prepared
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
+from campaign_model.store.tables import COUNTED, campaign_totals, campaigns, written_out
 from campaign_model.store.types import Money
 
 __all__ = [
@@ -30,7 +31,9 @@ __all__ = [
     "fold",
     "from_row",
     "gist",
+    "given",
     "joined",
+    "moved",
     "of",
     "peek",
     "read",
@@ -169,47 +172,76 @@ def from_row(row: sa.RowMapping) -> Totals:
     )
 
 
-def adding(insert: Any, after: sa.CTE | None = None) -> Prepared:
-    """The statement of :func:`add`, for the values of :func:`addition`.
+_PLACE = {"tenant_id": "tenant", "campaign_id": "campaign", "shard": "shard"}
+_GIVEN: dict[str, sa.BindParameter[Any]] = {
+    column: sa.bindparam(name, type_=campaign_totals.c[column].type)
+    for column, name in (_PLACE | {name: name for name in Totals().values()}).items()
+}
 
-    ``after`` is done before it, so that the shard is not held while that goes on.
-    """
-    table = campaign_totals.c
-    names = [*Totals().values()]
-    place = {table.tenant_id: "tenant", table.campaign_id: "campaign", table.shard: "shard"}
-    new = {
-        column.name: sa.bindparam(name, type_=column.type)
-        for column, name in (place | {table[name]: name for name in names}).items()
-    }
+
+def _adding(insert: Any, new: sa.Select[Any] | None = None) -> Any:
+    names = [*_GIVEN] if new is None else [column.name for column in new.selected_columns]
     statement = insert(campaign_totals)
-    if after is None:
-        statement = statement.values(new)
-    else:
-        # Counted, for what nobody reads to its end is only ended when all else is.
-        done = sa.select(sa.func.count()).select_from(after).scalar_subquery()
-        statement = statement.from_select([*new], sa.select(*new.values()).where(done >= 0))
-    return Prepared(
-        statement.on_conflict_do_update(
-            index_elements=[*place],
-            set_={name: table[name] + statement.excluded[name] for name in names},
-        )
+    statement = statement.values(_GIVEN) if new is None else statement.from_select(names, new)
+    table = campaign_totals.c
+    return statement.on_conflict_do_update(
+        index_elements=[*_PLACE],
+        set_={name: table[name] + statement.excluded[name] for name in names if name not in _PLACE},
     )
 
 
-_ADDING = {"postgresql": adding(postgresql.insert), "sqlite": adding(sqlite.insert)}
+_ADDING = Prepared(_adding(postgresql.insert))
+_ADDING_ON_SQLITE = _adding(sqlite.insert)
+
+
+def adding(new: sa.Select[Any]) -> Any:
+    """For PostgreSQL: add what is ``new`` to a shard, in the same statement that found it out."""
+    return _adding(postgresql.insert, new)
+
+
+def given() -> sa.Select[Any]:
+    """For :func:`adding`: the values of :func:`addition`."""
+    return sa.select(*(value.label(name) for name, value in _GIVEN.items()))
+
+
+def moved(rows: sa.FromClause, statuses: Collection[ContactStatus]) -> sa.Select[Any]:
+    """For :func:`adding`: that ``rows``, if any, went from the status ``was`` to ``status``.
+
+    Of one that is not generating now it frees what it ``had`` reserved. ``statuses`` are those
+    that there can be.
+    """
+    counts = [
+        _number(rows.c.status == written_out(one)) - _number(rows.c.was == written_out(one))
+        for one in statuses
+    ]
+    generating = written_out(ContactStatus.GENERATING)
+    freed = sa.func.sum(rows.c.had).filter(rows.c.status != generating)
+    return sa.select(
+        *(_GIVEN[name].label(name) for name in _PLACE),
+        *(count.label(one.value) for one, count in zip(statuses, counts, strict=True)),
+        (-sa.func.coalesce(freed, _NONE)).label("reserved"),
+    ).having(sa.func.count() > _NONE)
+
+
+def _number(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.count().filter(which)
 
 
 def addition(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> dict[str, Any]:
-    """What :func:`adding` takes."""
+    """The values that one shard gets added."""
     place = {"tenant": scope.tenant_id, "campaign": campaign_id, "shard": shard}
     return place | delta.values()
 
 
 def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
     """Add a delta to one shard, which need not exist yet."""
-    if any(delta.values().values()):
-        values = addition(scope, campaign_id, delta, shard)
-        _ADDING[scope.connection.dialect.name].execute(scope.connection, values)
+    if not any(delta.values().values()):
+        return
+    values = addition(scope, campaign_id, delta, shard)
+    if scope.connection.dialect.name == "postgresql":
+        _ADDING.execute(scope.connection, values)
+    else:
+        scope.connection.execute(_ADDING_ON_SQLITE, values)
 
 
 def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
