@@ -30,6 +30,7 @@ from campaign_model.generation import (
     StopReason,
 )
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
+from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
 from campaign_model.testing.clock import FrozenClock
@@ -198,6 +199,39 @@ def test_a_result_that_waits_for_an_exclusion_stays_excluded(world: World) -> No
         assert late.result() == {claim: Recorded.EXCLUDED}
     world.check(campaign.id)
     assert world.rows(campaign.id)[ids[0]].generation_cost == CENT
+
+
+def test_a_result_that_waits_for_an_erasure_is_booked(world: World) -> None:
+    ids = world.contacts(2)
+    campaign = world.campaign(ids, Status.GENERATING)
+    claims = world.claim(campaign.id)
+    outcomes = dict.fromkeys(claims, Generated(CENT))
+    gone = ids[:1]
+    with others(world) as other:
+        with transaction(world) as store:
+            store.contacts.erase(gone)
+            late = other.start(lambda store: store.generation.record(outcomes, on_lost="book"))
+            other.wait()
+        assert late.result() == {
+            claim: Recorded.BOOKED if claim.contact_id in gone else Recorded.APPLIED
+            for claim in claims
+        }
+    world.check(campaign.id)
+
+
+def test_a_result_that_waits_for_other_steps_is_queued_again(world: World) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    (claim,) = world.claim(campaign.id)
+    with others(world) as other:
+        with transaction(world) as store:
+            cancelled = store.campaigns.apply(campaign.id, Action.CANCEL_GENERATION)
+            first = attrs.evolve(cancelled.steps[0], label="Another")
+            steps = StepSequence((first, *cancelled.steps[1:]))
+            store.campaigns.save(attrs.evolve(cancelled, steps=steps))
+            late = other.start(lambda store: store.generation.record({claim: Generated(CENT)}))
+            other.wait()
+        assert late.result() == {claim: Recorded.REQUEUED}
+    world.check(campaign.id)
 
 
 def test_the_last_two_workers_out_complete_once(world: World) -> None:
