@@ -100,6 +100,7 @@ ROWS = [
         "COPY of the same rows into the same table with its keys, in the same order",
         partial(assign, number=number),
         at_most=1.15,
+        long=number > 100_000,
     )
     for number in (100_000, 1_000_000)
 ]

@@ -170,6 +170,7 @@ ROWS = [
             "SELECT 1 on the same SQLAlchemy connection",
             partial(progress, contacts=contacts),
             at_most=2,
+            long=contacts > 10_000,
         )
         for contacts in (10_000, 100_000, 1_000_000)
     ),
@@ -179,6 +180,7 @@ ROWS = [
             f"a keyset page of one table, by hand {how}",
             partial(listed, by=by),
             at_most=1.5 if by == "rows" else None,
+            long=by != "rows",
         )
         for by, how in (
             ("rows", "on the same SQLAlchemy connection, as rows"),
