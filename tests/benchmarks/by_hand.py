@@ -45,21 +45,10 @@ below AS MATERIALIZED (
         AND id = ANY (ARRAY(SELECT unnest(%(ids)s::uuid[])))
     ORDER BY id FOR NO KEY UPDATE OF c
 )
-SELECT status, template_config::text, generation_config::text, clock_timestamp(), NULL::uuid,
-    NULL, NULL::uuid, NULL, NULL, NULL::numeric, NULL::bigint, NULL::numeric, NULL::bigint, NULL,
-    NULL::timestamptz, NULL, NULL, NULL::timestamptz, NULL::timestamptz
+SELECT status, template_config::text, generation_config::text, clock_timestamp(),
+    (SELECT json_agg(below)::text FROM below)
 FROM held
-UNION ALL
-SELECT NULL, NULL, NULL, NULL, id, status, claim_token, reported_tokens::text,
-    enrichment_gaps::text, generation_cost, unknown_costs, reserved, attempts, steps_fingerprint,
-    generated_at, error_code, error, lease_expires_at, retry_at
-FROM below
 """
-REPORTED_ON = (
-    *("id", "status", "claim_token", "reported_tokens", "enrichment_gaps", "generation_cost"),
-    *("unknown_costs", "reserved", "attempts", "steps_fingerprint", "generated_at", "error_code"),
-    *("error", "lease_expires_at", "retry_at"),
-)
 MOVED = ("pending", "enrichment_ok", "generating", "failed")
 COUNTED = (
     *("pending", "enrichment_ok", "enrichment_needed", "generating", "generated", "failed"),
@@ -120,7 +109,7 @@ SELECT * FROM changed
 WRITE = f"""
 WITH new AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(rows)s::json) AS sent (
-        id uuid, status text, claim_token uuid, reported_tokens text, enrichment_gaps text,
+        id uuid, status text, claim_token uuid, reported_tokens jsonb, enrichment_gaps jsonb,
         generation_cost numeric, unknown_costs bigint, reserved numeric, attempts bigint,
         steps_fingerprint text, generated_at timestamptz, error_code text, error text,
         lease_expires_at timestamptz, retry_at timestamptz
@@ -129,7 +118,7 @@ WITH new AS MATERIALIZED (
 written AS (
     UPDATE campaign_contacts c SET
         status = new.status, claim_token = new.claim_token,
-        reported_tokens = new.reported_tokens::jsonb, enrichment_gaps = new.enrichment_gaps::jsonb,
+        reported_tokens = new.reported_tokens, enrichment_gaps = new.enrichment_gaps,
         generation_cost = new.generation_cost, unknown_costs = new.unknown_costs,
         reserved = new.reserved, attempts = new.attempts,
         steps_fingerprint = new.steps_fingerprint, generated_at = new.generated_at,
@@ -149,6 +138,8 @@ NOTHING = dict.fromkeys(COUNTED, 0)
 END = 2**63 - 1
 
 _fingerprints: dict[str, str] = {}
+_read = json.JSONDecoder(parse_float=Decimal).decode
+_write = json.JSONEncoder(default=str).encode
 
 
 def _gate(place: dict[str, Any]) -> dict[str, Any]:
@@ -199,29 +190,29 @@ def record(
     """All generated at the same cost, or an error."""
     with connection.transaction():
         locking = _gate(place) | {"ids": sorted(ids)}
-        (_, steps, _, now, *_), *rows = connection.execute(LOCK, locking).fetchall()
+        held = connection.execute(LOCK, locking).fetchone()
+        assert held is not None
+        _, steps, _, now, below = held
         fingerprint = _fingerprint(steps)
-        writes = []
-        for row in rows:
-            new = dict(zip(REPORTED_ON, row[4:], strict=True))
+        writes = _read(below or "[]")
+        for new in writes:
             if (
                 new["status"] != "generating"
-                or new["claim_token"] != token
+                or new["claim_token"] != str(token)
                 or new["steps_fingerprint"] != fingerprint
             ):
                 raise RuntimeError(f"lost {new['id']}")
             new["status"] = "generated"
             new["claim_token"] = new["lease_expires_at"] = None
             new["error_code"] = new["error"] = None
-            new["reported_tokens"] = json.dumps([*json.loads(new["reported_tokens"]), str(token)])
+            new["reported_tokens"].append(str(token))
             new["generation_cost"] += COST
-            new["reserved"] = Decimal(0)
+            new["reserved"] = 0
             new["generated_at"] = now
-            writes.append(new)
         if len(writes) != len(ids):
             raise RuntimeError("lost")
         values = {
-            "rows": json.dumps(writes, default=str),
+            "rows": _write(writes),
             "shard": random.randrange(SHARDS),
             "generating": -len(writes),
             "generated": len(writes),

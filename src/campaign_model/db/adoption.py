@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -40,6 +38,7 @@ from campaign_model.db.session import OnProgress, Session, session
 from campaign_model.db.shapes import shape
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.tables import HostTables, metadata
+from campaign_model.store.types import read_json
 
 __all__ = ["AdoptReport", "AdoptionRefused", "Finding", "Verdict", "adopt", "sql", "verify"]
 
@@ -538,4 +537,4 @@ def _unreadable(table: str, documents: Iterable[sa.Row[*tuple[Any, ...]]]) -> di
 
 
 def _json(text: str | None) -> Any:
-    return None if text is None else json.loads(text, parse_float=Decimal)
+    return None if text is None else read_json(text)

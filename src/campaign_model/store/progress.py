@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -21,6 +20,7 @@ from campaign_model.store.types import (
     checked_id,
     database_clock,
     json_array,
+    read_json,
 )
 
 __all__ = ["progress"]
@@ -46,7 +46,6 @@ _STATEMENT = (
     )
     .group_by(campaigns.c.tenant_id, campaigns.c.id)
 )
-_read = json.JSONDecoder(parse_float=Decimal).decode
 _MONEY = Money()
 
 
@@ -57,7 +56,7 @@ def progress(scope: Scope, campaign_id: UUID) -> Progress:
     )
     if found is None:
         raise NotFound("campaign", (campaign_id,))
-    config, started, completed, finished_before, now, *counts, spent, unknown, reserved = _read(
+    config, started, completed, finished_before, now, *counts, spent, unknown, reserved = read_json(
         found
     )
     total = totals.Totals(dict(zip(COUNTED, counts, strict=True)))

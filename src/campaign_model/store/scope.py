@@ -25,7 +25,7 @@ On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -41,7 +41,7 @@ from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.prepared import Prepared
 from campaign_model.store.tables import HostTables, campaigns
-from campaign_model.store.types import checked_id, database_clock
+from campaign_model.store.types import checked_id, database_clock, read_json
 from campaign_model.wire import Codec
 
 __all__ = [
@@ -199,7 +199,6 @@ _LOCKING: dict[str, Prepared | sa.Select[Any]] = {
     "shared": Prepared(sa.select(_SHARED, _NOW)),
     "exclusive": sa.select(_EXCLUSIVE, _NOW),
 }
-_ABOVE = (*_SHARED.c, _NOW)
 
 
 def shared_and_below(table: sa.Table, rows: sa.Select[Any]) -> Prepared:
@@ -209,13 +208,8 @@ def shared_and_below(table: sa.Table, rows: sa.Select[Any]) -> Prepared:
     """
     both = sa.join(_SHARED, table, sa.true())
     below = rows.select_from(both).with_for_update(of=table, key_share=True).cte("below")
-    nothing_above = [sa.cast(sa.null(), column.type) for column in _ABOVE]
-    nothing_below = [
-        sa.cast(sa.null(), column.type).label(f"its_{column.name}") for column in below.c
-    ]
-    return Prepared(
-        sa.union_all(sa.select(*_ABOVE, *nothing_below), sa.select(*nothing_above, *below.c))
-    )
+    all_below = sa.select(sa.cast(sa.func.json_agg(below.table_valued()), sa.Text))
+    return Prepared(sa.select(_SHARED, _NOW, all_below.scalar_subquery().label("below")))
 
 
 @attrs.frozen
@@ -246,27 +240,30 @@ class Scope:
         Shared, it is what workers look at only. See :meth:`time_of` for when it was read.
         """
         locking = self.connection.dialect.name == "postgresql" and lock != "plain"
-        return self._found(id, _LOCKING[lock] if locking else _PLAIN, {})[0]
+        return self._found(id, _LOCKING[lock] if locking else _PLAIN, {})
 
     def campaign_and_rows(
         self, id: UUID, statement: Prepared, values: Mapping[str, Any]
-    ) -> tuple[sa.Row[Any], list[Sequence[Any]]]:
-        """As :meth:`campaign_row` shares it, and what :func:`shared_and_below` locks below it."""
-        campaign, *rows = self._found(id, statement, values)
-        return campaign, [row[len(_ABOVE) :] for row in rows]
+    ) -> tuple[sa.Row[Any], list[dict[str, Any]]]:
+        """As :meth:`campaign_row` shares it, and what :func:`shared_and_below` locks below it.
+
+        Of those rows every value is as JSON has it, and numbers are exact.
+        """
+        campaign = self._found(id, statement, values)
+        return campaign, [] if campaign.below is None else read_json(campaign.below)
 
     def _found(
         self, id: UUID, statement: Prepared | sa.Select[Any], values: Mapping[str, Any]
-    ) -> Sequence[sa.Row[Any]]:
+    ) -> sa.Row[Any]:
         gate = int.from_bytes(checked_id(id).bytes[-8:], signed=True)
         place = {"tenant": self.tenant_id, "campaign": id, "gate": gate, **values}
         if isinstance(statement, Prepared):
-            rows = statement.execute(self.connection, place).all()
+            row = statement.execute(self.connection, place).one_or_none()
         else:
-            rows = self.connection.execute(statement, place).all()
-        if not rows:
+            row = self.connection.execute(statement, place).one_or_none()
+        if row is None:
             raise NotFound("campaign", (id,))
-        return rows
+        return row
 
     def time_of(self, row: sa.Row[Any]) -> datetime:
         """The time at which :meth:`campaign_row` had the row, and its lock."""

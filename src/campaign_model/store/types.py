@@ -32,7 +32,11 @@ __all__ = [
     "has",
     "json_array",
     "new_id",
+    "read_json",
 ]
+
+read_json = json.JSONDecoder(parse_float=Decimal).decode
+"""JSON that a database made of its values: money comes back as exactly as it stands there."""
 
 
 T = TypeVar("T")
