@@ -485,7 +485,7 @@ def main() -> int:
         Part(options.contacts, options.workers, of_workers, of_workers // 5),
         Part(options.server_contacts, options.workers, of_server, of_server, of_server),
     ]
-    directory, close = servers.open_directory()
+    directory, close = servers.open_directory(on_disk=True)
     server = servers.Server(directory, options.engine)
     try:
         url = servers.Databases(directory).create(options.engine)

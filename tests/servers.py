@@ -46,6 +46,21 @@ full_page_writes = off
 """
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it has a name that nobody can guess
+"""Files in memory, on Linux. A new database is hundreds of them."""
+
+ROOM = 4 * 2**30
+"""Bytes that a test run may need, most of them for the servers' logs of what they write."""
+
+
+def _will_do(memory: Path) -> bool:
+    """Whether there is room in it, and programs may be run from it."""
+    if not os.access(memory, os.W_OK):
+        return False
+    found = os.statvfs(memory)
+    return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
+
+
 @cache
 def system_postgresql(major: int) -> Path | None:
     """The directory of the system's own server programs, if that version is installed."""
@@ -78,12 +93,14 @@ def describe() -> str:
     return f"campaign_model engines: {', '.join(available())}{reason}"
 
 
-def open_directory() -> tuple[Path, Callable[[], None]]:
+def open_directory(*, on_disk: bool = False) -> tuple[Path, Callable[[], None]]:
     """A directory for a test run, and the function that ends all that was started in it.
 
-    It ends when that function is called, or when this process is gone, however it went.
+    It ends when that function is called, or when this process is gone, however it went. It is in
+    memory where that will do, unless it has to be ``on_disk``, as the databases of a service are.
     """
-    directory = Path(tempfile.mkdtemp(prefix="campaign-model-"))
+    place = MEMORY if not on_disk and _will_do(MEMORY) else None
+    directory = Path(tempfile.mkdtemp(prefix="campaign-model-", dir=place))
     directory.chmod(0o755)
     # The janitor waits for the end of its standard input, which comes with our end too. Its own
     # session keeps it from the signals that end us.

@@ -860,7 +860,7 @@ def test_a_fault_of_the_database_in_save_fails_no_contact(
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[servers.Server, World]]:
     """A server of these tests' own, and a tenant on it."""
-    directory, close = servers.open_directory()
+    directory, close = servers.open_directory(on_disk=True)
     server = servers.Server(directory, POSTGRESQL[0])
     engine = sa.create_engine(servers.Databases(directory).create(POSTGRESQL[0]))
     db.init(engine, with_host_tables=True)

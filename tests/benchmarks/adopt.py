@@ -168,7 +168,7 @@ def main() -> None:
     arguments = parser.parse_args()
     url, close = arguments.url, None
     if url is None:
-        directory, close = servers.open_directory()
+        directory, close = servers.open_directory(on_disk=True)
         url = servers.Databases(directory).create(arguments.engine)
     try:
         engine = sa.create_engine(url, poolclass=sa.NullPool)
