@@ -168,9 +168,9 @@ def test_failure_12_double_encoded_json_is_read_and_never_written_again(
 
 
 def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
-    newest: Legacies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    oldest: Legacies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with newest.database(SERVICE, sample) as engine:
+    with oldest.database(SERVICE, sample) as engine:
         adopt(engine)
         monkeypatch.setattr(demo, "_SHORT_LEASE", timedelta(seconds=1))
         before = State.of(engine)
@@ -230,12 +230,14 @@ def pytest_campaign_model_host_rows(connection, host, contacts):
 """
 
 
-def test_the_store_contract_holds_on_an_adopted_database(newest: Legacies, tmp_path: Path) -> None:
+def test_the_store_contract_holds_on_an_adopted_database(oldest: Legacies, tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text(HOST_ROWS)
-    with newest.database(SERVICE, sample) as engine:
+    with oldest.database(SERVICE, sample) as engine:
         adopt(engine)
+        before = contents(engine)
         done = contract.run(tmp_path, engine.url.render_as_string(hide_password=False))
-    assert done.returncode == 0, done.stdout
+        assert done.returncode == 0, done.stdout
+        assert contents(engine) == before
 
 
 def test_the_benchmark_runs(new_database: Callable[..., str]) -> None:

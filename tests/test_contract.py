@@ -1,4 +1,7 @@
-"""The store contract as a service runs it: on every engine, by a role of its own, past a pooler."""
+"""The store contract as a service runs it: by a role of its own, past a pooler, and on SQLite.
+
+On the oldest PostgreSQL it runs in an adopted database, in test_adopt_after.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,6 @@ import pytest
 import sqlalchemy as sa
 
 import contract
-import servers
 from campaign_model import db
 from campaign_model.db.checks import checks
 from campaign_model.lifecycle import Status
@@ -24,9 +26,6 @@ from campaign_model.testing.contract.test_refusals import BAD
 from campaign_model.testing.contract.test_session import PRIVILEGES
 from pooler import pooled
 
-ON_15 = pytest.mark.skipif(
-    "postgresql-15" not in servers.available(), reason="no system PostgreSQL 15"
-)
 HOST = db.HostTables()
 READ = dict.fromkeys([*metadata.tables, HOST.tenants, HOST.owners, HOST.contacts], "SELECT")
 SERVICE = PRIVILEGES | {HOST.contacts: "SELECT, INSERT, DELETE", HOST.owners: "SELECT"}
@@ -83,14 +82,17 @@ def test_it_passes_on_sqlite_and_leaves_nothing_behind(
     assert rows(url) == ONLY_SHIPPED
 
 
-def test_it_passes_on_postgresql_past_a_pooler(
+def test_it_passes_past_a_pooler_for_a_role_that_may_do_no_more_than_the_store_does(
     schema: Callable[[str], str], tmp_path: Path
 ) -> None:
     url = schema("postgresql-18")
     service = tmp_path / "service"
     service.mkdir()
     # The path of a socket has to be a short one.
-    with tempfile.TemporaryDirectory() as sockets, pooled(url, Path(sockets)) as pool:
+    with (
+        tempfile.TemporaryDirectory() as sockets,
+        pooled(as_role(url, SERVICE), Path(sockets)) as pool,
+    ):
         test = "test_session::test_statements_that_come_again_and_again_go_on_working"
         done = contract.run(service, pool, tests=(test,))
         assert contract.failures(done.stdout)["FAILED"] == {test.rpartition("::")[2]}, done.stdout
@@ -100,16 +102,6 @@ def test_it_passes_on_postgresql_past_a_pooler(
             "    return sa.create_engine(url, connect_args={'prepare_threshold': None})\n"
         )
         done = contract.run(service, pool)
-    assert done.returncode == 0, done.stdout
-    assert rows(url) == ONLY_SHIPPED
-
-
-@ON_15
-def test_it_passes_for_a_role_that_may_do_no_more_than_the_store_does(
-    schema: Callable[[str], str], tmp_path: Path
-) -> None:
-    url = schema("postgresql-15")
-    done = contract.run(tmp_path, as_role(url, SERVICE))
     assert done.returncode == 0, done.stdout
     # It may not even delete its own rows, and says so.
     assert "permission denied" in done.stdout
