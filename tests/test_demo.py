@@ -32,6 +32,9 @@ from campaign_model.steps import Step
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaigns
 
+# On the oldest PostgreSQL it runs in an adopted database, in test_adopt_after.
+pytestmark = pytest.mark.newest
+
 MESSAGES = HOST.messages.c
 LEASE = timedelta(seconds=1)
 

@@ -28,6 +28,9 @@ from campaign_model.wire import DEFAULT
 from documents import a_step
 from world import World
 
+# What is written and read here is so on every server, as the tests of the store show.
+pytestmark = pytest.mark.newest
+
 Json = Any
 Touched = dict[str, set[str]]
 """The fields that an edit changes, by the step's key."""

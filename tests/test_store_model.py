@@ -22,6 +22,9 @@ from campaign_model.testing.side_by_side import LEASE, Dies, IsAStrangers, IsLat
 from campaign_model.testing.store_machine import StoreMachine
 from world import HOST, World
 
+# What it asks of the store, the tests of the store ask of every server.
+pytestmark = pytest.mark.newest
+
 CENT = Decimal("0.01")
 
 Step = Callable[[StoreMachine], None]

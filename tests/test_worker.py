@@ -58,6 +58,9 @@ from campaign_model.worker import run as worker_run
 from parallel import PATIENCE, broken_commit, until
 from world import HOST, LEASE, World
 
+# Their statements are the store's, whose tests run on every server.
+pytestmark = pytest.mark.newest
+
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
 on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
 
