@@ -45,6 +45,16 @@ def test_an_engine_is_missing_only_with_a_word_about_it(monkeypatch: pytest.Monk
     )
 
 
+def test_they_are_in_memory_only_where_that_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not servers._will_do(tmp_path / "none")
+    monkeypatch.setattr(servers, "ROOM", 0)
+    assert servers._will_do(tmp_path)
+    monkeypatch.setattr(servers, "ROOM", 2**80)
+    assert not servers._will_do(tmp_path)
+
+
 KILLED = """
 import os, signal, servers
 directory, close = servers.open_directory()
