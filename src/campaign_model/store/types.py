@@ -186,15 +186,8 @@ class Array(sa.types.TypeDecorator[list[Any]]):
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         if value is None:
             return None
-        if self.item in _CHECKED:
-            check = self.item().process_bind_param
-            values = [check(one, dialect) for one in value]
-        else:
-            values = list(value)
+        values = [checked_id(one) for one in value] if self.item is Uuid else list(value)
         return values if _is_postgresql(dialect) else json.dumps(values, default=str)
-
-
-_CHECKED = (Uuid, UtcDateTime)
 
 
 def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
