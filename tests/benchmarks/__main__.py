@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 import servers
-from benchmarks.harness import Bench, Row, measured, table
+from benchmarks.harness import Bench, Result, Row, measured, table
 
 MODULES: tuple[str, ...] = ("assign", "generation", "reading", "light")
 
@@ -32,13 +32,17 @@ def main() -> None:
         parser.error(f"no row has the word {options.only!r} in it")
     console = Console(width=160)
     directory, close = servers.open_directory(on_disk=True)
+    results: list[Result] = []
     try:
-        results = [*measured(chosen, Bench(options.quick, directory), console)]
+        for result in measured(chosen, Bench(options.quick, directory), console):
+            results.append(result)
+            if options.json is not None:
+                # Each time: an hour's run that is broken off has not been for nothing.
+                documents = [one.document() for one in results]
+                options.json.write_text(json.dumps(documents, indent=1) + "\n")
     finally:
         close()
     console.print(table(results))
-    if options.json is not None:
-        options.json.write_text(json.dumps([one.document() for one in results], indent=1) + "\n")
     judged = [one for one in results if one.row.reach]
     console.print(
         f"bench: {sum(one.ok for one in judged)} of {len(judged)} rows reach their figure"
