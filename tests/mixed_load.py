@@ -254,8 +254,13 @@ def impatient(engine: sa.Engine) -> Iterator[sa.Engine]:
         other.dispose()
 
 
-def run(world: World, seconds: float, seed: int) -> tuple[Counter[str], Counter[str]]:
-    """How often each call came through, and how often it was refused as it may be."""
+def run(
+    world: World, seconds: float, seed: int, pause: float = 0
+) -> tuple[Counter[str], Counter[str]]:
+    """How often each call came through, and how often it was refused as it may be.
+
+    For ``pause`` seconds at the most everybody does something else after a call.
+    """
     contacts = world.contacts(CONTACTS)
     campaign = world.campaign(contacts, Status.GENERATING)
     strict = world.engine
@@ -279,6 +284,7 @@ def run(world: World, seconds: float, seed: int) -> tuple[Counter[str], Counter[
             except BaseException:
                 stop.set()
                 raise
+            stop.wait(chance.uniform(0, pause))
 
     # Whatever runs beside it comes first: it takes all the time that there is.
     with ThreadPoolExecutor(WORKERS, initializer=os.nice, initargs=(19,)) as pool:

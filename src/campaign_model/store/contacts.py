@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -452,9 +453,10 @@ class Contacts:
         """Insert rows; the number added, and the contacts that the tenant does not have."""
         scope = self._scope
         known = ranks
+        missing: tuple[UUID, ...] = ()
         while known:
             with refused_by_database(scope.connection) as refusal:
-                return self._insert_known(campaign_id, known, now), tuple(ranks.keys() - known)
+                return self._insert_known(campaign_id, known, now), missing
             assert refusal.missing
             table = host_contacts(scope.host)
             present = scope.connection.scalars(
@@ -466,8 +468,9 @@ class Contacts:
             if len(present) == len(known):
                 # No contact is missing, or it came this moment: once more, and no further.
                 with scope.connection.begin_nested():
-                    return self._insert_known(campaign_id, known, now), tuple(ranks.keys() - known)
+                    return self._insert_known(campaign_id, known, now), missing
             known = {one: ranks[one] for one in present}
+            missing = tuple(ranks.keys() - known)
         return 0, tuple(ranks)
 
     def _insert_known(self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
@@ -479,11 +482,11 @@ class Contacts:
             "added_at": now,
         }
         if connection.dialect.name == "postgresql":
-            ordered = sorted((contact_id.bytes, rank) for contact_id, rank in ranks.items())
+            ordered = sorted(ranks, key=attrgetter("int"))
             columns = {
                 "ids": arrays.uuids(connection, _new_ids(len(ordered))),
-                "contact_ids": arrays.uuids(connection, [one for one, _ in ordered]),
-                "ranks": arrays.integers(connection, [rank for _, rank in ordered]),
+                "contact_ids": arrays.uuids(connection, [one.bytes for one in ordered]),
+                "ranks": arrays.integers(connection, [ranks[one] for one in ordered]),
             }
             return connection.execute(_ASSIGN_POSTGRESQL, fixed | columns).rowcount
         return connection.execute(
