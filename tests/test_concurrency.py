@@ -34,7 +34,7 @@ from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
 from campaign_model.testing.clock import FrozenClock
-from parallel import others, transaction
+from parallel import PATIENCE, others, transaction
 from world import HOST, LEASE, World
 
 POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
@@ -232,6 +232,16 @@ def test_a_result_that_waits_for_other_steps_is_queued_again(world: World) -> No
             other.wait()
         assert late.result() == {claim: Recorded.REQUEUED}
     world.check(campaign.id)
+
+
+@on_postgresql
+def test_a_call_that_cost_nothing_keeps_no_other_worker_waiting(world: World) -> None:
+    campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
+    first, second = world.claim(campaign.id, reserve=CENT)
+    with others(world) as other, transaction(world) as store:
+        store.generation.checkpoint(first, Decimal(0))
+        done = other.start(lambda store: store.generation.record({second: Generated(CENT)}))
+        assert done.result(PATIENCE) == {second: Recorded.APPLIED}
 
 
 def test_the_last_two_workers_out_complete_once(world: World) -> None:

@@ -95,7 +95,8 @@ def locking(world: World, work: Callable[[CampaignStore], object]) -> list[str]:
 def places(statements: list[str]) -> list[str]:
     """What the statements lock that was not locked before, one after the other.
 
-    Parts of one statement follow each other, for each reads from the one before it.
+    Parts of one statement are taken in the order of the text, which is that in which they are done
+    because each reads from the one before it.
     """
     found = []
     for one in statements:

@@ -37,11 +37,13 @@ held AS MATERIALIZED (
     WHERE tenant_id = %(tenant)s AND id = %(campaign)s FOR SHARE OF campaigns
 ),
 below AS MATERIALIZED (
-    SELECT id, c.status, claim_token, reported_tokens, enrichment_gaps, generation_cost,
+    SELECT id, status, claim_token, reported_tokens, enrichment_gaps, generation_cost,
         unknown_costs, reserved, attempts, steps_fingerprint, generated_at, error_code, error,
         lease_expires_at, retry_at
-    FROM held, campaign_contacts c
-    WHERE (tenant_id = %(tenant)s) IS TRUE AND (campaign_id = %(campaign)s) IS TRUE
+    FROM campaign_contacts c
+    WHERE (SELECT count(*) FROM held) > 0
+        AND CASE WHEN tenant_id = %(tenant)s THEN true ELSE false END
+        AND CASE WHEN campaign_id = %(campaign)s THEN true ELSE false END
         AND id = ANY (ARRAY(SELECT unnest(%(ids)s::uuid[])))
     ORDER BY id FOR NO KEY UPDATE OF c
 )
@@ -92,8 +94,8 @@ changed AS (
         error_code = CASE WHEN attempts >= 5 THEN 'attempts_exhausted' END,
         error = CASE WHEN attempts >= 5 THEN 'claimed again and again' END
     FROM picked
-    WHERE c.id = picked.id AND (c.tenant_id = %(tenant)s) IS TRUE
-        AND (c.campaign_id = %(campaign)s) IS TRUE
+    WHERE c.id = picked.id AND CASE WHEN c.tenant_id = %(tenant)s THEN true ELSE false END
+        AND CASE WHEN c.campaign_id = %(campaign)s THEN true ELSE false END
     RETURNING c.id, contact_id, status, attempts, revision, rank, c.reserved, was, had
 ),
 counted AS (
@@ -125,7 +127,8 @@ written AS (
         error_code = new.error_code, error = new.error, lease_expires_at = new.lease_expires_at,
         retry_at = new.retry_at
     FROM new
-    WHERE (tenant_id = %(tenant)s) IS TRUE AND (campaign_id = %(campaign)s) IS TRUE
+    WHERE CASE WHEN tenant_id = %(tenant)s THEN true ELSE false END
+        AND CASE WHEN campaign_id = %(campaign)s THEN true ELSE false END
         AND c.id = ANY (ARRAY(SELECT id FROM new)) AND c.id = new.id
     RETURNING c.id
 )

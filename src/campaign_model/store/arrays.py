@@ -14,6 +14,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model.store.prepared import is_psycopg
+
 __all__ = ["integers", "uuids"]
 
 # Of the types and of arrays of them, as pg_type has them on every server.
@@ -56,7 +58,7 @@ def _packed(item: int, size: int, values: Sequence[bytes]) -> bytes:
 
 def _takes_packed(connection: sa.Connection) -> bool:
     """Whether the driver can be told to send bytes as they are; it is told when it can."""
-    if connection.dialect.driver != "psycopg":
+    if not is_psycopg(connection):
         return False
     driver: Any = connection.connection.dbapi_connection
     for kind, dumper in _dumpers():

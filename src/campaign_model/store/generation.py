@@ -45,6 +45,7 @@ from campaign_model.store.prepared import Prepared
 from campaign_model.store.progress import progress
 from campaign_model.store.scope import Scope, shared_and_below
 from campaign_model.store.tables import (
+    ZERO,
     campaign_contacts,
     campaign_erased_claims,
     is_claimable,
@@ -57,7 +58,8 @@ from campaign_model.store.types import (
     Money,
     UtcDateTime,
     Uuid,
-    any_of,
+    any_held,
+    checked_id,
     has,
 )
 
@@ -129,11 +131,10 @@ def _unless_exhausted(value: Any, otherwise: Any) -> sa.ColumnElement[Any]:
     return sa.case((_exhausted, otherwise), else_=value)
 
 
-_NONE: sa.ColumnElement[Any] = sa.literal_column("0")
 _ONE: sa.ColumnElement[Any] = sa.literal_column("1")
 _CLAIMED: dict[str, Any] = {
     "status": _unless_exhausted(written_out(_CLAIM_STATUS), written_out(_FAIL_STATUS)),
-    "attempts": _COLUMNS.attempts + _unless_exhausted(_ONE, _NONE),
+    "attempts": _COLUMNS.attempts + _unless_exhausted(_ONE, ZERO),
     "revision": sa.case(
         # Not of a contact never claimed: there the fingerprint is NULL, and this not true.
         (_COLUMNS.steps_fingerprint != _param("fingerprint", sa.Text), _COLUMNS.revision + _ONE),
@@ -145,7 +146,7 @@ _CLAIMED: dict[str, Any] = {
     "claimed_at": _param("now", UtcDateTime),
     "retry_at": sa.null(),
     "reserved": _unless_exhausted(
-        sa.case((is_generating, _COLUMNS.reserved), else_=_param("reserve", Money)), _NONE
+        sa.case((is_generating, _COLUMNS.reserved), else_=_param("reserve", Money)), ZERO
     ),
     "error_code": _unless_exhausted(sa.null(), written_out(ATTEMPTS_EXHAUSTED)),
     "error": _unless_exhausted(
@@ -195,7 +196,7 @@ def _claim_statements(
     together = sa.select(changed).add_cte(counted)
     alone = (
         sa.update(_TABLE)
-        .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+        .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
         .values(**_CLAIMED)
         .returning(*_CLAIM_RESULT)
     )
@@ -227,14 +228,14 @@ _LOCKED = ("id", *_REPORTED_ON)
 
 _CLAIMED_ROWS = (
     sa.select(*(_COLUMNS[name] for name in _LOCKED))
-    .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+    .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
     .order_by(_COLUMNS.id)
 )
 _LOCK_CLAIMED = shared_and_below(_TABLE, _CLAIMED_ROWS)
 
 _RENEW = (
     sa.update(_TABLE)
-    .where(_THEIRS, any_of(_COLUMNS.id, _param("ids", Array(Uuid))))
+    .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
     .values(lease_expires_at=_param("until", UtcDateTime))
 )
 
@@ -259,9 +260,10 @@ def _write_back() -> Prepared:
         .returning(_COLUMNS.id)
         .cte("written")
     )
-    # To the last one before the shard is locked: what nobody reads is only done in the end.
+    # Counted, they are all written before the shard is locked: it is held for less.
     number = sa.select(sa.func.count()).select_from(written).scalar_subquery()
-    return Prepared(totals.adding(totals.given().where(number >= _NONE)))
+    changed = _param("changed", sa.Boolean)
+    return Prepared(totals.adding(totals.given().where(changed, number >= ZERO)))
 
 
 _WRITE_BACK = _write_back()
@@ -554,7 +556,11 @@ class Generation:
         return StopReason.LEASES_PENDING, soonest if soonest > now else now + _BUSY_PAUSE
 
     def _these(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[str, Any]:
-        return {"tenant": self._scope.tenant_id, "campaign": campaign_id, "ids": sorted(ids)}
+        return {
+            "tenant": self._scope.tenant_id,
+            "campaign": campaign_id,
+            "ids": sorted(map(checked_id, ids)),
+        }
 
     def _locked(
         self, campaign_id: UUID, ids: Iterable[UUID]
@@ -581,7 +587,7 @@ class Generation:
         connection = self._scope.connection
         if rows and connection.dialect.name == "postgresql":
             values = totals.addition(self._scope, campaign_id, delta, shard)
-            values["rows"] = _encode([*rows])
+            values |= {"changed": delta.changes(), "rows": _encode([*rows])}
             _WRITE_BACK.execute(connection, values)
             return
         if rows:
@@ -726,7 +732,7 @@ def _campaign_of(claims: Iterable[Claim]) -> UUID:
     return campaigns_named.pop()
 
 
-_encode = json.JSONEncoder(default=str).encode
+_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 _DOCUMENTS = [name for name in _LOCKED if isinstance(_COLUMNS[name].type, JsonText)]
 _IDS = [name for name in _LOCKED if isinstance(_COLUMNS[name].type, Uuid)]
 

@@ -1,7 +1,8 @@
 """Statements of the workers' loop: composed with Core, spelled once, sent as they are.
 
 Finding a statement in Core's cache and sorting its parameters takes as long as PostgreSQL's answer
-does. Past that, this is Core's connection still: its transaction, its events and its errors.
+does. Past that, this is Core's connection still: its transaction, the events of its cursors, and
+its errors.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
-__all__ = ["Prepared"]
+__all__ = ["Prepared", "is_psycopg"]
 
 
 class Prepared:
@@ -20,7 +21,7 @@ class Prepared:
 
     Nothing checks or converts them here: ids and times are seen to where they come in, and times
     come out in any time zone. What is the same every time has to be written out in the statement.
-    Other drivers take the way through Core.
+    Other drivers, and other schemas, take the way through Core.
     """
 
     def __init__(self, statement: Any) -> None:
@@ -32,7 +33,16 @@ class Prepared:
         return str(self.statement.compile(dialect=dialect))
 
     def execute(self, connection: sa.Connection, values: dict[str, Any]) -> sa.CursorResult[Any]:
-        """The result; values with names that the statement does not know are ignored."""
-        if connection.dialect.driver == psycopg.dialect.driver:
+        """The result, for ``values`` by name."""
+        if is_psycopg(connection) and _SCHEMAS not in connection.get_execution_options():
             return connection.exec_driver_sql(self._text, values)
         return connection.execute(self.statement, values)
+
+
+_SCHEMAS = "schema_translate_map"
+"""An option of Core's by which a statement's tables stand in other schemas."""
+
+
+def is_psycopg(connection: sa.Connection) -> bool:
+    """Whether its driver is the one whose ways this library knows."""
+    return connection.dialect.driver == psycopg.dialect.driver

@@ -5,7 +5,7 @@ contacts by id, its totals, and last the rows that the host writes in the same t
 
 * ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release`` share the campaign's row: they
   run side by side, and none commits into a campaign that was moved meanwhile. A claim waits for no
-  contact, so that on a budget it may take the totals first.
+  contact, so that it alone may take contacts after totals.
 * Whatever else changes a campaign or its contacts has the campaign's row alone, and so does
   ``exportable``. It meets nobody below that row and may take what is there in any order.
   ``erase`` goes through several campaigns, by id.
@@ -40,7 +40,7 @@ from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.prepared import Prepared
-from campaign_model.store.tables import HostTables, campaigns
+from campaign_model.store.tables import ZERO, HostTables, campaigns
 from campaign_model.store.types import checked_id, database_clock, read_json
 from campaign_model.wire import Codec
 
@@ -206,8 +206,9 @@ def shared_and_below(table: sa.Table, rows: sa.Select[Any]) -> Prepared:
 
     For PostgreSQL, and :meth:`Scope.campaign_and_rows`.
     """
-    both = sa.join(_SHARED, table, sa.true())
-    below = rows.select_from(both).with_for_update(of=table, key_share=True).cte("below")
+    # Counted and not joined: each row that is locked would bring a copy of the campaign's.
+    shared = sa.select(sa.func.count()).select_from(_SHARED).scalar_subquery()
+    below = rows.where(shared > ZERO).with_for_update(of=table, key_share=True).cte("below")
     all_below = sa.select(sa.cast(sa.func.json_agg(below.table_valued()), sa.Text))
     return Prepared(sa.select(_SHARED, _NOW, all_below.scalar_subquery().label("below")))
 

@@ -14,6 +14,7 @@ from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, datab
 
 __all__ = [
     "COUNTED",
+    "ZERO",
     "HostTables",
     "campaign_contacts",
     "campaign_erased_claims",
@@ -152,6 +153,9 @@ def written_out(word: str) -> sa.ColumnElement[str]:
     """One of our own words, which nobody has to send; the condition of an index knows it again."""
     return sa.literal_column(f"'{word}'", sa.Text)
 
+
+ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.BigInteger)
+"""Written out too."""
 
 is_running = campaigns.c.status == written_out(Status.GENERATING)
 # For whoever asks across tenants, again and again.

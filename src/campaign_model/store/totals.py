@@ -20,7 +20,7 @@ from campaign_model._values import exactly
 from campaign_model.lifecycle import CLAIMABLE, ContactStatus
 from campaign_model.store.prepared import Prepared
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import COUNTED, campaign_totals, campaigns, written_out
+from campaign_model.store.tables import COUNTED, ZERO, campaign_totals, campaigns, written_out
 from campaign_model.store.types import Money
 
 __all__ = [
@@ -97,6 +97,10 @@ class Totals:
         """Contacts that are still to get their messages."""
         return self.waiting + self.counts[ContactStatus.GENERATING]
 
+    def changes(self) -> bool:
+        """Whether there is anything in it, as a delta."""
+        return any(self.values().values())
+
     def values(self) -> dict[str, Any]:
         """The sums (all but ``unit_reserve``, which is no sum) as columns of campaign_totals."""
         return {status.value: self.counts[status] for status in COUNTED} | {
@@ -109,7 +113,7 @@ def sums() -> list[sa.ColumnElement[Any]]:
     table = campaign_totals.c
     names = (*(status.value for status in COUNTED), *_AMOUNTS)
     summed = [_sum(table[name]).label(name) for name in names]
-    return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), _NONE).label("unit_reserve")]
+    return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), ZERO).label("unit_reserve")]
 
 
 def gist() -> list[sa.ColumnElement[Any]]:
@@ -134,12 +138,9 @@ def settled_sums() -> list[sa.Label[Any]]:
 _SPENT = campaign_totals.c.cost + campaign_totals.c.erased_cost
 _UNKNOWN = campaign_totals.c.unknown_costs + campaign_totals.c.erased_unknown_costs
 
-# Written out: a parameter for each would take its time.
-_NONE: sa.ColumnElement[Any] = sa.literal_column("0")
-
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(sa.func.sum(column), _NONE)
+    return sa.func.coalesce(sa.func.sum(column), ZERO)
 
 
 def joined(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:
@@ -219,8 +220,8 @@ def moved(rows: sa.FromClause, statuses: Collection[ContactStatus]) -> sa.Select
     return sa.select(
         *(_GIVEN[name].label(name) for name in _PLACE),
         *(count.label(one.value) for one, count in zip(statuses, counts, strict=True)),
-        (-sa.func.coalesce(freed, _NONE)).label("reserved"),
-    ).having(sa.func.count() > _NONE)
+        (-sa.func.coalesce(freed, ZERO)).label("reserved"),
+    ).having(sa.func.count() > ZERO)
 
 
 def _number(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -235,7 +236,7 @@ def addition(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> dict
 
 def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
     """Add a delta to one shard, which need not exist yet."""
-    if not any(delta.values().values()):
+    if not delta.changes():
         return
     values = addition(scope, campaign_id, delta, shard)
     if scope.connection.dialect.name == "postgresql":

@@ -24,6 +24,7 @@ __all__ = [
     "Money",
     "UtcDateTime",
     "Uuid",
+    "any_held",
     "any_of",
     "array_length",
     "as_json",
@@ -215,16 +216,26 @@ class as_json(_Expression):  # noqa: N801 - reads as an SQL function in statemen
 
 
 class any_of(_Expression):  # noqa: N801
-    """``any_of(column, values)``: the column is one of the values in an :class:`Array`.
+    """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
+
+    type = sa.Boolean()
+    spelling: ClassVar = {
+        "postgresql": "{0} = ANY ({1})",
+        "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
+    }
+
+
+class any_held(_Expression):  # noqa: N801
+    """As :class:`any_of`, for the few ids that a worker holds, again and again.
 
     PostgreSQL would make a plan for each number of values; of a subquery it expects ten, and
-    keeps the plan.
+    keeps the plan. Only where an index finds them: it would compare each row with each value.
     """
 
     type = sa.Boolean()
     spelling: ClassVar = {
         "postgresql": "{0} = ANY (ARRAY(SELECT unnest({1})))",
-        "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
+        "sqlite": any_of.spelling["sqlite"],
     }
 
 
