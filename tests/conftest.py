@@ -34,10 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(close)
 
 
-UNMEASURED = {
-    *("test_kit_documents", "test_kit_values", "test_lifecycle_machine", "test_money"),
-    *("test_store_model", "test_wire"),
-}
+UNMEASURED = {"test_kit_documents", "test_kit_values", "test_money"}
 """They run lines again and again that others run too."""
 
 
@@ -45,20 +42,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = {item for item in items if _on_older(item) and item.get_closest_marker("newest")}
     config.hook.pytest_deselected(items=[*left_out])
     items[:] = [item for item in items if item not in left_out]
+    on_sqlite = {_function(item) for item in items if "sqlite" in _engines(item)}
     for item in items:
-        # The newest server runs the same lines, and measuring takes a quarter of the time.
-        if _on_older(item) or item.path.stem in UNMEASURED:
+        # Measuring takes a quarter of the time: on a server only of what SQLite does not run.
+        again = _engines(item) - {"sqlite"} and _function(item) in on_sqlite
+        if again or _on_older(item) or item.path.stem in UNMEASURED:
             item.add_marker(pytest.mark.no_cover)
     # A minute at the end would be a minute for one process alone.
     items.sort(key=lambda item: item.path.name != "test_mixed_load.py")
 
 
-def _on_older(item: pytest.Item) -> bool:
-    """Whether it runs on a PostgreSQL that is not the newest."""
+def _function(item: pytest.Item) -> str:
+    """Its name without parameters."""
+    return item.nodeid.partition("[")[0]
+
+
+def _engines(item: pytest.Item) -> set[str]:
+    """What it runs on, if it says so."""
     parameters = getattr(item, "callspec", None)
     named = {} if parameters is None else parameters.params
-    older = {*adoption.POSTGRESQL[:-1]}
-    return any(named.get(name) in older for name in ("engine_name", "legacies"))
+    return {named[name] for name in ("engine_name", "legacies") if name in named}
+
+
+def _on_older(item: pytest.Item) -> bool:
+    """Whether it runs on a PostgreSQL that is not the newest."""
+    return not _engines(item).isdisjoint(adoption.POSTGRESQL[:-1])
 
 
 @pytest.hookimpl(optionalhook=True)
