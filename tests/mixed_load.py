@@ -255,11 +255,11 @@ def impatient(engine: sa.Engine) -> Iterator[sa.Engine]:
 
 
 def run(
-    world: World, seconds: float, seed: int, pause: float = 0
+    world: World, seconds: float, seed: int, rest: float = 0
 ) -> tuple[Counter[str], Counter[str]]:
     """How often each call came through, and how often it was refused as it may be.
 
-    For ``pause`` seconds at the most everybody does something else after a call.
+    For so much of each second all rest at once: one by one they would meet less when they work.
     """
     contacts = world.contacts(CONTACTS)
     campaign = world.campaign(contacts, Status.GENERATING)
@@ -284,7 +284,7 @@ def run(
             except BaseException:
                 stop.set()
                 raise
-            stop.wait(chance.uniform(0, pause))
+            stop.wait(max(0, rest - time.monotonic() % 1))
 
     # Whatever runs beside it comes first: it takes all the time that there is.
     with ThreadPoolExecutor(WORKERS, initializer=os.nice, initargs=(19,)) as pool:

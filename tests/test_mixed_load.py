@@ -13,8 +13,8 @@ from world import World
 SECONDS = {"sqlite": 1.5, "postgresql-15": 1.5, "postgresql-18": 60.0}
 """The full minute is for the newest server; its locks are those of the one before."""
 
-PAUSE = 0.1
-"""As seconds: for half of the minute the processors are left to the tests beside it."""
+REST = 0.5
+"""Of each second the processors are left to the tests beside it for so much."""
 
 
 # Measured, it would do less in its minute, and nothing that other tests leave out.
@@ -24,7 +24,7 @@ def test_failure_25_a_minute_of_mixed_load_sees_no_deadlock(
 ) -> None:
     seed = random.randrange(2**32)
     with mixed_load.impatient(engine) as impatient:
-        through, _ = mixed_load.run(World(impatient), SECONDS[engine_name], seed, PAUSE)
+        through, _ = mixed_load.run(World(impatient), SECONDS[engine_name], seed, REST)
     if SECONDS[engine_name] >= 60:
         # Each call has met the others, and not only been refused.
         assert through.keys() == {call.__name__ for call in mixed_load.CALLS}
