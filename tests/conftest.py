@@ -49,7 +49,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if again or _on_older(item) or item.path.stem in UNMEASURED:
             item.add_marker(pytest.mark.no_cover)
     # A minute at the end would be a minute for one process alone.
-    items.sort(key=lambda item: item.path.name != "test_mixed_load.py")
+    items.sort(key=lambda item: item.path.stem != "test_mixed_load")
 
 
 def _function(item: pytest.Item) -> str:

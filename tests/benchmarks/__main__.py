@@ -37,7 +37,7 @@ def main() -> None:
         for result in measured(chosen, Bench(options.quick, directory), console):
             results.append(result)
             if options.json is not None:
-                # Each time: an hour's run that is broken off has not been for nothing.
+                # Each time: a long run that is broken off has not been for nothing.
                 documents = [one.document() for one in results]
                 options.json.write_text(json.dumps(documents, indent=1) + "\n")
     finally:

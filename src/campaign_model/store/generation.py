@@ -85,8 +85,6 @@ _TABLE = campaign_contacts
 _COLUMNS = _TABLE.c
 _CLAIM_STATUS = ContactStatus.GENERATING
 _FAIL_STATUS = ContactStatus.FAILED
-_CLAIMABLE = [status for status in ContactStatus if status in lifecycle.CLAIMABLE]
-"""In order, for a set has none: a statement is spelled alike by every worker."""
 
 
 def _param(name: str, type_: Any) -> sa.BindParameter[Any]:
@@ -191,7 +189,7 @@ def _claim_statements(
         .returning(*_CLAIM_RESULT, picked.c.was, picked.c.had)
         .cte("changed")
     )
-    statuses = [*_CLAIMABLE, _CLAIM_STATUS, _FAIL_STATUS]
+    statuses = lifecycle.CLAIMABLE | {_CLAIM_STATUS, _FAIL_STATUS}
     counted = totals.adding(totals.moved(changed, statuses)).cte("counted")
     together = sa.select(changed).add_cte(counted)
     alone = (
@@ -231,7 +229,7 @@ _CLAIMED_ROWS = (
     .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
     .order_by(_COLUMNS.id)
 )
-_LOCK_CLAIMED = shared_and_below(_TABLE, _CLAIMED_ROWS)
+_LOCK_CLAIMED = shared_and_below(_CLAIMED_ROWS)
 
 _RENEW = (
     sa.update(_TABLE)

@@ -15,6 +15,9 @@ from sqlalchemy.dialects.postgresql import psycopg
 
 __all__ = ["Prepared", "is_psycopg"]
 
+_SCHEMAS = "schema_translate_map"
+"""An option of Core's by which a statement's tables stand in other schemas."""
+
 
 class Prepared:
     """A statement that takes and gives the values that psycopg has for its types.
@@ -37,10 +40,6 @@ class Prepared:
         if is_psycopg(connection) and _SCHEMAS not in connection.get_execution_options():
             return connection.exec_driver_sql(self._text, values)
         return connection.execute(self.statement, values)
-
-
-_SCHEMAS = "schema_translate_map"
-"""An option of Core's by which a statement's tables stand in other schemas."""
 
 
 def is_psycopg(connection: sa.Connection) -> bool:

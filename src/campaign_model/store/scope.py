@@ -201,14 +201,14 @@ _LOCKING: dict[str, Prepared | sa.Select[Any]] = {
 }
 
 
-def shared_and_below(table: sa.Table, rows: sa.Select[Any]) -> Prepared:
-    """The campaign's row, shared, and in the same round trip ``rows`` of ``table``, locked next.
+def shared_and_below(rows: sa.Select[Any]) -> Prepared:
+    """The campaign's row, shared, and in the same round trip ``rows`` of a table, locked next.
 
     For PostgreSQL, and :meth:`Scope.campaign_and_rows`.
     """
     # Counted and not joined: each row that is locked would bring a copy of the campaign's.
     shared = sa.select(sa.func.count()).select_from(_SHARED).scalar_subquery()
-    below = rows.where(shared > ZERO).with_for_update(of=table, key_share=True).cte("below")
+    below = rows.where(shared > ZERO).with_for_update(key_share=True).cte("below")
     all_below = sa.select(sa.cast(sa.func.json_agg(below.table_valued()), sa.Text))
     return Prepared(sa.select(_SHARED, _NOW, all_below.scalar_subquery().label("below")))
 

@@ -99,7 +99,7 @@ class Totals:
 
     def changes(self) -> bool:
         """Whether there is anything in it, as a delta."""
-        return any(self.values().values())
+        return any(self.counts.values()) or any(getattr(self, name) for name in _AMOUNTS)
 
     def values(self) -> dict[str, Any]:
         """The sums (all but ``unit_reserve``, which is no sum) as columns of campaign_totals."""
@@ -212,14 +212,17 @@ def moved(rows: sa.FromClause, statuses: Collection[ContactStatus]) -> sa.Select
     that there can be.
     """
     counts = [
-        _number(rows.c.status == written_out(one)) - _number(rows.c.was == written_out(one))
-        for one in statuses
+        (
+            _number(rows.c.status == written_out(one)) - _number(rows.c.was == written_out(one))
+        ).label(one.value)
+        for one in COUNTED
+        if one in statuses
     ]
     generating = written_out(ContactStatus.GENERATING)
     freed = sa.func.sum(rows.c.had).filter(rows.c.status != generating)
     return sa.select(
         *(_GIVEN[name].label(name) for name in _PLACE),
-        *(count.label(one.value) for one, count in zip(statuses, counts, strict=True)),
+        *counts,
         (-sa.func.coalesce(freed, ZERO)).label("reserved"),
     ).having(sa.func.count() > ZERO)
 
