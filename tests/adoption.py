@@ -19,7 +19,7 @@ from campaign_model import db
 from campaign_model._json import canonical
 from legacy import Rows, Shape
 
-POSTGRESQL = tuple(name for name in servers.available() if name != "sqlite")
+POSTGRESQL = servers.postgresql()
 
 Contents = Mapping[str, Mapping[str, Mapping[str, str | None]]]
 """Table, row id and column to what stands there, as text."""

@@ -12,10 +12,14 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
+import servers
 from campaign_model.store import CampaignStore
 from world import World
 
 Result = TypeVar("Result")
+
+on_postgresql = pytest.mark.parametrize("engine_name", servers.postgresql(), indirect=True)
+"""On each PostgreSQL in turn, and not on SQLite."""
 
 PATIENCE = 20.0
 """Seconds after which something that should happen at once counts as not happening."""

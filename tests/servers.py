@@ -87,6 +87,11 @@ def available() -> tuple[str, ...]:
     return tuple(name for name in ENGINES if name not in missing)
 
 
+def postgresql() -> tuple[str, ...]:
+    """The servers among them, oldest first."""
+    return tuple(name for name in available() if name != "sqlite")
+
+
 def describe() -> str:
     """One line for people: which engines this run tests, and why one is missing."""
     reason = "" if system_postgresql(15) else " (no system PostgreSQL 15 found)"

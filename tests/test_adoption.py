@@ -27,7 +27,7 @@ from campaign_model.wire import DEFAULT
 
 NewDatabase = Callable[..., str]
 
-POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
+POSTGRESQL = servers.postgresql()
 HOST = HostTables()
 SHAPES = [legacy.SHAPES[0], legacy.SHAPES[-1]]
 

@@ -17,7 +17,6 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-import servers
 from campaign_model.campaign import Campaign
 from campaign_model.errors import LeaseLost, TransitionNotAllowed
 from campaign_model.generation import (
@@ -34,11 +33,9 @@ from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
 from campaign_model.testing.clock import FrozenClock
-from parallel import PATIENCE, others, transaction
+from parallel import PATIENCE, on_postgresql, others, transaction
 from world import HOST, LEASE, World
 
-POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
-on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
 on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 
 CENT = Decimal("0.01")

@@ -9,12 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 import generate
-import servers
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import metadata
 from generate.sql import checks_sql
-
-POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
+from parallel import on_postgresql
 
 
 def test_no_generated_file_differs() -> None:
@@ -107,7 +105,7 @@ WHERE contype = 'c' AND connamespace = current_schema()::regnamespace
 """
 
 
-@pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
+@on_postgresql
 def test_the_published_checks_build_what_the_migrations_build(engine: sa.Engine) -> None:
     with engine.connect() as connection:
         built = {row[:2]: row[2] for row in connection.exec_driver_sql(DEFINITIONS)}

@@ -13,13 +13,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
-from adoption import POSTGRESQL
 from campaign_model import store as parts
 from campaign_model.errors import LeaseLost
 from campaign_model.generation import Claim, Failed, Generated, Outcome, Recorded
 from campaign_model.lifecycle import Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.prepared import Prepared
+from parallel import on_postgresql
 from world import LEASE, World
 
 REMEMBERED = 4096
@@ -57,9 +57,6 @@ def test_the_driver_remembers_them(prepared: Prepared) -> None:
 def test_all_that_they_take_is_given(prepared: Prepared) -> None:
     binds = prepared.statement.compile(dialect=psycopg.dialect()).binds  # type: ignore[no-untyped-call]
     assert [name for name, bind in binds.items() if not bind.required] == []
-
-
-on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
 
 
 def reports(world: World) -> tuple[object, ...]:

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 
-import servers
 from campaign_model import presets
 from campaign_model._json import JsonObject
 from campaign_model.campaign import Campaign, CampaignTemplate
@@ -27,6 +26,7 @@ from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.strategies import new_templates
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
+from parallel import on_postgresql
 from transactions import behind, execute, refused, together
 from world import World
 
@@ -274,9 +274,7 @@ def test_a_removed_template_is_gone_and_its_campaigns_stay(world: World) -> None
     world.transact(work)
 
 
-@pytest.mark.parametrize(
-    "engine_name", [name for name in servers.available() if name != "sqlite"], indirect=True
-)
+@on_postgresql
 def test_a_template_that_a_key_of_the_hosts_holds_is_kept(world: World) -> None:
     # Databases from before this library have such keys, and keep them.
     key = "ALTER TABLE campaigns ADD FOREIGN KEY (template_id) REFERENCES campaign_templates (id)"

@@ -13,7 +13,6 @@ import sqlalchemy as sa
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-import servers
 from campaign_model._json import JsonObject
 from campaign_model._values import MONEY_LIMIT
 from campaign_model.store import arrays
@@ -31,6 +30,7 @@ from campaign_model.store.types import (
     new_id,
 )
 from campaign_model.testing.strategies import json_values, texts
+from parallel import on_postgresql
 
 METADATA = sa.MetaData()
 TABLE = sa.Table(
@@ -478,9 +478,7 @@ def test_an_array_of_ids_holds_nothing_else(connection: sa.Connection) -> None:
 
 
 @few
-@pytest.mark.parametrize(
-    "engine_name", [one for one in servers.available() if one != "sqlite"], indirect=True
-)
+@on_postgresql
 @pytest.mark.parametrize("form", ["packed", "lists"])
 @given(st.lists(st.uuids(), min_size=1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_a_long_array_arrives_as_it_was_given(

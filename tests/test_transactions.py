@@ -20,7 +20,6 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-import servers
 from campaign_model import db
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import NotFound
@@ -31,11 +30,9 @@ from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import metadata
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
-from parallel import PATIENCE, broken_commit, others, sever, transaction
+from parallel import PATIENCE, broken_commit, on_postgresql, others, sever, transaction
 from world import HOST, LEASE, World
 
-POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
-on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
 on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 
 

@@ -55,14 +55,12 @@ from campaign_model.worker import (
     run_worker_async,
 )
 from campaign_model.worker import run as worker_run
-from parallel import PATIENCE, broken_commit, until
+from parallel import PATIENCE, broken_commit, on_postgresql, until
 from world import HOST, LEASE, World
 
 # Their statements are the store's, whose tests run on every server.
 pytestmark = pytest.mark.newest
 
-POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
-on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
 
 SLOTS = len(STEPS.slots())
 PRICE = Decimal("0.00144")
@@ -864,8 +862,9 @@ def test_a_fault_of_the_database_in_save_fails_no_contact(
 def server() -> Iterator[tuple[servers.Server, World]]:
     """A server of these tests' own, and a tenant on it."""
     directory, close = servers.open_directory(on_disk=True)
-    server = servers.Server(directory, POSTGRESQL[0])
-    engine = sa.create_engine(servers.Databases(directory).create(POSTGRESQL[0]))
+    oldest = servers.postgresql()[0]
+    server = servers.Server(directory, oldest)
+    engine = sa.create_engine(servers.Databases(directory).create(oldest))
     db.init(engine, with_host_tables=True)
     yield server, World(engine)
     engine.dispose()

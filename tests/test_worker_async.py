@@ -18,17 +18,13 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-import servers
 from campaign_model.campaign import Campaign
 from campaign_model.generation import Generated, Outcome, Progress, Recorded, Unfinished
 from campaign_model.lifecycle import Status
 from campaign_model.worker import AsyncTask, WorkerReport, WorkerStop, run_worker_async
 from campaign_model.worker import run as worker_run
-from parallel import PATIENCE, transaction, until
+from parallel import PATIENCE, on_postgresql, transaction, until
 from world import World
-
-POSTGRESQL = [name for name in servers.available() if name != "sqlite"]
-on_postgresql = pytest.mark.parametrize("engine_name", POSTGRESQL, indirect=True)
 
 COST = Decimal("0.00144")
 Result = TypeVar("Result")

@@ -22,20 +22,17 @@ LEASE = timedelta(minutes=5)
 COST = Decimal("0.00144")
 SHARDS = 8
 
-HELD = """
-WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%(gate)s)),
-held AS MATERIALIZED (
-    SELECT status, template_config::text, generation_config::text FROM gate, campaigns
-    WHERE tenant_id = %(tenant)s AND id = %(campaign)s FOR SHARE OF campaigns
-)
-SELECT *, clock_timestamp() FROM held
-"""
-LOCK = """
+_SHARED = """
 WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(%(gate)s)),
 held AS MATERIALIZED (
     SELECT status, template_config, generation_config FROM gate, campaigns
     WHERE tenant_id = %(tenant)s AND id = %(campaign)s FOR SHARE OF campaigns
-),
+)
+"""
+_CAMPAIGN = "SELECT status, template_config::text, generation_config::text, clock_timestamp()"
+HELD = f"{_SHARED} {_CAMPAIGN} FROM held"
+LOCK = f"""
+{_SHARED},
 below AS MATERIALIZED (
     SELECT id, status, claim_token, reported_tokens, enrichment_gaps, generation_cost,
         unknown_costs, reserved, attempts, steps_fingerprint, generated_at, error_code, error,
@@ -47,10 +44,8 @@ below AS MATERIALIZED (
         AND id = ANY (ARRAY(SELECT unnest(%(ids)s::uuid[])))
     ORDER BY id FOR NO KEY UPDATE OF c
 )
-SELECT status, template_config::text, generation_config::text, clock_timestamp(),
-    (SELECT json_agg(below)::text FROM below)
-FROM held
-"""
+{_CAMPAIGN}, (SELECT json_agg(below)::text FROM below) FROM held
+"""  # noqa: S608 - our own names
 MOVED = ("pending", "enrichment_ok", "generating", "failed")
 COUNTED = (
     *("pending", "enrichment_ok", "enrichment_needed", "generating", "generated", "failed"),
