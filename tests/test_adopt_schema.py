@@ -47,7 +47,12 @@ def test_ours_is_what_a_fresh_schema_is_and_nothing_else_changes(
 
 def check_theirs(changes: catalogs.Changes) -> None:
     """Hold every change against what adoption may touch."""
+    # Room for a row's next version, in pages to come: a storage option of its table.
+    relations = {table for kind, table, _ in changes.changed if kind == "relation"}
+    assert relations <= {"campaign_contacts"}
     for kind, table, column in changes.changed:
+        if kind == "relation":
+            continue
         assert kind == "column"
         assert column in OURS[table]
     # Constraints that ours replace: those that delete our rows by themselves, and some names.

@@ -120,8 +120,9 @@ def test_what_went_missing_is_made_again(new_database: NewDatabase, postgresql: 
         "ALTER TABLE campaign_history DROP CONSTRAINT pk_campaign_history",
         "ALTER TABLE campaign_contacts DROP COLUMN retry_at",
         "DROP INDEX ix_campaigns_page",
-        "DROP INDEX ix_campaign_contacts_claimable",
-        "CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (status)",
+        "ALTER TABLE campaign_contacts RESET (fillfactor)",
+        "DROP INDEX ix_campaign_contacts_contact",
+        "CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (status)",
         "DROP TABLE campaign_erased_claims",
         # As an interrupted CREATE INDEX CONCURRENTLY leaves it.
         """UPDATE pg_index SET indisvalid = false

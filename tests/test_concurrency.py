@@ -30,8 +30,13 @@ from campaign_model.generation import (
 )
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.steps import StepSequence
-from campaign_model.store import CampaignStore
-from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
+from campaign_model.store import CampaignStore, arrays
+from campaign_model.store.tables import (
+    campaign_contacts,
+    campaign_erased_claims,
+    campaign_totals,
+    campaigns,
+)
 from campaign_model.testing.clock import FrozenClock
 from parallel import PATIENCE, on_postgresql, others, transaction
 from world import HOST, LEASE, World
@@ -115,6 +120,8 @@ def test_due_contacts_that_somebody_holds_locked_are_asked_for_again_later(world
     with transaction(world, clock=clock) as first, transaction(world, clock=clock) as second:
         second.connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
         assert len(first.generation.claim(campaign.id, 2, LEASE).claims) == 2
+        # Every row of totals, as if whoever is first had used the one that comes second's way.
+        first.connection.execute(sa.select(campaign_totals.c.shard).with_for_update(key_share=True))
         batch = second.generation.claim(campaign.id, 2, LEASE)
         assert (batch.claims, batch.stop) == ((), StopReason.LEASES_PENDING)
         assert batch.retry_at is not None
@@ -652,6 +659,7 @@ def test_failure_26_a_claim_reads_no_more_when_nearly_all_is_done(world: World) 
 def removed(world: World, statement: str, parameters: Any, *, by: str) -> int:
     """How many rows a statement, rolled back, has looked at in vain."""
     with world.engine.connect() as connection:
+        arrays.uuids(connection, [bytes(16)])  # The driver is told how packed arrays are sent.
         explained: Any = connection.exec_driver_sql(
             f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
         ).scalar_one()
@@ -693,34 +701,63 @@ def test_failure_26_many_are_recorded_at_once_without_comparing_each_with_all(wo
 
 
 @on_sqlite
-def test_failure_26_a_claim_walks_the_index_of_those_that_wait(world: World) -> None:
+def test_failure_26_a_claim_walks_the_index_of_ranks(world: World) -> None:
     campaign = world.campaign(3, Status.GENERATING)
     world.claim(campaign.id, 1, timedelta(microseconds=1))
     statements = emitted(world, lambda store: store.generation.claim(campaign.id, 3, LEASE))
-    picking = [
-        one
-        for one in statements
-        if one[0].startswith("SELECT campaign_contacts.id") and "LIMIT" in one[0]
-    ]
-    plans = []
+    looking = [one for one in statements if "FROM campaign_contacts" in one[0]]
+    assert len(looking) >= 3
     with world.engine.begin() as connection:
-        for statement, parameters in picking:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-            plans.append(" ".join(row.detail for row in plan))
-    waiting, expired = plans
-    assert (
-        "USING INDEX ix_campaign_contacts_claimable (tenant_id=? AND campaign_id=? AND" in waiting
-    )
-    assert "USING INDEX ix_campaign_contacts_leases (tenant_id=? AND campaign_id=? AND" in expired
-    assert "TEMP B-TREE" not in waiting + expired
+        for statement, parameters in looking:
+            explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = " ".join(row.detail for row in explained)
+            place = "tenant_id=? AND campaign_id=? AND rank>?"
+            assert f"USING INDEX ix_campaign_contacts_rank ({place}" in plan, statement
+            # Whose lease ran out comes first; the others come as they stand.
+            assert ("TEMP B-TREE" in plan) == ("ORDER BY campaign_contacts.lease" in statement)
 
 
 def test_failure_26_a_full_claim_touches_contacts_in_one_statement_only(world: World) -> None:
     campaign = world.campaign(5, Status.GENERATING)
-    statements = emitted(world, lambda store: store.generation.claim(campaign.id, 5, LEASE))
+    cursor = world.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
+    statements = emitted(
+        world, lambda store: store.generation.claim(campaign.id, 4, LEASE, cursor=cursor)
+    )
     touching = [one for one, _ in statements if "campaign_contacts" in one]
     # On SQLite RETURNING shows no other table's columns, so that picking and claiming are two.
     assert len(touching) == (2 if world.engine.dialect.name == "sqlite" else 1)
+
+
+def test_failure_26_who_has_no_cursor_begins_where_contacts_are_left(world: World) -> None:
+    campaign = world.campaign(40, Status.GENERATING)
+    done = world.claim(campaign.id, 30)
+    world.transact(lambda store: store.generation.record(dict.fromkeys(done, Generated(CENT))))
+
+    def left() -> int:
+        mark = sa.select(sa.func.max(campaign_totals.c.done_below)).where(
+            campaign_totals.c.campaign_id == campaign.id
+        )
+        waiting = sa.select(sa.func.count()).where(
+            campaign_contacts.c.campaign_id == campaign.id,
+            campaign_contacts.c.rank >= mark.scalar_subquery(),
+        )
+        with world.engine.begin() as connection:
+            return connection.execute(waiting).scalar_one()
+
+    world.claim(campaign.id, 1)
+    assert left() == 10
+    failed = world.claim(campaign.id, 2)
+    world.transact(
+        lambda store: store.generation.record(dict.fromkeys(failed, Failed("no", "no", CENT)))
+    )
+    again = [world.claim(campaign.id, 1)[0] for _ in range(7)]
+    assert left() == 10, "the first of them is still out"
+    assert world.claim(campaign.id, 1) == ()
+    world.transact(lambda store: store.generation.retry_failed(campaign.id))
+    assert {one.contact_id for one in world.claim(campaign.id, 9)} == {
+        one.contact_id for one in failed
+    }, "whoever is put back is found, wherever the others are"
+    assert len(again) == 7
 
 
 def test_failure_26_progress_is_one_query_that_looks_at_no_contact(world: World) -> None:

@@ -215,15 +215,11 @@ DAMAGES = {
     "ALTER TABLE campaign_history DROP CONSTRAINT fk_campaign_history_tenant_id_campaign_id, "
     "ADD FOREIGN KEY (tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id) "
     "ON DELETE CASCADE": "must not be ON DELETE CASCADE",
-    "DROP INDEX ix_campaign_contacts_leases": (
-        "campaign_contacts lacks INDEX (tenant_id, campaign_id, lease_expires_at) "
-        "WHERE status = 'generating'"
+    "DROP INDEX ix_campaign_contacts_rank": (
+        "campaign_contacts lacks INDEX (tenant_id, campaign_id, rank)"
     ),
-    "DROP INDEX ix_campaign_contacts_claimable; CREATE INDEX ON campaign_contacts "
-    "(tenant_id, campaign_id, rank) WHERE status = 'pending'": (
-        "campaign_contacts lacks INDEX (tenant_id, campaign_id, rank) "
-        "WHERE status IN ('pending', 'enrichment_ok')"
-    ),
+    "DROP INDEX ix_campaigns_running; CREATE INDEX ON campaigns (tenant_id, id) "
+    "WHERE status = 'ready'": ("campaigns lacks INDEX (tenant_id, id) WHERE status = 'generating'"),
     "ALTER TABLE campaigns DROP CONSTRAINT ck_campaigns_is_active": (
         "campaigns.is_active has no CHECK"
     ),

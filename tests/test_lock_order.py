@@ -150,7 +150,7 @@ def test_failure_25_who_shares_a_campaign_locks_in_one_order(
             r"pg_advisory_xact_lock_shared\(.* FOR SHARE OF campaigns", statements[0]
         ), name
         if name == "claim":
-            claiming = [one for one in statements if "campaign_contacts" in one]
+            claiming = [one for one in statements if "UPDATE campaign_contacts" in one]
             assert claiming
             assert all("SKIP LOCKED" in one for one in claiming)
             assert {*places(statements)} == {"campaign", "contacts", "totals"}

@@ -23,6 +23,9 @@ Error = TypeVar("Error", bound=BaseException)
 
 Work = Callable[[CampaignStore], Any]
 
+CLAIMED_AT = "coalesce(%(now)s::TIMESTAMP WITH TIME ZONE, clock_timestamp())"
+"""The one time that a writing statement asks for: read once, when the campaign is shared."""
+
 _ROWS = {
     table.name: sa.text(
         f"SELECT * FROM {table.name} WHERE tenant_id IN :tenants"  # noqa: S608 - names of tables

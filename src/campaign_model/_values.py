@@ -42,6 +42,8 @@ def money(value: Any) -> Decimal:
     """
     if type(value) is int:
         value = Decimal(value)
+    if type(value) is Decimal and not value:
+        return value.copy_abs()  # Most are: without a budget, no claim reserves anything.
     if not isinstance(value, Decimal):
         raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {value!r}")
     if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from campaign_model.db.catalog import Catalog, Table
+from campaign_model.db.schema import options
 from campaign_model.steps import MAX_VARIANTS
 from campaign_model.store.tables import metadata
 from campaign_model.vocabulary import STANDARD
@@ -46,7 +47,7 @@ def advice(present: Catalog, messages: str, *, adopting: bool) -> Iterator[str]:
                 "updated_at stays as it was; writers wait for each batch of them"
             )
         for option in table.options:
-            if option.startswith("fillfactor="):
+            if option.startswith("fillfactor=") and option not in options(metadata.tables[name]):
                 yield f"{name} has {option}; it counts for pages written from now on only"
         yield from _indexes(name, table)
 

@@ -91,7 +91,7 @@ def plan(
         )
 
     return Plan(
-        expand=gather("create", "rename", "widen", "add_columns", "set_defaults"),
+        expand=gather("create", "rename", "widen", "add_columns", "set_defaults", "set_options"),
         guard=gather("clear", "unique", "foreign_keys", "checks"),
         validate=gather("validate", "set_not_null", "drop_helper", "drop_cascades", "indexes"),
     )
@@ -233,6 +233,12 @@ class _Planned:
                 changes.append(f"ALTER COLUMN {name} SET DEFAULT {column.default}")
         if changes:
             yield self._alter(*changes)
+
+    def set_options(self) -> Iterator[Statement]:
+        """For the pages that are written from then on: adoption rewrites no table."""
+        missing = {*self.wanted.options} - {*(self.found.options if self.found else ())}
+        if self.found and missing:
+            yield self._alter(f"SET ({', '.join(sorted(missing)).replace('=', ' = ')})")
 
     def clear(self) -> Iterator[Statement]:
         """What has our names and is not ours, or was left by an interrupted CREATE INDEX."""

@@ -24,6 +24,7 @@ __all__ = [
     "Constraint",
     "Table",
     "complete",
+    "options",
     "quoted",
     "statements",
     "tables",
@@ -56,12 +57,16 @@ class Constraint:
 
 @attrs.frozen
 class Table:
-    """A table of ours, in parts; ``create`` makes it without its foreign keys and indexes."""
+    """A table of ours, in parts; ``create`` makes it without its foreign keys and indexes.
+
+    ``options`` are its storage options, as PostgreSQL says them.
+    """
 
     create: str
     columns: Mapping[str, Column]
     constraints: Mapping[str, Constraint]
     indexes: Mapping[str, str]
+    options: tuple[str, ...] = ()
 
 
 def statements(dialect: str, host: HostTables) -> tuple[str, ...]:
@@ -98,6 +103,7 @@ def tables(host: HostTables) -> Mapping[str, Table]:
                 str(index.name): _text(sa.schema.CreateIndex(index), dialect)
                 for index in _indexes(table)
             },
+            options=options(table),
         )
     return MappingProxyType(found)
 
@@ -149,6 +155,12 @@ def complete(dialect: str, host: HostTables) -> list[sa.Table]:
         for name, condition in rules[table.name].items():
             table.append_constraint(sa.CheckConstraint(sa.text(condition), name=name))
     return ours
+
+
+def options(table: sa.Table) -> tuple[str, ...]:
+    """Storage options on PostgreSQL, as it says them."""
+    given = table.dialect_options["postgresql"]["with"] or {}
+    return tuple(f"{name}={value}" for name, value in given.items())
 
 
 def _indexes(table: sa.Table) -> list[sa.Index]:

@@ -7,21 +7,23 @@ of the insert that they are for. Other drivers get lists and do as they see fit.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model.store.prepared import is_psycopg
+from campaign_model.store.prepared import goes_past_core
 
-__all__ = ["integers", "uuids"]
+__all__ = ["integers", "numbers", "uuids"]
 
 # Of the types and of arrays of them, as pg_type has them on every server.
 _UUID, _UUIDS = 2950, 2951
 _BIGINT, _BIGINTS = 20, 1016
 _HEAD = struct.Struct("!5i")
+_TOLD = "campaign_model.arrays"
 _LENGTH = struct.Struct("!i")
 
 
@@ -50,6 +52,14 @@ def integers(connection: sa.Connection, values: Sequence[int]) -> Any:
     return [*values]
 
 
+def numbers(connection: sa.Connection, values: Iterable[Decimal | None]) -> Any:
+    """A parameter of type ``numeric[]``."""
+    if _takes_packed(connection):
+        written = ",".join(["NULL" if value is None else str(value) for value in values])
+        return f"{{{written}}}"
+    return [*values]
+
+
 def _packed(item: int, size: int, values: Sequence[bytes]) -> bytes:
     """One dimension that counts from 1, no NULL, and the size in front of each value."""
     length = _LENGTH.pack(size)
@@ -58,11 +68,13 @@ def _packed(item: int, size: int, values: Sequence[bytes]) -> bytes:
 
 def _takes_packed(connection: sa.Connection) -> bool:
     """Whether the driver can be told to send bytes as they are; it is told when it can."""
-    if not is_psycopg(connection):
+    if not goes_past_core(connection):
         return False
-    driver: Any = connection.connection.dbapi_connection
-    for kind, dumper in _dumpers():
-        driver.adapters.register_dumper(kind, dumper)
+    if _TOLD not in connection.info:
+        driver: Any = connection.connection.dbapi_connection
+        for kind, dumper in _dumpers():
+            driver.adapters.register_dumper(kind, dumper)
+        connection.info[_TOLD] = True
     return True
 
 

@@ -34,6 +34,7 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store import summaries, totals, words
 from campaign_model.store.contacts import move_contacts
+from campaign_model.store.floor import undone
 from campaign_model.store.scope import SHARDS, Scope, refused_by_database
 from campaign_model.store.tables import (
     campaign_contacts,
@@ -104,11 +105,8 @@ def gather_facts(
     expired = 0
     if counts[ContactStatus.GENERATING]:
         expired = scope.connection.execute(
-            sa.select(sa.func.count()).where(
-                scope.of_tenant(campaign_contacts),
-                campaign_contacts.c.campaign_id == campaign.id,
-                _lease_ran_out(scope),
-            )
+            sa.select(sa.func.count()).where(undone, _lease_ran_out(scope)),
+            {"tenant": scope.tenant_id, "campaign": campaign.id},
         ).scalar_one()
     budget = campaign.generation_config.budget
     return Facts(

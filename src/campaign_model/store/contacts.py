@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from campaign_model.errors import Conflict
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import arrays, totals
+from campaign_model.store.floor import forget
 from campaign_model.store.scope import (
     Scope,
     checked_ids,
@@ -196,7 +198,8 @@ def move_contacts(
 
 
 def settle(scope: Scope, campaign_id: UUID) -> None:
-    """Bring legacy columns up to date after a change under the campaign's exclusive lock."""
+    """Bring up to date what follows from a change under the campaign's exclusive lock."""
+    forget(scope, campaign_id)
     totals.settle(scope, campaign_id, totals.read(scope, campaign_id))
 
 
@@ -227,14 +230,13 @@ class Contacts:
         there: set[UUID] = set()
         unknown: dict[UUID, None] = {}
         with scope.connection.begin_nested():
-            for chunk in chunks(contacts, _ASSIGN_CHUNK):
-                ranks = _ranks(chunk, position)
-                position += len(ranks)
-                number, missing = self._insert(campaign_id, ranks, now)
+            for batch in _batches(contacts, position):
+                position += len(batch.ranks)
+                number, missing = self._insert(campaign_id, batch, now)
                 added += number
                 unknown |= dict.fromkeys(missing)
-                if number + len(missing) < len(ranks):
-                    there |= self._there_before(campaign_id, ranks, row.next_position, now)
+                if number + len(missing) < len(batch.ranks):
+                    there |= self._there_before(campaign_id, batch.ranks, row.next_position, now)
         if added:
             delta = totals.Totals()
             delta.counts[lifecycle.resting_status(None)] += added
@@ -448,13 +450,13 @@ class Contacts:
         )
 
     def _insert(
-        self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime
+        self, campaign_id: UUID, batch: _Batch, now: datetime
     ) -> tuple[int, tuple[UUID, ...]]:
         """Insert rows; the number added, and the contacts that the tenant does not have."""
         scope = self._scope
-        known = ranks
+        ranks, known = batch.ranks, batch
         missing: tuple[UUID, ...] = ()
-        while known:
+        while known.ranks:
             with refused_by_database(scope.connection) as refusal:
                 return self._insert_known(campaign_id, known, now), missing
             assert refusal.missing
@@ -462,18 +464,18 @@ class Contacts:
             present = scope.connection.scalars(
                 sa.select(table.c.id).where(
                     scope.of_tenant(table),
-                    any_of(table.c.id, sa.literal(list(known), Array(Uuid))),
+                    any_of(table.c.id, sa.literal(list(known.ranks), Array(Uuid))),
                 )
             ).all()
-            if len(present) == len(known):
+            if len(present) == len(known.ranks):
                 # No contact is missing, or it came this moment: once more, and no further.
                 with scope.connection.begin_nested():
                     return self._insert_known(campaign_id, known, now), missing
-            known = {one: ranks[one] for one in present}
-            missing = tuple(ranks.keys() - known)
+            known = _in_order({one: ranks[one] for one in present})
+            missing = tuple(ranks.keys() - known.ranks)
         return 0, tuple(ranks)
 
-    def _insert_known(self, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
+    def _insert_known(self, campaign_id: UUID, batch: _Batch, now: datetime) -> int:
         connection = self._scope.connection
         fixed = {
             "tenant_id": self._scope.tenant_id,
@@ -482,11 +484,10 @@ class Contacts:
             "added_at": now,
         }
         if connection.dialect.name == "postgresql":
-            ordered = sorted(ranks, key=attrgetter("int"))
             columns = {
-                "ids": arrays.uuids(connection, _new_ids(len(ordered))),
-                "contact_ids": arrays.uuids(connection, [one.bytes for one in ordered]),
-                "ranks": arrays.integers(connection, [ranks[one] for one in ordered]),
+                "ids": arrays.uuids(connection, batch.ids),
+                "contact_ids": arrays.uuids(connection, batch.contact_ids),
+                "ranks": arrays.integers(connection, batch.in_order),
             }
             return connection.execute(_ASSIGN_POSTGRESQL, fixed | columns).rowcount
         return connection.execute(
@@ -495,7 +496,7 @@ class Contacts:
             ),
             [
                 fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
-                for contact_id, rank in ranks.items()
+                for contact_id, rank in batch.ranks.items()
             ],
         ).rowcount
 
@@ -622,6 +623,42 @@ def move_named(
         changed += move_contacts(scope, campaign_id, action, sa.and_(_in(chunk), which), changes)
         skipped += [one for one in chunk if one not in able]
     return Changed(changed, tuple(skipped))
+
+
+class _Batch(NamedTuple):
+    """Contacts to insert, and the same as columns, sorted by contact, for PostgreSQL."""
+
+    ranks: dict[UUID, int]
+    ids: list[bytes]
+    contact_ids: list[bytes]
+    in_order: list[int]
+
+
+def _batch(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> _Batch:
+    return _in_order(_ranks(contacts, position))
+
+
+def _in_order(ranks: dict[UUID, int]) -> _Batch:
+    ordered = sorted(ranks, key=attrgetter("int"))
+    columns = [one.bytes for one in ordered], [ranks[one] for one in ordered]
+    return _Batch(ranks, _new_ids(len(ordered)), *columns)
+
+
+def _batches(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> Iterator[_Batch]:
+    """The contacts with their ranks, from ``position`` on.
+
+    While the database takes one batch in, a thread sorts the next.
+    """
+    ready: _Batch | None = None
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        for chunk in chunks(contacts, _ASSIGN_CHUNK):
+            position += 0 if ready is None else len(ready.ranks)
+            later = thread.submit(_batch, chunk, position)
+            if ready is not None:
+                yield ready
+            ready = later.result()
+    if ready is not None:
+        yield ready
 
 
 def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[UUID, int]:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 from uuid import UUID, uuid4
 
@@ -18,7 +19,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import MONEY_DECIMALS, exactly, money
+from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money
 from campaign_model.contacts import Changed
 from campaign_model.errors import LeaseLost
 from campaign_model.generation import (
@@ -39,237 +40,45 @@ from campaign_model.generation import (
     Unfinished,
 )
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
-from campaign_model.store import totals
+from campaign_model.store import arrays, totals
 from campaign_model.store.contacts import move_contacts, move_named, settle
-from campaign_model.store.prepared import Prepared
+from campaign_model.store.documents import UNREAD, Documents, Shared, read, read_before, shared
+from campaign_model.store.floor import lift
 from campaign_model.store.progress import progress
-from campaign_model.store.scope import Scope, shared_and_below
-from campaign_model.store.tables import (
-    ZERO,
-    campaign_contacts,
-    campaign_erased_claims,
-    is_claimable,
-    is_generating,
-    written_out,
+from campaign_model.store.scope import Scope
+from campaign_model.store.statements import (
+    ATTEMPTS_EXHAUSTED,
+    CLAIM_EXPIRED,
+    CLAIM_FRESH,
+    CLAIMED_ROWS,
+    LOCK_CLAIMED,
+    LOCKED,
+    RECORD_GENERATED,
+    REMEMBERED,
+    RENEW,
+    SOONEST,
+    WRITE_BACK,
+    WRITE_ONE_BACK,
+    ClaimStatements,
 )
-from campaign_model.store.types import (
-    Array,
-    JsonText,
-    Money,
-    UtcDateTime,
-    Uuid,
-    any_held,
-    checked_id,
-    has,
-)
+from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
+from campaign_model.store.types import JsonText, Uuid, checked_id, read_json
 
 __all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
 
-ATTEMPTS_EXHAUSTED = "attempts_exhausted"
-"""Error code of a contact that failed because no worker ever came to an end with it."""
-
 OnLost = Literal["raise", "skip", "book"]
 
 MAX_CLAIM = 10_000
 """The most contacts that one claim takes."""
 
-_REMEMBERED = 100
-"""Reports remembered per contact, to know a repeated one; attempts end long before."""
-
 _BUSY_PAUSE = timedelta(seconds=1)
 _ZERO = Decimal(0)
-_TABLE = campaign_contacts
-_COLUMNS = _TABLE.c
+_COLUMNS = campaign_contacts.c
 _CLAIM_STATUS = ContactStatus.GENERATING
-_FAIL_STATUS = ContactStatus.FAILED
-
-
-def _param(name: str, type_: Any) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=type_)
-
-
-_OF_CAMPAIGN = sa.and_(
-    _COLUMNS.tenant_id == _param("tenant", Uuid), _COLUMNS.campaign_id == _param("campaign", Uuid)
-)
-
-_THEIRS = sa.and_(
-    has(_COLUMNS.tenant_id, _param("tenant", Uuid)),
-    has(_COLUMNS.campaign_id, _param("campaign", Uuid)),
-)
-"""Of rows that are found by their ids."""
-
-_WINDOW = sa.and_(
-    _COLUMNS.rank >= _param("first_rank", sa.BigInteger),
-    _COLUMNS.rank < _param("end_rank", sa.BigInteger),
-)
-_FRESH = (
-    sa.and_(
-        is_claimable,
-        _WINDOW,
-        sa.or_(_COLUMNS.retry_at.is_(None), _COLUMNS.retry_at <= _param("now", UtcDateTime)),
-    ),
-    _COLUMNS.rank,
-)
-_EXPIRED = (
-    sa.and_(
-        is_generating,
-        _WINDOW,
-        _COLUMNS.lease_expires_at <= _param("now", UtcDateTime),
-    ),
-    _COLUMNS.lease_expires_at,
-)
-
-_exhausted = _COLUMNS.attempts >= _param("most_attempts", sa.BigInteger)
-
-
-def _unless_exhausted(value: Any, otherwise: Any) -> sa.ColumnElement[Any]:
-    return sa.case((_exhausted, otherwise), else_=value)
-
-
-_ONE: sa.ColumnElement[Any] = sa.literal_column("1")
-_CLAIMED: dict[str, Any] = {
-    "status": _unless_exhausted(written_out(_CLAIM_STATUS), written_out(_FAIL_STATUS)),
-    "attempts": _COLUMNS.attempts + _unless_exhausted(_ONE, ZERO),
-    "revision": sa.case(
-        # Not of a contact never claimed: there the fingerprint is NULL, and this not true.
-        (_COLUMNS.steps_fingerprint != _param("fingerprint", sa.Text), _COLUMNS.revision + _ONE),
-        else_=_COLUMNS.revision,
-    ),
-    "steps_fingerprint": _param("fingerprint", sa.Text),
-    "claim_token": _unless_exhausted(_param("token", Uuid), sa.null()),
-    "lease_expires_at": _unless_exhausted(_param("expires_at", UtcDateTime), sa.null()),
-    "claimed_at": _param("now", UtcDateTime),
-    "retry_at": sa.null(),
-    "reserved": _unless_exhausted(
-        sa.case((is_generating, _COLUMNS.reserved), else_=_param("reserve", Money)), ZERO
-    ),
-    "error_code": _unless_exhausted(sa.null(), written_out(ATTEMPTS_EXHAUSTED)),
-    "error": _unless_exhausted(
-        sa.null(), written_out("claimed again and again, but no worker ever finished it")
-    ),
-}
-
-_CLAIM_RESULT = (
-    _COLUMNS.id,
-    _COLUMNS.contact_id,
-    _COLUMNS.status,
-    _COLUMNS.attempts,
-    _COLUMNS.revision,
-    _COLUMNS.rank,
-    _COLUMNS.reserved,
-)
-
-
-def _claim_statements(
-    which: tuple[sa.ColumnElement[bool], Any],
-) -> tuple[Prepared, sa.Select[Any], sa.UpdateBase]:
-    """One statement for PostgreSQL, totals and all; a select and an update for SQLite.
-
-    (SQLite's RETURNING shows only the updated table, and its transaction is alone anyway.)
-    """
-    condition, order = which
-    picking = (
-        sa.select(
-            _COLUMNS.id,
-            _COLUMNS.status.label("was"),
-            _COLUMNS.reserved.label("had"),
-        )
-        .where(_OF_CAMPAIGN, condition)
-        .order_by(order)
-        .limit(_param("number", sa.Integer))
-    )
-    picked = picking.with_for_update(skip_locked=True, key_share=True).cte("picked")
-    changed = (
-        sa.update(_TABLE)
-        .where(_COLUMNS.id == picked.c.id, _THEIRS)
-        .values(**_CLAIMED)
-        .returning(*_CLAIM_RESULT, picked.c.was, picked.c.had)
-        .cte("changed")
-    )
-    statuses = lifecycle.CLAIMABLE | {_CLAIM_STATUS, _FAIL_STATUS}
-    counted = totals.adding(totals.moved(changed, statuses)).cte("counted")
-    together = sa.select(changed).add_cte(counted)
-    alone = (
-        sa.update(_TABLE)
-        .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
-        .values(**_CLAIMED)
-        .returning(*_CLAIM_RESULT)
-    )
-    return Prepared(together), picking, alone
-
-
-_CLAIM_FRESH = _claim_statements(_FRESH)
-_CLAIM_EXPIRED = _claim_statements(_EXPIRED)
-
-_REPORTED_ON = (
-    "status",
-    "claim_token",
-    "reported_tokens",
-    "enrichment_gaps",
-    "generation_cost",
-    "unknown_costs",
-    "reserved",
-    "attempts",
-    "steps_fingerprint",
-    "generated_at",
-    "error_code",
-    "error",
-    "lease_expires_at",
-    "retry_at",
-)
-"""What a report or a checkpoint may change: locked and read first, then written back whole."""
-
-_LOCKED = ("id", *_REPORTED_ON)
-
-_CLAIMED_ROWS = (
-    sa.select(*(_COLUMNS[name] for name in _LOCKED))
-    .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
-    .order_by(_COLUMNS.id)
-)
-_LOCK_CLAIMED = shared_and_below(_CLAIMED_ROWS)
-
-_RENEW = (
-    sa.update(_TABLE)
-    .where(_THEIRS, any_held(_COLUMNS.id, _param("ids", Array(Uuid))))
-    .values(lease_expires_at=_param("until", UtcDateTime))
-)
-
-
-def _write_back() -> Prepared:
-    """All rows, as one JSON value, and the totals."""
-    sent = (
-        sa.func.json_to_recordset(sa.cast(_param("rows", sa.Text), sa.JSON))
-        .table_valued(*(sa.column(name, _COLUMNS[name].type) for name in _LOCKED))
-        .render_derived("sent", with_types=True)
-    )
-    new = sa.select(*sent.c).cte("new")
-    written = (
-        sa.update(_TABLE)
-        # Looked up by their ids first: of JSON PostgreSQL expects so many rows that it would
-        # rather read the whole of a small table.
-        .where(
-            _THEIRS, _COLUMNS.id == sa.any_(sa.func.array(sa.select(new.c.id).scalar_subquery()))
-        )
-        .where(_COLUMNS.id == new.c.id)
-        .values({name: new.c[name] for name in _REPORTED_ON})
-        .returning(_COLUMNS.id)
-        .cte("written")
-    )
-    # Counted, they are all written before the shard is locked: it is held for less.
-    number = sa.select(sa.func.count()).select_from(written).scalar_subquery()
-    changed = _param("changed", sa.Boolean)
-    return Prepared(totals.adding(totals.given().where(changed, number >= ZERO)))
-
-
-_WRITE_BACK = _write_back()
-_WRITE_ONE_BACK = (
-    sa.update(_TABLE)
-    .where(_THEIRS, _COLUMNS.id == _param("new_id", Uuid))
-    .values({name: _param(f"new_{name}", _COLUMNS[name].type) for name in _REPORTED_ON})
-)
+_START = Cursor()
 
 
 class Generation:
@@ -278,7 +87,6 @@ class Generation:
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
 
-    @exactly()
     def claim(
         self,
         campaign_id: UUID,
@@ -293,7 +101,8 @@ class Generation:
 
         Contacts come by priority, then in the order of assignment; those whose lease ran out come
         after the rest. ``reserve`` is what one contact may cost: with a budget it is required,
-        and no claim goes beyond it. Pass the ``cursor`` of your last batch to go on from there.
+        and no claim goes beyond it. Pass the ``cursor`` of your last batch to go on from there;
+        without one, a claim begins at the first contact that is not done.
         A contact that was claimed ``max_attempts`` times without an outcome fails instead. One
         that was claimed before under other steps gets a new revision: its messages are others.
         Raises :class:`NotFound` and ``ValueError``; fewer claims than asked for come with the
@@ -305,33 +114,40 @@ class Generation:
             raise ValueError(f"max_attempts is from 1 to {MAX_CLAIM}, not {max_attempts!r}")
         _check_lease(lease)
         scope = self._scope
-        row = scope.campaign_row(campaign_id, "shared")
-        steps = scope.steps(row)
-        config = scope.config(row)
-        cursor = cursor or Cursor()
-        now = scope.time_of(row)
-        if not _may_claim(row):
-            return ClaimBatch((), StopReason.NOT_GENERATING, None, now, cursor, steps, config)
-        each, granted = self._grant(campaign_id, config, reserve, limit)
-        shard = self._shard(row, config)
-        picked = _Picked(
-            scope, campaign_id, shard, steps.fingerprint, now, lease, each, max_attempts
-        )
-        if granted:
-            picked.take(_CLAIM_FRESH, granted, cursor.rank, _END)
-        if len(picked.claims) < granted and cursor.rank > Cursor().rank:
-            picked.take(_CLAIM_FRESH, granted, Cursor().rank, cursor.rank)
-        picked.delta.reserved -= each * (granted - len(picked.claims))
+        cursor = cursor or _START
+        first = None if cursor.rank == _START.rank else cursor.rank
+        picked = _Picked(scope, campaign_id, lease, max_attempts)
+        begun = picked.begin(limit, first)
+        documents, now = picked.documents, picked.now
+        if not _may_claim(picked.status):
+            return ClaimBatch(
+                (), StopReason.NOT_GENERATING, None, now, cursor, documents.steps, documents.config
+            )
+        each, granted = self._grant(campaign_id, documents.config, reserve, limit)
+        picked.reserve = each
+        if not begun:
+            picked.take(CLAIM_FRESH, granted, first, _END)
+        short = len(picked.claims) < limit
+        anybody = not short or totals.peek(scope, campaign_id).left > 0
+        if first is None or (short and anybody):
+            lift(scope, campaign_id, picked.shard)
+        if anybody and len(picked.claims) < granted:
+            picked.take(CLAIM_FRESH, granted, None, _END if first is None else first)
+        if each:
+            freed = EXACT.multiply(each, granted - len(picked.claims))
+            totals.add(scope, campaign_id, totals.Totals(reserved=-freed), picked.shard)
         short_of_money = len(picked.claims) == granted < limit
-        if len(picked.claims) < limit:
+        if anybody:
             # A contact taken over keeps what was reserved for it.
-            picked.take(_CLAIM_EXPIRED, limit, Cursor().rank, _END)
-        totals.add(scope, campaign_id, picked.delta, shard)
+            picked.take(CLAIM_EXPIRED, limit, None, _END)
         stop, retry_at = None, None
-        if len(picked.claims) < limit:
+        if not anybody:
+            stop = StopReason.DRAINED
+        elif len(picked.claims) < limit:
             stop, retry_at = self._why_short(campaign_id, now, short_of_money=short_of_money)
-        cursor = Cursor(picked.last_rank + 1) if picked.last_rank is not None else Cursor()
-        return ClaimBatch(tuple(picked.claims), stop, retry_at, now, cursor, steps, config)
+        cursor = Cursor(picked.last_rank + 1) if picked.last_rank is not None else _START
+        claims = tuple(picked.claims)
+        return ClaimBatch(claims, stop, retry_at, now, cursor, documents.steps, documents.config)
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Extend the leases of one campaign's claims, counted from now.
@@ -352,9 +168,9 @@ class Generation:
         }
         expires_at = scope.now() + lease
         if held:
-            scope.connection.execute(_RENEW, self._these(campaign_id, held) | {"until": expires_at})
+            scope.connection.execute(RENEW, self._these(campaign_id, held) | {"until": expires_at})
         lost = tuple(claim.id for claim in claims if not held.get(claim.id))
-        return Renewal(expires_at, lost, cancelled=not _may_claim(row))
+        return Renewal(expires_at, lost, cancelled=not _may_claim(row.status))
 
     @exactly()
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
@@ -383,10 +199,9 @@ class Generation:
                 }
             ],
             delta,
-            self._shard(row, scope.config(row)),
+            _shard(scope, row.status, scope.config(row)),
         )
 
-    @exactly()
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
     ) -> dict[Claim, Recorded]:
@@ -402,49 +217,24 @@ class Generation:
         scope = self._scope
         if not outcomes:
             return {}
-        for outcome in outcomes.values():
-            if type(outcome) not in _ACTION_OF:
-                raise TypeError(f"not an outcome: {outcome!r}")
+        kinds = {*map(type, outcomes.values())}
+        if not kinds <= _ACTION_OF.keys():
+            odd = next(one for one in outcomes.values() if type(one) not in _ACTION_OF)
+            raise TypeError(f"not an outcome: {odd!r}")
         campaign_id = _campaign_of(outcomes)
+        if scope.on_postgresql and kinds == {Generated}:
+            campaign, held = self._record_generated(campaign_id, outcomes)
+            if held is None:
+                return dict.fromkeys(outcomes, Recorded.APPLIED)
+            documents = read(scope, campaign_id, campaign)
+            return self._record_each(
+                outcomes, held, documents, campaign.now, campaign.status, on_lost=on_lost
+            )
         row, held = self._locked(campaign_id, [claim.id for claim in outcomes])
-        steps = scope.steps(row)
-        now = scope.time_of(row)
-        delta = totals.Totals()
-        answers: dict[Claim, Recorded] = {}
-        lost: list[Claim] = []
-        writes: dict[str, Mapping[str, Any]] = {}
-        for claim, outcome in outcomes.items():
-            id_ = str(claim.id)
-            present = held.get(id_)
-            if present is None:
-                lost.append(claim)
-                continue
-            if _holds(claim, present):
-                same_steps = claim.steps_fingerprint == steps.fingerprint
-                write, answers[claim] = _settled(present, claim, outcome, now, welcome=same_steps)
-            elif str(claim.token) in present["reported_tokens"]:
-                answers[claim] = Recorded.ALREADY
-                continue
-            elif on_lost == "book":
-                write, answers[claim] = _booked(present, claim, outcome.cost), Recorded.BOOKED
-            else:
-                lost.append(claim)
-                continue
-            # The next claim on the same contact, perhaps an older one, finds it so.
-            held[id_] = writes[id_] = present | write
-            _count(delta, present, held[id_])
-        if lost and on_lost == "raise":
-            raise LeaseLost(tuple(claim.id for claim in lost))
-        for claim in sorted(lost, key=lambda claim: claim.id):
-            answers[claim] = Recorded.SKIPPED
-            if on_lost == "book" and self._take_erased(claim):
-                answers[claim] = Recorded.BOOKED
-                cost = outcomes[claim].cost
-                delta.erased_cost += cost or _ZERO
-                delta.erased_unknown_costs += int(cost is None)
-        shard = self._shard(row, scope.config(row))
-        self._write_back(campaign_id, writes.values(), delta, shard)
-        return answers
+        documents = Documents(scope.steps(row), scope.config(row))
+        return self._record_each(
+            outcomes, held, documents, scope.time_of(row), row.status, on_lost=on_lost
+        )
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
         """Give contacts back unfinished, to be claimed again at once; lost ones are skipped."""
@@ -503,11 +293,6 @@ class Generation:
             cost=_rounded(total.cost * left / known) if known > 0 else None,
         )
 
-    def _shard(self, row: sa.Row[Any], config: GenerationConfig) -> int:
-        """The row of totals for what this call changes: only a running campaign has them all."""
-        spread = config.budget is None and _may_claim(row)
-        return self._scope.shard if spread else 0
-
     def _grant(
         self, campaign_id: UUID, config: GenerationConfig, reserve: Decimal | None, limit: int
     ) -> tuple[Decimal, int]:
@@ -526,32 +311,20 @@ class Generation:
     ) -> tuple[StopReason, datetime | None]:
         """Why there was not more to claim, and when there may be."""
         scope = self._scope
-        within = sa.and_(scope.of_tenant(_TABLE), _COLUMNS.campaign_id == campaign_id)
-        next_expiry = scope.connection.scalar(
-            sa.select(sa.func.min(_COLUMNS.lease_expires_at, type_=UtcDateTime())).where(
-                within, is_generating
-            )
-        )
-        waiting = sa.and_(within, is_claimable)
-        next_try = None
-        if short_of_money and scope.connection.scalar(sa.select(sa.exists().where(waiting))):
+        soon = now + _BUSY_PAUSE
+        next_expiry, next_try = scope.connection.execute(
+            SOONEST, {"tenant": scope.tenant_id, "campaign": campaign_id, "soon": soon}
+        ).one()
+        if short_of_money and next_try is not None:
             if next_expiry is None:
                 return StopReason.BUDGET, None
-        else:
-            next_try = scope.connection.scalar(
-                sa.select(
-                    sa.func.min(
-                        sa.func.coalesce(_COLUMNS.retry_at, sa.literal(now + _BUSY_PAUSE)),
-                        type_=UtcDateTime(),
-                    )
-                ).where(waiting)
-            )
+            next_try = None
         moments = [moment for moment in (next_expiry, next_try) if moment is not None]
         if not moments:
             return StopReason.DRAINED, None
         soonest = min(moments)
         # What is due already and was not claimed is locked by somebody right now.
-        return StopReason.LEASES_PENDING, soonest if soonest > now else now + _BUSY_PAUSE
+        return StopReason.LEASES_PENDING, soonest if soonest > now else soon
 
     def _these(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[str, Any]:
         return {
@@ -566,13 +339,90 @@ class Generation:
         """The campaign's row, shared, and of its contacts those, to write them back: as JSON."""
         scope = self._scope
         these = self._these(campaign_id, ids)
-        if scope.connection.dialect.name == "postgresql":
-            campaign, rows = scope.campaign_and_rows(campaign_id, _LOCK_CLAIMED, these)
-        else:
-            campaign = scope.campaign_row(campaign_id, "shared")
-            found = scope.connection.execute(_CLAIMED_ROWS, these).mappings()
-            rows = [_with_json(dict(row), json.loads, str) for row in found]
-        return campaign, {row["id"]: row for row in rows}
+        if scope.on_postgresql:
+            (campaign,) = scope.sharing(campaign_id, LOCK_CLAIMED, these)
+            return campaign, _by_id(read_json(campaign.below or "null"))
+        campaign = scope.campaign_row(campaign_id, "shared")
+        found = scope.connection.execute(CLAIMED_ROWS, these).mappings()
+        rows = [_with_json(dict(row), json.loads, str) for row in found]
+        return campaign, _by_id(rows)
+
+    def _record_generated(
+        self, campaign_id: UUID, outcomes: Mapping[Claim, Outcome]
+    ) -> tuple[Shared, dict[str, dict[str, Any]] | None]:
+        """Write them all, if each is as ordinary as can be; or lock them, and give the rows."""
+        scope = self._scope
+        documents = read_before(campaign_id) or UNREAD
+        fingerprint = documents.steps.fingerprint
+        ids = [checked_id(claim.id).bytes for claim in outcomes]
+        tokens = [checked_id(claim.token).bytes for claim in outcomes]
+        ordinary = len({*ids}) == len(ids) and all(
+            claim.steps_fingerprint == fingerprint for claim in outcomes
+        )
+        connection = scope.connection
+        values = {
+            "ids": arrays.uuids(connection, ids),
+            "tokens": arrays.uuids(connection, tokens),
+            "costs": arrays.numbers(connection, [one.cost for one in outcomes.values()]),
+            "number": len(outcomes),
+            "now": scope.fixed_time(),
+            "digest": documents.digest if ordinary else UNREAD.digest,
+            "fingerprint": fingerprint,
+            "shard": _shard(scope, Status.GENERATING, documents.config),
+        }
+        (found,) = scope.sharing(campaign_id, RECORD_GENERATED, values)
+        row = shared(found[0])
+        done, rows = row.more
+        return row, None if done else _by_id(rows)
+
+    @exactly()
+    def _record_each(
+        self,
+        outcomes: Mapping[Claim, Outcome],
+        held: dict[str, dict[str, Any]],
+        documents: Documents,
+        now: datetime,
+        status: str,
+        *,
+        on_lost: OnLost,
+    ) -> dict[Claim, Recorded]:
+        """One after the other, by the rows that are ``held``, under the campaign's shared lock."""
+        delta = totals.Totals()
+        answers: dict[Claim, Recorded] = {}
+        lost: list[Claim] = []
+        writes: dict[str, Mapping[str, Any]] = {}
+        for claim, outcome in outcomes.items():
+            id_ = str(claim.id)
+            present = held.get(id_)
+            if present is None:
+                lost.append(claim)
+                continue
+            if _holds(claim, present):
+                same_steps = claim.steps_fingerprint == documents.steps.fingerprint
+                write, answers[claim] = _settled(present, claim, outcome, now, welcome=same_steps)
+            elif str(claim.token) in present["reported_tokens"]:
+                answers[claim] = Recorded.ALREADY
+                continue
+            elif on_lost == "book":
+                write, answers[claim] = _booked(present, claim, outcome.cost), Recorded.BOOKED
+            else:
+                lost.append(claim)
+                continue
+            # The next claim on the same contact, perhaps an older one, finds it so.
+            held[id_] = writes[id_] = present | write
+            _count(delta, present, held[id_])
+        if lost and on_lost == "raise":
+            raise LeaseLost(tuple(claim.id for claim in lost))
+        for claim in sorted(lost, key=lambda claim: claim.id):
+            answers[claim] = Recorded.SKIPPED
+            if on_lost == "book" and self._take_erased(claim):
+                answers[claim] = Recorded.BOOKED
+                cost = outcomes[claim].cost
+                delta.erased_cost += cost or _ZERO
+                delta.erased_unknown_costs += int(cost is None)
+        shard = _shard(self._scope, status, documents.config)
+        self._write_back(_campaign_of(outcomes), writes.values(), delta, shard)
+        return answers
 
     def _write_back(
         self,
@@ -583,16 +433,16 @@ class Generation:
     ) -> None:
         """Write rows that :meth:`_locked` read, and what that changes in the totals."""
         connection = self._scope.connection
-        if rows and connection.dialect.name == "postgresql":
+        if rows and self._scope.on_postgresql:
             values = totals.addition(self._scope, campaign_id, delta, shard)
             values |= {"changed": delta.changes(), "rows": _encode([*rows])}
-            _WRITE_BACK.execute(connection, values)
+            WRITE_BACK.execute(connection, values)
             return
         if rows:
             place = {"tenant": self._scope.tenant_id, "campaign": campaign_id}
             plain = [_with_json(row, json.dumps, UUID) for row in rows]
-            new = [place | {f"new_{name}": row[name] for name in _LOCKED} for row in plain]
-            connection.execute(_WRITE_ONE_BACK, new)
+            new = [place | {f"new_{name}": row[name] for name in LOCKED} for row in plain]
+            connection.execute(WRITE_ONE_BACK, new)
         totals.add(self._scope, campaign_id, delta, shard)
 
     def _take_erased(self, claim: Claim) -> bool:
@@ -642,80 +492,151 @@ class _PickedRow(NamedTuple):
 
 @attrs.define
 class _Picked:
-    """The claims made so far in one call, and what is still to be changed in the totals."""
+    """The claims made so far in one call."""
 
     scope: Scope
     campaign_id: UUID
-    shard: int
-    fingerprint: str
-    now: datetime
     lease: timedelta
-    reserve: Decimal
     max_attempts: int
+    reserve: Decimal = _ZERO
     token: UUID = attrs.field(factory=uuid4)
     claims: list[Claim] = attrs.field(factory=list)
-    delta: totals.Totals = attrs.field(factory=totals.Totals)
     last_rank: int | None = None
+    status: str = ""
+    documents: Documents = attrs.field(init=False)
+    now: datetime = attrs.field(init=False)
 
-    def take(self, statements: Any, upto: int, first_rank: int, end_rank: int) -> None:
-        """Claim until there are ``upto`` claims or nothing more to find."""
+    @property
+    def shard(self) -> int:
+        """The row of totals for what this call changes."""
+        return _shard(self.scope, self.status, self.documents.config)
+
+    def begin(self, limit: int, first_rank: int | None) -> bool:
+        """Share the campaign; whether this has taken already what is fresh from ``first_rank`` on.
+
+        It has if the campaign's documents are those that were read before, with no budget.
+        """
+        scope = self.scope
+        if not scope.on_postgresql:
+            found = scope.campaign_row(self.campaign_id, "shared")
+            self.status, self.now = found.status, scope.time_of(found)
+            self.documents = Documents(scope.steps(found), scope.config(found))
+            return False
+        before = read_before(self.campaign_id)
+        if before is None or before.config.budget is not None:
+            before = UNREAD
+        window = {"number": limit, "first_rank": first_rank, "end_rank": _END}
+        row, rows = self._together(CLAIM_FRESH, window, before, scope.fixed_time())
+        self.status, self.now = row.status, row.now
+        if row.template_config is not None:
+            self.documents = read(scope, self.campaign_id, row)
+            return False
+        self.documents = before
+        self._note(rows)
+        return len(rows) < limit
+
+    def take(
+        self, statements: ClaimStatements, upto: int, first_rank: int | None, end_rank: int
+    ) -> None:
+        """Claim until there are ``upto`` claims or nothing more to find.
+
+        ``first_rank`` is where to begin, if not at the floor.
+        """
         while (number := upto - len(self.claims)) > 0:
-            rows = self._pick(
-                statements,
-                {"number": number, "first_rank": first_rank, "end_rank": end_rank},
-            )
-            for row in sorted(rows, key=lambda row: row.rank):
-                self._note(row)
+            window = {"number": number, "first_rank": first_rank, "end_rank": end_rank}
+            if self.scope.on_postgresql:
+                _, rows = self._together(statements, window, self.documents, self.now)
+            else:
+                rows = self._alone(statements, window)
+            self._note(rows)
             if len(rows) < number:
                 return
 
-    def _note(self, row: _PickedRow) -> None:
-        if row.status != _CLAIM_STATUS:
-            return
-        if row.was != _CLAIM_STATUS:
-            self.last_rank = row.rank
-        self.claims.append(
-            Claim(
-                id=row.id,
-                campaign_id=self.campaign_id,
-                contact_id=row.contact_id,
-                token=self.token,
-                expires_at=self.now + self.lease,
-                attempts=row.attempts,
-                revision=row.revision,
-                steps_fingerprint=self.fingerprint,
-                reserved=row.reserved,
+    def _note(self, rows: list[_PickedRow]) -> None:
+        """Count as claimed what was taken, in order."""
+        rows.sort(key=_rank)
+        expires_at = self.now + self.lease
+        fingerprint = self.documents.steps.fingerprint
+        # The names of _PickedRow, once for all: there are as many rows as a batch has contacts.
+        for id_, contact_id, status, attempts, revision, rank, reserved, was, _ in rows:
+            if status != _CLAIM_STATUS:
+                continue
+            if was != _CLAIM_STATUS:
+                self.last_rank = rank
+            self.claims.append(
+                Claim(
+                    id_,
+                    self.campaign_id,
+                    contact_id,
+                    self.token,
+                    expires_at,
+                    attempts,
+                    revision,
+                    fingerprint,
+                    Decimal(reserved),
+                )
             )
-        )
 
-    def _pick(self, statements: Any, window: dict[str, int]) -> list[_PickedRow]:
-        together, picking, alone = statements
-        connection = self.scope.connection
-        where = {"tenant": self.scope.tenant_id, "campaign": self.campaign_id, "now": self.now}
-        values = {
+    def _values(self, documents: Documents) -> dict[str, Any]:
+        return {
+            "tenant": self.scope.tenant_id,
+            "campaign": self.campaign_id,
             "token": self.token,
-            "expires_at": self.now + self.lease,
             "reserve": self.reserve,
-            "fingerprint": self.fingerprint,
+            "fingerprint": documents.steps.fingerprint,
             "most_attempts": self.max_attempts,
         }
-        if connection.dialect.name == "postgresql":
-            shard = {"shard": self.shard}
-            rows = together.execute(connection, where | window | values | shard).all()
-            return [_PickedRow._make(row) for row in rows]
-        found = connection.execute(picking, where | window)
+
+    def _together(
+        self,
+        statements: ClaimStatements,
+        window: dict[str, int | None],
+        documents: Documents,
+        now: datetime | None,
+    ) -> tuple[Shared, list[_PickedRow]]:
+        values = self._values(documents) | window
+        values |= {
+            "now": now,
+            "lease": self.lease,
+            "digest": documents.digest,
+            "shard": _shard(self.scope, Status.GENERATING, documents.config),
+        }
+        (found,) = self.scope.sharing(self.campaign_id, statements.together, values)
+        text, ids, contact_ids = tuple(found)
+        row = shared(text)
+        (rest,) = row.more
+        rows = zip(ids, contact_ids, rest, strict=True) if rest else ()
+        return row, [_PickedRow(id_, contact_id, *more) for id_, contact_id, more in rows]
+
+    def _alone(
+        self, statements: ClaimStatements, window: dict[str, int | None]
+    ) -> list[_PickedRow]:
+        connection = self.scope.connection
+        values = self._values(self.documents)
+        values |= {"now": self.now, "expires_at": self.now + self.lease}
+        found = connection.execute(statements.picking, values | window)
         before = {row.id: (row.was, row.had) for row in found}
-        changed = connection.execute(alone, where | values | {"ids": list(before)})
+        changed = connection.execute(statements.alone, values | {"ids": list(before)})
         picked = [_PickedRow._make((*row, *before[row.id])) for row in changed]
+        delta = totals.Totals()
         for row in picked:
-            self.delta.move(row.was, row.status)
+            delta.move(row.was, row.status)
             if row.status != _CLAIM_STATUS:
-                self.delta.reserved -= row.had
+                delta.reserved -= row.had
+        totals.add(self.scope, self.campaign_id, delta, self.shard)
         return picked
 
 
-def _may_claim(row: sa.Row[Any]) -> bool:
-    return Status(row.status) in lifecycle.PERMISSIONS[Permission.CLAIM]
+_rank = attrgetter("rank")
+
+
+def _may_claim(status: str) -> bool:
+    return Status(status) in lifecycle.PERMISSIONS[Permission.CLAIM]
+
+
+def _shard(scope: Scope, status: str, config: GenerationConfig) -> int:
+    """The row of totals for what a call changes: only a running campaign has them all."""
+    return scope.shard if config.budget is None and _may_claim(status) else 0
 
 
 def _check_lease(lease: timedelta) -> None:
@@ -731,8 +652,8 @@ def _campaign_of(claims: Iterable[Claim]) -> UUID:
 
 
 _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
-_DOCUMENTS = [name for name in _LOCKED if isinstance(_COLUMNS[name].type, JsonText)]
-_IDS = [name for name in _LOCKED if isinstance(_COLUMNS[name].type, Uuid)]
+_DOCUMENTS = [name for name in LOCKED if isinstance(_COLUMNS[name].type, JsonText)]
+_IDS = [name for name in LOCKED if isinstance(_COLUMNS[name].type, Uuid)]
 
 
 def _with_json(
@@ -744,6 +665,10 @@ def _with_json(
     return {**row, **changed}
 
 
+def _by_id(rows: list[dict[str, Any]] | None) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in rows or ()}
+
+
 def _holds(claim: Claim, row: Mapping[str, Any] | None) -> bool:
     """Whether the row's present token is the claim's."""
     return row is not None and row["claim_token"] == str(claim.token)
@@ -751,7 +676,7 @@ def _holds(claim: Claim, row: Mapping[str, Any] | None) -> bool:
 
 def _booked(present: Mapping[str, Any], claim: Claim, cost: Decimal | None) -> dict[str, Any]:
     # The tokens of the claims that reported on this contact, oldest first.
-    tokens = [*present["reported_tokens"], str(claim.token)][-_REMEMBERED:]
+    tokens = [*present["reported_tokens"], str(claim.token)][-REMEMBERED:]
     write: dict[str, Any] = {"reported_tokens": tokens}
     if cost is None:
         return write | {"unknown_costs": present["unknown_costs"] + 1}

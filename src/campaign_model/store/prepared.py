@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
-__all__ = ["Prepared", "is_psycopg"]
+__all__ = ["Prepared", "goes_past_core"]
 
 _SCHEMAS = "schema_translate_map"
 """An option of Core's by which a statement's tables stand in other schemas."""
@@ -37,11 +37,15 @@ class Prepared:
 
     def execute(self, connection: sa.Connection, values: dict[str, Any]) -> sa.CursorResult[Any]:
         """The result, for ``values`` by name."""
-        if is_psycopg(connection) and _SCHEMAS not in connection.get_execution_options():
+        if goes_past_core(connection):
             return connection.exec_driver_sql(self._text, values)
         return connection.execute(self.statement, values)
 
 
-def is_psycopg(connection: sa.Connection) -> bool:
-    """Whether its driver is the one whose ways this library knows."""
-    return connection.dialect.driver == psycopg.dialect.driver
+def goes_past_core(connection: sa.Connection) -> bool:
+    """Whether its driver is the one whose ways this library knows, and gets statements as written.
+
+    Then it is given values as that driver takes them, and else as Core does.
+    """
+    known = connection.dialect.driver == psycopg.dialect.driver
+    return known and _SCHEMAS not in connection.get_execution_options()

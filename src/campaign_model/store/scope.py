@@ -25,7 +25,7 @@ On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -40,8 +40,8 @@ from campaign_model.generation import GenerationConfig
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.prepared import Prepared
-from campaign_model.store.tables import ZERO, HostTables, campaigns
-from campaign_model.store.types import checked_id, database_clock, read_json
+from campaign_model.store.tables import ZERO, HostTables, campaigns, written_out
+from campaign_model.store.types import UtcDateTime, checked_id, database_clock, json_array
 from campaign_model.wire import Codec
 
 __all__ = [
@@ -49,13 +49,18 @@ __all__ = [
     "SHARDS",
     "Clock",
     "Scope",
+    "all_of",
     "check_connection",
     "checked_ids",
     "chunks",
     "database_time",
     "insert_into",
+    "is_known",
+    "known",
+    "locked_below",
     "refused_by_database",
     "shared_and_below",
+    "shared_unless",
     "sqlstate",
 ]
 
@@ -172,7 +177,11 @@ def checked_ids(ids: Iterable[UUID]) -> list[UUID]:
     return [checked_id(one) for one in dict.fromkeys(ids)]
 
 
-_HELD = (campaigns.c.status, campaigns.c.template_config, campaigns.c.generation_config)
+_HELD = (
+    campaigns.c.status,
+    sa.cast(campaigns.c.template_config, sa.Text).label("template_config"),
+    sa.cast(campaigns.c.generation_config, sa.Text).label("generation_config"),
+)
 """What sharers of a campaign's row look at."""
 
 _GATE = sa.bindparam("gate", type_=sa.BigInteger)
@@ -201,16 +210,54 @@ _LOCKING: dict[str, Prepared | sa.Select[Any]] = {
 }
 
 
+known = sa.select(
+    _SHARED,
+    sa.func.encode(
+        sa.func.sha256(
+            sa.func.convert_to(
+                _SHARED.c.template_config + _SHARED.c.generation_config, written_out("UTF8")
+            )
+        ),
+        written_out("hex"),
+    ).label("digest"),
+    sa.func.coalesce(sa.bindparam("now", type_=UtcDateTime), database_clock()).label("now"),
+).cte("known")
+"""For PostgreSQL and :meth:`Scope.sharing`: the campaign's row, shared, with the digest of its
+documents, and the time of this, unless the parameter ``now`` is another."""
+
+is_known = known.c.digest == sa.bindparam("digest", type_=sa.Text)
+"""Whether the documents are those that the parameter ``digest`` is of."""
+
+
+def shared_unless(done: sa.ColumnElement[bool], *more: Any) -> sa.Label[str]:
+    """``known`` and ``more`` as a JSON array, in text: one column costs less than several.
+
+    ``done`` is whether nobody needs the documents.
+    """
+    documents = (known.c.template_config, known.c.generation_config)
+    needed = [sa.case((sa.not_(done), document)) for document in documents]
+    return json_array(known.c.status, known.c.digest, known.c.now, *needed, *more).label("shared")
+
+
 def shared_and_below(rows: sa.Select[Any]) -> Prepared:
     """The campaign's row, shared, and in the same round trip ``rows`` of a table, locked next.
 
-    For PostgreSQL, and :meth:`Scope.campaign_and_rows`.
+    For PostgreSQL: ``below`` has the rows as :func:`all_of` gives them.
     """
+    below = locked_below(rows)
+    return Prepared(sa.select(_SHARED, _NOW, sa.cast(all_of(below), sa.Text).label("below")))
+
+
+def locked_below(rows: sa.Select[Any]) -> sa.CTE:
+    """``rows`` of a table, locked once the campaign's row is shared."""
     # Counted and not joined: each row that is locked would bring a copy of the campaign's.
     shared = sa.select(sa.func.count()).select_from(_SHARED).scalar_subquery()
-    below = rows.where(shared > ZERO).with_for_update(key_share=True).cte("below")
-    all_below = sa.select(sa.cast(sa.func.json_agg(below.table_valued()), sa.Text))
-    return Prepared(sa.select(_SHARED, _NOW, all_below.scalar_subquery().label("below")))
+    return rows.where(shared > ZERO).with_for_update(key_share=True).cte("below")
+
+
+def all_of(rows: sa.CTE) -> sa.ScalarSelect[Any]:
+    """The rows as one JSON value, of which every value is as JSON has it."""
+    return sa.select(sa.func.json_agg(rows.table_valued(), type_=sa.JSON)).scalar_subquery()
 
 
 @attrs.frozen
@@ -241,40 +288,44 @@ class Scope:
         Shared, it is what workers look at only. See :meth:`time_of` for when it was read.
         """
         locking = self.connection.dialect.name == "postgresql" and lock != "plain"
-        return self._found(id, _LOCKING[lock] if locking else _PLAIN, {})
+        (row,) = self.sharing(id, _LOCKING[lock] if locking else _PLAIN, {})
+        return row
 
-    def campaign_and_rows(
-        self, id: UUID, statement: Prepared, values: Mapping[str, Any]
-    ) -> tuple[sa.Row[Any], list[dict[str, Any]]]:
-        """As :meth:`campaign_row` shares it, and what :func:`shared_and_below` locks below it.
-
-        Of those rows every value is as JSON has it, and numbers are exact.
-        """
-        campaign = self._found(id, statement, values)
-        return campaign, [] if campaign.below is None else read_json(campaign.below)
-
-    def _found(
+    def sharing(
         self, id: UUID, statement: Prepared | sa.Select[Any], values: Mapping[str, Any]
-    ) -> sa.Row[Any]:
+    ) -> Sequence[sa.Row[Any]]:
+        """What a statement gives that begins with the campaign's row: at least one.
+
+        Raises :class:`NotFound`.
+        """
         gate = int.from_bytes(checked_id(id).bytes[-8:], signed=True)
         place = {"tenant": self.tenant_id, "campaign": id, "gate": gate, **values}
         if isinstance(statement, Prepared):
-            row = statement.execute(self.connection, place).one_or_none()
+            rows = statement.execute(self.connection, place).all()
         else:
-            row = self.connection.execute(statement, place).one_or_none()
-        if row is None:
+            rows = self.connection.execute(statement, place).all()
+        if not rows:
             raise NotFound("campaign", (id,))
-        return row
+        return rows
+
+    @property
+    def on_postgresql(self) -> bool:
+        """Whether what stands below is PostgreSQL, and not SQLite."""
+        return self.connection.dialect.name == "postgresql"
+
+    def fixed_time(self) -> datetime | None:
+        """What another clock says than the database's, which has the time of the lock."""
+        return None if self.clock is database_time else self.now()
 
     def time_of(self, row: sa.Row[Any]) -> datetime:
         """The time at which :meth:`campaign_row` had the row, and its lock."""
         return utc(row.now) if self.clock is database_time else self.now()
 
-    def steps(self, row: sa.Row[Any]) -> StepSequence:
+    def steps(self, row: Any) -> StepSequence:
         """The steps in a row of campaigns."""
         return self.codec.recover_template_config(row.template_config).value
 
-    def config(self, row: sa.Row[Any]) -> GenerationConfig:
+    def config(self, row: Any) -> GenerationConfig:
         """The generation settings in a row of campaigns."""
         return self.codec.recover_generation_config(row.generation_config).value
 

@@ -7,7 +7,7 @@ which one conditional update can then hold to it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ __all__ = [
     "adding",
     "addition",
     "fold",
+    "found",
     "from_row",
     "gist",
     "given",
@@ -205,26 +206,32 @@ def given() -> sa.Select[Any]:
     return sa.select(*(value.label(name) for name, value in _GIVEN.items()))
 
 
-def moved(rows: sa.FromClause, statuses: Collection[ContactStatus]) -> sa.Select[Any]:
+def moved(
+    rows: sa.FromClause, sources: Collection[ContactStatus], targets: Collection[ContactStatus]
+) -> sa.Select[Any]:
     """For :func:`adding`: that ``rows``, if any, went from the status ``was`` to ``status``.
 
-    Of one that is not generating now it frees what it ``had`` reserved. ``statuses`` are those
-    that there can be.
+    Of one that is not generating now it frees what it ``had`` reserved. ``sources`` and
+    ``targets`` are those that there can be.
     """
-    counts = [
-        (
-            _number(rows.c.status == written_out(one)) - _number(rows.c.was == written_out(one))
-        ).label(one.value)
+    came = {one: _number(rows.c.status == written_out(one)) for one in targets}
+    went = {one: -_number(rows.c.was == written_out(one)) for one in sources}
+    counts = {
+        one.value: came[one] + went[one] if one in came.keys() & went else (came | went)[one]
         for one in COUNTED
-        if one in statuses
-    ]
+        if one in came | went
+    }
     generating = written_out(ContactStatus.GENERATING)
     freed = sa.func.sum(rows.c.had).filter(rows.c.status != generating)
-    return sa.select(
-        *(_GIVEN[name].label(name) for name in _PLACE),
-        *counts,
-        (-sa.func.coalesce(freed, ZERO)).label("reserved"),
-    ).having(sa.func.count() > ZERO)
+    return found({**counts, "reserved": -sa.func.coalesce(freed, ZERO)})
+
+
+def found(columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.Select[Any]:
+    """For :func:`adding`: what these come to of the rows that they are of, if there are any."""
+    place = {name: _GIVEN[name] for name in _PLACE}
+    return sa.select(*(value.label(name) for name, value in {**place, **columns}.items())).having(
+        sa.func.count() > ZERO
+    )
 
 
 def _number(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

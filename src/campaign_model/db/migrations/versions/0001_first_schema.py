@@ -195,19 +195,13 @@ CREATE TABLE campaign_contacts (
     CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR jsonb_typeof(enrichment_gaps) = 'array'),
     CONSTRAINT ck_campaign_contacts_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9),
     CONSTRAINT ck_campaign_contacts_reserved CHECK (reserved < 'Infinity' AND reserved >= 0 AND scale(trim_scale(reserved)) <= 9)
-)
+) WITH (fillfactor = 50)
 """,
     """
 CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
 """,
     """
 CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
-""",
-    """
-CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
-""",
-    """
-CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
 """,
     """
 CREATE TABLE campaign_erased_claims (
@@ -254,6 +248,7 @@ CREATE TABLE campaign_totals (
     erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved NUMERIC DEFAULT '0' NOT NULL,
     unit_reserve NUMERIC DEFAULT '0' NOT NULL,
+    done_below BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT ck_campaign_totals_cost CHECK (cost < 'Infinity' AND cost > '-Infinity' AND scale(trim_scale(cost)) <= 9),
@@ -369,12 +364,6 @@ CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, conta
 CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
 """,
     """
-CREATE INDEX ix_campaign_contacts_claimable ON campaign_contacts (tenant_id, campaign_id, rank) WHERE status IN ('pending', 'enrichment_ok')
-""",
-    """
-CREATE INDEX ix_campaign_contacts_leases ON campaign_contacts (tenant_id, campaign_id, lease_expires_at) WHERE status = 'generating'
-""",
-    """
 CREATE TABLE campaign_erased_claims (
     tenant_id CHAR(36) NOT NULL,
     campaign_contact_id CHAR(36) NOT NULL,
@@ -419,6 +408,7 @@ CREATE TABLE campaign_totals (
     erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved BIGINT DEFAULT '0' NOT NULL,
     unit_reserve BIGINT DEFAULT '0' NOT NULL,
+    done_below BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT ck_campaign_totals_cost CHECK (typeof(cost) = 'integer'),
