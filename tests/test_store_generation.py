@@ -43,7 +43,7 @@ from campaign_model.lifecycle import (
 from campaign_model.store import CampaignStore
 from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, MAX_ATTEMPTS, OnLost
 from campaign_model.store.scope import database_time
-from campaign_model.store.tables import campaign_contacts
+from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
 from parallel import transaction
@@ -434,6 +434,22 @@ def test_a_campaign_that_is_not_generating_gives_nothing(world: World, status: S
     assert (batch.stop, batch.retry_at) == (StopReason.NOT_GENERATING, None)
     assert world.rows(campaign.id) == before
     world.check(campaign.id)
+
+
+def test_contacts_that_totals_never_counted_come_back_too(world: World, clock: FrozenClock) -> None:
+    """As if another service had written their rows."""
+    campaign = world.campaign(2, Status.GENERATING)
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.update(campaign_totals)
+            .where(campaign_totals.c.campaign_id == campaign.id)
+            .values(pending=0)
+        )
+    first = world.claim(campaign.id, 3, clock=clock)
+    clock.forward(2 * LEASE)
+    again = world.claim(campaign.id, 3, clock=clock)
+    assert {one.id for one in again} == {one.id for one in first}
+    assert len(again) == 2
 
 
 def test_drained_pending_leases_and_pauses_say_when_to_come_again(

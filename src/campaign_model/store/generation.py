@@ -128,7 +128,7 @@ class Generation:
         if not begun:
             picked.take(CLAIM_FRESH, granted, first, _END)
         short = len(picked.claims) < limit
-        anybody = not short or totals.peek(scope, campaign_id).left > 0
+        anybody = not short or totals.peek(scope, campaign_id).any_left
         if first is None or (short and anybody):
             lift(scope, campaign_id, picked.shard)
         if anybody and len(picked.claims) < granted:

@@ -98,6 +98,14 @@ class Totals:
         """Contacts that are still to get their messages."""
         return self.waiting + self.counts[ContactStatus.GENERATING]
 
+    @property
+    def any_left(self) -> bool:
+        """Whether there may be contacts to get messages, even where totals miss somebody's rows.
+
+        Then what was claimed of them was counted away from those that wait, and both are not zero.
+        """
+        return any(self.counts[status] for status in (*CLAIMABLE, ContactStatus.GENERATING))
+
     def changes(self) -> bool:
         """Whether there is anything in it, as a delta."""
         return any(self.counts.values()) or any(getattr(self, name) for name in _AMOUNTS)
