@@ -700,6 +700,27 @@ def test_failure_22_the_callers_decimal_context_changes_no_cost(world: World) ->
     assert world.legacy(campaign.id)[2] == 3 * price
 
 
+def test_failure_22_the_callers_decimal_context_changes_no_reservation(
+    world: World, clock: FrozenClock
+) -> None:
+    campaign = world.campaign(3, Status.GENERATING, budget=Decimal(1_000_000))
+    price = Decimal("1234.123456789")
+    with localcontext(prec=4):
+        # For seven there is money, and for four of them nobody to spend it on.
+        assert len(world.claim(campaign.id, 7, clock=clock, reserve=price)) == 3
+    world.check(campaign.id)
+    clock.forward(2 * LEASE)
+    with localcontext(prec=4):
+        given_up = world.transact(
+            lambda store: store.generation.claim(
+                campaign.id, 3, LEASE, reserve=price, max_attempts=1
+            ),
+            clock=clock,
+        )
+    assert given_up.claims == ()
+    world.check(campaign.id)
+
+
 def test_failure_22_the_callers_decimal_context_changes_no_guard(world: World) -> None:
     """0.05 still fits in; counted with four digits, it would not."""
     campaign = world.campaign(2, Status.GENERATING, budget=Decimal("1000.5"))

@@ -134,8 +134,8 @@ class Generation:
         if anybody and len(picked.claims) < granted:
             picked.take(CLAIM_FRESH, granted, None, _END if first is None else first)
         if each:
-            freed = EXACT.multiply(each, granted - len(picked.claims))
-            totals.add(scope, campaign_id, totals.Totals(reserved=-freed), picked.shard)
+            unused = EXACT.multiply(each, len(picked.claims) - granted)
+            totals.add(scope, campaign_id, totals.Totals(reserved=unused), picked.shard)
         short_of_money = len(picked.claims) == granted < limit
         if anybody:
             # A contact taken over keeps what was reserved for it.
@@ -608,6 +608,7 @@ class _Picked:
         rows = zip(ids, contact_ids, rest, strict=True) if rest else ()
         return row, [_PickedRow(id_, contact_id, *more) for id_, contact_id, more in rows]
 
+    @exactly()
     def _alone(
         self, statements: ClaimStatements, window: dict[str, int | None]
     ) -> list[_PickedRow]:
