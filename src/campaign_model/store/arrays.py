@@ -23,8 +23,10 @@ __all__ = ["integers", "numbers", "uuids"]
 _UUID, _UUIDS = 2950, 2951
 _BIGINT, _BIGINTS = 20, 1016
 _HEAD = struct.Struct("!5i")
-_TOLD = "campaign_model.arrays"
 _LENGTH = struct.Struct("!i")
+
+_TOLD = "campaign_model.arrays"
+"""Set in ``Connection.info`` of connections whose driver knows packed arrays."""
 
 
 class _Uuids(bytes):

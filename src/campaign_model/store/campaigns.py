@@ -106,7 +106,7 @@ def gather_facts(
     if counts[ContactStatus.GENERATING]:
         expired = scope.connection.execute(
             sa.select(sa.func.count()).where(undone, _lease_ran_out(scope)),
-            {"tenant": scope.tenant_id, "campaign": campaign.id},
+            scope.place(campaign.id),
         ).scalar_one()
     budget = campaign.generation_config.budget
     return Facts(

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from operator import attrgetter
 from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -429,7 +429,7 @@ class Contacts:
 
     def _selected(self, contacts: sa.Select[Any]) -> Iterable[UUID | tuple[UUID, int]]:
         rows: Iterable[Any] = self._scope.connection.execute(contacts)
-        if self._scope.connection.dialect.name == "sqlite":
+        if not self._scope.on_postgresql:
             # SQLite reads on while rows are added: those might be among what it finds.
             rows = [*rows]
         return (one[0] if len(one) == 1 else (one[0], one[1]) for one in rows)
@@ -483,7 +483,7 @@ class Contacts:
             "status": lifecycle.resting_status(None).value,
             "added_at": now,
         }
-        if connection.dialect.name == "postgresql":
+        if self._scope.on_postgresql:
             columns = {
                 "ids": arrays.uuids(connection, batch.ids),
                 "contact_ids": arrays.uuids(connection, batch.contact_ids),
@@ -495,8 +495,10 @@ class Contacts:
                 index_elements=["tenant_id", "campaign_id", "contact_id"]
             ),
             [
-                fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
-                for contact_id, rank in batch.ranks.items()
+                fixed | {"id": UUID(bytes=id_), "contact_id": UUID(bytes=contact_id), "rank": rank}
+                for id_, contact_id, rank in zip(
+                    batch.ids, batch.contact_ids, batch.in_order, strict=True
+                )
             ],
         ).rowcount
 
@@ -626,7 +628,7 @@ def move_named(
 
 
 class _Batch(NamedTuple):
-    """Contacts to insert, and the same as columns, sorted by contact, for PostgreSQL."""
+    """Contacts to insert with their ranks, and the same as columns, sorted by contact."""
 
     ranks: dict[UUID, int]
     ids: list[bytes]

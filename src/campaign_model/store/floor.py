@@ -35,7 +35,6 @@ def of_campaign(table: Any) -> sa.ColumnElement[bool]:
 
 
 _LOWEST: sa.ColumnElement[int] = sa.literal_column("-9223372036854775807", sa.BigInteger)
-_totals = campaign_totals
 _marks = campaign_totals.alias("marks")
 _floor = sa.select(sa.func.max(_marks.c.done_below)).where(of_campaign(_marks)).scalar_subquery()
 
@@ -65,29 +64,29 @@ _own = (
     .with_for_update(skip_locked=True, key_share=True)
 )
 _LIFT = (
-    sa.update(_totals)
+    sa.update(campaign_totals)
     .where(
-        of_campaign(_totals),
+        of_campaign(campaign_totals),
         # Never waited for: the next one will do.
-        _totals.c.shard.in_(_own),
-        sa.or_(_totals.c.done_below.is_(None), _totals.c.done_below < _first.c.rank),
+        campaign_totals.c.shard.in_(_own),
+        sa.or_(
+            campaign_totals.c.done_below.is_(None), campaign_totals.c.done_below < _first.c.rank
+        ),
     )
     .values(done_below=_first.c.rank)
 )
 _FORGET = (
-    sa.update(_totals)
-    .where(of_campaign(_totals), _totals.c.done_below.is_not(None))
+    sa.update(campaign_totals)
+    .where(of_campaign(campaign_totals), campaign_totals.c.done_below.is_not(None))
     .values(done_below=None)
 )
 
 
 def lift(scope: Scope, campaign_id: UUID, shard: int) -> None:
     """Raise the floor to the first contact that is not done. Under the campaign's shared lock."""
-    place = {"tenant": scope.tenant_id, "campaign": campaign_id, "own": shard}
-    scope.connection.execute(_LIFT, place)
+    scope.connection.execute(_LIFT, scope.place(campaign_id) | {"own": shard})
 
 
 def forget(scope: Scope, campaign_id: UUID) -> None:
     """For whoever may have put contacts back to wait, under the campaign's exclusive lock."""
-    place = {"tenant": scope.tenant_id, "campaign": campaign_id}
-    scope.connection.execute(_FORGET, place)
+    scope.connection.execute(_FORGET, scope.place(campaign_id))

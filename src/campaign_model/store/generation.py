@@ -222,19 +222,17 @@ class Generation:
             odd = next(one for one in outcomes.values() if type(one) not in _ACTION_OF)
             raise TypeError(f"not an outcome: {odd!r}")
         campaign_id = _campaign_of(outcomes)
+        campaign: Any
         if scope.on_postgresql and kinds == {Generated}:
             campaign, held = self._record_generated(campaign_id, outcomes)
             if held is None:
                 return dict.fromkeys(outcomes, Recorded.APPLIED)
-            documents = read(scope, campaign_id, campaign)
-            return self._record_each(
-                outcomes, held, documents, campaign.now, campaign.status, on_lost=on_lost
-            )
-        row, held = self._locked(campaign_id, [claim.id for claim in outcomes])
-        documents = Documents(scope.steps(row), scope.config(row))
-        return self._record_each(
-            outcomes, held, documents, scope.time_of(row), row.status, on_lost=on_lost
-        )
+            documents, now = read(scope, campaign_id, campaign), campaign.now
+        else:
+            campaign, held = self._locked(campaign_id, [claim.id for claim in outcomes])
+            documents = Documents(scope.steps(campaign), scope.config(campaign))
+            now = scope.time_of(campaign)
+        return self._record_each(outcomes, held, documents, now, campaign.status, on_lost=on_lost)
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
         """Give contacts back unfinished, to be claimed again at once; lost ones are skipped."""
@@ -313,7 +311,7 @@ class Generation:
         scope = self._scope
         soon = now + _BUSY_PAUSE
         next_expiry, next_try = scope.connection.execute(
-            SOONEST, {"tenant": scope.tenant_id, "campaign": campaign_id, "soon": soon}
+            SOONEST, scope.place(campaign_id) | {"soon": soon}
         ).one()
         if short_of_money and next_try is not None:
             if next_expiry is None:
@@ -327,11 +325,7 @@ class Generation:
         return StopReason.LEASES_PENDING, soonest if soonest > now else soon
 
     def _these(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[str, Any]:
-        return {
-            "tenant": self._scope.tenant_id,
-            "campaign": campaign_id,
-            "ids": sorted(map(checked_id, ids)),
-        }
+        return self._scope.place(campaign_id) | {"ids": sorted(map(checked_id, ids))}
 
     def _locked(
         self, campaign_id: UUID, ids: Iterable[UUID]
@@ -342,7 +336,7 @@ class Generation:
         if scope.on_postgresql:
             (campaign,) = scope.sharing(campaign_id, LOCK_CLAIMED, these)
             return campaign, _by_id(read_json(campaign.below or "null"))
-        campaign = scope.campaign_row(campaign_id, "shared")
+        campaign = scope.campaign_row(campaign_id)
         found = scope.connection.execute(CLAIMED_ROWS, these).mappings()
         rows = [_with_json(dict(row), json.loads, str) for row in found]
         return campaign, _by_id(rows)
@@ -368,7 +362,7 @@ class Generation:
             "now": scope.fixed_time(),
             "digest": documents.digest if ordinary else UNREAD.digest,
             "fingerprint": fingerprint,
-            "shard": _shard(scope, Status.GENERATING, documents.config),
+            "shard": _spread(scope, documents.config),
         }
         (found,) = scope.sharing(campaign_id, RECORD_GENERATED, values)
         row = shared(found[0])
@@ -439,7 +433,7 @@ class Generation:
             WRITE_BACK.execute(connection, values)
             return
         if rows:
-            place = {"tenant": self._scope.tenant_id, "campaign": campaign_id}
+            place = self._scope.place(campaign_id)
             plain = [_with_json(row, json.dumps, UUID) for row in rows]
             new = [place | {f"new_{name}": row[name] for name in LOCKED} for row in plain]
             connection.execute(WRITE_ONE_BACK, new)
@@ -518,7 +512,7 @@ class _Picked:
         """
         scope = self.scope
         if not scope.on_postgresql:
-            found = scope.campaign_row(self.campaign_id, "shared")
+            found = scope.campaign_row(self.campaign_id)
             self.status, self.now = found.status, scope.time_of(found)
             self.documents = Documents(scope.steps(found), scope.config(found))
             return False
@@ -578,9 +572,7 @@ class _Picked:
             )
 
     def _values(self, documents: Documents) -> dict[str, Any]:
-        return {
-            "tenant": self.scope.tenant_id,
-            "campaign": self.campaign_id,
+        return self.scope.place(self.campaign_id) | {
             "token": self.token,
             "reserve": self.reserve,
             "fingerprint": documents.steps.fingerprint,
@@ -599,7 +591,7 @@ class _Picked:
             "now": now,
             "lease": self.lease,
             "digest": documents.digest,
-            "shard": _shard(self.scope, Status.GENERATING, documents.config),
+            "shard": _spread(self.scope, documents.config),
         }
         (found,) = self.scope.sharing(self.campaign_id, statements.together, values)
         text, ids, contact_ids = tuple(found)
@@ -637,7 +629,12 @@ def _may_claim(status: str) -> bool:
 
 def _shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     """The row of totals for what a call changes: only a running campaign has them all."""
-    return scope.shard if config.budget is None and _may_claim(status) else 0
+    return _spread(scope, config) if _may_claim(status) else 0
+
+
+def _spread(scope: Scope, config: GenerationConfig) -> int:
+    """The same for a running campaign."""
+    return scope.shard if config.budget is None else 0
 
 
 def _check_lease(lease: timedelta) -> None:

@@ -51,9 +51,7 @@ _MONEY = Money()
 
 def progress(scope: Scope, campaign_id: UUID) -> Progress:
     """How far the campaign is. Raises :class:`NotFound`."""
-    found = scope.connection.scalar(
-        _STATEMENT, {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id)}
-    )
+    found = scope.connection.scalar(_STATEMENT, scope.place(checked_id(campaign_id)))
     if found is None:
         raise NotFound("campaign", (campaign_id,))
     config, started, completed, finished_before, now, *counts, spent, unknown, reserved = read_json(

@@ -204,10 +204,7 @@ def _behind(gate: Any, row: sa.Select[Any], **lock: bool) -> sa.CTE:
 _PLAIN = _row(campaigns, _NOW)
 _SHARED = _behind(sa.func.pg_advisory_xact_lock_shared(_GATE), _row(*_HELD), read=True)
 _EXCLUSIVE = _behind(sa.func.pg_advisory_xact_lock(_GATE), _row(campaigns), key_share=True)
-_LOCKING: dict[str, Prepared | sa.Select[Any]] = {
-    "shared": Prepared(sa.select(_SHARED, _NOW)),
-    "exclusive": sa.select(_EXCLUSIVE, _NOW),
-}
+_LOCKED = sa.select(_EXCLUSIVE, _NOW)
 
 
 known = sa.select(
@@ -282,13 +279,17 @@ class Scope:
         clause: sa.ColumnElement[bool] = table.c.tenant_id == self.tenant_id
         return clause
 
-    def campaign_row(self, id: UUID, lock: str = "plain") -> sa.Row[Any]:
-        """The campaign's row; ``lock`` is plain, shared or exclusive. Raises :class:`NotFound`.
+    def place(self, campaign_id: UUID) -> dict[str, Any]:
+        """The parameters by which a statement names the campaign."""
+        return {"tenant": self.tenant_id, "campaign": campaign_id}
 
-        Shared, it is what workers look at only. See :meth:`time_of` for when it was read.
+    def campaign_row(self, id: UUID, lock: str = "plain") -> sa.Row[Any]:
+        """The campaign's row; ``lock`` is plain or exclusive. Raises :class:`NotFound`.
+
+        See :meth:`time_of` for when it was read.
         """
-        locking = self.connection.dialect.name == "postgresql" and lock != "plain"
-        (row,) = self.sharing(id, _LOCKING[lock] if locking else _PLAIN, {})
+        locking = self.on_postgresql and lock != "plain"
+        (row,) = self.sharing(id, _LOCKED if locking else _PLAIN, {})
         return row
 
     def sharing(
@@ -299,11 +300,11 @@ class Scope:
         Raises :class:`NotFound`.
         """
         gate = int.from_bytes(checked_id(id).bytes[-8:], signed=True)
-        place = {"tenant": self.tenant_id, "campaign": id, "gate": gate, **values}
+        given = self.place(id) | {"gate": gate, **values}
         if isinstance(statement, Prepared):
-            rows = statement.execute(self.connection, place).all()
+            rows = statement.execute(self.connection, given).all()
         else:
-            rows = self.connection.execute(statement, place).all()
+            rows = self.connection.execute(statement, given).all()
         if not rows:
             raise NotFound("campaign", (id,))
         return rows
@@ -319,7 +320,7 @@ class Scope:
 
     def time_of(self, row: sa.Row[Any]) -> datetime:
         """The time at which :meth:`campaign_row` had the row, and its lock."""
-        return utc(row.now) if self.clock is database_time else self.now()
+        return self.fixed_time() or utc(row.now)
 
     def steps(self, row: Any) -> StepSequence:
         """The steps in a row of campaigns."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model.lifecycle import ContactAction, ContactStatus, Status
+from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import totals
 from campaign_model.store.floor import floor_unless, of_campaign, undone
 from campaign_model.store.prepared import Prepared
@@ -203,7 +203,8 @@ def _of_known(value: sa.ColumnElement[Any]) -> sa.ScalarSelect[Any]:
     return sa.select(value).select_from(known).scalar_subquery()
 
 
-_MAY = _of_known(sa.and_(is_known, known.c.status == written_out(Status.GENERATING)))
+_CLAIMING = [written_out(one) for one in Status if one in lifecycle.PERMISSIONS[Permission.CLAIM]]
+_MAY = _of_known(sa.and_(is_known, known.c.status.in_(_CLAIMING)))
 """Whether one goes on to the contacts."""
 
 CLAIM_FRESH = _claim_statements(fresh=True)
@@ -309,7 +310,7 @@ def _record_generated() -> Prepared:
         .where(
             # In a CASE, it is looked up, and not compared with each: of arrays ten are expected.
             sa.case((sa.tuple_(below.c.id, below.c.claim_token).in_(claims), sa.true())),
-            below.c.status == written_out(_CLAIM_STATUS),
+            is_generating(below),
             sa.func.jsonb_array_length(below.c.reported_tokens)
             < sa.literal_column(str(REMEMBERED)),
             _MAY,

@@ -20,7 +20,14 @@ from campaign_model._values import exactly
 from campaign_model.lifecycle import CLAIMABLE, ContactStatus
 from campaign_model.store.prepared import Prepared
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import COUNTED, ZERO, campaign_totals, campaigns, written_out
+from campaign_model.store.tables import (
+    COUNTED,
+    ZERO,
+    campaign_totals,
+    campaigns,
+    is_generating,
+    written_out,
+)
 from campaign_model.store.types import Money
 
 __all__ = [
@@ -222,24 +229,22 @@ def moved(
     Of one that is not generating now it frees what it ``had`` reserved. ``sources`` and
     ``targets`` are those that there can be.
     """
-    came = {one: _number(rows.c.status == written_out(one)) for one in targets}
-    went = {one: -_number(rows.c.was == written_out(one)) for one in sources}
-    counts = {
-        one.value: came[one] + went[one] if one in came.keys() & went else (came | went)[one]
-        for one in COUNTED
-        if one in came | went
-    }
-    generating = written_out(ContactStatus.GENERATING)
-    freed = sa.func.sum(rows.c.had).filter(rows.c.status != generating)
-    return found({**counts, "reserved": -sa.func.coalesce(freed, ZERO)})
+    changes: dict[str, sa.ColumnElement[Any]] = {}
+    for one in COUNTED:
+        if one in targets:
+            changes[one.value] = _number(rows.c.status == written_out(one))
+        if one in sources:
+            went = _number(rows.c.was == written_out(one))
+            changes[one.value] = changes[one.value] - went if one in targets else -went
+    freed = sa.func.sum(rows.c.had).filter(sa.not_(is_generating(rows)))
+    return found(changes | {"reserved": -sa.func.coalesce(freed, ZERO)})
 
 
 def found(columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.Select[Any]:
     """For :func:`adding`: what these come to of the rows that they are of, if there are any."""
     place = {name: _GIVEN[name] for name in _PLACE}
-    return sa.select(*(value.label(name) for name, value in {**place, **columns}.items())).having(
-        sa.func.count() > ZERO
-    )
+    summed = [value.label(name) for name, value in {**place, **columns}.items()]
+    return sa.select(*summed).having(sa.func.count() > ZERO)
 
 
 def _number(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
@@ -248,8 +253,7 @@ def _number(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
 
 def addition(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> dict[str, Any]:
     """The values that one shard gets added."""
-    place = {"tenant": scope.tenant_id, "campaign": campaign_id, "shard": shard}
-    return place | delta.values()
+    return scope.place(campaign_id) | {"shard": shard} | delta.values()
 
 
 def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
@@ -257,7 +261,7 @@ def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
     if not delta.changes():
         return
     values = addition(scope, campaign_id, delta, shard)
-    if scope.connection.dialect.name == "postgresql":
+    if scope.on_postgresql:
         _ADDING.execute(scope.connection, values)
     else:
         scope.connection.execute(_ADDING_ON_SQLITE, values)
