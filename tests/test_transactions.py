@@ -334,6 +334,35 @@ def test_a_connection_lost_before_the_commit_is_tried_again(world: World) -> Non
     assert names(world) == {"Attempt 2"}
 
 
+def test_a_connection_that_is_kept_is_made_again_when_it_is_lost(world: World) -> None:
+    attempts: list[int] = []
+
+    def work(store: CampaignStore) -> sa.Connection:
+        store.campaigns.add(Campaign(f"Attempt {len(attempts) + 1}", STEPS))
+        attempts.append(len(attempts) + 1)
+        if len(attempts) == 2:
+            driver: Any = store.connection.connection.dbapi_connection
+            with pytest.raises((psycopg.OperationalError, sqlite3.ProgrammingError)):
+                sever(driver, world.engine)
+            store.connection.execute(sa.select(1))
+        return store.connection
+
+    with world.engine.connect() as connection:
+        for _ in range(3):
+            assert transact(connection, world.tenant_id, work) is connection
+            assert not connection.in_transaction()
+        assert names(world) == {"Attempt 1", "Attempt 3", "Attempt 4"}
+
+
+def test_a_connection_in_a_transaction_is_not_committed_by_the_way(world: World) -> None:
+    with world.engine.connect() as connection:
+        CampaignStore(connection, world.tenant_id).campaigns.add(Campaign("Mine", STEPS))
+        with pytest.raises(sa.exc.InvalidRequestError, match="already initialized"):
+            transact(connection, world.tenant_id, lambda store: store.templates.list())
+        assert connection.in_transaction()
+    assert names(world) == set()
+
+
 @pytest.mark.parametrize("idempotent", [False, True])
 @pytest.mark.parametrize("done", [False, True], ids=["not-committed", "committed"])
 def test_a_connection_lost_in_the_commit_is_tried_again_only_if_that_does_no_harm(

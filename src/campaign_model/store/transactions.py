@@ -42,7 +42,7 @@ def is_retryable(error: BaseException) -> bool:
 
 
 def transact(
-    engine: sa.Engine,
+    bind: sa.Engine | sa.Connection,
     tenant_id: UUID,
     work: Callable[[CampaignStore], Result],
     *,
@@ -60,6 +60,10 @@ def transact(
     server that cannot be reached, as while it restarts, is tried more often than that.
     ``options`` are those of :class:`CampaignStore`. Every other error rolls back and passes
     through.
+
+    ``bind`` is an engine, or a connection that has no transaction yet: whoever claims and records
+    again and again keeps one, for to borrow it from an engine's pool takes about as long as a
+    claim does.
     """
     if attempts < 1:
         raise ValueError(f"attempts is at least 1, not {attempts}")
@@ -69,8 +73,9 @@ def transact(
         attempt += 1
         connected = committing = False
         try:
-            with engine.begin() as connection:
+            with bind.begin() as begun:
                 connected = True
+                connection = begun if isinstance(begun, sa.Connection) else begun.connection
                 result = work(CampaignStore(connection, tenant_id, **options))
                 committing = True
         except sa.exc.DBAPIError as error:
