@@ -30,7 +30,7 @@ from campaign_model.generation import (
 )
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.steps import StepSequence
-from campaign_model.store import CampaignStore, arrays
+from campaign_model.store import CampaignStore, arrays, generation
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,
@@ -666,7 +666,7 @@ def removed(world: World, statement: str, parameters: Any, *, by: str) -> int:
     plans = [explained[0]["Plan"]]
     for plan in plans:
         plans += plan.get("Plans", [])
-    return sum(plan.get(f"Rows Removed by {by}", 0) for plan in plans)
+    return sum(plan.get(f"Rows Removed by {by}", 0) * plan["Actual Loops"] for plan in plans)
 
 
 @on_postgresql
@@ -728,21 +728,29 @@ def test_failure_26_a_full_claim_touches_contacts_in_one_statement_only(world: W
     assert len(touching) == (2 if world.engine.dialect.name == "sqlite" else 1)
 
 
+def finish(world: World, claims: tuple[Claim, ...]) -> None:
+    world.transact(lambda store: store.generation.record(dict.fromkeys(claims, Generated(CENT))))
+
+
+def above_the_floor(world: World, campaign_id: UUID) -> int:
+    """How many contacts somebody without a cursor has to look at."""
+    mark = sa.select(sa.func.max(campaign_totals.c.done_below)).where(
+        campaign_totals.c.campaign_id == campaign_id
+    )
+    above = sa.select(sa.func.count()).where(
+        campaign_contacts.c.campaign_id == campaign_id,
+        campaign_contacts.c.rank >= sa.func.coalesce(mark.scalar_subquery(), -1),
+    )
+    with world.engine.begin() as connection:
+        return connection.execute(above).scalar_one()
+
+
 def test_failure_26_who_has_no_cursor_begins_where_contacts_are_left(world: World) -> None:
     campaign = world.campaign(40, Status.GENERATING)
-    done = world.claim(campaign.id, 30)
-    world.transact(lambda store: store.generation.record(dict.fromkeys(done, Generated(CENT))))
+    finish(world, world.claim(campaign.id, 30))
 
     def left() -> int:
-        mark = sa.select(sa.func.max(campaign_totals.c.done_below)).where(
-            campaign_totals.c.campaign_id == campaign.id
-        )
-        waiting = sa.select(sa.func.count()).where(
-            campaign_contacts.c.campaign_id == campaign.id,
-            campaign_contacts.c.rank >= mark.scalar_subquery(),
-        )
-        with world.engine.begin() as connection:
-            return connection.execute(waiting).scalar_one()
+        return above_the_floor(world, campaign.id)
 
     world.claim(campaign.id, 1)
     assert left() == 10
@@ -758,6 +766,45 @@ def test_failure_26_who_has_no_cursor_begins_where_contacts_are_left(world: Worl
         one.contact_id for one in failed
     }, "whoever is put back is found, wherever the others are"
     assert len(again) == 7
+
+
+def test_failure_26_the_floor_rises_though_everybody_has_a_cursor(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of them would walk over the whole campaign once it comes to the end."""
+    stride = 4
+    monkeypatch.setattr(generation, "STRIDE", stride)
+    number = 5 * stride
+    campaign = world.campaign(number, Status.GENERATING)
+    cursor, done, behind = Cursor(), 0, []
+    for size in (1, 2, 3, 3, 2, 1, 1, 3):
+        batch = world.transact(
+            lambda store: store.generation.claim(campaign.id, size, LEASE, cursor=cursor)  # noqa: B023
+        )
+        behind.append(above_the_floor(world, campaign.id) - (number - done))
+        finish(world, batch.claims)
+        cursor, done = batch.cursor, done + size
+    # It catches up with what is done in the claims that have the 1st, 5th, 9th and 13th contact.
+    assert behind == [0, 1, 0, 0, 3, 5, 0, 1]
+
+
+@on_postgresql
+def test_failure_26_the_floor_is_raised_by_one_walk(world: World) -> None:
+    with world.engine.begin() as connection:
+        connection.execute(sa.text("ANALYZE campaign_contacts"))
+    done = 900
+    campaign = world.campaign(done + 100, Status.GENERATING)
+    finish(world, world.claim(campaign.id, done))
+
+    def walked() -> list[int]:
+        statements = emitted(world, lambda store: store.generation.claim(campaign.id, 1, LEASE))
+        return [removed(world, *one, by="Filter") for one in statements]
+
+    before = walked()
+    assert sum(before) < 2 * done + 200, "a claim and the raising of the floor"
+    world.claim(campaign.id, 1)
+    assert sum(walked()) < 200
+    assert sum(before) > done
 
 
 def test_failure_26_progress_is_one_query_that_looks_at_no_contact(world: World) -> None:

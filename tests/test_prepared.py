@@ -6,19 +6,20 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import attrs
+import psycopg as driver
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
 from campaign_model import store as parts
 from campaign_model.errors import LeaseLost
-from campaign_model.generation import Claim, Failed, Generated, Outcome, Recorded
+from campaign_model.generation import Claim, Cursor, Failed, Generated, Outcome, Recorded
 from campaign_model.lifecycle import Status
-from campaign_model.store import CampaignStore
-from campaign_model.store.prepared import Prepared
+from campaign_model.store import CampaignStore, transact
+from campaign_model.store.prepared import Prepared, _is_plain
 from parallel import on_postgresql
 from world import LEASE, World
 
@@ -85,6 +86,200 @@ def test_another_driver_gets_them_from_core(engine: sa.Engine) -> None:
     assert (answers, spent) == ([Recorded.APPLIED] * 2, Decimal("0.3"))
     assert reports(World(other)) == here
     other.dispose()
+
+
+# Past Core's results, as long as nobody could tell.
+
+
+def listen_to_the_engine(connection: sa.Connection, note: Callable[..., None]) -> None:
+    sa.event.listen(connection.engine, "before_cursor_execute", note)
+
+
+def listen_to_the_connection(connection: sa.Connection, note: Callable[..., None]) -> None:
+    sa.event.listen(connection, "after_cursor_execute", note)
+
+
+def listen_to_the_dialect(connection: sa.Connection, note: Callable[..., None]) -> None:
+    sa.event.listen(connection.engine, "do_execute", note)
+
+
+LISTENING = [listen_to_the_engine, listen_to_the_connection, listen_to_the_dialect]
+
+
+@pytest.fixture
+def own(engine: sa.Engine) -> Iterator[sa.Engine]:
+    """An engine with no listener of another test's."""
+    own = sa.create_engine(engine.url)
+    yield own
+    own.dispose()
+
+
+@on_postgresql
+@pytest.mark.parametrize("listen", LISTENING)
+def test_whoever_listens_hears_them(own: sa.Engine, listen: Callable[..., None]) -> None:
+    heard: list[object] = []
+
+    def note(*args: object) -> None:
+        heard.append(next(one for one in args if isinstance(one, str)))
+
+    with own.connect() as connection:
+        assert _is_plain(connection)
+        listen(connection, note)
+        assert FORTY_TWO.execute(connection, {}) == [(42,)]
+    assert heard == [FORTY_TWO._text]
+
+
+@on_postgresql
+def test_they_are_logged_where_everything_is(
+    engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "sqlalchemy.engine.Engine"):
+        own = sa.create_engine(engine.url)
+        with own.connect() as connection:
+            FORTY_TWO.execute(connection, {})
+        own.dispose()
+    assert FORTY_TWO._text in [record.getMessage() for record in caplog.records]
+
+
+@on_postgresql
+@pytest.mark.parametrize("listen", [None, *LISTENING])
+def test_who_listens_changes_nothing(own: sa.Engine, listen: Callable[..., None] | None) -> None:
+    if listen:
+        with own.connect() as connection:
+            listen(connection, lambda *_: None)
+    answers, _, _, spent = reports(World(own))
+    assert (answers, spent) == ([Recorded.APPLIED] * 2, Decimal("0.3"))
+
+
+FORTY_TWO = Prepared(sa.select(sa.literal_column("42", sa.Integer)))
+HARMFUL: dict[str, tuple[sa.Select[Any], object]] = {
+    "refused": (sa.select(sa.literal_column("1 / 0", sa.Integer)), None),
+    "lost": (sa.select(sa.literal_column("pg_terminate_backend(pg_backend_pid())")), None),
+    "unfit": (sa.select(sa.bindparam("odd", type_=sa.Integer)), object()),
+    "unwritable": (sa.select(sa.bindparam("odd", type_=sa.Text)), "\ud800"),
+}
+
+
+@on_postgresql
+@pytest.mark.parametrize("harm", HARMFUL)
+def test_errors_are_those_of_core(own: sa.Engine, harm: str) -> None:
+    def harmed() -> tuple[object, ...]:
+        with own.connect() as connection:
+            statement, odd = HARMFUL[harm]
+            with pytest.raises((sa.exc.StatementError, UnicodeError)) as raised:
+                Prepared(statement).execute(connection, {"odd": odd})
+            told = vars(raised.value)
+            found = type(raised.value), type(told.get("orig")), told.get("statement")
+            if connection.invalidated:
+                with pytest.raises(sa.exc.PendingRollbackError):
+                    FORTY_TWO.execute(connection, {})
+            connection.rollback()
+            assert FORTY_TWO.execute(connection, {}) == [(42,)]
+        return *found, told.get("connection_invalidated")
+
+    with own.connect() as other:
+        old = other.connection.dbapi_connection
+        plain = harmed()
+    with own.connect() as one, own.connect() as another:
+        pooled = [one.connection.dbapi_connection, another.connection.dbapi_connection]
+    # One that was lost casts doubt on all that are older.
+    assert (old in pooled) == (harm != "lost")
+    sa.event.listen(own, "before_cursor_execute", lambda *_: None)
+    assert harmed() == plain
+    assert plain[-1] in {None, harm == "lost"}
+
+
+@on_postgresql
+def test_whoever_is_interrupted_loses_the_connection(
+    own: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with own.connect() as connection:
+        FORTY_TWO.execute(connection, {})
+        monkeypatch.setattr(driver.Cursor, "execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            FORTY_TWO.execute(connection, {})
+        assert connection.invalidated
+
+
+@on_postgresql
+def test_they_begin_what_core_will_commit(own: sa.Engine) -> None:
+    world = World(own)
+    campaign = world.campaign(2, Status.GENERATING)
+    for end in ("rollback", "commit"):
+        with own.connect() as connection:
+            store = CampaignStore(connection, world.tenant_id)
+            assert len(store.generation.claim(campaign.id, 2, LEASE).claims) == 2
+            getattr(connection, end)()
+    assert world.claim(campaign.id, 1) == ()
+
+
+@on_postgresql
+def test_a_transaction_that_is_over_is_refused_by_core(
+    own: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_connection: object) -> None:
+        raise driver.OperationalError
+
+    with own.connect() as connection:
+        transaction = connection.begin()
+        monkeypatch.setattr(own.dialect, "do_commit", refused)
+        with pytest.raises(sa.exc.OperationalError):
+            transaction.commit()
+        with pytest.raises(sa.exc.PendingRollbackError):
+            FORTY_TWO.execute(connection, {})
+
+
+def test_what_core_has_another_name_for_somebody_may_hear() -> None:
+    class Unknown:
+        engine = dialect = None
+
+        def get_transaction(self) -> None:
+            """None was begun."""
+
+        get_nested_transaction = get_transaction
+
+    assert not _is_plain(cast(sa.Connection, Unknown()))
+
+
+# A plan is made once.
+
+
+@on_postgresql
+@pytest.mark.parametrize("number", [1, 7])
+@pytest.mark.parametrize("known", [False, True])
+def test_claims_and_reports_are_planned_once(
+    own: sa.Engine,
+    known: bool,  # noqa: FBT001
+    number: int,
+) -> None:
+    """Whether or not the database's statistics know of the tenant and the campaign."""
+    world = World(own)
+    analyze = sa.text("ANALYZE campaign_contacts, campaigns, campaign_totals")
+    with own.begin() as connection:
+        connection.execute(analyze)
+    campaign = world.campaign(2_000, Status.GENERATING)
+    cursor = world.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
+    with own.connect() as connection:
+        if known:
+            connection.execute(analyze)
+            connection.commit()
+
+        def cycle(store: CampaignStore) -> Cursor:
+            batch = store.generation.claim(campaign.id, number, LEASE, cursor=cursor)
+            store.generation.record(dict.fromkeys(batch.claims, Generated(None)))
+            return batch.cursor
+
+        for _ in range(20):
+            cursor = transact(connection, world.tenant_id, cycle)
+        plans = connection.exec_driver_sql(
+            "SELECT custom_plans, generic_plans > 0 FROM pg_prepared_statements "
+            "WHERE statement LIKE 'WITH gate%%'"
+        ).all()
+    # PostgreSQL makes five for the values at hand, and then one that it keeps if it is as good.
+    assert plans == [(5, True)] * 2
 
 
 @on_postgresql

@@ -103,17 +103,17 @@ class World:
         self.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
 
     def rows(self, campaign_id: UUID) -> dict[UUID, sa.Row[Any]]:
-        """The campaign's junction rows by contact, straight from the table."""
+        """The campaign's junction rows by contact, straight from the table and in its order."""
+        query = (
+            sa.select(campaign_contacts)
+            .where(
+                campaign_contacts.c.tenant_id == self.tenant_id,
+                campaign_contacts.c.campaign_id == campaign_id,
+            )
+            .order_by(campaign_contacts.c.rank)
+        )
         with self.engine.begin() as connection:
-            return {
-                row.contact_id: row
-                for row in connection.execute(
-                    sa.select(campaign_contacts).where(
-                        campaign_contacts.c.tenant_id == self.tenant_id,
-                        campaign_contacts.c.campaign_id == campaign_id,
-                    )
-                )
-            }
+            return {row.contact_id: row for row in connection.execute(query)}
 
     def check(self, campaign_id: UUID) -> None:
         """Hold totals against the junction: counts, cost, unknown costs and reservations."""

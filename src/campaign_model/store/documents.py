@@ -8,19 +8,15 @@ other documents have another digest, whoever wrote them.
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import datetime
-from typing import Any, NamedTuple
 from uuid import UUID
 
 import attrs
 
-from campaign_model._values import utc
 from campaign_model.generation import GenerationConfig
 from campaign_model.steps import StepSequence
-from campaign_model.store.scope import Scope
-from campaign_model.store.types import read_json
+from campaign_model.store.scope import Scope, Shared
 
-__all__ = ["UNREAD", "Documents", "Shared", "read", "read_before", "shared"]
+__all__ = ["UNREAD", "Documents", "read", "read_before"]
 
 _MOST = 1024
 
@@ -40,24 +36,6 @@ UNREAD = Documents(StepSequence(()), GenerationConfig())
 """Of a campaign that was not looked at yet: there is none with this digest."""
 
 
-class Shared(NamedTuple):
-    """A campaign's row as sharers see it, and ``more``: ``scope.shared_unless`` in SQL."""
-
-    status: str
-    digest: str
-    now: datetime
-    template_config: str | None
-    generation_config: str | None
-    more: list[Any]
-
-
-def shared(text: str) -> Shared:
-    """What the database says in JSON."""
-    status, digest, now, template_config, generation_config, *more = read_json(text)
-    moment = utc(datetime.fromisoformat(now))
-    return Shared(status, digest, moment, template_config, generation_config, more)
-
-
 def read_before(campaign_id: UUID) -> Documents | None:
     """The documents that the campaign had when this process last looked."""
     return _read.get(campaign_id)
@@ -65,7 +43,7 @@ def read_before(campaign_id: UUID) -> Documents | None:
 
 def read(scope: Scope, campaign_id: UUID, row: Shared) -> Documents:
     """The documents in the row, which are remembered."""
-    documents = Documents(scope.steps(row), scope.config(row), row.digest)
+    documents = Documents(scope.steps(row), scope.config(row), row.digest or UNREAD.digest)
     _read[campaign_id] = documents
     while len(_read) > _MOST:
         _read.popitem(last=False)

@@ -21,18 +21,22 @@ from campaign_model.store.tables import (
     is_claimable,
     is_generating,
 )
-from campaign_model.store.types import Uuid
+from campaign_model.store.types import Uuid, unseen
 
-__all__ = ["floor_unless", "forget", "lift", "of_campaign", "undone"]
+__all__ = ["STRIDE", "floor_unless", "forget", "lift", "of_campaign", "undone"]
 
 
 def of_campaign(table: Any) -> sa.ColumnElement[bool]:
     """Its rows of the campaign that the parameters ``tenant`` and ``campaign`` name."""
     return sa.and_(
-        table.c.tenant_id == sa.bindparam("tenant", type_=Uuid),
-        table.c.campaign_id == sa.bindparam("campaign", type_=Uuid),
+        table.c.tenant_id == unseen(sa.bindparam("tenant", type_=Uuid)),
+        table.c.campaign_id == unseen(sa.bindparam("campaign", type_=Uuid)),
     )
 
+
+STRIDE = 1024
+"""Whoever claims the contact at a multiple of this raises the floor: at the end of a campaign
+everybody looks once more from the beginning, and nobody then walks much further than this."""
 
 _LOWEST: sa.ColumnElement[int] = sa.literal_column("-9223372036854775807", sa.BigInteger)
 _marks = campaign_totals.alias("marks")
@@ -56,8 +60,9 @@ _first = (
     .where(undone)
     .order_by(campaign_contacts.c.rank)
     .limit(1)
-    .subquery("first")
+    .cte("first")
 )
+_rank = sa.select(_first.c.rank).scalar_subquery()
 _own = (
     sa.select(_marks.c.shard)
     .where(of_campaign(_marks), _marks.c.shard == sa.bindparam("own"))
@@ -69,11 +74,9 @@ _LIFT = (
         of_campaign(campaign_totals),
         # Never waited for: the next one will do.
         campaign_totals.c.shard.in_(_own),
-        sa.or_(
-            campaign_totals.c.done_below.is_(None), campaign_totals.c.done_below < _first.c.rank
-        ),
+        _rank > sa.func.coalesce(campaign_totals.c.done_below, _LOWEST),
     )
-    .values(done_below=_first.c.rank)
+    .values(done_below=_rank)
 )
 _FORGET = (
     sa.update(campaign_totals)

@@ -19,7 +19,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money
+from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money, utc
 from campaign_model.contacts import Changed
 from campaign_model.errors import LeaseLost
 from campaign_model.generation import (
@@ -42,10 +42,10 @@ from campaign_model.generation import (
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import arrays, totals
 from campaign_model.store.contacts import move_contacts, move_named, settle
-from campaign_model.store.documents import UNREAD, Documents, Shared, read, read_before, shared
-from campaign_model.store.floor import lift
+from campaign_model.store.documents import UNREAD, Documents, read, read_before
+from campaign_model.store.floor import STRIDE, lift
 from campaign_model.store.progress import progress
-from campaign_model.store.scope import Scope
+from campaign_model.store.scope import Scope, Shared
 from campaign_model.store.statements import (
     ATTEMPTS_EXHAUSTED,
     CLAIM_EXPIRED,
@@ -129,7 +129,7 @@ class Generation:
             picked.take(CLAIM_FRESH, granted, first, _END)
         short = len(picked.claims) < limit
         anybody = not short or totals.peek(scope, campaign_id).any_left
-        if first is None or (short and anybody):
+        if first is None or (short and anybody) or picked.lifts:
             lift(scope, campaign_id, picked.shard)
         if anybody and len(picked.claims) < granted:
             picked.take(CLAIM_FRESH, granted, None, _END if first is None else first)
@@ -222,12 +222,11 @@ class Generation:
             odd = next(one for one in outcomes.values() if type(one) not in _ACTION_OF)
             raise TypeError(f"not an outcome: {odd!r}")
         campaign_id = _campaign_of(outcomes)
-        campaign: Any
         if scope.on_postgresql and kinds == {Generated}:
             campaign, held = self._record_generated(campaign_id, outcomes)
             if held is None:
                 return dict.fromkeys(outcomes, Recorded.APPLIED)
-            documents, now = read(scope, campaign_id, campaign), campaign.now
+            documents, now = read(scope, campaign_id, campaign), utc(campaign.now)
         else:
             campaign, held = self._locked(campaign_id, [claim.id for claim in outcomes])
             documents = Documents(scope.steps(campaign), scope.config(campaign))
@@ -329,17 +328,17 @@ class Generation:
 
     def _locked(
         self, campaign_id: UUID, ids: Iterable[UUID]
-    ) -> tuple[sa.Row[Any], dict[str, dict[str, Any]]]:
+    ) -> tuple[Any, dict[str, dict[str, Any]]]:
         """The campaign's row, shared, and of its contacts those, to write them back: as JSON."""
         scope = self._scope
         these = self._these(campaign_id, ids)
         if scope.on_postgresql:
-            (campaign,) = scope.sharing(campaign_id, LOCK_CLAIMED, these)
-            return campaign, _by_id(read_json(campaign.below or "null"))
+            ((*row, below),) = scope.sharing(campaign_id, LOCK_CLAIMED, these)
+            return Shared(*row), _by_id(below)
         campaign = scope.campaign_row(campaign_id)
         found = scope.connection.execute(CLAIMED_ROWS, these).mappings()
         rows = [_with_json(dict(row), json.loads, str) for row in found]
-        return campaign, _by_id(rows)
+        return campaign, {row["id"]: row for row in rows}
 
     def _record_generated(
         self, campaign_id: UUID, outcomes: Mapping[Claim, Outcome]
@@ -364,10 +363,9 @@ class Generation:
             "fingerprint": fingerprint,
             "shard": _spread(scope, documents.config),
         }
-        (found,) = scope.sharing(campaign_id, RECORD_GENERATED, values)
-        row = shared(found[0])
-        done, rows = row.more
-        return row, None if done else _by_id(rows)
+        ((*row, rows),) = scope.sharing(campaign_id, RECORD_GENERATED, values)
+        campaign = Shared(*row)
+        return campaign, None if campaign.template_config is None else _by_id(rows)
 
     @exactly()
     def _record_each(
@@ -468,10 +466,11 @@ class Generation:
 
 
 _END = 2**63 - 1
+_WIDTH = len(Shared._fields)
 
 
 class _PickedRow(NamedTuple):
-    """A row that was claimed, and its status and reservation from before."""
+    """A row that was claimed, and its status from before."""
 
     id: UUID
     contact_id: UUID
@@ -481,7 +480,6 @@ class _PickedRow(NamedTuple):
     rank: int
     reserved: Decimal
     was: str
-    had: Decimal
 
 
 @attrs.define
@@ -496,6 +494,7 @@ class _Picked:
     token: UUID = attrs.field(factory=uuid4)
     claims: list[Claim] = attrs.field(factory=list)
     last_rank: int | None = None
+    lifts: bool = False
     status: str = ""
     documents: Documents = attrs.field(init=False)
     now: datetime = attrs.field(init=False)
@@ -521,7 +520,7 @@ class _Picked:
             before = UNREAD
         window = {"number": limit, "first_rank": first_rank, "end_rank": _END}
         row, rows = self._together(CLAIM_FRESH, window, before, scope.fixed_time())
-        self.status, self.now = row.status, row.now
+        self.status, self.now = row.status, utc(row.now)
         if row.template_config is not None:
             self.documents = read(scope, self.campaign_id, row)
             return False
@@ -552,11 +551,12 @@ class _Picked:
         expires_at = self.now + self.lease
         fingerprint = self.documents.steps.fingerprint
         # The names of _PickedRow, once for all: there are as many rows as a batch has contacts.
-        for id_, contact_id, status, attempts, revision, rank, reserved, was, _ in rows:
+        for id_, contact_id, status, attempts, revision, rank, reserved, was in rows:
             if status != _CLAIM_STATUS:
                 continue
             if was != _CLAIM_STATUS:
                 self.last_rank = rank
+                self.lifts |= rank % STRIDE == 0
             self.claims.append(
                 Claim(
                     id_,
@@ -567,7 +567,7 @@ class _Picked:
                     attempts,
                     revision,
                     fingerprint,
-                    Decimal(reserved),
+                    reserved,
                 )
             )
 
@@ -593,12 +593,10 @@ class _Picked:
             "digest": documents.digest,
             "shard": _spread(self.scope, documents.config),
         }
-        (found,) = self.scope.sharing(self.campaign_id, statements.together, values)
-        text, ids, contact_ids = tuple(found)
-        row = shared(text)
-        (rest,) = row.more
-        rows = zip(ids, contact_ids, rest, strict=True) if rest else ()
-        return row, [_PickedRow(id_, contact_id, *more) for id_, contact_id, more in rows]
+        rows = self.scope.sharing(self.campaign_id, statements.together, values)
+        campaign = Shared(*rows[0][:_WIDTH])
+        picked = [_PickedRow._make(row[_WIDTH:]) for row in rows if row[_WIDTH] is not None]
+        return campaign, picked
 
     @exactly()
     def _alone(
@@ -608,14 +606,14 @@ class _Picked:
         values = self._values(self.documents)
         values |= {"now": self.now, "expires_at": self.now + self.lease}
         found = connection.execute(statements.picking, values | window)
-        before = {row.id: (row.was, row.had) for row in found}
+        before = {row.id: row for row in found}
         changed = connection.execute(statements.alone, values | {"ids": list(before)})
-        picked = [_PickedRow._make((*row, *before[row.id])) for row in changed]
+        picked = [_PickedRow._make((*row, before[row.id].was)) for row in changed]
         delta = totals.Totals()
         for row in picked:
             delta.move(row.was, row.status)
             if row.status != _CLAIM_STATUS:
-                delta.reserved -= row.had
+                delta.reserved -= before[row.id].had
         totals.add(self.scope, self.campaign_id, delta, self.shard)
         return picked
 
@@ -663,8 +661,9 @@ def _with_json(
     return {**row, **changed}
 
 
-def _by_id(rows: list[dict[str, Any]] | None) -> dict[str, dict[str, Any]]:
-    return {row["id"]: row for row in rows or ()}
+def _by_id(rows: str | None) -> dict[str, dict[str, Any]]:
+    """Rows that came as JSON, if any did."""
+    return {row["id"]: row for row in read_json(rows or "[]")}
 
 
 def _holds(claim: Claim, row: Mapping[str, Any] | None) -> bool:

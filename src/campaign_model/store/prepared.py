@@ -1,12 +1,13 @@
 """Statements of the workers' loop: composed with Core, spelled once, sent as they are.
 
-Finding a statement in Core's cache and sorting its parameters takes as long as PostgreSQL's answer
-does. Past that, this is Core's connection still: its transaction, the events of its cursors, and
-its errors.
+Finding a statement in Core's cache, sorting its parameters and describing the columns of its result
+take as long as PostgreSQL's answer does. Past that, this is Core's connection still: its
+transaction, its errors, and whoever listens to its cursors or logs what they are given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -35,11 +36,15 @@ class Prepared:
         dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
         return str(self.statement.compile(dialect=dialect))
 
-    def execute(self, connection: sa.Connection, values: dict[str, Any]) -> sa.CursorResult[Any]:
-        """The result, for ``values`` by name."""
-        if goes_past_core(connection):
-            return connection.exec_driver_sql(self._text, values)
-        return connection.execute(self.statement, values)
+    def execute(self, connection: sa.Connection, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
+        """The rows that come, if it is one that selects, for ``values`` by name."""
+        if not goes_past_core(connection):
+            result = connection.execute(self.statement, values)
+        elif _is_plain(connection):
+            return _driven(connection, self._text, values, rows=self.statement.is_select)
+        else:
+            result = connection.exec_driver_sql(self._text, values)
+        return result.all() if result.returns_rows else ()
 
 
 def goes_past_core(connection: sa.Connection) -> bool:
@@ -49,3 +54,37 @@ def goes_past_core(connection: sa.Connection) -> bool:
     """
     known = connection.dialect.driver == psycopg.dialect.driver
     return known and _SCHEMAS not in connection.get_execution_options()
+
+
+def _is_plain(connection: sa.Connection) -> bool:
+    """Whether nobody hears what its cursors are given, and its transaction is not over.
+
+    Core keeps the names to itself by which it knows; if it has one no more, somebody may listen.
+    """
+    transaction = connection.get_nested_transaction() or connection.get_transaction()
+    return (transaction is None or transaction.is_active) and not (
+        getattr(connection, "_echo", True)
+        or getattr(connection, "_has_events", True)
+        or getattr(connection.engine, "_has_events", True)
+        or getattr(connection.dialect, "_has_events", True)
+    )
+
+
+def _driven(
+    connection: sa.Connection, text: str, values: Mapping[str, Any], *, rows: bool
+) -> Sequence[Sequence[Any]]:
+    """What the driver's own cursor gives, in Core's transaction and with Core's errors."""
+    if not connection.in_transaction():
+        connection.begin()
+    driver = connection.connection
+    cursor = None
+    try:
+        cursor = driver.cursor()
+        cursor.execute(text, values)
+        found = cursor.fetchall() if rows else ()
+        cursor.close()
+    except BaseException as error:  # noqa: BLE001 - Core's own way: an interrupted one is lost
+        of_driver = isinstance(error, connection.dialect.loaded_dbapi.Error)
+        sent = text if of_driver else None
+        connection._handle_dbapi_exception(error, sent, values, cursor, None)  # noqa: SLF001
+    return found

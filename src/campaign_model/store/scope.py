@@ -27,7 +27,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 import attrs
@@ -41,7 +41,7 @@ from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.prepared import Prepared
 from campaign_model.store.tables import ZERO, HostTables, campaigns, written_out
-from campaign_model.store.types import UtcDateTime, checked_id, database_clock, json_array
+from campaign_model.store.types import UtcDateTime, checked_id, database_clock
 from campaign_model.wire import Codec
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "SHARDS",
     "Clock",
     "Scope",
+    "Shared",
     "all_of",
     "check_connection",
     "checked_ids",
@@ -226,23 +227,25 @@ is_known = known.c.digest == sa.bindparam("digest", type_=sa.Text)
 """Whether the documents are those that the parameter ``digest`` is of."""
 
 
-def shared_unless(done: sa.ColumnElement[bool], *more: Any) -> sa.Label[str]:
-    """``known`` and ``more`` as a JSON array, in text: one column costs less than several.
+def shared_unless(done: sa.ColumnElement[bool]) -> list[sa.ColumnElement[Any]]:
+    """The columns of ``known``, as :class:`Shared` has them.
 
     ``done`` is whether nobody needs the documents.
     """
-    documents = (known.c.template_config, known.c.generation_config)
-    needed = [sa.case((sa.not_(done), document)) for document in documents]
-    return json_array(known.c.status, known.c.digest, known.c.now, *needed, *more).label("shared")
+    column = known.c
+    needed = (column.template_config, column.generation_config, column.digest)
+    return [column.status, column.now, *(sa.case((sa.not_(done), one)) for one in needed)]
 
 
 def shared_and_below(rows: sa.Select[Any]) -> Prepared:
     """The campaign's row, shared, and in the same round trip ``rows`` of a table, locked next.
 
-    For PostgreSQL: ``below`` has the rows as :func:`all_of` gives them.
+    For PostgreSQL: all but the digest of :class:`Shared`, and the rows as :func:`all_of` gives
+    them, in text.
     """
-    below = locked_below(rows)
-    return Prepared(sa.select(_SHARED, _NOW, sa.cast(all_of(below), sa.Text).label("below")))
+    column = _SHARED.c
+    shared = (column.status, _NOW, column.template_config, column.generation_config)
+    return Prepared(sa.select(*shared, sa.cast(all_of(locked_below(rows)), sa.Text)))
 
 
 def locked_below(rows: sa.Select[Any]) -> sa.CTE:
@@ -255,6 +258,16 @@ def locked_below(rows: sa.Select[Any]) -> sa.CTE:
 def all_of(rows: sa.CTE) -> sa.ScalarSelect[Any]:
     """The rows as one JSON value, of which every value is as JSON has it."""
     return sa.select(sa.func.json_agg(rows.table_valued(), type_=sa.JSON)).scalar_subquery()
+
+
+class Shared(NamedTuple):
+    """A campaign's row as sharers see it, its documents only if they are needed."""
+
+    status: str
+    now: datetime
+    template_config: str | None
+    generation_config: str | None
+    digest: str | None = None
 
 
 @attrs.frozen
@@ -289,20 +302,22 @@ class Scope:
         See :meth:`time_of` for when it was read.
         """
         locking = self.on_postgresql and lock != "plain"
+        row: sa.Row[Any]
         (row,) = self.sharing(id, _LOCKED if locking else _PLAIN, {})
         return row
 
     def sharing(
         self, id: UUID, statement: Prepared | sa.Select[Any], values: Mapping[str, Any]
-    ) -> Sequence[sa.Row[Any]]:
+    ) -> Sequence[Any]:
         """What a statement gives that begins with the campaign's row: at least one.
 
         Raises :class:`NotFound`.
         """
         gate = int.from_bytes(checked_id(id).bytes[-8:], signed=True)
         given = self.place(id) | {"gate": gate, **values}
+        rows: Sequence[Any]
         if isinstance(statement, Prepared):
-            rows = statement.execute(self.connection, given).all()
+            rows = statement.execute(self.connection, given)
         else:
             rows = self.connection.execute(statement, given).all()
         if not rows:
@@ -318,7 +333,7 @@ class Scope:
         """What another clock says than the database's, which has the time of the lock."""
         return None if self.clock is database_time else self.now()
 
-    def time_of(self, row: sa.Row[Any]) -> datetime:
+    def time_of(self, row: Any) -> datetime:
         """The time at which :meth:`campaign_row` had the row, and its lock."""
         return self.fixed_time() or utc(row.now)
 

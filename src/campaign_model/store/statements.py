@@ -38,6 +38,7 @@ from campaign_model.store.types import (
     Uuid,
     any_held,
     has,
+    unseen,
 )
 
 __all__ = [
@@ -122,7 +123,7 @@ def _claimed(contacts: sa.FromClause, exhausted: Any, now: Any, expires_at: Any)
 def _picking(contacts: sa.FromClause, now: Any, *, fresh: bool) -> sa.Select[Any]:
     column = contacts.c
     due = sa.or_(column.retry_at.is_(None), column.retry_at <= now)
-    before = column.rank < _param("end_rank", sa.BigInteger)
+    before = column.rank < unseen(_param("end_rank", sa.BigInteger))
     which, order = (
         (sa.and_(is_claimable(contacts), before, due), column.rank)
         if fresh
@@ -134,9 +135,9 @@ def _picking(contacts: sa.FromClause, now: Any, *, fresh: bool) -> sa.Select[Any
     return (
         sa.select(column.id, column.status.label("was"), column.reserved.label("had"))
         .where(of_campaign(contacts), which)
-        .where(column.rank >= floor_unless(_param("first_rank", sa.BigInteger)))
+        .where(column.rank >= floor_unless(unseen(_param("first_rank", sa.BigInteger))))
         .order_by(order)
-        .limit(_param("number", sa.Integer))
+        .limit(unseen(_param("number", sa.Integer)))
     )
 
 
@@ -147,9 +148,9 @@ def _exhausted(contacts: sa.FromClause) -> sa.ColumnElement[bool]:
 class ClaimStatements(NamedTuple):
     """One statement for PostgreSQL, with the campaign's lock and the totals; two for SQLite.
 
-    (SQLite's RETURNING shows only the updated table, and its transaction is alone anyway.) Of
-    each contact comes what it is now; ``was`` and ``had``, its status and reservation from before,
-    come last.
+    (SQLite's RETURNING shows only the updated table, and its transaction is alone anyway.) The
+    one has a row for each contact, or one without: the campaign, as ``Shared``, then what the
+    contact is now, and last ``was``, its status from before.
     """
 
     together: Prepared
@@ -177,16 +178,9 @@ def _claim_statements(*, fresh: bool) -> ClaimStatements:
     sources = lifecycle.CLAIMABLE if fresh else {_CLAIM_STATUS}
     moves = totals.moved(taken, sources, {_CLAIM_STATUS, _FAIL_STATUS})
     counted = totals.adding(moves).cte("counted")
-    # In the order of a row of SQLite's; ids by themselves, which a driver knows better than JSON.
-    ids = ("id", "contact_id")
-    rest = [taken.c[name] for name in (*_RESULT, "was", "had") if name not in ids]
-    every = sa.select(
-        sa.func.json_agg(sa.func.json_build_array(*rest), type_=sa.JSON).label("rest"),
-        *(sa.func.array_agg(taken.c[name], type_=Array(Uuid)).label(name) for name in ids),
-    ).subquery("every")
     together = (
-        sa.select(shared_unless(is_known, every.c.rest), *(every.c[name] for name in ids))
-        .join_from(known, every, sa.true())
+        sa.select(*shared_unless(is_known), *(taken.c[name] for name in (*_RESULT, "was")))
+        .join_from(known, taken, sa.true(), isouter=True)
         .add_cte(counted)
     )
     plain_now, plain_until = _param("now", UtcDateTime), _param("expires_at", UtcDateTime)
@@ -298,7 +292,9 @@ def _record_generated() -> Prepared:
     """All are generated and theirs still, and are written; or nothing is, and they are given."""
     sent = sa.select(
         sa.func.unnest(
-            _param("ids", Array(Uuid)), _param("tokens", Array(Uuid)), _param("costs", Array(Money))
+            unseen(_param("ids", Array(Uuid))),
+            unseen(_param("tokens", Array(Uuid))),
+            unseen(_param("costs", Array(Money))),
         )
         .table_valued(*(sa.column(name, type_) for name, type_ in _SENT.items()))
         .render_derived("given")
@@ -355,10 +351,10 @@ def _record_generated() -> Prepared:
             }
         )
     ).cte("counted")
+    every = theirs.c["all"]
+    rows = sa.case((sa.not_(every), sa.cast(all_of(below), sa.Text)))
     return Prepared(
-        sa.select(shared_unless(done, done, sa.case((sa.not_(done), all_of(below)))))
-        .select_from(known)
-        .add_cte(counted)
+        sa.select(*shared_unless(every), rows).join_from(known, theirs, sa.true()).add_cte(counted)
     )
 
 

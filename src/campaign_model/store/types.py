@@ -34,6 +34,7 @@ __all__ = [
     "json_array",
     "new_id",
     "read_json",
+    "unseen",
 ]
 
 read_json = json.JSONDecoder(parse_float=Decimal).decode
@@ -251,6 +252,19 @@ class has(_Expression):  # noqa: N801
         "postgresql": "CASE WHEN {0} = {1} THEN true ELSE false END",
         "sqlite": "{0} = {1}",
     }
+
+
+class unseen(_Expression):  # noqa: N801
+    """``unseen(parameter)``: the same value, but PostgreSQL makes its plan without it.
+
+    For other values it would expect other numbers of rows, and so think a plan for one time worth
+    its making, each time; and it might choose one that reads all that a tenant has.
+    """
+
+    spelling: ClassVar = {"postgresql": "(SELECT {0})", "sqlite": "{0}"}
+
+    def __init__(self, value: sa.ColumnElement[Any]) -> None:
+        super().__init__(value, type_=value.type)
 
 
 class array_length(_Expression):  # noqa: N801
