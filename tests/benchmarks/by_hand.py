@@ -142,6 +142,11 @@ def _before(place: dict[str, Any]) -> dict[str, Any]:
     return place | {"gate": gate, "digest": digest, "fingerprint": fingerprint}
 
 
+def connect(url: str) -> psycopg.Connection:
+    """A connection on which a statement is planned once, and not each time for its values."""
+    return psycopg.connect(url, options="-c plan_cache_mode=force_generic_plan")
+
+
 def claim(
     connection: psycopg.Connection, place: dict[str, Any], batch: int, first: int
 ) -> tuple[list[Any], UUID, int]:

@@ -13,7 +13,6 @@ from multiprocessing.connection import Connection
 from statistics import median
 from uuid import UUID
 
-import psycopg
 import sqlalchemy as sa
 
 import servers
@@ -30,12 +29,12 @@ COST = Decimal("0.00144")
 _spawn = multiprocessing.get_context("spawn")
 
 
-def drain(engine: sa.Engine, tenant_id: UUID, campaign_id: UUID, batch: int) -> None:
+def drain(connection: sa.Connection, tenant_id: UUID, campaign_id: UUID, batch: int) -> None:
     """Claim and record until nothing is left: the library."""
     cursor = Cursor()
     while True:
         found = transact(
-            engine,
+            connection,
             tenant_id,
             lambda store: store.generation.claim(campaign_id, batch, LEASE, cursor=cursor),  # noqa: B023
         )
@@ -43,20 +42,20 @@ def drain(engine: sa.Engine, tenant_id: UUID, campaign_id: UUID, batch: int) -> 
         if not found.claims:
             return
         outcomes = dict.fromkeys(found.claims, Generated(COST))
-        transact(engine, tenant_id, lambda store: store.generation.record(outcomes))  # noqa: B023
+        transact(connection, tenant_id, lambda store: store.generation.record(outcomes))  # noqa: B023
 
 
 def work(url: str, tenant_id: UUID, pipe: Connection) -> None:
     """Drain what the parent names, in the way that it names, until it names nothing."""
     plain = servers.plain(url)
     engine = sa.create_engine(url)
-    with engine.connect(), psycopg.connect(plain) as connection:
+    with engine.connect() as ours, by_hand.connect(plain) as connection:
         pipe.send(None)
         while job := pipe.recv():
             way, campaign_id, batch = job
             begun = time.monotonic()
             if way == "ours":
-                drain(engine, tenant_id, campaign_id, batch)
+                drain(ours, tenant_id, campaign_id, batch)
             elif way == "by hand":
                 by_hand.drain(connection, tenant_id, campaign_id, batch)
             else:
