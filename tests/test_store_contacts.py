@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -193,6 +194,23 @@ def test_what_is_in_the_campaign_already_stays_as_it_is(world: World) -> None:
     before = world.rows(campaign.id)
     assert assign(world, campaign.id, [(contact, 9), contact]) == Assigned(0, 1, ())
     assert world.rows(campaign.id) == before
+
+
+def test_whom_somebody_put_there_by_sql_is_there_already(world: World) -> None:
+    ids = world.contacts(3)
+    campaign = world.campaign(0)
+    row = {
+        "id": uuid4(),
+        "tenant_id": world.tenant_id,
+        "campaign_id": campaign.id,
+        "contact_id": ids[1],
+        "rank": 7,
+        "added_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    with world.engine.begin() as connection:
+        connection.execute(sa.insert(campaign_contacts), row)
+    assert assign(world, campaign.id, ids) == Assigned(2, 1, ())
+    assert {*world.rows(campaign.id)} == {*ids}
 
 
 @pytest.mark.usefixtures("small_chunks")
