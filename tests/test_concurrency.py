@@ -703,7 +703,7 @@ def test_failure_26_many_are_recorded_at_once_without_comparing_each_with_all(wo
 @on_sqlite
 def test_failure_26_a_claim_walks_the_index_of_ranks(world: World) -> None:
     campaign = world.campaign(3, Status.GENERATING)
-    world.claim(campaign.id, 1, timedelta(microseconds=1))
+    world.claim_overdue(campaign.id, 1)
     statements = emitted(world, lambda store: store.generation.claim(campaign.id, 3, LEASE))
     looking = [one for one in statements if "FROM campaign_contacts" in one[0]]
     assert len(looking) >= 3

@@ -637,7 +637,7 @@ def shape(world: World, name: str) -> UUID:
     reserve = Decimal("0.01")
     if name == "flying":
         world.claim(campaign.id, 1, LEASE)
-        world.claim(campaign.id, 1, timedelta(microseconds=1))
+        world.claim_overdue(campaign.id, 1)
         claims = world.claim(campaign.id, 1)
         world.transact(
             lambda store: store.generation.record({claims[0]: Generated(Decimal("0.5"))})
@@ -1040,7 +1040,7 @@ def test_failure_01_the_second_start_waits_for_what_becomes_of_the_first(
 def test_failure_02_after_a_cancel_the_next_run_goes_to_its_end(world: World) -> None:
     campaign = world.campaign(4, Status.GENERATING)
     for _ in range(2):
-        world.claim(campaign.id, 1, timedelta(microseconds=1))
+        world.claim_overdue(campaign.id, 1)
         world.apply(campaign.id, Action.CANCEL_GENERATION)
         batch = world.transact(lambda store: store.generation.claim(campaign.id, 9, LEASE))
         assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)

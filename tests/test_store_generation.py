@@ -1682,7 +1682,7 @@ def test_a_result_after_the_review_is_booked_and_never_exportable(
     world: World, moves: tuple[Action, ...]
 ) -> None:
     campaign = world.campaign(2, Status.GENERATING)
-    early, late = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    early, late = world.claim_overdue(campaign.id)
     world.transact(lambda store: store.generation.record({early: Generated(Decimal("0.01"))}))
     world.apply(campaign.id, Action.CANCEL_GENERATION)
     world.apply(campaign.id, Action.SUBMIT_FOR_REVIEW)
@@ -1709,7 +1709,7 @@ def test_a_result_after_the_review_is_booked_and_never_exportable(
 
 def test_a_contact_excluded_in_flight_is_reported_on_whoever_else_died(world: World) -> None:
     campaign = world.campaign(3, Status.GENERATING)
-    claims = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    claims = world.claim_overdue(campaign.id)
     done, dead, excluded = claims
     world.transact(lambda store: store.generation.record({done: Generated(None)}))
     world.transact(lambda store: store.contacts.exclude(campaign.id, [excluded.contact_id]))
@@ -1725,9 +1725,9 @@ def test_a_contact_excluded_in_flight_is_reported_on_whoever_else_died(world: Wo
 def test_messages_under_other_steps_are_other_messages(world: World) -> None:
     """A worker dies after its first message; meanwhile the step is rewritten."""
     campaign = world.campaign(2, Status.GENERATING)
-    claims = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    claims = world.claim_overdue(campaign.id)
     assert {claim.revision for claim in claims} == {0}
-    same = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    same = world.claim_overdue(campaign.id)
     assert {claim.revision for claim in same} == {0}
     world.apply(campaign.id, Action.CANCEL_GENERATION)
 
@@ -1750,7 +1750,7 @@ def test_failure_28_a_repeated_report_is_known_however_many_came_between(world: 
     (first,) = world.claim(campaign.id)
     reports: list[tuple[Claim, Outcome]] = [(first, Unfinished(cost=cost))]
     world.transact(lambda store: store.generation.record(dict(reports[-1:])))
-    late = world.claim(campaign.id, lease=timedelta(microseconds=1))
+    late = world.claim_overdue(campaign.id)
     reports += [(claim, Failed("late", "Too late", cost)) for claim in late]
     (last,) = world.claim(campaign.id)
     reports.append((last, Generated(cost)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -410,7 +409,7 @@ def test_ids_are_uuids_whoever_wrote_them(engine: sa.Engine) -> None:
 def test_a_lease_of_another_tenant_does_not_run_out_by_ones_own(engine: sa.Engine) -> None:
     theirs, own = belongings(engine), World(engine)
     campaign = own.campaign(2, Status.GENERATING)
-    own.claim(campaign.id, 2, timedelta(microseconds=1))
+    own.claim_overdue(campaign.id, 2)
     taken = own.claim(campaign.id, 10)
     assert {claim.campaign_id for claim in taken} == {campaign.id}
     answer = theirs.world.transact(lambda store: store.generation.renew(theirs.claims, LEASE))

@@ -33,6 +33,7 @@ class World:
         self.engine = engine
         self.tenant_id = uuid4()
         self.owner_id = uuid4()
+        self._long_ago = FrozenClock()
         with engine.begin() as connection:
             connection.execute(sa.insert(HOST.tenants).values(id=self.tenant_id, name="tenant"))
             connection.execute(
@@ -95,6 +96,11 @@ class World:
             lambda store: store.generation.claim(campaign_id, limit, lease, **options),
             **({"clock": clock} if clock else {}),
         ).claims
+
+    def claim_overdue(self, campaign_id: UUID, limit: int = 100) -> tuple[Claim, ...]:
+        """Claim as somebody did long ago, whose leases have run out by now."""
+        self._long_ago.forward(2 * LEASE)
+        return self.claim(campaign_id, limit, clock=self._long_ago)
 
     def generate(self, campaign_id: UUID, cost: str = "0.01") -> None:
         """Claim everything and record it as generated."""
