@@ -222,6 +222,7 @@ class Generation:
             odd = next(one for one in outcomes.values() if type(one) not in _ACTION_OF)
             raise TypeError(f"not an outcome: {odd!r}")
         campaign_id = _campaign_of(outcomes)
+        campaign: Shared | sa.Row[Any]
         if scope.on_postgresql and kinds == {Generated}:
             campaign, held = self._record_generated(campaign_id, outcomes)
             if held is None:
@@ -328,7 +329,7 @@ class Generation:
 
     def _locked(
         self, campaign_id: UUID, ids: Iterable[UUID]
-    ) -> tuple[Any, dict[str, dict[str, Any]]]:
+    ) -> tuple[Shared | sa.Row[Any], dict[str, dict[str, Any]]]:
         """The campaign's row, shared, and of its contacts those, to write them back: as JSON."""
         scope = self._scope
         these = self._these(campaign_id, ids)
