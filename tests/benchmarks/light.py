@@ -122,10 +122,10 @@ def load(
     other: Callable[[str], Any] = PydanticSteps.model_validate_json,
 ) -> Iterator[Pair]:
     """Seconds for 200 documents: each of them new, or 20 that were read before, ten times each."""
-    known = [documents(steps, 20)] * 10 if again else None
+    known = documents(steps, 20) * 10 if again else None
 
     def time(work: Callable[[str], Any]) -> float:
-        return sum(each(work, texts) for texts in known or [documents(steps, 200)])
+        return each(work, known or documents(steps, 200))
 
     ours, theirs = partial(time, recover_template_config), partial(time, other)
     ours()

@@ -38,7 +38,7 @@ def call_by_call(
 
 
 def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
-    """On one connection, while workers claim and record batches of 10."""
+    """On one connection, while workers claim and record one contact after the other."""
     contacts = min(contacts, 20_000) if bench.quick else contacts
     engine = sa.create_engine(bench.database())
     world = World(engine)
@@ -55,7 +55,7 @@ def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
             return connection.execute(sa.text("SELECT 1")).scalar_one()
 
         for pipe in pipes:
-            pipe.send(("ours", campaign.id, 10))
+            pipe.send(("ours", campaign.id, 1))
         yield from call_by_call(ours, select, 5 if bench.quick else 25)
         now = store.generation.progress(campaign.id)
         assert now.by_status[ContactStatus.PENDING], "nobody records any more"
