@@ -232,6 +232,20 @@ def test_a_transaction_that_is_over_is_refused_by_core(
             FORTY_TWO.execute(connection, {})
 
 
+@on_postgresql
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_in_a_block_whose_savepoint_is_over_nothing_is_claimed(own: sa.Engine, end: str) -> None:
+    world = World(own)
+    campaign = world.campaign(2, Status.GENERATING)
+    with own.begin() as connection:
+        store = CampaignStore(connection, world.tenant_id)
+        with connection.begin_nested() as savepoint:
+            getattr(savepoint, end)()
+            with pytest.raises(sa.exc.InvalidRequestError):
+                store.generation.claim(campaign.id, 1, LEASE)
+    assert len(world.claim(campaign.id)) == 2
+
+
 def test_what_core_has_another_name_for_somebody_may_hear() -> None:
     class Unknown:
         engine = dialect = None

@@ -213,6 +213,25 @@ def test_whom_somebody_put_there_by_sql_is_there_already(world: World) -> None:
     assert {*world.rows(campaign.id)} == {*ids}
 
 
+def test_a_key_of_the_hosts_own_refuses_in_the_databases_words(world: World) -> None:
+    ids = world.contacts(2)
+    world.campaign(ids)
+    campaign = world.campaign(0)
+    key = (
+        "CREATE UNIQUE INDEX one_campaign ON campaign_contacts (tenant_id, contact_id) "
+        f"WHERE tenant_id = '{world.tenant_id}'"
+    )
+    with world.engine.begin() as connection:
+        connection.execute(sa.text(key))
+    try:
+        with pytest.raises(sa.exc.IntegrityError, match=r"(?i)unique"):
+            assign(world, campaign.id, ids)
+    finally:
+        with world.engine.begin() as connection:
+            connection.execute(sa.text("DROP INDEX one_campaign"))
+    assert world.rows(campaign.id) == {}
+
+
 @pytest.mark.usefixtures("small_chunks")
 def test_duplicates_in_the_input_count_once_and_the_first_of_them_holds(world: World) -> None:
     ids = world.contacts(4)

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model.store.prepared import goes_past_core
+from campaign_model.store.prepared import takes_drivers_values
 
 __all__ = ["integers", "numbers", "uuids"]
 
@@ -70,7 +70,7 @@ def _packed(item: int, size: int, values: Sequence[bytes]) -> bytes:
 
 def _takes_packed(connection: sa.Connection) -> bool:
     """Whether the driver can be told to send bytes as they are; it is told when it can."""
-    if not goes_past_core(connection):
+    if not takes_drivers_values(connection):
         return False
     if _TOLD not in connection.info:
         driver: Any = connection.connection.dbapi_connection

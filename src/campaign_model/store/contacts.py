@@ -478,7 +478,6 @@ class Contacts:
             if empty and refusal.taken:
                 empty = False
                 continue
-            assert refusal.missing
             table = host_contacts(scope.host)
             present = scope.connection.scalars(
                 sa.select(table.c.id).where(
@@ -487,7 +486,8 @@ class Contacts:
                 )
             ).all()
             if len(present) == len(known.ranks):
-                # No contact is missing, or it came this moment: once more, and no further.
+                # None is missing, or it came this moment, or a key of the host's refused: once
+                # more, and no further.
                 with scope.connection.begin_nested():
                     return self._insert_known(campaign_id, known, now, empty=False), missing
             known = _in_order({one: ranks[one] for one in present})

@@ -36,7 +36,8 @@ def of_campaign(table: Any) -> sa.ColumnElement[bool]:
 
 STRIDE = 1024
 """Whoever claims the contact at a multiple of this raises the floor: at the end of a campaign
-everybody looks once more from the beginning, and nobody then walks much further than this."""
+everybody looks once more from the beginning, and should not walk much further than this. Where
+none is claimed at one multiple, one will be at the next."""
 
 _LOWEST: sa.ColumnElement[int] = sa.literal_column("-9223372036854775807", sa.BigInteger)
 _marks = campaign_totals.alias("marks")

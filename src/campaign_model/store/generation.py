@@ -117,7 +117,7 @@ class Generation:
         cursor = cursor or _START
         first = None if cursor.rank == _START.rank else cursor.rank
         picked = _Picked(scope, campaign_id, lease, max_attempts)
-        begun = picked.begin(limit, first)
+        taken = picked.begin(limit, first)
         documents, now = picked.documents, picked.now
         if not _may_claim(picked.status):
             return ClaimBatch(
@@ -125,7 +125,7 @@ class Generation:
             )
         each, granted = self._grant(campaign_id, documents.config, reserve, limit)
         picked.reserve = each
-        if not begun:
+        if not taken:
             picked.take(CLAIM_FRESH, granted, first, _END)
         short = len(picked.claims) < limit
         anybody = not short or totals.peek(scope, campaign_id).any_left

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
-__all__ = ["Prepared", "goes_past_core"]
+__all__ = ["Prepared", "takes_drivers_values"]
 
 _SCHEMAS = "schema_translate_map"
 """An option of Core's by which a statement's tables stand in other schemas."""
@@ -38,7 +38,7 @@ class Prepared:
 
     def execute(self, connection: sa.Connection, values: dict[str, Any]) -> Sequence[Sequence[Any]]:
         """The rows that come, if it is one that selects, for ``values`` by name."""
-        if not goes_past_core(connection):
+        if not takes_drivers_values(connection):
             result = connection.execute(self.statement, values)
         elif _is_plain(connection):
             return _driven(connection, self._text, values, rows=self.statement.is_select)
@@ -47,7 +47,7 @@ class Prepared:
         return result.all() if result.returns_rows else ()
 
 
-def goes_past_core(connection: sa.Connection) -> bool:
+def takes_drivers_values(connection: sa.Connection) -> bool:
     """Whether its driver is the one whose ways this library knows, and gets statements as written.
 
     Then it is given values as that driver takes them, and else as Core does.
@@ -62,7 +62,9 @@ def _is_plain(connection: sa.Connection) -> bool:
     Core keeps the names to itself by which it knows; if it has one no more, somebody may listen.
     """
     transaction = connection.get_nested_transaction() or connection.get_transaction()
-    return (transaction is None or transaction.is_active) and not (
+    # A savepoint may be over, and the block that began it go on.
+    block = getattr(connection, "_trans_context_manager", None)
+    return all(one is None or one.is_active for one in (transaction, block)) and not (
         getattr(connection, "_echo", True)
         or getattr(connection, "_has_events", True)
         or getattr(connection.engine, "_has_events", True)

@@ -240,11 +240,11 @@ def shared_unless(done: sa.ColumnElement[bool]) -> list[sa.ColumnElement[Any]]:
 def shared_and_below(rows: sa.Select[Any]) -> Prepared:
     """The campaign's row, shared, and in the same round trip ``rows`` of a table, locked next.
 
-    For PostgreSQL: all but the digest of :class:`Shared`, and the rows as :func:`all_of` gives
-    them, in text.
+    For PostgreSQL: the columns of :class:`Shared`, and the rows as :func:`all_of` gives them, in
+    text.
     """
     column = _SHARED.c
-    shared = (column.status, _NOW, column.template_config, column.generation_config)
+    shared = (column.status, _NOW, column.template_config, column.generation_config, sa.null())
     return Prepared(sa.select(*shared, sa.cast(all_of(locked_below(rows)), sa.Text)))
 
 
@@ -267,7 +267,7 @@ class Shared(NamedTuple):
     now: datetime
     template_config: str | None
     generation_config: str | None
-    digest: str | None = None
+    digest: str | None
 
 
 @attrs.frozen
