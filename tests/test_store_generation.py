@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from campaign_model.campaign import Campaign
 from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
 from campaign_model.generation import (
+    LONGEST,
     Claim,
     ClaimBatch,
     Cursor,
@@ -41,7 +43,12 @@ from campaign_model.lifecycle import (
     Status,
 )
 from campaign_model.store import CampaignStore
-from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, MAX_ATTEMPTS, OnLost
+from campaign_model.store.generation import (
+    ATTEMPTS_EXHAUSTED,
+    MAX_ATTEMPTS,
+    MAX_CLAIM,
+    OnLost,
+)
 from campaign_model.store.scope import database_time
 from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing.campaigns import STEPS
@@ -427,11 +434,15 @@ def test_a_campaign_that_is_not_generating_gives_nothing(world: World, status: S
     move(world, campaign.id, NOT_GENERATING[status])
     before = world.rows(campaign.id)
     assert "pending" in statuses(world, campaign)
+    cursor = Cursor(2048)
     batch = world.transact(
-        lambda store: store.generation.claim(campaign.id, 5, LEASE, reserve=Decimal(0))
+        lambda store: store.generation.claim(
+            campaign.id, 5, LEASE, reserve=Decimal(0), cursor=cursor
+        )
     )
     assert batch.claims == ()
     assert (batch.stop, batch.retry_at) == (StopReason.NOT_GENERATING, None)
+    assert (batch.cursor, batch.steps) == (cursor, campaign.steps)
     assert world.rows(campaign.id) == before
     world.check(campaign.id)
 
@@ -1796,30 +1807,83 @@ def test_work_that_costs_and_never_ends_comes_to_the_cap(world: World) -> None:
     world.check(campaign.id)
 
 
+@pytest.mark.parametrize("limit", [2, 3])
+@pytest.mark.parametrize("from_a_cursor", [False, True])
+def test_who_is_at_the_cap_takes_nobodys_place(
+    world: World, limit: int, *, from_a_cursor: bool
+) -> None:
+    ids = world.contacts(3)
+    campaign = world.campaign(ids, Status.GENERATING)
+    (claim,) = world.claim(campaign.id, 1)
+    with transaction(world) as store:
+        store.generation.record({claim: Unfinished(cost=CENT)})
+    cursor = Cursor(world.rows(campaign.id)[ids[0]].rank) if from_a_cursor else None
+    with transaction(world) as store:
+        batch = store.generation.claim(campaign.id, limit, LEASE, cursor=cursor, max_attempts=1)
+    assert [claim.contact_id for claim in batch.claims] == ids[1:]
+    assert statuses(world, campaign) == ["failed", "generating", "generating"]
+    world.check(campaign.id)
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "says"),
     [
-        {"limit": 0},
-        {"limit": 2**31},
-        {"limit": 2.5},
-        {"lease": timedelta(0)},
-        {"lease": timedelta.max},
-        {"max_attempts": 0},
-        {"reserve": None},
+        ({"limit": 0}, f"1 to {MAX_CLAIM}"),
+        ({"limit": MAX_CLAIM + 1}, f"1 to {MAX_CLAIM}"),
+        ({"limit": 2.5}, f"1 to {MAX_CLAIM}"),
+        ({"lease": timedelta(0)}, f"at most {LONGEST}"),
+        ({"lease": LONGEST + timedelta.resolution}, f"at most {LONGEST}"),
+        ({"max_attempts": 0}, "max_attempts is from 1"),
+        ({"max_attempts": MAX_CLAIM + 1}, "max_attempts is from 1"),
+        ({"reserve": None}, "reserve= what one contact may cost"),
     ],
     ids=str,
 )
 def test_a_claim_of_nonsense_is_refused_before_anything_is_written(
-    world: World, wrong: dict[str, Any]
+    world: World, wrong: dict[str, Any], says: str
 ) -> None:
     campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
 
     def work(store: CampaignStore) -> None:
         options: dict[str, Any] = {"limit": 1, "lease": LEASE, "reserve": CENT} | wrong
-        with pytest.raises(ValueError, match=r".+"):
+        with pytest.raises(ValueError, match=re.escape(says)):
             store.generation.claim(campaign.id, **options)
         assert len(store.generation.claim(campaign.id, 1, LEASE, reserve=CENT).claims) == 1
 
     world.transact(work)
     world.check(campaign.id)
     assert sum(row.reserved for row in world.rows(campaign.id).values()) == CENT
+
+
+def test_a_claim_may_be_as_large_and_as_long_as_its_limits_say(world: World) -> None:
+    campaign = world.campaign(2, Status.GENERATING)
+    with transaction(world) as store:
+        batch = store.generation.claim(campaign.id, MAX_CLAIM, LONGEST, max_attempts=MAX_CLAIM)
+    assert [claim.expires_at for claim in batch.claims] == [batch.at + LONGEST] * 2
+
+
+def test_a_report_of_nonsense_is_refused_before_anything_is_written(world: World) -> None:
+    campaign = world.campaign(2, Status.GENERATING)
+    one, other = world.claim(campaign.id)
+    before = world.rows(campaign.id)
+    nonsense: Any = "generated"
+    never: Any = "rise"
+    with transaction(world) as store:
+        record = store.generation.record
+        with pytest.raises(TypeError, match="not an outcome: 'generated'"):
+            record({one: Generated(CENT), other: nonsense})
+        with pytest.raises(ValueError, match="raise, skip, book, not 'rise'"):
+            record({one: Generated(CENT)}, on_lost=never)
+    assert world.rows(campaign.id) == before
+
+
+def test_who_releases_what_was_taken_over_is_told_and_the_rest_is_free(world: World) -> None:
+    campaign = world.campaign(2, Status.GENERATING)
+    stale = world.claim_overdue(campaign.id, 1)
+    over = world.claim(campaign.id, 2)
+    mine = [claim for claim in over if claim.id != stale[0].id]
+    with transaction(world) as store:
+        answers = store.generation.release([*stale, *mine])
+    assert list(answers.values()) == [Recorded.SKIPPED, Recorded.APPLIED]
+    assert sorted(statuses(world, campaign)) == ["generating", "pending"]
+    world.check(campaign.id)

@@ -20,7 +20,7 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
 _COPIED = ("src", "tests", "schemas", "docs", "pyproject.toml", "noxfile.py", "README.md")
 _SURVIVED = re.compile(
-    r"^\s*(\S+__mutmut_\d+): (?!killed|timeout|caught by type check)(.+)$", re.MULTILINE
+    r"^\s*(\S+__mutmut_\d+): (?!killed|timeout|caught by type check)", re.MULTILINE
 )
 
 
@@ -41,7 +41,7 @@ PARTS = {
             *("test_messages.py", "test_schemas.py", "test_fixtures.py"),
         ),
     ),
-    # Every statement is run on SQLite; what only PostgreSQL does is beyond this.
+    # What is called at import alone, as most that makes statements is, mutmut finds no tests of.
     "store": Part(
         ("store/*.py",),
         (
@@ -49,7 +49,7 @@ PARTS = {
             *("test_store_templates.py", "test_store_tenancy.py", "test_store_types.py"),
             *("test_transactions.py",),
         ),
-        ("-k", "not postgresql"),
+        ("-k", "not postgresql-15"),
     ),
 }
 """What is mutated: under ``src/campaign_model``, judged by tests under ``tests``."""

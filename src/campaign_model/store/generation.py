@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import UUID, uuid4
 
 import attrs
@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from campaign_model import lifecycle
 from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money, utc
 from campaign_model.contacts import Changed
-from campaign_model.errors import LeaseLost
+from campaign_model.errors import LeaseLost, listed
 from campaign_model.generation import (
     LONGEST,
     Claim,
@@ -70,6 +70,7 @@ MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
 
 OnLost = Literal["raise", "skip", "book"]
+_ON_LOST = get_args(OnLost)
 
 MAX_CLAIM = 10_000
 """The most contacts that one claim takes."""
@@ -211,9 +212,11 @@ class Generation:
         lost raises :class:`LeaseLost` with every such id; with ``on_lost="skip"`` it is left out,
         with ``"book"`` its cost is booked and its result dropped. A result that arrives after a
         cancel counts; if the steps changed meanwhile it is booked and the contact queued again.
-        Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns and ``TypeError``
-        for what is no outcome.
+        Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns or another
+        ``on_lost``, and ``TypeError`` for what is no outcome.
         """
+        if on_lost not in _ON_LOST:
+            raise ValueError(f"on_lost is one of {listed(_ON_LOST)}, not {on_lost!r}")
         scope = self._scope
         if not outcomes:
             return {}
