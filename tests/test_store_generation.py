@@ -1568,26 +1568,36 @@ def test_progress_tells_rate_and_time_left_of_this_run(world: World, clock: Froz
     ids = world.contacts(12)
     with transaction(world, clock=clock) as store:
         generation = store.generation
+
+        def pace() -> tuple[float | None, float | None]:
+            progress = generation.progress(campaign.id)
+            return progress.per_second, progress.seconds_left
+
         store.contacts.assign(campaign.id, ids)
         store.contacts.exclude(campaign.id, ids[:1])
+        assert pace() == (None, None)
         store.campaigns.apply(campaign.id, Action.MARK_READY)
         store.campaigns.apply(campaign.id, Action.START_GENERATION)
         progress = generation.progress(campaign.id)
         assert (progress.assigned, progress.total) == (12, 11)
-        assert (progress.per_second, progress.seconds_left) == (None, None)
+        assert pace() == (None, None)
         claims = generation.claim(campaign.id, 6, LEASE).claims
-        generation.record(dict.fromkeys(claims[:4], Generated(CENT)))
+        generation.record({claims[0]: Generated(CENT)})
+        # One, and no time to speak of: that is no rate yet.
+        assert pace() == (None, None)
+        clock.forward(timedelta(seconds=0.5))
+        assert pace() == (2, 5)
+        generation.record(dict.fromkeys(claims[1:4], Generated(CENT)))
         generation.record({claims[4]: Failed("no", "no", CENT)})
-        clock.forward(timedelta(seconds=10))
-        progress = generation.progress(campaign.id)
+        clock.forward(timedelta(seconds=9.5))
         # 5 in 10 seconds; 1 in flight and 5 waiting are left.
-        assert (progress.per_second, progress.seconds_left) == (0.5, 12.0)
+        assert pace() == (0.5, 12)
         store.campaigns.apply(campaign.id, Action.CANCEL_GENERATION)
         clock.forward(timedelta(hours=1))
         store.campaigns.apply(campaign.id, Action.START_GENERATION)
         # What earlier runs finished says nothing about this one.
         clock.forward(timedelta(seconds=4))
-        assert generation.progress(campaign.id).per_second is None
+        assert pace() == (None, None)
         rest = generation.claim(campaign.id, 9, LEASE).claims
         generation.record(dict.fromkeys([*rest, claims[5]], Generated(CENT)), on_lost="skip")
         progress = generation.progress(campaign.id)
@@ -1596,8 +1606,7 @@ def test_progress_tells_rate_and_time_left_of_this_run(world: World, clock: Froz
         store.campaigns.apply(campaign.id, Action.COMPLETE_GENERATION)
         # Over: the clock no longer runs.
         clock.forward(timedelta(hours=1))
-        progress = generation.progress(campaign.id)
-        assert (progress.per_second, progress.seconds_left) == (len(rest) / 4, 0.0)
+        assert pace() == (len(rest) / 4, 0)
     world.check(campaign.id)
 
 

@@ -212,6 +212,7 @@ class Generation:
         lost raises :class:`LeaseLost` with every such id; with ``on_lost="skip"`` it is left out,
         with ``"book"`` its cost is booked and its result dropped. A result that arrives after a
         cancel counts; if the steps changed meanwhile it is booked and the contact queued again.
+        The answers come in the order of ``outcomes``.
         Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns or another
         ``on_lost``, and ``TypeError`` for what is no outcome.
         """
@@ -418,7 +419,7 @@ class Generation:
                 delta.erased_unknown_costs += int(cost is None)
         shard = _shard(self._scope, status, documents.config)
         self._write_back(_campaign_of(outcomes), writes.values(), delta, shard)
-        return answers
+        return {claim: answers[claim] for claim in outcomes}
 
     def _write_back(
         self,
