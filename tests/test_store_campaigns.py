@@ -24,7 +24,7 @@ from campaign_model import store as store_package
 from campaign_model._json import JsonObject
 from campaign_model.campaign import Campaign, CampaignTemplate, HistoryEntry
 from campaign_model.errors import Conflict, InvalidDocument, NotFound, TransitionNotAllowed
-from campaign_model.generation import Generated, GenerationConfig, StopReason
+from campaign_model.generation import Failed, Generated, GenerationConfig, StopReason
 from campaign_model.lifecycle import (
     PERMISSIONS,
     Action,
@@ -50,6 +50,7 @@ from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.strategies import drafts
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
+from parallel import transaction
 from transactions import behind, contents, execute, refused, together, undone
 from world import HOST, LEASE, World
 
@@ -350,30 +351,29 @@ def test_a_list_refuses_what_is_no_page(world: World) -> None:
 
 
 def test_a_summary_says_what_the_junction_and_the_legacy_columns_say(world: World) -> None:
-    campaign = world.campaign(6, Status.GENERATING)
-    first, second, *_ = world.claim(campaign.id, 4)
-    world.transact(
-        lambda store: store.generation.record(
-            {first: Generated(Decimal("0.00144")), second: Generated(None)}
-        )
-    )
-    gone = next(
-        one for one, row in world.rows(campaign.id).items() if row.status == ContactStatus.PENDING
-    )
-    world.transact(lambda store: store.contacts.exclude(campaign.id, [gone]))
+    ids = world.contacts(8)
+    campaign = world.campaign(ids, Status.GENERATING)
+    first, second, third, _ = world.claim(campaign.id, 4)
+    failed = Failed("no_email", "there is no address", Decimal(0))
+    with transaction(world) as store:
+        outcomes = {first: Generated(Decimal("0.00144")), second: Generated(None), third: failed}
+        store.generation.record(outcomes)
+        store.contacts.set_readiness(campaign.id, {ids[5]: [], ids[6]: ["phone"]})
+        store.contacts.exclude(campaign.id, ids[7:])
+    assert {row.status for row in world.rows(campaign.id).values()} == {*ContactStatus}
     (summary,) = world.transact(lambda store: store.campaigns.list().items)
     assert (
         summary.total_contacts,
         summary.generated_count,
         summary.generation_cost,
         summary.unknown_costs,
-    ) == (5, 2, Decimal("0.00144"), 1)
+    ) == (7, 2, Decimal("0.00144"), 1)
     stored = world.transact(lambda store: store.campaigns.get(campaign.id))
     for field in ("id", "name", "status", "is_active", "owner_id", "template_id", "version"):
         assert getattr(summary, field) == getattr(stored, field)
     assert (summary.created_at, summary.updated_at) == (stored.created_at, stored.updated_at)
     world.apply(campaign.id, Action.CANCEL_GENERATION)
-    assert world.legacy(campaign.id) == (5, 2, Decimal("0.00144"))
+    assert world.legacy(campaign.id) == (7, 2, Decimal("0.00144"))
     world.check(campaign.id)
 
 
