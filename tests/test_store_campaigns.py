@@ -359,8 +359,9 @@ def test_a_summary_says_what_the_junction_and_the_legacy_columns_say(world: Worl
         store.contacts.set_readiness(campaign.id, {ids[5]: [], ids[6]: ["phone"]})
         store.contacts.exclude(campaign.id, ids[7:])
         # Last, because the legacy columns do not hear of it before the campaign rests.
-        outcomes = {first: Generated(Decimal("0.00144")), second: Generated(None), third: failed}
-        store.generation.record(outcomes)
+        store.generation.record(
+            {first: Generated(Decimal("0.00144")), second: Generated(None), third: failed}
+        )
     assert {row.status for row in world.rows(campaign.id).values()} == {*ContactStatus}
     (summary,) = world.transact(lambda store: store.campaigns.list().items)
     assert (

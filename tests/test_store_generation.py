@@ -50,6 +50,7 @@ from campaign_model.store.generation import (
     OnLost,
 )
 from campaign_model.store.scope import database_time
+from campaign_model.store.statements import REMEMBERED
 from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
@@ -1780,6 +1781,22 @@ def test_failure_28_a_repeated_report_is_known_however_many_came_between(world: 
                 store.generation.record({claim: outcome}, on_lost="book")
     (row,) = world.rows(campaign.id).values()
     assert (row.status, row.generation_cost) == (ContactStatus.GENERATED, 3 * cost)
+    world.check(campaign.id)
+
+
+def test_of_very_many_reports_the_last_are_remembered(world: World) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    reports: list[dict[Claim, Outcome]] = []
+    with transaction(world) as store:
+        record = store.generation.record
+        for number in range(REMEMBERED + 1):
+            (claim,) = store.generation.claim(campaign.id, 1, LEASE).claims
+            reports.append({claim: Generated(CENT) if number == REMEMBERED else Unfinished()})
+            record(reports[-1])
+        with pytest.raises(LeaseLost):
+            record(reports[0])
+        answers = {answer for report in reports[1:] for answer in record(report).values()}
+    assert answers == {Recorded.ALREADY}
     world.check(campaign.id)
 
 

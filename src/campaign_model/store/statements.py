@@ -61,7 +61,7 @@ ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 """Error code of a contact that failed because no worker ever came to an end with it."""
 
 REMEMBERED = 100
-"""Reports remembered per contact, to know a repeated one; attempts end long before."""
+"""Reports remembered per contact: far more than anybody may still come to repeat."""
 
 
 _TABLE = campaign_contacts
