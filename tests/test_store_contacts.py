@@ -221,14 +221,12 @@ def test_a_key_of_the_hosts_own_refuses_in_the_databases_words(world: World) -> 
         "CREATE UNIQUE INDEX one_campaign ON campaign_contacts (tenant_id, contact_id) "
         f"WHERE tenant_id = '{world.tenant_id}'"
     )
-    with world.engine.begin() as connection:
-        connection.execute(sa.text(key))
+    execute(world, sa.text(key))
     try:
         with pytest.raises(sa.exc.IntegrityError, match=r"(?i)unique"):
             assign(world, campaign.id, ids)
     finally:
-        with world.engine.begin() as connection:
-            connection.execute(sa.text("DROP INDEX one_campaign"))
+        execute(world, sa.text("DROP INDEX one_campaign"))
     assert world.rows(campaign.id) == {}
 
 
