@@ -37,7 +37,12 @@ def wrong_stores(session: nox.Session) -> None:
     session.install(PACKAGE, *tools("test"))
     patient = ("-o", "faulthandler_timeout=600")
     session.run(
-        "pytest", "tests/test_wrong_stores.py", "--whole-contract", "-s", *patient, *session.posargs
+        "pytest",
+        "tests/kit/test_wrong_stores.py",
+        "--whole-contract",
+        "-s",
+        *patient,
+        *session.posargs,
     )
 
 

@@ -29,7 +29,6 @@ from uuid import UUID, uuid4
 import attrs
 import sqlalchemy as sa
 
-import servers
 from campaign_model import db
 from campaign_model._values import exactly
 from campaign_model.generation import Claim, Failed, Generated, Outcome, Recorded, Unfinished
@@ -41,8 +40,9 @@ from campaign_model.store.types import Money, Uuid
 from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.contract.totals import disagreements
 from campaign_model.worker import Task, run_worker
-from parallel import until
-from world import HOST, World
+from support import servers
+from support.parallel import until
+from support.world import HOST, World
 
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 4

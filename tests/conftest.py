@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-import adoption
-import node
-import servers
-import strategies  # noqa: F401 - how Hypothesis runs here
 from campaign_model import db
-from world import World
+from support import (
+    adoption,
+    node,
+    servers,
+    strategies,  # noqa: F401 - how Hypothesis runs here
+)
+from support.paths import TESTS
+from support.world import World
 
 DIRECTORY = pytest.StashKey[Path]()
 
@@ -34,7 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(close)
 
 
-UNMEASURED = {"test_kit_documents", "test_kit_values", "test_money"}
+UNMEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_money.py"}
 """They run lines again and again that others run too."""
 
 
@@ -46,10 +49,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         # Measuring takes a quarter of the time: on a server only of what SQLite does not run.
         again = _engines(item) - {"sqlite"} and _function(item) in on_sqlite
-        if again or _on_older(item) or item.path.stem in UNMEASURED:
+        if again or _on_older(item) or _file(item) in UNMEASURED:
             item.add_marker(pytest.mark.no_cover)
     # A minute at the end would be a minute for one process alone.
-    items.sort(key=lambda item: item.path.stem != "test_mixed_load")
+    items.sort(key=lambda item: _file(item) != "store/test_mixed_load.py")
+
+
+def _file(item: pytest.Item) -> str:
+    """Its path below ``tests``."""
+    return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
 
 
 def _function(item: pytest.Item) -> str:

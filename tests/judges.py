@@ -21,15 +21,14 @@ from pathlib import Path
 import attrs
 import sqlalchemy as sa
 
-import node
-import servers
 from campaign_model import db, wire
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.testing.documents import KINDS
 from campaign_model.validation import load_schema
-from corpus import SCHEMAS
-from differences import Document, is_known
-from drawn import draw
+from support import node, servers
+from support.differences import Document, is_known
+from support.drawn import draw
+from support.paths import SCHEMAS
 
 FORMS = ("submitted", "stored")
 CHECKED = ("template_config", "generation_config")

@@ -25,7 +25,6 @@ from uuid import UUID, uuid5
 import attrs
 import sqlalchemy as sa
 
-import servers
 from campaign_model import db
 from campaign_model.errors import Conflict, LeaseLost, TransitionNotAllowed
 from campaign_model.generation import (
@@ -43,7 +42,8 @@ from campaign_model.store import CampaignStore, transact
 from campaign_model.store.scope import insert_into
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.contract.totals import disagreements
-from world import HOST, LEASE, World
+from support import servers
+from support.world import HOST, LEASE, World
 
 CENT = Decimal("0.01")
 ALREADY_OVER = timedelta(microseconds=1)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-import servers
 from benchmarks.harness import Bench, Result, Row, measured, table
+from support import servers
 
 MODULES: tuple[str, ...] = ("assign", "generation", "reading", "light")
 

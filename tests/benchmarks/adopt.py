@@ -25,9 +25,8 @@ import sqlalchemy as sa
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import legacy
-import servers
 from campaign_model import db
+from support import legacy, servers
 
 SHAPE = legacy.Shape(extended=True, service=True)
 _spawn = multiprocessing.get_context("spawn")

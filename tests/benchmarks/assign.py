@@ -9,12 +9,12 @@ from uuid import UUID
 import psycopg
 import sqlalchemy as sa
 
-import servers
 from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
 from campaign_model.contacts import Assigned
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.contract.totals import disagreements
-from world import HOST, World
+from support import servers
+from support.world import HOST, World
 
 COLUMNS = ("id", "tenant_id", "campaign_id", "contact_id", "rank", "status", "added_at")
 COPY = f"COPY campaign_contacts ({', '.join(COLUMNS)}) FROM STDIN"

@@ -1,7 +1,7 @@
 """An adoption killed at each of its statements, in both shapes: half an hour.
 
 ``pytest -o faulthandler_timeout=0 tests/benchmarks/every_statement.py``. Of these,
-``tests/test_adopt_interrupted.py`` does a few in every run.
+``tests/adoption/test_interrupted.py`` does a few in every run.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import itertools
 
 import pytest
 
-from adoption import Legacies, adopt
-from legacy import Shape
-from legacy_data import sample
-from test_adopt import names
-from test_adopt_interrupted import (
+from adoption.test_interrupted import (
     adopt_until,
     kill_again_and_again,
     kill_while_building,
     outcome,
 )
+from adoption.test_rows import names
+from support.adoption import Legacies, adopt
+from support.legacy import Shape
+from support.legacy_data import sample
 
 SHAPES = (Shape(service=True), Shape(extended=True, tags=True, full_name=True, service=True))
 

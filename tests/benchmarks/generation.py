@@ -15,14 +15,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-import servers
 from benchmarks import by_hand, queues
 from benchmarks.harness import Bench, Pair, Row, Span, in_turns, seconds
 from campaign_model.generation import Claim, Cursor, Generated
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import transact
 from campaign_model.testing.campaigns import make_campaign
-from world import World
+from support import servers
+from support.world import World
 
 LEASE = timedelta(minutes=5)
 COST = Decimal("0.00144")

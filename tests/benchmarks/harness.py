@@ -21,10 +21,10 @@ import sqlalchemy as sa
 from rich.console import Console
 from rich.table import Table
 
-import servers
 from campaign_model import db
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.contract.totals import disagreements
+from support import servers
 
 __all__ = ["Bench", "Pair", "Result", "Row", "Span", "in_turns", "measured", "seconds", "table"]
 

@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-import servers
 from benchmarks.assign import host_contacts
 from benchmarks.generation import processes
 from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
@@ -20,7 +19,8 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.campaigns import make_campaign
-from world import World
+from support import servers
+from support.world import World
 
 WORKERS = 2
 

@@ -12,13 +12,12 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import differences
 from campaign_model import lifecycle
 from generate import markdown
 from generate.sql import checks_sql
 from generate.typescript import typescript
-
-ROOT = Path(__file__).parents[2]
+from support import differences
+from support.paths import ROOT
 
 LIFECYCLE_PARTS = {
     "campaign diagram": markdown.campaign_diagram,

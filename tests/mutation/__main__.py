@@ -33,21 +33,22 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "lifecycle": Part(("lifecycle.py",), ("test_lifecycle.py",)),
+    "lifecycle": Part(("lifecycle.py",), ("domain/test_lifecycle.py",)),
     "documents": Part(
         ("steps.py", "validation.py", "wire.py"),
         (
-            *("test_steps.py", "test_values.py", "test_wire.py", "test_validation.py"),
-            *("test_messages.py", "test_schemas.py", "test_fixtures.py"),
+            *("domain/test_steps.py", "domain/test_values.py", "domain/test_wire.py"),
+            *("domain/test_validation.py", "domain/test_messages.py", "domain/test_schemas.py"),
+            "domain/test_fixtures.py",
         ),
     ),
     # What is called at import alone, as most that makes statements is, mutmut finds no tests of.
     "store": Part(
         ("store/*.py",),
         (
-            *("test_store_campaigns.py", "test_store_contacts.py", "test_store_generation.py"),
-            *("test_store_templates.py", "test_store_tenancy.py", "test_store_types.py"),
-            *("test_transactions.py",),
+            *("store/test_campaigns.py", "store/test_contacts.py", "store/test_generation.py"),
+            *("store/test_templates.py", "store/test_tenancy.py", "store/test_types.py"),
+            "store/test_transactions.py",
         ),
         ("-k", "not postgresql-15"),
     ),

@@ -1,0 +1,396 @@
+"""The main job, as a user runs it: from template to export in one command, on every engine."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from rich.console import Console
+
+from campaign_model import db, presets
+from campaign_model.cli import demo, demo_host, main
+from campaign_model.cli.console import UserError
+from campaign_model.cli.contacts_csv import ContactFile
+from campaign_model.cli.database import parse_url
+from campaign_model.cli.demo_host import HOST, TENANT
+from campaign_model.cli.demo_worker import compose
+from campaign_model.generation import GenerationConfig
+from campaign_model.lifecycle import ContactStatus, Status
+from campaign_model.steps import Step
+from campaign_model.store import CampaignStore
+from campaign_model.store.tables import campaign_contacts, campaigns
+from support import servers
+
+# On the oldest PostgreSQL it runs in an adopted database, in test_adopt_after.
+pytestmark = pytest.mark.newest
+
+MESSAGES = HOST.messages.c
+LEASE = timedelta(seconds=1)
+
+
+@attrs.frozen
+class Runs:
+    """Two runs of the demo on one database: what each printed and exported."""
+
+    engine: sa.Engine
+    printed: tuple[str, ...]
+    exports: tuple[Path, ...]
+
+    def rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        with self.engine.begin() as connection:
+            return [tuple(row) for row in connection.execute(statement)]
+
+
+def run(*arguments: object) -> str:
+    out = io.StringIO()
+    with redirect_stdout(out):
+        assert main(["demo", *map(str, arguments)]) == 0
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def runs(
+    engine_name: str, databases: servers.Databases, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runs]:
+    url = databases.create(engine_name)
+    directory = tmp_path_factory.mktemp("demo")
+    exports = (directory / "first.jsonl", directory / "second.jsonl")
+    # A URL as people know it: without the driver.
+    known = url.replace("postgresql+psycopg:", "postgresql:")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(demo, "_SHORT_LEASE", LEASE)
+        printed = tuple(run("--url", known, "--out", export) for export in exports)
+    engine = db.prepare_engine(sa.create_engine(url))
+    yield Runs(engine, printed, exports)
+    engine.dispose()
+    databases.drop(url)
+
+
+def test_the_demo_ends_exported_and_does_so_again(runs: Runs) -> None:
+    for printed in runs.printed:
+        assert printed.splitlines()[-1] == "The campaign is exported."
+    found = runs.rows(sa.select(campaigns.c.status, campaigns.c.tenant_id))
+    assert found == [(Status.EXPORTED, TENANT)] * 2
+
+
+def test_a_second_run_finds_the_contacts_of_the_first(runs: Runs) -> None:
+    assert runs.rows(sa.select(sa.func.count()).select_from(HOST.contacts)) == [(40,)]
+    assigned = sa.select(sa.func.count()).select_from(campaign_contacts)
+    assert runs.rows(assigned.group_by(campaign_contacts.c.campaign_id)) == [(40,), (40,)]
+
+
+def test_contacts_that_lack_an_address_are_not_written_to(runs: Runs) -> None:
+    statuses = runs.rows(
+        sa.select(campaign_contacts.c.status, HOST.contacts.c.id)
+        .join(HOST.contacts, HOST.contacts.c.id == campaign_contacts.c.contact_id)
+        .where(HOST.contacts.c.email_address.is_(None) | HOST.contacts.c.linkedin_url.is_(None))
+    )
+    assert len(statuses) == 2 * 8
+    assert {status for status, _ in statuses} == {ContactStatus.ENRICHMENT_NEEDED}
+    assert "40 from demo_contacts.csv, 32 of them ready" in runs.printed[0]
+    written = runs.rows(sa.select(MESSAGES.contact_id).distinct())
+    assert not {contact for (contact,) in written} & {contact for _, contact in statuses}
+
+
+def test_a_killed_worker_loses_no_message_and_no_contact(runs: Runs) -> None:
+    for printed in runs.printed:
+        (killed,) = re.findall(
+            r"worker-1 was killed at work on (.*); what it paid, (.*), is", printed
+        )
+        left = set(killed[0].split(", "))
+        assert set(re.findall(r"worker-[234] took over (.*\S)", printed)) == left
+        assert Decimal(killed[1]) > 0
+    attempts = runs.rows(
+        sa.select(campaign_contacts.c.attempts, sa.func.count())
+        .where(campaign_contacts.c.status == ContactStatus.GENERATED)
+        .group_by(campaign_contacts.c.attempts)
+        .order_by(campaign_contacts.c.attempts)
+    )
+    assert {number for number, _ in attempts} >= {1, 2}
+    # Six messages for each of 32 contacts, each once.
+    assert runs.rows(
+        sa.select(sa.func.count()).select_from(HOST.messages).group_by(MESSAGES.campaign_id)
+    ) == [(192,), (192,)]
+
+
+def test_the_cost_is_exactly_that_of_the_messages(runs: Runs) -> None:
+    total = sa.func.sum(MESSAGES.generation_cost)
+    by_campaign = dict(
+        runs.rows(sa.select(MESSAGES.campaign_id, total).group_by(MESSAGES.campaign_id))
+    )
+    assert dict(runs.rows(sa.select(campaigns.c.id, campaigns.c.generation_cost))) == by_campaign
+    for cost in by_campaign.values():
+        assert cost > 0
+        assert any(f"cost is {cost.normalize():f}," in printed for printed in runs.printed)
+
+
+def test_the_export_is_the_approved_messages(runs: Runs) -> None:
+    for export in runs.exports:
+        lines = [json.loads(line) for line in export.read_text().splitlines()]
+        (campaign_id,) = {line["campaign_id"] for line in lines}
+        approved = runs.rows(
+            sa.select(MESSAGES.id, MESSAGES.body, HOST.contacts.c.email_address)
+            .join(HOST.contacts, HOST.contacts.c.id == MESSAGES.contact_id)
+            .where(sa.cast(MESSAGES.campaign_id, sa.Text) == campaign_id)
+            .where(MESSAGES.status == "approved")
+        )
+        exported = [
+            (UUID(line["message_id"]), line["body"], line["contact"]["email_address"])
+            for line in lines
+        ]
+        assert sorted(exported) == sorted(approved)
+        assert len(lines) == 191
+        assert not list(export.parent.glob("*.part"))
+
+
+def test_the_history_tells_who_moved_it(runs: Runs) -> None:
+    history = runs.printed[1].partition("History")[2]
+    moves = [line.split()[2:] for line in history.splitlines() if line[:2] == "20"]
+    assert [(who.partition("-")[0], action) for who, action, _, _ in moves] == [
+        ("demo", "mark_ready"),
+        ("demo", "start_generation"),
+        ("worker", "complete_generation"),
+        ("reviewer", "approve"),
+        ("exporter", "export"),
+    ]
+
+
+def test_piped_output_is_plain_lines(runs: Runs) -> None:
+    for printed in runs.printed:
+        assert "\x1b" not in printed
+        assert "\r" not in printed
+        assert "32 of 32 contacts" in printed
+        assert "approve is refused: 192 message(s)" in printed
+
+
+def test_an_excluded_contact_is_not_exported(runs: Runs) -> None:
+    with runs.engine.connect() as connection, connection.begin() as transaction:
+        store = CampaignStore(connection, TENANT)
+        campaign = store.campaigns.get(store.campaigns.list().items[0].id)
+        before = [json.loads(line) for line in demo_host.export_lines(store, HOST, campaign)]
+        gone = before[0]["contact"]["id"]
+        connection.execute(
+            sa.update(campaign_contacts)
+            .where(sa.cast(campaign_contacts.c.contact_id, sa.Text) == gone)
+            .values(status=ContactStatus.EXCLUDED)
+        )
+        after = [json.loads(line) for line in demo_host.export_lines(store, HOST, campaign)]
+        assert after == [line for line in before if line["contact"]["id"] != gone]
+        assert len(before) - len(after) in {5, 6}
+        transaction.rollback()
+
+
+def test_a_cost_that_is_not_the_sum_is_told(runs: Runs) -> None:
+    with runs.engine.begin() as connection:
+        store = CampaignStore(connection, TENANT)
+        campaign = store.campaigns.list().items[0]
+        connection.execute(
+            sa.update(HOST.messages)
+            .where(MESSAGES.campaign_id == campaign.id)
+            .values(generation_cost=Decimal("0.001"))
+        )
+    out = io.StringIO()
+    made = demo.Demo(
+        Console(file=out, width=1000),
+        runs.engine,
+        HOST,
+        ContactFile({}, 0),
+        presets.load()[0],
+        campaign.id,
+        2,
+        Path("none"),
+    )
+    assert made.account() == 1
+    assert f"not the {Decimal('0.001') * 192:f}".rstrip("0") in out.getvalue()
+
+
+# On SQLite alone: what does not depend on the engine.
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo, "_SHORT_LEASE", LEASE)
+    return tmp_path
+
+
+def test_one_contact_of_the_users_own_is_enough(here: Path) -> None:
+    (here / "mine.csv").write_text(
+        "First name;Surname;Company;Email\n"
+        "Ada;{0.__class__};[red]Engines %s;ada@example.com\n"
+        "Ada;Twice;Engines;ADA@example.com\n"
+        "Bob;Unready;Engines;\n"
+    )
+    printed = run("--contacts", "mine.csv", "--template", "email 3-STEP", "--workers", 2)
+    assert "2 from mine.csv, 1 of them ready (1 without email_address); 1 repeated" in printed
+    assert "worker-2 took over Ada {0.__class__}" in printed
+    assert printed.splitlines()[-1] == "The campaign is exported."
+    assert (here / "campaign-model-demo.db").exists()
+    (export,) = here.glob("campaign-model-demo-*.jsonl")
+    lines = [json.loads(line) for line in export.read_text().splitlines()]
+    assert len(lines) == 4
+    assert "[red]Engines %s" in lines[0]["body"]
+
+
+def test_in_a_terminal_there_is_a_bar_and_no_line_too_long(here: Path) -> None:
+    screen = io.StringIO()
+    terminal = Console(file=screen, force_terminal=True, width=80, markup=False, highlight=False)
+    url = parse_url("sqlite:///terminal.db")
+    code = demo.run_demo(
+        terminal, url, contacts=None, template=None, workers=3, out=here / "out.jsonl"
+    )
+    assert code == 0
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in shown
+    assert "32/32 contacts" in shown
+    assert all(len(part) <= 80 for line in shown.splitlines() for part in line.split("\r"))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"),
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"first_name,company,email,linkedin\n", "no contacts"),
+        (b"name,mail\nAda,a@example.com\n", "no column first_name, company, linkedin_url, email"),
+        (b"first_name,company,email\nAda,X,a@example.com\n", "no column linkedin_url"),
+        (b"first_name,company,email,e-mail,linkedin\nAda,X,a,b,c\n", "two columns"),
+        (b"first_name,company,email,linkedin\nAda,X,a@example.com,,\n", "line 2: 5 cells"),
+        (b'first_name,company,email,linkedin\nAda,"X,a@example.com,\n', "unexpected end"),
+        (b"first_name,company,email,linkedin\nAda,X,,\n", "no contact in contacts.csv has all"),
+        (b"first_name,company,email,linkedin\nAda,X\0,a@example.com,l\n", "NUL"),
+        ("first_name,company\nZoë,X\n".encode("latin-1"), "not UTF-8"),
+    ],
+)
+def test_a_contacts_file_that_will_not_do_changes_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, words: str
+) -> None:
+    if content is not None:
+        (here / "contacts.csv").write_bytes(content)
+    assert main(["demo", "--contacts", "contacts.csv"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words in err
+    assert {path.name for path in here.iterdir()} <= {"contacts.csv"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--template", "Nothing"), "choose one of 'LinkedIn + Email Sequence'"),
+        (("--workers", "1"), "--workers"),
+        (("--out", "."), "it is a directory"),
+        (("--out", "none/x.jsonl"), "no directory none"),
+    ],
+)
+def test_a_wrong_option_changes_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    assert main(["demo", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert words in err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "contacts (id text, tenant_id text)",
+        "tenants (id text, name text, slug text NOT NULL)",
+    ],
+)
+def test_a_database_with_other_tables_of_its_own_is_left_alone(
+    engine_name: str,
+    new_database: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    table: str,
+) -> None:
+    url = new_database(engine_name)
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE {table}")
+    assert main(["demo", "--url", url]) == 2
+    assert "give the demo a database to itself" in capsys.readouterr().err
+    assert sa.inspect(engine).get_table_names() == [table.partition(" ")[0]]
+    engine.dispose()
+
+
+def test_a_campaigns_table_of_the_hosts_own_is_left_alone(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = sa.create_engine("sqlite:///old.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE campaigns (id text)")
+    assert main(["demo", "--url", "sqlite:///old.db"]) == 2
+    assert "not made by this library" in capsys.readouterr().err
+    assert sa.inspect(engine).get_table_names() == ["campaigns"]
+    engine.dispose()
+    assert {path.name for path in here.glob("*.jsonl")} == set()
+
+
+def test_a_worker_that_does_not_die_is_no_demonstration(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "die_at_work", print)
+    with pytest.raises(RuntimeError, match="ended with 0"):
+        run("--url", f"sqlite:///{here / 'alive.db'}")
+
+
+def test_a_failing_worker_ends_the_demo_with_its_error(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(demo, "run_worker", fail)
+    with pytest.raises(ZeroDivisionError):
+        run("--url", f"sqlite:///{here / 'failing.db'}")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    demo_host.write_whole(out, ["one", "two"])
+    assert out.read_text() == "one\ntwo\n"
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match="cannot write"):
+        demo_host.write_whole(tmp_path / "taken", ["one"])
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", "taken"}
+
+
+CONTACT = {"first_name": "Ada", "company": "X" * 400}
+
+
+@pytest.mark.parametrize(
+    ("channel", "subject", "longest"),
+    [("linkedin_connect", False, 300), ("email", True, 5000), ("pigeon", False, 1000)],
+)
+def test_messages_keep_to_their_channel(channel: str, subject: bool, longest: int) -> None:  # noqa: FBT001
+    title, body = compose(CONTACT, Step(channel, "Hello"), "a", GenerationConfig(tone="casual"))
+    assert (title is not None) is subject
+    assert body.startswith("Hi Ada,")
+    assert len(body) <= longest
+
+
+def test_messages_go_by_tone_and_variant() -> None:
+    step = Step("email", "Hello")
+    bodies = {
+        compose(CONTACT, step, variant, GenerationConfig(tone=tone))[1]
+        for variant in "abc"
+        for tone in (None, "formal", "professional", "casual")
+    }
+    assert len(bodies) == 12

@@ -1,0 +1,531 @@
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import judges
+from campaign_model._values import MONEY_PATTERN
+from campaign_model.generation import LANGUAGE_PATTERN
+from campaign_model.lifecycle import Action, ContactStatus, Status
+from campaign_model.steps import (
+    KEY_PATTERN,
+    MAX_DAY_OFFSET,
+    MAX_LABEL,
+    MAX_STEPS,
+    MAX_VARIANTS,
+    Step,
+    StepSequence,
+)
+from campaign_model.store.tables import campaign_templates, metadata
+from campaign_model.store.types import Money, Uuid
+from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, STANDARD, Condition
+from campaign_model.wire import DEFAULT
+from support.differences import DIFFERENCES
+from support.world import World
+
+ACCEPTED = None
+NOT_NULL = "NOT NULL"
+FOREIGN_KEY = "FOREIGN KEY"
+NOT_JSON = "not JSON"
+_SQLSTATES = {
+    "23502": NOT_NULL,
+    "23503": FOREIGN_KEY,
+    "22003": NOT_JSON,  # A number out of PostgreSQL's range.
+    "22P02": NOT_JSON,
+    "22P05": NOT_JSON,  # A half of a surrogate pair, or NUL, by its escape.
+    None: NOT_JSON,  # NUL as such, refused by the driver.
+}
+
+
+def refusal(connection: sa.Connection, statement: sa.Executable) -> str | None:
+    """What the database refuses ``statement`` by: a CHECK's name, or one of the words above.
+
+    Nothing of the statement is left, whatever the answer.
+    """
+    savepoint = connection.begin_nested()
+    try:
+        connection.execute(statement)
+    except (sa.exc.IntegrityError, sa.exc.DataError) as error:
+        if isinstance(error.orig, sqlite3.Error):
+            kind, _, name = str(error.orig).partition(" constraint failed")
+            return name.removeprefix(": ") if kind == "CHECK" else kind
+        state = getattr(error.orig, "sqlstate", None)
+        if state == "23514":
+            return str(getattr(error.orig, "diag").constraint_name)  # noqa: B009 - psycopg's own
+        return _SQLSTATES[state]
+    finally:
+        savepoint.rollback()
+    return ACCEPTED
+
+
+def setting(world: World, table: str, **values: str) -> sa.Update:
+    """``UPDATE table SET ...`` on the world's rows, each value written as SQL."""
+    columns = sa.table(table, sa.column("tenant_id", Uuid), *(sa.column(name) for name in values))
+    return (
+        sa.update(columns)
+        .where(columns.c.tenant_id == world.tenant_id)
+        .values({name: sa.literal_column(value) for name, value in values.items()})
+    )
+
+
+@pytest.fixture
+def judge(world: World) -> Iterator[Callable[..., str | None]]:
+    """``judge(table, column=SQL)``: by what the database refuses that in a campaign's rows."""
+    world.apply(world.campaign(1).id, Action.MARK_READY)
+    with world.engine.connect() as connection:
+        yield lambda table, **values: refusal(connection, setting(world, table, **values))
+
+
+# Words.
+
+STATUSES = {"campaigns": Status, "campaign_contacts": ContactStatus}
+
+
+@pytest.mark.parametrize("table", STATUSES)
+def test_a_status_is_one_of_its_words_and_nothing_else(
+    table: str, judge: Callable[..., str | None]
+) -> None:
+    words = {str(word) for word in STATUSES[table]}
+    assert {word for word in words if judge(table, status=f"'{word}'") is not ACCEPTED} == set()
+    strange = {"", " ", "unknown", "null", "0", "drafted", "é"}
+    for word in {*Status, *ContactStatus}:
+        strange |= {
+            word.upper(),
+            word.title(),
+            f" {word}",
+            f"{word} ",
+            f"{word}\n",
+            word[:-1],
+            word,
+        }
+    for word in strange - words:
+        assert judge(table, status=f"'{word}'") == f"ck_{table}_status", word
+    assert judge(table, status="NULL") == NOT_NULL
+
+
+def test_only_an_archived_campaign_is_inactive(judge: Callable[..., str | None]) -> None:
+    for status in Status:
+        word = f"'{status}'"
+        assert judge("campaigns", status=word, is_active="true") is ACCEPTED, status
+        inactive = judge("campaigns", status=word, is_active="false")
+        archived = status is Status.ARCHIVED
+        assert inactive == (ACCEPTED if archived else "ck_campaigns_is_active"), status
+        assert judge("campaigns", status=word, is_active="NULL") == NOT_NULL, status
+
+
+def test_a_template_without_a_tenant_is_the_systems_and_no_other_is(world: World) -> None:
+    disagrees = "ck_campaign_templates_is_system"
+    expected = {
+        (world.tenant_id, False): ACCEPTED,
+        (world.tenant_id, True): disagrees,
+        (None, True): ACCEPTED,
+        (None, False): disagrees,
+        (world.tenant_id, None): NOT_NULL,
+        (None, None): NOT_NULL,
+    }
+    found = {}
+    with world.engine.connect() as connection:
+        for tenant_id, is_system in expected:
+            row = {"id": uuid4(), "tenant_id": tenant_id, "name": "Template"}
+            inserted = sa.insert(campaign_templates).values(
+                **row, is_system=sa.null() if is_system is None else is_system
+            )
+            found[tenant_id, is_system] = refusal(connection, inserted)
+    assert found == expected
+
+
+# Money.
+
+AMOUNTS = [
+    (table.name, column.name)
+    for table in metadata.sorted_tables
+    for column in table.c
+    if isinstance(column.type, Money)
+]
+GOOD_AMOUNTS = {
+    "postgresql": ["0", "0.123456789", "1234567890123.000000001", "1.5000000000000", "1e3"],
+    "sqlite": ["0", "1", "9223372036854775807"],
+}
+BAD_AMOUNTS = {
+    "postgresql": ["'NaN'", "'Infinity'", "0.0000000001", "1.1234567891", "1e-10"],
+    "sqlite": ["'NaN'", "'Infinity'", "9e999", "0.5", "1e19", "'1,5'", "''", "x'31'"],
+}
+NEGATIVE_AMOUNTS = {"postgresql": ["-1", "-0.000000001"], "sqlite": ["-1"]}
+
+
+def test_there_is_money_in_every_table_that_counts_it() -> None:
+    assert {table for table, _ in AMOUNTS} == {
+        "campaigns",
+        "campaign_contacts",
+        "campaign_totals",
+    }
+
+
+@pytest.mark.parametrize(("table", "column"), AMOUNTS)
+def test_money_is_finite_not_negative_and_of_at_most_nine_decimals(
+    table: str, column: str, world: World, judge: Callable[..., str | None]
+) -> None:
+    engine, name = world.engine.dialect.name, f"ck_{table}_{column}"
+    for amount in GOOD_AMOUNTS[engine]:
+        assert judge(table, **{column: amount}) is ACCEPTED, amount
+    for amount in BAD_AMOUNTS[engine]:
+        assert judge(table, **{column: amount}) == name, amount
+    # Each shard of the totals holds differences, only their sum is an amount.
+    signed = table == "campaign_totals"
+    for amount in NEGATIVE_AMOUNTS[engine]:
+        assert judge(table, **{column: amount}) == (ACCEPTED if signed else name), amount
+    assert judge(table, **{column: "'-Infinity'"}) == name
+    assert judge(table, **{column: "NULL"}) == NOT_NULL
+
+
+def test_money_that_is_no_amount_is_refused_however_it_is_sent(world: World) -> None:
+    world.campaign(1)
+    with world.engine.connect() as connection:
+        for amount in ("0.0000000001", "1.1234567891", "NaN", "Infinity", "-Infinity"):
+            money = sa.literal(Decimal(amount), Money())
+            for table, column in AMOUNTS:
+                with pytest.raises(sa.exc.StatementError), connection.begin_nested():
+                    connection.execute(sa.update(metadata.tables[table]).values({column: money}))
+
+
+# JSON columns but the steps.
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "kind"),
+    [
+        ("campaigns", "generation_config", "object"),
+        ("campaign_templates", "default_config", "object"),
+        ("campaign_contacts", "enrichment_gaps", "array"),
+    ],
+)
+def test_a_json_column_holds_json_of_its_kind_only(
+    table: str, column: str, kind: str, world: World, judge: Callable[..., str | None]
+) -> None:
+    if table == "campaign_templates":
+        with world.engine.begin() as connection:
+            connection.execute(
+                sa.insert(campaign_templates).values(
+                    id=uuid4(), tenant_id=world.tenant_id, name="Template"
+                )
+            )
+    good, other = ("{}", "[]") if kind == "object" else ("[]", "{}")
+    name = f"ck_{table}_{column}"
+    assert judge(table, **{column: f"'{good}'"}) is ACCEPTED
+    for document in (other, f'"{good}"', '"x"', "null", "true", "0"):
+        assert judge(table, **{column: f"'{document}'"}) == name, document
+    sqlite = world.engine.dialect.name == "sqlite"
+    for text in ("", "{", "[1,]", "None", "{'a': 1}"):
+        quoted = text.replace("'", "''")
+        assert judge(table, **{column: f"'{quoted}'"}) == (name if sqlite else NOT_JSON), text
+    unset = judge(table, **{column: "NULL"})
+    assert unset == (ACCEPTED if column == "enrichment_gaps" else NOT_NULL)
+
+
+# The steps: the CHECK's own text, taken out of the database, is asked about documents.
+
+STEPS_COLUMNS = {"campaigns": "template_config", "campaign_templates": "steps"}
+
+
+Accepts = Callable[[str], bool]
+
+
+@pytest.fixture
+def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection in a transaction that is never committed."""
+    with engine.connect() as connection:
+        yield connection
+
+
+@pytest.fixture
+def check(connection: sa.Connection) -> judges.Judge:
+    return judges.check(connection)
+
+
+@pytest.fixture
+def accepts(check: judges.Judge) -> Accepts:
+    """``accepts(text)``: whether the CHECK on a campaign's steps lets that JSON text pass."""
+    return lambda text: check("stored", "template_config", [text]) == [True]
+
+
+def step(**members: Any) -> dict[str, Any]:
+    return {"channel": "email", **members}
+
+
+def steps(**members: Any) -> str:
+    return json.dumps([step(**members)])
+
+
+SETTINGS: dict[str, st.SearchStrategy[Any]] = {
+    "tone": st.sampled_from(["casual", "", "x" * 40, "x" * 41, "no tone of ours", 1]),
+    "language": st.from_regex(LANGUAGE_PATTERN, fullmatch=True)
+    | st.text("aZ0-", max_size=12)
+    | st.lists(st.text("aZ9", min_size=1, max_size=9), min_size=1, max_size=5).map("-".join)
+    | st.sampled_from(["en\n", "pt_BR", 5]),
+    "custom_instructions": st.sampled_from(["", "x" * 10_000, "x" * 10_001, []]),
+    "default_variant_count": st.sampled_from([0, 1, 3, 4, 1.0, "1", True]),
+    "budget": st.from_regex(MONEY_PATTERN, fullmatch=True)
+    | st.text("0129.", max_size=12)
+    | st.sampled_from(["1" * 10, "0." + "1" * 10, "0." + "1" * 9, "-1", "1e3", "1\n", 50]),
+    "own": st.sampled_from([None, 1, {"deep": []}]),
+}
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    document=st.fixed_dictionaries(
+        {},
+        optional={name: values | st.sampled_from([None, {}]) for name, values in SETTINGS.items()},
+    )
+)
+def test_the_check_on_settings_and_the_codec_agree(
+    check: judges.Judge, document: dict[str, Any]
+) -> None:
+    text = json.dumps(document)
+    violations = DEFAULT.stored_violations(text, "generation_config")
+    assert check("stored", "generation_config", [text]) == [not violations], (text, violations)
+
+
+WELL_FORMED = (
+    "[]",
+    steps(),
+    json.dumps([step()] * MAX_STEPS),
+    steps(channel="a" * 40),
+    steps(channel="fax_2"),
+    steps(label="x" * MAX_LABEL),
+    steps(label="😀" * MAX_LABEL),
+    steps(label="\n"),
+    steps(key="K" * 40),
+    steps(key="-_09"),
+    *(steps(variant_count=number) for number in range(1, MAX_VARIANTS + 1)),
+    *(steps(day_offset=number) for number in (0, MAX_DAY_OFFSET)),
+    *(steps(condition=str(word)) for word in Condition),
+    *(steps(channel=channel.name) for channel in STANDARD.channels),
+    steps(config={"tone": None}, **{"x": [1.5, None], "a.b": 1, '"': 1, "$": {}, "": []}),
+    steps(step=99),
+    steps(x=["\\u0000", "\\\\ud800", "\\\\", "😀\\😀", "\ud7ff\ue000"]),
+    " [ ] ",
+)
+WRONG: dict[str, list[Any]] = {
+    "channel": [
+        None,
+        1,
+        True,
+        [],
+        ["email"],
+        {},
+        "",
+        " ",
+        "Email",
+        "eMail",
+        "é",
+        "1a",
+        "_a",
+        "a b",
+    ],
+    "label": [None, "", 1, True, [], ["x"], {}, "x" * (MAX_LABEL + 1), "😀" * (MAX_LABEL + 1)],
+    "enabled": [None, 0, 1, "true", [], [True], {}],
+    "needs_pdf": [None, 0, 1, "false", [], [False], {}],
+    "variant_count": [None, 0, MAX_VARIANTS + 1, -1, 1.0, 1.5, "1", True, [1], {}],
+    "day_offset": [None, -1, MAX_DAY_OFFSET + 1, 0.0, 0.5, "0", False, [0], {}],
+    "step": [None, 0, -1, 1.0, 0.5, "1", True, [1], {}],
+    "key": [None, "", 1, [], ["a"], {}, "a b", "é", "k" * 41, "a\n", "\na", "a.b"],
+    "condition": [None, "", 1, [], ["always"], {}, "ALWAYS", "always ", "never", "no response"],
+    "config": [None, [], [{}], "{}", 1, True],
+}
+HALVES_OF_PAIRS = (
+    *("\ud83d", "\ud83dé", "\ud83d\n", "\ud83d\ud7ff", "\ud83d\ud83d\ude00", "\ud83d\n\ude00"),
+    *("\ude00", "é\ude00", "\nabcd\ude00", "\ud7ff\ude00", "\ude00\ud83d", "\\\ude00"),
+)
+MALFORMED = (
+    *(json.dumps([step(**{name: value})]) for name, values in WRONG.items() for value in values),
+    *(json.dumps([{"channel": value}]) for value in ("a" * 41, "a-b", "email\n", "\nemail")),
+    json.dumps([{"label": "No channel"}]),
+    json.dumps([step(), {"Channel": "email"}]),
+    json.dumps([step()] * (MAX_STEPS + 1)),
+    json.dumps([step()] * 200),
+    *("null", "{}", "0", "true", '""', '"x"', steps()[1:-1]),
+    # What stands where a step should.
+    *("[null]", "[1]", '["email"]', "[[]]", "[{}]", f"[{steps()}]", f"[[], {steps()[1:-1]}]"),
+    *(f"[{steps()[1:-1]}, {one}]" for one in ("null", "[]", "{}", steps(), '"email"')),
+    # What no database keeps, or none reads back.
+    *(
+        steps(**{name: text})
+        for name in ("x", "label", "\0", "\ude00")
+        for text in ("a\0", "\ud800")
+    ),
+    *(steps(x=text) for text in HALVES_OF_PAIRS),
+    # Some versions of SQLite don't know these names.
+    *(f'[{{"channel": "email", "{name}": ""}}]' for name in (r"l\u0061bel", r"needs\u005fpdf")),
+    r'[{"channel": "email", "ke\u0079": ""}]',
+    # What is no JSON.
+    *("[]\0", "[]\0]", "", "[", "[1,]", "[{]", "{'channel': 'email'}", "[NaN]", "x"),
+)
+
+
+def test_well_formed_steps_pass(accepts: Accepts) -> None:
+    for text in WELL_FORMED:
+        assert DEFAULT.stored_violations(text) == (), text
+        assert accepts(text), text
+
+
+def test_malformed_steps_are_refused(accepts: Accepts) -> None:
+    for text in MALFORMED:
+        assert DEFAULT.stored_violations(text) != (), text
+        assert not accepts(text), text
+
+
+@pytest.mark.parametrize("table", STEPS_COLUMNS)
+def test_what_the_check_says_is_what_rows_get(
+    world: World, connection: sa.Connection, accepts: Accepts, table: str
+) -> None:
+    """Else asking the CHECK's text, as here, would be no better than asking somebody else."""
+    columns = metadata.tables[table]
+    row = uuid4()
+    connection.execute(
+        sa.insert(columns).values(id=row, tenant_id=world.tenant_id, name="Steps", version=1)
+    )
+    differing = [
+        example.text
+        for difference in DIFFERENCES
+        for example in difference.examples
+        if example.kind == "template_config"
+    ]
+    column = STEPS_COLUMNS[table]
+    for text in [*WELL_FORMED, *MALFORMED, *differing]:
+        update = sa.update(columns).where(columns.c.id == row).values({column: text})
+        found = refusal(connection, update)
+        assert found in (ACCEPTED, NOT_JSON, f"ck_{table}_{column}"), text
+        assert (found is ACCEPTED) == accepts(text), text
+
+
+@pytest.mark.parametrize("name", ["step", "label", "enabled", "key", "config", "channel"])
+def test_every_one_of_the_steps_is_looked_at(accepts: Accepts, name: str) -> None:
+    for index in range(MAX_STEPS):
+        document = [step() for _ in range(MAX_STEPS)]
+        document[index][name] = None
+        assert not accepts(json.dumps(document)), index
+        assert not accepts(json.dumps([*document[:index], None, *document[index + 1 :]])), index
+
+
+def test_names_are_as_long_and_of_the_same_characters_as_in_python(accepts: Accepts) -> None:
+    longest = MAX_IDENTIFIER
+    for name, pattern in (("channel", CHANNEL_PATTERN), ("key", KEY_PATTERN)):
+        texts = ["a" * (longest - 1), "a" * longest, "a" * (longest + 1), "a" * 80, ""]
+        assert [bool(re.fullmatch(pattern, text)) for text in texts] == [True, True, *[False] * 3]
+        characters = [*map(chr, range(1, 128)), "é", "ß", "\uff21", "٣", "😀", "\u2028", "\xa0"]
+        texts += [text for one in characters for text in (one, f"a{one}")]
+        for text in texts:
+            assert accepts(steps(**{name: text})) == bool(re.fullmatch(pattern, text)), text
+
+
+def test_the_same_check_guards_templates(connection: sa.Connection) -> None:
+    found = {
+        judges.check_text(connection, table, column).replace(column, "COLUMN")
+        for table, column in STEPS_COLUMNS.items()
+    }
+    assert len(found) == 1
+
+
+LARGE_FLOATS = StepSequence((Step("email", "Large", config={"x": 7.205759403792251e16}),))
+
+
+def test_a_large_float_in_a_step_is_read_back(world: World) -> None:
+    """``jsonb`` writes it with the digits 72057594037922510, an integer that is no double."""
+    assert world.campaign(0, steps=LARGE_FLOATS).steps == LARGE_FLOATS
+
+
+# Keys: a row of one tenant refers to nothing of another's.
+
+
+def composite_keys(engine: sa.Engine) -> dict[tuple[str, str], str]:
+    """(table, column beside tenant_id) -> name, of every foreign key of two columns."""
+    inspector = sa.inspect(engine)
+    return {
+        (table, key["constrained_columns"][1]): str(key["name"])
+        for table in metadata.tables
+        for key in inspector.get_foreign_keys(table)
+        if len(key["constrained_columns"]) > 1
+    }
+
+
+CROSSINGS = [
+    ("campaigns", "owner_id"),
+    ("campaign_contacts", "campaign_id"),
+    ("campaign_contacts", "contact_id"),
+    ("campaign_erased_claims", "campaign_id"),
+    ("campaign_history", "campaign_id"),
+    ("campaign_totals", "campaign_id"),
+]
+
+
+def test_every_composite_key_is_tried_below_and_only_the_owner_may_be_missing(
+    engine: sa.Engine,
+) -> None:
+    assert set(composite_keys(engine)) == set(CROSSINGS)
+    inspector = sa.inspect(engine)
+    # A key with a NULL in it is not checked at all.
+    nullable = {
+        (table, column["name"])
+        for table, name in CROSSINGS
+        for column in inspector.get_columns(table)
+        if column["name"] in (name, "tenant_id") and column["nullable"]
+    }
+    assert nullable == {("campaigns", "owner_id")}
+
+
+@pytest.mark.parametrize(("table", "column"), CROSSINGS)
+def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
+    engine: sa.Engine, table: str, column: str
+) -> None:
+    ours, theirs = World(engine), World(engine)
+    for world in (ours, theirs):
+        campaign = world.apply(world.campaign(1).id, Action.MARK_READY)
+        with engine.begin() as connection:
+            connection.execute(
+                sa.insert(metadata.tables["campaign_erased_claims"]).values(
+                    tenant_id=world.tenant_id,
+                    campaign_id=campaign.id,
+                    campaign_contact_id=uuid4(),
+                    token=uuid4(),
+                )
+            )
+            connection.execute(
+                sa.update(metadata.tables["campaigns"])
+                .where(metadata.tables["campaigns"].c.tenant_id == world.tenant_id)
+                .values(owner_id=world.owner_id)
+            )
+
+    def another(world: World) -> Any:
+        """Something of the world's that our rows could refer to."""
+        if column == "owner_id":
+            return world.owner_id
+        return world.campaign(0).id if column == "campaign_id" else world.contacts(1)[0]
+
+    own, foreign, nobody = another(ours), another(theirs), uuid4()
+    rows = metadata.tables[table]
+    of_ours = sa.update(rows).where(rows.c.tenant_id == ours.tenant_id)
+    with engine.connect() as connection:
+        assert connection.execute(of_ours.values({column: own})).rowcount == 1
+        for id_ in (foreign, nobody):
+            assert refusal(connection, of_ours.values({column: id_})) == FOREIGN_KEY, id_
+        # Nor by changing hands.
+        moved = of_ours.values(tenant_id=theirs.tenant_id)
+        assert refusal(connection, moved) == FOREIGN_KEY
+        # A new row, like ours but for that.
+        row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.tenant_id))
+        new = dict(row.mappings().one())
+        anew = {"id": uuid4(), "shard": 7, "campaign_contact_id": uuid4()}
+        new |= {name: value for name, value in anew.items() if name in new}
+        for id_ in (foreign, nobody):
+            assert refusal(connection, sa.insert(rows).values(new | {column: id_})) == FOREIGN_KEY

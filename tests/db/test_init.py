@@ -1,0 +1,600 @@
+from __future__ import annotations
+
+import ast
+import re
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID, uuid4
+
+import attrs
+import pytest
+import sqlalchemy as sa
+
+from campaign_model import db, presets
+from campaign_model.campaign import Campaign
+from campaign_model.contacts import Assigned
+from campaign_model.db import engine as db_engine
+from campaign_model.db import schema
+from campaign_model.errors import NotFound
+from campaign_model.lifecycle import Action, ReviewTally, Status
+from campaign_model.store import CampaignStore, transact
+from campaign_model.store.tables import HostTables, metadata
+from campaign_model.store.types import Uuid, database_clock
+from campaign_model.testing.campaigns import STEPS
+from support import servers
+from support.world import World
+
+OURS = set(metadata.tables)
+HOST = HostTables()
+OTHER_NAMES = HostTables('Tenants x"', "50% @owners@", "user")
+VERSIONS = Path(db.__file__).parent / "migrations" / "versions"
+
+Catalog = dict[tuple[str, ...], Any]
+NewDatabase = Callable[..., str]
+
+
+@contextmanager
+def opened(url: str) -> Iterator[sa.Engine]:
+    engine = db.prepare_engine(sa.create_engine(url))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def execute(engine: sa.Engine, *statements: str) -> list[tuple[Any, ...]]:
+    with engine.begin() as connection:
+        for statement in statements:
+            result = connection.exec_driver_sql(statement)
+        return [tuple(row) for row in result] if result.returns_rows else []
+
+
+# What a database says of its own schema: (kind, table, name) -> definition.
+
+POSTGRESQL_CATALOG = """
+    WITH mine AS (SELECT * FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
+    SELECT 'relation', relname, relkind::text,
+        concat_ws(' ', relpersistence, reloptions::text, relrowsecurity) FROM mine
+    UNION ALL
+    SELECT 'column', relname, attname, concat_ws(' ', attnum, format_type(atttypid, atttypmod),
+        attnotnull, pg_get_expr(adbin, adrelid), attidentity, attgenerated, attcollation)
+        FROM mine JOIN pg_attribute ON attrelid = mine.oid AND attnum > 0
+        LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum WHERE relkind = 'r'
+    UNION ALL
+    SELECT 'constraint', relname, conname, concat_ws(' ', pg_get_constraintdef(c.oid), convalidated)
+        FROM mine JOIN pg_constraint c ON conrelid = mine.oid WHERE contype <> 'n'
+    UNION ALL
+    SELECT 'index', t.relname, i.relname, concat_ws(' ', pg_get_indexdef(i.oid), indisvalid)
+        FROM pg_index JOIN mine t ON t.oid = indrelid JOIN mine i ON i.oid = indexrelid
+    UNION ALL
+    SELECT 'trigger', relname, tgname, pg_get_triggerdef(t.oid)
+        FROM mine JOIN pg_trigger t ON tgrelid = mine.oid WHERE NOT tgisinternal
+    UNION ALL
+    SELECT 'function', '', proname, '' FROM pg_proc
+        WHERE pronamespace = current_schema()::regnamespace
+"""
+
+
+def members(create_table: str) -> tuple[str, ...]:
+    """The columns of a CREATE TABLE in order, then its constraints by name."""
+    body = create_table[create_table.index("(") + 1 : create_table.rindex(")")]
+    found, depth = [""], 0
+    for part in re.findall(r"'[^']*'|\"[^\"]*\"|\s+|.", body):
+        depth += {"(": 1, ")": -1}.get(part, 0)
+        if part == "," and not depth:
+            found.append("")
+        else:
+            found[-1] += part if part.strip() else " "
+    stripped = [one.strip() for one in found]
+    columns = [one for one in stripped if not one.startswith("CONSTRAINT ")]
+    return (*columns, *sorted(set(stripped) - set(columns)))
+
+
+def catalog(engine: sa.Engine) -> Catalog:
+    if engine.dialect.name == "postgresql":
+        return {row[:3]: row[3] for row in execute(engine, POSTGRESQL_CATALOG)}
+    rows = execute(engine, "SELECT type, tbl_name, name, sql FROM sqlite_master")
+    return {
+        (kind, table, name): members(sql) if kind == "table" else sql and " ".join(sql.split())
+        for kind, table, name, sql in rows
+    }
+
+
+def test_the_catalog_of_a_test_shows_every_part_of_a_table(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    """Else the comparisons below would compare nothing."""
+    variants = (
+        "CREATE TABLE t (a INTEGER, b TEXT)",
+        "CREATE TABLE t (a INTEGER NOT NULL, b TEXT)",
+        "CREATE TABLE t (a INTEGER DEFAULT 1, b TEXT)",
+        "CREATE TABLE t (a BIGINT, b TEXT)",
+        "CREATE TABLE t (b TEXT, a INTEGER)",
+        "CREATE TABLE t (a INTEGER, b TEXT, CONSTRAINT c CHECK (a > 0))",
+        "CREATE TABLE t (a INTEGER, b TEXT, CONSTRAINT c CHECK (a > 1))",
+        "CREATE TABLE t (a INTEGER, b TEXT, CONSTRAINT t_c UNIQUE (a))",
+        "CREATE TABLE t (a INTEGER, b TEXT, CONSTRAINT t_c UNIQUE (a, b))",
+        "CREATE TABLE t (a INTEGER, b TEXT); CREATE INDEX t_i ON t (a)",
+        "CREATE TABLE t (a INTEGER, b TEXT); CREATE INDEX t_i ON t (a) WHERE a > 0",
+    )
+    with opened(new_database(engine_name)) as engine:
+        assert catalog(engine) == {}
+        for number, variant in enumerate(variants):
+            named = re.sub(r"\bt(?=[ _])", f"t{number}z", variant)
+            execute(engine, *named.split(";"))
+        found = [
+            {
+                str(key).replace(name, "t"): str(value).replace(name, "t")
+                for key, value in catalog(engine).items()
+                if name in str(key)
+            }
+            for name in (f"t{number}z" for number in range(len(variants)))
+        ]
+    assert all(found.count(one) == 1 for one in found)
+
+
+# Building it.
+
+
+def test_init_builds_an_empty_database_and_a_second_one_changes_nothing(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        first = db.init(engine, with_host_tables=True)
+        assert {len(names) for names in attrs.astuple(first)} == {3, 0}
+        assert first.inserted == tuple(template.name for template in presets.load())
+        built = catalog(engine)
+        rows = execute(engine, "SELECT * FROM campaign_templates ORDER BY id")
+        assert len(rows) == 3
+        for with_host_tables in (True, False):
+            again = db.init(engine, with_host_tables=with_host_tables)
+            assert again == db.SyncReport((), (), first.inserted, ())
+            assert catalog(engine) == built
+            assert execute(engine, "SELECT * FROM campaign_templates ORDER BY id") == rows
+
+
+def test_init_makes_no_host_tables_unless_asked(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        with engine.begin() as connection:
+            db.MinimalHost(HOST).create_referred(connection)
+        before = catalog(engine)
+        db.init(engine)
+        after = catalog(engine)
+        made = {table for _, table, _ in after} - {table for _, table, _ in before}
+        tables = set(sa.inspect(engine).get_table_names())
+        assert made & tables == {*OURS, db.VERSION_TABLE}
+        assert after.items() >= before.items()
+
+
+def test_the_migrations_build_what_the_tables_and_checks_say(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    for host in (HOST, OTHER_NAMES):
+        minimal = db.MinimalHost(host)
+        with opened(new_database(engine_name)) as migrated:
+            db.init(migrated, host=host, with_host_tables=True)
+            built = {
+                key: value
+                for key, value in catalog(migrated).items()
+                if not key[1].startswith(db.VERSION_TABLE)
+            }
+        with opened(new_database(engine_name)) as generated:
+            with generated.begin() as connection:
+                minimal.create_referred(connection)
+            execute(generated, *schema.statements(generated.dialect.name, host))
+            with generated.begin() as connection:
+                minimal.create_referring(connection)
+            wanted = catalog(generated)
+        assert built == wanted
+        assert {table for _, table, _ in built} >= OURS
+
+
+@pytest.mark.parametrize("file", [*VERSIONS.glob("*.py")], ids=lambda file: file.stem)
+def test_a_revision_imports_nothing_of_the_library(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in (
+            [node.module or "."]
+            if isinstance(node, ast.ImportFrom)
+            else [one.name for one in node.names]
+        )
+    }
+    assert imported <= {"__future__", "re", "alembic"}
+    assert not re.search(r"import_module|__import__|campaign_model", file.read_text())
+
+
+def test_the_notes_of_the_hosts_own_migrations_are_left_alone(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        execute(
+            engine,
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)",
+            "INSERT INTO alembic_version VALUES ('abc')",
+        )
+        db.init(engine, with_host_tables=True)
+        assert execute(engine, "SELECT * FROM alembic_version") == [("abc",)]
+        assert execute(engine, f"SELECT * FROM {db.VERSION_TABLE}") == [("0001",)]  # noqa: S608
+
+
+# What a schema must be like to be spread over machines, and to be one nobody can be surprised by.
+
+
+def test_every_table_has_a_primary_key(engine: sa.Engine) -> None:
+    inspector = sa.inspect(engine)
+    keys = {
+        table: inspector.get_pk_constraint(table)["constrained_columns"]
+        for table in (*OURS, db.VERSION_TABLE)
+    }
+    assert all(keys.values()), keys
+
+
+def test_every_key_between_our_tables_and_to_the_hosts_carries_the_tenant(
+    engine: sa.Engine,
+) -> None:
+    inspector = sa.inspect(engine)
+    seen = set()
+    for table in OURS:
+        for key in inspector.get_foreign_keys(table):
+            pairs = dict(zip(key["constrained_columns"], key["referred_columns"], strict=True))
+            if key["referred_table"] == HOST.tenants:
+                assert pairs == {"tenant_id": "id"}
+            else:
+                assert pairs.pop("tenant_id") == "tenant_id", key
+                assert set(pairs.values()) == {"id"}, key
+            # Nothing is deleted, set to NULL or put off by the database on its own.
+            assert key["options"] == {}, key
+            seen.add((table, key["referred_table"]))
+    assert seen == {
+        ("campaigns", "tenants"),
+        ("campaign_erased_claims", "campaigns"),
+        ("campaigns", "owners"),
+        ("campaign_contacts", "campaigns"),
+        ("campaign_contacts", "contacts"),
+        ("campaign_history", "campaigns"),
+        ("campaign_totals", "campaigns"),
+        ("campaign_templates", "tenants"),
+    }
+
+
+def test_nothing_but_a_primary_key_is_unique_across_tenants(engine: sa.Engine) -> None:
+    inspector = sa.inspect(engine)
+    for table in OURS:
+        for one in inspector.get_unique_constraints(table):
+            assert "tenant_id" in one["column_names"], one
+        for index in inspector.get_indexes(table):
+            assert not index["unique"] or "tenant_id" in index["column_names"], index
+    assert len(inspector.get_unique_constraints("campaign_contacts")) == 2
+
+
+def test_there_is_no_trigger_and_no_function_to_depend_on(engine: sa.Engine) -> None:
+    assert {kind for kind, _, _ in catalog(engine)}.isdisjoint({"trigger", "function", "view"})
+
+
+# Refusing, and leaving no trace of it.
+
+
+@pytest.mark.parametrize("there", [(), ("tenants",), ("owners", "contacts")], ids=len)
+def test_without_host_tables_init_says_which_are_missing_and_creates_nothing(
+    engine_name: str, new_database: NewDatabase, there: tuple[str, ...]
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        for table in there:
+            execute(engine, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
+        before = catalog(engine)
+        missing = {"tenants", "owners", "contacts"} - {*there}
+        with pytest.raises(db.SetupError, match="HostTables") as caught:
+            db.init(engine)
+        named = re.search(r"no table ([^;]*);", str(caught.value))
+        assert named is not None
+        assert set(named[1].split(", ")) == missing
+        assert catalog(engine) == before
+
+
+@pytest.mark.parametrize("with_host_tables", [False, True], ids=["host's", "minimal"])
+@pytest.mark.parametrize("foreign", ["campaigns", "campaign_totals"])
+def test_tables_of_somebody_else_under_our_names_are_not_touched(
+    engine_name: str, new_database: NewDatabase, foreign: str, *, with_host_tables: bool
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        execute(
+            engine, f"CREATE TABLE {foreign} (id INTEGER PRIMARY KEY, lemlist_campaign_id TEXT)"
+        )
+        execute(engine, f"INSERT INTO {foreign} VALUES (1, 'cam_1')")  # noqa: S608
+        if not with_host_tables:
+            with engine.begin() as connection:
+                db.MinimalHost(HOST).create_referred(connection)
+        before = catalog(engine)
+        with pytest.raises(db.SetupError, match=rf"already has {foreign}, .*changed nothing"):
+            db.init(engine, with_host_tables=with_host_tables)
+        assert catalog(engine) == before
+        assert execute(engine, f"SELECT * FROM {foreign}") == [(1, "cam_1")]  # noqa: S608
+
+
+def test_a_database_of_a_newer_library_is_refused(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        db.init(engine, with_host_tables=True)
+        execute(engine, f"UPDATE {db.VERSION_TABLE} SET version_num = '9999'")  # noqa: S608
+        with pytest.raises(db.SetupError, match="9999"):
+            db.init(engine)
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def test_an_init_interrupted_at_any_statement_leaves_nothing(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    with opened(new_database(engine_name)) as engine:
+        left = [0]
+
+        def interrupt(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+            if statement.lstrip().startswith(("CREATE", "INSERT")):
+                left[0] -= 1
+                if not left[0]:
+                    raise InterruptionError
+
+        sa.event.listen(engine, "before_cursor_execute", interrupt)
+        for number in range(1, 100):
+            left[0] = number
+            try:
+                db.init(engine, with_host_tables=True)
+            except InterruptionError:
+                assert catalog(engine) == {}, number
+            else:
+                break
+        # Every CREATE of ours and the host's, the version and its table, and the presets.
+        assert number > len(OURS) + 4 + 2 + 3
+        assert set(sa.inspect(engine).get_table_names()) >= OURS
+
+
+def at_once(jobs: Sequence[Callable[[], db.SyncReport]]) -> list[db.SyncReport]:
+    barrier = threading.Barrier(len(jobs))
+
+    def run(job: Callable[[], db.SyncReport]) -> db.SyncReport:
+        barrier.wait()
+        return job()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return [*pool.map(run, jobs)]
+
+
+def test_threads_that_init_one_database_at_once_build_it_once(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    url = new_database(engine_name)
+
+    def init() -> db.SyncReport:
+        with opened(url) as engine:
+            return db.init(engine, with_host_tables=True)
+
+    reports = at_once([init] * 4)
+    assert sorted(len(report.inserted) for report in reports) == [0, 0, 0, 3]
+    assert sorted(len(report.unchanged) for report in reports) == [0, 3, 3, 3]
+
+
+def test_threads_that_init_databases_of_their_own_do_not_mix_them_up(
+    new_database: NewDatabase,
+) -> None:
+    """Alembic knows one database at a time."""
+    urls = [new_database("sqlite") for _ in range(4)]
+    hosts = [HostTables(f"t{number}", f"o{number}", f"c{number}") for number in range(4)]
+
+    def init(url: str, host: HostTables) -> db.SyncReport:
+        with opened(url) as engine:
+            return db.init(engine, host=host, with_host_tables=True)
+
+    jobs = [partial(init, url, host) for url, host in zip(urls, hosts, strict=True)]
+    assert [len(report.inserted) for report in at_once(jobs)] == [3] * 4
+    for url, host in zip(urls, hosts, strict=True):
+        with opened(url) as engine:
+            tables = set(sa.inspect(engine).get_table_names())
+            assert tables == {*OURS, *attrs.astuple(host), "messages", db.VERSION_TABLE}
+
+
+PROCESS = """
+import sys, sqlalchemy as sa
+from campaign_model import db
+for url in sys.argv[1:]:
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(len(db.init(engine, with_host_tables=True).inserted), flush=True)
+"""
+
+
+def test_processes_that_init_one_database_at_once_build_it_once(new_database: NewDatabase) -> None:
+    urls = [new_database(name) for name in servers.available()]
+
+    def hear(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline()
+
+    with ExitStack() as stack:
+        processes = []
+        for _ in range(2):
+            process = subprocess.Popen(
+                [sys.executable, "-c", PROCESS, *urls],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                bufsize=1,
+            )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        for url in urls:
+            assert [hear(process) for process in processes] == ["ready\n"] * 2
+            for process in processes:
+                assert process.stdin is not None
+                process.stdin.write("go\n")
+            assert sorted(hear(process) for process in processes) == ["0\n", "3\n"], url
+        assert [process.wait(timeout=60) for process in processes] == [0, 0]
+
+
+def test_an_engine_is_prepared_once_and_only_one_that_fits(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    engine = sa.create_engine(new_database(engine_name), poolclass=sa.NullPool)
+    assert db.prepare_engine(db.prepare_engine(engine)) is engine
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(1)).scalar_one() == 1
+        if engine.dialect.name == "sqlite":
+            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 10_000
+            assert connection.connection.driver_connection is not None
+            assert connection.connection.driver_connection.in_transaction
+    oracle = cast("sa.Engine", SimpleNamespace(dialect=SimpleNamespace(name="oracle")))
+    with pytest.raises(ValueError, match="SQLite or PostgreSQL, not in oracle"):
+        db.prepare_engine(oracle)
+    with pytest.raises(ValueError, match="oracle"):
+        db.init(oracle)
+
+
+def test_a_file_that_another_program_writes_is_waited_for_when_it_is_opened(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such is a new one, too, when several processes open it at once."""
+    url = new_database("sqlite")
+    file = sa.make_url(url).database
+    assert file is not None
+
+    def journal() -> str:
+        with opened(url) as engine, engine.connect() as connection:
+            return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
+
+    with (
+        closing(sqlite3.connect(file, isolation_level=None)) as writer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("CREATE TABLE theirs (id INTEGER)")
+        with monkeypatch.context() as hurried:
+            hurried.setattr(db_engine, "_BUSY_MILLISECONDS", 50)
+            with pytest.raises(sa.exc.OperationalError, match="locked"):
+                journal()
+        waiting = pool.submit(journal)
+        assert not wait([waiting], timeout=0.2).done
+        writer.execute("COMMIT")
+        assert waiting.result(timeout=30) == "wal"
+
+
+# The host's side of it.
+
+
+def test_the_store_works_on_host_tables_of_any_name(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    tenant_id, owner_id, stranger = uuid4(), uuid4(), uuid4()
+    contact_ids = [uuid4() for _ in range(3)]
+    minimal = db.MinimalHost(OTHER_NAMES)
+    with opened(new_database(engine_name)) as engine:
+        db.init(engine, host=OTHER_NAMES, with_host_tables=True)
+        with engine.begin() as connection:
+            connection.execute(sa.insert(minimal.tenants).values(id=tenant_id, name="t"))
+            connection.execute(
+                sa.insert(minimal.owners).values(id=owner_id, tenant_id=tenant_id, name="o")
+            )
+            connection.execute(
+                sa.insert(minimal.contacts),
+                [{"id": one, "tenant_id": tenant_id} for one in contact_ids],
+            )
+
+        def work(store: CampaignStore) -> Campaign:
+            with pytest.raises(NotFound, match=str(stranger)):
+                store.campaigns.add(Campaign("Nobody's", owner_id=stranger))
+            campaign = store.campaigns.add(Campaign("Ours", STEPS, owner_id=owner_id))
+            assigned = store.contacts.assign(campaign.id, [*contact_ids, stranger])
+            assert assigned == Assigned(3, 0, (stranger,))
+            return store.campaigns.apply(campaign.id, Action.MARK_READY)
+
+        ready = transact(engine, tenant_id, work, host=OTHER_NAMES)
+        assert (ready.status, ready.owner_id) == (Status.READY, owner_id)
+        with engine.begin() as connection, pytest.raises(NotFound, match="tenant"):
+            CampaignStore(connection, uuid4(), host=OTHER_NAMES).campaigns.add(Campaign("None"))
+
+
+def legacy_row(world: World) -> UUID:
+    """Insert a campaign as a service does that knows nothing of us."""
+    legacy = sa.table("campaigns", *(sa.column(name, Uuid) for name in ("id", "tenant_id")))
+    legacy.append_column(sa.column("name", sa.Text))
+    with world.engine.begin() as connection:
+        inserted = sa.insert(legacy).values(tenant_id=world.tenant_id, name="Legacy")
+        id_: UUID = connection.execute(inserted.returning(legacy.c.id)).scalar_one()
+        return id_
+
+
+def test_a_bare_legacy_row_is_read_listed_edited_and_run(world: World) -> None:
+    with world.engine.begin() as connection:
+        before = connection.execute(sa.select(database_clock())).scalar_one()
+    ids = [legacy_row(world) for _ in range(5)]
+    assert len(set(ids)) == 5
+    id_ = ids[0]
+    legacy = world.transact(lambda store: store.campaigns.get(id_))
+    assert (legacy.status, legacy.is_active, legacy.version) == (Status.DRAFT, True, 1)
+    assert (len(legacy.steps), legacy.repairs) == (0, ())
+    assert legacy.created_at is not None
+    assert legacy.updated_at is not None
+    assert timedelta(milliseconds=-1) <= legacy.created_at - before < timedelta(minutes=1)
+    listed = world.transact(lambda store: store.campaigns.list())
+    assert {one.id for one in listed.items} == {*ids}
+    assert {one.total_contacts for one in listed.items} == {0}
+    assert {one.generation_cost for one in listed.items} == {Decimal(0)}
+
+    edited = attrs.evolve(legacy, steps=STEPS, owner_id=world.owner_id)
+    saved = world.transact(lambda store: store.campaigns.save(edited))
+    assert [step.label for step in saved.steps] == [step.label for step in STEPS]
+    contacts = world.contacts(2)
+    world.transact(lambda store: store.contacts.assign(id_, contacts))
+    world.apply(id_, Action.MARK_READY)
+    world.apply(id_, Action.START_GENERATION)
+    world.generate(id_, "0.00144")
+    world.apply(id_, Action.COMPLETE_GENERATION)
+    world.apply(id_, Action.APPROVE, review=ReviewTally(1, 0, 0))
+    assert world.apply(id_, Action.EXPORT).status is Status.EXPORTED
+    world.check(id_)
+    assert world.legacy(id_) == (2, 2, Decimal("0.00288"))
+    clone = world.transact(lambda store: store.campaigns.clone(ids[1]))
+    assert clone.name.startswith("Legacy")
+
+
+def test_a_legacy_reader_finds_its_columns(world: World) -> None:
+    campaign = world.campaign(2)
+    query = (
+        "SELECT name, status, is_active, total_contacts, generated_count, generation_cost, "
+        "template_config, generation_config, description, owner_id, generation_started_at, "
+        "generation_completed_at, created_at, updated_at FROM campaigns WHERE id = :id"
+    )
+    of_contacts = (
+        "SELECT id, contact_id, tenant_id, status, enrichment_gaps, generation_cost, error, "
+        "added_at, generated_at FROM campaign_contacts WHERE campaign_id = :id"
+    )
+    of_templates = (
+        "SELECT id, tenant_id, name, description, steps, default_config, is_system, created_at, "
+        "updated_at FROM campaign_templates"
+    )
+    id_ = campaign.id if world.engine.dialect.name == "postgresql" else str(campaign.id)
+    with closing(world.engine.connect()) as connection:
+        row = connection.execute(sa.text(query), {"id": id_}).one()
+        assert row[:5] == ("Campaign", "draft", True, 2, 0)
+        assert len(connection.execute(sa.text(of_contacts), {"id": id_}).all()) == 2
+        assert connection.execute(sa.text(of_templates)).all()

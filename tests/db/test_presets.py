@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import attrs
+import pytest
+import sqlalchemy as sa
+
+from campaign_model import db, presets
+from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.errors import Conflict
+from campaign_model.generation import GenerationConfig
+from campaign_model.steps import Step, StepSequence
+from campaign_model.store import CampaignStore, transact
+from campaign_model.store.tables import campaign_templates
+from support import servers
+from support.parallel import Others
+from support.world import World
+
+TABLE = campaign_templates
+SHIPPED = presets.load()
+NAMES = tuple(template.name for template in SHIPPED)
+INTRO = Step("email", "Introduction", config={"words": 80, "tone": "casual"})
+
+# What somebody with psql may do to a row.
+EDITS: dict[str, dict[str, Any]] = {
+    "name": {"name": "Ours"},
+    "description": {"description": "By hand"},
+    "steps": {"steps": '[{"step": 1, "channel": "email", "label": "By hand"}]'},
+    "a field of a step": {"steps": '[{"channel": "email", "x_by_hand": 1}]'},
+    "settings": {"default_config": '{"tone": "direct"}'},
+    "unreadable steps": {
+        "steps": '[{"channel": "email", "key": "a"}, {"channel": "email", "key": "a"}]'
+    },
+    "unreadable settings": {"default_config": '{"words": 9007199254740993}'},
+    "no name": {"name": " "},
+}
+
+
+@pytest.fixture(scope="module")
+def synced(databases: servers.Databases, engine_name: str) -> Iterator[str]:
+    """A database that has our schema and the presets, for others to be copied from."""
+    url = databases.create(engine_name)
+    engine = sa.create_engine(url)
+    db.init(engine, with_host_tables=True)
+    engine.dispose()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def host(new_database: Callable[..., str], engine_name: str, synced: str) -> Iterator[World]:
+    """One tenant in a database of its own."""
+    engine = db.prepare_engine(sa.create_engine(new_database(engine_name, synced)))
+    yield World(engine)
+    engine.dispose()
+
+
+def sync(host: World, *shipped: CampaignTemplate) -> db.SyncReport:
+    with host.engine.begin() as connection:
+        return db.sync_presets(connection, shipped or None)
+
+
+def rows(host: World) -> dict[UUID, dict[str, Any]]:
+    with host.engine.connect() as connection:
+        found = connection.execute(sa.select(TABLE)).mappings()
+        return {row["id"]: dict(row) for row in found}
+
+
+def edit(host: World, template: CampaignTemplate, **values: Any) -> None:
+    with host.engine.begin() as connection:
+        edited = sa.update(TABLE).where(TABLE.c.id == template.id).values(values)
+        assert connection.execute(edited).rowcount == 1
+
+
+def content(template: CampaignTemplate) -> CampaignTemplate:
+    """A template without what a database adds to it."""
+    return attrs.evolve(template, version=1, created_at=None, updated_at=None)
+
+
+def listed(host: World) -> tuple[CampaignTemplate, ...]:
+    return host.transact(lambda store: store.templates.list())
+
+
+def anew(template: CampaignTemplate) -> CampaignTemplate:
+    """The preset as a later release may ship it."""
+    return attrs.evolve(
+        template,
+        name=f"{template.name} 2",
+        steps=template.steps.insert(1, INTRO),
+        generation_config=GenerationConfig(tone="formal", language="de"),
+    )
+
+
+def test_three_presets_ship_under_the_ids_that_databases_know_them_by() -> None:
+    assert [(str(template.id), template.name) for template in SHIPPED] == [
+        ("a0000000-0000-0000-0000-000000000001", "LinkedIn + Email Sequence"),
+        ("a0000000-0000-0000-0000-000000000002", "Email 3-Step"),
+        ("a0000000-0000-0000-0000-000000000003", "LinkedIn Only"),
+    ]
+    linkedin_email, email, linkedin = (template.steps for template in SHIPPED)
+    assert [step.channel.partition("_")[0] for step in linkedin_email] == [
+        *("linkedin", "email", "email", "linkedin", "email"),
+    ]
+    assert [step.enabled for step in linkedin_email] == [True] * 4 + [False]
+    assert [step.needs_pdf for step in linkedin_email] == [False] * 3 + [True, False]
+    assert [step.channel for step in email] == ["email"] * 3
+    assert [step.channel for step in linkedin] == ["linkedin_connect", "linkedin_message"]
+    settings = [(one.generation_config.tone, one.generation_config.language) for one in SHIPPED]
+    assert settings == [("professional", "en"), ("professional", "en"), ("casual", "en")]
+
+
+def test_sync_inserts_them_and_every_tenant_reads_what_was_shipped(host: World) -> None:
+    with host.engine.begin() as connection:
+        connection.execute(sa.delete(TABLE))
+    assert sync(host) == db.SyncReport(NAMES, (), (), ())
+    for world in (host, World(host.engine)):
+        found = sorted(listed(world), key=lambda template: template.id)
+        assert tuple(map(content, found)) == SHIPPED
+        assert all(template.is_system and template.repairs == () for template in found)
+        with pytest.raises(Conflict, match="system template"):
+            world.transact(lambda store: store.templates.rename(SHIPPED[0].id, "Mine"))
+
+
+def test_a_sync_with_nothing_new_writes_nothing(host: World) -> None:
+    before = rows(host)
+    assert {row["version"] for row in before.values()} == {1}
+    for _ in range(2):
+        assert sync(host) == db.SyncReport((), (), NAMES, ())
+        assert rows(host) == before
+
+
+def test_one_that_is_deleted_comes_back(host: World) -> None:
+    with host.engine.begin() as connection:
+        connection.execute(sa.delete(TABLE).where(TABLE.c.id == SHIPPED[1].id))
+    assert sync(host) == db.SyncReport((NAMES[1],), (), (NAMES[0], NAMES[2]), ())
+    assert {content(one) for one in listed(host)} == {*SHIPPED}
+
+
+def test_a_preset_that_shipped_anew_is_updated_and_the_others_are_not(host: World) -> None:
+    before = rows(host)
+    new = anew(SHIPPED[0])
+    release = (new, *SHIPPED[1:])
+    assert sync(host, *release) == db.SyncReport((), (new.name,), NAMES[1:], ())
+    after = rows(host)
+    changed = after.pop(new.id)
+    old = before.pop(new.id)
+    assert after == before
+    assert changed["version"] == old["version"] + 1
+    assert changed["created_at"] == old["created_at"]
+    assert timedelta(0) <= changed["updated_at"] - old["updated_at"] < timedelta(minutes=5)
+    assert changed["updated_at"] > changed["created_at"]
+    assert content(next(one for one in listed(host) if one.id == new.id)) == new
+    # Again, and on to the next release, and back.
+    assert sync(host, *release) == db.SyncReport((), (), (new.name, *NAMES[1:]), ())
+    assert sync(host, *SHIPPED) == db.SyncReport((), NAMES[:1], NAMES[1:], ())
+    assert {content(one) for one in listed(host)} == {*SHIPPED}
+
+
+def test_whitespace_and_the_order_of_members_are_no_news(host: World) -> None:
+    before = rows(host)
+    for template in SHIPPED:
+        steps = json.loads(before[template.id]["steps"])
+        reordered = [dict(sorted(step.items(), reverse=True)) for step in steps]
+        edit(host, template, steps=json.dumps(reordered, indent=2))
+    assert sync(host) == db.SyncReport((), (), NAMES, ())
+
+
+def test_a_row_edited_by_hand_is_reported_and_not_touched(host: World) -> None:
+    original = rows(host)[SHIPPED[1].id]
+    shipped = tuple(map(anew, SHIPPED))
+    for what, values in EDITS.items():
+        edit(host, SHIPPED[1], **original | values)
+        before = rows(host)[SHIPPED[1].id]
+        assert sync(host, SHIPPED[1]).edited == (SHIPPED[1].name,), what
+        report = sync(host, *shipped)
+        assert report.edited == (shipped[1].name,), what
+        assert len(report.updated + report.unchanged) == 2, what
+        assert rows(host)[SHIPPED[1].id] == before, what
+
+
+def test_an_edit_that_was_undone_is_no_edit(host: World) -> None:
+    original = rows(host)[SHIPPED[2].id]
+    edit(host, SHIPPED[2], name="By hand")
+    assert sync(host).edited == (NAMES[2],)
+    edit(host, SHIPPED[2], name=original["name"])
+    assert sync(host, *map(anew, SHIPPED)).edited == ()
+
+
+def test_a_row_that_others_wrote_as_it_is_shipped_is_ours_from_then_on(host: World) -> None:
+    """Databases that are older than this library hold the presets without a digest."""
+    edit(host, SHIPPED[0], shipped_digest=None)
+    edit(host, SHIPPED[1], shipped_digest=None, name="By hand")
+    report = sync(host)
+    assert (report.unchanged, report.edited) == ((NAMES[0], NAMES[2]), (NAMES[1],))
+    report = sync(host, *map(anew, SHIPPED))
+    assert report.updated == (f"{NAMES[0]} 2", f"{NAMES[2]} 2")
+    assert report.edited == (f"{NAMES[1]} 2",)
+
+
+def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host: World) -> None:
+    """As older databases hold them: channel, label, on, with a PDF; no key, day or condition."""
+    older = {
+        template.id: {
+            "shipped_digest": None,
+            "description": None,
+            "default_config": json.dumps({"tone": template.generation_config.tone}),
+            "steps": json.dumps(
+                [
+                    {
+                        "step": position,
+                        "channel": step.channel,
+                        "label": step.label,
+                        "enabled": step.enabled,
+                        "needs_pdf": step.needs_pdf,
+                    }
+                    for position, step in enumerate(template.steps, 1)
+                ]
+            ),
+        }
+        for template in SHIPPED
+    }
+    for template in SHIPPED:
+        edit(host, template, **older[template.id])
+    assert sync(host) == db.SyncReport((), NAMES, (), ())
+    assert {content(one) for one in listed(host)} == {*SHIPPED}
+    original = rows(host)[SHIPPED[1].id] | older[SHIPPED[1].id]
+    short = json.dumps([{"channel": "email"}])
+    synced = {"shipped_digest": "of an earlier release"}
+    for what in (*EDITS.values(), {"steps": "[]"}, {"steps": short}, synced):
+        edit(host, SHIPPED[1], **original | what)
+        before = rows(host)[SHIPPED[1].id]
+        assert sync(host) == db.SyncReport((), (), (NAMES[0], NAMES[2]), (NAMES[1],)), what
+        assert rows(host)[SHIPPED[1].id] == before, what
+
+
+def test_a_tenants_own_template_is_never_taken_for_a_preset(host: World) -> None:
+    preset = attrs.evolve(SHIPPED[0], id=uuid4(), name="New")
+    host.transact(lambda store: store.templates.add(attrs.evolve(preset, is_system=False)))
+    before = rows(host)[preset.id]
+    assert sync(host, *SHIPPED, preset) == db.SyncReport((), (), NAMES, ("New",))
+    assert rows(host)[preset.id] == before
+
+
+def test_a_new_preset_needs_no_migration(host: World) -> None:
+    new = CampaignTemplate(
+        name="Call first",
+        steps=StepSequence((Step("call_script", "Call", day_offset=0), INTRO)),
+        generation_config=GenerationConfig(tone="direct", language="pt-BR"),
+        description='A preset with "quotes", a % and an é',
+        id=UUID("a0000000-0000-0000-0000-000000000004"),
+        is_system=True,
+    )
+    assert sync(host, *SHIPPED, new) == db.SyncReport(("Call first",), (), NAMES, ())
+    assert {content(one) for one in listed(host)} == {*SHIPPED, new}
+    # A release without it leaves it where it is: campaigns refer to it.
+    assert sync(host) == db.SyncReport((), (), NAMES, ())
+    assert len(listed(host)) == 4
+
+
+def test_a_new_preset_file_needs_no_migration(
+    host: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(str(presets.__file__)).parent
+    for file in folder.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    document = json.loads((folder / "email_3_step.json").read_text(encoding="utf-8"))
+    document |= {"id": str(uuid4()), "name": "Brought by a file"}
+    (tmp_path / "brought.json").write_text(json.dumps(document), encoding="utf-8")
+    monkeypatch.setattr(presets, "files", lambda _package: tmp_path)
+    assert sync(host) == db.SyncReport(("Brought by a file",), (), NAMES, ())
+    assert "Brought by a file" in {template.name for template in listed(host)}
+
+
+def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: World) -> None:
+    with host.engine.begin() as connection:
+        connection.execute(sa.delete(TABLE))
+    barrier = threading.Barrier(4)
+
+    def work(_number: int) -> db.SyncReport:
+        barrier.wait()
+        return sync(host)
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = [*pool.map(work, range(4))]
+    for name in NAMES:
+        assert sum(name in report.inserted for report in reports) == 1
+        assert sum(name in report.unchanged for report in reports) == 3
+    assert len(rows(host)) == 3
+
+
+def test_a_sync_waits_for_one_that_has_inserted_and_not_yet_committed(host: World) -> None:
+    """The order that the threads above only sometimes find."""
+    with host.engine.begin() as connection:
+        connection.execute(sa.delete(TABLE))
+
+    def second(store: CampaignStore) -> db.SyncReport:
+        return db.sync_presets(store.connection, SHIPPED)
+
+    new = tuple(map(anew, SHIPPED))
+    for shipped, expected in (
+        (SHIPPED, db.SyncReport((), (), NAMES, ())),
+        (new, db.SyncReport((), NAMES, (), ())),
+    ):
+        with ThreadPoolExecutor(1) as pool:
+            others = Others(host, pool)
+            with host.engine.begin() as connection:
+                first = db.sync_presets(connection, shipped)
+                assert first.inserted or first.updated
+                waiting = others.start(second)
+                others.wait()
+                assert not waiting.done()
+            assert waiting.result() == expected
+
+
+def test_the_callers_transaction_decides(host: World) -> None:
+    with host.engine.begin() as connection:
+        connection.execute(sa.delete(TABLE))
+    with host.engine.connect() as connection:
+        assert db.sync_presets(connection).inserted == NAMES
+        connection.rollback()
+    assert rows(host) == {}
+
+
+def test_a_campaign_made_from_a_preset_keeps_its_steps_when_the_preset_changes(
+    host: World,
+) -> None:
+    def add(store: CampaignStore) -> Campaign:
+        template = store.templates.get(SHIPPED[0].id)
+        return store.campaigns.add(Campaign.from_template(template, "From a preset"))
+
+    campaign = transact(host.engine, host.tenant_id, add)
+    sync(host, *map(anew, SHIPPED))
+    again = host.transact(lambda store: store.campaigns.get(campaign.id))
+    assert (again.steps, again.template_id) == (SHIPPED[0].steps, SHIPPED[0].id)

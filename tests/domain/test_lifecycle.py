@@ -1,0 +1,790 @@
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from campaign_model import lifecycle
+from campaign_model.errors import TransitionNotAllowed
+from campaign_model.lifecycle import (
+    CLAIMABLE,
+    CONTACT_TRANSITIONS,
+    PERMISSIONS,
+    TRANSITIONS,
+    Action,
+    ContactAction,
+    ContactStatus,
+    ContactTransition,
+    Facts,
+    Guard,
+    Permission,
+    ReviewTally,
+    Status,
+    Transition,
+    actions,
+    apply,
+    apply_contact,
+    check_permission,
+    document,
+    resting_status,
+    sources,
+    target,
+    why_not,
+)
+from support.strategies import copies
+
+# Section 5 of the design, word by word: from, action, to, guards; "!" marks the line that deletes.
+DESIGN = """
+draft       mark_ready           ready       has_enabled_steps has_contacts
+ready       return_to_draft      draft
+ready       start_generation     generating  has_enabled_steps has_contacts_to_generate
+ready       submit_for_review    review      something_generated nothing_in_flight
+generating  complete_generation  review      nothing_left_to_claim nothing_in_flight
+generating  cancel_generation    ready
+review      request_changes      ready
+review      approve              approved    review_counted nothing_undecided nothing_in_flight \
+something_approved
+approved    reopen_review        review
+approved    export               exported
+exported    archive              archived
+draft       delete               archived    !
+"""
+LINES = [line.split() for line in DESIGN.splitlines() if line]
+GUARDS_OF = {(source, action): guards for source, action, _, *guards in LINES}
+TARGET_OF = {(source, action): target for source, action, target, *_ in LINES}
+
+PERMITTED = """
+                   draft ready generating review approved exported archived
+edit_details         x     x       x        x       x        x        .
+edit_steps           x     x       .        .       .        .        .
+edit_config          x     x       .        .       .        .        .
+raise_budget         x     x       x        .       .        .        .
+assign_contacts      x     x       .        .       .        .        .
+remove_contacts      x     x       .        .       .        .        .
+exclude_contacts     x     x       x        x       x        .        .
+include_contacts     x     x       .        .       .        .        .
+set_readiness        x     x       x        x       .        .        .
+claim                .     .       x        .       .        .        .
+retry_failed         .     x       x        x       .        .        .
+regenerate           .     x       x        x       .        .        .
+list_exportable      .     .       .        .       x        x        .
+"""
+
+# "gaps": where the contact rests by its enrichment gaps. "expired": to generating, by takeover.
+CONTACTS = """
+                   claim      succeed   fail     release  retry regenerate exclude  include
+pending            generating .         .        .        .     .          excluded .
+enrichment_ok      generating .         .        .        .     .          excluded .
+enrichment_needed  .          .         .        .        .     .          excluded .
+generating         expired    generated failed   gaps     .     .          excluded .
+generated          .          .         .        .        .     gaps       excluded .
+failed             .          .         .        .        gaps  .          excluded .
+excluded           .          excluded  excluded excluded .     .          .        gaps
+"""
+MARKS = """
+                   mark_ok       mark_needed
+pending            enrichment_ok enrichment_needed
+enrichment_ok      enrichment_ok enrichment_needed
+enrichment_needed  enrichment_ok enrichment_needed
+generating         generating    generating
+generated          generated     generated
+failed             failed        failed
+excluded           excluded      excluded
+"""
+
+ALL_GAPS = (None, (), ("email_address",), ("phone", "email_address"))
+
+
+def grid(text: str) -> dict[tuple[str, str], str]:
+    head, *rows = (line.split() for line in text.splitlines() if line)
+    return {
+        (row[0], column): cell for row in rows for column, cell in zip(head, row[1:], strict=True)
+    }
+
+
+# What each guard demands, said a second time.
+HOLDS: dict[str, Callable[[Facts], bool]] = {
+    "has_enabled_steps": lambda facts: facts.enabled_steps >= 1,
+    "has_contacts": lambda facts: facts.contacts >= 1,
+    "has_contacts_to_generate": lambda facts: facts.claimable >= 1 or facts.in_flight >= 1,
+    "something_generated": lambda facts: facts.generated >= 1,
+    "nothing_in_flight": lambda facts: facts.in_flight == 0,
+    "nothing_left_to_claim": lambda facts: facts.budget_exhausted or facts.claimable == 0,
+    "review_counted": lambda facts: facts.review is not None,
+    "nothing_undecided": lambda facts: facts.review is None or facts.review.undecided == 0,
+    "something_approved": lambda facts: (
+        facts.review is None or facts.review.approved >= 1 or facts.allow_empty
+    ),
+}
+
+ALL_HOLD = Facts(
+    enabled_steps=1,
+    contacts=1,
+    claimable=1,
+    generated=1,
+    budget_exhausted=True,
+    review=ReviewTally(approved=1, rejected=0, undecided=0),
+)
+# One change of ALL_HOLD for each guard, by which that guard fails and no other.
+FAILS_ALONE: dict[str, dict[str, Any]] = {
+    "has_enabled_steps": {"enabled_steps": 0},
+    "has_contacts": {"contacts": 0},
+    "has_contacts_to_generate": {"claimable": 0},
+    "something_generated": {"generated": 0},
+    "nothing_in_flight": {"in_flight": 3},
+    "nothing_left_to_claim": {"budget_exhausted": False},
+    "review_counted": {"review": None},
+    "nothing_undecided": {"review": ReviewTally(approved=1, rejected=0, undecided=3)},
+    "something_approved": {"review": ReviewTally(approved=0, rejected=3, undecided=0)},
+}
+
+counts = st.integers(0, 3)
+all_facts = st.builds(
+    Facts,
+    enabled_steps=counts,
+    contacts=counts,
+    claimable=counts,
+    in_flight=counts,
+    generated=counts,
+    budget_exhausted=st.booleans(),
+    review=st.none() | st.builds(ReviewTally, counts, counts, counts),
+    allow_empty=st.booleans(),
+)
+
+
+def guards() -> dict[str, Guard]:
+    return {guard.__name__: guard for line in TRANSITIONS for guard in line.guards}
+
+
+# --- The campaign table -------------------------------------------------------------------------
+
+
+def test_the_table_is_the_one_of_the_design() -> None:
+    told = [
+        [
+            line.source.value,
+            line.action.value,
+            line.target.value,
+            *(guard.__name__ for guard in line.guards),
+            *(["!"] if line.deletes else []),
+        ]
+        for line in TRANSITIONS
+    ]
+    assert told == LINES
+
+
+def test_no_two_lines_share_a_source_and_an_action() -> None:
+    pairs = [(line.source, line.action) for line in TRANSITIONS]
+    assert len(set(pairs)) == len(pairs)
+
+
+def test_every_status_and_every_action_is_in_the_table() -> None:
+    assert {line.action for line in TRANSITIONS} == set(Action)
+    assert {end for line in TRANSITIONS for end in (line.source, line.target)} == set(Status)
+
+
+def reachable_from(start: Status) -> set[Status]:
+    found, frontier = {start}, [start]
+    while frontier:
+        here = frontier.pop()
+        for line in TRANSITIONS:
+            if line.source is here and line.target not in found:
+                found.add(line.target)
+                frontier.append(line.target)
+    return found
+
+
+def test_every_status_is_reachable_from_draft() -> None:
+    assert reachable_from(Status.DRAFT) == set(Status)
+
+
+def test_archived_is_reachable_from_every_status_and_leads_nowhere() -> None:
+    assert all(Status.ARCHIVED in reachable_from(status) for status in Status)
+    assert reachable_from(Status.ARCHIVED) == {Status.ARCHIVED}
+
+
+def test_draft_does_not_lead_straight_to_review() -> None:
+    assert not [
+        line for line in TRANSITIONS if line.source is Status.DRAFT and line.target is Status.REVIEW
+    ]
+
+
+@pytest.mark.parametrize("action", Action)
+def test_sources_and_target_are_the_lines_of_the_table(action: Action) -> None:
+    lines = [line for line in TRANSITIONS if line.action is action]
+    assert sources(action) == tuple(line.source for line in lines)
+    assert {target(action)} == {line.target for line in lines}
+
+
+def test_failure_24_only_delete_deletes_and_only_a_draft() -> None:
+    """Archive and delete end in one status; the flag tells them apart."""
+    assert [(line.source, line.action) for line in TRANSITIONS if line.deletes] == [
+        (Status.DRAFT, Action.DELETE)
+    ]
+    assert target(Action.DELETE) is target(Action.ARCHIVE) is Status.ARCHIVED
+
+
+# --- Guards -------------------------------------------------------------------------------------
+
+
+def test_every_guard_is_spoken_for() -> None:
+    assert guards().keys() == HOLDS.keys() == FAILS_ALONE.keys()
+
+
+def test_every_guard_holds_exactly_when_the_design_says() -> None:
+    """Over every small set of facts: about 17 000, all of them."""
+    tallies = [None, *itertools.starmap(ReviewTally, itertools.product((0, 1), repeat=3))]
+    few, flag = (0, 1, 2), (False, True)
+    checked = [(guard, name, HOLDS[name]) for name, guard in guards().items()]
+    for values in itertools.product(few, few, few, few, few, flag, tallies, flag):
+        facts = Facts(*values)
+        for guard, name, holds in checked:
+            unmet = guard(facts)
+            assert (unmet is None) == holds(facts), (name, facts)
+            assert unmet is None or unmet.guard == name
+
+
+@pytest.mark.parametrize("name", FAILS_ALONE)
+def test_each_guard_can_be_the_only_one_that_fails(name: str) -> None:
+    facts = attrs.evolve(ALL_HOLD, **FAILS_ALONE[name])
+    assert [guard for guard, check in guards().items() if check(ALL_HOLD)] == []
+    assert [guard for guard, check in guards().items() if check(facts)] == [name]
+    stopped = [line for line in TRANSITIONS if name in (one.__name__ for one in line.guards)]
+    assert stopped
+    for line in TRANSITIONS:
+        error = why_not(line.source, line.action, facts)
+        if line in stopped:
+            assert error is not None
+            assert [unmet.guard for unmet in error.unmet] == [name]
+        else:
+            assert error is None
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    {
+        "has_enabled_steps": "the campaign has no enabled step; enable at least one",
+        "has_contacts": "the campaign has no contacts; assign some first",
+        "has_contacts_to_generate": "no contact is waiting for messages; "
+        "assign, enrich or retry some, or submit for review",
+        "something_generated": "no contact has messages yet; start generation first",
+        "nothing_in_flight": "3 contact(s) are being generated right now; "
+        "wait until they are recorded or their leases run out",
+        "nothing_left_to_claim": "1 contact(s) still wait for messages; "
+        "let the workers finish, or cancel generation",
+        "review_counted": "nobody has counted the reviewed messages; give the tally (review)",
+        "nothing_undecided": "3 message(s) are neither approved nor rejected; decide on them",
+        "something_approved": "no message was approved, so nothing would be sent; "
+        "approve some, or say that an empty campaign is meant (allow_empty)",
+    }.items(),
+)
+def test_an_unmet_guard_says_what_to_do(name: str, says: str) -> None:
+    unmet = guards()[name](attrs.evolve(ALL_HOLD, **FAILS_ALONE[name]))
+    assert unmet is not None
+    assert unmet.to_dict() == {"guard": name, "message": says}
+
+
+def test_guards_of_one_line_are_reported_together() -> None:
+    nothing = Facts()
+    cases = {
+        (Status.DRAFT, Action.MARK_READY): nothing,
+        (Status.READY, Action.START_GENERATION): nothing,
+        (Status.READY, Action.SUBMIT_FOR_REVIEW): Facts(in_flight=1),
+        (Status.GENERATING, Action.COMPLETE_GENERATION): Facts(claimable=1, in_flight=1),
+    }
+    for (source, action), facts in cases.items():
+        error = why_not(source, action, facts)
+        assert error is not None
+        assert [unmet.guard for unmet in error.unmet] == GUARDS_OF[source, action]
+        assert all(unmet.message in str(error) for unmet in error.unmet)
+
+    error = why_not(Status.REVIEW, Action.APPROVE, Facts(in_flight=1, review=ReviewTally(0, 1, 1)))
+    assert error is not None
+    assert [unmet.guard for unmet in error.unmet] == [
+        "nothing_undecided",
+        "nothing_in_flight",
+        "something_approved",
+    ]
+    error = why_not(Status.REVIEW, Action.APPROVE, Facts(in_flight=1))
+    assert error is not None
+    assert [unmet.guard for unmet in error.unmet] == ["review_counted", "nothing_in_flight"]
+
+
+def test_failure_09_generation_needs_an_enabled_step_and_a_contact_to_generate() -> None:
+    one = Facts(enabled_steps=1, contacts=1, claimable=1)
+    assert apply(Status.READY, Action.START_GENERATION, one).target is Status.GENERATING
+    for too_little in (attrs.evolve(one, enabled_steps=0), attrs.evolve(one, claimable=0)):
+        with pytest.raises(TransitionNotAllowed):
+            apply(Status.READY, Action.START_GENERATION, too_little)
+
+
+def test_failure_09_when_everything_is_generated_there_is_a_way_to_review() -> None:
+    done = Facts(enabled_steps=1, contacts=2, generated=2)
+    assert why_not(Status.READY, Action.START_GENERATION, done) is not None
+    assert apply(Status.READY, Action.SUBMIT_FOR_REVIEW, done).target is Status.REVIEW
+
+
+def test_failure_18_an_empty_campaign_is_approved_only_when_that_is_said() -> None:
+    empty = Facts(review=ReviewTally(approved=0, rejected=0, undecided=0))
+    with pytest.raises(TransitionNotAllowed, match="nothing would be sent"):
+        apply(Status.REVIEW, Action.APPROVE, empty)
+    meant = attrs.evolve(empty, allow_empty=True)
+    assert apply(Status.REVIEW, Action.APPROVE, meant).target is Status.APPROVED
+
+
+def test_allow_empty_does_not_excuse_anything_else() -> None:
+    for facts in (
+        Facts(allow_empty=True),
+        Facts(allow_empty=True, review=ReviewTally(0, 0, 1)),
+        Facts(allow_empty=True, review=ReviewTally(0, 0, 0), in_flight=1),
+    ):
+        assert why_not(Status.REVIEW, Action.APPROVE, facts) is not None
+
+
+# --- apply, why_not, actions --------------------------------------------------------------------
+
+
+def expected(source: Status, action: Action, facts: Facts) -> dict[str, Any] | None:
+    """What a refusal must say, from the design's text alone; ``None`` where it allows."""
+    names = [name for name in GUARDS_OF.get((source, action), []) if name != "!"]
+    failing = [name for name in names if not HOLDS[name](facts)]
+    if (source, action) in TARGET_OF and not failing:
+        return None
+    return {
+        "code": "transition_not_allowed",
+        "source": source.value,
+        "action": action.value,
+        "allowed": [known for start, known in TARGET_OF if start == source],
+        "legal_from": [start for start, known in TARGET_OF if known == action],
+        "unmet": failing,
+    }
+
+
+def told(error: TransitionNotAllowed | None) -> dict[str, Any] | None:
+    if error is None:
+        return None
+    data = error.to_dict()
+    del data["message"]
+    return data | {"unmet": [unmet["guard"] for unmet in data["unmet"]]}
+
+
+@pytest.mark.parametrize("facts", [ALL_HOLD, Facts()], ids=["all-hold", "nothing-there"])
+@pytest.mark.parametrize(("source", "action"), list(itertools.product(Status, Action)))
+def test_every_pair_is_in_the_table_or_refused(
+    source: Status, action: Action, facts: Facts
+) -> None:
+    refusal = expected(source, action, facts)
+    assert told(why_not(source, action, facts)) == refusal
+    if refusal is None:
+        line = apply(source, action, facts)
+        assert (line.source, line.action) == (source, action)
+        assert line.target == TARGET_OF[source, action]
+        return
+    with pytest.raises(TransitionNotAllowed) as caught:
+        apply(source, action, facts)
+    assert told(caught.value) == refusal
+    if not refusal["unmet"]:
+        for known in (*refusal["legal_from"], *refusal["allowed"], source, action):
+            assert known in str(caught.value)
+
+
+@given(all_facts)
+def test_why_not_apply_and_actions_agree_for_all_facts(facts: Facts) -> None:
+    for source in Status:
+        seen = actions(source, facts)
+        assert [state.action for state in seen] == list(Action)
+        for state in seen:
+            pair = source, state.action
+            assert state.target == TARGET_OF.get(pair)
+            assert told(state.error) == told(why_not(*pair, facts)) == expected(*pair, facts)
+            assert state.allowed == (state.error is None)
+            if state.allowed:
+                assert apply(*pair, facts).target is state.target
+            else:
+                with pytest.raises(TransitionNotAllowed) as caught:
+                    apply(*pair, facts)
+                assert caught.value.to_dict() == (state.error and state.error.to_dict())
+
+
+def test_an_archived_campaign_offers_no_action() -> None:
+    states = actions(Status.ARCHIVED, ALL_HOLD)
+    assert not [state for state in states if state.allowed or state.target]
+
+
+def test_facts_and_lines_are_values() -> None:
+    for value in (ALL_HOLD, *TRANSITIONS, *CONTACT_TRANSITIONS, ReviewTally(1, 2, 3)):
+        for copied in copies(value):
+            assert copied == value
+            assert hash(copied) == hash(value)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        TRANSITIONS[0].target = Status.ARCHIVED  # type: ignore[misc]
+
+
+def test_a_refused_action_is_a_value_that_travels() -> None:
+    for state in actions(Status.DRAFT, Facts()):
+        assert state.error is None or copies(state.error)[0].to_dict() == state.error.to_dict()
+
+
+# --- Permissions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("permission", "status"), list(itertools.product(Permission, Status)))
+def test_each_change_is_permitted_exactly_where_the_design_says(
+    permission: Permission, status: Status
+) -> None:
+    cells = grid(PERMITTED)
+    assert (status in PERMISSIONS[permission]) == (cells[permission, status] == "x")
+    if cells[permission, status] == "x":
+        check_permission(permission, status)
+        return
+    with pytest.raises(TransitionNotAllowed) as caught:
+        check_permission(permission, status)
+    assert told(caught.value) == {
+        "code": "transition_not_allowed",
+        "source": status.value,
+        "action": permission.value,
+        "allowed": [known for start, known in TARGET_OF if start == status],
+        "legal_from": [one.value for one in Status if cells[permission, one] == "x"],
+        "unmet": [],
+    }
+
+
+def test_permissions_are_all_there_and_cannot_be_changed() -> None:
+    assert PERMISSIONS.keys() == set(Permission)
+    with pytest.raises(TypeError):
+        PERMISSIONS[Permission.CLAIM] = frozenset(Status)  # type: ignore[index]
+
+
+# --- The contact table --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "action"), list(itertools.product(ContactStatus, ContactAction))
+)
+def test_the_contact_table_is_the_one_of_the_design(
+    source: ContactStatus, action: ContactAction
+) -> None:
+    cell = (grid(CONTACTS) | grid(MARKS))[source, action]
+    lines = [line for line in CONTACT_TRANSITIONS if (line.source, line.action) == (source, action)]
+    if cell == ".":
+        assert lines == []
+        assert [apply_contact(source, action, gaps) for gaps in ALL_GAPS] == [None] * 4
+        return
+    (line,) = lines
+    assert line.expired_lease == (cell == "expired")
+    assert (line.target is None) == (cell == "gaps")
+    for gaps, rests in zip(
+        ALL_GAPS,
+        ("pending", "enrichment_ok", "enrichment_needed", "enrichment_needed"),
+        strict=True,
+    ):
+        now = apply_contact(source, action, gaps)
+        assert now == {"gaps": rests, "expired": "generating"}.get(cell, cell)
+        assert type(now) is ContactStatus
+
+
+def test_a_contact_is_claimed_outright_only_when_it_waits() -> None:
+    assert {ContactStatus.PENDING, ContactStatus.ENRICHMENT_OK} == CLAIMABLE
+    takeovers = [line for line in CONTACT_TRANSITIONS if line.expired_lease]
+    assert [(line.source, line.action) for line in takeovers] == [
+        (ContactStatus.GENERATING, ContactAction.CLAIM)
+    ]
+
+
+def test_gaps_decide_where_a_contact_rests() -> None:
+    assert resting_status(None) is ContactStatus.PENDING
+    assert resting_status(()) is ContactStatus.ENRICHMENT_OK
+    assert resting_status(("email_address",)) is ContactStatus.ENRICHMENT_NEEDED
+
+
+@pytest.mark.parametrize(
+    "action", [ContactAction.SUCCEED, ContactAction.FAIL, ContactAction.RELEASE]
+)
+def test_failure_17_a_contact_excluded_in_flight_stays_excluded(action: ContactAction) -> None:
+    excluded = apply_contact(ContactStatus.GENERATING, ContactAction.EXCLUDE, ())
+    assert excluded is ContactStatus.EXCLUDED
+    assert apply_contact(excluded, action, ()) is ContactStatus.EXCLUDED
+
+
+def test_failure_07_a_failed_contact_can_be_retried() -> None:
+    waiting = apply_contact(ContactStatus.FAILED, ContactAction.RETRY, ())
+    assert waiting in CLAIMABLE
+
+
+def test_every_contact_status_is_reachable_from_pending() -> None:
+    found = {ContactStatus.PENDING}
+    while more := {
+        after
+        for line in CONTACT_TRANSITIONS
+        for gaps in ALL_GAPS
+        if line.source in found
+        and (after := apply_contact(line.source, line.action, gaps)) not in found
+        and after is not None
+    }:
+        found |= more
+    assert found == set(ContactStatus)
+
+
+# --- The document that other languages read -----------------------------------------------------
+
+
+def test_the_tables_can_be_built_from_their_document() -> None:
+    said = json.loads(json.dumps(document()))
+    by_name = {guard.__name__: guard for line in TRANSITIONS for guard in line.guards}
+    lines = [
+        Transition(**line | {"guards": tuple(by_name[name] for name in line["guards"])})
+        for line in said["transitions"]
+    ]
+    assert tuple(lines) == TRANSITIONS
+    assert (
+        tuple(ContactTransition(**line) for line in said["contact_transitions"])
+        == CONTACT_TRANSITIONS
+    )
+    assert said["guards"] == {name: guard.__doc__ for name, guard in by_name.items()}
+    assert said["permissions"] == {
+        permission: [status for status in Status if status in PERMISSIONS[permission]]
+        for permission in Permission
+    }
+    assert said["claimable"] == [status for status in ContactStatus if status in CLAIMABLE]
+    assert said["resting_status"] == {
+        "gaps_unknown": resting_status(None),
+        "no_gaps": resting_status(()),
+        "some_gaps": resting_status(("phone",)),
+    }
+    for name, words in {
+        "statuses": Status,
+        "actions": Action,
+        "contact_statuses": ContactStatus,
+        "contact_actions": ContactAction,
+    }.items():
+        assert said[name] == list(words)
+
+
+def test_a_document_of_another_lifecycle_has_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = document()
+    assert re.fullmatch(r"urn:campaign-model:lifecycle:1:[0-9a-f]{16}", ours["id"])
+    document()["claimable"].clear()
+    assert document() == ours
+    monkeypatch.setattr(lifecycle, "TRANSITIONS", TRANSITIONS[1:])
+    assert document()["id"] != ours["id"]
+
+
+# --- A whole campaign of two contacts, searched breadth-first ------------------------------------
+
+
+class Contact(NamedTuple):
+    """One contact of the model. ``status=None``: it is not in the campaign (yet)."""
+
+    status: ContactStatus | None = None
+    lease: Literal["none", "live", "out"] = "none"
+    gaps: tuple[str, ...] | None = None
+
+
+class State(NamedTuple):
+    status: Status = Status.DRAFT
+    contacts: tuple[Contact, Contact] = (Contact(), Contact())
+    steps: bool = False
+    tally: ReviewTally | None = None
+
+
+class Edge(NamedTuple):
+    """``sure``: an operator or time can always make this happen, whatever the workers do."""
+
+    label: str
+    after: State
+    sure: bool
+
+
+UNDECIDED, APPROVED, REJECTED = ReviewTally(0, 0, 1), ReviewTally(1, 0, 0), ReviewTally(0, 1, 0)
+NO_MESSAGES = ReviewTally(0, 0, 0)
+
+
+def facts_of(state: State, **more: bool) -> Facts:
+    present = [one for one in state.contacts if one.status not in (None, "excluded")]
+    working = [one for one in present if one.status is ContactStatus.GENERATING]
+    return Facts(
+        enabled_steps=int(state.steps),
+        contacts=len(present),
+        claimable=sum(one.status in CLAIMABLE for one in present)
+        + sum(one.lease == "out" for one in working),
+        in_flight=sum(one.lease == "live" for one in working),
+        generated=sum(one.status is ContactStatus.GENERATED for one in present),
+        review=state.tally,
+        **more,
+    )
+
+
+def may(permission: Permission, status: Status) -> bool:
+    try:
+        check_permission(permission, status)
+    except TransitionNotAllowed:
+        return False
+    return True
+
+
+@cache
+def contact_moves(contact: Contact, status: Status) -> list[tuple[str, Contact, bool]]:
+    """What may become of one contact while the campaign is in ``status``."""
+    moves: list[tuple[str, Contact, bool]] = []
+
+    def move(action: ContactAction, *, sure: bool = False, **changes: Any) -> None:
+        changed = contact._replace(**changes)
+        assert contact.status is not None
+        after = apply_contact(contact.status, action, changed.gaps)
+        if after is not None:
+            moves.append((action, changed._replace(status=after), sure))
+
+    if contact.status is None:
+        if may(Permission.ASSIGN_CONTACTS, status):
+            moves.append(("assign", Contact(ContactStatus.PENDING), True))
+        return moves
+    if may(Permission.CLAIM, status) and contact.lease != "live":
+        move(ContactAction.CLAIM, lease="live")
+    if contact.lease != "none":  # The token decides, never the clock.
+        move(ContactAction.SUCCEED, lease="none")
+        move(ContactAction.FAIL, lease="none")
+        move(ContactAction.RELEASE, lease="none")
+        move(ContactAction.RELEASE, lease="none", gaps=("email_address",))
+    if contact.lease == "live":
+        moves.append(("lease runs out", contact._replace(lease="out"), True))
+    if may(Permission.RETRY_FAILED, status):
+        move(ContactAction.RETRY, sure=True)
+    if may(Permission.REGENERATE, status):
+        move(ContactAction.REGENERATE, sure=True)
+    if may(Permission.EXCLUDE_CONTACTS, status):
+        move(ContactAction.EXCLUDE, sure=True)
+    if may(Permission.INCLUDE_CONTACTS, status):
+        move(ContactAction.INCLUDE, sure=True, lease="none")
+    if may(Permission.SET_READINESS, status):
+        move(ContactAction.MARK_OK, sure=True, gaps=())
+        move(ContactAction.MARK_NEEDED, sure=True, gaps=("email_address",))
+    return moves
+
+
+def edges(state: State) -> Iterator[Edge]:
+    for action in Action:
+        if state.status not in sources(action):
+            continue  # Refused, as every pair is above; here that would only take time.
+        for option in ({}, {"allow_empty": True}, {"budget_exhausted": True}):
+            try:
+                line = apply(state.status, action, facts_of(state, **option))
+            except TransitionNotAllowed:
+                continue
+            tally = None
+            if line.target is Status.REVIEW:
+                generated = facts_of(state).generated
+                tally = UNDECIDED if generated else NO_MESSAGES
+            after = state._replace(status=line.target, tally=tally)
+            yield Edge(action, after, sure="budget_exhausted" not in option)
+    if may(Permission.EDIT_STEPS, state.status):
+        yield Edge("edit steps", state._replace(steps=not state.steps), sure=True)
+    if state.tally not in (None, NO_MESSAGES):
+        for tally in (UNDECIDED, APPROVED, REJECTED):
+            yield Edge("decide", state._replace(tally=tally), sure=True)
+    first, second = state.contacts
+    for contact, other in ((first, second), (second, first)):
+        for label, moved, sure in contact_moves(contact, state.status):
+            # Which of the two comes first makes no difference: half as many states.
+            pair = (moved, other) if hash(moved) < hash(other) else (other, moved)
+            yield Edge(label, state._replace(contacts=pair), sure=sure)
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[State, list[Edge]]:
+    """Every state reachable from an empty draft, with what may happen in it."""
+    found: dict[State, list[Edge]] = {}
+    frontier = [State()]
+    while frontier:
+        following: list[State] = []
+        for state in frontier:
+            if state not in found:
+                found[state] = list(edges(state))
+                following.extend(edge.after for edge in found[state])
+        frontier = following
+    return found
+
+
+def leads_to(graph: dict[State, list[Edge]], end: Status, *, only_sure: bool) -> set[State]:
+    before: dict[State, list[State]] = {}
+    for state, following in graph.items():
+        for edge in following:
+            if edge.sure or not only_sure:
+                before.setdefault(edge.after, []).append(state)
+    found = {state for state in graph if state.status is end}
+    frontier = list(found)
+    while frontier:
+        for state in before.get(frontier.pop(), ()):
+            if state not in found:
+                found.add(state)
+                frontier.append(state)
+    return found
+
+
+def test_the_model_exercises_the_whole_lifecycle(graph: dict[State, list[Edge]]) -> None:
+    """Else the searches below would prove little."""
+    labels = {edge.label for following in graph.values() for edge in following}
+    assert labels >= {*Action, *ContactAction}
+    assert {state.status for state in graph} == set(Status)
+    assert {one.status for state in graph for one in state.contacts} == {None, *ContactStatus}
+    assert len(graph) > 4000
+
+
+def test_archived_is_reachable_from_every_reachable_state(
+    graph: dict[State, list[Edge]],
+) -> None:
+    """No dead end, even if every worker is dead and the budget is spent."""
+    assert graph.keys() - leads_to(graph, Status.ARCHIVED, only_sure=True) == set()
+
+
+def test_every_live_campaign_can_still_be_exported(graph: dict[State, list[Edge]]) -> None:
+    """Archived is not the only way out: with workers at work, no state is past saving."""
+    stuck = graph.keys() - leads_to(graph, Status.EXPORTED, only_sure=False)
+    assert {state.status for state in stuck} == {Status.ARCHIVED}
+
+
+def test_failure_04_a_campaign_whose_workers_died_can_be_completed_or_cancelled(
+    graph: dict[State, list[Edge]],
+) -> None:
+    dead = [state for state in graph if state.status is Status.GENERATING]
+    sure = leads_to(graph, Status.READY, only_sure=True)
+    assert dead
+    assert sure.issuperset(dead)
+    # And their contacts come back to whoever claims next.
+    for state in dead:
+        for contact in state.contacts:
+            if contact.status is ContactStatus.GENERATING and contact.lease == "out":
+                again = contact._replace(lease="live")
+                assert again in [moved for _, moved, _ in contact_moves(contact, state.status)]
+
+
+def test_failure_02_after_a_cancel_the_next_run_starts(graph: dict[State, list[Edge]]) -> None:
+    """Nothing of a cancelled run stays behind that would stop the next."""
+    for state, following in graph.items():
+        for edge in following:
+            if edge.label == Action.CANCEL_GENERATION:
+                facts = facts_of(edge.after)
+                error = why_not(Status.READY, Action.START_GENERATION, facts)
+                assert (error is None) == (facts.claimable + facts.in_flight > 0), state
+
+
+def test_nothing_is_in_flight_in_an_approved_or_exported_campaign(
+    graph: dict[State, list[Edge]],
+) -> None:
+    for state in graph:
+        if state.status in (Status.APPROVED, Status.EXPORTED):
+            assert facts_of(state).in_flight == 0, state
+
+
+def test_no_contact_is_claimed_outside_a_run(graph: dict[State, list[Edge]]) -> None:
+    for state, following in graph.items():
+        for edge in following:
+            if edge.label == ContactAction.CLAIM:
+                assert state.status is Status.GENERATING

@@ -1,0 +1,266 @@
+"""What a person reads: where a fault is, what was found there, what is allowed; and no novels."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from campaign_model._json import MAX_DEPTH
+from campaign_model.errors import InvalidDocument
+from campaign_model.steps import StepSequence
+from campaign_model.vocabulary import STANDARD, Channel, Vocabulary
+from campaign_model.wire import DEFAULT, Codec
+from support.corpus import Fixture, fixtures, published, violations
+from support.documents import a_step, a_template
+from support.paths import SCHEMAS
+
+LONGEST_MESSAGE = 1000
+
+
+def shortened(value: Any) -> str:
+    return repr(value)[:77]
+
+
+def found(value: Any) -> str:
+    """What a value of the wrong type is called."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return shortened(value)
+
+
+def allowed(part: dict[str, Any]) -> list[str]:
+    """What a message has to name of the schema of its place."""
+    if "description" in part:
+        return [part["description"]]
+    words = {"boolean": ["true", "false"], "object": ["an object"]}.get(part["type"], [])
+    limits = [str(value) for word, value in part.items() if word.startswith(("min", "max"))]
+    return [*limits, *part.get("enum", words)]
+
+
+# By code: what the message names, given the value found and the part of the schema that judges it.
+Names = Callable[[Any, dict[str, Any]], list[str]]
+NAMES: dict[str, Names] = {
+    "wrong_type": lambda value, part: [found(value), *allowed(part)],
+    "required": lambda _, part: ["is missing", *allowed(part)],
+    "unknown_value": lambda value, part: [shortened(value), *part["enum"]],
+    "bad_pattern": lambda value, part: [shortened(value), *allowed(part)],
+    "too_short": lambda value, part: [f"{len(value)} characters", *allowed(part)],
+    "too_long": lambda value, part: [f"{len(value)} characters", *allowed(part)],
+    "too_small": lambda value, part: [str(value), *allowed(part)],
+    "too_large": lambda value, part: [str(value), *allowed(part)],
+    "too_few_items": lambda value, part: [f"{len(value)} steps", *allowed(part)],
+    "too_many_items": lambda value, part: [f"{len(value)} steps", *allowed(part)],
+    "unknown_field": lambda _, part: [*part["properties"]],
+    "wrong_position": lambda value, _: [str(value), "from 1 in order"],
+    "duplicate_key": lambda value, _: [repr(value) if value else "'s", "needs its own"],
+    "decreasing_day_offset": lambda value, _: [f"day {value}", "cannot go out earlier"],
+    "duplicate_member": lambda *_: ["more than once", "only one"],
+    "invalid_text": lambda *_: ["contains", "it has to go"],
+    "not_json": lambda *_: ["JSON"],
+    "number_too_large": lambda *_: ["larger than any double", "smaller number, or text"],
+    "number_too_precise": lambda value, _: [str(value), "fewer digits, or text"],
+    "too_deep": lambda *_: [f"deeper than {MAX_DEPTH} levels"],
+}
+
+
+def resolved(document: Any, path: str) -> Any:
+    for token in path.split("/")[1:]:
+        name = token.replace("~1", "/").replace("~0", "~")
+        document = document[int(name)] if isinstance(document, list) else document.get(name)
+    return document
+
+
+def judging(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    """The part of a schema that judges what stands at ``path``; empty where none does."""
+    for token in path.split("/")[1:]:
+        members = schema.get("properties", {})
+        schema = schema.get("items", {}) if token.isdigit() else members.get(token, {})
+        schema = published()[schema["$ref"]] if "$ref" in schema else schema
+    return schema
+
+
+@pytest.mark.parametrize("fixture", fixtures("invalid"), ids=lambda one: one.name)
+def test_a_message_names_the_place_what_was_found_and_what_is_allowed(fixture: Fixture) -> None:
+    schema = published()[fixture.schema]
+    for one in violations(fixture, fixture.text) if fixture.is_in_use else ():
+        place, _, told = one.message.partition(": ")
+        parent, _, token = one.path.rpartition("/")
+        if one.path in ("", "/steps", "/generation_config"):
+            name = token or fixture.kind
+            assert place == {"template_config": "steps"}.get(name, name)
+        else:
+            assert place.endswith(f"[{token}]" if token.isdigit() else (f"{token}", "']")), place
+        try:
+            value = resolved(fixture.document, one.path)
+        except ValueError:
+            value = None
+        part = judging(schema, parent if one.code == "unknown_field" else one.path)
+        for word in NAMES[one.code](value, part):
+            assert word in told, one
+        if one.code == "unknown_field":
+            assert repr(one.path.split("/")[-1].replace("~1", "/").replace("~0", "~")) in told
+        assert one.message.isprintable()
+        assert len(one.message) < LONGEST_MESSAGE
+
+
+def test_every_code_has_a_fixture_and_a_line_in_the_readme() -> None:
+    assert {code for fixture in fixtures("invalid") for _, code in fixture.violations} == set(NAMES)
+    readme = (SCHEMAS / "README.md").read_text(encoding="utf-8")
+    lines = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", " ".join(lines))) == set(NAMES)
+
+
+MEANT: dict[str, dict[str, tuple[str, ...]]] = {
+    "channel": {
+        "email": ("emial", "Email", "e-mail", "email "),
+        "linkedin_connect": ("linkedin-connect", "linkedin connect", "LinkedInConnect"),
+        "linkedin_message": ("linkedin_mesage", "linkedin-message"),
+        "call_script": ("callscript", "call-script", "CALL_SCRIPT"),
+    },
+    "condition": {
+        "always": ("allways", "ALWAYS"),
+        "no_response": ("no response", "No-Response", "noresponse"),
+        "opened_not_replied": ("opened-not-replied", "opened_no_reply"),
+    },
+    "tone": {
+        "professional": ("proffesional",),
+        "casual": ("Casual",),
+        "friendly": ("freindly",),
+        "enthusiastic": ("enthousiastic",),
+    },
+    "field": {
+        "step": ("stepp", "Step"),
+        "channel": ("chanel",),
+        "label": ("Label", "lable", "labels"),
+        "enabled": ("enable", "isEnabled"),
+        "needs_pdf": ("needsPdf", "need_pdf"),
+        "variant_count": ("variants", "variantCount", "variant-count"),
+        "key": ("keys",),
+        "day_offset": ("day-offset", "dayOffset", "offset"),
+        "condition": ("conditions",),
+        "config": ("configs",),
+        "x_crm": ("x-crm", "X_crm"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "meant", "word"),
+    [
+        (what, meant, word)
+        for what, words in MEANT.items()
+        for meant, misspelt in words.items()
+        for word in misspelt
+    ],
+)
+def test_a_near_miss_is_answered_with_what_was_meant(what: str, meant: str, word: str) -> None:
+    if what == "tone":
+        (fault,) = DEFAULT.violations({"tone": word}, "generation_config")
+    else:
+        change: dict[str, Any] = {word: 1} if what == "field" else {what: word}
+        (fault,) = DEFAULT.violations([a_step(**change)])
+    assert f" is not a known {what} (did you mean '{meant}'?); known are " in fault.message
+
+
+@pytest.mark.parametrize("word", ["sms", "", "zzz", "\u2603" * 200])
+def test_what_is_like_nothing_known_is_answered_with_all_that_is_known(word: str) -> None:
+    (fault,) = DEFAULT.violations([a_step(channel=word)])
+    assert "did you mean" not in fault.message
+    assert all(repr(channel.name) in fault.message for channel in STANDARD.channels)
+
+
+LONG = "z" * 1_000_000
+
+
+def test_a_message_about_something_large_is_short() -> None:
+    large: list[dict[str, Any]] = [
+        *({name: LONG} for name in ("step", "channel", "label", "enabled", "key", "condition")),
+        {LONG: 1},
+        {f"x_{LONG}": "\0"},
+        {f"x_{LONG}\0": 1},
+        {"config": {LONG: {LONG: ["\ud800"]}}},
+        {"step": 2**1000},
+        {"day_offset": 10**5000},
+        {"config": {"n": 2**1000 + 1}},
+    ]
+    for change in large:
+        (fault,) = DEFAULT.violations([a_step(**change)])
+        assert len(fault.message) < LONGEST_MESSAGE, list(change)
+
+
+def test_a_message_about_something_deep_is_short() -> None:
+    deep: Any = "\0"
+    for _ in range(MAX_DEPTH - 4):
+        deep = {"n" * 80: deep}
+    (fault,) = DEFAULT.violations([a_step(config=deep)])
+    assert fault.code == "invalid_text"
+    assert len(fault.message) < LONGEST_MESSAGE
+
+
+def test_a_refusal_of_very_many_faults_is_short_and_its_data_whole() -> None:
+    document = [a_step(**{f"field_{number}": 1 for number in range(5000)})]
+    with pytest.raises(InvalidDocument) as refused:
+        DEFAULT.parse_template_config(json.dumps(document))
+    assert len(refused.value.violations) == 5000
+    assert len(str(refused.value)) < 20 * LONGEST_MESSAGE
+    assert str(refused.value).endswith("; and 4980 more")
+
+
+def test_a_message_with_very_many_words_known_is_short() -> None:
+    channels = tuple(Channel(f"channel_{number}") for number in range(5000))
+    codec = Codec(Vocabulary(channels, STANDARD.tones))
+    (fault,) = codec.violations([a_step(channel="fax")])
+    assert fault.message.endswith("'channel_19', and 4980 more")
+
+
+class TestFieldsOfOthers:
+    """What a browser was given and did not give back as it was."""
+
+    previous = DEFAULT.recover_template_config(
+        [a_step(1), a_step(2, note=1), a_step(3, key="last", note=1)]
+    ).value
+
+    def message(self, steps: list[dict[str, Any]], previous: StepSequence) -> str:
+        (fault,) = DEFAULT.violations(steps, previous=previous)
+        (within,) = DEFAULT.violations(
+            a_template(steps=steps),
+            "campaign_template",
+            previous=DEFAULT.recover_campaign_template(
+                a_template(steps=DEFAULT.dump_template_config(previous))
+            ).value,
+        )
+        assert (within.path, within.message) == (f"/steps{fault.path}", fault.message)
+        return fault.message
+
+    def test_a_step_that_was_moved_without_its_key(self) -> None:
+        assert self.message([a_step(1, note=1), a_step(2)], self.previous) == (
+            "steps[0].note: belongs to another program and to the step with the key "
+            "'s2' or 'last'; it has to come back as it was, in a step with that key"
+        )
+
+    def test_a_field_that_was_changed(self) -> None:
+        assert "has to come back as it was" in self.message(
+            [a_step(1), a_step(2, note=2)], self.previous
+        )
+
+    def test_a_field_that_nobody_was_given(self) -> None:
+        assert "known are" in self.message([a_step(1, note2=2)], self.previous)
+
+    def test_settings(self) -> None:
+        previous = DEFAULT.recover_generation_config({"model": 1}).value
+        (fault,) = DEFAULT.violations({"model": 2}, "generation_config", previous=previous)
+        assert fault.message == (
+            "generation_config.model: belongs to another program; it has to come back as it was"
+        )

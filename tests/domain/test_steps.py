@@ -1,0 +1,667 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID, uuid4, uuid5
+
+import attrs
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from campaign_model._json import fault_in, thaw
+from campaign_model.errors import InvalidDocument
+from campaign_model.steps import (
+    MAX_STEPS,
+    MESSAGE_NAMESPACE,
+    STEP_FIELDS,
+    MessageSlot,
+    SequenceDiff,
+    Step,
+    StepSequence,
+    sequence_faults,
+)
+from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update, check
+from campaign_model.testing.strategies import edits, step_sequences, steps
+from campaign_model.vocabulary import Condition
+from support.strategies import copies
+
+CONTACT = UUID("11111111-2222-3333-4444-555555555555")
+UNCHANGED = SequenceDiff(added=(), removed=(), changed=(), moved=())
+
+
+def deep(levels: int) -> Any:
+    value: Any = "bottom"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def email(label: str = "Intro", **fields: Any) -> Step:
+    return Step("email", label, **fields)
+
+
+# --- One step -----------------------------------------------------------------------------------
+
+# For each field: values it takes, and values it refuses. Nothing is coerced.
+TAKES: dict[str, list[Any]] = {
+    "channel": ["email", "a", "a" * 40, "sms_2"],
+    "label": ["x", "x" * 200, " ", "Ünïcödé ✉"],
+    "enabled": [True, False],
+    "needs_pdf": [True, False],
+    "variant_count": [1, 2, 3],
+    "key": [None, "s1", "A-b_9", "k" * 40],
+    "day_offset": [None, 0, 365],
+    "condition": [None, *Condition, "always"],
+    "config": [None, {}, {"tone": "casual", "nested": [{"a": 1.5}]}],
+    "extra": [{}, {"x_color": "red", "enabled_by": None}],
+}
+REFUSES: dict[str, list[Any]] = {
+    "channel": [
+        "", "Email", "e-mail", "2email", "_a", "a" * 41, "email\n", "émail", None, 5, ["email"],
+    ],
+    "label": ["", "x" * 201, "nul \0", "half \ud800", None, 5, ["x"], deep(2000)],
+    "enabled": [None, 0, 1, "true", [], 1.0],
+    "needs_pdf": [None, 0, 1, "false", {}],
+    "variant_count": [0, 4, -1, True, 1.0, "1", None, 10**5000],
+    "key": ["", "k" * 41, "a b", "a/b", "s1\n", "é", 1, True],
+    "day_offset": [-1, 366, True, 1.0, "1", []],
+    "condition": ["", "sometimes", "ALWAYS", True, 0, [], {}],
+    "config": [
+        "", [], 0, False, "{}", [["a", 1]], {1: "a"}, {"a": object()}, {"a": {1, 2}},
+        {"a": float("nan")}, {"a": float("inf")}, {"a": "\0"}, {"\ud800": 1}, {"a": 2**53 + 1},
+        {"a": deep(70)}, {"a": deep(100_000)},
+    ],
+    "extra": [None, "", [], 5, {"label": "again"}, {"step": 1}, {"a": "\0"}, {"a": float("nan")}],
+}  # fmt: skip
+
+
+def cells(table: dict[str, list[Any]]) -> list[Any]:
+    return [
+        pytest.param(name, value, id=f"{name}-{index}")
+        for name, values in table.items()
+        for index, value in enumerate(values)
+    ]
+
+
+def test_every_field_of_a_step_is_in_the_tables() -> None:
+    fields = {field.name for field in attrs.fields(Step)}
+    assert fields == TAKES.keys() == REFUSES.keys()
+    assert {*STEP_FIELDS, "extra"} == {*fields, "step"}
+
+
+@pytest.mark.parametrize(("name", "value"), cells(TAKES))
+def test_a_step_keeps_what_it_is_given(name: str, value: Any) -> None:
+    right: dict[str, Any] = {"channel": "email", "label": "Intro"}
+    assert thaw(getattr(Step(**{**right, name: value}), name)) == value
+
+
+@pytest.mark.parametrize(("name", "value"), cells(REFUSES))
+def test_a_step_refuses_a_wrong_field_by_name(name: str, value: Any) -> None:
+    right: dict[str, Any] = {"channel": "email", "label": "Intro"}
+    with pytest.raises(InvalidDocument) as caught:
+        Step(**{**right, name: value})
+    (violation,) = caught.value.violations
+    assert caught.value.document == "step"
+    assert (violation.path, violation.code) == (f"/{name}", "invalid_value")
+    assert violation.message.startswith(f"step.{name}: ")
+    assert len(violation.message) < 250
+    violation.message.encode()  # It can be printed, whatever the value was.
+
+
+@given(st.sets(st.sampled_from(sorted(REFUSES)), min_size=1), st.data())
+def test_a_step_reports_every_wrong_field_at_once(names: set[str], data: st.DataObject) -> None:
+    right: dict[str, Any] = {"channel": "email", "label": "Intro"}
+    wrong = {name: data.draw(st.sampled_from(REFUSES[name]), name) for name in sorted(names)}
+    with pytest.raises(InvalidDocument) as caught:
+        Step(**{**right, **wrong})
+    assert sorted(violation.path for violation in caught.value.violations) == sorted(
+        f"/{name}" for name in names
+    )
+
+
+def test_a_condition_may_be_spelled_as_its_word() -> None:
+    assert email(condition="no_response").condition is Condition.NO_RESPONSE
+
+
+@given(steps())
+def test_a_step_is_a_value(step: Step) -> None:
+    for copied in [*copies(step), attrs.evolve(step)]:
+        assert copied == step
+        assert hash(copied) == hash(step)
+    assert not hasattr(step, "__dict__")
+    for field in attrs.fields(Step):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(step, field.name, None)
+
+
+@pytest.mark.parametrize("levels", range(55, 66))
+def test_a_step_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels: int) -> None:
+    """A template, which holds the array of steps: what fits a campaign can be saved as one."""
+    for field in ("config", "extra"):
+        value = {"x": deep(levels)}
+        step = {"config": value} if field == "config" else value
+        fits = fault_in({"steps": [step]}) is None
+        change: dict[str, Any] = {field: value}
+        if fits:
+            assert thaw(getattr(email(**change), field)) == value
+        else:
+            with pytest.raises(InvalidDocument, match=f"step.{field}"):
+                email(**change)
+
+
+def test_a_step_does_not_share_what_the_caller_may_change() -> None:
+    tones = ["casual"]
+    config = {"tones": tones}
+    step = email(config=config)
+    config["subject"] = []
+    tones.append("formal")
+    assert step == email(config={"tones": ["casual"]})
+
+
+# --- Rules between steps ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "days", "positions", "faults"),
+    [
+        pytest.param([], [], None, [], id="no-steps"),
+        pytest.param([None, None], [0, 0], [1, 2], [], id="right"),
+        pytest.param(["b", "a"], [None, None], None, [], id="keys-in-any-order"),
+        pytest.param([None, None], [3, 3], None, [], id="same-day"),
+        pytest.param(["s2", "s1"], [None, None], None, [], id="implicit-names-spelled-out"),
+        pytest.param(
+            [None, None, None],
+            [None] * 3,
+            [1, 3, 2],
+            [("/1/step", "wrong_position"), ("/2/step", "wrong_position")],
+            id="positions-swapped",
+        ),
+        pytest.param([None], [None], [0], [("/0/step", "wrong_position")], id="count-from-zero"),
+        pytest.param(
+            [None, None],
+            [None] * 2,
+            [1, 1],
+            [("/1/step", "wrong_position")],
+            id="position-twice",
+        ),
+        pytest.param(
+            ["a", "a", "a"],
+            [None] * 3,
+            None,
+            [("/1/key", "duplicate_key"), ("/2/key", "duplicate_key")],
+            id="key-thrice",
+        ),
+        pytest.param(
+            ["s2", None],
+            [None] * 2,
+            None,
+            [("/1/key", "duplicate_key")],
+            id="key-taken-by-the-implicit-one",
+        ),
+        pytest.param(
+            [None] * 4,
+            [5, None, 3, 4],
+            None,
+            [
+                ("/2/day_offset", "decreasing_day_offset"),
+                ("/3/day_offset", "decreasing_day_offset"),
+            ],
+            id="days-decrease-across-a-gap",
+        ),
+        pytest.param(
+            ["a", "a"],
+            [2, 1],
+            [2, 1],
+            [
+                ("/0/step", "wrong_position"),
+                ("/1/step", "wrong_position"),
+                ("/1/key", "duplicate_key"),
+                ("/1/day_offset", "decreasing_day_offset"),
+            ],
+            id="all-at-once",
+        ),
+    ],
+)
+def test_the_rules_between_steps(
+    keys: list[str | None],
+    days: list[int | None],
+    positions: list[int] | None,
+    faults: list[tuple[str, str]],
+) -> None:
+    found = list(sequence_faults(keys, days, positions))
+    assert [(fault.path, fault.code) for fault in found] == faults
+    for fault in found:
+        _, index, field = fault.path.split("/")
+        assert fault.message.startswith(f"steps[{index}].{field}: ")
+
+
+def test_a_fault_between_steps_says_what_it_should_be() -> None:
+    (fault,) = sequence_faults([None, None], [None, None], [1, 3])
+    assert fault.message == "steps[1].step: 3 should be 2; steps count from 1 in order"
+    (fault,) = sequence_faults(["intro", "intro"], [None, None])
+    assert "'intro' is already the key of steps[0]" in fault.message
+    (fault,) = sequence_faults([None, None], [7, 3])
+    assert "day 3 comes before day 7" in fault.message
+
+
+def test_a_sequence_that_breaks_the_rules_is_refused() -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        StepSequence([email(key="a", day_offset=2), email(key="a", day_offset=1)])
+    assert caught.value.document == "template_config"
+    assert [violation.code for violation in caught.value.violations] == [
+        "duplicate_key",
+        "decreasing_day_offset",
+    ]
+
+
+def test_at_most_twenty_steps() -> None:
+    full = StepSequence(email() for _ in range(MAX_STEPS))
+    assert len(full) == MAX_STEPS == 20
+    makers: list[Callable[[], StepSequence]] = [
+        lambda: StepSequence([*full, email()]),
+        lambda: full.insert(1, email()),
+    ]
+    for too_many in makers:
+        with pytest.raises(InvalidDocument) as caught:
+            too_many()
+        (violation,) = caught.value.violations
+        assert (violation.path, violation.code) == ("", "too_many_items")
+        assert "21 steps" in violation.message
+
+
+# --- A sequence is a value ----------------------------------------------------------------------
+
+
+@given(step_sequences())
+def test_a_sequence_is_a_value(sequence: StepSequence) -> None:
+    before = StepSequence(sequence.steps)
+    known = sequence.fingerprint, sequence.keys, sequence.slots()
+    for copied in [*copies(before), *copies(sequence)]:  # Before and after the cached digest.
+        assert copied == sequence
+        assert hash(copied) == hash(sequence)
+        assert (copied.fingerprint, copied.keys, copied.slots()) == known
+    for name in ("steps", "fingerprint", "keys"):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(sequence, name, ())
+    assert not hasattr(sequence, "__dict__")
+
+
+@given(step_sequences())
+def test_a_sequence_reads_like_a_tuple_of_its_steps(sequence: StepSequence) -> None:
+    steps = sequence.steps
+    assert type(steps) is tuple
+    assert (list(sequence), len(sequence)) == (list(steps), len(steps))
+    assert [sequence[index] for index in range(-len(steps), len(steps))] == [*steps, *steps]
+    assert sequence[1:] == steps[1:]
+    assert list(reversed(sequence)) == list(reversed(steps))
+    assert all(step in sequence for step in steps)
+    with pytest.raises(IndexError):
+        sequence[len(steps)]
+
+
+@given(step_sequences())
+def test_position_is_the_order(sequence: StepSequence) -> None:
+    for index, (key, step) in enumerate(zip(sequence.keys, sequence, strict=True)):
+        assert sequence.by_key(key) is step
+        assert key == (step.key or f"s{index + 1}")
+    assert sequence.enabled == tuple(step for step in sequence if step.enabled)
+
+
+@given(step_sequences())
+def test_an_unknown_key_is_a_key_error(sequence: StepSequence) -> None:
+    assume("nobody" not in sequence.keys)
+    for edit in (
+        lambda: sequence.by_key("nobody"),
+        lambda: sequence.update("nobody", label="x"),
+        lambda: sequence.remove("nobody"),
+        lambda: sequence.insert(1, email()).move("nobody", 1),
+    ):
+        with pytest.raises(KeyError, match="nobody"):
+            edit()
+
+
+# --- Editing: any number of edits, and who the steps are in spite of them ------------------------
+
+
+def messages(sequence: StepSequence) -> list[frozenset[UUID]]:
+    """Of every step: the ids of the messages of all its variants, were it switched on."""
+    everything = StepSequence(
+        attrs.evolve(step, key=key, enabled=True, variant_count=3) for key, step in _keyed(sequence)
+    )
+    slots = everything.slots()
+    return [
+        frozenset(slot.message_id(CONTACT, 0) for slot in slots if slot.step_key == key)
+        for key in sequence.keys
+    ]
+
+
+def _keyed(sequence: StepSequence) -> Iterator[tuple[str, Step]]:
+    return zip(sequence.keys, sequence, strict=True)
+
+
+def followed(edit: Edit, before: list[Any], new: Any) -> list[Any]:
+    """What stood beside each step, after the steps were edited; ``new`` for one that came."""
+    beside = [*before]
+    match edit:
+        case Move(index, position):
+            beside.insert(position - 1, beside.pop(index))
+        case Insert(position):
+            beside.insert(position - 1, new)
+        case Remove(index):
+            del beside[index]
+    return beside
+
+
+@given(edits())
+def test_an_edit_does_what_it_says_and_nothing_else(drawn: Edits) -> None:
+    for before, edit, after in drawn.stages():
+        check(before, edit, after)
+
+
+@given(edits())
+def test_failure_19_no_edit_orphans_the_messages_of_a_step(drawn: Edits) -> None:
+    """The messages of every step that stays keep their ids, and no two steps ever share one."""
+    who: list[Any] = [*range(len(drawn.start))]
+    ids = dict(zip(who, messages(drawn.start), strict=True))
+    for number, (_, edit, after) in enumerate(drawn.stages()):
+        who = followed(edit, who, f"came by edit {number}")
+        for step, theirs in zip(who, messages(after), strict=True):
+            assert ids.setdefault(step, theirs) == theirs
+    assert len(frozenset().union(*ids.values())) == 3 * len(ids)
+
+
+@given(edits())
+def test_failure_20_a_disabled_step_stays_disabled_through_every_edit(drawn: Edits) -> None:
+    on = [step.enabled for step in drawn.start]
+    for _, edit, after in drawn.stages():
+        on = followed(edit, on, edit.step.enabled if isinstance(edit, Insert) else None)
+        if isinstance(edit, Update) and "enabled" in edit.changes:
+            on[edit.index] = edit.changes["enabled"]
+        assert [step.enabled for step in after] == on
+        assert {slot.step_key for slot in after.slots()} == {
+            key for key, is_on in zip(after.keys, on, strict=True) if is_on
+        }
+
+
+@given(step_sequences(min_size=1), st.integers(0, 19), st.integers(0, 19))
+def test_moving_there_and_back_is_no_change(sequence: StepSequence, one: int, other: int) -> None:
+    sequence = sequence.update(sequence.keys[0])
+    key = sequence.keys[one % len(sequence)]
+    there = sequence.move(key, other % len(sequence) + 1)
+    assert there.move(key, one % len(sequence) + 1) == sequence
+    assert sequence.move(key, one % len(sequence) + 1) == sequence
+
+
+@given(step_sequences(), steps(), st.integers(0, 19))
+def test_inserting_and_removing_is_no_change(sequence: StepSequence, new: Step, index: int) -> None:
+    position = index % (len(sequence) + 1) + 1
+    longer = sequence.insert(position, new)
+    assert longer.remove(longer.keys[position - 1]).keys == sequence.keys
+    kept = sequence.insert(position, attrs.evolve(new, key="mine"))
+    assert kept.by_key("mine") == attrs.evolve(new, key="mine")
+
+
+def test_a_new_step_never_gets_the_key_of_another() -> None:
+    """Not even of one that was removed: its messages would come back as the new step's."""
+    sequence = StepSequence([email("one"), email("two")])
+    keys = set(sequence.keys)
+    for _ in range(50):
+        sequence = sequence.remove(sequence.keys[-1]).insert(2, email("new"))
+        assert sequence.keys[-1] not in keys
+        keys.add(sequence.keys[-1])
+    with pytest.raises(InvalidDocument, match="already the key"):
+        sequence.insert(1, email(key=sequence.keys[0]))
+
+
+def test_a_key_never_changes() -> None:
+    sequence = StepSequence([email(key="intro")])
+    for key in ("other", "intro", None):
+        change: dict[str, Any] = {"key": key}
+        with pytest.raises(ValueError, match="never changes"):
+            sequence.update("intro", **change)
+
+
+def test_a_wrong_change_is_refused_and_changes_nothing() -> None:
+    sequence = StepSequence([email(day_offset=0), email(day_offset=3)])
+    before = StepSequence(sequence.steps)
+    with pytest.raises(InvalidDocument, match="variant_count"):
+        sequence.update("s1", variant_count=4)
+    with pytest.raises(InvalidDocument, match="day 3 comes before day 5"):
+        sequence.update("s1", day_offset=5)
+    with pytest.raises(InvalidDocument, match="comes before"):
+        sequence.insert(3, email(day_offset=1))
+    assert sequence == before
+
+
+@pytest.mark.parametrize("position", [0, -1, 3])
+def test_a_position_outside_the_sequence_is_refused(position: int) -> None:
+    sequence = StepSequence([email("one"), email("two")])
+    with pytest.raises(IndexError, match="not within 1 to 2"):
+        sequence.move("s1", position)
+    with pytest.raises(IndexError, match="not within 1 to 3"):
+        sequence.insert(position + (position > 0), email())
+    assert len(sequence.insert(3, email())) == 3
+
+
+# --- Differences --------------------------------------------------------------------------------
+
+
+@given(step_sequences(), step_sequences())
+def test_a_diff_names_what_came_went_changed_and_moved(
+    one: StepSequence, other: StepSequence
+) -> None:
+    diff = one.diff(other)
+    back = other.diff(one)
+    assert diff.added == back.removed == tuple(key for key in other.keys if key not in one.keys)
+    assert diff.removed == back.added == tuple(key for key in one.keys if key not in other.keys)
+    common = [key for key in other.keys if key in one.keys]
+    assert sorted(diff.changed) == sorted(back.changed)
+    for key in common:
+        same = attrs.evolve(one.by_key(key), key=None) == attrs.evolve(other.by_key(key), key=None)
+        assert (key in diff.changed) == (not same)
+    before = [key for key in one.keys if key in common]
+    assert diff.moved == tuple(now for was, now in zip(before, common, strict=True) if was != now)
+
+
+@given(step_sequences())
+def test_a_sequence_differs_in_nothing_from_itself_or_from_its_keys_spelled_out(
+    sequence: StepSequence,
+) -> None:
+    assert sequence.diff(sequence) == UNCHANGED
+    spelled = StepSequence(attrs.evolve(step, key=key) for key, step in _keyed(sequence))
+    assert sequence.diff(spelled) == spelled.diff(sequence) == UNCHANGED
+
+
+def test_a_diff_of_each_edit_names_that_edit() -> None:
+    sequence = StepSequence([email("one"), email("two"), email("three")])
+    new = attrs.evolve(UNCHANGED, added=("new",))
+    assert sequence.diff(sequence.insert(1, email(key="new"))) == new
+    gone = attrs.evolve(UNCHANGED, removed=("s2",))
+    assert sequence.diff(sequence.remove("s2")) == gone
+    assert sequence.diff(sequence.update("s2", label="2")) == attrs.evolve(
+        UNCHANGED, changed=("s2",)
+    )
+    assert sequence.diff(sequence.move("s3", 2)) == attrs.evolve(UNCHANGED, moved=("s3", "s2"))
+    assert sequence.diff(sequence.update("s1", enabled=False)).changed == ("s1",)
+
+
+# --- Fingerprint --------------------------------------------------------------------------------
+
+
+@given(step_sequences())
+def test_the_fingerprint_does_not_depend_on_spelling(sequence: StepSequence) -> None:
+    """Keys left out, or defaults written: the messages would be the same."""
+    spelled = StepSequence(
+        attrs.evolve(
+            step,
+            key=key,
+            condition=step.condition or Condition.ALWAYS,
+            config=step.config if step.config is not None else {},
+        )
+        for key, step in _keyed(sequence)
+    )
+    assert spelled.fingerprint == sequence.fingerprint
+    assert len(sequence.fingerprint) == 64
+
+
+def test_the_fingerprint_holds_one_and_one_point_zero_for_the_same_number() -> None:
+    """PostgreSQL's jsonb and JavaScript don't keep them apart; true is not a number."""
+
+    def fingerprint(value: Any) -> str:
+        return StepSequence([email(config={"a": value, "b": None})]).fingerprint
+
+    assert fingerprint(1) == fingerprint(1.0)
+    assert fingerprint(0) == fingerprint(-0.0)
+    assert fingerprint(1) != fingerprint(True)
+    assert fingerprint(1) != fingerprint("1")
+    other_order = StepSequence([email(config={"b": None, "a": 1})])
+    assert other_order.fingerprint == fingerprint(1)
+
+
+@given(step_sequences(min_size=1), st.integers(0, 19), st.data())
+def test_the_fingerprint_changes_with_any_field_of_an_enabled_step(
+    sequence: StepSequence, index: int, data: st.DataObject
+) -> None:
+    key = sequence.keys[index % len(sequence)]
+    step = sequence.by_key(key)
+    choices: dict[str, Any] = {
+        "channel": "call_script" if step.channel == "email" else "email",
+        "label": "x" if step.label == "y" else "y",
+        "enabled": not step.enabled,
+        "needs_pdf": not step.needs_pdf,
+        "variant_count": step.variant_count % 3 + 1,
+        "condition": (
+            Condition.ALWAYS if step.condition is Condition.NO_RESPONSE else Condition.NO_RESPONSE
+        ),
+        "config": {**(step.config or {}), "tone": "never drawn so"},
+        "extra": {**step.extra, "x_more": "never drawn so"},
+    }
+    name = data.draw(st.sampled_from(sorted(choices)), "the field that changes")
+    changed = sequence.update(key, **{name: choices[name]})
+    if step.enabled or name == "enabled":
+        assert changed.fingerprint != sequence.fingerprint
+    else:
+        assert changed.fingerprint == sequence.fingerprint
+
+
+def test_the_fingerprint_changes_with_days_keys_and_order() -> None:
+    sequence = StepSequence([email("one"), email("two")])
+    digests = {
+        sequence.fingerprint,
+        sequence.update("s1", day_offset=1).fingerprint,
+        sequence.move("s2", 1).fingerprint,
+        sequence.remove("s2").fingerprint,
+        sequence.insert(3, email("one")).fingerprint,
+        StepSequence([email("one", key="a"), email("two")]).fingerprint,
+        StepSequence().fingerprint,
+    }
+    assert len(digests) == 7
+
+
+@given(step_sequences(), steps())
+def test_the_fingerprint_does_not_see_disabled_steps(sequence: StepSequence, new: Step) -> None:
+    off = attrs.evolve(new, enabled=False)
+    for position in range(1, len(sequence) + 2):
+        assert sequence.insert(position, off).fingerprint == sequence.fingerprint
+
+
+def test_the_fingerprint_stays_the_same_from_release_to_release() -> None:
+    """It is stored beside claims: a change would make every generated contact stale."""
+    sequence = StepSequence(
+        [
+            email("Intro", variant_count=2, day_offset=0, config={"tone": "casual", "n": 1.0}),
+            Step("linkedin_message", "Ünder", needs_pdf=True, condition=Condition.NO_RESPONSE),
+            email("Off", enabled=False),
+        ]
+    )
+    assert sequence.fingerprint == (
+        "caa677a855f62cfa79a8f65dceb84a52f95ab37cb8b8955c282bc9f379de6c77"
+    )
+    assert StepSequence().fingerprint == (
+        "4f53cda18c2baa0c0354bb5f9a3ecbe5ed12ab4d8e11ba873c2f11161202b945"
+    )
+
+
+# --- Slots and message ids ----------------------------------------------------------------------
+
+
+@given(step_sequences())
+def test_slots_are_enabled_steps_times_variants_in_order(sequence: StepSequence) -> None:
+    assert sequence.slots() == tuple(
+        MessageSlot(step_key=key, position=index + 1, channel=step.channel, variant=variant)
+        for index, (key, step) in enumerate(_keyed(sequence))
+        if step.enabled
+        for variant in ["a", "b", "c"][: step.variant_count]
+    )
+
+
+@given(step_sequences(), st.lists(st.uuids(), min_size=1, max_size=3, unique=True))
+@example(StepSequence(), [CONTACT])
+def test_no_two_messages_share_an_id(sequence: StepSequence, contacts: list[UUID]) -> None:
+    slots, revisions = sequence.slots(), range(3)
+    asked = list(itertools.product(slots, contacts, revisions))
+    ids = [slot.message_id(contact, revision) for slot, contact, revision in asked]
+    assert len(set(ids)) == len(asked)
+    assert ids == [slot.message_id(contact, revision) for slot, contact, revision in asked]
+
+
+def test_a_message_id_is_the_published_uuid_5() -> None:
+    """Other languages make the same ids by the same rule; stored messages hold them for ever."""
+    slot = MessageSlot(step_key="s1", position=1, channel="email", variant="a")
+    assert UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47") == MESSAGE_NAMESPACE
+    assert slot.message_id(CONTACT, 0) == UUID("221453e8-6b4b-570e-8bc4-1235f5618f04")
+    assert slot.message_id(CONTACT, 0) == uuid5(MESSAGE_NAMESPACE, f"{CONTACT}/s1/a/0")
+
+
+def test_a_message_id_does_not_depend_on_position_or_channel() -> None:
+    """A step that moves, or goes by another channel, is still that step."""
+    contact = uuid4()
+    slot = MessageSlot("s1", 1, "email", "a")
+    moved = MessageSlot("s1", 5, "call_script", "a")
+    assert slot.message_id(contact, 1) == moved.message_id(contact, 1)
+
+
+def test_slots_and_diffs_are_values() -> None:
+    for value in (MessageSlot("s1", 1, "email", "a"), SequenceDiff(("a",), (), ("b",), ())):
+        for copied in copies(value):
+            assert copied == value
+            assert hash(copied) == hash(value)
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            setattr(value, attrs.fields(type(value))[0].name, "other")
+
+
+# --- Steps that come back from elsewhere ---------------------------------------------------------
+
+
+def test_failure_19_a_step_without_a_key_never_takes_over_a_removed_ones_messages() -> None:
+    first = StepSequence(email(label) for label in "abc")
+    edited = first.remove("s3")
+    back = StepSequence((*edited, email("new")))
+    assert back.keys == ("s1", "s2", "s3")
+    saved = back.succeeding(edited)
+    assert saved.keys[:2] == ("s1", "s2")
+    assert saved.keys[2] not in ("s1", "s2", "s3")
+    assert [step.label for step in saved] == ["a", "b", "new"]
+
+
+@given(step_sequences(), step_sequences())
+def test_succeeding_steps_all_have_keys_and_no_key_of_a_step_that_had_its_own(
+    previous: StepSequence, new: StepSequence
+) -> None:
+    saved = new.succeeding(previous)
+    if new == previous:
+        assert saved == previous
+        return
+    assert all(step.key is not None for step in saved)
+    assert [attrs.evolve(step, key=None) for step in saved] == [
+        attrs.evolve(step, key=None) for step in new
+    ]
+    for index, step in enumerate(new):
+        if step.key is not None:
+            assert saved.keys[index] == step.key
+        elif index < len(previous) and previous[index].key is None:
+            assert saved.keys[index] == previous.keys[index]
+        else:
+            assert saved.keys[index] not in (*previous.keys, *new.keys)

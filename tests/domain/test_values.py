@@ -1,0 +1,734 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from decimal import Context, Decimal, Inexact, Rounded, localcontext
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID, uuid4
+
+import attrs
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from campaign_model import campaign as campaign_module
+from campaign_model import contacts as contacts_module
+from campaign_model import generation as generation_module
+from campaign_model import vocabulary as vocabulary_module
+from campaign_model._json import JsonObject, fault_in, thaw
+from campaign_model._values import (
+    MONEY_PATTERN,
+    exactly,
+    money,
+    money_text,
+    optional_money,
+    optional_text,
+    optional_utc,
+    utc,
+)
+from campaign_model.campaign import (
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    Campaign,
+    CampaignSummary,
+    CampaignTemplate,
+    HistoryEntry,
+    Page,
+    Repair,
+)
+from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.errors import InvalidDocument, shown
+from campaign_model.generation import (
+    GENERATION_FIELDS,
+    MAX_INSTRUCTIONS,
+    Claim,
+    ClaimBatch,
+    Cursor,
+    Estimate,
+    Failed,
+    Generated,
+    GenerationConfig,
+    NotReady,
+    Progress,
+    Recorded,
+    Renewal,
+    StopReason,
+    Unfinished,
+    effective_config,
+)
+from campaign_model.lifecycle import Action, ContactStatus, Status
+from campaign_model.steps import Step, StepSequence
+from campaign_model.testing.strategies import generation_configs, json_objects, step_sequences
+from campaign_model.vocabulary import MAX_TONE, STANDARD, Channel, Condition, Vocabulary
+from support.strategies import alike, copies
+
+ID = UUID("00000000-0000-0000-0000-00000000000a")
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NAIVE = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - to be refused
+
+
+class NoOffset(tzinfo):
+    """A time zone that knows no offset: to Python, a datetime in it is naive."""
+
+    def utcoffset(self, _when: datetime | None) -> None:
+        return None
+
+    def dst(self, _when: datetime | None) -> None:
+        return None
+
+    def tzname(self, _when: datetime | None) -> str:
+        return "nowhere"
+
+
+# --- Money --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0",
+        "0.00144",
+        "1E-9",
+        "0.000000001",
+        "999999999.999999999",
+        "1.10",
+        "1.100000000000000000000000000000000000000000",
+        "0E-50",
+        "0E+50",
+        "1E+8",
+        "123E+3",
+    ],
+)
+def test_failure_22_money_is_kept_exactly_as_given(text: str) -> None:
+    amount = Decimal(text)
+    kept = money(amount)
+    assert type(kept) is Decimal
+    assert kept.as_tuple() == amount.as_tuple()
+
+
+def test_a_whole_number_is_money_and_nothing_is_coerced() -> None:
+    assert money(5) == Decimal(5)
+    assert type(money(5)) is Decimal
+    for value in (0.00144, 1.0, True, False, "1.5", None, Fraction(1, 2), [1]):
+        with pytest.raises(TypeError, match="money is a Decimal"):
+            money(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-0.01",
+        "-1",
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "-Infinity",
+        "1000000000",
+        "1E+9",
+        "1E+999999",
+        "0.0000000001",
+        "1E-10",
+        "1.0000000001",
+        "0.00000000099",
+        "1.0000000000000000000000000000000000000001",
+        "999999999.9999999999",
+        "1E-999999",
+    ],
+)
+def test_what_is_no_amount_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="money"):
+        money(Decimal(text))
+
+
+decimals = st.builds(
+    lambda sign, digits, exponent: Decimal((sign, tuple(digits), exponent)),
+    st.integers(0, 1),
+    st.lists(st.integers(0, 9), max_size=35),
+    st.integers(-40, 10),
+)
+
+
+@given(decimals, st.integers(1, 40))
+@example(Decimal("1.0000000000000000000000000000001"), 28)
+@example(Decimal("1.1234567891"), 5)
+@example(Decimal("-0"), 28)
+def test_money_is_judged_by_its_value_and_never_rounded(amount: Decimal, precision: int) -> None:
+    """Whatever precision the caller's decimal context has."""
+    exact = Fraction(amount)
+    right = 0 <= exact < 10**9 and (exact * 10**9).denominator == 1
+    with localcontext(Context(prec=precision, traps=[Inexact, Rounded])):
+        try:
+            kept = money(amount)
+        except ValueError:
+            assert not right
+            return
+        assert right
+        assert Fraction(kept) == exact
+        assert not kept.is_signed()
+
+
+@given(decimals.map(abs) | st.decimals(0, 999_999_999, places=9))
+@example(Decimal("0E+50"))
+@example(Decimal("0E-50"))
+@example(Decimal("1E+8"))
+@example(Decimal("1.100000000000000000000000000000000000000000"))
+def test_money_is_written_as_plain_digits_that_read_back(amount: Decimal) -> None:
+    try:
+        kept = money(amount)
+    except ValueError:
+        assume(condition=False)
+    text = money_text(kept)
+    assert re.fullmatch(MONEY_PATTERN, text)
+    assert Decimal(text) == kept
+    assert money(Decimal(text)).as_tuple() == Decimal(text).as_tuple()
+
+
+@given(st.lists(st.decimals(0, 999_999_999, places=9), max_size=8), st.integers(1, 30))
+def test_failure_22_sums_of_money_are_exact_in_any_context(
+    amounts: list[Decimal], precision: int
+) -> None:
+    with localcontext(Context(prec=precision)) as context:
+        with exactly():
+            total = sum(amounts, start=Decimal(0))
+        assert Fraction(total) == sum(map(Fraction, amounts))
+        assert context.prec == precision  # And the caller has his own again.
+
+
+def test_none_stays_none() -> None:
+    assert optional_money(None) is None
+    assert optional_utc(None) is None
+    assert optional_text(None) is None
+    assert optional_text("words") == "words"
+    assert optional_money(Decimal("0.5")) == Decimal("0.5")
+    assert optional_utc(NOON) == NOON
+    with pytest.raises(TypeError):
+        optional_money(0.5)
+    with pytest.raises(ValueError, match="time zone"):
+        optional_utc(NAIVE)
+
+
+# --- Points in time -----------------------------------------------------------------------------
+
+
+@given(
+    st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30)),  # noqa: DTZ001 - as drawn
+    st.timedeltas(timedelta(hours=-23), timedelta(hours=23)),
+)
+def test_a_moment_is_kept_in_utc(moment: datetime, offset: timedelta) -> None:
+    there = moment.replace(tzinfo=timezone(offset))
+    kept = utc(there)
+    assert kept == there
+    assert kept.tzinfo is UTC
+    assert kept.utcoffset() == timedelta(0)
+
+
+@pytest.mark.parametrize("moment", [NAIVE, NAIVE.replace(tzinfo=NoOffset())], ids=["naive", "odd"])
+def test_a_moment_without_a_time_zone_is_refused(moment: datetime) -> None:
+    with pytest.raises(ValueError, match="needs a time zone"):
+        utc(moment)
+
+
+def test_a_day_is_no_moment() -> None:
+    for value in (date(2026, 3, 1), "2026-03-01T12:00:00Z", 0):
+        with pytest.raises(AttributeError):
+            utc(value)
+
+
+# --- How a wrong value is shown -----------------------------------------------------------------
+
+
+def test_a_wrong_value_is_shown_short() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert shown("emial") == "'emial'"
+    assert shown("x" * 78) == repr("x" * 78)
+    assert shown("x" * 79) == "'" + "x" * 76 + "..."
+    assert shown(10**5000) == "this int"
+    assert shown(deep) == "this list"
+
+
+# --- Every value type ---------------------------------------------------------------------------
+
+STEPS = StepSequence([Step("email", "Intro", config={"tone": "casual"})])
+CONFIG = GenerationConfig(tone="casual", budget=Decimal("1.5"), extra={"x": [1]})
+CLAIM = Claim(ID, ID, ID, ID, NOON, 1, 0, "f" * 64, Decimal("0.01"))
+SUMMARY = CampaignSummary(
+    ID, "Spring", Status.READY, True, None, None, 3, 1, Decimal("0.00144"), 0, 2, NOON, NOON
+)
+VALUES: list[Any] = [
+    Campaign(
+        "Spring",
+        STEPS,
+        CONFIG,
+        "To old customers",
+        owner_id=ID,
+        template_id=ID,
+        id=ID,
+        status=Status.REVIEW,
+        created_at=NOON,
+        updated_at=NOON,
+        generation_started_at=NOON,
+        generation_completed_at=NOON,
+    ),
+    CampaignTemplate("Preset", STEPS, CONFIG, "A preset", ID, True, 3, NOON, NOON),
+    SUMMARY,
+    Page((SUMMARY,), "next"),
+    HistoryEntry(NOON, Action.APPROVE, Status.REVIEW, Status.APPROVED, 5, "ann", None),
+    Repair("/0/key", "defaulted", "key was missing"),
+    CampaignContact(
+        id=ID,
+        campaign_id=ID,
+        contact_id=ID,
+        status=ContactStatus.GENERATED,
+        enrichment_gaps=(),
+        priority=0,
+        attempts=1,
+        revision=0,
+        cost=Decimal("0.00144"),
+        unknown_costs=0,
+        error_code=None,
+        error=None,
+        stale=False,
+        lease_expires_at=NOON,
+        retry_at=NOON,
+        added_at=NOON,
+        generated_at=NOON,
+    ),
+    Assigned(3, 1, (ID,)),
+    Removed(3, (ID,)),
+    Changed(3, (ID,)),
+    Overlap(ID, ID, "Other", ContactStatus.PENDING, NOON),
+    CONFIG,
+    CLAIM,
+    ClaimBatch((CLAIM,), StopReason.BUDGET, NOON, NOON, Cursor(), STEPS, CONFIG),
+    Cursor(7),
+    Estimate(3, 6, Decimal("0.01")),
+    Generated(Decimal("0.00144")),
+    Failed("no_answer", "The model gave no answer.", None),
+    NotReady(("email_address",)),
+    Unfinished(timedelta(minutes=5)),
+    Renewal(NOON, (ID,), cancelled=False),
+    Progress(dict.fromkeys(ContactStatus, 1), Decimal(1), Decimal(0), 0, None, 1.5, 2.0),
+    STANDARD,
+    STANDARD.channels[0],
+]
+
+
+def test_every_public_value_type_has_an_example() -> None:
+    types = {
+        found
+        for module in (campaign_module, contacts_module, generation_module, vocabulary_module)
+        for name in module.__all__
+        if isinstance(found := getattr(module, name), type) and attrs.has(found)
+    }
+    assert types == {type(value) for value in VALUES}
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__.lower())
+class TestEveryValue:
+    def test_copies_are_equal(self, value: Any) -> None:
+        for copied in [*copies(value), attrs.evolve(value)]:
+            assert type(copied) is type(value)
+            assert copied == value
+            assert hash(copied) == hash(value)
+            assert repr(copied) == repr(value)
+
+    def test_no_field_can_be_set(self, value: Any) -> None:
+        assert not hasattr(value, "__dict__")
+        for field in attrs.fields(type(value)):
+            with pytest.raises(attrs.exceptions.FrozenInstanceError):
+                setattr(value, field.name, None)
+            with pytest.raises(attrs.exceptions.FrozenInstanceError):
+                delattr(value, field.name)
+
+    def test_every_moment_needs_a_time_zone(self, value: Any) -> None:
+        east = NOON.astimezone(timezone(timedelta(hours=5)))
+        for field in attrs.fields(type(value)):
+            if getattr(value, field.name) == NOON:
+                with pytest.raises(ValueError, match="time zone"):
+                    attrs.evolve(value, **{field.name: NAIVE})
+                kept = getattr(attrs.evolve(value, **{field.name: east}), field.name)
+                assert kept == NOON
+                assert kept.tzinfo is UTC
+
+
+def test_values_differ_by_each_of_their_fields() -> None:
+    assert attrs.evolve(CLAIM, attempts=2) != CLAIM
+    assert attrs.evolve(SUMMARY, unknown_costs=1) != SUMMARY
+    assert Generated(None) != Generated(Decimal(0))
+    assert Campaign("a") != Campaign("a")  # Each has an id of its own.
+
+
+# --- GenerationConfig ---------------------------------------------------------------------------
+
+TAKES: dict[str, list[Any]] = {
+    "tone": [None, "casual", "x" * MAX_TONE],
+    "language": [None, "en", "pt-BR", "zh-Hant-TW", "abcdefgh"],
+    "custom_instructions": [None, "", "Be brief.\n", "x" * MAX_INSTRUCTIONS],
+    "default_variant_count": [None, 1, 3],
+    "budget": [None, Decimal(0), Decimal("0.000000001"), Decimal("12.50"), 5],
+    "extra": [{}, {"x_model": {"name": "big", "n": 1}}, {"tones": []}],
+}
+REFUSES: dict[str, list[Any]] = {
+    "tone": ["", "x" * (MAX_TONE + 1), 5, True, ["casual"], "\0", "\ud800"],
+    "language": ["", "e", "abcdefghi", "en_US", "en-", "en\n", "éé", 5, "en-a-b-c-d"],
+    "custom_instructions": ["x" * (MAX_INSTRUCTIONS + 1), 0, [], False, "nul \0"],
+    "default_variant_count": [0, 4, True, 1.0, "1", 10**5000],
+    "budget": [1.5, "1.5", True, Decimal(-1), Decimal("NaN"), Decimal("1E-10"), 10**9, []],
+    "extra": [None, [], "", 5, {"tone": "again"}, {"budget": 1}, {"a": "\0"}, {"a": 2**53 + 1}],
+}
+
+
+def cells(table: dict[str, list[Any]]) -> list[Any]:
+    return [
+        pytest.param(name, value, id=f"{name}-{index}")
+        for name, values in table.items()
+        for index, value in enumerate(values)
+    ]
+
+
+def test_every_field_of_the_config_is_in_the_tables() -> None:
+    fields = {field.name for field in attrs.fields(GenerationConfig)}
+    assert fields == TAKES.keys() == REFUSES.keys() == {*GENERATION_FIELDS, "extra"}
+
+
+@pytest.mark.parametrize(("name", "value"), cells(TAKES))
+def test_a_config_keeps_what_it_is_given(name: str, value: Any) -> None:
+    assert thaw(getattr(GenerationConfig(**{name: value}), name)) == value
+
+
+@pytest.mark.parametrize(("name", "value"), cells(REFUSES))
+def test_a_config_refuses_a_wrong_field_by_name(name: str, value: Any) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        GenerationConfig(**{name: value})
+    (violation,) = caught.value.violations
+    assert caught.value.document == "generation_config"
+    assert (violation.path, violation.code) == (f"/{name}", "invalid_value")
+    assert violation.message.startswith(f"generation_config.{name}: ")
+    assert len(violation.message) < 250
+    violation.message.encode()
+
+
+@given(st.sets(st.sampled_from(sorted(REFUSES)), min_size=1), st.data())
+def test_a_config_reports_every_wrong_field_at_once(names: set[str], data: st.DataObject) -> None:
+    wrong = {name: data.draw(st.sampled_from(REFUSES[name]), name) for name in sorted(names)}
+    with pytest.raises(InvalidDocument) as caught:
+        GenerationConfig(**wrong)
+    assert sorted(violation.path for violation in caught.value.violations) == sorted(
+        f"/{name}" for name in names
+    )
+
+
+@pytest.mark.parametrize("levels", range(58, 66))
+def test_a_config_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels: int) -> None:
+    """A template: what fits a campaign can be saved as one."""
+    deep: Any = "bottom"
+    for _ in range(levels):
+        deep = [deep]
+    if fault_in({"generation_config": {"x": deep}}) is None:
+        assert thaw(GenerationConfig(extra={"x": deep}).extra) == {"x": deep}
+    else:
+        with pytest.raises(InvalidDocument, match="extra"):
+            GenerationConfig(extra={"x": deep})
+
+
+def test_a_whole_budget_is_a_decimal() -> None:
+    assert type(GenerationConfig(budget=5).budget) is Decimal
+
+
+# --- effective_config ---------------------------------------------------------------------------
+
+names = st.sampled_from(["tone", "language", "x_words", "x_model"])
+layers = st.dictionaries(names, alike, max_size=4)
+
+
+@given(
+    st.builds(
+        GenerationConfig,
+        tone=st.sampled_from([None, "casual"]),
+        language=st.sampled_from([None, "en"]),
+        custom_instructions=st.sampled_from([None, "", "Be brief."]),
+        default_variant_count=st.just(2),
+        budget=st.just(Decimal(5)),
+        extra=st.dictionaries(st.sampled_from(["x_words", "x_model"]), alike),
+    ),
+    st.none() | layers,
+    st.none() | layers,
+)
+def test_the_last_layer_that_speaks_decides(
+    config: GenerationConfig, own: dict[str, Any] | None, override: dict[str, Any] | None
+) -> None:
+    """The campaign's settings, then the step's, then the override; a null speaks too."""
+    merged = effective_config(config, Step("email", "Intro", config=own), override)
+    settings = {
+        "tone": config.tone,
+        "language": config.language,
+        "custom_instructions": config.custom_instructions,
+    }
+    said = {name: value for name, value in settings.items() if value is not None}
+    last_first: list[Mapping[str, Any]] = [override or {}, own or {}, config.extra, said]
+    assert merged.keys() == {name for layer in last_first for name in layer}
+    for name, value in merged.items():
+        deciding = next(layer for layer in last_first if name in layer)
+        assert JsonObject({"": value}) == JsonObject({"": deciding[name]})
+    assert type(merged) is JsonObject
+
+
+@given(json_objects().map(thaw))
+def test_an_override_changes_neither_config_nor_step(override: dict[str, Any]) -> None:
+    config = GenerationConfig(tone="casual")
+    step = Step("email", "Intro", config={"tone": "formal"})
+    merged = effective_config(config, step, override)
+    assert effective_config(config, step, MappingProxyType(override)) == merged
+    assert effective_config(config, step)["tone"] == "formal"
+    assert effective_config(config, Step("email", "Intro")) == JsonObject({"tone": "casual"})
+    no_words = GenerationConfig(default_variant_count=2, budget=Decimal(1))
+    assert effective_config(no_words, Step("email", "Intro")) == JsonObject()
+
+
+# --- What workers claim and report --------------------------------------------------------------
+
+
+def test_a_claim_reserves_money_and_nothing_unless_told() -> None:
+    assert Claim(ID, ID, ID, ID, NOON, 1, 0, "f").reserved == Decimal(0)
+    for wrong in (0.5, -1, Decimal("1E-10")):
+        with pytest.raises((TypeError, ValueError), match="money"):
+            attrs.evolve(CLAIM, reserved=wrong)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Generated,
+        lambda cost: Failed("code", "message", cost),
+        lambda cost: NotReady(("phone",), cost),
+        lambda cost: Unfinished(timedelta(0), cost),
+    ],
+    ids=["generated", "failed", "not-ready", "unfinished"],
+)
+def test_failure_22_an_outcome_costs_an_exact_amount_or_an_unknown_one(
+    outcome: Callable[[Any], Any],
+) -> None:
+    assert outcome(None).cost is None
+    assert outcome(Decimal("0.00144")).cost == Decimal("0.00144")
+    assert type(outcome(3).cost) is Decimal
+    for wrong in (0.00144, -1, Decimal("NaN"), Decimal("0.0000000001"), "1"):
+        with pytest.raises((TypeError, ValueError), match="money"):
+            outcome(wrong)
+
+
+def test_failure_07_who_generated_or_failed_has_to_say_what_it_cost() -> None:
+    """A cost left out would count as nothing spent; unknown has to be said, as ``None``."""
+    with pytest.raises(TypeError, match="cost"):
+        Generated()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="cost"):
+        Failed("code", "message")  # type: ignore[call-arg]
+    assert NotReady(("phone",)).cost == Unfinished().cost == Decimal(0)
+
+
+@pytest.mark.parametrize("wrong", ["", None, 5, "nul \0", "half \ud800", ["code"]])
+def test_a_failure_needs_words_a_database_can_store(wrong: Any) -> None:
+    for code, message in ((wrong, "message"), ("code", wrong)):
+        with pytest.raises(ValueError, match="text that a database can store"):
+            Failed(code, message, None)
+
+
+@pytest.mark.parametrize("wrong", [(), [], ("",), ("email", ""), (5,), (None,), ("\0",)])
+def test_not_ready_names_what_is_missing(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"at least one gap|text that a database can store"):
+        NotReady(wrong)
+
+
+def test_gaps_may_come_as_any_list_but_not_as_one_word() -> None:
+    assert NotReady(["phone", "email"]).gaps == ("phone", "email")
+    with pytest.raises(TypeError, match="several names"):
+        NotReady("email")
+
+
+def test_progress_counts_every_status() -> None:
+    counts = {ContactStatus.GENERATED: 5, ContactStatus.EXCLUDED: 2, ContactStatus.FAILED: 1}
+    progress = Progress(counts, Decimal(1), Decimal(0), 0, None)
+    counts[ContactStatus.PENDING] = 100
+    assert progress.by_status.keys() == set(ContactStatus)
+    assert progress.by_status[ContactStatus.PENDING] == 0
+    assert (progress.assigned, progress.total) == (8, 6)
+    assert Progress({}, Decimal(0), Decimal(0), 0, None).total == 0
+
+
+def test_words_of_stored_and_published_enumerations_are_pinned() -> None:
+    assert [*StopReason] == ["not_generating", "drained", "leases_pending", "budget"]
+    assert [*Recorded] == ["applied", "already", "requeued", "excluded", "booked", "skipped"]
+    assert [*Condition] == ["always", "no_response", "opened_not_replied"]
+
+
+# --- Campaigns and templates --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["", "   ", "\n", "x" * (MAX_NAME + 1), None, 5, b"x", "nul \0", "half \ud800"]
+)
+def test_a_wrong_name_is_refused(name: Any) -> None:
+    for make in (lambda: Campaign(name), lambda: CampaignTemplate(name, StepSequence())):
+        with pytest.raises(InvalidDocument) as caught:
+            make()
+        (violation,) = caught.value.violations
+        assert violation.path == "/name"
+        assert "1 to 500 characters" in violation.message
+
+
+@pytest.mark.parametrize("description", ["x" * (MAX_DESCRIPTION + 1), 5, [], "nul \0"])
+def test_a_wrong_description_is_refused_beside_a_wrong_name(description: Any) -> None:
+    with pytest.raises(InvalidDocument) as caught:
+        Campaign("", description=description)
+    assert [violation.path for violation in caught.value.violations] == ["/name", "/description"]
+    assert caught.value.document == "campaign"
+    with pytest.raises(InvalidDocument) as caught:
+        CampaignTemplate("Preset", StepSequence(), description=description)
+    assert [violation.path for violation in caught.value.violations] == ["/description"]
+    assert caught.value.document == "campaign_template"
+
+
+@pytest.mark.parametrize("name", ["x", " Spring ", "x" * MAX_NAME, "Frühling ✉"])
+@pytest.mark.parametrize(
+    "description", [None, "", "x" * MAX_DESCRIPTION], ids=["none", "empty", "longest"]
+)
+def test_a_right_name_and_description_are_kept(name: str, description: str | None) -> None:
+    campaign = Campaign(name, description=description)
+    assert (campaign.name, campaign.description) == (name, description)
+
+
+def test_a_new_campaign_is_an_empty_active_draft() -> None:
+    campaign = Campaign("Spring")
+    assert campaign.status is Status.DRAFT
+    assert campaign.is_active
+    assert campaign.version == 1
+    assert (campaign.steps, campaign.generation_config) == (StepSequence(), GenerationConfig())
+    assert campaign.created_at is campaign.generation_started_at is None
+
+
+def test_failure_08_an_unknown_status_is_refused() -> None:
+    assert Campaign("Spring", status="review").status is Status.REVIEW
+    wrongs: list[Any] = [None, "", "sent", "DRAFT", 0]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match="not a valid Status"):
+            Campaign("Spring", status=wrong)
+
+
+@given(step_sequences(), generation_configs(), st.none() | st.text("abc"))
+def test_failure_20_steps_go_from_campaign_to_template_and_back_unchanged(
+    steps: StepSequence, config: GenerationConfig, description: str | None
+) -> None:
+    """The disabled ones stay disabled, and keys, days and unknown fields are all kept."""
+    campaign = Campaign("Spring", steps, config, description, status=Status.EXPORTED)
+    template = CampaignTemplate.from_campaign(campaign, "Preset")
+    assert (template.name, template.description) == ("Preset", description)
+    assert template.steps == steps
+    assert template.generation_config == attrs.evolve(config, budget=None)
+    again = Campaign.from_template(template, "Summer")
+    assert again.steps == steps
+    assert [step.enabled for step in again.steps] == [step.enabled for step in steps]
+    assert again.steps.fingerprint == steps.fingerprint
+    assert again.generation_config == attrs.evolve(config, budget=None)
+    assert (again.name, again.description) == ("Summer", description)
+
+
+def test_a_template_is_new_and_nobodys_preset() -> None:
+    campaign = Campaign("Spring", STEPS, CONFIG, version=7, created_at=NOON)
+    template = CampaignTemplate.from_campaign(campaign, "Preset")
+    assert template.id != campaign.id
+    assert not template.is_system
+    assert (template.version, template.created_at) == (1, None)
+    assert template.id != CampaignTemplate.from_campaign(campaign, "Preset").id
+
+
+def test_failure_14_a_campaign_from_a_template_starts_afresh() -> None:
+    """No state of a run, and no id or version of the template, comes along."""
+    template = CampaignTemplate("Preset", STEPS, CONFIG, is_system=True, version=9, created_at=NOON)
+    campaign = Campaign.from_template(template, "Spring", owner_id=ID)
+    assert campaign == Campaign(
+        "Spring", STEPS, CONFIG, owner_id=ID, template_id=template.id, id=campaign.id
+    )
+    assert campaign.id != template.id
+    other = Campaign.from_template(template, "Spring", description="Other", id=ID)
+    assert (other.description, other.id) == ("Other", ID)
+
+
+def test_a_campaign_copies_its_steps() -> None:
+    """Later changes of the template do not reach it."""
+    template = CampaignTemplate("Preset", STEPS)
+    campaign = Campaign.from_template(template, "Spring")
+    attrs.evolve(template, steps=template.steps.update("s1", label="Changed"))
+    assert campaign.steps == STEPS
+
+
+def test_repairs_do_not_make_another_campaign() -> None:
+    repairs = (Repair("/0", "decoded", "was a string"),)
+    campaign = Campaign("Spring", id=uuid4())
+    assert attrs.evolve(campaign, repairs=repairs) == campaign
+    assert hash(attrs.evolve(campaign, repairs=repairs)) == hash(campaign)
+
+
+# --- Vocabulary ---------------------------------------------------------------------------------
+
+
+def test_the_standard_channels_are_those_of_the_design() -> None:
+    assert [
+        (channel.name, channel.max_length, channel.has_subject, channel.requires)
+        for channel in STANDARD.channels
+    ] == [
+        ("linkedin_connect", 300, False, ("linkedin_url",)),
+        ("linkedin_message", 2000, False, ("linkedin_url",)),
+        ("email", 5000, True, ("email_address",)),
+        ("call_script", 2000, False, ("phone",)),
+    ]
+    assert {"professional", "casual"} <= set(STANDARD.tones)
+    assert len(set(STANDARD.tones)) == len(STANDARD.tones)
+
+
+def test_a_vocabulary_grows_by_new_values() -> None:
+    before = Vocabulary(STANDARD.channels, STANDARD.tones)
+    sms = Channel("sms", max_length=160, requires=("phone",))
+    wider = STANDARD.with_channel(sms).with_tone("cheeky")
+    assert wider.channel("sms") == sms
+    assert wider.channels == (*STANDARD.channels, sms)
+    assert wider.tones == (*STANDARD.tones, "cheeky")
+    assert before == STANDARD
+    assert STANDARD.channel("sms") is None
+    assert STANDARD.with_tone("casual") == STANDARD
+
+
+def test_a_channel_takes_the_place_of_its_namesake() -> None:
+    longer = Channel("email", max_length=None, has_subject=True)
+    wider = STANDARD.with_channel(longer)
+    assert wider.channel("email") == longer
+    assert len(wider.channels) == len(STANDARD.channels)
+
+
+@pytest.mark.parametrize("name", ["", "Email", "e-mail", "2sms", "_a", "a" * 41, "sms\n", "smś"])
+def test_a_channels_name_follows_the_pattern(name: str) -> None:
+    with pytest.raises(ValueError, match="lower-case letters"):
+        Channel(name)
+    assert Channel("a" * 40).name == "a" * 40
+
+
+@pytest.mark.parametrize(
+    ("channels", "tones"),
+    [
+        pytest.param((), ("casual",), id="no-channel"),
+        pytest.param((Channel("sms"), Channel("sms", 160)), ("casual",), id="channel-twice"),
+        pytest.param((Channel("sms"),), (), id="no-tone"),
+        pytest.param((Channel("sms"),), ("casual", "casual"), id="tone-twice"),
+        pytest.param((Channel("sms"),), ("",), id="empty-tone"),
+        pytest.param((Channel("sms"),), ("x" * (MAX_TONE + 1),), id="long-tone"),
+        pytest.param((Channel("sms"),), (5,), id="tone-no-text"),
+        pytest.param((Channel("sms"),), ("nul \0",), id="tone-no-database-stores"),
+    ],
+)
+def test_a_vocabulary_names_each_of_some(channels: Any, tones: Any) -> None:
+    with pytest.raises(ValueError, match=r"each of them once|a tone's name"):
+        Vocabulary(channels, tones)
+    assert Vocabulary((Channel("sms"),), ("x" * MAX_TONE,)).channel("sms") == Channel("sms")

@@ -1,0 +1,676 @@
+"""Documents to values and back, and that acceptance and explanation never disagree."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from campaign_model import presets, wire
+from campaign_model._json import MAX_DEPTH, JsonObject, canonical
+from campaign_model._usual import usual_steps
+from campaign_model.campaign import Campaign, CampaignTemplate, Repair
+from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.generation import GENERATION_FIELDS, GenerationConfig
+from campaign_model.steps import STEP_FIELDS, Step, StepSequence
+from campaign_model.testing.documents import KINDS, any_document, changed, valid
+from campaign_model.testing.strategies import json_objects, step_sequences
+from campaign_model.vocabulary import STANDARD, Channel, Condition
+from campaign_model.wire import DEFAULT, Codec, Recovered
+from support.documents import a_step, a_template, kept
+from support.strategies import copies
+
+PARSE: dict[str, Callable[..., Any]] = {
+    "template_config": DEFAULT.parse_template_config,
+    "generation_config": DEFAULT.parse_generation_config,
+    "campaign_template": DEFAULT.parse_campaign_template,
+}
+RECOVER: dict[str, Callable[[Any], Recovered[Any]]] = {
+    "template_config": DEFAULT.recover_template_config,
+    "generation_config": DEFAULT.recover_generation_config,
+    "campaign_template": DEFAULT.recover_campaign_template,
+}
+DUMP: dict[str, Callable[[Any], Any]] = {
+    "template_config": DEFAULT.dump_template_config,
+    "generation_config": DEFAULT.dump_generation_config,
+    "campaign_template": DEFAULT.dump_campaign_template,
+}
+FAX = Codec(STANDARD.with_channel(Channel("fax")).with_tone("terse"))
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def refusal(read: Callable[..., Any], document: Any, **options: Any) -> tuple[Violation, ...]:
+    """What ``read`` refuses a document for; nothing if it takes it."""
+    try:
+        read(document, **options)
+    except InvalidDocument as error:
+        return error.violations
+    return ()
+
+
+def codes(read: Callable[..., Any], document: Any, **options: Any) -> list[tuple[str, str]]:
+    return [(one.path, one.code) for one in refusal(read, document, **options)]
+
+
+@every_kind
+@settings(max_examples=50)
+@given(data=st.data())
+def test_what_is_parsed_has_no_violations_and_what_is_refused_has(
+    kind: str, data: st.DataObject
+) -> None:
+    document = data.draw(any_document(kind))
+    text = json.dumps(document)
+    assert refusal(PARSE[kind], text) == DEFAULT.violations(text, kind)
+    if not isinstance(document, str):
+        assert refusal(PARSE[kind], document) == DEFAULT.violations(document, kind)
+
+
+@every_kind
+@settings(max_examples=50)
+@given(data=st.data())
+def test_what_is_recovered_has_no_stored_violations_and_what_is_refused_has(
+    kind: str, data: st.DataObject
+) -> None:
+    document = data.draw(any_document(kind))
+    text = json.dumps(document)
+    if data.draw(st.booleans()):
+        text = json.dumps(text)
+    assert refusal(RECOVER[kind], text) == DEFAULT.stored_violations(text, kind)
+    if not isinstance(document, str):
+        assert refusal(RECOVER[kind], document) == DEFAULT.stored_violations(document, kind)
+
+
+@every_kind
+@settings(max_examples=50)
+@given(data=st.data())
+def test_what_was_given_out_before_is_judged_alike_by_both(kind: str, data: st.DataObject) -> None:
+    stored = data.draw(valid(kind, "stored"))
+    previous = RECOVER[kind](stored).value
+    document = data.draw(st.just(DUMP[kind](previous)) | changed(st.just(DUMP[kind](previous))))
+    if not isinstance(document, str):
+        assert refusal(PARSE[kind], document, previous=previous) == DEFAULT.violations(
+            document, kind, previous=previous
+        )
+
+
+@every_kind
+@settings(max_examples=50)
+@given(data=st.data())
+def test_dumping_what_was_parsed_gives_the_document(kind: str, data: st.DataObject) -> None:
+    document = data.draw(valid(kind, "submitted"))
+    before = copy.deepcopy(document)
+    value = PARSE[kind](document)
+    assert canonical(DUMP[kind](value)) == canonical(document)
+    assert document == before
+    assert PARSE[kind](json.dumps(document)) == value
+    assert hash(PARSE[kind](DUMP[kind](value))) == hash(value)
+    assert RECOVER[kind](document) == Recovered(value, ())
+
+
+@every_kind
+@settings(max_examples=50)
+@given(data=st.data())
+def test_dumping_what_was_recovered_loses_no_field(kind: str, data: st.DataObject) -> None:
+    document = data.draw(valid(kind, "stored"))
+    recovered = RECOVER[kind](json.dumps(document))
+    dumped = DUMP[kind](recovered.value)
+    assert kept(document, dumped)
+    assert (canonical(document) == canonical(dumped)) == (recovered.repairs == ())
+    assert RECOVER[kind](dumped) == Recovered(recovered.value, ())
+
+
+def made_by_their_types(document: Any) -> tuple[StepSequence, list[Repair]] | None:
+    repairs: list[Repair] = []
+    try:
+        steps = [wire._read_step(step, index + 1, repairs) for index, step in enumerate(document)]
+        return StepSequence(steps), repairs
+    except wire._REFUSALS:
+        return None
+
+
+def are_what_their_types_make(document: Any) -> bool:
+    usual = usual_steps(document)
+    if usual is None:
+        return True
+    made = made_by_their_types(document)
+    # One is no True, says repr, which sees every attribute too.
+    same = made == (usual, []) and repr(made) == repr((usual, []))
+    return same and DUMP["template_config"](usual) == document
+
+
+@settings(max_examples=200)
+@given(any_document("template_config"))
+def test_steps_read_in_one_pass_are_those_that_their_types_make(document: Any) -> None:
+    assert are_what_their_types_make(document)
+
+
+ODD: list[Any] = [
+    *(None, True, False, -1, 0, 1, 2, 3, 4, 6, 7, 8, 365, 366, 1.0, 2.0, 2**53, 2**53 + 1),
+    *("", "x", "X", "s1", "s2", "k", "always", Condition.ALWAYS, "email", "e-mail", "email\n"),
+    *("a" * 40, "a" * 41, "a" * 200, "a" * 201, "\u00e9", "\0", "\ud800"),
+    *([], [1], {}, JsonObject(), {"a": 1, "b": "b", "c": None, "d": False}, {"a": {}}, {"a": []}),
+    *({"a": 1.0}, {"a": 2**53 + 1}, {"a": -(2**53) - 1}, {"a": "\0"}, {"\ud800": 1}, {1: 1}),
+]
+
+
+@pytest.mark.parametrize("field", [*STEP_FIELDS, "x_other"])
+def test_no_odd_step_is_read_in_one_pass(field: str) -> None:
+    whole = {"key": "k", "day_offset": 7, "condition": "no_response", "config": {"tone": "casual"}}
+    usual = [a_step(1, **whole), a_step(2), a_step(3, **whole | {"key": "l"})]
+    assert usual_steps(usual) is not None
+    for odd in ODD:
+        for place in range(3):
+            document = copy.deepcopy(usual)
+            document[place][field] = odd
+            assert are_what_their_types_make(document), odd
+    for place in range(3):
+        document = copy.deepcopy(usual)
+        document[place].pop(field, None)
+        assert are_what_their_types_make(document)
+
+
+def test_usual_steps_are_read_in_one_pass() -> None:
+    for template in presets.load():
+        assert usual_steps(DUMP["template_config"](template.steps)) == template.steps
+    assert usual_steps([a_step(place) for place in range(1, 21)]) is not None
+    assert usual_steps([a_step(place) for place in range(1, 22)]) is None
+    assert usual_steps([a_step(key="s2"), a_step(2)]) is None
+
+
+def test_what_is_read_does_not_change_with_the_document() -> None:
+    config = {"tone": "casual"}
+    steps = RECOVER["template_config"]([a_step(config=config)]).value
+    config["tone"] = "formal"
+    assert steps[0].config == JsonObject({"tone": "casual"})
+
+
+@given(step_sequences())
+def test_any_steps_can_be_written_and_read_back(sequence: StepSequence) -> None:
+    dumped = DEFAULT.dump_template_config(sequence)
+    assert DEFAULT.recover_template_config(json.dumps(dumped)) == Recovered(sequence, ())
+
+
+@given(
+    st.builds(
+        GenerationConfig,
+        tone=st.sampled_from([None, "casual", "gruff"]),
+        language=st.sampled_from([None, "de-CH"]),
+        budget=st.none()
+        | st.decimals(0, 999_999_999, places=9)
+        | st.sampled_from(
+            [Decimal(text) for text in ("-0", "0E+5", "1E+3", "1E-9", "2.50000000000", "0E-20")]
+        ),
+        extra=json_objects(),
+    )
+)
+def test_any_settings_can_be_written_and_read_back(config: GenerationConfig) -> None:
+    dumped = DEFAULT.dump_generation_config(config)
+    assert DEFAULT.recover_generation_config(json.dumps(dumped)) == Recovered(config, ())
+
+
+def test_what_is_dumped_is_plain_and_fresh() -> None:
+    value = DEFAULT.parse_campaign_template(
+        a_template(steps=[a_step(condition="always", config={"a": [{}]}, x_b={"c": [1]})])
+    )
+    first, second = (DEFAULT.dump_campaign_template(value) for _ in range(2))
+    assert type(first["steps"][0]["condition"]) is str
+    first["steps"][0]["config"]["a"].append(1)
+    first["steps"][0]["x_b"]["c"].append(1)
+    first["generation_config"]["x_new"] = 1
+    assert DEFAULT.dump_campaign_template(value) == second
+
+
+# What a lax reader would take for what is meant.
+LAX_STEPS: dict[str, list[Any]] = {
+    "step": ["1", 1.0, True, None, [1]],
+    "variant_count": ["2", 2.0, True, None],
+    "day_offset": ["3", 3.0, False, None],
+    "enabled": ["true", 1, 0, "", None],
+    "needs_pdf": ["false", 0, None, []],
+    "label": [5, None, ["a"], True],
+    "key": [5, None, "", "a\n"],
+    "channel": [5, None, "Email", "email ", "email\n"],
+    "condition": [None, "", "Always", 0],
+    "config": [None, [], "", "{}", 0, False],
+}
+LAX_SETTINGS: dict[str, list[Any]] = {
+    "default_variant_count": ["1", 1.0, True, None],
+    "budget": [
+        5,
+        5.0,
+        "5.",
+        ".5",
+        "05",
+        "-1",
+        "1e3",
+        "5\n",
+        "",
+        "1000000000",
+        "0.0000000001",
+        None,
+    ],
+    "tone": [5, None, ""],
+    "language": [5, None, "", "en\n", "e", "en_US"],
+    "custom_instructions": [5, None, []],
+}
+
+
+def test_no_type_is_coerced() -> None:
+    for name, values in LAX_STEPS.items():
+        for value in values:
+            text = json.dumps([{**a_step(), name: value}])
+            for read in (DEFAULT.parse_template_config, DEFAULT.recover_template_config):
+                assert [path for path, _ in codes(read, text)] == [f"/0/{name}"], (name, value)
+    for name, values in LAX_SETTINGS.items():
+        for value in values:
+            text = json.dumps({name: value})
+            for read_ in (DEFAULT.parse_generation_config, DEFAULT.recover_generation_config):
+                assert [path for path, _ in codes(read_, text)] == [f"/{name}"], (name, value)
+
+
+def test_only_an_array_is_a_sequence_of_steps() -> None:
+    strange: list[Any] = ["", {}, set(), (), None, 0, b"[]", Campaign(name="x"), {"steps": []}]
+    for value in strange:
+        assert len(refusal(DEFAULT.parse_template_config, value)) == 1, value
+        assert len(refusal(DEFAULT.recover_template_config, value)) == 1, value
+
+
+def test_failure_11_no_json_passes_that_would_crash_a_reader_later() -> None:
+    for text in (
+        *("", "null", "5", "true", '"x"', "{}", "[]", "[null]", "[[]]", "[{}]", "[1]", "nope"),
+        *('[{"step": 1}', '[{"channel": "email"}]', "[" * 5000, json.dumps([a_step()]) + "x"),
+    ):
+        with pytest.raises(InvalidDocument):
+            DEFAULT.parse_template_config(text)
+    for text in (
+        "",
+        "null",
+        "5",
+        "true",
+        '"x"',
+        "{}",
+        "[null]",
+        "[[]]",
+        "[{}]",
+        '[{"channel": 5}]',
+    ):
+        with pytest.raises(InvalidDocument):
+            DEFAULT.recover_template_config(text)
+
+
+def test_failure_21_a_variant_too_many_an_unknown_channel_or_tone_is_refused_on_arrival() -> None:
+    assert codes(DEFAULT.parse_template_config, [a_step(variant_count=4)]) == [
+        ("/0/variant_count", "too_large")
+    ]
+    assert codes(DEFAULT.parse_template_config, [a_step(channel="fax")]) == [
+        ("/0/channel", "unknown_value")
+    ]
+    assert codes(DEFAULT.parse_generation_config, {"tone": "terse"}) == [("/tone", "unknown_value")]
+    assert codes(
+        DEFAULT.parse_campaign_template,
+        a_template(
+            steps=[a_step(variant_count=4, channel="fax")], generation_config={"tone": "terse"}
+        ),
+    ) == [
+        ("/steps/0/channel", "unknown_value"),
+        ("/steps/0/variant_count", "too_large"),
+        ("/generation_config/tone", "unknown_value"),
+    ]
+
+
+def test_failure_20_disabled_steps_stay_disabled_through_every_round_trip() -> None:
+    template = DEFAULT.parse_campaign_template(a_template())
+    assert [step.enabled for step in template.steps] == [True, False]
+    campaign = Campaign.from_template(template, "Autumn")
+    again = CampaignTemplate.from_campaign(campaign, "Autumn, as a template")
+    saved = json.dumps(DEFAULT.dump_campaign_template(again))
+    assert DEFAULT.parse_campaign_template(saved).steps == template.steps
+    stored = json.dumps(DEFAULT.dump_template_config(campaign.steps))
+    assert DEFAULT.recover_template_config(stored).value == template.steps
+    # Neither does a change of another step wake them.
+    edited = template.steps.update("s1", label="Hello").move("s2", 1)
+    written = DEFAULT.dump_template_config(edited)
+    assert [(step["key"], step["enabled"]) for step in written] == [("s2", False), ("s1", True)]
+
+
+def test_a_stored_step_needs_its_channel_alone() -> None:
+    recovered = DEFAULT.recover_template_config('[{"channel": "linkedin_connect"}]')
+    assert recovered.value == StepSequence([Step("linkedin_connect", "Linkedin connect")])
+    assert [(repair.path, repair.code, repair.message) for repair in recovered.repairs] == [
+        ("/0/step", "defaulted", "steps[0].step: was missing; it is 1 now"),
+        ("/0/label", "defaulted", 'steps[0].label: was missing; it is "Linkedin connect" now'),
+        ("/0/enabled", "defaulted", "steps[0].enabled: was missing; it is true now"),
+        ("/0/needs_pdf", "defaulted", "steps[0].needs_pdf: was missing; it is false now"),
+        ("/0/variant_count", "defaulted", "steps[0].variant_count: was missing; it is 1 now"),
+    ]
+
+
+def test_stored_steps_are_numbered_by_their_place() -> None:
+    document = [a_step(7, channel="fax", colour="red"), a_step(2)]
+    recovered = DEFAULT.recover_template_config(document)
+    assert recovered.repairs == (
+        Repair("/0/step", "renumbered", "steps[0].step: was 7; it is 1 by its place"),
+    )
+    assert DEFAULT.dump_template_config(recovered.value) == [
+        {**document[0], "step": 1},
+        document[1],
+    ]
+    for number in (0, -1, 2**53 + 1):
+        assert refusal(DEFAULT.recover_template_config, [a_step(number)])
+
+
+@every_kind
+def test_json_text_within_json_strings_is_recovered_and_never_parsed(kind: str) -> None:
+    document: Any = {
+        "template_config": [a_step()],
+        "generation_config": {"tone": "casual"},
+        "campaign_template": a_template(),
+    }[kind]
+    once = json.dumps(json.dumps(document))
+    for text in (once, json.dumps(once)):
+        assert RECOVER[kind](text) == Recovered(
+            PARSE[kind](document),
+            (Repair("", "double_encoded", f"{kind}: was JSON text within a JSON string"),),
+        )
+        assert codes(PARSE[kind], text) == [("", "wrong_type")]
+    # A fault within is told by its place within.
+    bad = json.dumps('[{"channel": "email", "channel": "email", "key": ""}]')
+    assert codes(DEFAULT.recover_template_config, bad) == [
+        ("/0/channel", "duplicate_member"),
+        ("/0/key", "bad_pattern"),
+    ]
+
+
+def test_a_recovered_template_tells_what_it_needed() -> None:
+    document = a_template(steps=[a_step(3)], description="Calm")
+    del document["generation_config"]
+    recovered = DEFAULT.recover_campaign_template(document)
+    assert [(repair.path, repair.code) for repair in recovered.repairs] == [
+        ("/steps/0/step", "renumbered"),
+        ("/generation_config", "defaulted"),
+    ]
+    assert recovered.value.repairs == recovered.repairs
+    assert recovered.value.generation_config == GenerationConfig()
+    assert recovered.value.description == "Calm"
+
+
+@pytest.mark.parametrize("form", ["submitted", "stored"])
+def test_a_template_has_no_fields_but_its_own(form: str) -> None:
+    read = (
+        DEFAULT.parse_campaign_template
+        if form == "submitted"
+        else DEFAULT.recover_campaign_template
+    )
+    for name in ("x_color", "owner"):
+        document = a_template(**{name: 1})
+        assert codes(read, document) == [(f"/{name}", "unknown_field")]
+    for missing in ("id", "name", "steps"):
+        document = a_template()
+        del document[missing]
+        assert codes(read, document) == [(f"/{missing}", "required")]
+
+
+class TestPrevious:
+    """A browser may put back what it was given, and no more."""
+
+    stored = json.dumps(
+        [
+            {"channel": "email", "label": "One", "owner": {"id": 1}, "x_own": 1},
+            a_step(2, key="two", note=[1, {"a": True}]),
+            a_step(3),
+        ]
+    )
+    previous = DEFAULT.recover_template_config(stored).value
+
+    def given_out(self) -> list[dict[str, Any]]:
+        return DEFAULT.dump_template_config(self.previous)
+
+    def codes(self, document: Any) -> list[tuple[str, str]]:
+        return codes(DEFAULT.parse_template_config, document, previous=self.previous)
+
+    def test_unchanged(self) -> None:
+        for source in (self.given_out(), json.dumps(self.given_out())):
+            assert DEFAULT.parse_template_config(source, previous=self.previous) == self.previous
+            # Without it, and from the cache too, the same text stays refused.
+            assert codes(DEFAULT.parse_template_config, source) == [
+                ("/0/owner", "unknown_field"),
+                ("/1/note", "unknown_field"),
+            ]
+
+    def test_edited_elsewhere(self) -> None:
+        document = self.given_out()
+        document[0] |= {"label": "New", "x_own": 2, "x_more": None}
+        del document[1]["note"]
+        value = DEFAULT.parse_template_config(document, previous=self.previous)
+        assert value[0].extra == JsonObject({"owner": {"id": 1}, "x_own": 2, "x_more": None})
+        assert value[1].extra == JsonObject()
+
+    def test_numbers_are_the_same_however_spelled(self) -> None:
+        document = self.given_out()
+        document[0]["owner"] = {"id": 1.0}
+        assert self.codes(document) == []
+
+    @pytest.mark.parametrize("owner", [{"id": 2}, {"id": True}, {}, None, {"id": 1, "b": 2}])
+    def test_changed(self, owner: Any) -> None:
+        document = self.given_out()
+        document[0]["owner"] = owner
+        assert self.codes(document) == [("/0/owner", "unknown_field")]
+
+    def test_in_another_step(self) -> None:
+        document = self.given_out()
+        document[2]["note"] = document[1].pop("note")
+        assert self.codes(document) == [("/2/note", "unknown_field")]
+
+    def test_a_step_takes_its_fields_along_under_its_key(self) -> None:
+        first, second, third = self.given_out()
+        document = [{**second, "step": 1}, {**first, "step": 2, "key": "s1"}, third]
+        assert self.codes(document) == []
+        del document[1]["key"]
+        assert self.codes(document) == [("/1/owner", "unknown_field")]
+
+    def test_an_unknown_channel_or_tone_stays_where_it_is(self) -> None:
+        previous = DEFAULT.recover_template_config([a_step(channel="fax"), a_step(2)]).value
+        assert (
+            DEFAULT.parse_template_config(DEFAULT.dump_template_config(previous), previous=previous)
+            == previous
+        )
+        for channel, place in (("telex", 0), ("fax", 1)):
+            document = DEFAULT.dump_template_config(previous)
+            document[place]["channel"] = channel
+            assert codes(DEFAULT.parse_template_config, document, previous=previous) == [
+                (f"/{place}/channel", "unknown_value")
+            ]
+        terse = DEFAULT.recover_generation_config({"tone": "terse"}).value
+        assert DEFAULT.parse_generation_config({"tone": "terse"}, previous=terse) == terse
+        assert codes(DEFAULT.parse_generation_config, {"tone": "curt"}, previous=terse) == [
+            ("/tone", "unknown_value")
+        ]
+
+    def test_no_steps_are_not_among_it_if_there_were_some(self) -> None:
+        for previous in (StepSequence(), self.previous):
+            found = codes(DEFAULT.parse_template_config, [], previous=previous)
+            assert found == ([("", "too_few_items")] if previous else [])
+
+    def test_settings(self) -> None:
+        previous = DEFAULT.recover_generation_config({"tone": "casual", "model": {"v": 1}}).value
+        good = {"tone": "direct", "model": {"v": 1}}
+        value = DEFAULT.parse_generation_config(good, previous=previous)
+        assert (value.tone, value.extra) == ("direct", JsonObject({"model": {"v": 1}}))
+        for bad in ({"model": {"v": 2}}, {"model2": {"v": 1}}):
+            assert [
+                code for _, code in codes(DEFAULT.parse_generation_config, bad, previous=previous)
+            ] == ["unknown_field"]
+
+    def test_templates(self) -> None:
+        document = a_template(
+            steps=json.loads(self.stored), generation_config={"tone": "casual", "model": 1}
+        )
+        previous = DEFAULT.recover_campaign_template(document).value
+        given_out = DEFAULT.dump_campaign_template(previous)
+        assert DEFAULT.parse_campaign_template(given_out, previous=previous) == previous
+        given_out["x"] = 1
+        given_out["generation_config"]["model"] = 2
+        assert codes(DEFAULT.parse_campaign_template, given_out, previous=previous) == [
+            ("/generation_config/model", "unknown_field"),
+            ("/x", "unknown_field"),
+        ]
+
+
+class TestCache:
+    def test_equal_text_gives_the_same_object(self) -> None:
+        text = json.dumps([a_step(label="cached")])
+        other = "".join(list(text))
+        assert other is not text
+        assert DEFAULT.parse_template_config(other) is DEFAULT.parse_template_config(text)
+        assert DEFAULT.recover_template_config(other) is DEFAULT.recover_template_config(text)
+
+    def test_one_text_is_judged_by_each_kind_and_codec_for_itself(self) -> None:
+        assert DEFAULT.parse_generation_config("{}") == GenerationConfig()
+        assert refusal(DEFAULT.parse_campaign_template, "{}")
+        fax = json.dumps([a_step(channel="fax")])
+        assert FAX.parse_template_config(fax)[0].channel == "fax"
+        assert refusal(DEFAULT.parse_template_config, fax)
+
+    @pytest.mark.parametrize("form", ["parse", "recover"])
+    def test_it_is_bounded(self, form: str) -> None:
+        codec = Codec()
+        steps = getattr(codec, f"{form}_template_config")
+        settings = getattr(codec, f"{form}_generation_config")
+        text = json.dumps([a_step(x_long="x" * wire._LONGEST_CACHED_TEXT)])
+        assert steps(text) is not steps(text)
+        first = settings("{}")
+        for number in range(wire._CACHED_TEXTS):
+            settings(f'{{"x_n": {number}}}')
+        assert settings("{}") is not first
+
+
+class TestCodec:
+    def test_it_is_a_value(self) -> None:
+        assert Codec() == DEFAULT != FAX
+        assert {Codec(): 1}[DEFAULT] == 1
+        FAX.parse_template_config(json.dumps([a_step(channel="fax")]))
+        assert all(copied == FAX for copied in copies(FAX))
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            FAX.vocabulary = STANDARD  # type: ignore[misc]
+
+    def test_its_words_decide(self) -> None:
+        document = a_template(
+            steps=[a_step(channel="fax")], generation_config={"tone": "terse", "x_a": 1}
+        )
+        value = FAX.parse_campaign_template(document)
+        assert FAX.dump_campaign_template(value) == document
+        assert FAX.violations(document, "campaign_template") == ()
+        assert len(DEFAULT.violations(document, "campaign_template")) == 2
+
+    @every_kind
+    def test_its_schema_has_its_words(self, kind: str) -> None:
+        text = json.dumps(FAX.schema(kind))
+        assert ('"fax"' in text) == (kind != "generation_config")
+        assert ('"terse"' in text) == (kind != "template_config")
+        assert '"fax"' not in json.dumps(DEFAULT.schema(kind))
+        assert FAX.schema(kind)["$id"] != DEFAULT.schema(kind)["$id"]
+        FAX.schema(kind).clear()
+        assert FAX.schema(kind)
+
+    def test_the_converter_reads_and_writes_our_types_within_others(self) -> None:
+        @attrs.frozen
+        class Draft:
+            title: str
+            steps: StepSequence
+            config: GenerationConfig
+            template: CampaignTemplate
+            first: Step
+
+        document = {
+            "title": "Draft",
+            "steps": [a_step(x_a=[1])],
+            "config": {"budget": "1.50"},
+            "template": a_template(),
+            "first": a_step(condition="always"),
+        }
+        draft = FAX.converter.structure(document, Draft)
+        assert draft.steps == StepSequence(
+            [Step("email", "Email 1", extra=JsonObject({"x_a": (1,)}))]
+        )
+        assert FAX.converter.unstructure(draft) == document
+        for name, bad in (
+            ("steps", json.dumps(document["steps"])),
+            ("steps", "[]"),
+            ("config", "{}"),
+            ("config", {"budget": 1.5}),
+            ("first", a_step(2)),
+        ):
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - cattrs wraps what a hook raises
+                FAX.converter.structure({**document, name: bad}, Draft)
+            assert caught.group_contains(InvalidDocument), name
+
+    def test_the_functions_are_the_default_codec_s(self) -> None:
+        assert wire.parse_template_config([a_step()])
+        bad = [a_step(channel="fax")]
+        assert tuple(wire.iter_violations(bad)) == DEFAULT.violations(bad)
+        assert tuple(wire.iter_stored_violations([{}])) == DEFAULT.stored_violations([{}])
+
+
+def test_a_refusal_nobody_can_explain_is_loud(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Codec, "violations", lambda *_, **__: ())
+    with pytest.raises(RuntimeError, match="template_config"):
+        DEFAULT.parse_template_config([])
+
+
+def test_depth_is_counted_from_a_template() -> None:
+    def nested(levels: int) -> Any:
+        value: Any = []
+        for _ in range(levels):
+            value = [value]
+        return value
+
+    # The template, its steps, the step, its config, the member: the fifth level.
+    deepest = nested(MAX_DEPTH - 4)
+    for config in ({"config": {"a": deepest}}, {"x_a": [deepest]}):
+        good = a_template(steps=[a_step(**config)])
+        DEFAULT.parse_campaign_template(json.dumps(good))
+        DEFAULT.parse_template_config(json.dumps(good["steps"]))
+    for config in ({"config": {"a": [deepest]}}, {"x_a": [[deepest]]}):
+        bad = a_template(steps=[a_step(**config)])
+        for read, document in (
+            (DEFAULT.parse_campaign_template, bad),
+            (DEFAULT.parse_template_config, bad["steps"]),
+        ):
+            assert [code for _, code in codes(read, document)] == ["too_deep"]
+    settings_ = {"x_a": [[[deepest]]]}
+    assert not refusal(DEFAULT.parse_generation_config, settings_["x_a"] and {"x_a": [[deepest]]})
+    assert [code for _, code in codes(DEFAULT.parse_generation_config, settings_)] == ["too_deep"]
+
+
+def test_the_tables_of_members_name_every_field() -> None:
+    assert tuple(wire._STEP_TYPES) == STEP_FIELDS
+    assert tuple(wire._GENERATION_TYPES) == GENERATION_FIELDS
+
+
+VALID_ONLY = """
+import sys
+from campaign_model import Codec, parse_template_config, recover_template_config
+parse_template_config(sys.argv[1])
+recover_template_config(sys.argv[1])
+print([name for name in ("jsonschema", "cattrs") if name in sys.modules])
+"""
+
+
+def test_a_valid_document_never_pays_for_jsonschema() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", VALID_ONLY, json.dumps([a_step()])],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,158 @@
+"""The fixtures that other services test their own code with."""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from campaign_model.campaign import Campaign
+from campaign_model.generation import Generated
+from campaign_model.lifecycle import ContactStatus, Status
+from campaign_model.store import CampaignStore
+from campaign_model.testing.campaigns import STEPS, CampaignFactory, Tenant
+from campaign_model.testing.clock import FrozenClock
+from campaign_model.worker import run_worker
+from support import contract
+from support.paths import ROOT
+
+pytest_plugins = ["campaign_model.testing.plugin"]
+
+UNSTARTED = {Status.DRAFT, Status.READY, Status.GENERATING}
+
+
+def counts(store: CampaignStore, campaign: Campaign) -> dict[str, int]:
+    by_status = store.generation.progress(campaign.id).by_status
+    return {status.value: number for status, number in by_status.items() if number}
+
+
+@pytest.mark.parametrize("status", Status)
+def test_the_factory_makes_campaigns_in_any_status(
+    campaign_factory: CampaignFactory, campaign_store: CampaignStore, status: Status
+) -> None:
+    plain = campaign_factory(status.value)
+    assert (plain.status, plain.is_active, plain.steps) == (status, True, STEPS)
+    waiting = "pending" if status in UNSTARTED else "generated"
+    assert counts(campaign_store, plain) == {waiting: 3}
+
+    part = campaign_factory(
+        status, contacts=6, generated=2, failed=1, cost=Decimal("0.25"), budget=Decimal(5)
+    )
+    assert part.status is status
+    assert counts(campaign_store, part) == {"pending": 3, "generated": 2, "failed": 1}
+    assert campaign_store.generation.progress(part.id).spent == Decimal("0.75")
+
+    failed = campaign_factory(status, contacts=2, failed=1, name="Named", description="Described")
+    assert (failed.status, failed.name, failed.description) == (status, "Named", "Described")
+    rest = "pending" if status in UNSTARTED else "generated"
+    assert counts(campaign_store, failed) == {rest: 1, "failed": 1}
+
+
+@pytest.mark.parametrize("numbers", [{"generated": 3}, {"failed": 3}, {"generated": -1}])
+def test_the_factory_refuses_numbers_that_do_not_add_up(
+    campaign_factory: CampaignFactory, numbers: dict[str, int]
+) -> None:
+    with pytest.raises(ValueError, match="of 2 contacts"):
+        campaign_factory("review", contacts=2, **numbers)
+
+
+def test_the_factory_takes_contacts_that_are_there(
+    campaign_factory: CampaignFactory, campaign_store: CampaignStore
+) -> None:
+    ids = campaign_factory.contacts(2)
+    campaign = campaign_factory(contacts=ids)
+    page = campaign_store.contacts.list(campaign.id)
+    assert [one.contact_id for one in page.items] == ids
+    assert campaign_factory.contacts(0) == []
+
+
+def test_lists_show_campaigns_in_the_order_of_their_making(
+    campaign_factory: CampaignFactory, campaign_store: CampaignStore
+) -> None:
+    made = [campaign_factory().id for _ in range(5)]
+    assert [one.id for one in campaign_store.campaigns.list().items] == made[::-1]
+
+
+def test_the_clock_of_the_store_stands_still_until_it_is_told(
+    campaign_factory: CampaignFactory, campaign_store: CampaignStore, campaign_clock: FrozenClock
+) -> None:
+    campaign = campaign_factory("generating", contacts=1)
+    lease = timedelta(minutes=5)
+    (first,) = campaign_store.generation.claim(campaign.id, 1, lease).claims
+    assert first.expires_at == campaign_clock.now + lease
+    assert campaign_store.generation.claim(campaign.id, 1, lease).claims == ()
+    campaign_clock.forward(lease)
+    assert len(campaign_store.generation.claim(campaign.id, 1, lease).claims) == 1
+
+
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_every_test_begins_with_an_empty_store(
+    campaign_factory: CampaignFactory, campaign_store: CampaignStore, time: str
+) -> None:
+    assert campaign_store.campaigns.list(deleted=True).items == ()
+    assert [one.is_system for one in campaign_store.templates.list()] == [True] * 3
+    tenants = sa.select(sa.func.count()).select_from(sa.table("tenants"))
+    assert campaign_store.connection.scalar(tenants) == 1
+    campaign_factory("archived", name=time)
+
+
+def test_code_with_transactions_of_its_own_has_a_tenant(campaign_tenant: Tenant) -> None:
+    campaign = campaign_tenant.campaign("generating", contacts=5)
+    ids = campaign_tenant.contacts(2)
+    draft = campaign_tenant.campaign(contacts=ids, name="Draft")
+    run_worker(
+        campaign_tenant.engine,
+        campaign_tenant.id,
+        campaign.id,
+        lambda _: Generated(Decimal("0.00144")),
+        concurrency=2,
+    )
+
+    def work(store: CampaignStore) -> None:
+        assert store.campaigns.get(campaign.id).status is Status.REVIEW
+        assert store.generation.progress(campaign.id).spent == Decimal("0.0072")
+        assert counts(store, draft) == {ContactStatus.PENDING: 2}
+        assert len(store.campaigns.list().items) == 2
+
+    campaign_tenant.transact(work)
+
+
+RUDE = """
+def test_rows_of_its_own(campaign_factory, campaign_store):
+    campaign = campaign_factory("review")
+    connection = campaign_store.connection
+    connection.exec_driver_sql("CREATE TABLE notes (campaign_id TEXT REFERENCES campaigns (id))")
+    connection.exec_driver_sql("INSERT INTO notes VALUES (?)", (str(campaign.id),))
+
+def test_that_commits(campaign_store):
+    campaign_store.connection.commit()
+
+def test_after_it(campaign_store):
+    assert not campaign_store.campaigns.list().items
+"""
+
+POOR = """
+import sys
+
+# As where the extras are not installed.
+sys.modules["alembic"] = sys.modules["hypothesis"] = sys.modules["psycopg"] = None
+"""
+
+
+def test_a_service_uses_it_as_the_guide_says_and_with_no_other_extra(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(POOR + contract.documented("pytest_plugins = "))
+    (tmp_path / "test_guide.py").write_text(contract.documented("from datetime import timedelta"))
+    (tmp_path / "test_rude.py").write_text(RUDE)
+    done = contract.run_pytest(tmp_path, "-W", "error")
+    assert contract.failures(done.stdout) == {"FAILED": set(), "ERROR": {"test_that_commits"}}
+    assert "16 passed, 1 error" in done.stdout
+    assert "code that does so is to be tested with campaign_tenant" in done.stdout
+
+
+def test_nobody_gets_the_plugin_who_does_not_ask() -> None:
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert "pytest11" not in pyproject["project"].get("entry-points", {})

@@ -1,0 +1,437 @@
+"""What others wrote comes through: from a row to a row, and from us to a browser and back."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from hypothesis import Phase, assume, given, settings
+from hypothesis import strategies as st
+
+from campaign_model._json import canonical, pointer_to, same_member
+from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.errors import InvalidDocument
+from campaign_model.generation import GenerationConfig
+from campaign_model.lifecycle import Action
+from campaign_model.steps import MAX_STEPS, STEP_FIELDS, Step, StepSequence, effective_key
+from campaign_model.store import CampaignStore
+from campaign_model.store.tables import campaign_templates, campaigns
+from campaign_model.testing.documents import KINDS, valid
+from campaign_model.vocabulary import STANDARD, Condition
+from campaign_model.wire import DEFAULT
+from support.documents import a_step
+from support.world import World
+
+# What is written and read here is so on every server, as the tests of the store show.
+pytestmark = pytest.mark.newest
+
+Json = Any
+Touched = dict[str, set[str]]
+"""The fields that an edit changes, by the step's key."""
+
+
+def read(text: str) -> Json:
+    """JSON with every number as the double that it is: ``jsonb`` spells large ones out."""
+    return json.loads(text, parse_int=float)
+
+
+def same(one: Json, other: Json) -> bool:
+    return canonical(one) == canonical(other)
+
+
+def by_key(steps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {effective_key(step.get("key"), index): step for index, step in enumerate(steps)}
+
+
+# Edits of every kind.
+
+NEW_STEP = Step("email", "New", config={"subject": "Hello"}, extra={"x_new": 1})
+UPDATES: dict[str, st.SearchStrategy[Any]] = {
+    "channel": st.just("call_script"),
+    "label": st.just("Changed"),
+    "enabled": st.booleans(),
+    "needs_pdf": st.booleans(),
+    "variant_count": st.integers(1, 3),
+    "day_offset": st.none(),
+    "condition": st.sampled_from([None, *Condition]),
+    "config": st.sampled_from([None, {}, {"tone": "casual"}]),
+}
+CONFIG_UPDATES: dict[str, st.SearchStrategy[Any]] = {
+    "tone": st.sampled_from([None, "casual"]),
+    "language": st.sampled_from([None, "de"]),
+    "custom_instructions": st.sampled_from([None, "", "Be brief."]),
+    "default_variant_count": st.sampled_from([None, 3]),
+    "budget": st.sampled_from([None, Decimal("7.50")]),
+}
+
+
+def update(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
+    key, name = data.draw(st.sampled_from(steps.keys)), data.draw(st.sampled_from(list(UPDATES)))
+    return steps.update(key, **{name: data.draw(UPDATES[name])}), {key: {name}}
+
+
+def move(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
+    key, position = data.draw(st.sampled_from(steps.keys)), data.draw(st.integers(1, len(steps)))
+    # Days belong to places.
+    return steps.move(key, position), {key: {"day_offset"} for key in steps.keys}
+
+
+def insert(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
+    return steps.insert(data.draw(st.integers(1, len(steps) + 1)), NEW_STEP), {}
+
+
+def remove(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
+    return steps.remove(data.draw(st.sampled_from(steps.keys))), {}
+
+
+def put_back(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
+    """As a browser does that shows labels only."""
+    document = DEFAULT.dump_template_config(steps)
+    index = data.draw(st.integers(0, len(steps) - 1))
+    document[index]["label"] = "From a browser"
+    edited = DEFAULT.parse_template_config(json.dumps(document), previous=steps)
+    return edited, {steps.keys[index]: {"label"}}
+
+
+Edit = Callable[[st.DataObject, StepSequence], tuple[StepSequence, Touched]]
+EDITS: tuple[Edit, ...] = (update, move, insert, remove, put_back)
+
+
+def edited(data: st.DataObject, steps: StepSequence, *edits: Edit) -> tuple[StepSequence, Touched]:
+    """``steps`` after up to three edits of those kinds, or of any."""
+    touched: Touched = defaultdict(set)
+    for _ in range(data.draw(st.integers(0, 3))):
+        possible = [
+            edit
+            for edit in edits or EDITS
+            if (len(steps) < MAX_STEPS if edit is insert else len(steps) > 0)
+        ]
+        steps, more = data.draw(st.sampled_from(possible))(data, steps)
+        for key, names in more.items():
+            touched[key] |= names
+    return steps, touched
+
+
+def reconfigured(
+    data: st.DataObject, config: GenerationConfig
+) -> tuple[GenerationConfig, set[str]]:
+    names = data.draw(st.sets(st.sampled_from(list(CONFIG_UPDATES)), max_size=2))
+    changes = {name: data.draw(CONFIG_UPDATES[name]) for name in names}
+    if data.draw(st.booleans()):
+        document = DEFAULT.dump_generation_config(config)
+        config = DEFAULT.parse_generation_config(json.dumps(document), previous=config)
+    return attrs.evolve(config, **changes), names
+
+
+def check_steps(before: Json, after: Json, steps: StepSequence, touched: Touched) -> None:
+    """The untouched fields of the steps in two documents are the same, and no others came."""
+    then, now = by_key(before), by_key(after)
+    assert tuple(now) == steps.keys
+    for key in now.keys() & then.keys():
+        for name, value in then[key].items():
+            if name != "step" and name not in touched.get(key, ()):
+                assert name in now[key], (key, name)
+                assert same(value, now[key][name]), (key, name)
+        assert now[key].keys() <= then[key].keys() | set(STEP_FIELDS)
+
+
+def check_config(before: Json, after: Json, touched: set[str]) -> None:
+    for name, value in before.items():
+        if name not in touched:
+            assert name in after, name
+            assert same(value, after[name]), name
+    assert after.keys() <= before.keys() | touched
+
+
+# From a row to a row.
+
+stored_steps = valid("template_config", "stored")
+stored_config = valid("generation_config", "stored")
+# A failing document is small enough as it was drawn; shrinking it takes minutes.
+on_one_database = settings(max_examples=25, phases=(Phase.explicit, Phase.reuse, Phase.generate))
+
+
+def write(world: World, table: sa.Table, id: Any, **documents: Json) -> None:
+    """Put documents into a row as a service does that does not know this library."""
+    texts = {name: json.dumps(document) for name, document in documents.items()}
+    with world.engine.begin() as connection:
+        assert connection.execute(sa.update(table).where(table.c.id == id).values(texts)).rowcount
+
+
+def row(world: World, table: sa.Table, id: Any) -> Any:
+    with world.engine.begin() as connection:
+        return connection.execute(sa.select(table).where(table.c.id == id)).one()
+
+
+def test_what_others_wrote_into_a_campaign_survives_every_edit_of_it(world: World) -> None:
+    id_ = world.campaign(0).id
+
+    @on_one_database
+    @given(steps=stored_steps, config=stored_config, data=st.data())
+    def every(steps: Json, config: Json, data: st.DataObject) -> None:
+        write(world, campaigns, id_, template_config=steps, generation_config=config)
+        before = row(world, campaigns, id_)
+        campaign = world.transact(lambda store: store.campaigns.get(id_))
+        new_steps, touched = edited(data, campaign.steps)
+        new_config, names = reconfigured(data, campaign.generation_config)
+        changed = attrs.evolve(
+            campaign,
+            name=data.draw(st.sampled_from(["Spring", "Autumn"])),
+            steps=new_steps,
+            generation_config=new_config,
+        )
+        saved = world.transact(lambda store: store.campaigns.save(changed))
+        assert (saved.steps, saved.generation_config) == (
+            new_steps.succeeding(campaign.steps),
+            new_config,
+        )
+
+        after = row(world, campaigns, id_)
+        check_steps(steps, read(after.template_config), new_steps, touched)
+        check_config(config, read(after.generation_config), names)
+        if new_steps == campaign.steps:
+            assert after.template_config == before.template_config
+        if new_config == campaign.generation_config:
+            assert after.generation_config == before.generation_config
+
+    every()
+
+
+def test_what_others_wrote_into_a_template_survives_every_edit_of_it(world: World) -> None:
+    id_ = world.transact(
+        lambda store: store.templates.add(CampaignTemplate("Template", StepSequence()))
+    ).id
+
+    @on_one_database
+    @given(steps=stored_steps, config=stored_config, data=st.data())
+    def every(steps: Json, config: Json, data: st.DataObject) -> None:
+        write(world, campaign_templates, id_, steps=steps, default_config=config)
+        template = world.transact(lambda store: store.templates.get(id_))
+        new_steps, touched = edited(data, template.steps)
+
+        def edit(store: CampaignStore) -> None:
+            store.templates.replace_steps(id_, new_steps)
+            store.templates.rename(id_, data.draw(st.sampled_from(["Spring", "Autumn"])))
+
+        world.transact(edit)
+        after = row(world, campaign_templates, id_)
+        check_steps(steps, read(after.steps), new_steps, touched)
+        check_config(config, read(after.default_config), set())
+
+    every()
+
+
+def test_what_others_wrote_goes_along_into_copies(world: World) -> None:
+    steps = [
+        {"channel": "fax", "owner": {"id": 7.205759403792251e16}, "config": {"a": [None]}},
+        a_step(2, note=[{}]),
+    ]
+    config = {"tone": "gruff", "model": {"name": "large"}, "budget": "2.50"}
+    campaign = world.campaign(0)
+    write(world, campaigns, campaign.id, template_config=steps, generation_config=config)
+
+    def copies(store: CampaignStore) -> list[Campaign | CampaignTemplate]:
+        original = store.campaigns.get(campaign.id)
+        template = CampaignTemplate.from_campaign(original, "Template")
+        return [
+            store.campaigns.clone(campaign.id),
+            store.campaigns.clone(store.campaigns.clone(campaign.id).id),
+            template,
+            Campaign.from_template(template, "Another"),
+        ]
+
+    for copy in world.transact(copies):
+        check_steps(steps, DEFAULT.dump_template_config(copy.steps), copy.steps, {})
+        kept = (
+            config
+            if isinstance(copy, Campaign) and copy.template_id is None
+            else {name: value for name, value in config.items() if name != "budget"}
+        )
+        check_config(kept, DEFAULT.dump_generation_config(copy.generation_config), set())
+
+
+def test_moves_and_generation_leave_the_documents_as_they_are(world: World) -> None:
+    campaign = world.campaign(2)
+    write(
+        world,
+        campaigns,
+        campaign.id,
+        template_config=[{"channel": "email", "owner": 7, "step": 9}],
+        generation_config={"model": "large"},
+    )
+
+    def documents() -> tuple[str, str]:
+        found = row(world, campaigns, campaign.id)
+        return found.template_config, found.generation_config
+
+    before = documents()
+    for action in (Action.MARK_READY, Action.START_GENERATION):
+        world.apply(campaign.id, action)
+    world.generate(campaign.id)
+    world.apply(campaign.id, Action.COMPLETE_GENERATION)
+    world.transact(
+        lambda store: store.campaigns.save(
+            attrs.evolve(store.campaigns.get(campaign.id), name="Renamed")
+        )
+    )
+    assert documents() == before
+
+
+# From us to a browser and back.
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+few = settings(max_examples=30)
+where_steps_are = pytest.mark.parametrize("kind", ["template_config", "campaign_template"])
+
+
+def recovered(kind: str, document: Json) -> Any:
+    return getattr(DEFAULT, f"recover_{kind}")(document).value
+
+
+def given_out(kind: str, value: Any) -> Json:
+    """The document, as a browser has it."""
+    return json.loads(json.dumps(getattr(DEFAULT, f"dump_{kind}")(value)))
+
+
+def accepted(kind: str, document: Json, previous: Any) -> Any:
+    value = getattr(DEFAULT, f"parse_{kind}")(json.dumps(document), previous=previous)
+    assert DEFAULT.violations(document, kind, previous=previous) == ()
+    return value
+
+
+def refusal(kind: str, document: Json, previous: Any) -> list[tuple[str, str]]:
+    try:
+        accepted(kind, document, previous)
+    except InvalidDocument as error:
+        return [(one.path, one.code) for one in error.violations]
+    return []
+
+
+def part(kind: str, whole: Any, name: str) -> Any:
+    """The steps, or the settings, of a value or a document that is them or has them."""
+    if kind != "campaign_template":
+        return whole
+    return whole[name] if isinstance(whole, dict) else getattr(whole, name)
+
+
+@every_kind
+@few
+@given(data=st.data())
+def test_a_browser_may_put_back_what_it_was_given(kind: str, data: st.DataObject) -> None:
+    previous = recovered(kind, data.draw(valid(kind, "stored")))
+    assert accepted(kind, given_out(kind, previous), previous) == previous
+
+
+def rearranged(data: st.DataObject, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Some of the steps in any order, each with its key, and new ones among them."""
+    keyed = [{**step, "key": key} for key, step in by_key(steps).items()]
+    order = data.draw(st.lists(st.sampled_from(keyed), unique_by=id)) if keyed else []
+    for number in range(data.draw(st.integers(0 if order else 1, 2))):
+        new = a_step(key=f"new-{number}", x_new=number)
+        order.insert(data.draw(st.integers(0, len(order))), new)
+    order = order[:MAX_STEPS]
+    days = iter(sorted(step["day_offset"] for step in order if "day_offset" in step))
+    return [
+        {**step, "step": index + 1} | ({"day_offset": next(days)} if "day_offset" in step else {})
+        for index, step in enumerate(order)
+    ]
+
+
+@where_steps_are
+@few
+@given(data=st.data())
+def test_a_step_takes_along_what_others_wrote_wherever_a_browser_puts_it(
+    kind: str, data: st.DataObject
+) -> None:
+    previous = recovered(kind, data.draw(valid(kind, "stored")))
+    document = given_out(kind, previous)
+    steps = part(kind, document, "steps")
+    steps[:] = rearranged(data, steps)
+    then = part(kind, previous, "steps")
+    now = part(kind, accepted(kind, document, previous), "steps")
+    assert now.keys == tuple(by_key(steps))
+    for key in set(now.keys) & set(then.keys):
+        assert now.by_key(key).extra == then.by_key(key).extra
+
+
+@where_steps_are
+@few
+@given(data=st.data())
+def test_what_others_did_to_the_steps_meanwhile_matters_to_those_they_removed(
+    kind: str, data: st.DataObject
+) -> None:
+    previous = recovered(kind, data.draw(valid(kind, "stored")))
+    document = given_out(kind, previous)
+    steps = part(kind, previous, "steps")
+    later, _ = edited(data, steps, move, insert, remove)
+    present = attrs.evolve(previous, steps=later.steps if kind == "template_config" else later)
+    known = {channel.name for channel in STANDARD.channels}
+    at = "/steps" if kind == "campaign_template" else ""
+    expected = {
+        (at + pointer_to((index, name)), code)
+        for index, (key, step) in enumerate(zip(steps.keys, steps, strict=True))
+        if key not in later.keys
+        for name, code in [
+            *((name, "unknown_field") for name in step.extra if not name.startswith("x_")),
+            *([] if step.channel in known else [("channel", "unknown_value")]),
+        ]
+    }
+    if not steps and later:
+        expected = {(at, "too_few_items")}
+    assert set(refusal(kind, document, present)) == expected
+
+
+NAMES_OF_OTHERS = ["owner", "a/b~c", "", "Label", "extra", "is_system"]
+small_values: st.SearchStrategy[Json] = st.sampled_from(
+    [None, 0, 1, False, True, {}, [], {"id": 1}, "x"]
+)
+
+
+def check_intrusion(
+    data: st.DataObject, kind: str, document: Json, previous: Any, place: tuple[str | int, ...]
+) -> None:
+    """An unknown field at ``place`` passes if it stands there in ``previous`` just so."""
+    inside, held = document, previous
+    for token in place:
+        inside = inside[token]
+        held = getattr(held, token) if isinstance(token, str) else held[token]
+    name, value = (
+        data.draw(st.sampled_from([*held.extra, *NAMES_OF_OTHERS])),
+        data.draw(small_values),
+    )
+    inside[name] = value
+    may = name.startswith("x_") or same_member(held.extra, name, value)
+    expected = [] if may else [(pointer_to((*place, name)), "unknown_field")]
+    assert refusal(kind, document, previous) == expected
+
+
+@where_steps_are
+@few
+@given(data=st.data())
+def test_a_browser_writes_nothing_into_a_step_that_is_for_others(
+    kind: str, data: st.DataObject
+) -> None:
+    previous = recovered(kind, data.draw(valid(kind, "stored")))
+    document = given_out(kind, previous)
+    steps = part(kind, document, "steps")
+    assume(steps)
+    index = data.draw(st.integers(0, len(steps) - 1))
+    at = ("steps", index) if kind == "campaign_template" else (index,)
+    check_intrusion(data, kind, document, previous, at)
+
+
+@pytest.mark.parametrize("kind", ["generation_config", "campaign_template"])
+@few
+@given(data=st.data())
+def test_a_browser_writes_nothing_into_the_settings_that_is_for_others(
+    kind: str, data: st.DataObject
+) -> None:
+    previous = recovered(kind, data.draw(valid(kind, "stored")))
+    at = ("generation_config",) if kind == "campaign_template" else ()
+    check_intrusion(data, kind, given_out(kind, previous), previous, at)

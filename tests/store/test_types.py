@@ -1,0 +1,498 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Context, Decimal, localcontext
+from typing import Any
+from uuid import UUID, uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from campaign_model._json import JsonObject
+from campaign_model._values import MONEY_LIMIT
+from campaign_model.store import arrays
+from campaign_model.store.types import (
+    Array,
+    JsonText,
+    Money,
+    UtcDateTime,
+    Uuid,
+    any_held,
+    any_of,
+    array_length,
+    database_clock,
+    json_array,
+    new_id,
+)
+from campaign_model.testing.strategies import json_values, texts
+from support.parallel import on_postgresql
+
+METADATA = sa.MetaData()
+TABLE = sa.Table(
+    "values_of_every_type",
+    METADATA,
+    sa.Column("position", sa.Integer, primary_key=True),
+    sa.Column("id", Uuid),
+    sa.Column("at", UtcDateTime),
+    sa.Column("amount", Money),
+    sa.Column("document", JsonText),
+    sa.Column("word", sa.Text),
+    sa.Column("number", sa.BigInteger),
+    prefixes=["TEMPORARY"],
+)
+
+# Each example is a round trip, and what could go wrong stands in the @example lines.
+few = settings(max_examples=30)
+
+
+@pytest.fixture(scope="module")
+def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """One connection, with a table that is nobody else's and never committed."""
+    with engine.connect() as connection:
+        METADATA.create_all(connection, checkfirst=False)
+        yield connection
+        connection.rollback()
+
+
+def keep(connection: sa.Connection, **columns: list[Any]) -> list[sa.Row[Any]]:
+    """Rows with these columns, written and read back in the same order."""
+    connection.execute(sa.delete(TABLE))
+    length = max(map(len, columns.values()))
+    if length:
+        connection.execute(
+            sa.insert(TABLE),
+            [
+                {"position": index} | {name: values[index] for name, values in columns.items()}
+                for index in range(length)
+            ],
+        )
+    return [*connection.execute(sa.select(TABLE).order_by(TABLE.c.position))]
+
+
+def matching(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> set[int]:
+    return {*connection.scalars(sa.select(TABLE.c.position).where(condition))}
+
+
+def refused(connection: sa.Connection, column: str, value: Any) -> sa.exc.StatementError:
+    with pytest.raises(sa.exc.StatementError) as caught, connection.begin_nested():
+        connection.execute(sa.insert(TABLE).values(position=0, **{column: value}))
+    return caught.value
+
+
+def is_sqlite(connection: sa.Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
+def test_null_is_null_in_every_type(connection: sa.Connection) -> None:
+    names = ("id", "at", "amount", "document")
+    (row,) = keep(connection, **{name: [None] for name in names})
+    assert {*row[1:]} == {None}
+    assert matching(connection, TABLE.c.document.is_(None)) == {0}
+
+
+# Money.
+
+NANO = Decimal("0.000000001")
+# On SQLite a sum, too, is a 64-bit number of nano-units.
+LARGEST = {"postgresql": 10**40, "sqlite": 2**63 - 1}
+
+
+@few
+@given(data=st.data())
+def test_money_is_kept_to_the_last_decimal(connection: sa.Connection, data: st.DataObject) -> None:
+    largest = LARGEST[connection.dialect.name]
+    nanos = data.draw(st.lists(st.integers(-largest, largest), min_size=1, max_size=4))
+    amounts = [Decimal(one).scaleb(-9, Context(prec=60)) for one in nanos]
+    rows = keep(connection, amount=amounts)
+    assert [row.amount for row in rows] == amounts
+    assert all(type(row.amount) is Decimal for row in rows)
+    for one in amounts:
+        found = matching(connection, sa.literal(one, Money()) == TABLE.c.amount)
+        assert found == {index for index, other in enumerate(amounts) if other == one}
+        found = matching(connection, sa.literal(one, Money()) < TABLE.c.amount)
+        assert found == {index for index, other in enumerate(amounts) if other > one}
+
+
+@few
+@given(st.lists(st.decimals(0, MONEY_LIMIT - 1, places=9), min_size=1, max_size=9))
+@example([MONEY_LIMIT - NANO] * 9)
+@example([Decimal("0.1")] * 9)
+@example([NANO, MONEY_LIMIT - NANO])
+def test_the_sum_of_money_is_exact(connection: sa.Connection, amounts: list[Decimal]) -> None:
+    keep(connection, amount=amounts)
+    summed = connection.scalar(sa.select(sa.func.sum(TABLE.c.amount)))
+    assert summed == sum(amounts)
+    raised = sa.update(TABLE).values(amount=TABLE.c.amount + sa.literal(NANO, Money()))
+    connection.execute(raised)
+    found = connection.scalars(sa.select(TABLE.c.amount).order_by(TABLE.c.position)).all()
+    assert found == [amount + NANO for amount in amounts]
+
+
+def test_a_huge_sum_is_exact_or_an_error(connection: sa.Connection) -> None:
+    amounts = [MONEY_LIMIT - NANO] * 20
+    keep(connection, amount=amounts)
+    query = sa.select(sa.func.sum(TABLE.c.amount))
+    if is_sqlite(connection):
+        with pytest.raises(sa.exc.DBAPIError, match="overflow"), connection.begin_nested():
+            connection.scalar(query)
+    else:
+        assert connection.scalar(query) == sum(amounts) == Decimal("19999999999.99999998")
+
+
+@pytest.mark.parametrize("precision", [1, 6, 28])
+def test_money_does_not_depend_on_the_context_of_the_caller(
+    connection: sa.Connection, precision: int
+) -> None:
+    amount = Decimal("123456789.123456789")
+    with localcontext(Context(prec=precision)):
+        (row,) = keep(connection, amount=[amount])
+        assert row.amount == amount
+        assert matching(connection, sa.literal(amount, Money()) == TABLE.c.amount) == {0}
+
+
+@pytest.mark.parametrize("text", ["0.0000000001", "1.0000000009", "-0.1234567891", "NaN"])
+def test_money_that_sqlite_could_not_keep_is_refused_and_not_rounded(
+    connection: sa.Connection, text: str
+) -> None:
+    """On PostgreSQL the CHECKs refuse it."""
+    if is_sqlite(connection):
+        error = refused(connection, "amount", Decimal(text))
+        assert "nine decimals" in str(error)
+    else:
+        (row,) = keep(connection, amount=[Decimal(text)])
+        assert str(row.amount) == str(Decimal(text))
+
+
+def test_money_of_more_digits_than_decimals_is_kept(connection: sa.Connection) -> None:
+    (row,) = keep(connection, amount=[Decimal("1.50000000000000000000")])
+    assert row.amount == Decimal("1.5")
+
+
+# Points in time.
+
+ZONES = st.sampled_from(
+    [
+        UTC,
+        timezone(timedelta(hours=14)),
+        timezone(-timedelta(hours=12)),
+        timezone(timedelta(hours=5, minutes=45, seconds=30)),
+        ZoneInfo("Europe/Berlin"),
+        ZoneInfo("America/St_Johns"),
+        ZoneInfo("Asia/Kathmandu"),
+    ]
+)
+moments = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 30), timezones=ZONES)  # noqa: DTZ001
+near = st.datetimes(
+    datetime(2025, 10, 26),  # noqa: DTZ001 - timezones= adds it; clocks are put back on this day.
+    datetime(2025, 10, 26, 3),  # noqa: DTZ001
+    timezones=ZONES,
+)
+
+
+@few
+@given(st.lists(moments | near, min_size=1, max_size=5))
+@example([datetime(999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC), datetime(1000, 1, 1, tzinfo=UTC)])
+@example([datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, 0, 0, 0, 1, tzinfo=UTC)])
+@example([datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"), fold=1)])
+def test_a_moment_is_kept_to_the_microsecond_whatever_its_zone(
+    connection: sa.Connection, drawn: list[datetime]
+) -> None:
+    kept = [row.at for row in keep(connection, at=drawn)]
+    # Within one zone Python compares wall clocks, so compare in UTC.
+    utc = [moment.astimezone(UTC) for moment in drawn]
+    assert kept == utc
+    assert {moment.tzinfo for moment in kept} == {UTC}
+    for moment, written in zip(utc, drawn, strict=True):
+        for operator in ("__lt__", "__le__", "__eq__"):
+            found = matching(connection, getattr(TABLE.c.at, operator)(written))
+            assert found == {
+                index for index, other in enumerate(utc) if getattr(other, operator)(moment)
+            }
+    ordered = connection.scalars(sa.select(TABLE.c.at).order_by(TABLE.c.at)).all()
+    assert ordered == sorted(utc)
+
+
+def test_a_moment_without_a_zone_is_refused(connection: sa.Connection) -> None:
+    naive = datetime(2025, 1, 1)  # noqa: DTZ001
+    assert "time zone" in str(refused(connection, "at", naive))
+
+
+def test_what_others_wrote_as_time_is_read_as_the_moment_it_is(connection: sa.Connection) -> None:
+    expected = datetime(2025, 3, 4, 5, 6, 7, tzinfo=UTC)
+    if not is_sqlite(connection):
+        # What others wrote without a zone, PostgreSQL has read in that of their session.
+        connection.execute(sa.text("SET LOCAL timezone = 'UTC'"))
+    for text in (
+        "2025-03-04 05:06:07",
+        "2025-03-04T05:06:07",
+        "2025-03-04 05:06:07+00:00",
+        "2025-03-04T05:06:07Z",
+        "2025-03-04 07:06:07+02:00",
+        "2025-03-03 23:06:07.000-06:00",
+    ):
+        keep(connection, id=[None])
+        raw = sa.table(TABLE.name, sa.column("at"))
+        connection.execute(sa.update(raw).values(at=sa.literal_column(f"'{text}'")))
+        assert connection.scalar(sa.select(TABLE.c.at)) == expected, text
+
+
+def test_the_databases_clock_is_a_moment_like_any_other(connection: sa.Connection) -> None:
+    before = connection.scalar(sa.select(database_clock()))
+    assert before is not None
+    assert before.tzinfo is UTC
+    assert abs(before - datetime.now(UTC)) < timedelta(minutes=1)
+    (row,) = keep(connection, at=[before])
+    assert row.at == before
+    # As a default it is written by the database itself, and must compare with what we write.
+    connection.execute(sa.update(TABLE).values(at=database_clock()))
+    assert matching(connection, before - timedelta(milliseconds=1) <= TABLE.c.at) == {0}
+    assert matching(connection, before + timedelta(minutes=1) > TABLE.c.at) == {0}
+
+
+# Ids.
+
+
+@few
+@given(st.lists(st.uuids(), min_size=1, max_size=5))
+def test_an_id_is_kept_and_found(connection: sa.Connection, ids: list[UUID]) -> None:
+    assert [row.id for row in keep(connection, id=ids)] == ids
+    for one in ids:
+        assert matching(connection, TABLE.c.id == one) == {
+            index for index, other in enumerate(ids) if other == one
+        }
+    # Pages are cut by this order, on either side of the database.
+    assert connection.scalars(sa.select(TABLE.c.id).order_by(TABLE.c.id)).all() == sorted(ids)
+
+
+@few
+@given(st.uuids())
+def test_an_id_that_others_wrote_is_read_however_it_is_spelled(
+    connection: sa.Connection, id_: UUID
+) -> None:
+    for text in (str(id_), id_.hex, str(id_).upper(), id_.hex.upper(), f"{{{id_}}}"):
+        keep(connection, amount=[None])
+        raw = sa.table(TABLE.name, sa.column("id"))
+        connection.execute(sa.update(raw).values(id=sa.literal_column(f"'{text}'")))
+        assert connection.scalar(sa.select(TABLE.c.id)) == id_, text
+
+
+def test_an_id_is_stored_as_36_characters_on_sqlite(connection: sa.Connection) -> None:
+    id_ = UUID("ABCDEFAB-0000-4000-8000-000000000001")
+    keep(connection, id=[id_])
+    stored = connection.scalar(sa.select(sa.cast(TABLE.c.id, sa.Text)))
+    assert stored in (id_, "abcdefab-0000-4000-8000-000000000001")
+    if is_sqlite(connection):
+        raw = connection.exec_driver_sql(f"SELECT id, typeof(id) FROM {TABLE.name}")  # noqa: S608
+        assert raw.one() == (str(id_), "text")
+
+
+@pytest.mark.parametrize("value", ["a0000000-0000-0000-0000-000000000001", "x", 1, b"x" * 16])
+def test_only_a_uuid_is_an_id(connection: sa.Connection, value: Any) -> None:
+    assert isinstance(refused(connection, "id", value).orig, TypeError)
+
+
+def test_the_database_makes_ids_that_are_ids(connection: sa.Connection) -> None:
+    keep(connection, number=[*range(200)])
+    connection.execute(sa.update(TABLE).values(id=new_id()))
+    ids = connection.scalars(sa.select(TABLE.c.id)).all()
+    assert len({*ids}) == 200
+    assert {(one.version, one.variant) for one in ids} == {(4, uuid4().variant)}
+    # Spelled as we spell them, or nobody would find them again.
+    for one in ids[:10]:
+        assert len(matching(connection, TABLE.c.id == one)) == 1
+
+
+# Documents.
+
+tricky = st.sampled_from(
+    [
+        "'",
+        '"',
+        "\\",
+        "\\\\",
+        "%",
+        "%s",
+        "%(x)s",
+        ":x",
+        "?",
+        "$1",
+        "{}",
+        "--",
+        "é",
+        "😀",
+        "\u2028",
+        "\n",
+    ]
+)
+
+
+def read_json(text: str) -> Any:
+    """As any reader of JSON may: numbers that an integer of its own cannot hold are doubles."""
+    return json.loads(
+        text, parse_int=lambda digits: int(digits) if len(digits) < 16 else float(digits)
+    )
+
+
+@few
+@given(st.lists(json_values() | st.lists(tricky), min_size=1, max_size=3))
+@example([{"'": '"', "\\": "%s %% :a ?", "": "\u0001\x7f", "é😀": [1.5, -0.0, 2**53, 1e-7, None]}])
+@example([None])
+@example([""])
+def test_a_document_is_kept_as_a_json_value(
+    connection: sa.Connection, documents: list[Any]
+) -> None:
+    for ascii_only in (True, False):
+        texts = [json.dumps(document, ensure_ascii=ascii_only) for document in documents]
+        rows = keep(connection, document=texts)
+        assert all(type(row.document) is str for row in rows)
+        read = [read_json(row.document) for row in rows]
+        # Equal as JSON: true is not 1, the order of members is nothing, 1.0 is 1.
+        assert JsonObject({"_": read}) == JsonObject({"_": [*map(read_json, texts)]})
+
+
+@few
+@given(texts())
+def test_text_within_a_document_comes_back_character_by_character(
+    connection: sa.Connection, text: str
+) -> None:
+    (row,) = keep(connection, document=[json.dumps({text: text})])
+    assert json.loads(row.document) == {text: text}
+
+
+def test_a_document_that_is_no_json_is_refused_or_kept_for_the_checks(
+    connection: sa.Connection,
+) -> None:
+    if is_sqlite(connection):
+        (row,) = keep(connection, document=["{"])
+        assert row.document == "{"
+    else:
+        refused(connection, "document", "{")
+
+
+def test_a_document_is_read_as_text_from_a_subquery_too(connection: sa.Connection) -> None:
+    keep(connection, document=['{"a": [1, "é"]}'])
+    inner = sa.select(TABLE.c.document, TABLE.c.position).subquery()
+    found = connection.scalar(sa.select(inner.c.document))
+    assert json.loads(str(found)) == {"a": [1, "é"]}
+    returned = connection.scalar(
+        sa.update(TABLE)
+        .values(document=sa.literal("[true]", JsonText()))
+        .returning(TABLE.c.document)
+    )
+    assert json.loads(str(returned)) == [True]
+
+
+@few
+@given(st.lists(json_values(), max_size=5))
+def test_the_length_of_an_array(connection: sa.Connection, members: list[Any]) -> None:
+    keep(connection, document=[json.dumps(members)])
+    assert connection.scalar(sa.select(array_length(TABLE.c.document))) == len(members)
+
+
+@few
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1) | texts() | st.none(), min_size=1, max_size=5),
+)
+def test_many_values_come_as_one(connection: sa.Connection, values: list[Any]) -> None:
+    array = json_array(
+        *(sa.literal(one, sa.BigInteger if type(one) is int else sa.Text) for one in values)
+    )
+    assert json.loads(connection.execute(sa.select(array)).scalar_one()) == values
+
+
+@few
+@given(st.decimals(-MONEY_LIMIT, MONEY_LIMIT, places=9))
+def test_a_number_in_an_array_keeps_its_digits(connection: sa.Connection, amount: Decimal) -> None:
+    array = json_array(sa.literal(amount, Money))
+    (found,) = json.loads(connection.execute(sa.select(array)).scalar_one(), parse_float=Decimal)
+    assert Money().process_result_value(Decimal(found), connection.dialect) == amount
+
+
+# Many values in one parameter.
+
+
+@few
+@given(st.lists(st.uuids(), max_size=6), st.lists(st.uuids(), max_size=6), st.data())
+def test_any_of_finds_the_ids_of_an_array(
+    connection: sa.Connection, ids: list[UUID], others: list[UUID], data: st.DataObject
+) -> None:
+    wanted = others + (data.draw(st.lists(st.sampled_from(ids))) if ids else [])
+    keep(connection, id=ids)
+    array = sa.literal(wanted, Array(Uuid))
+    for finding in (any_of, any_held):
+        found = matching(connection, finding(TABLE.c.id, array))
+        assert found == {index for index, one in enumerate(ids) if one in wanted}
+
+
+def test_an_empty_array_matches_nothing_and_null_is_no_member(connection: sa.Connection) -> None:
+    keep(connection, id=[uuid4(), None], number=[1, None])
+    for finding in (any_of, any_held):
+        assert matching(connection, finding(TABLE.c.id, sa.literal([], Array(Uuid)))) == set()
+    assert (
+        matching(connection, any_of(TABLE.c.number, sa.literal([], Array(sa.BigInteger)))) == set()
+    )
+    one = sa.literal([1], Array(sa.BigInteger))
+    assert matching(connection, any_of(TABLE.c.number, one)) == {0}
+
+
+def test_an_array_holds_more_values_than_a_statement_has_parameters(
+    connection: sa.Connection,
+) -> None:
+    # PostgreSQL takes 65,535 parameters, SQLite 32,766 by default.
+    ids = [uuid4() for _ in range(70_000)]
+    keep(connection, id=[ids[0], ids[-1], uuid4()])
+    assert matching(connection, any_of(TABLE.c.id, sa.literal(ids, Array(Uuid)))) == {0, 1}
+
+
+@few
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=6), st.data())
+def test_any_of_finds_numbers(
+    connection: sa.Connection, numbers: list[int], data: st.DataObject
+) -> None:
+    assume(numbers)
+    wanted = data.draw(st.lists(st.sampled_from(numbers)))
+    keep(connection, number=numbers)
+    found = matching(connection, any_of(TABLE.c.number, sa.literal(wanted, Array(sa.BigInteger))))
+    assert found == {index for index, one in enumerate(numbers) if one in wanted}
+
+
+@few
+@given(st.lists(texts() | tricky, min_size=1, max_size=6), st.data())
+def test_any_of_finds_words_whatever_characters_are_in_them(
+    connection: sa.Connection, words: list[str], data: st.DataObject
+) -> None:
+    wanted = data.draw(st.lists(st.sampled_from(words) | texts()))
+    keep(connection, word=words)
+    found = matching(connection, any_of(TABLE.c.word, sa.literal(wanted, Array(sa.Text))))
+    assert found == {index for index, one in enumerate(words) if one in wanted}
+
+
+def test_an_array_of_ids_holds_nothing_else(connection: sa.Connection) -> None:
+    with pytest.raises(sa.exc.StatementError, match=r"uuid\.UUID"), connection.begin_nested():
+        matching(connection, any_of(TABLE.c.id, sa.literal([str(uuid4())], Array(Uuid))))
+
+
+@few
+@on_postgresql
+@pytest.mark.parametrize("form", ["packed", "lists"])
+@given(st.lists(st.uuids(), min_size=1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
+def test_a_long_array_arrives_as_it_was_given(
+    connection: sa.Connection, form: str, ids: list[UUID], numbers: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if form == "lists":
+            patch.setattr(arrays, "_takes_packed", lambda _: False)
+        sent = {
+            "ids": arrays.uuids(connection, [one.bytes for one in ids]),
+            "numbers": arrays.integers(connection, numbers),
+        }
+    assert all((type(one) is list) == (form == "lists") for one in sent.values())
+    found = connection.execute(
+        sa.text("SELECT CAST(:ids AS uuid[]), CAST(:numbers AS bigint[])"), sent
+    ).one()
+    assert found == (ids, numbers)
