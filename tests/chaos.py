@@ -31,14 +31,14 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model._values import exactly
-from campaign_model.generation import Claim, Failed, Generated, Outcome, Recorded, Unfinished
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded, Unfinished
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, Generation
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import Money, Uuid
-from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.contract.totals import disagreements
+from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.worker import Task, run_worker
 from support import servers
 from support.parallel import until

@@ -26,8 +26,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model.errors import Conflict, LeaseLost, TransitionNotAllowed
-from campaign_model.generation import (
+from campaign_model.claims import (
     Claim,
     Cursor,
     Failed,
@@ -37,6 +36,7 @@ from campaign_model.generation import (
     Recorded,
     Unfinished,
 )
+from campaign_model.errors import Conflict, LeaseLost, TransitionNotAllowed
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.scope import insert_into

@@ -24,9 +24,9 @@ from campaign_model import (
     recover_template_config,
 )
 from campaign_model.testing import documents, strategies
-from campaign_model.testing.campaigns import STEPS, Tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.death import dying
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from engine import MESSAGES, in_form
 from trial import PRICE, REACHABLE, Model, Trial, be_busy, leave_blank, refuse, write, write_at
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model import Action, Campaign, CampaignContact, Progress, StepSequence
-from campaign_model.testing.campaigns import Tenant
+from campaign_model.testing.sample_campaigns import Tenant
 from engine import CONTACTS, MESSAGES, MessageEngine, ModelBusy, ModelError, Prompt, Reply
 
 PRICE = Decimal("0.00144")

@@ -22,15 +22,16 @@ if TYPE_CHECKING:
     from campaign_model.campaign import (
         Campaign, CampaignSummary, CampaignTemplate, HistoryEntry, Page, Repair,
     )
-    from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
+    from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
+    from campaign_model.claims import (
+        Claim, ClaimBatch, Cursor, Estimate, Failed, Generated, NotReady, Outcome, Progress,
+        Recorded, Renewal, StopReason, Unfinished,
+    )
     from campaign_model.errors import (
         CampaignModelError, Conflict, InvalidDocument, LeaseLost, NotFound, TransitionNotAllowed,
         Unmet, Violation,
     )
-    from campaign_model.generation import (
-        Claim, ClaimBatch, Cursor, Estimate, Failed, Generated, GenerationConfig, NotReady, Outcome,
-        Progress, Recorded, Renewal, StopReason, Unfinished, effective_config,
-    )
+    from campaign_model.generation_config import GenerationConfig, effective_config
     from campaign_model.lifecycle import (
         Action, ActionState, ContactAction, ContactStatus, Facts, Permission, ReviewTally, Status,
     )
@@ -62,8 +63,8 @@ __all__ = [
 
 # Each after those that it imports, so that the search for a name loads little else.
 _MODULES = (
-    "errors", "_json", "lifecycle", "vocabulary", "steps", "generation", "campaign", "wire",
-    "contacts",
+    "errors", "_json", "lifecycle", "vocabulary", "steps", "generation_config", "campaign",
+    "wire", "claims", "campaign_contact",
 )
 
 if not TYPE_CHECKING:

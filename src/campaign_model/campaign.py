@@ -12,7 +12,7 @@ import attrs
 from campaign_model._json import fault_in
 from campaign_model._values import optional_utc, utc
 from campaign_model.errors import InvalidDocument, Violation
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, Status
 from campaign_model.steps import StepSequence
 

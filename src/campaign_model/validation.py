@@ -25,7 +25,7 @@ from jsonschema.validators import extend
 from campaign_model._json import EMPTY, Fault, digest, pointer_to, same_member
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import Violation, listed, shown
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence, effective_key, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
 

@@ -32,7 +32,7 @@ from campaign_model._usual import usual_steps
 from campaign_model._values import MONEY_PATTERN, money_text
 from campaign_model.campaign import CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
-from campaign_model.generation import GENERATION_DEPTH, GENERATION_FIELDS, GenerationConfig
+from campaign_model.generation_config import GENERATION_DEPTH, GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import (
     STEP_DEPTH,
     STEP_FIELDS,

@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
+from campaign_model.claims import Generated
 from campaign_model.cli import demo, main
-from campaign_model.generation import Generated
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact

@@ -17,10 +17,10 @@ import sqlalchemy as sa
 
 from benchmarks import by_hand, queues
 from benchmarks.harness import Bench, Pair, Row, Span, in_turns, seconds
-from campaign_model.generation import Claim, Cursor, Generated
+from campaign_model.claims import Claim, Cursor, Generated
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import transact
-from campaign_model.testing.campaigns import make_campaign
+from campaign_model.testing.sample_campaigns import make_campaign
 from support import servers
 from support.world import World
 

@@ -18,7 +18,7 @@ from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import campaigns
-from campaign_model.testing.campaigns import make_campaign
+from campaign_model.testing.sample_campaigns import make_campaign
 from support import servers
 from support.world import World
 

@@ -21,11 +21,11 @@ from campaign_model import db, lifecycle, presets, wire
 from campaign_model.campaign import Campaign
 from campaign_model.cli import console, main
 from campaign_model.cli.contacts_csv import Person, read_contacts
-from campaign_model.cli.documents import Kind
-from campaign_model.generation import GenerationConfig
+from campaign_model.cli.document_files import Kind
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, transact
-from campaign_model.testing.campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.validation import document_schema
 from support.paths import SCHEMAS
 from support.world import World

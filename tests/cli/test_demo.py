@@ -25,7 +25,7 @@ from campaign_model.cli.contacts_csv import ContactFile
 from campaign_model.cli.database import parse_url
 from campaign_model.cli.demo_host import HOST, TENANT
 from campaign_model.cli.demo_worker import compose
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.steps import Step
 from campaign_model.store import CampaignStore

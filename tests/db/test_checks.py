@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import judges
 from campaign_model._values import MONEY_PATTERN
-from campaign_model.generation import LANGUAGE_PATTERN
+from campaign_model.generation_config import LANGUAGE_PATTERN
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import (
     KEY_PATTERN,

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model.generation import Claim, Failed, Generated, Outcome
+from campaign_model.claims import Claim, Failed, Generated, Outcome
 from campaign_model.lifecycle import Status
 from campaign_model.worker import run_worker
 from support.world import World

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
-from campaign_model.contacts import Assigned
+from campaign_model.campaign_contact import Assigned
 from campaign_model.db import engine as db_engine
 from campaign_model.db import schema
 from campaign_model.errors import NotFound
@@ -31,7 +31,7 @@ from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.store.types import Uuid, database_clock
-from campaign_model.testing.campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS
 from support import servers
 from support.world import World
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import Conflict
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import campaign_templates

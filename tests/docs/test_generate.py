@@ -13,10 +13,11 @@ from campaign_model.db.checks import checks
 from campaign_model.store.tables import metadata
 from generate.sql import checks_sql
 from support.parallel import on_postgresql
+from support.paths import ROOT
 
 
 def test_no_generated_file_differs() -> None:
-    differing = [str(path.relative_to(generate.ROOT)) for path in generate.differing(generate.ROOT)]
+    differing = [str(path.relative_to(ROOT)) for path in generate.differing(ROOT)]
     assert differing == [], "run nox -s generate"
 
 
@@ -25,7 +26,7 @@ def root(tmp_path: Path) -> Path:
     """A copy of all generated files."""
     for name in generate.FILES:
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(generate.ROOT / name, tmp_path / name)
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 

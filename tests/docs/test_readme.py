@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model.generation import Generated, Outcome
+from campaign_model.claims import Generated, Outcome
 from campaign_model.lifecycle import Status
 from campaign_model.worker import AsyncTask
 from support.parallel import until

@@ -13,8 +13,8 @@ from jsonschema import Draft202012Validator
 from campaign_model import wire
 from campaign_model.wire import DEFAULT
 from support.corpus import Fixture, fixtures, published, violations
-from support.documents import kept
 from support.paths import SCHEMAS
+from support.sample_documents import kept
 
 VALID, INVALID = fixtures("valid"), fixtures("invalid")
 

@@ -15,8 +15,8 @@ from campaign_model.steps import StepSequence
 from campaign_model.vocabulary import STANDARD, Channel, Vocabulary
 from campaign_model.wire import DEFAULT, Codec
 from support.corpus import Fixture, fixtures, published, violations
-from support.documents import a_step, a_template
 from support.paths import SCHEMAS
+from support.sample_documents import a_step, a_template
 
 LONGEST_MESSAGE = 1000
 

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 import campaign_model
-from campaign_model.generation import Generated
+from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.scope import chunks
 from campaign_model.store.tables import metadata

@@ -11,7 +11,7 @@ import pytest
 from campaign_model import presets
 from campaign_model.errors import InvalidDocument
 from campaign_model.wire import dump_campaign_template, parse_campaign_template
-from support.documents import a_template
+from support.sample_documents import a_template
 
 # Existing databases hold them under these ids, with these steps: channel, label, on, with a PDF.
 EXPECTED = {

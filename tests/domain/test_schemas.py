@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from campaign_model import validation, vocabulary, wire
 from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
-from campaign_model.cli.documents import Kind
-from campaign_model.generation import GENERATION_FIELDS, LANGUAGE_PATTERN, MAX_INSTRUCTIONS
+from campaign_model.cli.document_files import Kind
+from campaign_model.generation_config import GENERATION_FIELDS, LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.steps import (
     KEY_PATTERN,
     MAX_DAY_OFFSET,

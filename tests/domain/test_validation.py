@@ -15,7 +15,7 @@ from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.testing.documents import KINDS, any_document
 from campaign_model.wire import DEFAULT, iter_violations
 from support.corpus import fixtures
-from support.documents import a_step, a_template
+from support.sample_documents import a_step, a_template
 
 Case = tuple[dict[str, Any], str, str, str]
 

@@ -15,8 +15,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from campaign_model import campaign as campaign_module
-from campaign_model import contacts as contacts_module
-from campaign_model import generation as generation_module
+from campaign_model import campaign_contact as contacts_module
+from campaign_model import claims as claims_module
+from campaign_model import generation_config as config_module
 from campaign_model import vocabulary as vocabulary_module
 from campaign_model._json import JsonObject, fault_in, thaw
 from campaign_model._values import (
@@ -39,24 +40,26 @@ from campaign_model.campaign import (
     Page,
     Repair,
 )
-from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
-from campaign_model.errors import InvalidDocument, shown
-from campaign_model.generation import (
-    GENERATION_FIELDS,
-    MAX_INSTRUCTIONS,
+from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.claims import (
     Claim,
     ClaimBatch,
     Cursor,
     Estimate,
     Failed,
     Generated,
-    GenerationConfig,
     NotReady,
     Progress,
     Recorded,
     Renewal,
     StopReason,
     Unfinished,
+)
+from campaign_model.errors import InvalidDocument, shown
+from campaign_model.generation_config import (
+    GENERATION_FIELDS,
+    MAX_INSTRUCTIONS,
+    GenerationConfig,
     effective_config,
 )
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -321,7 +324,13 @@ VALUES: list[Any] = [
 def test_every_public_value_type_has_an_example() -> None:
     types = {
         found
-        for module in (campaign_module, contacts_module, generation_module, vocabulary_module)
+        for module in (
+            campaign_module,
+            claims_module,
+            config_module,
+            contacts_module,
+            vocabulary_module,
+        )
         for name in module.__all__
         if isinstance(found := getattr(module, name), type) and attrs.has(found)
     }

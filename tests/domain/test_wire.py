@@ -20,13 +20,13 @@ from campaign_model._json import MAX_DEPTH, JsonObject, canonical
 from campaign_model._usual import usual_steps
 from campaign_model.campaign import Campaign, CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
-from campaign_model.generation import GENERATION_FIELDS, GenerationConfig
+from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence
 from campaign_model.testing.documents import KINDS, any_document, changed, valid
 from campaign_model.testing.strategies import json_objects, step_sequences
 from campaign_model.vocabulary import STANDARD, Channel, Condition
 from campaign_model.wire import DEFAULT, Codec, Recovered
-from support.documents import a_step, a_template, kept
+from support.sample_documents import a_step, a_template, kept
 from support.strategies import copies
 
 PARSE: dict[str, Callable[..., Any]] = {

@@ -20,9 +20,9 @@ from campaign_model import db
 from campaign_model.db.checks import checks
 from campaign_model.lifecycle import Status
 from campaign_model.store.tables import metadata
-from campaign_model.testing.campaigns import Tenant, add_minimal_contacts, add_minimal_tenant
 from campaign_model.testing.contract.test_refusals import BAD
 from campaign_model.testing.contract.test_session import PRIVILEGES
+from campaign_model.testing.sample_campaigns import Tenant, add_minimal_contacts, add_minimal_tenant
 from support import contract
 from support.pooler import pooled
 

@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
-from campaign_model.generation import Generated
+from campaign_model.claims import Generated
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import CampaignStore
-from campaign_model.testing.campaigns import STEPS, CampaignFactory, Tenant
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import STEPS, CampaignFactory, Tenant
 from campaign_model.worker import run_worker
 from support import contract
 from support.paths import ROOT

@@ -23,8 +23,9 @@ from campaign_model import lifecycle
 from campaign_model import store as store_package
 from campaign_model._json import JsonObject
 from campaign_model.campaign import Campaign, CampaignTemplate, HistoryEntry
+from campaign_model.claims import Failed, Generated, StopReason
 from campaign_model.errors import Conflict, InvalidDocument, NotFound, TransitionNotAllowed
-from campaign_model.generation import Failed, Generated, GenerationConfig, StopReason
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     PERMISSIONS,
     Action,
@@ -46,7 +47,7 @@ from campaign_model.store.tables import (
     campaigns,
     metadata,
 )
-from campaign_model.testing.campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.testing.strategies import drafts
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec

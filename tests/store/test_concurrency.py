@@ -18,16 +18,8 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
+from campaign_model.claims import Claim, ClaimBatch, Cursor, Failed, Generated, Recorded, StopReason
 from campaign_model.errors import LeaseLost, TransitionNotAllowed
-from campaign_model.generation import (
-    Claim,
-    ClaimBatch,
-    Cursor,
-    Failed,
-    Generated,
-    Recorded,
-    StopReason,
-)
 from campaign_model.lifecycle import PERMISSIONS, Action, Permission, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, arrays, generation

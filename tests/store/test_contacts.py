@@ -15,9 +15,9 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model.campaign import Campaign
-from campaign_model.contacts import Assigned, CampaignContact, Changed, Removed
+from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Removed
+from campaign_model.claims import Claim, Failed, Generated, Unfinished
 from campaign_model.errors import Conflict, LeaseLost, NotFound, TransitionNotAllowed
-from campaign_model.generation import Claim, Failed, Generated, Unfinished
 from campaign_model.lifecycle import (
     PERMISSIONS,
     Action,

@@ -19,8 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from campaign_model.campaign import Campaign
-from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
-from campaign_model.generation import (
+from campaign_model.claims import (
     LONGEST,
     Claim,
     ClaimBatch,
@@ -34,6 +33,7 @@ from campaign_model.generation import (
     StopReason,
     Unfinished,
 )
+from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
 from campaign_model.lifecycle import (
     PERMISSIONS,
     Action,
@@ -52,8 +52,8 @@ from campaign_model.store.generation import (
 from campaign_model.store.scope import database_time
 from campaign_model.store.statements import REMEMBERED
 from campaign_model.store.tables import campaign_contacts, campaign_totals
-from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import STEPS
 from support.parallel import transaction
 from support.transactions import refused
 from support.world import LEASE, World

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded, StopReason
 from campaign_model.errors import LeaseLost, TransitionNotAllowed
-from campaign_model.generation import Claim, Failed, Generated, Outcome, Recorded, StopReason
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.clock import FrozenClock

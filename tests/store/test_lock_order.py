@@ -15,7 +15,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.generation import Claim, Failed, Generated, Outcome, Unfinished
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Unfinished
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.campaigns import Campaigns

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from campaign_model.generation import Generated
+from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.tables import campaign_contacts, campaign_totals, metadata
 from campaign_model.testing._interference import close, die

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 
 from campaign_model import store as parts
+from campaign_model.claims import Claim, Cursor, Failed, Generated, Outcome, Recorded
 from campaign_model.errors import LeaseLost
-from campaign_model.generation import Claim, Cursor, Failed, Generated, Outcome, Recorded
 from campaign_model.lifecycle import Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.prepared import Prepared, _is_plain

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from campaign_model._json import canonical, pointer_to, same_member
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import InvalidDocument
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import MAX_STEPS, STEP_FIELDS, Step, StepSequence, effective_key
 from campaign_model.store import CampaignStore
@@ -25,7 +25,7 @@ from campaign_model.store.tables import campaign_templates, campaigns
 from campaign_model.testing.documents import KINDS, valid
 from campaign_model.vocabulary import STANDARD, Condition
 from campaign_model.wire import DEFAULT
-from support.documents import a_step
+from support.sample_documents import a_step
 from support.world import World
 
 # What is written and read here is so on every server, as the tests of the store show.

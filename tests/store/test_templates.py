@@ -17,12 +17,12 @@ from campaign_model import presets
 from campaign_model._json import JsonObject
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import Conflict, InvalidDocument, NotFound
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
-from campaign_model.testing.campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.testing.strategies import new_templates
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec

@@ -14,9 +14,9 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, CampaignTemplate
-from campaign_model.contacts import Assigned
+from campaign_model.campaign_contact import Assigned
+from campaign_model.claims import Claim, Generated
 from campaign_model.errors import NotFound
-from campaign_model.generation import Claim, Generated
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import (
@@ -28,7 +28,7 @@ from campaign_model.store.tables import (
     metadata,
 )
 from campaign_model.store.types import Uuid
-from campaign_model.testing.campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS
 from support.transactions import CLAIMED_AT, contents, execute, refused, undone
 from support.world import HOST, LEASE, World
 

@@ -22,14 +22,14 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.claims import Failed, Generated, NotReady, Outcome, Unfinished
 from campaign_model.errors import NotFound
-from campaign_model.generation import Failed, Generated, NotReady, Outcome, Unfinished
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import metadata
-from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import STEPS
 from support.parallel import PATIENCE, broken_commit, on_postgresql, others, sever, transaction
 from support.transactions import CLAIMED_AT
 from support.world import HOST, LEASE, World

@@ -16,7 +16,7 @@ import attrs
 
 from campaign_model.errors import Violation
 from campaign_model.wire import iter_stored_violations
-from support.documents import a_step
+from support.sample_documents import a_step
 
 JUDGES = {"postgresql": "PostgreSQL's CHECK", "sqlite": "SQLite's CHECK", "ajv": "ajv"}
 """Those that can differ from the library, as the table calls them."""

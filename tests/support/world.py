@@ -12,13 +12,13 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.campaign import Campaign
-from campaign_model.generation import Claim, Generated
+from campaign_model.claims import Claim, Generated
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import campaign_contacts, campaign_totals, campaigns
-from campaign_model.testing.campaigns import STEPS, make_campaign
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import STEPS, make_campaign
 
 Result = TypeVar("Result")
 

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 
 import chaos
-from campaign_model.generation import Generated
+from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
-from campaign_model.testing.campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS
 from support.world import HOST, World
 
 

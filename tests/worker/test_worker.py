@@ -26,23 +26,15 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.campaign import Campaign
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Progress, Recorded, Unfinished
 from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
-from campaign_model.generation import (
-    Claim,
-    Failed,
-    Generated,
-    Outcome,
-    Progress,
-    Recorded,
-    Unfinished,
-)
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import Generation
 from campaign_model.store.scope import database_time
-from campaign_model.testing.campaigns import STEPS
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.death import Death, dying
+from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.worker import (
     GENERATE_FAILED,
     SAVE_FAILED,

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
-from campaign_model.generation import Generated, Outcome, Progress, Recorded, Unfinished
+from campaign_model.claims import Generated, Outcome, Progress, Recorded, Unfinished
 from campaign_model.lifecycle import Status
 from campaign_model.worker import AsyncTask, WorkerReport, WorkerStop, run_worker_async
 from campaign_model.worker import run as worker_run

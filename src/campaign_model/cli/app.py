@@ -14,8 +14,8 @@ import typer
 
 import campaign_model
 from campaign_model import db, lifecycle
-from campaign_model.cli import documents
-from campaign_model.cli.adoption import (
+from campaign_model.cli import document_files
+from campaign_model.cli.adopt_report import (
     adoption_progress,
     pairs,
     print_report,
@@ -33,7 +33,7 @@ from campaign_model.cli.console import (
 )
 from campaign_model.cli.database import explanation, open_database, parse_url
 from campaign_model.cli.demo import run_demo
-from campaign_model.cli.documents import Kind
+from campaign_model.cli.document_files import Kind
 from campaign_model.cli.views import print_campaign, print_lifecycle
 from campaign_model.errors import CampaignModelError
 from campaign_model.lifecycle import Status
@@ -169,7 +169,7 @@ def validate(
     code = _FINE
     for file in files:
         try:
-            checked.append(documents.check(file, document, stored=stored))
+            checked.append(document_files.check(file, document, stored=stored))
         except UserError as error:
             _complain(str(error))
             code = _MISTAKEN
@@ -185,7 +185,7 @@ def validate(
         console = open_console()
         for one in checked:
             number = len(one.faults)
-            file = "standard input" if one.file == documents.STANDARD_INPUT else one.file
+            file = "standard input" if one.file == document_files.STANDARD_INPUT else one.file
             title = f"{file}: {number or 'no'} fault{'s' * (number != 1)} as a {one.kind}"
             if one.faults:
                 faults = [

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from campaign_model._values import MONEY_DECIMALS
 from campaign_model.errors import CampaignModelError
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.wire import dump_generation_config, dump_template_config
 

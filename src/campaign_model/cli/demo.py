@@ -23,6 +23,7 @@ from rich.console import Console
 
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.claims import Outcome
 from campaign_model.cli import demo_host
 from campaign_model.cli.console import UserError, amount, print_table
 from campaign_model.cli.contacts_csv import NEEDED_BY_TEXTS, ContactFile, read_contacts
@@ -37,7 +38,6 @@ from campaign_model.cli.views import (
     say,
 )
 from campaign_model.errors import TransitionNotAllowed
-from campaign_model.generation import Outcome
 from campaign_model.lifecycle import Action, ContactStatus
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact

@@ -16,9 +16,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model import db
+from campaign_model.claims import Generated, Outcome
 from campaign_model.cli.database import open_engine
 from campaign_model.cli.demo_host import TENANT, choose_host
-from campaign_model.generation import Generated, GenerationConfig, Outcome, effective_config
+from campaign_model.generation_config import GenerationConfig, effective_config
 from campaign_model.steps import Step
 from campaign_model.vocabulary import STANDARD
 from campaign_model.worker import Task, run_worker

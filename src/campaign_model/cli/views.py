@@ -14,8 +14,8 @@ from rich.table import Table
 
 from campaign_model import lifecycle
 from campaign_model.campaign import Campaign, HistoryEntry
+from campaign_model.claims import Progress
 from campaign_model.cli.console import amount, moment, print_table, printable
-from campaign_model.generation import Progress
 from campaign_model.lifecycle import ActionState, ContactStatus
 
 __all__ = [

@@ -9,10 +9,10 @@ from campaign_model.db.adoption import adopt, sql, verify
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.host import MinimalHost
-from campaign_model.db.presets import SyncReport, sync_presets
 from campaign_model.db.report import AdoptionRefused, AdoptReport, Finding, Verdict
 from campaign_model.db.revisions import VERSION_TABLE, SetupError, one_at_a_time, upgrade
 from campaign_model.db.rules import KINDS, STATUS_CASES
+from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [

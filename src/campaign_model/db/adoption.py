@@ -14,7 +14,6 @@ from campaign_model.db import catalog, rebuild, revisions, schema
 from campaign_model.db.advice import advice
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.plan import MARKERS, Plan, Statement, completed, obstacles, plan
-from campaign_model.db.presets import SyncReport, sync_presets
 from campaign_model.db.repairs import Repairs
 from campaign_model.db.report import (
     AdoptionRefused,
@@ -36,6 +35,7 @@ from campaign_model.db.rules import (
 from campaign_model.db.script import script
 from campaign_model.db.session import OnProgress, Session, session
 from campaign_model.db.shapes import shape
+from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.store.types import read_json

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from campaign_model._values import MONEY_DECIMALS, MONEY_PATTERN
-from campaign_model.generation import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
+from campaign_model.generation_config import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
 from campaign_model.steps import KEY_PATTERN, MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.store.tables import metadata

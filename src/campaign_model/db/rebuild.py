@@ -25,10 +25,10 @@ from campaign_model._values import money
 from campaign_model.campaign import ADOPTED
 from campaign_model.db import revisions, schema
 from campaign_model.db.engine import prepare_engine
-from campaign_model.db.presets import sync_presets
 from campaign_model.db.report import AdoptionRefused, AdoptReport, Finding, Tally, Verdict, faults
 from campaign_model.db.revisions import SetupError
 from campaign_model.db.rules import DOCUMENTS, RUN_TIME_KEYS, SENT, STEP_DEFAULTS, Rules
+from campaign_model.db.system_templates import sync_presets
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import totals
 from campaign_model.store.scope import database_time

@@ -9,9 +9,9 @@ from uuid import UUID
 import attrs
 
 from campaign_model.campaign import Campaign
-from campaign_model.db.presets import SyncReport
 from campaign_model.db.revisions import SetupError
 from campaign_model.db.rules import DOCUMENTS, UNMOVABLE, Rules
+from campaign_model.db.system_templates import SyncReport
 from campaign_model.errors import InvalidDocument
 from campaign_model.wire import recover_generation_config, recover_template_config
 

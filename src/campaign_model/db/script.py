@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from campaign_model.db import revisions
 from campaign_model.db.plan import Plan, Statement
-from campaign_model.db.presets import preset_insert
 from campaign_model.db.repairs import Repairs
 from campaign_model.db.rules import FUNCTIONS
+from campaign_model.db.system_templates import preset_insert
 
 __all__ = ["script"]
 

@@ -21,7 +21,7 @@ from campaign_model.campaign import (
     Page,
 )
 from campaign_model.errors import Conflict, NotFound
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     Action,
     ActionState,

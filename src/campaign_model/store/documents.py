@@ -12,7 +12,7 @@ from uuid import UUID
 
 import attrs
 
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope, Shared
 

@@ -20,9 +20,8 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money, utc
-from campaign_model.contacts import Changed
-from campaign_model.errors import LeaseLost, listed
-from campaign_model.generation import (
+from campaign_model.campaign_contact import Changed
+from campaign_model.claims import (
     LONGEST,
     Claim,
     ClaimBatch,
@@ -30,7 +29,6 @@ from campaign_model.generation import (
     Estimate,
     Failed,
     Generated,
-    GenerationConfig,
     NotReady,
     Outcome,
     Progress,
@@ -39,6 +37,8 @@ from campaign_model.generation import (
     StopReason,
     Unfinished,
 )
+from campaign_model.errors import LeaseLost, listed
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import arrays, totals
 from campaign_model.store.contacts import move_contacts, move_named, settle

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model.claims import Progress
 from campaign_model.errors import NotFound
-from campaign_model.generation import Progress
 from campaign_model.store import totals
 from campaign_model.store.scope import Scope, database_time
 from campaign_model.store.tables import COUNTED, campaigns

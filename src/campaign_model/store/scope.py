@@ -36,7 +36,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model._values import optional_text, utc
 from campaign_model.errors import NotFound
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.prepared import Prepared

@@ -7,7 +7,7 @@ already are left alone, so that a campaign with an old channel can still be rena
 from __future__ import annotations
 
 from campaign_model.errors import InvalidDocument, Violation
-from campaign_model.generation import GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.wire import Codec
 

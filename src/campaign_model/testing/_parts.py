@@ -14,7 +14,7 @@ from hypothesis.strategies import SearchStrategy
 
 from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN
 from campaign_model.campaign import MAX_DESCRIPTION
-from campaign_model.generation import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
+from campaign_model.generation_config import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.vocabulary import MAX_TONE, Condition, Vocabulary
 

@@ -19,7 +19,7 @@ from hypothesis.strategies import SearchStrategy
 from campaign_model._json import MAX_DEPTH, pointer_to
 from campaign_model._values import MONEY_LIMIT
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
-from campaign_model.generation import GENERATION_FIELDS, MAX_INSTRUCTIONS
+from campaign_model.generation_config import GENERATION_FIELDS, MAX_INSTRUCTIONS
 from campaign_model.steps import (
     MAX_DAY_OFFSET,
     MAX_LABEL,

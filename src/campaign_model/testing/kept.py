@@ -12,8 +12,8 @@ import attrs
 
 from campaign_model import lifecycle
 from campaign_model.campaign import Campaign, HistoryEntry
-from campaign_model.contacts import Changed
-from campaign_model.generation import (
+from campaign_model.campaign_contact import Changed
+from campaign_model.claims import (
     Claim,
     Failed,
     Generated,

@@ -19,18 +19,18 @@ import attrs
 
 from campaign_model import lifecycle
 from campaign_model.campaign import Campaign, HistoryEntry
-from campaign_model.contacts import Assigned, Changed, Removed
-from campaign_model.errors import Conflict, LeaseLost, NotFound
-from campaign_model.generation import (
+from campaign_model.campaign_contact import Assigned, Changed, Removed
+from campaign_model.claims import (
     Claim,
     ClaimBatch,
-    GenerationConfig,
     Outcome,
     Progress,
     Recorded,
     Renewal,
     StopReason,
 )
+from campaign_model.errors import Conflict, LeaseLost, NotFound
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     CLAIMABLE,
     PERMISSIONS,

@@ -2,7 +2,7 @@
 
 Nobody gets it who does not ask: ``-p campaign_model.testing.plugin``, or
 ``pytest_plugins = ["campaign_model.testing.plugin"]`` in the top ``conftest.py``. The types of what
-the fixtures give stand in ``campaign_model.testing.campaigns`` and ``.clock``.
+the fixtures give stand in ``campaign_model.testing.sample_campaigns`` and ``.clock``.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from campaign_model.db import HostTables, MinimalHost, prepare_engine, sync_pres
 from campaign_model.db.schema import statements
 from campaign_model.store import CampaignStore
 from campaign_model.testing import hooks
-from campaign_model.testing.campaigns import (
+from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import (
     CampaignFactory,
     Tenant,
     add_minimal_contacts,
     add_minimal_tenant,
 )
-from campaign_model.testing.clock import FrozenClock
 
 __all__ = [
     "campaign_clock",

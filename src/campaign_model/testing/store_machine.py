@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
 from campaign_model.campaign import Campaign
-from campaign_model.generation import (
+from campaign_model.claims import (
     Claim,
     ClaimBatch,
     Failed,
     Generated,
-    GenerationConfig,
     NotReady,
     Outcome,
     Unfinished,
 )
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore

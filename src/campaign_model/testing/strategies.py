@@ -29,7 +29,22 @@ from campaign_model.campaign import (
     Page,
     Repair,
 )
-from campaign_model.contacts import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.claims import (
+    LONGEST,
+    Claim,
+    ClaimBatch,
+    Cursor,
+    Estimate,
+    Failed,
+    Generated,
+    NotReady,
+    Outcome,
+    Progress,
+    Renewal,
+    StopReason,
+    Unfinished,
+)
 from campaign_model.errors import (
     CampaignModelError,
     Conflict,
@@ -40,23 +55,7 @@ from campaign_model.errors import (
     Unmet,
     Violation,
 )
-from campaign_model.generation import (
-    GENERATION_FIELDS,
-    LONGEST,
-    Claim,
-    ClaimBatch,
-    Cursor,
-    Estimate,
-    Failed,
-    Generated,
-    GenerationConfig,
-    NotReady,
-    Outcome,
-    Progress,
-    Renewal,
-    StopReason,
-    Unfinished,
-)
+from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.lifecycle import (
     Action,
     ActionState,

@@ -19,7 +19,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model.generation import Outcome, Progress, Unfinished
+from campaign_model.claims import Outcome, Progress, Unfinished
 from campaign_model.worker.run import Run, WorkerReport
 from campaign_model.worker.sigterm import stopped_by_sigterm
 from campaign_model.worker.task import AsyncTask

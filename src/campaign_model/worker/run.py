@@ -17,19 +17,19 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import exactly
-from campaign_model.errors import LeaseLost, TransitionNotAllowed
-from campaign_model.generation import (
+from campaign_model.claims import (
     Claim,
     ClaimBatch,
     Cursor,
     Failed,
-    GenerationConfig,
     Outcome,
     Progress,
     Recorded,
     StopReason,
     Unfinished,
 )
+from campaign_model.errors import LeaseLost, TransitionNotAllowed
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact

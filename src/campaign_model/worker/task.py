@@ -12,8 +12,9 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import exactly
+from campaign_model.claims import Claim
 from campaign_model.errors import LeaseLost
-from campaign_model.generation import Claim, GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import MessageSlot, StepSequence
 from campaign_model.store import CampaignStore
 

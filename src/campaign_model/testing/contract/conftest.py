@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from campaign_model.db import HostTables
 from campaign_model.store.tables import metadata
-from campaign_model.testing.campaigns import Tenant
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import Tenant
 
 CONTACTS = (40, 5)
 """How many contacts the tenant of the tests has, and the stranger beside it."""

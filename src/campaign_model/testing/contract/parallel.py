@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore
 from campaign_model.store.types import Array
-from campaign_model.testing.campaigns import Tenant
+from campaign_model.testing.sample_campaigns import Tenant
 
 __all__ = ["Work", "behind"]
 

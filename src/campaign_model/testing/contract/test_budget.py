@@ -7,10 +7,9 @@ from uuid import UUID
 
 import attrs
 
-from campaign_model.generation import ClaimBatch, Generated, StopReason
+from campaign_model.claims import ClaimBatch, Generated, StopReason
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
-from campaign_model.testing.campaigns import Tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.parallel import behind
 from campaign_model.testing.contract.work import (
@@ -21,6 +20,7 @@ from campaign_model.testing.contract.work import (
     progress,
     record,
 )
+from campaign_model.testing.sample_campaigns import Tenant
 
 TENTH = Decimal("0.1")
 

@@ -10,12 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.claims import Generated, StopReason
 from campaign_model.errors import Conflict, TransitionNotAllowed
-from campaign_model.generation import Generated, GenerationConfig, StopReason
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
-from campaign_model.testing.campaigns import STEPS, Tenant, make_campaign
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.parallel import Work, behind
 from campaign_model.testing.contract.work import (
@@ -29,6 +29,7 @@ from campaign_model.testing.contract.work import (
     progress,
     record,
 )
+from campaign_model.testing.sample_campaigns import STEPS, Tenant, make_campaign
 
 REVIEWED = ReviewTally(1, 0, 0)
 

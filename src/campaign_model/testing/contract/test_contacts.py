@@ -6,12 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from campaign_model.contacts import Assigned
+from campaign_model.campaign_contact import Assigned
+from campaign_model.claims import Failed, Generated, NotReady, Recorded
 from campaign_model.errors import TransitionNotAllowed
-from campaign_model.generation import Failed, Generated, NotReady, Recorded
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
-from campaign_model.testing.campaigns import Tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.parallel import behind
 from campaign_model.testing.contract.work import (
@@ -24,6 +23,7 @@ from campaign_model.testing.contract.work import (
     progress,
     record,
 )
+from campaign_model.testing.sample_campaigns import Tenant
 
 EXCLUDED = ContactStatus.EXCLUDED
 

@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
-from campaign_model.errors import LeaseLost
-from campaign_model.generation import (
+from campaign_model.claims import (
     Claim,
     ClaimBatch,
     Failed,
@@ -22,11 +21,11 @@ from campaign_model.generation import (
     StopReason,
     Unfinished,
 )
+from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import database_clock
-from campaign_model.testing.campaigns import Tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.parallel import Work, behind
 from campaign_model.testing.contract.work import (
@@ -40,6 +39,7 @@ from campaign_model.testing.contract.work import (
     progress,
     record,
 )
+from campaign_model.testing.sample_campaigns import Tenant
 
 TICK = timedelta(microseconds=1)
 FAILURE = Failed("no_answer", "the model gave no answer", CENT)

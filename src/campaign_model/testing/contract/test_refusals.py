@@ -22,7 +22,7 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
-from campaign_model.testing.campaigns import STEPS, Tenant, make_campaign
+from campaign_model.testing.sample_campaigns import STEPS, Tenant, make_campaign
 
 _STEP_FAULTS: tuple[dict[str, Any], ...] = (
     {"channel": 1},

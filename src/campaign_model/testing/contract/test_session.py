@@ -14,8 +14,8 @@ from campaign_model.errors import NotFound
 from campaign_model.store import CampaignStore
 from campaign_model.store.scope import sqlstate
 from campaign_model.store.tables import campaign_templates
-from campaign_model.testing.campaigns import STEPS, Tenant
 from campaign_model.testing.contract.work import on_postgresql, on_sqlite
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 
 PRIVILEGES = {
     "campaigns": "SELECT, INSERT, UPDATE",

@@ -9,12 +9,12 @@ import attrs
 import pytest
 
 from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.claims import Claim, Generated
 from campaign_model.errors import NotFound
-from campaign_model.generation import Claim, Generated
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore
-from campaign_model.testing.campaigns import STEPS, Tenant
 from campaign_model.testing.contract.work import CENT, LEASE, check_totals, claim, contacts
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 
 
 @attrs.frozen

@@ -10,19 +10,12 @@ import attrs
 
 from campaign_model._json import canonical
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME, Campaign, CampaignTemplate
-from campaign_model.generation import (
-    MAX_INSTRUCTIONS,
-    Failed,
-    Generated,
-    GenerationConfig,
-    NotReady,
-    Unfinished,
-)
+from campaign_model.claims import Failed, Generated, NotReady, Unfinished
+from campaign_model.generation_config import MAX_INSTRUCTIONS, GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import MAX_LABEL, MAX_STEPS, Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
-from campaign_model.testing.campaigns import Tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.work import (
     LEASE,
@@ -34,6 +27,7 @@ from campaign_model.testing.contract.work import (
     progress,
     record,
 )
+from campaign_model.testing.sample_campaigns import Tenant
 
 FOREIGN = {
     "asset_ids": [1, 2**53, -(2**53), 0.1, 1e-7, 1.5e300, True, None],

@@ -11,12 +11,12 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
-from campaign_model.contacts import CampaignContact
-from campaign_model.generation import Claim, Outcome, Progress, Recorded
+from campaign_model.campaign_contact import CampaignContact
+from campaign_model.claims import Claim, Outcome, Progress, Recorded
 from campaign_model.lifecycle import Action
-from campaign_model.testing.campaigns import Tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.totals import disagreements
+from campaign_model.testing.sample_campaigns import Tenant
 
 __all__ = [
     "CENT",

@@ -13,8 +13,9 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
+from campaign_model.claims import Failed, Generated
 from campaign_model.db import HostTables, MinimalHost
-from campaign_model.generation import Failed, Generated, GenerationConfig
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
