@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import campaign_model
 from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
-from campaign_model.store.scope import chunks
+from campaign_model.store.connection import chunks
 from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
 from support.world import World

@@ -43,14 +43,14 @@ from campaign_model.lifecycle import (
     Status,
 )
 from campaign_model.store import CampaignStore
+from campaign_model.store.connection import database_time
 from campaign_model.store.generation import (
     ATTEMPTS_EXHAUSTED,
     MAX_ATTEMPTS,
     MAX_CLAIM,
     OnLost,
 )
-from campaign_model.store.scope import database_time
-from campaign_model.store.statements import REMEMBERED
+from campaign_model.store.statements import MAX_REPORTED_TOKENS
 from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import STEPS
@@ -1790,9 +1790,11 @@ def test_of_very_many_reports_the_last_are_remembered(world: World) -> None:
     reports: list[dict[Claim, Outcome]] = []
     with transaction(world) as store:
         record = store.generation.record
-        for number in range(REMEMBERED + 1):
+        for number in range(MAX_REPORTED_TOKENS + 1):
             (claim,) = store.generation.claim(campaign.id, 1, LEASE).claims
-            reports.append({claim: Generated(CENT) if number == REMEMBERED else Unfinished()})
+            reports.append(
+                {claim: Generated(CENT) if number == MAX_REPORTED_TOKENS else Unfinished()}
+            )
             record(reports[-1])
         with pytest.raises(LeaseLost):
             record(reports[0])

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from campaign_model._json import JsonObject
 from campaign_model._values import MONEY_LIMIT
-from campaign_model.store import arrays
 from campaign_model.store.types import (
     Array,
     JsonText,
@@ -30,7 +29,6 @@ from campaign_model.store.types import (
     new_id,
 )
 from campaign_model.testing.strategies import json_values, texts
-from support.parallel import on_postgresql
 
 METADATA = sa.MetaData()
 TABLE = sa.Table(
@@ -475,24 +473,3 @@ def test_any_of_finds_words_whatever_characters_are_in_them(
 def test_an_array_of_ids_holds_nothing_else(connection: sa.Connection) -> None:
     with pytest.raises(sa.exc.StatementError, match=r"uuid\.UUID"), connection.begin_nested():
         matching(connection, any_of(TABLE.c.id, sa.literal([str(uuid4())], Array(Uuid))))
-
-
-@few
-@on_postgresql
-@pytest.mark.parametrize("form", ["packed", "lists"])
-@given(st.lists(st.uuids(), min_size=1), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1))
-def test_a_long_array_arrives_as_it_was_given(
-    connection: sa.Connection, form: str, ids: list[UUID], numbers: list[int]
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        if form == "lists":
-            patch.setattr(arrays, "_takes_packed", lambda _: False)
-        sent = {
-            "ids": arrays.uuids(connection, [one.bytes for one in ids]),
-            "numbers": arrays.integers(connection, numbers),
-        }
-    assert all((type(one) is list) == (form == "lists") for one in sent.values())
-    found = connection.execute(
-        sa.text("SELECT CAST(:ids AS uuid[]), CAST(:numbers AS bigint[])"), sent
-    ).one()
-    assert found == (ids, numbers)

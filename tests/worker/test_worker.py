@@ -30,8 +30,8 @@ from campaign_model.claims import Claim, Failed, Generated, Outcome, Progress, R
 from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
+from campaign_model.store.connection import database_time
 from campaign_model.store.generation import Generation
-from campaign_model.store.scope import database_time
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.death import Death, dying
 from campaign_model.testing.sample_campaigns import STEPS

@@ -18,7 +18,7 @@ from campaign_model.cli.console import UserError
 from campaign_model.cli.contacts_csv import Person
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.store import CampaignStore
-from campaign_model.store.scope import insert_into
+from campaign_model.store.connection import insert_into
 from campaign_model.store.types import Uuid
 
 __all__ = [

@@ -31,7 +31,7 @@ from campaign_model.db.rules import DOCUMENTS, RUN_TIME_KEYS, SENT, STEP_DEFAULT
 from campaign_model.db.system_templates import sync_presets
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import totals
-from campaign_model.store.scope import database_time
+from campaign_model.store.connection import database_time
 from campaign_model.store.tables import (
     COUNTED,
     HostTables,
@@ -384,9 +384,9 @@ class _Mover:
         table = campaign_totals.c
         for id_, kept in self.campaigns.items():
             found = self.connection.execute(
-                sa.select(*totals.sums()).where(table.campaign_id == UUID(id_))
+                sa.select(*totals.sum_columns()).where(table.campaign_id == UUID(id_))
             ).mappings()
-            settled = totals.settled(totals.from_row(found.one()))
+            settled = totals.legacy_columns(totals.Totals.from_columns(found.one()))
             for name, value in settled.items():
                 if name in kept.old.row:
                     before, after = kept.old.amount(name), value

@@ -211,7 +211,7 @@ totalled AS (
         SELECT FROM campaign_totals AS kept
         WHERE kept.tenant_id = this.tenant_id AND kept.campaign_id = this.id
     )
-    ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE SET {updates}, done_below = NULL
+    ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE SET {updates}, low_watermark = NULL
 )"""
         return f"""{self._campaigns()}{self._aside("campaigns", "campaign_finding")}{settle},
 noted AS (

@@ -14,7 +14,7 @@ from campaign_model.db import revisions
 from campaign_model.db.plan import Statement
 from campaign_model.db.revisions import SetupError
 from campaign_model.db.rules import DROP_FUNCTIONS, FUNCTIONS
-from campaign_model.store.scope import sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.transactions import is_retryable
 
 __all__ = ["OnProgress", "Session", "session"]

@@ -14,9 +14,9 @@ from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
-from campaign_model.store.scope import database_time, insert_into
+from campaign_model.store.connection import database_time, insert_into
 from campaign_model.store.tables import campaign_templates
-from campaign_model.store.templates import template_from_row, template_values
+from campaign_model.store.templates import template_columns, template_from_row
 from campaign_model.wire import DEFAULT
 
 __all__ = ["SyncReport", "preset_insert", "sync_presets"]
@@ -48,7 +48,7 @@ def sync_presets(
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:
         digest = _digest(template)
-        values = template_values(template, DEFAULT) | {"shipped_digest": digest}
+        values = template_columns(template, DEFAULT) | {"shipped_digest": digest}
         now = database_time(connection)
         stored = sa.select(table).where(table.c.id == template.id).with_for_update()
         row = connection.execute(stored).one_or_none()
@@ -96,7 +96,7 @@ def preset_insert() -> str:
     table = campaign_templates
     rows = [
         {"id": template.id, "is_system": True, "shipped_digest": _digest(template)}
-        | template_values(template, DEFAULT)
+        | template_columns(template, DEFAULT)
         for template in presets.load()
     ]
     insert = postgresql.insert(table).values(rows).on_conflict_do_nothing(index_elements=["id"])

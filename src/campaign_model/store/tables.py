@@ -9,12 +9,13 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.lifecycle import CLAIMABLE, ContactStatus, Status
+from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
 __all__ = [
     "COUNTED",
-    "ZERO",
+    "HIGHEST_RANK",
+    "LOWEST_RANK",
     "HostTables",
     "campaign_contacts",
     "campaign_erased_claims",
@@ -24,11 +25,8 @@ __all__ = [
     "campaigns",
     "host_contacts",
     "host_owners",
-    "is_claimable",
-    "is_generating",
     "is_running",
     "metadata",
-    "written_out",
 ]
 
 
@@ -43,6 +41,9 @@ class HostTables:
     owners: str = "owners"
     contacts: str = "contacts"
 
+
+LOWEST_RANK, HIGHEST_RANK = -(2**63 - 1), 2**63 - 1
+"""No contact's rank is below the one or above the other."""
 
 COUNTED: tuple[ContactStatus, ...] = tuple(ContactStatus)
 """campaign_totals has a column of this name for each of them."""
@@ -141,27 +142,23 @@ campaign_contacts = sa.Table(
     sa.Column("error", sa.Text),
     _now("added_at"),
     sa.Column("generated_at", UtcDateTime),
-    sa.UniqueConstraint("tenant_id", "id"),
-    sa.UniqueConstraint("tenant_id", "campaign_id", "contact_id"),
+    # The tenant comes last in these keys. Led by the tenant, they would look cheap to PostgreSQL
+    # for a tenant that its statistics do not know, and it would read all that the tenant has.
+    sa.UniqueConstraint("id", "tenant_id"),
+    sa.UniqueConstraint("campaign_id", "contact_id", "tenant_id"),
     _of_campaign(),
-    sa.Index("contact", "tenant_id", "contact_id"),
-    sa.Index("rank", "tenant_id", "campaign_id", "rank"),
-    # No index knows what a claim or a record changes, and there is room for a row's next version
-    # beside it: PostgreSQL then touches no index at all for it.
+    sa.Index("contact", "contact_id", "tenant_id"),
+    sa.Index("rank", "campaign_id", "rank", "tenant_id"),
+    # Claims and records change no indexed column, and each page has room for new row versions:
+    # PostgreSQL then updates no index for them (HOT updates).
     postgresql_with={"fillfactor": 50},
 )
 
 
-def written_out(word: str) -> sa.ColumnElement[str]:
-    """One of our own words, which nobody has to send; the condition of an index knows it again."""
-    return sa.literal_column(f"'{word}'", sa.Text)
+is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'", sa.Text)
+"""Written out, so that PostgreSQL recognises the condition of the partial index."""
 
-
-ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.BigInteger)
-"""Written out too."""
-
-is_running = campaigns.c.status == written_out(Status.GENERATING)
-# For whoever asks across tenants, again and again.
+# For a pool of workers, which looks again and again for running campaigns of all tenants.
 sa.Index(
     "running",
     campaigns.c.tenant_id,
@@ -169,17 +166,6 @@ sa.Index(
     postgresql_where=is_running,
     sqlite_where=is_running,
 )
-
-
-def is_claimable(contacts: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Which contacts of the table, or of an alias of it, wait."""
-    return contacts.c.status.in_([written_out(one) for one in ContactStatus if one in CLAIMABLE])
-
-
-def is_generating(contacts: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Which contacts of the table, or of an alias of it, are out."""
-    return contacts.c.status == written_out(ContactStatus.GENERATING)
-
 
 # Claims that were out when their contact was erased: what they spent can still be booked, once.
 campaign_erased_claims = sa.Table(
@@ -206,8 +192,8 @@ campaign_totals = sa.Table(
     _money("reserved"),
     # The least that a claim of this run asked to reserve: below it, the budget is as good as spent.
     _money("unit_reserve"),
-    # No contact of a rank below it waits or is generating, as far as is known.
-    sa.Column("done_below", sa.BigInteger),
+    # Every contact with a lower rank is finished. The highest one of the shards holds.
+    sa.Column("low_watermark", sa.BigInteger),
     _of_campaign(),
 )
 

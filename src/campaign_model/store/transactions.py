@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model.store.scope import sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.store import CampaignStore
 
 __all__ = ["is_retryable", "transact"]

@@ -187,8 +187,8 @@ CREATE TABLE campaign_contacts (
     generated_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
+    CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id UNIQUE (campaign_id, contact_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (jsonb_typeof(reported_tokens) = 'array'),
@@ -198,10 +198,10 @@ CREATE TABLE campaign_contacts (
 ) WITH (fillfactor = 50)
 """,
     """
-CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
+CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (contact_id, tenant_id)
 """,
     """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
 """,
     """
 CREATE TABLE campaign_erased_claims (
@@ -248,7 +248,7 @@ CREATE TABLE campaign_totals (
     erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved NUMERIC DEFAULT '0' NOT NULL,
     unit_reserve NUMERIC DEFAULT '0' NOT NULL,
-    done_below BIGINT,
+    low_watermark BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT ck_campaign_totals_cost CHECK (cost < 'Infinity' AND cost > '-Infinity' AND scale(trim_scale(cost)) <= 9),
@@ -347,8 +347,8 @@ CREATE TABLE campaign_contacts (
     generated_at TEXT,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
+    CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id UNIQUE (campaign_id, contact_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (CASE WHEN json_valid(reported_tokens) THEN json_type(reported_tokens) = 'array' ELSE 0 END),
@@ -358,10 +358,10 @@ CREATE TABLE campaign_contacts (
 )
 """,
     """
-CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
+CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (contact_id, tenant_id)
 """,
     """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
 """,
     """
 CREATE TABLE campaign_erased_claims (
@@ -408,7 +408,7 @@ CREATE TABLE campaign_totals (
     erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved BIGINT DEFAULT '0' NOT NULL,
     unit_reserve BIGINT DEFAULT '0' NOT NULL,
-    done_below BIGINT,
+    low_watermark BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT ck_campaign_totals_cost CHECK (typeof(cost) = 'integer'),
