@@ -72,7 +72,7 @@ campaign AS (
     SELECT status,
            CAST(template_config AS text) AS template_config,
            CAST(generation_config AS text) AS generation_config,
-           coalesce(:now, clock_timestamp()) AS now
+           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
     FROM gate
     CROSS JOIN campaigns
     WHERE tenant_id = :tenant
@@ -113,7 +113,7 @@ fresh AS (
       AND status IN ({WAITING})
       AND attempts < :max_attempts
       AND (retry_at IS NULL OR retry_at <= (SELECT now FROM campaign))
-      AND rank >= coalesce(:first_rank, {LOW_WATERMARK})
+      AND rank >= coalesce(CAST(:first_rank AS bigint), {LOW_WATERMARK})
       AND rank < :end_rank
     ORDER BY rank
     LIMIT :number
