@@ -35,15 +35,17 @@ _INSERT = sa.text("""
         (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
     SELECT new.id, campaigns.tenant_id, campaigns.id, new.contact_id, new.rank, :status, :added_at
     FROM campaigns
-    CROSS JOIN unnest(:ids, :contact_ids, :ranks) AS new (id, contact_id, rank)
+    CROSS JOIN unnest(
+        CAST(:ids AS uuid[]), CAST(:contact_ids AS uuid[]), CAST(:ranks AS bigint[])
+    ) AS new (id, contact_id, rank)
     WHERE campaigns.tenant_id = :tenant_id
       AND campaigns.id = :campaign_id
     ORDER BY new.contact_id -- fills the indexes from one end to the other
     ON CONFLICT (campaign_id, contact_id, tenant_id) DO NOTHING
 """).bindparams(
-    sa.bindparam("ids", type_=Array(Uuid)),
-    sa.bindparam("contact_ids", type_=Array(Uuid)),
-    sa.bindparam("ranks", type_=Array(sa.BigInteger)),
+    sa.bindparam("ids", type_=sa.Text),
+    sa.bindparam("contact_ids", type_=sa.Text),
+    sa.bindparam("ranks", type_=sa.Text),
     sa.bindparam("tenant_id", type_=Uuid),
     sa.bindparam("campaign_id", type_=Uuid),
     sa.bindparam("status", type_=sa.Text),
@@ -151,9 +153,9 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
     }
     if scope.on_postgresql:
         columns = {
-            "ids": [uuid4() for _ in ranks],
-            "contact_ids": [*ranks],
-            "ranks": [*ranks.values()],
+            "ids": _array_literal(uuid4() for _ in ranks),
+            "contact_ids": _array_literal(ranks),
+            "ranks": _array_literal(ranks.values()),
         }
         return scope.connection.execute(_INSERT, fixed | columns).rowcount
     return scope.connection.execute(
@@ -163,6 +165,11 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
             for contact_id, rank in ranks.items()
         ],
     ).rowcount
+
+
+def _array_literal(values: Iterable[UUID | int]) -> str:
+    """Write an array as PostgreSQL does. Drivers take several times as long for a long list."""
+    return f"{{{','.join(map(str, values))}}}"
 
 
 def _assigned_before(

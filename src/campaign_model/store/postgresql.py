@@ -431,6 +431,9 @@ WHERE tenant_id = :tenant
 """
 
 
+_MICROSECOND = timedelta(microseconds=1)
+
+
 def _planned_once(sql: str, *columns: str) -> Any:
     return statement(plan_once(sql), *columns)
 
@@ -474,7 +477,22 @@ def lock_claimed(
 def record(
     connection: sa.Connection, parameters: Parameters, outcomes: Sequence[OutcomeRow]
 ) -> bool | None:
-    given = {"outcomes": _encode([row._asdict() for row in outcomes]), "number": len(outcomes)}
+    documents = [
+        {
+            "id": str(row.id),
+            "token": str(row.token),
+            "status": row.status,
+            "attempts": row.attempts,
+            "retry_after": row.retry_after and f"{row.retry_after // _MICROSECOND} microseconds",
+            "gaps": row.gaps,
+            "cost": str(row.cost),
+            "unknown_costs": row.unknown_costs,
+            "error_code": row.error_code,
+            "error": row.error,
+        }
+        for row in outcomes
+    ]
+    given = {"outcomes": json.dumps(documents, ensure_ascii=False), "number": len(outcomes)}
     row = connection.execute(_RECORD, {**parameters, **given}).one_or_none()
     if row is None:
         return None
@@ -511,13 +529,3 @@ def _add_uncounted(connection: sa.Connection, parameters: Parameters, uncounted:
     delta = Totals.from_columns(read_json(uncounted))
     place = parameters["tenant"], parameters["campaign"], parameters["shard"]
     add_to_totals(connection, *place, delta)
-
-
-def _to_json(value: Any) -> str:
-    """Write what JSON has no type for: intervals in microseconds, ids and amounts as text."""
-    if isinstance(value, timedelta):
-        return f"{value // timedelta(microseconds=1)} microseconds"
-    return str(value)
-
-
-_encode = json.JSONEncoder(default=_to_json, ensure_ascii=False).encode
