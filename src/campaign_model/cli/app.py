@@ -1,14 +1,15 @@
-"""The commands of ``campaign-model``, and the exit code and message of every error."""
+"""The command ``campaign-model``: its subcommands, and the exit code and message of every error.
+
+The groups ``templates`` and ``campaigns`` are in ``campaign_commands``.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from uuid import UUID
+from typing import Annotated, Literal
 
-import attrs
 import sqlalchemy as sa
 import typer
 
@@ -21,27 +22,21 @@ from campaign_model.cli.adopt_report import (
     print_verdict,
     status_cases,
 )
+from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     UserError,
     make_printable,
     open_console,
     print_json,
     print_json_line,
-    print_table,
 )
 from campaign_model.cli.database import explain_database_error, open_database, parse_url
 from campaign_model.cli.demo import run_demo
 from campaign_model.cli.document_files import Kind, check_file
-from campaign_model.cli.views import (
-    print_campaign,
-    print_campaign_page,
-    print_checked_file,
-    print_lifecycle,
-    print_templates,
-)
+from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored, Url
+from campaign_model.cli.views import print_checked_file, print_lifecycle, print_sync_report
 from campaign_model.errors import CampaignModelError
-from campaign_model.lifecycle import Status
-from campaign_model.store import HostTables, transact
+from campaign_model.store import HostTables
 from campaign_model.validation import document_schema
 
 __all__ = ["app", "run"]
@@ -51,40 +46,19 @@ _SUCCESS, _FOUND_PROBLEMS, _USAGE_ERROR = 0, 1, 2
 """Exit codes."""
 
 _HOST = HostTables()
-_SETTINGS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
 
-app = typer.Typer(**_SETTINGS, pretty_exceptions_enable=False)
-database_app = typer.Typer(**_SETTINGS, help="Create, check and adopt the schema in a database.")
-templates_app = typer.Typer(**_SETTINGS, help="List and update the templates of campaigns.")
-campaigns_app = typer.Typer(**_SETTINGS, help="Show the campaigns of a tenant.")
+app = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
+database_app = typer.Typer(
+    **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
+)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")
 
-Url = Annotated[
-    str,
-    typer.Option(
-        metavar="URL",
-        envvar="CAMPAIGN_MODEL_URL",
-        help="SQLAlchemy URL of the database, such as postgresql://user@host/name.",
-    ),
-]
-Tenant = Annotated[
-    UUID, typer.Option(envvar="CAMPAIGN_MODEL_TENANT", help="Id of the tenant.", metavar="UUID")
-]
 TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tenants.")]
 OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
 ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
 MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Stored = Annotated[
-    bool,
-    typer.Option(
-        "--stored",
-        help="Use the stored form (what a database may hold), not the submitted form (what a "
-        "caller sends).",
-    ),
-]
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -277,7 +251,10 @@ def init(
     host = HostTables(tenants, owners, contacts)
     with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
-    _print_sync(report, as_json=as_json)
+    if as_json:
+        print_json(report)
+    else:
+        print_sync_report(open_console(), report)
 
 
 @database_app.command()
@@ -394,105 +371,3 @@ def print_sql(
         return
     with open_database(parse_url(url), needs_schema=False) as engine:
         typer.echo(db.sql(engine, host=host, messages=messages), nl=False)
-
-
-@templates_app.command("sync")
-def sync_templates(*, url: Url, as_json: Json = False) -> None:
-    """Update the system templates in a database to those of this version.
-
-    A system template that was edited in the database stays as it is.
-    """
-    with open_database(parse_url(url)) as engine, engine.begin() as connection:
-        report = db.sync_presets(connection)
-    _print_sync(report, as_json=as_json)
-
-
-def _print_sync(report: db.SyncReport, *, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-        return
-    results = [(name, result) for result, names in attrs.asdict(report).items() for name in names]
-    print_table(open_console(), ("system template", "result"), results)
-
-
-@templates_app.command("list")
-def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
-    """List the system templates and the tenant's own templates."""
-    with open_database(parse_url(url)) as engine:
-        templates = transact(engine, tenant, lambda store: store.templates.list())
-    if as_json:
-        print_json(templates)
-    else:
-        print_templates(open_console(), templates)
-
-
-@campaigns_app.command("list")
-def list_campaigns(
-    *,
-    url: Url,
-    tenant: Tenant,
-    status: Annotated[
-        list[Status] | None,
-        typer.Option(
-            metavar="STATUS", help="List only campaigns with this status. Repeat it for several."
-        ),
-    ] = None,
-    limit: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, max=500, help="Campaigns per page.")
-    ] = 50,
-    after: Annotated[
-        str | None,
-        typer.Option(metavar="PAGE", help="Page to show, as the page before it printed it."),
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List the campaigns of a tenant, newest first."""
-    with open_database(parse_url(url)) as engine:
-        try:
-            page = transact(
-                engine,
-                tenant,
-                lambda store: store.campaigns.list(status=status, limit=limit, after=after),
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
-    if as_json:
-        print_json(page)
-    else:
-        print_campaign_page(open_console(), page)
-
-
-@campaigns_app.command("show")
-def show_campaign(
-    id_: Annotated[UUID, typer.Argument(metavar="ID", help="Id of the campaign.")],
-    *,
-    url: Url,
-    tenant: Tenant,
-    as_json: Json = False,
-) -> None:
-    """Show one campaign: steps, progress, history, and the actions that are allowed now."""
-    with open_database(parse_url(url)) as engine:
-        campaign, progress, actions, history = transact(
-            engine,
-            tenant,
-            lambda store: (
-                store.campaigns.get(id_),
-                store.generation.progress(id_),
-                store.campaigns.actions(id_),
-                store.campaigns.history(id_),
-            ),
-        )
-    if as_json:
-        print_json(
-            {
-                "campaign": campaign,
-                "progress": progress,
-                "actions": [
-                    attrs.asdict(state, recurse=False) | {"allowed": state.allowed}
-                    for state in actions
-                ],
-                "history": history,
-            }
-        )
-    else:
-        print_campaign(open_console(), campaign, progress, actions, history)

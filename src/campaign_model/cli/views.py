@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
 from rich.console import Console
 
 from campaign_model import lifecycle
@@ -23,6 +24,7 @@ from campaign_model.cli.console import (
     print_table,
 )
 from campaign_model.cli.document_files import STANDARD_INPUT, CheckedFile
+from campaign_model.db import SyncReport
 from campaign_model.lifecycle import ActionState
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "print_contact_counts",
     "print_history",
     "print_lifecycle",
+    "print_sync_report",
     "print_templates",
 ]
 
@@ -77,6 +80,12 @@ def print_templates(console: Console, templates: Sequence[CampaignTemplate]) -> 
         ],
         wraps="name",
     )
+
+
+def print_sync_report(console: Console, report: SyncReport) -> None:
+    """Print what a sync did with each system template."""
+    results = [(name, result) for result, names in attrs.asdict(report).items() for name in names]
+    print_table(console, ("system template", "result"), results)
 
 
 def print_campaign_page(console: Console, page: Page[CampaignSummary]) -> None:
