@@ -45,6 +45,18 @@ def test_the_lifecycle_example_prints_what_its_comments_say() -> None:
     assert output == "".join(re.findall(r"^# (.*\n)", example, re.MULTILINE))
 
 
+def test_the_code_in_the_message_engine_guide_is_an_excerpt_of_the_engine() -> None:
+    engine = (ROOT / "docs/message_engine/engine.py").read_text(encoding="utf-8")
+    excerpts = code_blocks("python", "docs/message_engine/README.md")
+    assert excerpts
+    for excerpt in excerpts:
+        assert remove_indents(excerpt) in remove_indents(engine)
+
+
+def remove_indents(code: str) -> str:
+    return re.sub(r"^ +", "", code, flags=re.MULTILINE)
+
+
 def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
     engine_name: str, schema: Callable[[str], str]
 ) -> None:
