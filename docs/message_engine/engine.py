@@ -58,7 +58,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Reply:
-    """The text of the language model and its cost. If the channel has subjects, line 1 is one."""
+    """What the language model wrote and its cost. A subject, if any, is the first line."""
 
     text: str
     cost: Decimal

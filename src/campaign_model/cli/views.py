@@ -239,6 +239,6 @@ def print_lifecycle(console: Console) -> None:
         title="Contact actions",
     )
     statuses = (
-        f"{gaps.replace('_', ' ')}: {status}" for gaps, status in tables["resting_status"].items()
+        f"{status} ({gaps.replace('_', ' ')})" for gaps, status in tables["resting_status"].items()
     )
     console.print(f"By its gaps: {', '.join(statuses)}")
