@@ -239,6 +239,7 @@ def url(engine_name: str, new_database: Callable[..., str]) -> str:
 
 
 def create_campaign(url: str) -> tuple[World, Campaign]:
+    """Create the schema and a ready campaign with three contacts and hostile text in its name."""
     engine = sa.create_engine(url)
     try:
         db.init(engine, with_host_tables=True)

@@ -68,6 +68,7 @@ def run(*arguments: object) -> str:
 def runs(
     engine_name: str, databases: servers.Databases, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TwoRuns]:
+    """The demo, run twice on a new database."""
     url = databases.create(engine_name)
     directory = tmp_path_factory.mktemp("demo")
     exports = (directory / "first.jsonl", directory / "second.jsonl")
