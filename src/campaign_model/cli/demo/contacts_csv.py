@@ -117,7 +117,7 @@ def read_contacts(
 
 
 def _read_text(file: Traversable) -> str:
-    """Read UTF-8 text, with or without a byte order mark. Raise ``UserError`` if it is none."""
+    """Read a file of UTF-8 text. Raise ``UserError`` if it cannot be read or is not text."""
     try:
         content = file.read_bytes()
     except OSError as error:

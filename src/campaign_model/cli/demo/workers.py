@@ -38,7 +38,11 @@ ShowProgress = Callable[[Progress], None]
 
 
 def kill_one_worker(
-    engine: sa.Engine, campaign_id: UUID, actor: str, fatal_contact: int, show: ShowProgress
+    engine: sa.Engine,
+    campaign_id: UUID,
+    actor: str,
+    fatal_contact: int,
+    show_progress: ShowProgress,
 ) -> None:
     """Run a worker process that is killed while it writes to its ``fatal_contact``-th contact.
 
@@ -57,7 +61,9 @@ def kill_one_worker(
     signal.signal(signal.SIGINT, previous_handler)
     while process.is_alive():
         process.join(_POLL_SECONDS)
-        show(transact(engine, TENANT, lambda store: store.generation.progress(campaign_id)))
+        show_progress(
+            transact(engine, TENANT, lambda store: store.generation.progress(campaign_id))
+        )
     if process.exitcode != -signal.SIGKILL:
         raise RuntimeError(f"{actor} should have been killed, but exited with {process.exitcode}")
 
@@ -85,7 +91,7 @@ def finish_generation(
     host: db.MinimalHost,
     campaign_id: UUID,
     actors: Sequence[str],
-    show: ShowProgress,
+    show_progress: ShowProgress,
     on_takeover: Callable[[str, UUID], None],
 ) -> None:
     """Generate the remaining contacts with one worker per actor, and complete the generation.
@@ -108,7 +114,7 @@ def finish_generation(
             generate,
             concurrency=2,
             lease=_LEASE,
-            report=show,
+            report=show_progress,
             stop=stop,
             actor=actor,
         )
