@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated
-from campaign_model.cli import demo, main
+from campaign_model.cli import main
+from campaign_model.cli.demo import workers
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
@@ -172,7 +173,7 @@ def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
 ) -> None:
     with oldest.database(SERVICE, sample) as engine:
         adopt(engine)
-        monkeypatch.setattr(demo, "_SHORT_LEASE", timedelta(seconds=1))
+        monkeypatch.setattr(workers, "SHORT_LEASE", timedelta(seconds=1))
         before = State.of(engine)
         url = servers.plain(engine.url)
         out = io.StringIO()
