@@ -22,7 +22,7 @@ from campaign_model import lifecycle
 from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money, utc
 from campaign_model.campaign_contact import Changed
 from campaign_model.claims import (
-    LONGEST,
+    MAX_DURATION,
     Claim,
     ClaimBatch,
     Cursor,
@@ -37,7 +37,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, listed
+from campaign_model.errors import LeaseLost, join_words
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import arrays, totals
@@ -217,7 +217,7 @@ class Generation:
         ``on_lost``, and ``TypeError`` for what is no outcome.
         """
         if on_lost not in _ON_LOST:
-            raise ValueError(f"on_lost is one of {listed(_ON_LOST)}, not {on_lost!r}")
+            raise ValueError(f"on_lost is one of {join_words(_ON_LOST)}, not {on_lost!r}")
         scope = self._scope
         if not outcomes:
             return {}
@@ -641,8 +641,8 @@ def _spread(scope: Scope, config: GenerationConfig) -> int:
 
 
 def _check_lease(lease: timedelta) -> None:
-    if not timedelta(0) < lease <= LONGEST:
-        raise ValueError(f"a lease is longer than zero and at most {LONGEST}, not {lease}")
+    if not timedelta(0) < lease <= MAX_DURATION:
+        raise ValueError(f"a lease is longer than zero and at most {MAX_DURATION}, not {lease}")
 
 
 def _campaign_of(claims: Iterable[Claim]) -> UUID:
