@@ -41,7 +41,7 @@ FILES: dict[str, Callable[[str], str]] = {
 
 def lifecycle_json() -> str:
     """What ``campaign-model lifecycle --json`` prints."""
-    return json.dumps(lifecycle.document(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(lifecycle.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
 def with_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:

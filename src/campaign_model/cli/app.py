@@ -216,7 +216,7 @@ def schema(
 def show_lifecycle(*, as_json: Json = False) -> None:
     """Show what may happen to campaigns and to contacts in them."""
     if as_json:
-        print_json(lifecycle.document())
+        print_json(lifecycle.to_dict())
     else:
         print_lifecycle(open_console())
 

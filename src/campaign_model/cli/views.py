@@ -121,7 +121,7 @@ def _why_not(state: ActionState) -> str:
 
 def print_lifecycle(console: Console) -> None:
     """Both tables, what the guards mean, and what may be changed when."""
-    tables = lifecycle.document()
+    tables = lifecycle.to_dict()
     print_table(
         console,
         ("from", "action", "to", "guards"),
