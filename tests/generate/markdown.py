@@ -82,7 +82,11 @@ def contact_table() -> str:
     return _table(
         ("action", "from", "to"),
         (
-            (action, ", ".join(sources), "resting status of its gaps" if target == _BY_GAPS else target)
+            (
+                action,
+                ", ".join(sources),
+                "resting status of its gaps" if target == _BY_GAPS else target,
+            )
             for (action, target), sources in _contact_moves().items()
         ),
     )
