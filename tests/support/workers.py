@@ -46,24 +46,28 @@ def succeed(_task: Task) -> Outcome:
     return Generated(COST)
 
 
+def message_values(tenant_id: UUID, claim: Claim, slot: MessageSlot) -> dict[str, Any]:
+    """The columns of one slot's message in the host's table."""
+    return {
+        "id": slot.message_id(claim.id, claim.revision),
+        "tenant_id": tenant_id,
+        "campaign_id": claim.campaign_id,
+        "campaign_contact_id": claim.id,
+        "contact_id": claim.contact_id,
+        "step_key": slot.step_key,
+        "variant": slot.variant,
+        "channel": slot.channel,
+        "body": "Hello",
+        "generation_cost": PRICE,
+    }
+
+
 def insert_message(connection: sa.Connection, task: Task, slot: MessageSlot) -> None:
     """Insert the message of one slot. A message that exists already is an error."""
-    connection.execute(
-        sa.insert(HOST.messages).values(
-            id=task.message_id(slot),
-            tenant_id=connection.scalar(
-                sa.select(HOST.contacts.c.tenant_id).where(HOST.contacts.c.id == task.contact_id)
-            ),
-            campaign_id=task.claim.campaign_id,
-            campaign_contact_id=task.claim.id,
-            contact_id=task.contact_id,
-            step_key=slot.step_key,
-            variant=slot.variant,
-            channel=slot.channel,
-            body="Hello",
-            generation_cost=PRICE,
-        )
-    )
+    contacts = HOST.contacts.c
+    select_tenant_id = sa.select(contacts.tenant_id).where(contacts.id == task.contact_id)
+    tenant_id = connection.execute(select_tenant_id).scalar_one()
+    connection.execute(sa.insert(HOST.messages).values(message_values(tenant_id, task.claim, slot)))
 
 
 def save_messages(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
