@@ -307,7 +307,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
 
 @attrs.frozen
 class ActionState:
-    """Whether one campaign may take one action now. A front end shows it as a button.
+    """One action, and whether a campaign may take it now. A front end shows it as a button.
 
     ``target`` is ``None`` if the table has no line for the campaign's status and this action.
     ``error`` says why the action is not allowed; it is ``None`` if the action is allowed.
@@ -334,10 +334,10 @@ def target(action: Action) -> Status:
     return status
 
 
-def _refuse(
+def _make_error(
     source: Status, action: str, legal_from: tuple[Status, ...], unmet: tuple[Unmet, ...] = ()
 ) -> TransitionNotAllowed:
-    """Build the error for ``action`` in status ``source``."""
+    """Make the error for ``action`` in status ``source``."""
     allowed = tuple(line.action for line in TRANSITIONS if line.source is source)
     return TransitionNotAllowed(source, action, allowed, legal_from, unmet)
 
@@ -350,7 +350,7 @@ def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowe
         unmet = tuple(result for guard in line.guards if (result := guard(facts)) is not None)
         if not unmet:
             return None
-    return _refuse(source, action, sources(action), unmet)
+    return _make_error(source, action, sources(action), unmet)
 
 
 def apply(source: Status, action: Action, facts: Facts) -> Transition:
@@ -384,7 +384,7 @@ def check_permission(permission: Permission, status: Status) -> None:
     """Raise :class:`TransitionNotAllowed` unless ``status`` grants ``permission``."""
     granting = PERMISSIONS[permission]
     if status not in granting:
-        raise _refuse(status, permission, tuple(known for known in Status if known in granting))
+        raise _make_error(status, permission, tuple(known for known in Status if known in granting))
 
 
 @attrs.frozen

@@ -341,7 +341,7 @@ class WorkerLoop(Generic[AnyTask]):
         return WorkerReport(stop, dict(self.answers), self.cost, completed)
 
     def _complete_generation(self, store: CampaignStore) -> bool:
-        """Return False if the campaign has moved on, or another worker still has contacts."""
+        """Complete generation. Return False if it is over or other workers still have contacts."""
         try:
             store.campaigns.apply(self.campaign_id, Action.COMPLETE_GENERATION)
         except TransitionNotAllowed:
