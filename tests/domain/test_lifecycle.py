@@ -543,6 +543,7 @@ def test_every_contact_status_is_reachable_from_pending() -> None:
 def test_the_tables_can_be_rebuilt_from_their_json() -> None:
     data = to_dict()
     assert data == json.loads(json.dumps(data))
+    assert {type(status) for status in data["statuses"]} == {str}
     by_name = {guard.__name__: guard for line in TRANSITIONS for guard in line.guards}
     lines = [
         Transition(**line | {"guards": tuple(by_name[name] for name in line["guards"])})
