@@ -2,7 +2,7 @@
 //
 // Comments say what types cannot: limits and patterns. The JSON Schemas beside this file hold them.
 
-/** Where a campaign stands. Stored as these words. */
+/** The status of a campaign. The database stores these words. */
 export type Status =
   | "draft"
   | "ready"
@@ -12,7 +12,7 @@ export type Status =
   | "exported"
   | "archived";
 
-/** A move between two statuses; the only way a status changes. */
+/** A named move of a campaign from one status to another. */
 export type Action =
   | "mark_ready"
   | "return_to_draft"
@@ -43,7 +43,7 @@ export type Permission =
   | "regenerate"
   | "list_exportable";
 
-/** Where one contact stands within one campaign. */
+/** The status of one contact within one campaign. */
 export type ContactStatus =
   | "pending"
   | "enrichment_ok"
@@ -78,7 +78,7 @@ export type Guard =
   | "nothing_undecided"
   | "something_approved";
 
-/** One line of the campaign table. `deletes` also makes the campaign inactive. */
+/** One line of the campaign table. `deletes` means that the campaign becomes inactive. */
 export type Transition = {
   source: Status;
   action: Action;
@@ -88,8 +88,8 @@ export type Transition = {
 };
 
 /**
- * One line of the contact table. `target=null` means `resting_status` of the row's enrichment gaps
- * decides. `expired_lease` marks the takeover of a contact whose worker's lease ran out.
+ * One line of the contact table. The target `null` means `resting_status` of the contact's gaps.
+ * `expired_lease` marks the takeover of a contact: it needs an expired lease.
  */
 export type ContactTransition = {
   source: ContactStatus;
@@ -120,8 +120,7 @@ export type Lifecycle = {
 
 /**
  * One fault of a document. `path` is a JSON Pointer (RFC 6901) to the faulty value, `""` for the
- * whole document; `code` is stable and for programs; `message` is for the person who wrote the
- * document.
+ * whole document. `code` is stable, for programs. `message` is for the author of the document.
  */
 export type Violation = {
   path: string;

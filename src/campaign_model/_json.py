@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from campaign_model.errors import InvalidDocument, Violation, shown
+from campaign_model.errors import InvalidDocument, Violation, short_repr
 
 __all__ = [
     "EMPTY",
@@ -217,7 +217,7 @@ def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
                     )
                     yield _pointer(link), "not_json", fault
                 elif (fault := text_fault(name)) is not None:
-                    fault = f"has a member {shown(name)}, whose name {fault}"
+                    fault = f"has a member {short_repr(name)}, whose name {fault}"
                     yield _pointer(link), "invalid_text", fault
                 else:
                     stack.append(((link, name), member, level + 1))

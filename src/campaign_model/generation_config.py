@@ -11,7 +11,7 @@ import attrs
 
 from campaign_model._json import EMPTY, JsonObject, fault_in, json_object
 from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, money
-from campaign_model.errors import InvalidDocument, Violation, shown
+from campaign_model.errors import InvalidDocument, Violation, short_repr
 from campaign_model.steps import MAX_VARIANTS, Step
 from campaign_model.vocabulary import MAX_TONE
 
@@ -114,7 +114,7 @@ class GenerationConfig:
             Violation(
                 f"/{name}",
                 "invalid_value",
-                f"generation_config.{name}: {shown(getattr(self, name))} is not {meaning}",
+                f"generation_config.{name}: {short_repr(getattr(self, name))} is not {meaning}",
             )
             for name, holds, meaning in _FIELD_RULES
             if not holds(getattr(self, name))

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import attrs
 
 from campaign_model._json import EMPTY, JsonObject, digest, fault_in, json_object, text_fault
-from campaign_model.errors import InvalidDocument, Violation, shown
+from campaign_model.errors import InvalidDocument, Violation, short_repr
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, Condition
 
 __all__ = [
@@ -148,7 +148,7 @@ class Step:
                     Violation(
                         f"/{name}",
                         "invalid_value",
-                        f"step.{name}: {shown(getattr(self, name))} is not {_MEANINGS[name]}",
+                        f"step.{name}: {short_repr(getattr(self, name))} is not {_MEANINGS[name]}",
                     )
                     for name in wrong
                 ),
@@ -206,7 +206,7 @@ def sequence_faults(
             yield Violation(
                 f"/{index}/step",
                 "wrong_position",
-                f"steps[{index}].step: {shown(position)} should be {index + 1}; "
+                f"steps[{index}].step: {short_repr(position)} should be {index + 1}; "
                 "steps count from 1 in order",
             )
     seen: dict[str, int] = {}

@@ -24,7 +24,7 @@ from jsonschema.validators import extend
 
 from campaign_model._json import EMPTY, Fault, digest, pointer_to, same_member
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import Violation, listed, shown
+from campaign_model.errors import Violation, join_words, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence, effective_key, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
@@ -178,7 +178,7 @@ def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
 
 
 def _quoted(words: Iterable[str]) -> str:
-    return listed([repr(word) for word in words])
+    return join_words([repr(word) for word in words])
 
 
 def _unknown(word: str, what: str, known: Collection[str], *, own: bool = False) -> str:
@@ -186,9 +186,9 @@ def _unknown(word: str, what: str, known: Collection[str], *, own: bool = False)
     near = difflib.get_close_matches(word[:100].lower(), known, n=1)
     if own and re.match(r"[Xx][-_]", word):
         near = [f"x_{word[2:]}"]
-    meant = f" (did you mean {shown(near[0])}?)" if near else ""
+    meant = f" (did you mean {short_repr(near[0])}?)" if near else ""
     more = "; fields of your own begin with x_" if own else ""
-    return f"{shown(word)} is not a known {what}{meant}; known are {_quoted(known)}{more}"
+    return f"{short_repr(word)} is not a known {what}{meant}; known are {_quoted(known)}{more}"
 
 
 def _limits(schema: dict[str, Any]) -> str:
@@ -224,9 +224,9 @@ def _wanted(schema: dict[str, Any]) -> str:
 _FOUND: dict[type, Callable[[Any], str]] = {
     NoneType: lambda _null: "is empty (null)",
     bool: lambda value: f"is {value}".lower(),
-    int: lambda number: f"is {shown(number)}",
+    int: lambda number: f"is {short_repr(number)}",
     float: lambda number: f"is {number}" + " (with a decimal point)" * number.is_integer(),
-    str: lambda text: f"is the text {shown(text)}",
+    str: lambda text: f"is the text {short_repr(text)}",
     list: lambda _list: "is a list",
     dict: lambda _object: "is an object",
 }
@@ -275,7 +275,7 @@ def _place(kind: str, tokens: _Tokens) -> str:
     words = [
         f".{token}"
         if isinstance(token, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,80}", token)
-        else f"[{shown(token)}]"
+        else f"[{short_repr(token)}]"
         for token in tokens
     ]
     if len(words) > 8:

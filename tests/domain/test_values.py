@@ -55,7 +55,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import InvalidDocument, shown
+from campaign_model.errors import InvalidDocument, short_repr
 from campaign_model.generation_config import (
     GENERATION_FIELDS,
     MAX_INSTRUCTIONS,
@@ -247,11 +247,11 @@ def test_a_wrong_value_is_shown_short() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    assert shown("emial") == "'emial'"
-    assert shown("x" * 78) == repr("x" * 78)
-    assert shown("x" * 79) == "'" + "x" * 76 + "..."
-    assert shown(10**5000) == "this int"
-    assert shown(deep) == "this list"
+    assert short_repr("emial") == "'emial'"
+    assert short_repr("x" * 78) == repr("x" * 78)
+    assert short_repr("x" * 79) == "'" + "x" * 76 + "..."
+    assert short_repr(10**5000) == "this int"
+    assert short_repr(deep) == "this list"
 
 
 # --- Every value type ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from campaign_model import lifecycle
-from generate import markdown
+from generate import failure_tests, markdown
 from generate.sql import checks_sql
 from generate.typescript import typescript
 from support import differences
@@ -32,6 +32,7 @@ FILES: dict[str, Callable[[str], str]] = {
     "docs/checks.postgresql.sql": lambda _: checks_sql("postgresql"),
     "docs/checks.sqlite.sql": lambda _: checks_sql("sqlite"),
     "docs/documents.md": lambda text: with_parts(text, {"differences": differences.table}),
+    "docs/failure-modes.md": lambda text: with_parts(text, {"tests": failure_tests.table}),
     "docs/lifecycle.md": lambda text: with_parts(text, LIFECYCLE_PARTS),
     "schemas/campaign-model.d.ts": lambda _: typescript(),
     "schemas/lifecycle.json": lambda _: lifecycle_json(),
@@ -41,7 +42,7 @@ FILES: dict[str, Callable[[str], str]] = {
 
 def lifecycle_json() -> str:
     """What ``campaign-model lifecycle --json`` prints."""
-    return json.dumps(lifecycle.document(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(lifecycle.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
 
 def with_parts(text: str, parts: Mapping[str, Callable[[], str]]) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from campaign_model import lifecycle
 
-_TABLES = lifecycle.document()
+_TABLES = lifecycle.to_dict()
 _BY_GAPS = "by_gaps"
-_STAYS = "as it was"
+_UNCHANGED = "unchanged"
 
 
 def campaign_diagram() -> str:
-    """What may happen to a campaign."""
+    """Draw the moves of a campaign."""
     statuses, lines = _TABLES["statuses"], _TABLES["transitions"]
     sources = {line["source"] for line in lines}
     return _diagram(
@@ -23,7 +23,7 @@ def campaign_diagram() -> str:
 
 
 def campaign_table() -> str:
-    """The same, with what each move needs."""
+    """List the moves of a campaign with their guards."""
     return _table(
         ("from", "action", "to", "guards"),
         (
@@ -39,12 +39,12 @@ def campaign_table() -> str:
 
 
 def guards() -> str:
-    """What each guard asks for."""
+    """List the guards with their meanings."""
     return _table(("guard", "holds when"), _TABLES["guards"].items())
 
 
 def permissions() -> str:
-    """What may be changed in which status."""
+    """List which changes are legal in which status."""
     statuses = _TABLES["statuses"]
     return _table(
         ("change", *statuses),
@@ -56,7 +56,7 @@ def permissions() -> str:
 
 
 def contact_diagram() -> str:
-    """What may happen to a contact, without what leaves its status as it was."""
+    """Draw the moves of a contact, without the actions that leave its status unchanged."""
     resting, moves = _TABLES["resting_status"], _contact_moves()
     everywhere = {
         move: sources
@@ -65,7 +65,7 @@ def contact_diagram() -> str:
     }
     arrows: dict[tuple[str, str], list[str]] = {}
     for (action, target), sources in moves.items():
-        if target != _STAYS and (action, target) not in everywhere:
+        if target != _UNCHANGED and (action, target) not in everywhere:
             for source in sources:
                 arrows.setdefault((source, target), []).append(action)
     return _diagram(
@@ -78,25 +78,29 @@ def contact_diagram() -> str:
 
 
 def contact_table() -> str:
-    """Every move of a contact."""
+    """List the moves of a contact."""
     return _table(
         ("action", "from", "to"),
         (
-            (action, ", ".join(sources), "by its gaps" if target == _BY_GAPS else target)
+            (
+                action,
+                ", ".join(sources),
+                "resting status of its gaps" if target == _BY_GAPS else target,
+            )
             for (action, target), sources in _contact_moves().items()
         ),
     )
 
 
 def _contact_moves() -> dict[tuple[str, str], list[str]]:
-    """From where an action leads to one place."""
+    """Group the contact table: the sources of each pair of action and target."""
     moves: dict[tuple[str, str], list[str]] = {}
     for line in _TABLES["contact_transitions"]:
         action, target = line["action"], line["target"] or _BY_GAPS
         if line["expired_lease"]:
-            action += " (lease ran out)"
+            action += " (lease expired)"
         elif target == line["source"]:
-            target = _STAYS
+            target = _UNCHANGED
         moves.setdefault((action, target), []).append(line["source"])
     return moves
 

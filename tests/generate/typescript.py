@@ -72,7 +72,7 @@ def typescript() -> str:
             _HEADER,
             *(_comment(_about(enum)) + _union(enum.__name__, enum) for enum in enums),
             _comment("A condition on a move, by its name.")
-            + _union("Guard", lifecycle.document()["guards"]),
+            + _union("Guard", lifecycle.to_dict()["guards"]),
             *map(_class, (lifecycle.Transition, lifecycle.ContactTransition)),
             _LIFECYCLE,
             _class(Violation),

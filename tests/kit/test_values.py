@@ -38,7 +38,7 @@ from campaign_model import (
     lifecycle,
 )
 from campaign_model.campaign import ADOPTED, MAX_DESCRIPTION, MAX_NAME
-from campaign_model.claims import LONGEST
+from campaign_model.claims import MAX_DURATION
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS
 from campaign_model.testing import strategies
 from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update, apply, check
@@ -213,7 +213,7 @@ REACH: dict[str, Reach] = {
             ),
             (
                 lambda outcome: {getattr(outcome, "retry_after", None)},
-                {timedelta(0), LONGEST},
+                {timedelta(0), MAX_DURATION},
             ),
         ],
     ),

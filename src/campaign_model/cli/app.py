@@ -230,7 +230,7 @@ def schema(
 def show_lifecycle(*, as_json: Json = False) -> None:
     """Print the lifecycle: the actions of campaigns and contacts, guards and permissions."""
     if as_json:
-        print_json(lifecycle.document())
+        print_json(lifecycle.to_dict())
     else:
         print_lifecycle(open_console())
 

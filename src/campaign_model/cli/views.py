@@ -199,7 +199,7 @@ def _describe_permission(state: ActionState) -> str:
 
 def print_lifecycle(console: Console) -> None:
     """Print the actions of campaigns, their guards, the permissions, and the contact actions."""
-    tables = lifecycle.document()
+    tables = lifecycle.to_dict()
     print_table(
         console,
         ("from", "action", "to", "guards"),

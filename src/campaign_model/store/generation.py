@@ -46,7 +46,7 @@ from campaign_model import lifecycle
 from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.campaign_contact import Changed
 from campaign_model.claims import (
-    LONGEST,
+    MAX_DURATION,
     Claim,
     ClaimBatch,
     Cursor,
@@ -60,7 +60,7 @@ from campaign_model.claims import (
     Renewal,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, NotFound, listed
+from campaign_model.errors import LeaseLost, NotFound, join_words
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import postgresql, sqlite
 from campaign_model.store.campaign_documents import (
@@ -220,7 +220,7 @@ class Generation:
         ``on_lost``, and ``TypeError`` for a value that is no outcome.
         """
         if on_lost not in _ON_LOST:
-            raise ValueError(f"on_lost is one of {listed(_ON_LOST)}, not {on_lost!r}")
+            raise ValueError(f"on_lost is one of {join_words(_ON_LOST)}, not {on_lost!r}")
         for outcome in outcomes.values():
             if type(outcome) not in _ACTION_OF:
                 raise TypeError(f"not an outcome: {outcome!r}")
@@ -455,8 +455,8 @@ class Generation:
 
 
 def _check_lease(lease: timedelta) -> None:
-    if not timedelta(0) < lease <= LONGEST:
-        raise ValueError(f"a lease is longer than zero and at most {LONGEST}, not {lease}")
+    if not timedelta(0) < lease <= MAX_DURATION:
+        raise ValueError(f"a lease is longer than zero and at most {MAX_DURATION}, not {lease}")
 
 
 def _campaign_of(claims: Iterable[Claim]) -> UUID:
