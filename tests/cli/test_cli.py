@@ -193,7 +193,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake(command: Command, tmp_path: Pat
 
 
 def test_the_kinds_of_document_are_those_of_the_codec() -> None:
-    assert list(Kind) == list(wire._READERS)
+    assert list(Kind) == list(wire._KINDS.values())
 
 
 def test_schemas_are_listed_and_printed(command: Command) -> None:

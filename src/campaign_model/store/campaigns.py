@@ -32,7 +32,7 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.store import summaries, totals, words
+from campaign_model.store import summaries, totals
 from campaign_model.store.contacts import move_contacts
 from campaign_model.store.floor import undone
 from campaign_model.store.scope import SHARDS, Scope, refused_by_database
@@ -141,7 +141,7 @@ class Campaigns:
         for name in ("status", "is_active", "version"):
             if getattr(campaign, name) != fresh[name].default:
                 raise Conflict("read_only", f"a new campaign is a draft; {name} cannot be chosen")
-        words.check(scope.codec, campaign.steps, campaign.generation_config)
+        scope.codec.check_words(campaign)
         if campaign.template_id is not None:
             self._check_template(campaign.template_id)
         with refused_by_database(scope.connection) as refusal:
@@ -209,12 +209,7 @@ class Campaigns:
                 raise Conflict("read_only", f"{name} cannot be edited; apply an action instead")
         for permission in _permissions(stored, campaign):
             lifecycle.check_permission(permission, stored.status)
-        words.check(
-            scope.codec,
-            campaign.steps,
-            campaign.generation_config,
-            known=(stored.steps, stored.generation_config),
-        )
+        scope.codec.check_words(campaign, stored)
         before, after = _content(stored, scope.codec), _content(campaign, scope.codec)
         changed = {name: value for name, value in after.items() if value != before[name]}
         if not changed:
