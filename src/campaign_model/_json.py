@@ -73,9 +73,9 @@ class JsonObject(Mapping[str, Any]):
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
         if items is None:
             items = {}
-        elif type(items) is not dict:  # Asked first because isinstance(..., Mapping) is slow.
+        elif type(items) is not dict:  # Checked first because isinstance(..., Mapping) is slow.
             if not isinstance(items, Mapping):
-                raise TypeError(f"{type(items).__name__} is not a mapping, so no JSON object")
+                raise TypeError(f"a {type(items).__name__} is not a mapping, so not a JSON object")
             if isinstance(items, RepeatedMembers):
                 raise ValueError(f"the JSON text repeats members: {', '.join(items.repeated)}")
         frozen = {_member_name(name): freeze(value) for name, value in items.items()}
@@ -125,10 +125,6 @@ class JsonObject(Mapping[str, Any]):
 
     def __deepcopy__(self, _memo: dict[int, Any]) -> JsonObject:
         return self
-
-    def merged(self, changes: Mapping[str, Any]) -> JsonObject:
-        """Return a new object with the members of ``changes`` added or replaced."""
-        return JsonObject({**self._items, **changes})
 
 
 def _member_name(name: object) -> str:
@@ -240,16 +236,16 @@ def faults_in(value: Any, depth: int = 0) -> list[Fault]:
 
 def fault_in(value: Any, depth: int = 0) -> Fault | None:
     """Return the first of :func:`faults_in`, or ``None``."""
-    faults: list[Fault] = []
-    _collect_faults(value, depth, (), faults)
+    faults = faults_in(value, depth)
     return faults[0] if faults else None
 
 
-_OBJECTS = (dict, JsonObject, Mapping)  # The common types come first: Mapping is slow to ask.
 _ARRAYS = (list, tuple)
+_OBJECTS = (dict, JsonObject, Mapping)  # In this order, because isinstance(..., Mapping) is slow.
 
 
 def _collect_faults(value: Any, level: int, tokens: Tokens, faults: list[Fault]) -> None:
+    """Append the faults in ``value``, which is at the place ``tokens``, to ``faults``."""
     code, message = "not_json", None
     if level > MAX_DEPTH:
         code, message = "too_deep", _TOO_DEEP
@@ -257,6 +253,9 @@ def _collect_faults(value: Any, level: int, tokens: Tokens, faults: list[Fault])
         code, message = "invalid_text", text_fault(value)
     elif isinstance(value, int):
         code, message = _number_fault(value)
+    elif isinstance(value, _ARRAYS):
+        for index, member in enumerate(value):
+            _collect_faults(member, level + 1, (*tokens, index), faults)
     elif isinstance(value, _OBJECTS):
         for name, member in value.items():
             if not isinstance(name, str):
@@ -275,9 +274,6 @@ def _collect_faults(value: Any, level: int, tokens: Tokens, faults: list[Fault])
                 if text_fault(name) is None  # A faulty name is reported above, and has no pointer.
             )
         return
-    elif isinstance(value, _ARRAYS):
-        for index, member in enumerate(value):
-            _collect_faults(member, level + 1, (*tokens, index), faults)
     elif isinstance(value, float):
         if not math.isfinite(value):
             message = f"is {json.dumps(value)}, which JSON does not have; use a number"

@@ -1,7 +1,4 @@
-"""Checks that several value types share: money, text, points in time.
-
-Every function returns its argument in one exact form, or raises. Nothing is coerced or rounded.
-"""
+"""Checks that several value types share: money, text, points in time. They coerce nothing."""
 
 from __future__ import annotations
 
@@ -73,10 +70,7 @@ EXACT = Context(prec=60)
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Calculate with money in the context :data:`EXACT`, whatever context the caller has set.
-
-    Works as a decorator too.
-    """
+    """Calculate with money in the context :data:`EXACT`. Works as a decorator too."""
     with localcontext(EXACT):
         yield
 
@@ -101,10 +95,7 @@ def optional_money(value: Any) -> Decimal | None:
 
 
 def text(value: Any) -> str:
-    """Return a text that is not empty and that every database can store.
-
-    Raises ``ValueError`` for every other value.
-    """
+    """Return a text if it is not empty and every database can store it, or raise ``ValueError``."""
     if type(value) is not str or not value or fault_in(value) is not None:
         raise ValueError(f"not text that a database can store: {value!r}")
     return value

@@ -1,13 +1,12 @@
 """The cattrs converter between JSON documents and values.
 
 ``CONVERTER.structure(document, cls)`` makes a value from a decoded document, and
-``CONVERTER.unstructure(value)`` writes a value as fresh JSON. cattrs generates both functions from
-the annotations of the value types. The hooks of this module say how each type looks in JSON.
+``CONVERTER.unstructure(value)`` writes a value as fresh JSON. cattrs generates the code from the
+annotations of the value types. The hooks of this module say how each type looks in JSON.
 
-Nothing is coerced: a hook accepts exactly one JSON type. Nothing is repaired: every required field
-must be present, and every step must have its own number. Unknown members of steps and settings
-are kept in ``extra``. ``structure`` raises one of ``REFUSALS`` and does not say what is wrong;
-:mod:`campaign_model.validation` does.
+A hook accepts exactly one JSON type and coerces nothing. Every required field must be present,
+and steps must be numbered from 1. Unknown members of steps and settings become ``extra``.
+``structure`` raises one of ``REFUSALS``; :mod:`campaign_model.validation` says what is wrong.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ CONVERTER = Converter(detailed_validation=False)
 
 
 def _exactly(json_type: type) -> Callable[[Any, Any], Any]:
-    """Return the hook of a type that a value type makes of the JSON value and checks by itself."""
+    """Return a hook that accepts one JSON type. The value type converts and checks the value."""
 
     def structure(value: Any, _type: Any) -> Any:
         if type(value) is not json_type:
@@ -67,7 +66,7 @@ def _exactly(json_type: type) -> Callable[[Any, Any], Any]:
 
 
 def _text(pattern: str, make: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
-    """Return the hook of a type that is a text of the shape ``pattern`` in JSON."""
+    """Return a hook that accepts text of the shape ``pattern``, and converts it with ``make``."""
     matches = re.compile(pattern).fullmatch
 
     def structure(value: Any, _type: Any) -> Any:
@@ -89,8 +88,7 @@ CONVERTER.register_structure_hook(Decimal, _text(MONEY_PATTERN, Decimal))
 CONVERTER.register_unstructure_hook(Decimal, money_text)
 CONVERTER.register_structure_hook(UUID, _text(UUID_PATTERN, UUID))
 CONVERTER.register_unstructure_hook(UUID, str)
-# The hook of "type | None" is that of the type: None means that a document lacks the field, and
-# null in a document is refused.
+# "type | None" has the hook of the type: null is refused. None means that the field is absent.
 CONVERTER.register_structure_hook_factory(
     lambda annotation: NoneType in get_args(annotation),
     lambda annotation, converter: converter.get_structure_hook(get_args(annotation)[0]),

@@ -9,13 +9,7 @@ from typing import Any
 import attrs
 
 from campaign_model._json import EMPTY, JsonObject, json_object
-from campaign_model._values import (
-    MONEY_DECIMALS,
-    MONEY_LIMIT,
-    MONEY_PATTERN,
-    is_money,
-    money,
-)
+from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN, is_money, money
 from campaign_model.fields import DocumentFields
 from campaign_model.steps import MAX_VARIANTS, Step
 from campaign_model.vocabulary import MAX_TONE

@@ -1,9 +1,8 @@
-"""Repairs of stored documents, so that :mod:`campaign_model.converter` can read them.
+"""Repairs of stored documents, so that :mod:`campaign_model.converter` accepts them.
 
-Databases hold documents of older services. A stored step may lack every field but its channel,
-and may have the number of another position; a stored template may lack its settings.
-:func:`repaired` fills in what is missing and reports each repair. It leaves everything that it
-cannot repair as it is, for the converter to refuse.
+Older services wrote them. A stored step may lack every field except its channel, and may have the
+number of another position. A stored template may lack its settings. :func:`repaired` corrects
+this and reports each repair. It does not touch other faults.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _DEFAULTS = {
 
 
 def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
-    """Return the document with every repair made, and the repairs. Leaves the argument alone."""
+    """Return the document with every repair made, and the repairs. The argument is not changed."""
     repairs: list[Repair] = []
     if kind == "template_config":
         document = _repaired_steps(document, "", repairs)
@@ -48,28 +47,22 @@ def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
 
 
 def _repaired_step(step: Any, index: int, path: str, repairs: list[Repair]) -> Any:
-    position = index + 1
     if type(step) is not dict or type(step.get("channel")) is not str:
         return step
+    path, place, position = f"{path}/{index}", f"steps[{index}]", index + 1
     number = step.get("step")
-    if number == position and step.keys() >= STEP_FIELDS.required:
-        return step
-    place, path, step = f"steps[{index}]", f"{path}/{index}", dict(step)
-    if "step" not in step:
-        repairs.append(_defaulted(f"{path}/step", f"{place}.step", position))
-        step["step"] = position
-    elif type(number) is int and number >= 1 and number != position and fault_in(number) is None:
+    if type(number) is int and number >= 1 and number != position and fault_in(number) is None:
         message = f"{place}.step: was {number}; it is {position} now, by its position"
         repairs.append(Repair(f"{path}/step", "renumbered", message))
-        step["step"] = position
-    for name, default in _DEFAULTS.items():
-        if name not in step:
-            # A missing label becomes the channel's name: "Linkedin connect".
-            step[name] = (
-                step["channel"].replace("_", " ").capitalize() if name == "label" else default
-            )
-            repairs.append(_defaulted(f"{path}/{name}", f"{place}.{name}", step[name]))
-    return step
+        step = {**step, "step": position}
+    # A missing label becomes the name of the channel: "Linkedin connect".
+    label = step["channel"].replace("_", " ").capitalize()
+    defaults = {"step": position, **_DEFAULTS, "label": label}
+    missing = {name: value for name, value in defaults.items() if name not in step}
+    repairs += (
+        _defaulted(f"{path}/{name}", f"{place}.{name}", value) for name, value in missing.items()
+    )
+    return {**step, **missing}
 
 
 def _defaulted(path: str, place: str, value: Any) -> Repair:

@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 
 import attrs
 
-from campaign_model._json import EMPTY, Fault, JsonObject, Tokens, digest, json_object, pointer_to
+from campaign_model._json import EMPTY, Fault, JsonObject, digest, json_object, pointer_to
 from campaign_model.errors import InvalidDocument, Violation, shown
 from campaign_model.fields import DocumentFields
 from campaign_model.vocabulary import CHANNEL_LIMITS, MAX_IDENTIFIER, Condition
@@ -164,10 +164,6 @@ def sequence_faults(
     return faults
 
 
-def _place(tokens: Tokens) -> str:
-    return f"steps[{tokens[0]}].{tokens[1]}" if tokens else "steps"
-
-
 def effective_key(key: str | None, index: int) -> str:
     """Return the key of the step at ``index``; without a key of its own it is ``s{position}``."""
     return key if key is not None else f"s{index + 1}"
@@ -196,17 +192,15 @@ class StepSequence(Sequence[Step]):
         faults = sequence_faults(
             [step.key for step in self.steps], [step.day_offset for step in self.steps]
         )
+        violations = [
+            Violation(pointer_to(tokens), code, f"steps[{tokens[0]}].{tokens[1]}: {message}")
+            for tokens, code, message in faults
+        ]
         if len(self.steps) > MAX_STEPS:
-            message = f"has {len(self.steps)} steps; at most {MAX_STEPS} are allowed"
-            faults.append(((), "too_many_items", message))
-        if faults:
-            raise InvalidDocument(
-                "template_config",
-                tuple(
-                    Violation(pointer_to(tokens), code, f"{_place(tokens)}: {message}")
-                    for tokens, code, message in faults
-                ),
-            )
+            message = f"steps: has {len(self.steps)} steps; at most {MAX_STEPS} are allowed"
+            violations.append(Violation("", "too_many_items", message))
+        if violations:
+            raise InvalidDocument("template_config", tuple(violations))
 
     def __len__(self) -> int:
         return len(self.steps)

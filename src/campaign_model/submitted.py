@@ -1,12 +1,12 @@
-"""What the submitted form refuses although a stored document may have it.
+"""The parts of a document that the submitted form restricts.
 
-These are channels and tones that the vocabulary does not know, unknown fields whose names do not
-begin with ``x_``, and a document without steps. There is one exception: a caller may send back
-what it was given before. ``previous`` is that value, and a word or field *came back* if it stands
-unchanged in the same step (the one with the same key) of ``previous``.
+A *restricted part* is a channel or tone that the vocabulary does not know, an unknown field whose
+name does not begin with ``x_``, or the absence of all steps. A stored document may have it. A
+submitted document may have it only if it is unchanged from ``previous``, the value that the
+caller was given before: then the step with the same key has the same word or field.
 
-:func:`novelties` finds these things in a value, :func:`came_back` judges each of them. Parsing,
-the explanation of refusals and the store's ``save`` share both.
+:func:`restricted_parts` finds these parts, :func:`is_unchanged` judges each of them. Parsing, the
+explanation of refusals and the store's ``save`` share both.
 """
 
 from __future__ import annotations
@@ -20,23 +20,20 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence, effective_key
 from campaign_model.vocabulary import Vocabulary
 
-__all__ = ["PARTS", "Novelty", "Previous", "came_back", "novelties"]
-
-Novelty = tuple[str, Tokens]
-"""The code of a violation, and its place."""
+__all__ = ["PARTS", "Previous", "is_unchanged", "restricted_parts"]
 
 Previous = StepSequence | GenerationConfig | CampaignTemplate | None
 
 PARTS = {"template_config": "steps", "generation_config": "generation_config"}
-"""The kinds of document within a campaign template, and the attribute of each."""
+"""The kinds of document within a campaign template, and the field of each."""
 
 
-def novelties(value: Any, vocabulary: Vocabulary) -> Iterator[Novelty]:
-    """Yield everything in ``value`` that a submitted document may have only if it came back."""
+def restricted_parts(value: Any, vocabulary: Vocabulary) -> Iterator[tuple[str, Tokens]]:
+    """Yield the code of its violation and the place of every restricted part of ``value``."""
     if isinstance(value, CampaignTemplate):
-        for part in PARTS.values():
-            for code, tokens in novelties(getattr(value, part), vocabulary):
-                yield code, (part, *tokens)
+        for field in PARTS.values():
+            for code, tokens in restricted_parts(getattr(value, field), vocabulary):
+                yield code, (field, *tokens)
     elif isinstance(value, StepSequence):
         if not value:
             yield "too_few_items", ()
@@ -55,9 +52,8 @@ def novelties(value: Any, vocabulary: Vocabulary) -> Iterator[Novelty]:
                 yield "unknown_field", (name,)
 
 
-def came_back(novelty: Novelty, document: Any, previous: Previous) -> bool:
-    """Return True if ``previous`` has the same at the same place, in the step with the same key."""
-    code, tokens = novelty
+def is_unchanged(code: str, tokens: Tokens, document: Any, previous: Previous) -> bool:
+    """Return True if ``previous`` has the same restricted part as ``document`` at this place."""
     if previous is None:
         return False
     if code == "too_few_items":
@@ -66,10 +62,9 @@ def came_back(novelty: Novelty, document: Any, previous: Previous) -> bool:
     *parents, name = tokens
     for token in parents:
         document = document[token]
-        if isinstance(before, CampaignTemplate):
-            before = getattr(before, str(token))
-        elif isinstance(before, StepSequence):
-            assert isinstance(token, int)
+        if isinstance(token, str):
+            before = getattr(before, token)
+        else:
             key = effective_key(document.get("key"), token)
             before = before.by_key(key) if key in before.keys else None
     if code == "unknown_value":

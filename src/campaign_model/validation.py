@@ -1,11 +1,8 @@
 """The explanation of refused documents: every violation, in words for the person who wrote it.
 
 :func:`violations` runs the published JSON Schema (:func:`document_schema`) with jsonschema, and
-then the rules that JSON Schema cannot express. Only refused documents come here: the value types
-accept the others without it. So jsonschema is loaded only when a document is refused.
-
-A document has a violation if and only if the value types refuse it. jsonschema therefore asks for
-exact types here: ``1.0`` is not an integer.
+then the rules between steps, which JSON Schema cannot express. A document has violations if and
+only if the converter or :mod:`campaign_model.submitted` refuses it.
 """
 
 from __future__ import annotations
@@ -32,7 +29,7 @@ from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import Violation, shown
 from campaign_model.fields import meaning, quoted
 from campaign_model.steps import StepSequence, sequence_faults
-from campaign_model.submitted import PARTS, Previous, came_back
+from campaign_model.submitted import PARTS, Previous, is_unchanged
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 __all__ = ["document_schema", "load_schema", "violations"]
@@ -111,14 +108,6 @@ def _is_what(value: Any) -> str:
     return describe(value) if describe else f"is of the type {type(value).__name__}"
 
 
-def _characters(text: str) -> str:
-    return f"has {len(text)} characters"
-
-
-def _steps(items: list[Any]) -> str:
-    return f"has {len(items)} steps"
-
-
 def _matches(text: str, pattern: str) -> bool:
     # In Python, unlike in ECMAScript, $ also matches before a line break at the end.
     return re.search(re.sub(r"\$\Z", r"\\Z", pattern), text) is not None
@@ -126,12 +115,15 @@ def _matches(text: str, pattern: str) -> bool:
 
 @attrs.frozen
 class _Limit:
-    """A keyword that limits the values of one JSON type, and the violation of that limit."""
+    """A keyword that limits one JSON type: its test of (value, limit), and its violation.
+
+    The message counts the ``units`` of the value, or shows the value.
+    """
 
     json_type: str
     holds: Callable[[Any, Any], bool]
     code: str
-    describe: Callable[[Any], str]
+    units: str = ""
 
     def validate(
         self, validator: Any, limit: Any, value: Any, _schema: object
@@ -141,14 +133,14 @@ class _Limit:
 
 
 _LIMITS = {
-    "pattern": _Limit("string", _matches, "bad_pattern", _is_what),
-    "minLength": _Limit("string", lambda text, n: len(text) >= n, "too_short", _characters),
-    "maxLength": _Limit("string", lambda text, n: len(text) <= n, "too_long", _characters),
-    "minimum": _Limit("integer", ge, "too_small", _is_what),
-    "maximum": _Limit("integer", le, "too_large", _is_what),
-    "minItems": _Limit("array", lambda items, n: len(items) >= n, "too_few_items", _steps),
-    "maxItems": _Limit("array", lambda items, n: len(items) <= n, "too_many_items", _steps),
-    "enum": _Limit("string", lambda word, words: word in words, "unknown_value", _is_what),
+    "enum": _Limit("string", lambda word, words: word in words, "unknown_value"),
+    "pattern": _Limit("string", _matches, "bad_pattern"),
+    "minLength": _Limit("string", lambda text, n: len(text) >= n, "too_short", "characters"),
+    "maxLength": _Limit("string", lambda text, n: len(text) <= n, "too_long", "characters"),
+    "minimum": _Limit("integer", ge, "too_small"),
+    "maximum": _Limit("integer", le, "too_large"),
+    "minItems": _Limit("array", lambda items, n: len(items) >= n, "too_few_items", "steps"),
+    "maxItems": _Limit("array", lambda items, n: len(items) <= n, "too_many_items", "steps"),
 }
 
 
@@ -166,7 +158,8 @@ def _code_and_message(error: ValidationError) -> tuple[str, str]:
     if keyword == "type":
         return "wrong_type", f"{_is_what(value)}; it must be {meaning(schema)}"
     limit = _LIMITS[keyword]
-    return limit.code, f"{limit.describe(value)}; it must be {meaning(schema)}"
+    description = f"has {len(value)} {limit.units}" if limit.units else _is_what(value)
+    return limit.code, f"{description}; it must be {meaning(schema)}"
 
 
 def _not_known(word: str, noun: str, known: Collection[str], *, x_allowed: bool = False) -> str:
@@ -281,8 +274,8 @@ def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
 
 # --- All violations ------------------------------------------------------------------------------
 
-_MAY_COME_BACK = {"unknown_field", "unknown_value", "too_few_items"}
-"""Violations that a submitted document may have if ``previous`` has them."""
+_RESTRICTED = {"unknown_field", "unknown_value", "too_few_items"}
+"""The codes of restricted parts (:mod:`campaign_model.submitted`)."""
 
 _CONSEQUENCES = {"wrong_type", "unknown_value", "bad_pattern", "too_small", "too_large"}
 """Violations of the schema that say nothing new about a value that is not valid JSON."""
@@ -299,8 +292,8 @@ def violations(
 ) -> tuple[Violation, ...]:
     """List every violation of ``document``, in document order.
 
-    ``json_faults`` are what :mod:`campaign_model._json` found. ``kind`` and ``form`` name the
-    schema. What ``previous`` has may come back (:mod:`campaign_model.submitted`).
+    ``json_faults`` are those of :mod:`campaign_model._json`. ``kind`` and ``form`` name the schema.
+    Restricted parts that are unchanged from ``previous`` are no violations.
     """
     faults = [*json_faults]
     # 1. The rules of the schema.
@@ -310,7 +303,7 @@ def violations(
         code, message = _code_and_message(error)
         if code in _CONSEQUENCES and tokens in not_json:
             continue
-        if code in _MAY_COME_BACK and came_back((code, tokens), document, previous):
+        if code in _RESTRICTED and is_unchanged(code, tokens, document, previous):
             continue
         if code == "unknown_field":
             message = _belongs_to_another_program(tokens, previous) or message

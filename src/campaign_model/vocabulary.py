@@ -1,7 +1,6 @@
 """The words of documents: channels, conditions and tones, and the limits of each channel.
 
-Conditions are fixed. Channels and tones are open: a :class:`Vocabulary` is an immutable set of
-those that a service knows. ``STANDARD`` is the default. There is no global registry.
+Conditions are fixed. A :class:`Vocabulary` holds the channels and tones that a service knows.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -
 
 @attrs.frozen
 class Vocabulary:
-    """The channels and tones that a service knows. Immutable.
+    """The channels and tones that a service knows. Immutable; there is no global registry.
 
     Raises ``ValueError`` if there are no channels or no tones, if two have the same name, and for
     a tone that is not text of 1 to 40 characters.

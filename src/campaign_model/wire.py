@@ -1,16 +1,15 @@
-"""Documents to values and back: what callers submit, and what databases hold.
+"""Reading and writing documents: what callers submit, and what databases contain.
 
 A :class:`Codec` reads and writes documents with one vocabulary. The functions of this module are
-the methods of ``DEFAULT``, the codec of the standard vocabulary. To read a document,
+the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is read in steps:
 
-1. decode its text (:mod:`campaign_model._json`);
-2. if it is a stored one, repair it (:mod:`campaign_model.recovery`);
-3. turn it into a value (:mod:`campaign_model.converter`, with cattrs);
-4. if it is a submitted one, refuse what only stored ones may have
-   (:mod:`campaign_model.submitted`).
+1. Decode the text (:mod:`campaign_model._json`).
+2. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
+   a stored document, repair it (:mod:`campaign_model.recovery`) and try again.
+3. Refuse a submitted document with restricted parts (:mod:`campaign_model.submitted`).
+4. If it was refused, list every violation with jsonschema (:mod:`campaign_model.validation`).
 
-If step 3 or 4 refuses the document, :mod:`campaign_model.validation` lists every violation. A
-document has violations if and only if it is refused. cattrs and jsonschema are loaded when they
+A document is refused if and only if it has violations. cattrs and jsonschema are loaded when they
 are first needed.
 """
 
@@ -18,8 +17,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache, cached_property, lru_cache, partial
-from types import ModuleType
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
@@ -30,7 +28,7 @@ from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation_config import GENERATION_DEPTH, GenerationConfig
 from campaign_model.recovery import repaired
 from campaign_model.steps import STEP_DEPTH, Step, StepSequence
-from campaign_model.submitted import PARTS, Previous, came_back, novelties
+from campaign_model.submitted import PARTS, Previous, is_unchanged, restricted_parts
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 if TYPE_CHECKING:
@@ -55,8 +53,8 @@ __all__ = [
 
 V = TypeVar("V")
 
-# Equal text gives the same value. Each codec caches the submitted documents that it parsed; all
-# codecs together cache the stored documents. A longer text is never cached.
+# Bounds of each cache: the number of texts, and their length. Each codec has a cache of submitted
+# documents. All codecs share one cache of stored documents per kind.
 _CACHED_TEXTS = 512
 _LONGEST_CACHED_TEXT = 32_768
 
@@ -91,36 +89,33 @@ def _decoded(source: Any) -> tuple[Any, list[Fault]]:
     return decode(source) if isinstance(source, str) else (source, [])
 
 
-def _decoded_stored(source: Any) -> tuple[Any, list[Fault], bool]:
-    """Decode also JSON text within a JSON string. The last value tells whether there was any."""
+def _decoded_stored(source: Any, kind: str) -> tuple[Any, list[Fault], list[Repair]]:
+    """Decode JSON text within a JSON string too, and report that as a repair."""
     document, faults = _decoded(source)
-    was_encoded_twice = False
+    repairs: list[Repair] = []
     while isinstance(document, str):
         inner, inner_faults = decode(document)
         if inner_faults and inner_faults[0][1] == "not_json":
             break  # The string is only a text.
-        document, faults, was_encoded_twice = inner, inner_faults, True
-    return document, faults, was_encoded_twice
-
-
-@cache
-def _converter() -> ModuleType:
-    from campaign_model import converter  # noqa: PLC0415 - loads cattrs
-
-    return converter
+        document, faults = inner, inner_faults
+        repairs = [Repair("", "double_encoded", f"{kind}: was JSON text within a JSON string")]
+    return document, faults, repairs
 
 
 def _converted(document: Any, cls: type[V]) -> V | None:
     """Return the value of a document, or ``None`` if the converter refuses it."""
-    converter = _converter()
+    from campaign_model.converter import CONVERTER, REFUSALS  # noqa: PLC0415 - loads cattrs
+
     try:
-        return cast("V", converter.CONVERTER.structure(document, cls))
-    except converter.REFUSALS:
+        return CONVERTER.structure(document, cls)
+    except REFUSALS:
         return None
 
 
 def _dumped(value: Any) -> Any:
-    return _converter().CONVERTER.unstructure(value)
+    from campaign_model.converter import CONVERTER  # noqa: PLC0415 - loads cattrs
+
+    return CONVERTER.unstructure(value)
 
 
 def _violations(
@@ -147,11 +142,7 @@ def _invalid(kind: str, violations: tuple[Violation, ...]) -> InvalidDocument:
 
 def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
     kind = _KINDS[cls]
-    document, faults, was_encoded_twice = _decoded_stored(source)
-    repairs: list[Repair] = []
-    if was_encoded_twice:
-        message = f"{kind}: was JSON text within a JSON string"
-        repairs.append(Repair("", "double_encoded", message))
+    document, faults, repairs = _decoded_stored(source, kind)
     value = _converted(document, cls)
     if value is None:
         repaired_document, more_repairs = repaired(kind, document)
@@ -177,7 +168,7 @@ def _recover(cls: type[V], source: Any) -> Recovered[V]:
 class Codec:
     """Reads and writes documents with one vocabulary. Immutable, and safe to share.
 
-    A ``source`` of type ``str`` is JSON text; any other is a JSON value as ``json.loads`` returns
+    A ``source`` is JSON text if it is a ``str``, otherwise a JSON value as ``json.loads`` returns
     it. Equal text gives the same value, from a bounded cache.
     """
 
@@ -191,10 +182,9 @@ class Codec:
     ) -> StepSequence:
         """Return the steps of a submitted template_config.
 
-        Unknown fields are refused unless their names begin with ``x_``. ``previous`` are the
-        steps that the caller was given before: unknown fields and channels may come back
-        unchanged in the step with the same key, and a sequence without steps may come back empty.
-        Raises :class:`InvalidDocument` with every violation.
+        Unknown channels are refused, and unknown fields unless their names begin with ``x_``.
+        Those of ``previous``, the steps that the caller was given before, may come back unchanged
+        in the step with the same key. Raises :class:`InvalidDocument` with every violation.
         """
         return self._parse(StepSequence, source, previous)
 
@@ -264,7 +254,7 @@ class Codec:
         self, source: Any, name: str = "template_config"
     ) -> tuple[Violation, ...]:
         """List every violation of a stored document, in document order."""
-        document, faults, _ = _decoded_stored(source)
+        document, faults, _ = _decoded_stored(source, name)
         return _violations(document, faults, name, "stored")
 
     def check_words(
@@ -274,22 +264,17 @@ class Codec:
     ) -> None:
         """Raise :class:`InvalidDocument` for channels and tones that the vocabulary does not know.
 
-        A word of ``previous`` may come back, as in :meth:`parse_template_config`: a campaign with
+        Words of ``previous`` may come back, as in :meth:`parse_template_config`. So a campaign with
         an old channel can still be renamed.
         """
         for kind, part in PARTS.items():
             new, before = getattr(value, part), getattr(previous, part, None)
-            words = [
-                novelty
-                for novelty in novelties(new, self.vocabulary)
-                if novelty[0] == "unknown_value"
-            ]
-            document = _dumped(new) if words else None
-            if not all(came_back(word, document, before) for word in words):
-                violations = self.violations(document, kind, previous=before)
-                raise _invalid(
-                    kind, tuple(fault for fault in violations if fault.code == "unknown_value")
-                )
+            codes = {code for code, _ in restricted_parts(new, self.vocabulary)}
+            if "unknown_value" in codes:
+                violations = self.violations(_dumped(new), kind, previous=before)
+                unknown = tuple(fault for fault in violations if fault.code == "unknown_value")
+                if unknown:
+                    raise InvalidDocument(kind, unknown)
 
     def schema(self, name: str) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of a submitted document, with this vocabulary's words.
@@ -335,7 +320,8 @@ class Codec:
         document, faults = _decoded(source)
         value = _converted(document, cls)
         if value is not None and all(
-            came_back(novelty, document, previous) for novelty in novelties(value, self.vocabulary)
+            is_unchanged(code, tokens, document, previous)
+            for code, tokens in restricted_parts(value, self.vocabulary)
         ):
             return value
         kind = _KINDS[cls]
@@ -359,10 +345,7 @@ dump_campaign_template = DEFAULT.dump_campaign_template
 
 
 def iter_violations(
-    source: Any,
-    name: str = "template_config",
-    *,
-    previous: Previous = None,
+    source: Any, name: str = "template_config", *, previous: Previous = None
 ) -> Iterator[Violation]:
     """Yield the :meth:`Codec.violations` of ``DEFAULT``."""
     yield from DEFAULT.violations(source, name, previous=previous)

@@ -213,14 +213,6 @@ def test_json_object_returns_unchanged_what_it_cannot_freeze() -> None:
     assert type(json_object({"a": [1]})) is JsonObject
 
 
-def test_merged_adds_and_replaces_members() -> None:
-    old = JsonObject({"a": 1, "b": {"c": 1}})
-    new = old.merged({"b": {"d": [2]}, "e": None})
-    assert new == JsonObject({"a": 1, "b": {"d": [2]}, "e": None})
-    assert list(new) == ["a", "b", "e"]
-    assert old == JsonObject({"a": 1, "b": {"c": 1}})
-
-
 @given(alike, alike)
 def test_same_member_compares_one_member(one: Any, other: Any) -> None:
     assert same_member(JsonObject({"a": one}), "a", other) == same(one, other)
