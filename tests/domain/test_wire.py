@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from campaign_model.testing.documents import KINDS, any_document, changed, valid
 from campaign_model.testing.strategies import json_objects, step_sequences
 from campaign_model.vocabulary import STANDARD, Channel, Condition
 from campaign_model.wire import DEFAULT, Codec, Recovered
+from support.paths import DOCS
 from support.sample_documents import a_step, a_template, keeps_every_field
 from support.strategies import copies
 
@@ -676,6 +678,14 @@ def test_depth_counts_from_the_root_of_a_template() -> None:
     settings_ = {"x_a": [[[deepest]]]}
     assert not refusal(DEFAULT.parse_generation_config, settings_["x_a"] and {"x_a": [[deepest]]})
     assert [code for _, code in codes(DEFAULT.parse_generation_config, settings_)] == ["too_deep"]
+
+
+def test_the_example_in_the_guide_runs() -> None:
+    guide = (DOCS / "documents.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(example, names)  # noqa: S102 - our own documentation
+    assert names["codec"].vocabulary.channel("sms")
 
 
 VALID_ONLY = """
