@@ -97,22 +97,18 @@ CONVERTER.register_structure_hook_factory(
 # --- Steps and settings: objects that keep unknown members in "extra" ----------------------------
 
 
-def _register(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> None:
+def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> None:
     names = frozenset(fields)
-    make = make_dict_structure_fn_from_attrs(
-        [
-            attribute.evolve(default=attrs.NOTHING)
-            if attribute.name in fields.required
-            else attribute
-            for attribute in attrs.fields(cls)
-        ],
-        cls,
-        CONVERTER,
-    )
-    overrides: dict[str, Any] = {
+    # To cattrs, a field is required if its attribute has no default.
+    attributes = [
+        attribute.evolve(default=attrs.NOTHING) if attribute.name in fields.required else attribute
+        for attribute in attrs.fields(cls)
+    ]
+    make = make_dict_structure_fn_from_attrs(attributes, cls, CONVERTER)
+    omit_none: dict[str, Any] = {
         name: override(omit_if_default=True) for name in names - fields.required
     }
-    write = make_dict_unstructure_fn(cls, CONVERTER, extra=override(omit=True), **overrides)
+    write = make_dict_unstructure_fn(cls, CONVERTER, extra=override(omit=True), **omit_none)
 
     def structure(document: Any, _type: Any) -> Any:
         if type(document) is not dict:
@@ -129,8 +125,8 @@ def _register(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> None:
     CONVERTER.register_unstructure_hook(cls, lambda value: {**write(value), **thaw(value.extra)})
 
 
-_register(Step, STEP_FIELDS)
-_register(GenerationConfig, GENERATION_FIELDS)
+_register_hooks(Step, STEP_FIELDS)
+_register_hooks(GenerationConfig, GENERATION_FIELDS)
 
 # --- Sequences: arrays whose steps are numbered from 1 -------------------------------------------
 

@@ -272,7 +272,7 @@ def pointers(faults: list[Fault]) -> list[tuple[str, str]]:
         ),
     ],
 )
-def test_faults_of_a_value(value: Any, faults: list[tuple[str, str]]) -> None:
+def test_every_fault_of_a_value_is_listed(value: Any, faults: list[tuple[str, str]]) -> None:
     found = faults_in(value)
     assert pointers(found) == faults
     assert fault_in(value) == (found[0] if found else None)

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from campaign_model import validation, vocabulary, wire
+from campaign_model import converter, validation, vocabulary, wire
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.cli.document_files import Kind
-from campaign_model.converter import UUID_PATTERN
 from campaign_model.generation_config import GENERATION_FIELDS
 from campaign_model.steps import MAX_STEPS, STEP_FIELDS
 from campaign_model.testing.documents import KINDS
@@ -182,7 +181,10 @@ def test_the_limits_of_templates_are_those_of_the_value_type(form: str) -> None:
     schema = load_schema(f"campaign_template.{form}")
     fields = schema["properties"]
     assert schema["additionalProperties"] is False
-    assert fields["id"]["pattern"] == f"^{UUID_PATTERN}$"
+    assert list(fields) == list(converter._TEMPLATE_FIELDS)
+    optional_in_stored = {"generation_config"} if form == "stored" else set()
+    assert set(schema["required"]) == converter._TEMPLATE_REQUIRED - optional_in_stored
+    assert fields["id"]["pattern"] == f"^{converter.UUID_PATTERN}$"
     assert fields["name"]["maxLength"] == MAX_NAME
     assert f" at most {MAX_NAME} " in fields["name"]["description"]
     assert fields["description"]["maxLength"] == MAX_DESCRIPTION

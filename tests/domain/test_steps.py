@@ -85,7 +85,7 @@ def cells(table: dict[str, list[Any]]) -> list[Any]:
     ]
 
 
-def test_every_field_of_a_step_is_in_the_tables() -> None:
+def test_the_tables_above_have_every_field_of_a_step() -> None:
     fields = {field.name for field in attrs.fields(Step)}
     assert fields == ACCEPTED.keys() == REFUSED.keys()
     assert {*STEP_FIELDS, "extra"} == {*fields, "step"}
@@ -224,7 +224,7 @@ def test_a_step_does_not_change_with_the_dict_of_its_config() -> None:
         ),
     ],
 )
-def test_the_rules_between_steps(
+def test_every_broken_rule_between_steps_is_listed(
     keys: list[str | None],
     days: list[int | None],
     positions: list[int] | None,

@@ -400,7 +400,7 @@ def cells(table: dict[str, list[Any]]) -> list[Any]:
     ]
 
 
-def test_every_field_of_the_config_is_in_the_tables() -> None:
+def test_the_tables_above_have_every_field_of_the_config() -> None:
     fields = {field.name for field in attrs.fields(GenerationConfig)}
     assert fields == ACCEPTED.keys() == REFUSED.keys() == {*GENERATION_FIELDS, "extra"}
 

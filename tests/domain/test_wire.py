@@ -94,7 +94,7 @@ def test_a_stored_document_is_refused_exactly_for_its_violations(
 @every_kind
 @settings(max_examples=50)
 @given(data=st.data())
-def test_a_document_that_came_back_is_refused_exactly_for_its_violations(
+def test_a_document_sent_back_by_a_caller_is_refused_exactly_for_its_violations(
     kind: str, data: st.DataObject
 ) -> None:
     stored = data.draw(valid(kind, "stored"))
