@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
@@ -102,20 +103,24 @@ def _decoded_stored(source: Any, kind: str) -> tuple[Any, list[Fault], list[Repa
     return document, faults, repairs
 
 
+@cache
+def _converter() -> ModuleType:
+    from campaign_model import converter  # noqa: PLC0415 - loads cattrs
+
+    return converter
+
+
 def _converted(document: Any, cls: type[V]) -> V | None:
     """Return the value of a document, or ``None`` if the converter refuses it."""
-    from campaign_model.converter import CONVERTER, REFUSALS  # noqa: PLC0415 - loads cattrs
-
+    converter = _converter()
     try:
-        return CONVERTER.structure(document, cls)
-    except REFUSALS:
+        return cast("V", converter.CONVERTER.structure(document, cls))
+    except converter.REFUSALS:
         return None
 
 
 def _dumped(value: Any) -> Any:
-    from campaign_model.converter import CONVERTER  # noqa: PLC0415 - loads cattrs
-
-    return CONVERTER.unstructure(value)
+    return _converter().CONVERTER.unstructure(value)
 
 
 def _violations(
