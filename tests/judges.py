@@ -112,8 +112,9 @@ def _sqlite(
 def _postgresql(
     connection: sa.Connection, column: str, condition: str
 ) -> Callable[[Sequence[str]], list[bool | None]]:
-    # PostgreSQL refuses text that is not JSON with an error, before any CHECK. The function
-    # catches the error, so that one statement can judge many texts.
+    """Return a function that evaluates a CHECK of PostgreSQL for many texts in one statement."""
+    # PostgreSQL refuses text that is not JSON with an error, before any CHECK. So a function of
+    # the database catches that error.
     create = f"""
         CREATE FUNCTION pg_temp.accepts_{column}(source text) RETURNS boolean LANGUAGE plpgsql AS
         $accepts$

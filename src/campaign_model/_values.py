@@ -50,7 +50,7 @@ def money(value: Any) -> Decimal:
         raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {value!r}")
     if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:
         raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {value}")
-    if _is_too_fine(value):
+    if _has_too_many_decimals(value):
         raise ValueError(f"money has at most {MONEY_DECIMALS} decimals: {value}")
     return value.copy_abs()  # Minus zero becomes zero.
 
@@ -75,7 +75,7 @@ def exactly() -> Iterator[None]:
         yield
 
 
-def _is_too_fine(value: Decimal) -> bool:
+def _has_too_many_decimals(value: Decimal) -> bool:
     # Look at the digits: arithmetic would round them to the precision of the caller's context.
     _, digits, exponent = value.as_tuple()
     assert isinstance(exponent, int), "finite"

@@ -49,7 +49,7 @@ class RefusedError(Exception):
 REFUSALS = (RefusedError, InvalidDocument)
 """What ``CONVERTER.structure`` raises, for a wrong shape and for a wrong value."""
 
-CONVERTER = Converter(detailed_validation=False)
+CONVERTER = Converter(detailed_validation=False)  # Without detailed errors it is faster.
 
 # --- Single values -------------------------------------------------------------------------------
 
@@ -98,6 +98,7 @@ CONVERTER.register_structure_hook_factory(
 
 
 def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> None:
+    """Generate and register the hooks of a value type with the attribute ``extra``."""
     names = frozenset(fields)
     # To cattrs, a field is required if its attribute has no default.
     attributes = [

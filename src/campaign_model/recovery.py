@@ -47,6 +47,7 @@ def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
 
 
 def _repaired_step(step: Any, index: int, path: str, repairs: list[Repair]) -> Any:
+    """Correct the position of a step and add its missing fields, if it has a channel."""
     if type(step) is not dict or type(step.get("channel")) is not str:
         return step
     path, place, position = f"{path}/{index}", f"steps[{index}]", index + 1

@@ -145,6 +145,7 @@ _LIMITS = {
 
 
 def _code_and_message(error: ValidationError) -> tuple[str, str]:
+    """Return the code of a violation, and its message without the place."""
     keyword, value = str(error.validator), cast("Any", error.instance)
     schema, tokens = cast("dict[str, Any]", error.schema), error.absolute_path
     if keyword == "enum":

@@ -131,6 +131,7 @@ def _violations(
     vocabulary: Vocabulary = STANDARD,
     previous: Previous = None,
 ) -> tuple[Violation, ...]:
+    """List the violations of a decoded document; ``faults`` are those of its text."""
     from campaign_model import validation  # noqa: PLC0415 - loads jsonschema
 
     json_faults = [*faults, *faults_in(document, _DEPTHS[kind])]
@@ -146,6 +147,7 @@ def _invalid(kind: str, violations: tuple[Violation, ...]) -> InvalidDocument:
 
 
 def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
+    """Decode and convert a stored document. If it is refused, repair it and try again."""
     kind = _KINDS[cls]
     document, faults, repairs = _decoded_stored(source, kind)
     value = _converted(document, cls)
@@ -322,6 +324,7 @@ class Codec:
         return lru_cache(_CACHED_TEXTS)(self._read_submitted)
 
     def _read_submitted(self, cls: type[V], source: Any, previous: Previous = None) -> V:
+        """Decode and convert a submitted document, and refuse its restricted parts."""
         document, faults = _decoded(source)
         value = _converted(document, cls)
         if value is not None and all(

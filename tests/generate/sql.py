@@ -44,6 +44,7 @@ def checks_sql(dialect: str) -> str:
 
 
 def _statement(dialect: str, table: str, name: str, condition: str) -> str:
+    """Return the SQL that adds a constraint, or for SQLite only the constraint."""
     constraint = f"ck_{table}_{name}"
     body = "\n".join((f"CONSTRAINT {constraint} CHECK (", *_lines(condition, 4), ")"))
     if dialect == "postgresql":

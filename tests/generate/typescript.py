@@ -83,6 +83,7 @@ def typescript() -> str:
 
 
 def _documents() -> Iterator[str]:
+    """Yield the types of documents and of their words."""
     steps, settings, template = (
         {form: load_schema(f"{kind}.{form}") for form in _FORMS}
         for kind in ("template_config", "generation_config", "campaign_template")
@@ -106,6 +107,7 @@ def _documents() -> Iterator[str]:
 
 
 def _object(name: str, meaning: str, schema: dict[str, Any]) -> str:
+    """Return the type of the JSON objects that a schema describes."""
     lines, required = [], schema.get("required", ())
     for field, member in schema["properties"].items():
         if member.get("type") in ("integer", "string") and "enum" not in member:

@@ -72,10 +72,10 @@ def _money(column: str, dialect: str, *, signed: bool) -> str:
 
 
 def _steps_postgresql(column: str) -> str:
-    """Count the elements that are objects, and those that are well-formed steps.
+    """Return the condition that all elements are objects, and all are well-formed steps.
 
-    Both must be all elements. The first count uses strict mode, because lax mode would look into
-    an array that stands in the place of a step.
+    It compares two counts with the length of the array. The count of objects uses strict mode,
+    because lax mode would look into an array in the place of a step.
     """
     well_formed = " && ".join(
         (
@@ -87,7 +87,7 @@ def _steps_postgresql(column: str) -> str:
             ),
         )
     )
-    # jsonpath takes 1.0 for a whole number, the value types do not. jsonb keeps the decimals.
+    # jsonpath accepts 1.0 as a whole number, the value types do not. jsonb keeps the decimals.
     no_decimals = " AND ".join(
         f"jsonb_path_query_array({column}, '$[*].{name}')::text !~ '[.]'"
         for name, schema in STEP_FIELDS.items()
@@ -120,6 +120,7 @@ def _jsonpath(name: str, schema: Schema) -> str:
 
 
 def _settings_postgresql(column: str) -> str:
+    """Return the condition that every known field of the settings is absent or right."""
     conditions = []
     for name, schema in GENERATION_FIELDS.items():
         value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
@@ -174,7 +175,7 @@ _SQLITE_PATTERNS: dict[str, tuple[str, ...]] = {
 
 
 def _steps_sqlite(column: str) -> str:
-    """Repeat the condition on one step for every index: a CHECK allows no subquery."""
+    """Return the condition on one step for every index, because a CHECK allows no subquery."""
 
     def step(index: int) -> str:
         path = f"$[{index}]"
@@ -242,8 +243,8 @@ def _exact_text_sqlite(column: str) -> str:
     SQLite ends a text at a NUL character and keeps half of a surrogate pair. Before version 3.45
     it also does not recognise a member name with an escaped letter.
     """
-    # First replace escaped backslashes: then every backslash begins an escape. The slashes in
-    # front stand before an escape at the start of the text, where a pattern wants characters.
+    # Replace escaped backslashes, so that every backslash begins an escape. Some patterns need
+    # characters before an escape: the slashes in front provide them at the start of the text.
     text = f"replace('//////' || {column}, '\\\\', '//')"
     no_escapes = " AND ".join(f"{text} NOT GLOB '*{escapes}*'" for escapes in _INEXACT_ESCAPES)
     return f"instr({column}, char(0)) = 0 AND {no_escapes}"
