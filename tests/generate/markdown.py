@@ -8,11 +8,11 @@ from campaign_model import lifecycle
 
 _TABLES = lifecycle.to_dict()
 _BY_GAPS = "by_gaps"
-_UNCHANGED = "unchanged"
+_STAYS = "unchanged"
 
 
 def campaign_diagram() -> str:
-    """Draw the moves of a campaign."""
+    """Return the diagram of the campaign lifecycle."""
     statuses, lines = _TABLES["statuses"], _TABLES["transitions"]
     sources = {line["source"] for line in lines}
     return _diagram(
@@ -23,7 +23,7 @@ def campaign_diagram() -> str:
 
 
 def campaign_table() -> str:
-    """List the moves of a campaign with their guards."""
+    """Return the table of the campaign lifecycle, with the guards of each move."""
     return _table(
         ("from", "action", "to", "guards"),
         (
@@ -39,12 +39,12 @@ def campaign_table() -> str:
 
 
 def guards() -> str:
-    """List the guards with their meanings."""
+    """Return the table of guards."""
     return _table(("guard", "holds when"), _TABLES["guards"].items())
 
 
 def permissions() -> str:
-    """List which changes are legal in which status."""
+    """Return the table of changes and the statuses that allow them."""
     statuses = _TABLES["statuses"]
     return _table(
         ("change", *statuses),
@@ -56,7 +56,7 @@ def permissions() -> str:
 
 
 def contact_diagram() -> str:
-    """Draw the moves of a contact, without the actions that leave its status unchanged."""
+    """Return the diagram of the contact lifecycle, without moves that keep the status."""
     resting, moves = _TABLES["resting_status"], _contact_moves()
     everywhere = {
         move: sources
@@ -65,7 +65,7 @@ def contact_diagram() -> str:
     }
     arrows: dict[tuple[str, str], list[str]] = {}
     for (action, target), sources in moves.items():
-        if target != _UNCHANGED and (action, target) not in everywhere:
+        if target != _STAYS and (action, target) not in everywhere:
             for source in sources:
                 arrows.setdefault((source, target), []).append(action)
     return _diagram(
@@ -78,7 +78,7 @@ def contact_diagram() -> str:
 
 
 def contact_table() -> str:
-    """List the moves of a contact."""
+    """Return the table of every move of a contact."""
     return _table(
         ("action", "from", "to"),
         (
@@ -93,14 +93,14 @@ def contact_table() -> str:
 
 
 def _contact_moves() -> dict[tuple[str, str], list[str]]:
-    """Group the contact table: the sources of each pair of action and target."""
+    """Return (action, target) -> sources."""
     moves: dict[tuple[str, str], list[str]] = {}
     for line in _TABLES["contact_transitions"]:
         action, target = line["action"], line["target"] or _BY_GAPS
         if line["expired_lease"]:
             action += " (lease expired)"
         elif target == line["source"]:
-            target = _UNCHANGED
+            target = _STAYS
         moves.setdefault((action, target), []).append(line["source"])
     return moves
 

@@ -37,7 +37,6 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.store import words
 from campaign_model.store.campaign_list import list_campaigns
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import is_in_campaign, move_all
@@ -162,7 +161,7 @@ class Campaigns:
         for name in ("status", "is_active", "version"):
             if getattr(campaign, name) != fields[name].default:
                 raise Conflict("read_only", f"a new campaign is a draft; {name} cannot be chosen")
-        words.check(scope.codec, campaign.steps, campaign.generation_config)
+        scope.codec.check_words(campaign)
         if campaign.template_id is not None:
             self._check_template(campaign.template_id)
         with savepoint(scope.connection) as refusal:
@@ -230,12 +229,7 @@ class Campaigns:
                 raise Conflict("read_only", f"{name} cannot be edited; apply an action instead")
         for permission in _permissions(stored, campaign):
             lifecycle.check_permission(permission, stored.status)
-        words.check(
-            scope.codec,
-            campaign.steps,
-            campaign.generation_config,
-            known=(stored.steps, stored.generation_config),
-        )
+        scope.codec.check_words(campaign, stored)
         before, after = _content(stored, scope.codec), _content(campaign, scope.codec)
         changed = {name: value for name, value in after.items() if value != before[name]}
         if not changed:

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.steps import StepSequence
-from campaign_model.store import words
 from campaign_model.store.connection import savepoint
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_templates
@@ -85,7 +84,7 @@ class Templates:
         scope = self._scope
         if template.is_system or template.version != 1:
             raise Conflict("read_only", "a new template is a tenant's own, at version 1")
-        words.check(scope.codec, template.steps, template.generation_config)
+        scope.codec.check_words(template)
         now = scope.now()
         with savepoint(scope.connection) as refusal:
             scope.connection.execute(
@@ -124,9 +123,9 @@ class Templates:
         :class:`InvalidDocument` for channels the codec does not know.
         """
         present = self._lock_own(id, version)
-        config = present.generation_config
-        words.check(self._scope.codec, steps, config, known=(present.steps, config))
-        return self._save(attrs.evolve(present, steps=steps))
+        edited = attrs.evolve(present, steps=steps)
+        self._scope.codec.check_words(edited, present)
+        return self._save(edited)
 
     def remove(self, id: UUID, *, version: int | None = None) -> None:
         """Delete a template of the tenant's own. Campaigns made from it stay.

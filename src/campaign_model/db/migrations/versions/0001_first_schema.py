@@ -66,9 +66,9 @@ STEP_CHECK_SQLITE = """\
     (json_type(COLUMN, '$[INDEX].label') IS NULL OR (json_type(COLUMN, '$[INDEX].label') = 'text' AND length(json_extract(COLUMN, '$[INDEX].label')) BETWEEN 1 AND 200)) AND
     (json_type(COLUMN, '$[INDEX].enabled') IS NULL OR (json_type(COLUMN, '$[INDEX].enabled') IN ('true', 'false'))) AND
     (json_type(COLUMN, '$[INDEX].needs_pdf') IS NULL OR (json_type(COLUMN, '$[INDEX].needs_pdf') IN ('true', 'false'))) AND
-    (json_type(COLUMN, '$[INDEX].variant_count') IS NULL OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') >= 1 AND json_extract(COLUMN, '$[INDEX].variant_count') <= 3)) AND
+    (json_type(COLUMN, '$[INDEX].variant_count') IS NULL OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') BETWEEN 1 AND 3)) AND
     (json_type(COLUMN, '$[INDEX].key') IS NULL OR (json_type(COLUMN, '$[INDEX].key') = 'text' AND length(json_extract(COLUMN, '$[INDEX].key')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].key') NOT GLOB '*[^A-Za-z0-9_-]*')) AND
-    (json_type(COLUMN, '$[INDEX].day_offset') IS NULL OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') >= 0 AND json_extract(COLUMN, '$[INDEX].day_offset') <= 365)) AND
+    (json_type(COLUMN, '$[INDEX].day_offset') IS NULL OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') BETWEEN 0 AND 365)) AND
     (json_type(COLUMN, '$[INDEX].condition') IS NULL OR (json_type(COLUMN, '$[INDEX].condition') = 'text' AND json_extract(COLUMN, '$[INDEX].condition') IN ('always', 'no_response', 'opened_not_replied'))) AND
     (json_type(COLUMN, '$[INDEX].config') IS NULL OR (json_type(COLUMN, '$[INDEX].config') = 'object'))))"""
 STEPS_CHECK_SQLITE = (
