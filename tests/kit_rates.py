@@ -1,6 +1,6 @@
-"""How fast the test kit draws: every strategy of it, in draws a second of this process's time.
+"""Measure how many examples each strategy of the test kit draws in a second of processor time.
 
-``nox -s rates`` prints the table. What it takes to check a value comes on top in a test.
+``nox -s rates`` prints the table. In a test, the time to check the examples is added.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from campaign_model.testing import documents, strategies
+from campaign_model.testing.strategies._by_type import _BY_TYPE
 
 FORMS = ("submitted", "stored")
 
 
 def every() -> Iterator[tuple[str, SearchStrategy[Any]]]:
-    """All public strategies by name, with their defaults, and those of ``from_type``."""
+    """Yield all public strategies with their names, and those of ``from_type``."""
     for name in strategies.__all__:
         if name != "of_type":
             yield f"{name}()", getattr(strategies, name)()
@@ -31,7 +32,7 @@ def every() -> Iterator[tuple[str, SearchStrategy[Any]]]:
         yield f"legacy({kind})", documents.legacy(kind)
         yield f"any_document({kind})", documents.any_document(kind)
         yield f"changed({kind})", documents.changed(documents.valid(kind))
-    for type_ in strategies._BY_TYPE:
+    for type_ in _BY_TYPE:
         yield f"of_type({type_.__name__})", strategies.of_type(type_)
 
 
@@ -46,37 +47,37 @@ def _settings(number: int) -> settings:
 
 
 def drawn(strategy: SearchStrategy[Any], number: int) -> list[Any]:
-    """So many values, always the same ones, and independent of each other.
+    """Draw this number of values, the same ones every time and independent of each other.
 
-    Of every example after the first ones Hypothesis makes several that differ from it in one place
-    only; so there are few examples at a time, each of many values.
+    After the first examples, Hypothesis makes several that differ from an earlier one in one place
+    only. So each run draws few examples with many values each.
     """
-    found: list[Any] = []
+    values: list[Any] = []
 
     @_settings(8)
     @given(st.lists(strategy, min_size=10, max_size=10))
-    def draw(values: list[Any]) -> None:
-        found.extend(values)
+    def draw(example: list[Any]) -> None:
+        values.extend(example)
 
     for run in range(math.ceil(number / 80)):
         seed(run)(draw)()
-    return found[:number]
+    return values[:number]
 
 
 def rate(strategy: SearchStrategy[Any]) -> float:
-    """Examples a second of this process's time, in a test that does nothing."""
-    found: list[Any] = []
+    """Return the examples in a second of processor time, in a test that does nothing."""
+    values: list[Any] = []
 
     @seed(1)
     @_settings(200)
     @given(strategy)
     def draw(value: Any) -> None:
-        found.append(value)
+        values.append(value)
 
     drawn(strategy, 1)
-    began = time.process_time()
+    start = time.process_time()
     draw()
-    return len(found) / (time.process_time() - began)
+    return len(values) / (time.process_time() - start)
 
 
 if __name__ == "__main__":

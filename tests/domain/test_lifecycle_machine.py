@@ -23,7 +23,7 @@ class Service(LifecycleMachine):
     def move(self, action: Action, facts: Facts) -> None:
         self.column = lifecycle.apply(Status(self.column), action, facts).target.value
 
-    def standing(self) -> Status:
+    def current_status(self) -> Status:
         return Status(self.column)
 
 
