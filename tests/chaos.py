@@ -37,12 +37,12 @@ from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, Generation
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import Money, Uuid
-from campaign_model.testing.contract.totals import disagreements
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.parallel import wait_until
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.worker import Task, run_worker
 from support import servers
-from support.parallel import until
-from support.world import HOST, World
+from support.tenants import HOST, legacy_columns, new_tenant
 
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 4
@@ -81,17 +81,19 @@ ledger = sa.Table(
 # A worker's process.
 
 
-def work(world: World, campaign_id: UUID, seed: int, last_step: int | None) -> None:
+def work(tenant: Tenant, campaign_id: UUID, seed: int, last_step: int | None) -> None:
     """Work on a campaign until nothing is left, or die at ``last_step``."""
-    engine = sa.create_engine(world.engine.url, connect_args={"application_name": str(os.getpid())})
+    engine = sa.create_engine(
+        tenant.engine.url, connect_args={"application_name": str(os.getpid())}
+    )
     if last_step is not None:
         die_at(engine, last_step)
     keep_ledger()
-    host = Host(engine, world.tenant_id, random.Random(seed))
+    host = Host(engine, tenant.id, random.Random(seed))
     try:
         run_worker(
             engine,
-            world.tenant_id,
+            tenant.id,
             campaign_id,
             host.generate,
             save=host.save,
@@ -220,7 +222,7 @@ Event = tuple[int, Callable[[], None]]
 class Crew:
     """The workers of a campaign: whoever ends while there is work left is replaced."""
 
-    world: World
+    tenant: Tenant
     campaign_id: UUID
     number: int
     chance: random.Random
@@ -279,7 +281,7 @@ class Crew:
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE application_name = :pid AND state <> 'idle'"
         )
-        with self.world.engine.connect() as connection:
+        with self.tenant.engine.connect() as connection:
             return bool(connection.scalar(busy, {"pid": str(worker.pid)}))
 
     def _wake(self) -> None:
@@ -299,17 +301,17 @@ class Crew:
             # connection: it can begin at once.
             worker = multiprocessing.get_context("fork").Process(
                 target=work,
-                args=(self.world, self.campaign_id, self.chance.randrange(2**32), self._last_step),
+                args=(self.tenant, self.campaign_id, self.chance.randrange(2**32), self._last_step),
             )
             worker.start()
             self.workers.append(worker)
             self._last_step = None
 
     def _status(self) -> Status:
-        return self.world.transact(lambda store: store.campaigns.get(self.campaign_id)).status
+        return self.tenant.transact(lambda store: store.campaigns.get(self.campaign_id)).status
 
     def _finished(self) -> int:
-        progress = self.world.transact(lambda store: store.generation.progress(self.campaign_id))
+        progress = self.tenant.transact(lambda store: store.generation.progress(self.campaign_id))
         return sum(progress.by_status[one] for one in FINAL)
 
 
@@ -341,11 +343,11 @@ class Findings:
 
 
 @exactly()
-def audit(world: World, campaign_id: UUID) -> Findings:
+def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
     """Hold the campaign, its contacts, their messages and the ledger against each other."""
     findings = Findings()
     messages, contacts = HOST.messages.c, campaign_contacts.c
-    strict = world.engine.execution_options(isolation_level="REPEATABLE READ")
+    strict = tenant.engine.execution_options(isolation_level="REPEATABLE READ")
     with strict.begin() as connection:
         rows = connection.execute(
             sa.select(campaign_contacts).where(contacts.campaign_id == campaign_id)
@@ -363,7 +365,7 @@ def audit(world: World, campaign_id: UUID) -> Findings:
                 )
             )
         )
-        findings.wrong += disagreements(connection, {world.tenant_id}, {campaign_id})
+        findings.wrong += find_wrong_totals(connection, {tenant.id}, {campaign_id})
     outcomes: Counter[UUID] = Counter()
     claims: set[tuple[UUID, UUID]] = set()
     costs: defaultdict[UUID, Decimal] = defaultdict(Decimal)
@@ -395,11 +397,11 @@ def audit(world: World, campaign_id: UUID) -> Findings:
                 f"{row.id} cost {row.generation_cost} and {row.unknown_costs} times an unknown "
                 f"amount, and the host has paid {costs[row.id]} and {unknown[row.id]} times one"
             )
-    spent = world.transact(lambda store: store.generation.progress(campaign_id)).spent
+    spent = tenant.transact(lambda store: store.generation.progress(campaign_id)).spent
     paid = sum(costs.values(), Decimal(0))
-    if not spent == world.legacy(campaign_id)[2] == paid:
+    if not spent == legacy_columns(tenant, campaign_id)[2] == paid:
         findings.wrong.append(
-            f"the campaign spent {spent}, {world.legacy(campaign_id)[2]} by its own row, "
+            f"the campaign spent {spent}, {legacy_columns(tenant, campaign_id)[2]} by its own row, "
             f"and the host has paid {paid}"
         )
     return findings
@@ -419,12 +421,12 @@ class Part:
     server_kills: int = 0
 
     def run(
-        self, world: World, server: servers.Server, chance: random.Random
+        self, tenant: Tenant, server: servers.Server, chance: random.Random
     ) -> tuple[int, Findings]:
         """The number of kills, and what is wrong after them."""
         begun = time.monotonic()
-        campaign = world.campaign(self.contacts, Status.GENERATING)
-        crew = Crew(world, campaign.id, self.workers, chance)
+        campaign = tenant.campaign(Status.GENERATING, contacts=self.contacts)
+        crew = Crew(tenant, campaign.id, self.workers, chance)
 
         def kill_server() -> None:
             server.kill()
@@ -437,10 +439,10 @@ class Part:
         ]
         # All while there is still much to do.
         crew.run([(chance.randrange(self.contacts * 3 // 4), happen) for happen in happens])
-        until(lambda: _alone(world.engine), "what the dead have begun comes to an end")
+        wait_until(lambda: _alone(tenant.engine), "what the dead have begun comes to an end")
         # By a move the campaign's own row learns what was booked since its completion.
-        world.apply(campaign.id, Action.REQUEST_CHANGES)
-        found = audit(world, campaign.id)
+        tenant.apply(campaign.id, Action.REQUEST_CHANGES)
+        found = audit(tenant, campaign.id)
         killed = crew.ends[-signal.SIGKILL]
         fine = {0, -signal.SIGKILL, *([OUTAGE] if self.server_kills else [])}
         found.wrong += [f"a worker ended with {code}" for code in crew.ends.keys() - fine]
@@ -492,8 +494,8 @@ def main() -> int:
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         db.init(engine, with_host_tables=True)
         ledger.create(engine)
-        world = World(engine)
-        results = [part.run(world, server, chance) for part in parts]
+        tenant = new_tenant(engine)
+        results = [part.run(tenant, server, chance) for part in parts]
     finally:
         server.stop()
         close()

@@ -25,10 +25,10 @@ from campaign_model.cli.document_files import Kind
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, transact
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.validation import document_schema
 from support.paths import SCHEMAS
-from support.world import World
+from support.tenants import new_owner, new_tenant
 
 TENANT = "d3300000-0000-4000-8000-000000000001"
 
@@ -233,17 +233,17 @@ def url(engine_name: str, new_database: Callable[..., str]) -> str:
     return new_database(engine_name)
 
 
-def with_campaign(url: str) -> tuple[World, Campaign]:
+def with_campaign(url: str) -> tuple[Tenant, Campaign]:
     engine = sa.create_engine(url)
     try:
         db.init(engine, with_host_tables=True)
-        world = World(engine)
+        tenant = new_tenant(engine)
         campaign = Campaign(
             "[bold]Spring[/bold] \x1b[31m",
             STEPS,
             GenerationConfig(budget=Decimal(1)),
             description="First",
-            owner_id=world.owner_id,
+            owner_id=new_owner(tenant),
         )
 
         def work(store: CampaignStore) -> Campaign:
@@ -251,8 +251,8 @@ def with_campaign(url: str) -> tuple[World, Campaign]:
             store.contacts.assign(campaign.id, ids)
             return store.campaigns.apply(campaign.id, Action.MARK_READY)
 
-        ids = world.contacts(3)
-        return world, world.transact(work, actor="somebody")
+        ids = tenant.contacts(3)
+        return tenant, tenant.transact(work, actor="somebody")
     finally:
         engine.dispose()
 
@@ -295,10 +295,10 @@ def test_templates_are_listed_and_synced(command: Command, url: str) -> None:
 def test_campaigns_are_listed_by_pages(
     command: Command, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, first = with_campaign(url)
-    here = ("--url", url, "--tenant", world.tenant_id)
+    tenant, first = with_campaign(url)
+    here = ("--url", url, "--tenant", tenant.id)
     engine = db.prepare_engine(sa.create_engine(url))
-    second = transact(engine, world.tenant_id, lambda store: store.campaigns.clone(first.id))
+    second = transact(engine, tenant.id, lambda store: store.campaigns.clone(first.id))
     engine.dispose()
 
     page = command("campaigns", "list", *here, "--limit", 1, "--json").json
@@ -329,8 +329,8 @@ def test_campaigns_are_listed_by_pages(
 
 
 def test_a_campaign_is_shown_whole(command: Command, url: str) -> None:
-    world, campaign = with_campaign(url)
-    here = ("--url", url, "--tenant", world.tenant_id)
+    tenant, campaign = with_campaign(url)
+    here = ("--url", url, "--tenant", tenant.id)
     shown = command("campaigns", "show", campaign.id, *here, "--json").json
     assert shown["campaign"]["steps"] == wire.dump_template_config(STEPS)
     assert shown["campaign"]["generation_config"] == {"budget": "1"}
@@ -353,7 +353,7 @@ def test_a_campaign_is_shown_whole(command: Command, url: str) -> None:
 
 
 def test_what_a_campaign_needed_to_be_read_is_told(command: Command, url: str) -> None:
-    world, campaign = with_campaign(url)
+    tenant, campaign = with_campaign(url)
     engine = db.prepare_engine(sa.create_engine(url))
     with engine.begin() as connection:
         connection.execute(
@@ -364,7 +364,7 @@ def test_what_a_campaign_needed_to_be_read_is_told(command: Command, url: str) -
             {"steps": '[{"step": 1, "channel": "email"}]', "no": False},
         )
     engine.dispose()
-    shown = command("campaigns", "show", campaign.id, "--url", url, "--tenant", world.tenant_id).out
+    shown = command("campaigns", "show", campaign.id, "--url", url, "--tenant", tenant.id).out
     assert "archived, deleted" in shown
     assert "steps[0].label: was missing" in shown
 

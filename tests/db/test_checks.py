@@ -28,10 +28,11 @@ from campaign_model.steps import (
 )
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.types import Money, Uuid
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, STANDARD, Condition
 from campaign_model.wire import DEFAULT
 from support.differences import DIFFERENCES
-from support.world import World
+from support.tenants import new_owner, new_tenant
 
 ACCEPTED = None
 NOT_NULL = "NOT NULL"
@@ -68,22 +69,22 @@ def refusal(connection: sa.Connection, statement: sa.Executable) -> str | None:
     return ACCEPTED
 
 
-def setting(world: World, table: str, **values: str) -> sa.Update:
-    """``UPDATE table SET ...`` on the world's rows, each value written as SQL."""
+def setting(tenant: Tenant, table: str, **values: str) -> sa.Update:
+    """``UPDATE table SET ...`` on the tenant's rows, each value written as SQL."""
     columns = sa.table(table, sa.column("tenant_id", Uuid), *(sa.column(name) for name in values))
     return (
         sa.update(columns)
-        .where(columns.c.tenant_id == world.tenant_id)
+        .where(columns.c.tenant_id == tenant.id)
         .values({name: sa.literal_column(value) for name, value in values.items()})
     )
 
 
 @pytest.fixture
-def judge(world: World) -> Iterator[Callable[..., str | None]]:
+def judge(tenant: Tenant) -> Iterator[Callable[..., str | None]]:
     """``judge(table, column=SQL)``: by what the database refuses that in a campaign's rows."""
-    world.apply(world.campaign(1).id, Action.MARK_READY)
-    with world.engine.connect() as connection:
-        yield lambda table, **values: refusal(connection, setting(world, table, **values))
+    tenant.apply(tenant.campaign(contacts=1).id, Action.MARK_READY)
+    with tenant.engine.connect() as connection:
+        yield lambda table, **values: refusal(connection, setting(tenant, table, **values))
 
 
 # Words.
@@ -123,18 +124,18 @@ def test_only_an_archived_campaign_is_inactive(judge: Callable[..., str | None])
         assert judge("campaigns", status=word, is_active="NULL") == NOT_NULL, status
 
 
-def test_a_template_without_a_tenant_is_the_systems_and_no_other_is(world: World) -> None:
+def test_a_template_without_a_tenant_is_the_systems_and_no_other_is(tenant: Tenant) -> None:
     disagrees = "ck_campaign_templates_is_system"
     expected = {
-        (world.tenant_id, False): ACCEPTED,
-        (world.tenant_id, True): disagrees,
+        (tenant.id, False): ACCEPTED,
+        (tenant.id, True): disagrees,
         (None, True): ACCEPTED,
         (None, False): disagrees,
-        (world.tenant_id, None): NOT_NULL,
+        (tenant.id, None): NOT_NULL,
         (None, None): NOT_NULL,
     }
     found = {}
-    with world.engine.connect() as connection:
+    with tenant.engine.connect() as connection:
         for tenant_id, is_system in expected:
             row = {"id": uuid4(), "tenant_id": tenant_id, "name": "Template"}
             inserted = sa.insert(campaign_templates).values(
@@ -173,9 +174,9 @@ def test_there_is_money_in_every_table_that_counts_it() -> None:
 
 @pytest.mark.parametrize(("table", "column"), AMOUNTS)
 def test_money_is_finite_not_negative_and_of_at_most_nine_decimals(
-    table: str, column: str, world: World, judge: Callable[..., str | None]
+    table: str, column: str, tenant: Tenant, judge: Callable[..., str | None]
 ) -> None:
-    engine, name = world.engine.dialect.name, f"ck_{table}_{column}"
+    engine, name = tenant.engine.dialect.name, f"ck_{table}_{column}"
     for amount in GOOD_AMOUNTS[engine]:
         assert judge(table, **{column: amount}) is ACCEPTED, amount
     for amount in BAD_AMOUNTS[engine]:
@@ -188,9 +189,9 @@ def test_money_is_finite_not_negative_and_of_at_most_nine_decimals(
     assert judge(table, **{column: "NULL"}) == NOT_NULL
 
 
-def test_money_that_is_no_amount_is_refused_however_it_is_sent(world: World) -> None:
-    world.campaign(1)
-    with world.engine.connect() as connection:
+def test_money_that_is_no_amount_is_refused_however_it_is_sent(tenant: Tenant) -> None:
+    tenant.campaign(contacts=1)
+    with tenant.engine.connect() as connection:
         for amount in ("0.0000000001", "1.1234567891", "NaN", "Infinity", "-Infinity"):
             money = sa.literal(Decimal(amount), Money())
             for table, column in AMOUNTS:
@@ -210,13 +211,13 @@ def test_money_that_is_no_amount_is_refused_however_it_is_sent(world: World) -> 
     ],
 )
 def test_a_json_column_holds_json_of_its_kind_only(
-    table: str, column: str, kind: str, world: World, judge: Callable[..., str | None]
+    table: str, column: str, kind: str, tenant: Tenant, judge: Callable[..., str | None]
 ) -> None:
     if table == "campaign_templates":
-        with world.engine.begin() as connection:
+        with tenant.engine.begin() as connection:
             connection.execute(
                 sa.insert(campaign_templates).values(
-                    id=uuid4(), tenant_id=world.tenant_id, name="Template"
+                    id=uuid4(), tenant_id=tenant.id, name="Template"
                 )
             )
     good, other = ("{}", "[]") if kind == "object" else ("[]", "{}")
@@ -224,7 +225,7 @@ def test_a_json_column_holds_json_of_its_kind_only(
     assert judge(table, **{column: f"'{good}'"}) is ACCEPTED
     for document in (other, f'"{good}"', '"x"', "null", "true", "0"):
         assert judge(table, **{column: f"'{document}'"}) == name, document
-    sqlite = world.engine.dialect.name == "sqlite"
+    sqlite = tenant.engine.dialect.name == "sqlite"
     for text in ("", "{", "[1,]", "None", "{'a': 1}"):
         quoted = text.replace("'", "''")
         assert judge(table, **{column: f"'{quoted}'"}) == (name if sqlite else NOT_JSON), text
@@ -387,13 +388,13 @@ def test_malformed_steps_are_refused(accepts: Accepts) -> None:
 
 @pytest.mark.parametrize("table", STEPS_COLUMNS)
 def test_what_the_check_says_is_what_rows_get(
-    world: World, connection: sa.Connection, accepts: Accepts, table: str
+    tenant: Tenant, connection: sa.Connection, accepts: Accepts, table: str
 ) -> None:
     """Else asking the CHECK's text, as here, would be no better than asking somebody else."""
     columns = metadata.tables[table]
     row = uuid4()
     connection.execute(
-        sa.insert(columns).values(id=row, tenant_id=world.tenant_id, name="Steps", version=1)
+        sa.insert(columns).values(id=row, tenant_id=tenant.id, name="Steps", version=1)
     )
     differing = [
         example.text
@@ -440,9 +441,9 @@ def test_the_same_check_guards_templates(connection: sa.Connection) -> None:
 LARGE_FLOATS = StepSequence((Step("email", "Large", config={"x": 7.205759403792251e16}),))
 
 
-def test_a_large_float_in_a_step_is_read_back(world: World) -> None:
+def test_a_large_float_in_a_step_is_read_back(tenant: Tenant) -> None:
     """``jsonb`` writes it with the digits 72057594037922510, an integer that is no double."""
-    assert world.campaign(0, steps=LARGE_FLOATS).steps == LARGE_FLOATS
+    assert tenant.campaign(contacts=0, steps=LARGE_FLOATS).steps == LARGE_FLOATS
 
 
 # Keys: a row of one tenant refers to nothing of another's.
@@ -488,13 +489,14 @@ def test_every_composite_key_is_tried_below_and_only_the_owner_may_be_missing(
 def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
     engine: sa.Engine, table: str, column: str
 ) -> None:
-    ours, theirs = World(engine), World(engine)
-    for world in (ours, theirs):
-        campaign = world.apply(world.campaign(1).id, Action.MARK_READY)
+    ours, theirs = new_tenant(engine), new_tenant(engine)
+    for tenant in (ours, theirs):
+        owner_id = new_owner(tenant)
+        campaign = tenant.apply(tenant.campaign(contacts=1).id, Action.MARK_READY)
         with engine.begin() as connection:
             connection.execute(
                 sa.insert(metadata.tables["campaign_erased_claims"]).values(
-                    tenant_id=world.tenant_id,
+                    tenant_id=tenant.id,
                     campaign_id=campaign.id,
                     campaign_contact_id=uuid4(),
                     token=uuid4(),
@@ -502,28 +504,28 @@ def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
             )
             connection.execute(
                 sa.update(metadata.tables["campaigns"])
-                .where(metadata.tables["campaigns"].c.tenant_id == world.tenant_id)
-                .values(owner_id=world.owner_id)
+                .where(metadata.tables["campaigns"].c.tenant_id == tenant.id)
+                .values(owner_id=owner_id)
             )
 
-    def another(world: World) -> Any:
-        """Something of the world's that our rows could refer to."""
+    def another(tenant: Tenant) -> Any:
+        """Something of the tenant's that our rows could refer to."""
         if column == "owner_id":
-            return world.owner_id
-        return world.campaign(0).id if column == "campaign_id" else world.contacts(1)[0]
+            return new_owner(tenant)
+        return tenant.campaign(contacts=0).id if column == "campaign_id" else tenant.contacts(1)[0]
 
     own, foreign, nobody = another(ours), another(theirs), uuid4()
     rows = metadata.tables[table]
-    of_ours = sa.update(rows).where(rows.c.tenant_id == ours.tenant_id)
+    of_ours = sa.update(rows).where(rows.c.tenant_id == ours.id)
     with engine.connect() as connection:
         assert connection.execute(of_ours.values({column: own})).rowcount == 1
         for id_ in (foreign, nobody):
             assert refusal(connection, of_ours.values({column: id_})) == FOREIGN_KEY, id_
         # Nor by changing hands.
-        moved = of_ours.values(tenant_id=theirs.tenant_id)
+        moved = of_ours.values(tenant_id=theirs.id)
         assert refusal(connection, moved) == FOREIGN_KEY
         # A new row, like ours but for that.
-        row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.tenant_id))
+        row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.id))
         new = dict(row.mappings().one())
         anew = {"id": uuid4(), "shard": 7, "campaign_contact_id": uuid4()}
         new |= {name: value for name, value in anew.items() if name in new}

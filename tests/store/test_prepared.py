@@ -20,8 +20,9 @@ from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.prepared import Prepared, _is_plain
-from support.parallel import on_postgresql
-from support.world import LEASE, World
+from campaign_model.testing.sample_campaigns import LEASE, Tenant
+from support.tenants import new_tenant
+from support.transactions import on_postgresql
 
 REMEMBERED = 4096
 """Characters: longer ones psycopg takes apart each time."""
@@ -60,20 +61,20 @@ def test_all_that_they_take_is_given(prepared: Prepared) -> None:
     assert [name for name, bind in binds.items() if not bind.required] == []
 
 
-def reports(world: World) -> tuple[object, ...]:
+def reports(tenant: Tenant) -> tuple[object, ...]:
     """What three claims of four contacts come to."""
-    campaign = world.campaign(4, Status.GENERATING)
-    claims = world.claim(campaign.id, 3)
-    world.transact(lambda store: store.generation.checkpoint(claims[0], Decimal("0.1")))
-    renewal = world.transact(lambda store: store.generation.renew(claims, LEASE))
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    claims = tenant.claim(campaign.id, 3)
+    tenant.transact(lambda store: store.generation.checkpoint(claims[0], Decimal("0.1")))
+    renewal = tenant.transact(lambda store: store.generation.renew(claims, LEASE))
     outcomes: dict[Claim, Outcome] = {
         claims[0]: Generated(Decimal("0.2")),
         claims[1]: Failed("odd", "it's odd: ☃", None),
     }
-    answers = world.transact(lambda store: store.generation.record(outcomes))
+    answers = tenant.transact(lambda store: store.generation.record(outcomes))
     with pytest.raises(LeaseLost):
-        world.transact(lambda store: store.generation.checkpoint(claims[0], Decimal(1)))
-    progress = world.transact(lambda store: store.generation.progress(campaign.id))
+        tenant.transact(lambda store: store.generation.checkpoint(claims[0], Decimal(1)))
+    progress = tenant.transact(lambda store: store.generation.progress(campaign.id))
     return [*answers.values()], renewal.lost, progress.by_status, progress.spent
 
 
@@ -82,9 +83,9 @@ def test_another_driver_gets_them_from_core(engine: sa.Engine) -> None:
     """Psycopg under another name: what is done, and what comes of it, is the same."""
     other = sa.create_engine(engine.url)
     other.dialect.driver = "another"
-    answers, _, _, spent = here = reports(World(engine))
+    answers, _, _, spent = here = reports(new_tenant(engine))
     assert (answers, spent) == ([Recorded.APPLIED] * 2, Decimal("0.3"))
-    assert reports(World(other)) == here
+    assert reports(new_tenant(other)) == here
     other.dispose()
 
 
@@ -147,7 +148,7 @@ def test_who_listens_changes_nothing(own: sa.Engine, listen: Callable[..., None]
     if listen:
         with own.connect() as connection:
             listen(connection, lambda *_: None)
-    answers, _, _, spent = reports(World(own))
+    answers, _, _, spent = reports(new_tenant(own))
     assert (answers, spent) == ([Recorded.APPLIED] * 2, Decimal("0.3"))
 
 
@@ -206,14 +207,14 @@ def test_whoever_is_interrupted_loses_the_connection(
 
 @on_postgresql
 def test_they_begin_what_core_will_commit(own: sa.Engine) -> None:
-    world = World(own)
-    campaign = world.campaign(2, Status.GENERATING)
+    tenant = new_tenant(own)
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     for end in ("rollback", "commit"):
         with own.connect() as connection:
-            store = CampaignStore(connection, world.tenant_id)
+            store = CampaignStore(connection, tenant.id)
             assert len(store.generation.claim(campaign.id, 2, LEASE).claims) == 2
             getattr(connection, end)()
-    assert world.claim(campaign.id, 1) == ()
+    assert tenant.claim(campaign.id, 1) == ()
 
 
 @on_postgresql
@@ -235,15 +236,15 @@ def test_a_transaction_that_is_over_is_refused_by_core(
 @on_postgresql
 @pytest.mark.parametrize("end", ["commit", "rollback"])
 def test_in_a_block_whose_savepoint_is_over_nothing_is_claimed(own: sa.Engine, end: str) -> None:
-    world = World(own)
-    campaign = world.campaign(2, Status.GENERATING)
+    tenant = new_tenant(own)
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     with own.begin() as connection:
-        store = CampaignStore(connection, world.tenant_id)
+        store = CampaignStore(connection, tenant.id)
         with connection.begin_nested() as savepoint:
             getattr(savepoint, end)()
             with pytest.raises(sa.exc.InvalidRequestError):
                 store.generation.claim(campaign.id, 1, LEASE)
-    assert len(world.claim(campaign.id)) == 2
+    assert len(tenant.claim(campaign.id)) == 2
 
 
 def test_what_core_has_another_name_for_somebody_may_hear() -> None:
@@ -270,12 +271,12 @@ def test_claims_and_reports_are_planned_once(
     number: int,
 ) -> None:
     """Whether or not the database's statistics know of the tenant and the campaign."""
-    world = World(own)
+    tenant = new_tenant(own)
     analyze = sa.text("ANALYZE campaign_contacts, campaigns, campaign_totals")
     with own.begin() as connection:
         connection.execute(analyze)
-    campaign = world.campaign(2_000, Status.GENERATING)
-    cursor = world.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
+    campaign = tenant.campaign(Status.GENERATING, contacts=2_000)
+    cursor = tenant.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
     with own.connect() as connection:
         if known:
             connection.execute(analyze)
@@ -287,7 +288,7 @@ def test_claims_and_reports_are_planned_once(
             return batch.cursor
 
         for _ in range(20):
-            cursor = transact(connection, world.tenant_id, cycle)
+            cursor = transact(connection, tenant.id, cycle)
         plans = connection.exec_driver_sql(
             "SELECT custom_plans, generic_plans > 0 FROM pg_prepared_statements "
             "WHERE statement LIKE 'WITH gate%%'"
@@ -298,26 +299,26 @@ def test_claims_and_reports_are_planned_once(
 
 @on_postgresql
 def test_they_go_to_the_schema_that_the_others_go_to(engine: sa.Engine) -> None:
-    world = World(engine)
-    campaign = world.campaign(1, Status.GENERATING)
+    tenant = new_tenant(engine)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     elsewhere = engine.execution_options(schema_translate_map={None: "elsewhere"})
     with elsewhere.connect() as connection:
-        store = CampaignStore(connection, world.tenant_id)
+        store = CampaignStore(connection, tenant.id)
         with pytest.raises(sa.exc.ProgrammingError, match=r"elsewhere\.campaigns"):
             store.generation.claim(campaign.id, 1, LEASE)
 
 
-def test_what_is_no_id_is_refused_before_it_is_sent(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    (claim,) = world.claim(campaign.id)
+def test_what_is_no_id_is_refused_before_it_is_sent(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    (claim,) = tenant.claim(campaign.id)
     odd = attrs.evolve(claim, id=str(claim.id))  # type: ignore[arg-type]
     calls: list[Callable[[CampaignStore], object]] = [
         lambda store: store.generation.record({odd: Generated(None)}),
         lambda store: store.generation.renew([odd], LEASE),
         lambda store: store.generation.checkpoint(odd, None),
     ]
-    with world.engine.begin() as connection:
-        store = CampaignStore(connection, world.tenant_id)
+    with tenant.engine.begin() as connection:
+        store = CampaignStore(connection, tenant.id)
         for call in calls:
             with pytest.raises(TypeError, match="an id is a uuid"):
                 call(store)

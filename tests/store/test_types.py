@@ -30,7 +30,7 @@ from campaign_model.store.types import (
     new_id,
 )
 from campaign_model.testing.strategies import json_values, texts
-from support.parallel import on_postgresql
+from support.transactions import on_postgresql
 
 METADATA = sa.MetaData()
 TABLE = sa.Table(

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 import chaos
 from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
-from campaign_model.testing.sample_campaigns import STEPS
-from support.world import HOST, World
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from support.tenants import HOST, new_tenant
 
 
 def test_workers_and_the_server_are_killed_and_nothing_is_lost_or_doubled() -> None:
@@ -62,25 +62,25 @@ def test_whatever_is_lost_doubled_or_paid_for_in_vain_is_found(
     engine = sa.create_engine(schema("postgresql-18"))
     chaos.ledger.create(engine)
     for statement, (lost, doubled, wrong) in DAMAGE.items():
-        world = World(engine)
-        campaign_id, ids = worked_on(world)
+        tenant = new_tenant(engine)
+        campaign_id, ids = worked_on(tenant)
         with engine.begin() as connection:
             connection.execute(sa.text(statement), {"id": ids[0], "new": uuid4()})
-        found = chaos.audit(world, campaign_id)
+        found = chaos.audit(tenant, campaign_id)
         assert (len(found.lost), len(found.doubled)) == (lost, doubled), statement
         assert wrong in "\n".join(found.wrong), statement
         assert bool(found.wrong) == bool(wrong), found.wrong
     engine.dispose()
 
 
-def worked_on(world: World) -> tuple[UUID, list[UUID]]:
+def worked_on(tenant: Tenant) -> tuple[UUID, list[UUID]]:
     """A campaign of two contacts, as a chaos run in which nothing went wrong leaves it."""
-    campaign = world.campaign(2, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     outcome = Generated(Decimal("1.000000001"))
-    claims = world.claim(campaign.id)
-    world.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
-    world.apply(campaign.id, Action.COMPLETE_GENERATION)
-    with world.engine.begin() as connection:
+    claims = tenant.claim(campaign.id)
+    tenant.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
+    tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
+    with tenant.engine.begin() as connection:
         for claim in claims:
             connection.execute(
                 sa.insert(chaos.ledger).values(
@@ -97,7 +97,7 @@ def worked_on(world: World) -> tuple[UUID, list[UUID]]:
                 [
                     {
                         "id": slot.message_id(claim.id, claim.revision),
-                        "tenant_id": world.tenant_id,
+                        "tenant_id": tenant.id,
                         "campaign_id": campaign.id,
                         "campaign_contact_id": claim.id,
                         "contact_id": claim.contact_id,

@@ -34,7 +34,8 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import database_time
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.death import Death, dying
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.parallel import PATIENCE, wait_until
+from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from campaign_model.worker import (
     GENERATE_FAILED,
     SAVE_FAILED,
@@ -47,9 +48,9 @@ from campaign_model.worker import (
 )
 from campaign_model.worker import run as worker_run
 from support import servers
-from support.parallel import PATIENCE, broken_commit, on_postgresql, until
 from support.paths import TESTS
-from support.world import HOST, LEASE, World
+from support.tenants import HOST, contact_rows, new_owner, new_tenant
+from support.transactions import broken_commit, on_postgresql
 
 # Their statements are the store's, whose tests run on every server.
 pytestmark = pytest.mark.newest
@@ -147,7 +148,7 @@ def form(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def run(
-    world: World,
+    tenant: Tenant,
     campaign: Campaign,
     how: Any = generate,
     *,
@@ -161,27 +162,27 @@ def run(
     timer.start()
     try:
         work = FORMS[form_of_this_test[0]]
-        return work(world.engine, world.tenant_id, campaign.id, how, stop=stop, **options)
+        return work(tenant.engine, tenant.id, campaign.id, how, stop=stop, **options)
     finally:
         timer.cancel()
 
 
-def status(world: World, campaign: Campaign) -> Status:
-    return world.transact(lambda store: store.campaigns.get(campaign.id)).status
+def status(tenant: Tenant, campaign: Campaign) -> Status:
+    return tenant.transact(lambda store: store.campaigns.get(campaign.id)).status
 
 
-def progress(world: World, campaign: Campaign) -> Progress:
-    return world.transact(lambda store: store.generation.progress(campaign.id))
+def progress(tenant: Tenant, campaign: Campaign) -> Progress:
+    return tenant.transact(lambda store: store.generation.progress(campaign.id))
 
 
-def statuses(world: World, campaign: Campaign) -> list[str]:
-    return sorted(row.status for row in world.rows(campaign.id).values())
+def statuses(tenant: Tenant, campaign: Campaign) -> list[str]:
+    return sorted(row.status for row in contact_rows(tenant, campaign.id).values())
 
 
-def messages(world: World, campaign: Campaign) -> dict[UUID, int]:
+def messages(tenant: Tenant, campaign: Campaign) -> dict[UUID, int]:
     """The number of messages of each contact."""
     table = HOST.messages.c
-    with world.engine.begin() as connection:
+    with tenant.engine.begin() as connection:
         return {
             row[0]: row[1]
             for row in connection.execute(
@@ -192,21 +193,21 @@ def messages(world: World, campaign: Campaign) -> dict[UUID, int]:
         }
 
 
-def check_whole(world: World, campaign: Campaign, *, spent: Decimal | None = None) -> None:
+def check_whole(tenant: Tenant, campaign: Campaign, *, spent: Decimal | None = None) -> None:
     """Everybody generated once, each message written once, every cost counted once."""
-    rows = world.rows(campaign.id)
+    rows = contact_rows(tenant, campaign.id)
     assert {row.status for row in rows.values()} == {"generated"}
-    assert messages(world, campaign) == dict.fromkeys(rows, SLOTS)
-    assert progress(world, campaign).spent == (len(rows) * COST if spent is None else spent)
-    world.check(campaign.id)
+    assert messages(tenant, campaign) == dict.fromkeys(rows, SLOTS)
+    assert progress(tenant, campaign).spent == (len(rows) * COST if spent is None else spent)
+    tenant.check_totals(campaign.id)
 
 
 # To the end.
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_a_run_goes_on_until_all_is_done_and_completes_it(world: World, concurrency: int) -> None:
-    campaign = world.campaign(9, Status.GENERATING)
+def test_a_run_goes_on_until_all_is_done_and_completes_it(tenant: Tenant, concurrency: int) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=9)
     seen: list[Progress] = []
     threads = set()
 
@@ -217,71 +218,71 @@ def test_a_run_goes_on_until_all_is_done_and_completes_it(world: World, concurre
         return Generated(COST)
 
     report = run(
-        world, campaign, work, save=save, concurrency=concurrency, report=seen.append, actor="me"
+        tenant, campaign, work, save=save, concurrency=concurrency, report=seen.append, actor="me"
     )
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 9}, 9 * COST, True)
-    assert status(world, campaign) is Status.REVIEW
-    check_whole(world, campaign)
+    assert status(tenant, campaign) is Status.REVIEW
+    check_whole(tenant, campaign)
     assert threading.get_ident() not in threads
     assert len(threads) <= concurrency
     assert all(one.assigned == 9 for one in seen)
     done = [one.by_status[ContactStatus.GENERATED] for one in seen]
     assert done == sorted(done)
     assert done[-1] == 9
-    history = world.transact(lambda store: store.campaigns.history(campaign.id))
+    history = tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert (history[-1].action, history[-1].actor) == (Action.COMPLETE_GENERATION, "me")
 
 
-def test_as_many_contacts_are_worked_on_at_once_as_there_are_threads(world: World) -> None:
-    campaign = world.campaign(8, Status.GENERATING)
+def test_as_many_contacts_are_worked_on_at_once_as_there_are_threads(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=8)
     together = threading.Barrier(4)
 
     def work(_task: Task) -> Outcome:
         together.wait(PATIENCE)
         return Generated(COST)
 
-    report = run(world, campaign, work, concurrency=4)
+    report = run(tenant, campaign, work, concurrency=4)
     assert report.answers == {Recorded.APPLIED: 8}
 
 
-def test_no_transaction_is_open_while_messages_are_written(world: World) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+def test_no_transaction_is_open_while_messages_are_written(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
 
     def work(_task: Task) -> Outcome:
-        assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert tenant.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         # On SQLite this would wait for ever, on PostgreSQL for the claim's share of the lock.
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
-        world.apply(campaign.id, Action.START_GENERATION)
+        tenant.apply(campaign.id, Action.CANCEL_GENERATION)
+        tenant.apply(campaign.id, Action.START_GENERATION)
         return Generated(COST)
 
-    assert run(world, campaign, work).stop is WorkerStop.DRAINED
-    world.check(campaign.id)
+    assert run(tenant, campaign, work).stop is WorkerStop.DRAINED
+    tenant.check_totals(campaign.id)
 
 
-def test_a_run_within_a_budget_ends_when_it_is_spent(world: World) -> None:
-    campaign = world.campaign(5, Status.GENERATING, budget=3 * COST)
+def test_a_run_within_a_budget_ends_when_it_is_spent(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=5, budget=3 * COST)
     with pytest.raises(ValueError, match="reserve"):
-        run(world, campaign)
-    report = run(world, campaign, reserve=COST, concurrency=2)
+        run(tenant, campaign)
+    report = run(tenant, campaign, reserve=COST, concurrency=2)
     assert report == WorkerReport(WorkerStop.BUDGET, {Recorded.APPLIED: 3}, 3 * COST, True)
-    assert status(world, campaign) is Status.REVIEW
-    assert progress(world, campaign).spent == 3 * COST
-    world.check(campaign.id)
+    assert status(tenant, campaign) is Status.REVIEW
+    assert progress(tenant, campaign).spent == 3 * COST
+    tenant.check_totals(campaign.id)
 
 
-def test_a_campaign_that_is_not_generating_is_left_alone(world: World) -> None:
-    campaign = world.campaign(2, Status.READY)
+def test_a_campaign_that_is_not_generating_is_left_alone(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.READY, contacts=2)
 
     def never(_task: Task) -> Outcome:
         raise AssertionError
 
-    report = run(world, campaign, never)
+    report = run(tenant, campaign, never)
     assert report == WorkerReport(WorkerStop.NOT_GENERATING, {}, Decimal(0), False)
-    assert status(world, campaign) is Status.READY
+    assert status(tenant, campaign) is Status.READY
 
 
-def test_a_contact_put_off_is_waited_for(world: World) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+def test_a_contact_put_off_is_waited_for(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     attempts: dict[UUID, int] = {}
 
     def work(task: Task) -> Outcome:
@@ -290,25 +291,25 @@ def test_a_contact_put_off_is_waited_for(world: World) -> None:
             return Unfinished(timedelta(milliseconds=5), cost=PRICE)
         return Generated(COST)
 
-    report = run(world, campaign, work, save=save)
+    report = run(tenant, campaign, work, save=save)
     assert report.stop is WorkerStop.DRAINED
     assert set(attempts.values()) == {3}
     assert report.cost == 2 * COST + 4 * PRICE
-    check_whole(world, campaign, spent=2 * COST + 4 * PRICE)
+    check_whole(tenant, campaign, spent=2 * COST + 4 * PRICE)
 
 
-def test_a_worker_that_is_not_to_wait_leaves_what_others_work_on(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    (theirs,) = world.claim(campaign.id, 1, lease=timedelta(hours=1))
+def test_a_worker_that_is_not_to_wait_leaves_what_others_work_on(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING)
+    (theirs,) = tenant.claim(campaign.id, 1, lease=timedelta(hours=1))
 
     outcomes = iter([Unfinished(timedelta(hours=1)), Generated(COST)])
-    report = run(world, campaign, lambda _task: next(outcomes), save=save, wait=False)
+    report = run(tenant, campaign, lambda _task: next(outcomes), save=save, wait=False)
     assert report == WorkerReport(
         WorkerStop.LEASES_PENDING, {Recorded.APPLIED: 2}, COST, completed=False
     )
-    assert world.rows(campaign.id)[theirs.contact_id].status == "generating"
-    assert statuses(world, campaign) == ["generated", "generating", "pending"]
-    assert status(world, campaign) is Status.GENERATING
+    assert contact_rows(tenant, campaign.id)[theirs.contact_id].status == "generating"
+    assert statuses(tenant, campaign) == ["generated", "generating", "pending"]
+    assert status(tenant, campaign) is Status.GENERATING
 
 
 @contextmanager
@@ -331,21 +332,21 @@ def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def test_what_finishes_together_is_recorded_together(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(8, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=8)
     with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, save=save, concurrency=4)
+        report = run(tenant, campaign, save=save, concurrency=4)
     assert recorded == [4, 4]
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 8}, 8 * COST, True)
-    check_whole(world, campaign)
+    check_whole(tenant, campaign)
 
 
 def test_what_finishes_beside_one_that_is_lost_is_recorded_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    take = take_over(world, campaign)
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    take = take_over(tenant, campaign)
     taken = iter([True])
 
     def work(_task: Task) -> Outcome:
@@ -354,21 +355,21 @@ def test_what_finishes_beside_one_that_is_lost_is_recorded_all_the_same(
         return Generated(COST)
 
     with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, work, save=save, concurrency=4)
+        report = run(tenant, campaign, work, save=save, concurrency=4)
     # By whoever took it over; all together; one by one; the cost of the one that is lost.
     assert recorded == [1, 4, 1, 1, 1, 1, 1]
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
-    assert statuses(world, campaign) == ["generated"] * 4
-    assert sorted(messages(world, campaign).values()) == [SLOTS] * 3
-    assert progress(world, campaign).spent == 5 * COST
-    world.check(campaign.id)
+    assert statuses(tenant, campaign) == ["generated"] * 4
+    assert sorted(messages(tenant, campaign).values()) == [SLOTS] * 3
+    assert progress(tenant, campaign).spent == 5 * COST
+    tenant.check_totals(campaign.id)
 
 
 def test_what_finishes_beside_one_that_is_not_saved_is_recorded_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    ids = list(world.rows(campaign.id))
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    ids = list(contact_rows(tenant, campaign.id))
 
     def save_badly(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         save(connection, task, outcome)
@@ -376,21 +377,21 @@ def test_what_finishes_beside_one_that_is_not_saved_is_recorded_all_the_same(
             insert_message(connection, task, task.slots[0])
 
     with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, save=save_badly, concurrency=4)
+        report = run(tenant, campaign, save=save_badly, concurrency=4)
     # All together; one by one; the failure of the one that is not saved.
     assert recorded == [4, 1, 1, 1, 1, 1]
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 4}, 4 * COST)
-    assert statuses(world, campaign) == ["failed", "generated", "generated", "generated"]
-    assert messages(world, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
-    assert progress(world, campaign).spent == 4 * COST
-    world.check(campaign.id)
+    assert statuses(tenant, campaign) == ["failed", "generated", "generated", "generated"]
+    assert messages(tenant, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
+    assert progress(tenant, campaign).spent == 4 * COST
+    tenant.check_totals(campaign.id)
 
 
 def test_two_workers_side_by_side_share_the_work_and_one_completes(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_run, "_BEAT", 0.02)
-    campaign = world.campaign(12, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=12)
     both = threading.Barrier(2)
 
     def worker_of_its_own() -> WorkerReport:
@@ -401,73 +402,73 @@ def test_two_workers_side_by_side_share_the_work_and_one_completes(
                 both.wait(PATIENCE)
             return Generated(COST)
 
-        return run(world, campaign, work, save=save)
+        return run(tenant, campaign, work, save=save)
 
     with ThreadPoolExecutor(2) as pool:
         reports = [one.result() for one in [pool.submit(worker_of_its_own) for _ in range(2)]]
     assert [report.completed for report in reports].count(True) == 1
     assert sum(report.answers[Recorded.APPLIED] for report in reports) == 12
     assert sum((report.cost for report in reports), Decimal(0)) == 12 * COST
-    check_whole(world, campaign)
-    assert status(world, campaign) is Status.REVIEW
+    check_whole(tenant, campaign)
+    assert status(tenant, campaign) is Status.REVIEW
 
 
 # Told to stop.
 
 
-def test_failure_02_cancelled_in_mid_run_it_stops_and_the_next_run_works(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
+def test_failure_02_cancelled_in_mid_run_it_stops_and_the_next_run_works(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING)
 
     def work(_task: Task) -> Outcome:
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        tenant.apply(campaign.id, Action.CANCEL_GENERATION)
         return Generated(COST)
 
     for done in (1, 2):
-        report = run(world, campaign, work, save=save)
+        report = run(tenant, campaign, work, save=save)
         # What was being written is finished, and counts.
         assert report == WorkerReport(WorkerStop.NOT_GENERATING, {Recorded.APPLIED: 1}, COST, False)
-        assert status(world, campaign) is Status.READY
-        assert sum(messages(world, campaign).values()) == done * SLOTS
-        world.check(campaign.id)
-        world.apply(campaign.id, Action.START_GENERATION)
-    assert run(world, campaign, save=save).completed
-    check_whole(world, campaign)
+        assert status(tenant, campaign) is Status.READY
+        assert sum(messages(tenant, campaign).values()) == done * SLOTS
+        tenant.check_totals(campaign.id)
+        tenant.apply(campaign.id, Action.START_GENERATION)
+    assert run(tenant, campaign, save=save).completed
+    check_whole(tenant, campaign)
 
 
-def test_a_cancel_is_told_to_whoever_is_at_work(world: World) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+def test_a_cancel_is_told_to_whoever_is_at_work(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
 
     def work(task: Task) -> Outcome:
-        if task.claim.attempts == 1 and not messages(world, campaign):
-            world.apply(campaign.id, Action.CANCEL_GENERATION)
-        until(lambda: task.stopping, "the task is told to stop")
+        if task.claim.attempts == 1 and not messages(tenant, campaign):
+            tenant.apply(campaign.id, Action.CANCEL_GENERATION)
+        wait_until(lambda: task.stopping, "the task is told to stop")
         return Unfinished()
 
     # The renewal tells, and comes soon with a short lease.
-    report = run(world, campaign, work, lease=timedelta(milliseconds=30))
+    report = run(tenant, campaign, work, lease=timedelta(milliseconds=30))
     assert report.stop is WorkerStop.NOT_GENERATING
     assert report.answers == {Recorded.APPLIED: 1}
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-    world.check(campaign.id)
+    assert {row.status for row in contact_rows(tenant, campaign.id).values()} == {"pending"}
+    tenant.check_totals(campaign.id)
 
 
 def test_a_cancel_is_told_by_the_next_claim_where_a_thread_is_free(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_run, "_BEAT", 0.02)
-    campaign = world.campaign(1, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
 
     def work(task: Task) -> Outcome:
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
-        until(lambda: task.stopping, "the task is told to stop")
+        tenant.apply(campaign.id, Action.CANCEL_GENERATION)
+        wait_until(lambda: task.stopping, "the task is told to stop")
         return Unfinished()
 
-    report = run(world, campaign, work, lease=timedelta(days=1), concurrency=2)
+    report = run(tenant, campaign, work, lease=timedelta(days=1), concurrency=2)
     assert report.stop is WorkerStop.NOT_GENERATING
 
 
-def test_told_to_stop_it_finishes_what_it_has_and_claims_no_more(world: World) -> None:
-    campaign = world.campaign(6, Status.GENERATING)
+def test_told_to_stop_it_finishes_what_it_has_and_claims_no_more(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=6)
     stop = threading.Event()
     both = threading.Barrier(2)
 
@@ -475,39 +476,39 @@ def test_told_to_stop_it_finishes_what_it_has_and_claims_no_more(world: World) -
         if both.wait(PATIENCE) == 0:
             stop.set()
             return Generated(COST)
-        until(lambda: task.stopping, "the task is told to stop")
+        wait_until(lambda: task.stopping, "the task is told to stop")
         return Unfinished(cost=PRICE)
 
-    report = run(world, campaign, work, save=save, concurrency=2, stop=stop)
+    report = run(tenant, campaign, work, save=save, concurrency=2, stop=stop)
     assert report == WorkerReport(WorkerStop.STOPPED, {Recorded.APPLIED: 2}, COST + PRICE, False)
-    assert statuses(world, campaign) == ["generated", *["pending"] * 5]
-    assert status(world, campaign) is Status.GENERATING
-    world.check(campaign.id)
-    assert run(world, campaign, save=save).completed
-    check_whole(world, campaign, spent=6 * COST + PRICE)
+    assert statuses(tenant, campaign) == ["generated", *["pending"] * 5]
+    assert status(tenant, campaign) is Status.GENERATING
+    tenant.check_totals(campaign.id)
+    assert run(tenant, campaign, save=save).completed
+    check_whole(tenant, campaign, spent=6 * COST + PRICE)
 
 
-def test_told_to_stop_before_it_began_it_claims_nothing(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_told_to_stop_before_it_began_it_claims_nothing(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     stop = threading.Event()
     stop.set()
-    report = run(world, campaign, stop=stop)
+    report = run(tenant, campaign, stop=stop)
     assert (report.stop, report.answers) == (WorkerStop.STOPPED, {})
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
+    assert {row.status for row in contact_rows(tenant, campaign.id).values()} == {"pending"}
 
 
-def test_told_to_stop_while_it_waits_for_others_it_waits_no_longer(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    world.claim(campaign.id, lease=timedelta(hours=1))
+def test_told_to_stop_while_it_waits_for_others_it_waits_no_longer(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    tenant.claim(campaign.id, lease=timedelta(hours=1))
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(run, world, campaign, stop=stop)
+        running = pool.submit(run, tenant, campaign, stop=stop)
         stop.set()
         assert running.result(PATIENCE).stop is WorkerStop.STOPPED
 
 
-def test_the_programs_own_handler_of_sigterm_comes_back(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_the_programs_own_handler_of_sigterm_comes_back(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     before = signal.getsignal(signal.SIGTERM)
     during = []
 
@@ -515,7 +516,7 @@ def test_the_programs_own_handler_of_sigterm_comes_back(world: World) -> None:
         during.append(signal.getsignal(signal.SIGTERM))
         return Generated(COST)
 
-    run(world, campaign, work)
+    run(tenant, campaign, work)
     assert signal.getsignal(signal.SIGTERM) is before
     assert during != [before]
 
@@ -523,9 +524,9 @@ def test_the_programs_own_handler_of_sigterm_comes_back(world: World) -> None:
 # What the host's own code raises.
 
 
-def test_whatever_generate_raises_fails_its_contact_and_no_other(world: World) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    ids = list(world.rows(campaign.id))
+def test_whatever_generate_raises_fails_its_contact_and_no_other(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    ids = list(contact_rows(tenant, campaign.id))
 
     def work(task: Task) -> Outcome:
         if task.contact_id == ids[0]:
@@ -537,9 +538,9 @@ def test_whatever_generate_raises_fails_its_contact_and_no_other(world: World) -
             raise ExceptionGroup("two", [KeyError("later"), ValueError("too")])
         return Generated(COST)
 
-    report = run(world, campaign, work, save=save)
+    report = run(tenant, campaign, work, save=save)
     assert (report.stop, report.answers) == (WorkerStop.DRAINED, {Recorded.APPLIED: 4})
-    rows = world.rows(campaign.id)
+    rows = contact_rows(tenant, campaign.id)
     assert [rows[one].status for one in ids] == ["failed", "failed", "failed", "generated"]
     assert {rows[one].error_code for one in ids[:3]} == {GENERATE_FAILED}
     assert rows[ids[0]].error == "RuntimeError: no such model ?"
@@ -548,13 +549,13 @@ def test_whatever_generate_raises_fails_its_contact_and_no_other(world: World) -
     # Nobody knows what the attempt cost beyond what was booked on the way.
     assert [rows[one].unknown_costs for one in ids] == [1, 1, 1, 0]
     assert rows[ids[2]].generation_cost == PRICE
-    assert messages(world, campaign) == {ids[3]: SLOTS}
-    world.check(campaign.id)
+    assert messages(tenant, campaign) == {ids[3]: SLOTS}
+    tenant.check_totals(campaign.id)
 
 
-def test_whatever_save_raises_fails_its_contact_and_writes_nothing(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    ids = list(world.rows(campaign.id))
+def test_whatever_save_raises_fails_its_contact_and_writes_nothing(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING)
+    ids = list(contact_rows(tenant, campaign.id))
 
     def save_badly(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         save(connection, task, outcome)
@@ -563,40 +564,40 @@ def test_whatever_save_raises_fails_its_contact_and_writes_nothing(world: World)
         if task.contact_id == ids[1]:
             insert_message(connection, task, task.slots[0])
 
-    report = run(world, campaign, save=save_badly)
+    report = run(tenant, campaign, save=save_badly)
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 3}, 3 * COST)
-    rows = world.rows(campaign.id)
+    rows = contact_rows(tenant, campaign.id)
     assert [rows[one].status for one in ids] == ["failed", "failed", "generated"]
     assert {rows[one].error_code for one in ids[:2]} == {SAVE_FAILED}
     assert rows[ids[0]].error == "RuntimeError: after the messages were written"
-    assert messages(world, campaign) == {ids[2]: SLOTS}
+    assert messages(tenant, campaign) == {ids[2]: SLOTS}
     # Paid for all the same.
-    assert progress(world, campaign).spent == 3 * COST
-    world.check(campaign.id)
+    assert progress(tenant, campaign).spent == 3 * COST
+    tenant.check_totals(campaign.id)
 
 
-def test_save_is_called_once_for_each_outcome_that_is_applied(world: World) -> None:
-    ids = world.contacts(3)
-    campaign = world.campaign(ids, Status.GENERATING)
+def test_save_is_called_once_for_each_outcome_that_is_applied(tenant: Tenant) -> None:
+    ids = tenant.contacts(3)
+    campaign = tenant.campaign(Status.GENERATING, contacts=ids)
     saved = []
 
     def work(task: Task) -> Outcome:
         if task.contact_id == ids[0]:
-            world.transact(lambda store: store.contacts.exclude(campaign.id, ids[:1]))
+            tenant.transact(lambda store: store.contacts.exclude(campaign.id, ids[:1]))
         return Failed("no", "no", PRICE) if task.contact_id == ids[1] else Generated(COST)
 
     def note(_connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         saved.append((task.contact_id, type(outcome)))
 
-    report = run(world, campaign, work, save=note)
+    report = run(tenant, campaign, work, save=note)
     assert report.answers == {Recorded.APPLIED: 2, Recorded.EXCLUDED: 1}
     assert saved == [(ids[1], Failed), (ids[2], Generated)]
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 @on_postgresql
-def test_a_conflict_in_save_is_tried_again_with_all_of_its_transaction(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_a_conflict_in_save_is_tried_again_with_all_of_its_transaction(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     attempts = []
 
     def save_in_conflict(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
@@ -607,10 +608,10 @@ def test_a_conflict_in_save_is_tried_again_with_all_of_its_transaction(world: Wo
                 sa.text("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$")
             )
 
-    report = run(world, campaign, save=save_in_conflict)
+    report = run(tenant, campaign, save=save_in_conflict)
     assert report.answers == {Recorded.APPLIED: 1}
     assert len(attempts) == 2
-    check_whole(world, campaign)
+    check_whole(tenant, campaign)
 
 
 # Leases: renewed while it works, and lost.
@@ -632,9 +633,9 @@ def renewals(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
 
 
 def test_leases_are_renewed_for_as_long_as_it_takes(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     clock, lease = FrozenClock(), timedelta(milliseconds=30)
 
     with renewals(monkeypatch) as over:
@@ -644,56 +645,56 @@ def test_leases_are_renewed_for_as_long_as_it_takes(
                 clock.forward(lease * 0.8)
                 # One may have been on its way; the second began after that.
                 enough = len(over) + 2
-                until(lambda: len(over) >= enough, "another renewal")  # noqa: B023
-            assert world.claim(campaign.id, clock=clock) == ()
+                wait_until(lambda: len(over) >= enough, "another renewal")  # noqa: B023
+            assert tenant.claim(campaign.id, clock=clock) == ()
             return Generated(COST)
 
-        report = run(world, campaign, work, lease=lease, clock=clock)
+        report = run(tenant, campaign, work, lease=lease, clock=clock)
     assert report.answers == {Recorded.APPLIED: 1}
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
-def take_over(world: World, campaign: Campaign) -> Callable[[], None]:
+def take_over(tenant: Tenant, campaign: Campaign) -> Callable[[], None]:
     """Have another worker take over a claimed contact, its lease having run out meanwhile."""
 
     def take() -> None:
         later = FrozenClock()
-        with world.engine.begin() as connection:
+        with tenant.engine.begin() as connection:
             later.now = database_time(connection) + 2 * LEASE
         taken: list[Claim] = []
 
         def claim() -> bool:
             # A renewal may hold the row for a moment.
-            taken.extend(world.claim(campaign.id, 1, clock=later))
+            taken.extend(tenant.claim(campaign.id, 1, clock=later))
             return bool(taken)
 
-        until(claim, "the takeover")
+        wait_until(claim, "the takeover")
         outcomes = dict.fromkeys(taken, Generated(COST))
-        world.transact(lambda store: store.generation.record(outcomes))
+        tenant.transact(lambda store: store.generation.record(outcomes))
 
     return take
 
 
-def test_a_result_whose_lease_is_lost_is_paid_for_and_not_saved(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    take = take_over(world, campaign)
+def test_a_result_whose_lease_is_lost_is_paid_for_and_not_saved(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    take = take_over(tenant, campaign)
 
     def work(task: Task) -> Outcome:
         task.checkpoint(PRICE)
         take()
         return Generated(COST)
 
-    report = run(world, campaign, work, save=save)
+    report = run(tenant, campaign, work, save=save)
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.BOOKED: 1}, COST + PRICE, True)
-    assert messages(world, campaign) == {}
-    assert progress(world, campaign).spent == 2 * COST + PRICE
-    world.check(campaign.id)
+    assert messages(tenant, campaign) == {}
+    assert progress(tenant, campaign).spent == 2 * COST + PRICE
+    tenant.check_totals(campaign.id)
 
 
-def test_whoever_lost_the_lease_learns_it_at_the_next_checkpoint(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    (row,) = world.rows(campaign.id).values()
-    take = take_over(world, campaign)
+def test_whoever_lost_the_lease_learns_it_at_the_next_checkpoint(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    (row,) = contact_rows(tenant, campaign.id).values()
+    take = take_over(tenant, campaign)
     raised = []
 
     def work(task: Task) -> Outcome:
@@ -706,28 +707,28 @@ def test_whoever_lost_the_lease_learns_it_at_the_next_checkpoint(world: World) -
             raise
         return Generated(COST)
 
-    report = run(world, campaign, work, save=save)
+    report = run(tenant, campaign, work, save=save)
     assert raised == [(row.id,)]
     # What it paid for last is thrown away, and was paid for.
     assert (report.answers, report.cost) == ({Recorded.BOOKED: 1}, PRICE)
-    assert messages(world, campaign) == {}
-    assert progress(world, campaign).spent == COST + PRICE
-    world.check(campaign.id)
+    assert messages(tenant, campaign) == {}
+    assert progress(tenant, campaign).spent == COST + PRICE
+    tenant.check_totals(campaign.id)
 
 
-def test_whoever_lost_the_lease_is_told_by_the_renewal(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    take = take_over(world, campaign)
+def test_whoever_lost_the_lease_is_told_by_the_renewal(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    take = take_over(tenant, campaign)
 
     def work(task: Task) -> Outcome:
         take()
-        until(lambda: task.stopping, "the task is told that it is lost")
+        wait_until(lambda: task.stopping, "the task is told that it is lost")
         return Unfinished()
 
-    report = run(world, campaign, work, lease=timedelta(milliseconds=30))
+    report = run(tenant, campaign, work, lease=timedelta(milliseconds=30))
     assert report.answers == {Recorded.BOOKED: 1}
-    assert {row.status for row in world.rows(campaign.id).values()} == {"generated"}
-    world.check(campaign.id)
+    assert {row.status for row in contact_rows(tenant, campaign.id).values()} == {"generated"}
+    tenant.check_totals(campaign.id)
 
 
 # Failure 28: the answer to a commit is lost.
@@ -735,13 +736,13 @@ def test_whoever_lost_the_lease_is_told_by_the_renewal(world: World) -> None:
 
 @pytest.mark.parametrize("done", [True, False], ids=["committed", "not-committed"])
 def test_failure_28_a_lost_answer_to_a_commit_doubles_nothing(
-    world: World,
+    tenant: Tenant,
     monkeypatch: pytest.MonkeyPatch,
     done: bool,  # noqa: FBT001
 ) -> None:
-    campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
+    campaign = tenant.campaign(Status.GENERATING, contacts=2, budget=Decimal(1))
     saved = []
-    with broken_commit(world, monkeypatch, done=done) as armed:
+    with broken_commit(tenant, monkeypatch, done=done) as armed:
 
         def save_and_break(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
             save(connection, task, outcome)
@@ -749,7 +750,7 @@ def test_failure_28_a_lost_answer_to_a_commit_doubles_nothing(
             if len(saved) == 1:
                 armed.set()
 
-        report = run(world, campaign, save=save_and_break, reserve=COST)
+        report = run(tenant, campaign, save=save_and_break, reserve=COST)
     if done:
         assert report.answers == {Recorded.ALREADY: 1, Recorded.APPLIED: 1}
         assert len(saved) == 2
@@ -757,15 +758,15 @@ def test_failure_28_a_lost_answer_to_a_commit_doubles_nothing(
         assert report.answers == {Recorded.APPLIED: 2}
         assert len(saved) == 3
     assert (report.stop, report.cost) == (WorkerStop.DRAINED, 2 * COST)
-    check_whole(world, campaign)
+    check_whole(tenant, campaign)
 
 
 def test_a_checkpoint_whose_answer_is_lost_is_not_repeated(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Nobody could tell a repeat from a second call: the contact comes back, its cost unknown.
-    campaign = world.campaign(1, Status.GENERATING)
-    with broken_commit(world, monkeypatch, done=True) as armed:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    with broken_commit(tenant, monkeypatch, done=True) as armed:
 
         def work(task: Task) -> Outcome:
             armed.set()
@@ -773,11 +774,11 @@ def test_a_checkpoint_whose_answer_is_lost_is_not_repeated(
             raise AssertionError
 
         with pytest.raises(sa.exc.DBAPIError) as raised:
-            run(world, campaign, work)
+            run(tenant, campaign, work)
     assert raised.value.connection_invalidated
-    (row,) = world.rows(campaign.id).values()
+    (row,) = contact_rows(tenant, campaign.id).values()
     assert (row.status, row.generation_cost, row.unknown_costs) == ("pending", PRICE, 1)
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 # Failures 4 and 5: the database fails, or the worker dies.
@@ -811,22 +812,22 @@ FAULTS: dict[str, Callable[[Task], Outcome]] = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_the_database_gives_the_contact_back_and_ends_the_worker(
-    world: World, fault: str
+    tenant: Tenant, fault: str
 ) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    first, second, third = world.rows(campaign.id)
+    campaign = tenant.campaign(Status.GENERATING)
+    first, second, third = contact_rows(tenant, campaign.id)
     both = threading.Barrier(2)
 
     def work(task: Task) -> Outcome:
         both.wait(PATIENCE)
         if task.contact_id == first:
             return FAULTS[fault](task)
-        until(lambda: task.stopping, "the other is told to stop")
+        wait_until(lambda: task.stopping, "the other is told to stop")
         return Generated(COST)
 
     with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
-        run(world, campaign, work, save=save, concurrency=2)
-    rows = world.rows(campaign.id)
+        run(tenant, campaign, work, save=save, concurrency=2)
+    rows = contact_rows(tenant, campaign.id)
     assert [rows[one].status for one in (first, second, third)] == [
         "pending",
         "generated",
@@ -835,41 +836,41 @@ def test_a_fault_of_the_database_gives_the_contact_back_and_ends_the_worker(
     # What it had cost nobody knows; the other's work is kept, and no more was begun.
     assert [rows[one].unknown_costs for one in (first, second, third)] == [1, 0, 0]
     assert rows[third].attempts == 0
-    assert messages(world, campaign) == {second: SLOTS}
-    world.check(campaign.id)
+    assert messages(tenant, campaign) == {second: SLOTS}
+    tenant.check_totals(campaign.id)
 
 
 @pytest.mark.parametrize("fault", [fill_the_disk, exhaust_the_pool])
 def test_a_fault_of_the_database_in_save_fails_no_contact(
-    world: World, fault: Callable[..., object]
+    tenant: Tenant, fault: Callable[..., object]
 ) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
-        run(world, campaign, save=fault)
-    (row,) = world.rows(campaign.id).values()
+        run(tenant, campaign, save=fault)
+    (row,) = contact_rows(tenant, campaign.id).values()
     assert (row.status, row.generation_cost) == (ContactStatus.GENERATING, Decimal(0))
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[tuple[servers.Server, World]]:
+def server() -> Iterator[tuple[servers.Server, Tenant]]:
     """A server of these tests' own, and a tenant on it."""
     directory, close = servers.open_directory(on_disk=True)
     oldest = servers.postgresql()[0]
     server = servers.Server(directory, oldest)
     engine = sa.create_engine(servers.Databases(directory).create(oldest))
     db.init(engine, with_host_tables=True)
-    yield server, World(engine)
+    yield server, new_tenant(engine)
     engine.dispose()
     server.stop()
     close()
 
 
 def test_a_worker_lives_through_a_restart_of_the_server(
-    server: tuple[servers.Server, World],
+    server: tuple[servers.Server, Tenant],
 ) -> None:
-    process, world = server
-    campaign = world.campaign(4, Status.GENERATING)
+    process, tenant = server
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
     calls, stopped, refused = itertools.count(), threading.Event(), threading.Event()
 
     def note(context: sa.engine.ExceptionContext) -> None:
@@ -888,14 +889,14 @@ def test_a_worker_lives_through_a_restart_of_the_server(
                 task.checkpoint(PRICE)
         return Generated(COST)
 
-    sa.event.listen(world.engine, "handle_error", note)
-    report = run(world, campaign, work, save=save, concurrency=2)
-    sa.event.remove(world.engine, "handle_error", note)
+    sa.event.listen(tenant.engine, "handle_error", note)
+    report = run(tenant, campaign, work, save=save, concurrency=2)
+    sa.event.remove(tenant.engine, "handle_error", note)
     assert refused.is_set()
     assert report == WorkerReport(
         WorkerStop.DRAINED, {Recorded.APPLIED: 4}, 4 * COST + PRICE, completed=True
     )
-    check_whole(world, campaign, spent=4 * COST + PRICE)
+    check_whole(tenant, campaign, spent=4 * COST + PRICE)
 
 
 class Broken:
@@ -911,26 +912,26 @@ class Broken:
 
 
 def test_failure_05_an_error_before_the_loop_leaves_a_campaign_that_can_go_on(
-    world: World,
+    tenant: Tenant,
 ) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     clock = Broken()
     clock.now.set()
     with pytest.raises(sa.exc.DBAPIError, match="nowhere"):
-        run(world, campaign, clock=clock)
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-    assert status(world, campaign) is Status.GENERATING
+        run(tenant, campaign, clock=clock)
+    assert {row.status for row in contact_rows(tenant, campaign.id).values()} == {"pending"}
+    assert status(tenant, campaign) is Status.GENERATING
     # Both ways on are open: to run it again, and to cancel it.
-    world.apply(campaign.id, Action.CANCEL_GENERATION)
-    world.apply(campaign.id, Action.START_GENERATION)
-    assert run(world, campaign, save=save).completed
-    check_whole(world, campaign)
+    tenant.apply(campaign.id, Action.CANCEL_GENERATION)
+    tenant.apply(campaign.id, Action.START_GENERATION)
+    assert run(tenant, campaign, save=save).completed
+    check_whole(tenant, campaign)
 
 
 def test_failure_05_an_error_in_mid_run_ends_it_and_leases_bring_everybody_back(
-    world: World,
+    tenant: Tenant,
 ) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING)
     clock = Broken()
     both = threading.Barrier(2)
     told = []
@@ -939,28 +940,28 @@ def test_failure_05_an_error_in_mid_run_ends_it_and_leases_bring_everybody_back(
         if both.wait(PATIENCE) == 0:
             clock.now.set()
             return Generated(COST)
-        until(lambda: task.stopping, "the other is told to stop")
+        wait_until(lambda: task.stopping, "the other is told to stop")
         told.append(task)
         return Generated(COST)
 
     with pytest.raises(sa.exc.DBAPIError, match="nowhere"):
-        run(world, campaign, work, save=save, concurrency=2, clock=clock)
+        run(tenant, campaign, work, save=save, concurrency=2, clock=clock)
     assert len(told) == 1
-    assert messages(world, campaign) == {}
-    world.check(campaign.id)
-    assert run(world, campaign, save=save, clock=an_hour_later).completed
-    check_whole(world, campaign)
+    assert messages(tenant, campaign) == {}
+    tenant.check_totals(campaign.id)
+    assert run(tenant, campaign, save=save, clock=an_hour_later).completed
+    check_whole(tenant, campaign)
 
 
-def test_an_unknown_campaign_is_not_found(world: World) -> None:
+def test_an_unknown_campaign_is_not_found(tenant: Tenant) -> None:
     with pytest.raises(NotFound):
-        FORMS[form_of_this_test[0]](world.engine, world.tenant_id, world.owner_id, generate)
+        FORMS[form_of_this_test[0]](tenant.engine, tenant.id, new_owner(tenant), generate)
 
 
-def test_a_worker_that_could_do_nothing_is_refused(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_a_worker_that_could_do_nothing_is_refused(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     with pytest.raises(ValueError, match="0"):
-        run(world, campaign, concurrency=0)
+        run(tenant, campaign, concurrency=0)
 
 
 def an_hour_later(connection: sa.Connection) -> datetime:
@@ -968,15 +969,15 @@ def an_hour_later(connection: sa.Connection) -> datetime:
 
 
 @contextmanager
-def process(world: World, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
+def process(tenant: Tenant, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
     """Another process that works on a campaign, and has said that it is in the middle of it."""
-    url = world.engine.url.render_as_string(hide_password=False)
+    url = tenant.engine.url.render_as_string(hide_password=False)
     command = [
         sys.executable,
         "-m",
         "worker.test_worker",
         url,
-        str(world.tenant_id),
+        str(tenant.id),
         str(campaign.id),
         role,
     ]
@@ -989,11 +990,11 @@ def process(world: World, campaign: Campaign, role: str) -> Iterator[subprocess.
             child.kill()
 
 
-def resume(world: World) -> Callable[[Task], Outcome]:
+def resume(tenant: Tenant) -> Callable[[Task], Outcome]:
     """Write the messages that are not there yet, each paid for and kept by a checkpoint."""
 
     def work(task: Task) -> Outcome:
-        with world.engine.begin() as connection:
+        with tenant.engine.begin() as connection:
             there = connection.scalars(
                 sa.select(HOST.messages.c.id).where(
                     HOST.messages.c.campaign_contact_id == task.claim.id
@@ -1010,66 +1011,68 @@ def resume(world: World) -> Callable[[Task], Outcome]:
 @only_threads
 @pytest.mark.parametrize("budget", [None, Decimal(1)], ids=["no-budget", "budget"])
 def test_failure_04_a_worker_killed_in_mid_contact_is_taken_over(
-    world: World, budget: Decimal | None
+    tenant: Tenant, budget: Decimal | None
 ) -> None:
-    campaign = world.campaign(3, Status.GENERATING, budget=budget)
-    with process(world, campaign, "dies") as child:
+    campaign = tenant.campaign(Status.GENERATING, budget=budget)
+    with process(tenant, campaign, "dies") as child:
         child.kill()
         assert child.wait(PATIENCE) == -signal.SIGKILL
-    world.check(campaign.id)
-    (dead,) = (row for row in world.rows(campaign.id).values() if row.status == "generating")
-    assert messages(world, campaign) == {dead.contact_id: 1}
+    tenant.check_totals(campaign.id)
+    (dead,) = (
+        row for row in contact_rows(tenant, campaign.id).values() if row.status == "generating"
+    )
+    assert messages(tenant, campaign) == {dead.contact_id: 1}
     assert dead.generation_cost == PRICE
     with pytest.raises(TransitionNotAllowed):
-        world.apply(campaign.id, Action.COMPLETE_GENERATION)
-    report = run(world, campaign, resume(world), reserve=COST, clock=an_hour_later)
+        tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
+    report = run(tenant, campaign, resume(tenant), reserve=COST, clock=an_hour_later)
     # What the dead one had paid for is not paid again, and no message is lost or doubled.
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 3}, 3 * COST - PRICE, True)
-    check_whole(world, campaign)
+    check_whole(tenant, campaign)
 
 
 @pytest.mark.parametrize("form", ["coroutines"], indirect=True)
 @pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
-def test_a_worker_may_die_before_any_of_its_statements(world: World) -> None:
+def test_a_worker_may_die_before_any_of_its_statements(tenant: Tenant) -> None:
     # Of threads this is what the example in docs holds, with PostgreSQL what nox -s chaos does.
     clock, survived = FrozenClock(), False
     for at in itertools.count():
-        campaign = world.campaign(1, Status.GENERATING)
-        with dying(world.engine, at):
-            survived = run(world, campaign, resume(world), clock=clock, lease=LEASE).completed
+        campaign = tenant.campaign(Status.GENERATING, contacts=1)
+        with dying(tenant.engine, at):
+            survived = run(tenant, campaign, resume(tenant), clock=clock, lease=LEASE).completed
         clock.forward(LEASE)
-        run(world, campaign, resume(world), clock=clock, lease=LEASE)
-        assert status(world, campaign) is Status.REVIEW
-        check_whole(world, campaign)
+        run(tenant, campaign, resume(tenant), clock=clock, lease=LEASE)
+        assert status(tenant, campaign) is Status.REVIEW
+        check_whole(tenant, campaign)
         if survived:
             break
     assert at > 20
 
 
 @only_threads
-def test_the_dead_do_nothing_more(world: World) -> None:
-    with dying(world.engine, 1) as moment:
+def test_the_dead_do_nothing_more(tenant: Tenant) -> None:
+    with dying(tenant.engine, 1) as moment:
         moment()
         for _ in range(2):
             with pytest.raises(Death):
                 moment()
-        with pytest.raises(Death), world.engine.begin() as connection:
+        with pytest.raises(Death), tenant.engine.begin() as connection:
             connection.execute(sa.select(1))
-    assert world.contacts(1)
+    assert tenant.contacts(1)
 
 
 @only_threads
-def test_sigterm_ends_a_worker_in_good_order(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    with process(world, campaign, "ends") as child:
+def test_sigterm_ends_a_worker_in_good_order(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING)
+    with process(tenant, campaign, "ends") as child:
         child.terminate()
         output, _ = child.communicate(timeout=PATIENCE)
         assert child.returncode == 0
     assert output == "stopped {'applied': 1}\n"
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-    assert progress(world, campaign).spent == PRICE
-    world.check(campaign.id)
-    assert run(world, campaign, save=save).completed
+    assert {row.status for row in contact_rows(tenant, campaign.id).values()} == {"pending"}
+    assert progress(tenant, campaign).spent == PRICE
+    tenant.check_totals(campaign.id)
+    assert run(tenant, campaign, save=save).completed
 
 
 def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
@@ -1086,7 +1089,7 @@ def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
 
     def ends(task: Task) -> Outcome:
         print("working", flush=True)  # noqa: T201
-        until(lambda: task.stopping, "SIGTERM")
+        wait_until(lambda: task.stopping, "SIGTERM")
         return Unfinished(cost=PRICE)
 
     report = run_worker(

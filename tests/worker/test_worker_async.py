@@ -21,10 +21,12 @@ import sqlalchemy as sa
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated, Outcome, Progress, Recorded, Unfinished
 from campaign_model.lifecycle import Status
+from campaign_model.testing.parallel import PATIENCE, wait_until
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import AsyncTask, WorkerReport, WorkerStop, run_worker_async
 from campaign_model.worker import run as worker_run
-from support.parallel import PATIENCE, on_postgresql, transaction, until
-from support.world import World
+from support.tenants import contact_rows
+from support.transactions import on_postgresql, open_store
 
 COST = Decimal("0.00144")
 Result = TypeVar("Result")
@@ -40,12 +42,12 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def worker(
-    world: World,
+    tenant: Tenant,
     campaign: Campaign,
     generate: Callable[[AsyncTask], Coroutine[Any, Any, Outcome]],
     **options: Any,
 ) -> Coroutine[Any, Any, WorkerReport]:
-    return run_worker_async(world.engine, world.tenant_id, campaign.id, generate, **options)
+    return run_worker_async(tenant.engine, tenant.id, campaign.id, generate, **options)
 
 
 async def generated(_task: AsyncTask) -> Outcome:
@@ -61,8 +63,8 @@ async def forever() -> Outcome:
     raise AssertionError
 
 
-def statuses(world: World, campaign: Campaign) -> list[str]:
-    return sorted(row.status for row in world.rows(campaign.id).values())
+def statuses(tenant: Tenant, campaign: Campaign) -> list[str]:
+    return sorted(row.status for row in contact_rows(tenant, campaign.id).values())
 
 
 def at_work(number: int) -> tuple[Callable[[], None], Callable[[], Awaitable[object]]]:
@@ -78,7 +80,7 @@ def at_work(number: int) -> tuple[Callable[[], None], Callable[[], Awaitable[obj
     return arrive, everybody.wait
 
 
-async def a_lock_is_waited_for(world: World) -> None:
+async def a_lock_is_waited_for(tenant: Tenant) -> None:
     """Somebody waits for a lock; meanwhile the loop goes on."""
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
@@ -86,17 +88,17 @@ async def a_lock_is_waited_for(world: World) -> None:
     )
 
     def look() -> bool:
-        with world.engine.connect() as connection:
+        with tenant.engine.connect() as connection:
             return bool(connection.scalar(waiting))
 
-    await asyncio.to_thread(until, look, "somebody waits for a lock")
+    await asyncio.to_thread(wait_until, look, "somebody waits for a lock")
 
 
 # Many at once, in one loop.
 
 
-def test_fifty_calls_are_in_flight_at_once_and_hold_nothing(world: World) -> None:
-    campaign = world.campaign(60, Status.GENERATING)
+def test_fifty_calls_are_in_flight_at_once_and_hold_nothing(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=60)
     before = threading.active_count()
     arrived: list[AsyncTask] = []
     everybody = asyncio.Event()
@@ -111,24 +113,24 @@ def test_fifty_calls_are_in_flight_at_once_and_hold_nothing(world: World) -> Non
 
     def check_nothing_is_held() -> None:
         assert threading.active_count() - before <= 5
-        assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-        if world.engine.dialect.name == "postgresql":
+        assert tenant.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        if tenant.engine.dialect.name == "postgresql":
             held = sa.text(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND state LIKE 'idle in transaction%'"
             )
-            with world.engine.connect() as connection:
+            with tenant.engine.connect() as connection:
                 assert connection.scalar(held) == 0
 
-    report = run(worker(world, campaign, generate))
+    report = run(worker(tenant, campaign, generate))
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 60}, 60 * COST, True)
-    assert statuses(world, campaign) == ["generated"] * 60
-    world.check(campaign.id)
+    assert statuses(tenant, campaign) == ["generated"] * 60
+    tenant.check_totals(campaign.id)
 
 
 @on_postgresql
-def test_the_loop_goes_on_while_a_claim_or_a_checkpoint_waits(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_the_loop_goes_on_while_a_claim_or_a_checkpoint_waits(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     begun = asyncio.Event()
     locked = asyncio.Event()
 
@@ -139,37 +141,37 @@ def test_the_loop_goes_on_while_a_claim_or_a_checkpoint_waits(world: World) -> N
         return Generated(COST)
 
     async def main() -> WorkerReport:
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
-            running = asyncio.create_task(worker(world, campaign, generate))
-            await a_lock_is_waited_for(world)
+            running = asyncio.create_task(worker(tenant, campaign, generate))
+            await a_lock_is_waited_for(tenant)
         await begun.wait()
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
             locked.set()
-            await a_lock_is_waited_for(world)
+            await a_lock_is_waited_for(tenant)
         return await running
 
     assert run(main()).cost == 2 * COST
 
 
-def test_a_loop_that_is_blocked_loses_no_lease(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_a_loop_that_is_blocked_loses_no_lease(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
 
     def expiry() -> Any:
-        (row,) = world.rows(campaign.id).values()
+        (row,) = contact_rows(tenant, campaign.id).values()
         return row.lease_expires_at
 
     async def generate(_task: AsyncTask) -> Outcome:
         first = expiry()
-        until(lambda: expiry() > first, "the lease is renewed")
+        wait_until(lambda: expiry() > first, "the lease is renewed")
         return Generated(COST)
 
-    assert run(worker(world, campaign, generate, lease=timedelta(milliseconds=300))).completed
+    assert run(worker(tenant, campaign, generate, lease=timedelta(milliseconds=300))).completed
 
 
-def test_what_is_called_where(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_what_is_called_where(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     of_the_caller = contextvars.ContextVar[str]("of_the_caller")
     places: dict[str, tuple[int, str]] = {}
 
@@ -189,7 +191,7 @@ def test_what_is_called_where(world: World) -> None:
 
     async def main() -> None:
         of_the_caller.set("seen")
-        await worker(world, campaign, generate, save=save, report=report)
+        await worker(tenant, campaign, generate, save=save, report=report)
 
     run(main())
     loop = threading.get_ident()
@@ -204,9 +206,9 @@ def test_what_is_called_where(world: World) -> None:
 # Cancelled, stopped, broken off.
 
 
-def test_cancelled_it_gives_back_what_it_has(world: World) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    first, *_ = world.rows(campaign.id)
+def test_cancelled_it_gives_back_what_it_has(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    first, *_ = contact_rows(tenant, campaign.id)
     stop = threading.Event()
     arrive, everybody = at_work(3)
 
@@ -220,7 +222,7 @@ def test_cancelled_it_gives_back_what_it_has(world: World) -> None:
             return Unfinished(cost=COST)
 
     async def main() -> None:
-        running = asyncio.create_task(worker(world, campaign, generate, concurrency=3, stop=stop))
+        running = asyncio.create_task(worker(tenant, campaign, generate, concurrency=3, stop=stop))
         await everybody()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -228,17 +230,17 @@ def test_cancelled_it_gives_back_what_it_has(world: World) -> None:
 
     run(main())
     assert not stop.is_set()
-    rows = world.rows(campaign.id)
-    assert statuses(world, campaign) == ["pending"] * 4
+    rows = contact_rows(tenant, campaign.id)
+    assert statuses(tenant, campaign) == ["pending"] * 4
     assert (rows[first].generation_cost, rows[first].unknown_costs) == (COST, 0)
     assert sum(row.unknown_costs for row in rows.values()) == 2
-    world.check(campaign.id)
-    assert run(worker(world, campaign, generated)).completed
+    tenant.check_totals(campaign.id)
+    assert run(worker(tenant, campaign, generated)).completed
 
 
 @on_postgresql
-def test_cancelled_it_finishes_a_checkpoint_that_has_begun(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_cancelled_it_finishes_a_checkpoint_that_has_begun(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     begun, locked, saved = asyncio.Event(), asyncio.Event(), threading.Event()
     left: list[bool] = []
 
@@ -252,12 +254,12 @@ def test_cancelled_it_finishes_a_checkpoint_that_has_begun(world: World) -> None
         raise AssertionError
 
     async def main() -> None:
-        running = asyncio.create_task(worker(world, campaign, generate))
+        running = asyncio.create_task(worker(tenant, campaign, generate))
         await begun.wait()
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
             locked.set()
-            await a_lock_is_waited_for(world)
+            await a_lock_is_waited_for(tenant)
             running.cancel()
             # Whoever would leave leaves now.
             for _ in range(100):
@@ -268,37 +270,37 @@ def test_cancelled_it_finishes_a_checkpoint_that_has_begun(world: World) -> None
 
     run(main())
     assert left == [True]
-    (row,) = world.rows(campaign.id).values()
+    (row,) = contact_rows(tenant, campaign.id).values()
     assert (row.status, row.generation_cost) == ("pending", COST)
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 @on_postgresql
-def test_cancelled_while_it_claims_it_begins_nothing(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
+def test_cancelled_while_it_claims_it_begins_nothing(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING)
 
     async def main() -> None:
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
-            running = asyncio.create_task(worker(world, campaign, never))
-            await a_lock_is_waited_for(world)
+            running = asyncio.create_task(worker(tenant, campaign, never))
+            await a_lock_is_waited_for(tenant)
             running.cancel()
             await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await running
 
     run(main())
-    rows = world.rows(campaign.id).values()
+    rows = contact_rows(tenant, campaign.id).values()
     assert {(row.status, row.attempts, row.unknown_costs) for row in rows} == {("pending", 0, 0)}
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 def fill_the_disk(*_: object) -> None:
     raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
 
 
-def test_cancelled_it_tells_what_the_database_said_last(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_cancelled_it_tells_what_the_database_said_last(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     arrive, everybody = at_work(1)
 
     async def generate(_task: AsyncTask) -> Outcome:
@@ -309,7 +311,7 @@ def test_cancelled_it_tells_what_the_database_said_last(world: World) -> None:
             return Generated(COST)
 
     async def main() -> None:
-        running = asyncio.create_task(worker(world, campaign, generate, save=fill_the_disk))
+        running = asyncio.create_task(worker(tenant, campaign, generate, save=fill_the_disk))
         await everybody()
         running.cancel()
         await running
@@ -318,8 +320,8 @@ def test_cancelled_it_tells_what_the_database_said_last(world: World) -> None:
         run(main())
 
 
-def test_broken_off_it_leaves_no_coroutine_behind(world: World) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+def test_broken_off_it_leaves_no_coroutine_behind(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     arrive, everybody = at_work(2)
     ended: list[AsyncTask] = []
 
@@ -336,19 +338,19 @@ def test_broken_off_it_leaves_no_coroutine_behind(world: World) -> None:
 
     async def main() -> None:
         with pytest.raises(sa.exc.OperationalError, match="disk full"):
-            await worker(world, campaign, generate, save=fill_the_disk)
+            await worker(tenant, campaign, generate, save=fill_the_disk)
         assert len(ended) == 2
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
-    assert statuses(world, campaign) == ["generating"] * 2
+    assert statuses(tenant, campaign) == ["generating"] * 2
 
 
 def test_sigterm_stops_every_worker_of_the_loop(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_run, "_BEAT", 0.02)
-    short, long = (world.campaign(2, Status.GENERATING) for _ in range(2))
+    short, long = (tenant.campaign(Status.GENERATING, contacts=2) for _ in range(2))
     asked: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     arrive, everybody = at_work(2)
@@ -360,13 +362,13 @@ def test_sigterm_stops_every_worker_of_the_loop(
 
     async def go_on(task: AsyncTask) -> Outcome:
         arrive()
-        await asyncio.to_thread(until, lambda: task.stopping, "it is told to stop")
+        await asyncio.to_thread(wait_until, lambda: task.stopping, "it is told to stop")
         return Unfinished()
 
     async def main() -> tuple[WorkerReport, WorkerReport]:
-        first = asyncio.create_task(worker(world, short, finish, concurrency=1))
+        first = asyncio.create_task(worker(tenant, short, finish, concurrency=1))
         await asyncio.sleep(0)
-        second = asyncio.create_task(worker(world, long, go_on, concurrency=1))
+        second = asyncio.create_task(worker(tenant, long, go_on, concurrency=1))
         ended = await first
         os.kill(os.getpid(), signal.SIGTERM)
         return ended, await second
