@@ -75,11 +75,11 @@ FINE = Facts(enabled_steps=1, contacts=2, generated=2, review=ReviewTally(1, 0, 
 @pytest.mark.parametrize(
     ("machine", "action", "facts", "says"),
     [
-        (AsksNobody, Action.MARK_READY, NOTHING, "mark_ready went through from draft"),
-        (KnowsAShortcut, Action.SUBMIT_FOR_REVIEW, FINE, "submit_for_review went through"),
-        (MovesBeforeItAsks, Action.EXPORT, NOTHING, "after export: exported"),
-        (ForgetsToMove, Action.MARK_READY, FINE, "after mark_ready: draft"),
-        (RefusesTooMuch, Action.MARK_READY, FINE, "mark_ready was refused from draft"),
+        (AsksNobody, Action.MARK_READY, NOTHING, "mark_ready was allowed in status draft"),
+        (KnowsAShortcut, Action.SUBMIT_FOR_REVIEW, FINE, "submit_for_review was allowed"),
+        (MovesBeforeItAsks, Action.EXPORT, NOTHING, "after export the status is exported"),
+        (ForgetsToMove, Action.MARK_READY, FINE, "after mark_ready the status is draft"),
+        (RefusesTooMuch, Action.MARK_READY, FINE, "mark_ready was refused in status draft"),
         (TellsHalf, Action.MARK_READY, NOTHING, "has_contacts"),
     ],
 )

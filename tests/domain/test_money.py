@@ -51,7 +51,7 @@ def test_no_float_is_annotated_or_made_but_for_time_and_the_numbers_of_json() ->
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         if "float" in calls:
             made.add(module)
-    of_json = {"_json.py", "testing/documents.py"}
+    of_json = {"_json.py", "testing/_document_faults.py", "testing/documents.py"}
     assert made == of_json
     elsewhere = [one for one in floats if one.partition(":")[0] not in of_json]
     assert elsewhere

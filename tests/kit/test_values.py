@@ -130,23 +130,26 @@ EXPECTED: dict[str, Expected] = {
     "campaigns": Expected(
         strategies.campaigns(),
         [
-            (lambda one: {one.status}, {*Status}),
-            (lambda one: {(one.status, one.is_active)}, {(Status.ARCHIVED, yes) for yes in BOTH}),
-            (lambda one: {len(one.name)}, NAME_SIZES),
-            (lambda one: {one.description is None}, BOTH),
-            (lambda one: {len(one.description or "")}, {0, MAX_DESCRIPTION}),
-            (lambda one: {one.owner_id is None}, BOTH),
-            (lambda one: {one.template_id is None}, BOTH),
-            (lambda one: {bool(one.steps)}, BOTH),
-            (lambda one: {one.generation_completed_at is None}, BOTH),
+            (lambda campaign: {campaign.status}, {*Status}),
+            (
+                lambda campaign: {(campaign.status, campaign.is_active)},
+                {(Status.ARCHIVED, yes) for yes in BOTH},
+            ),
+            (lambda campaign: {len(campaign.name)}, NAME_SIZES),
+            (lambda campaign: {campaign.description is None}, BOTH),
+            (lambda campaign: {len(campaign.description or "")}, {0, MAX_DESCRIPTION}),
+            (lambda campaign: {campaign.owner_id is None}, BOTH),
+            (lambda campaign: {campaign.template_id is None}, BOTH),
+            (lambda campaign: {bool(campaign.steps)}, BOTH),
+            (lambda campaign: {campaign.generation_completed_at is None}, BOTH),
         ],
     ),
     "campaign_templates": Expected(
         strategies.campaign_templates(),
         [
-            (lambda one: {one.is_system}, BOTH),
-            (lambda one: {len(one.name)}, NAME_SIZES),
-            (lambda one: {one.description is None}, BOTH),
+            (lambda template: {template.is_system}, BOTH),
+            (lambda template: {len(template.name)}, NAME_SIZES),
+            (lambda template: {template.description is None}, BOTH),
         ],
     ),
     "history_entries": Expected(
@@ -183,14 +186,14 @@ EXPECTED: dict[str, Expected] = {
     "campaign_contacts": Expected(
         strategies.campaign_contacts(),
         [
-            (lambda one: {one.status}, {*ContactStatus}),
-            (lambda one: {one.cost}, {Decimal(0)}),
-            (lambda one: {one.stale}, BOTH),
-            (lambda one: {one.retry_at is None}, BOTH),
+            (lambda contact: {contact.status}, {*ContactStatus}),
+            (lambda contact: {contact.cost}, {Decimal(0)}),
+            (lambda contact: {contact.stale}, BOTH),
+            (lambda contact: {contact.retry_at is None}, BOTH),
             (
-                lambda one: (
-                    {one.enrichment_gaps and len(one.enrichment_gaps)}
-                    if one.status in {"generating", "generated", "failed", "excluded"}
+                lambda contact: (
+                    {contact.enrichment_gaps and len(contact.enrichment_gaps)}
+                    if contact.status in {"generating", "generated", "failed", "excluded"}
                     else set()
                 ),
                 {None, (), 1},
@@ -226,8 +229,8 @@ EXPECTED: dict[str, Expected] = {
     "progress": Expected(
         strategies.progress(),
         [
-            (lambda one: {one.seconds_left is None}, BOTH),
-            (lambda one: {one.budget}, {None, Decimal(0)}),
+            (lambda progress: {progress.seconds_left is None}, BOTH),
+            (lambda progress: {progress.budget}, {None, Decimal(0)}),
         ],
     ),
     "errors": Expected(
@@ -250,10 +253,13 @@ EXPECTED: dict[str, Expected] = {
     "vocabularies": Expected(
         strategies.vocabularies(),
         [
-            (lambda one: {one == STANDARD}, BOTH),
-            (lambda one: {len(channel.name) for channel in one.channels}, {1, 40}),
-            (lambda one: {channel.max_length is None for channel in one.channels}, BOTH),
-            (lambda one: {channel.requires == () for channel in one.channels}, BOTH),
+            (lambda vocabulary: {vocabulary == STANDARD}, BOTH),
+            (lambda vocabulary: {len(channel.name) for channel in vocabulary.channels}, {1, 40}),
+            (
+                lambda vocabulary: {channel.max_length is None for channel in vocabulary.channels},
+                BOTH,
+            ),
+            (lambda vocabulary: {channel.requires == () for channel in vocabulary.channels}, BOTH),
         ],
     ),
     "amounts": Expected(

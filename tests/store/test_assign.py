@@ -157,7 +157,7 @@ def test_a_row_that_another_program_has_inserted_is_kept(tenant: Tenant) -> None
     ],
     ids=repr,
 )
-def test_a_wrong_contact_or_priority_assigns_nobody(tenant: Tenant, wrong: Any) -> None:
+def test_a_wrong_contact_or_priority_assigns_no_contact(tenant: Tenant, wrong: Any) -> None:
     campaign = tenant.campaign(contacts=0)
     ids = tenant.contacts(7)
     error_type = TypeError if wrong == "me" else ValueError
@@ -165,7 +165,7 @@ def test_a_wrong_contact_or_priority_assigns_nobody(tenant: Tenant, wrong: Any) 
         store.contacts.assign(campaign.id, [*ids, wrong])
 
 
-def test_a_failing_iterator_assigns_nobody(tenant: Tenant) -> None:
+def test_a_failing_iterator_assigns_no_contact(tenant: Tenant) -> None:
     campaign = tenant.campaign(contacts=0)
     ids = tenant.contacts(7)
 

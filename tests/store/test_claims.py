@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from campaign_model.claims import (
     Generated,
     Outcome,
     Recorded,
+    StopReason,
     Unfinished,
 )
 from campaign_model.errors import LeaseLost
@@ -52,6 +53,42 @@ def test_a_contact_missing_from_the_totals_can_be_taken_over(tenant: Tenant) -> 
     second = tenant.claim(campaign.id, 3, clock=clock)
     assert {claim.id for claim in second} == {claim.id for claim in first}
     assert len(second) == 2
+
+
+def test_a_short_claim_tells_the_moment_to_try_again(tenant: Tenant) -> None:
+    campaign = tenant.campaign("generating", contacts=3)
+    clock = FrozenClock()
+    with open_store(tenant, clock=clock) as store:
+        generation = store.generation
+
+        def claim_nothing() -> tuple[StopReason | None, datetime | None]:
+            batch = generation.claim(campaign.id, 9, LEASE)
+            assert batch.claims == ()
+            return batch.stop, batch.retry_at
+
+        (first,) = generation.claim(campaign.id, 1, LEASE).claims
+        clock.forward(timedelta(seconds=1))
+        batch = generation.claim(campaign.id, 9, LEASE)
+        second, third = batch.claims
+        # The earliest of two leases.
+        assert (batch.stop, batch.retry_at) == (StopReason.LEASES_PENDING, first.expires_at)
+        generation.record({first: Generated(CENT)})
+        assert claim_nothing() == (StopReason.LEASES_PENDING, second.expires_at)
+        # A pause that ends before the lease, and one that ends after it.
+        generation.record({second: Unfinished(timedelta(minutes=1))})
+        assert claim_nothing() == (StopReason.LEASES_PENDING, clock.now + timedelta(minutes=1))
+        clock.forward(timedelta(minutes=1))
+        (resumed,) = generation.claim(campaign.id, 9, LEASE).claims
+        generation.record({resumed: Unfinished(timedelta(hours=1))})
+        assert claim_nothing() == (StopReason.LEASES_PENDING, third.expires_at)
+        # Only a pause is left, and then nothing.
+        generation.record({third: Generated(CENT)})
+        assert claim_nothing() == (StopReason.LEASES_PENDING, clock.now + timedelta(hours=1))
+        clock.forward(timedelta(hours=1))
+        (last,) = generation.claim(campaign.id, 9, LEASE).claims
+        generation.record({last: Generated(None)})
+        assert claim_nothing() == (StopReason.DRAINED, None)
+    tenant.check_totals(campaign.id)
 
 
 @pytest.mark.parametrize("limit", [2, 3])

@@ -1,4 +1,4 @@
-"""``store.templates``: the tenant's own templates, and system templates that nobody can change."""
+"""``store.templates``: the tenant's own templates, and system templates that are read-only."""
 
 from __future__ import annotations
 

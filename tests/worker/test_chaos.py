@@ -48,7 +48,11 @@ DAMAGE = {
     "DELETE FROM ledger WHERE campaign_contact_id = :id": (1, 0, "cost 1.000000001 and 0 times"),
     "UPDATE ledger SET cost = NULL WHERE campaign_contact_id = :id": (0, 0, "and 1 times one"),
     "UPDATE campaign_contacts SET generation_cost = 1 WHERE id = :id": (0, 0, "cost 1 and 0 times"),
-    "UPDATE campaign_totals SET cost = cost + 0.000000001": (0, 0, "cost is 2.000000003 in its"),
+    "UPDATE campaign_totals SET cost = cost + 0.000000001": (
+        0,
+        0,
+        "cost is 2.000000003 in campaign_totals",
+    ),
     "UPDATE campaigns SET generation_cost = 2": (0, 0, "2 by its own row"),
     "UPDATE campaign_contacts SET status = 'pending' WHERE id = :id": (1, 0, "generated is 2 in"),
     "UPDATE campaign_contacts SET status = 'failed', error_code = 'generate_failed'"

@@ -229,7 +229,7 @@ def steps(
     simplest = with_key_and_day(built(_simplest_step(vocabulary).copy))
 
     def recipe(draw: st.DrawFn) -> list[Members]:
-        # Hypothesis varies most what is drawn first.
+        # Hypothesis varies the first choices most.
         fill, moved = filled and draw(_rarely), draw(_rarely)
         drawn_rows = draw(rows)
         if fill:

@@ -204,7 +204,7 @@ class ModelCampaign:
 
     @property
     def reserved(self) -> Decimal:
-        """What is reserved for contacts in flight."""
+        """The sum of the reservations of contacts in flight."""
         return sum((contact.reserved for contact in self.contacts.values()), ZERO)
 
     def by_rank(self, *statuses: ContactStatus) -> Iterator[tuple[UUID, ModelContact]]:

@@ -1,8 +1,8 @@
 """Run transactions in parallel and bring them into a known order, without sleeping.
 
 :class:`BackgroundTransactions` runs transactions in threads and tells when all of them wait for a
-lock. :func:`run_behind` starts transactions while another one is open. On SQLite one writing
-transaction is open at a time, and nobody can see which ones wait for it.
+lock. :func:`run_behind` starts transactions while another one is open. On SQLite only one writing
+transaction can be open, and no other connection can see which ones wait for it.
 """
 
 from __future__ import annotations

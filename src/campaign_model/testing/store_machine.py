@@ -291,7 +291,7 @@ class StoreMachine(ComparisonMachine):
         by_contact = dict.fromkeys([self.contact(number) for number in contacts], gaps)
         self.both("contacts.set_readiness", self.campaign_id(index), by_contact)
 
-    # Two contacts are never erased, so that there is always somebody to claim.
+    # Two contacts are never erased, so that contacts to claim remain.
     @rule(contact=st.sampled_from([0, 1, 4]))
     def erase(self, contact: int) -> None:
         """Erase a contact from every campaign."""

@@ -19,7 +19,7 @@ EXCLUDED = ContactStatus.EXCLUDED
 
 
 def test_a_contact_assigned_twice_has_one_row(tenant: Tenant) -> None:
-    """Two users who assign the same contacts in parallel both succeed; nobody gets messages twice.
+    """Two users who assign the same contacts in parallel both succeed; no contact is doubled.
 
     Look at UNIQUE (tenant_id, campaign_id, contact_id) and at triggers on campaign_contacts.
     """
@@ -169,7 +169,7 @@ def test_an_erased_contact_leaves_its_cost(tenant: Tenant, clock: FrozenClock) -
 
 
 def test_a_contact_with_gaps_is_not_claimed(tenant: Tenant) -> None:
-    """No worker gets a contact whose address is missing until somebody has added it.
+    """No worker claims a contact whose address is missing until a user has added the address.
 
     Look at the column enrichment_gaps.
     """
