@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from campaign_model.testing import documents, strategies
-from campaign_model.testing.strategies._by_type import _BY_TYPE
+from campaign_model.testing.strategies import _BY_TYPE
 
 FORMS = ("submitted", "stored")
 

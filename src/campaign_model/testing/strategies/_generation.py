@@ -45,38 +45,20 @@ from campaign_model.lifecycle import (
 from campaign_model.steps import MAX_STEPS
 from campaign_model.testing import documents
 from campaign_model.testing._parts import built
-from campaign_model.testing.strategies._basic import (
+from campaign_model.testing.strategies._content import (
     COUNTS,
     FIELDS,
     SHORT_TEXTS,
     after,
     amounts,
+    generation_configs,
     ids,
     moments,
     optional,
+    step_sequences,
     tuples_of,
 )
-from campaign_model.testing.strategies._campaigns import generation_configs
-from campaign_model.testing.strategies._steps import step_sequences
 from campaign_model.vocabulary import STANDARD, Vocabulary
-
-__all__ = [
-    "COSTS",
-    "ERRORS",
-    "OUTCOMES",
-    "TALLIES",
-    "UNMET",
-    "action_states",
-    "campaign_contacts",
-    "claim_batches",
-    "claims",
-    "cursors",
-    "errors",
-    "facts",
-    "outcomes",
-    "progress",
-    "violations",
-]
 
 TALLIES = st.builds(ReviewTally, approved=COUNTS, rejected=COUNTS, undecided=COUNTS)
 
