@@ -39,10 +39,22 @@ def explain(tenant: Tenant, statement: str, parameters: Any, options: str = "") 
     return nodes
 
 
-def rows_removed(tenant: Tenant, statement: str, parameters: Any, *, by: str) -> int:
-    """Count the rows that a statement reads and then discards."""
+def contacts_discarded(tenant: Tenant, statement: str, parameters: Any) -> int:
+    """Count the rows of contacts that a statement reads and then discards.
+
+    Rows of other tables do not count: the server may read a small table as a whole.
+    """
     return sum(
-        node.get(f"Rows Removed by {by}", 0) * node["Actual Loops"]
+        node.get("Rows Removed by Filter", 0) * node["Actual Loops"]
+        for node in explain(tenant, statement, parameters)
+        if node.get("Relation Name") == "campaign_contacts"
+    )
+
+
+def pairs_discarded(tenant: Tenant, statement: str, parameters: Any) -> int:
+    """Count the pairs of rows that the joins of a statement compare and then discard."""
+    return sum(
+        node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"]
         for node in explain(tenant, statement, parameters)
     )
 
@@ -102,7 +114,7 @@ def test_failure_26_held_contacts_are_found_without_reading_others(tenant: Tenan
     ]
     for call in calls:
         for statement, parameters in statements_of(tenant, call):
-            assert rows_removed(tenant, statement, parameters, by="Filter") < 100, statement
+            assert contacts_discarded(tenant, statement, parameters) < 100, statement
 
 
 @on_postgresql
@@ -114,8 +126,7 @@ def test_failure_26_a_large_record_does_not_compare_each_contact_with_all(tenant
     for statement, parameters in statements_of(
         tenant, lambda store: store.generation.record(dict.fromkeys(claims, Generated(CENT)))
     ):
-        removed = rows_removed(tenant, statement, parameters, by="Join Filter")
-        assert removed <= held**2, statement
+        assert pairs_discarded(tenant, statement, parameters) <= held**2, statement
 
 
 @on_sqlite
@@ -207,16 +218,16 @@ def test_failure_26_the_low_water_mark_is_raised_in_one_pass(tenant: Tenant) -> 
     campaign = tenant.campaign("generating", contacts=done + 100)
     record_generated(tenant, tenant.claim(campaign.id, done))
 
-    def rows_passed_over() -> int:
+    def contacts_passed_over() -> int:
         statements = statements_of(
             tenant, lambda store: store.generation.claim(campaign.id, 1, LEASE)
         )
-        return sum(rows_removed(tenant, *one, by="Filter") for one in statements)
+        return sum(contacts_discarded(tenant, *one) for one in statements)
 
     # The claim passes over the finished contacts, and so does the raising of the mark.
-    assert done < rows_passed_over() < 2 * done + 200
+    assert done < contacts_passed_over() < 2 * done + 200
     tenant.claim(campaign.id, 1)
-    assert rows_passed_over() < 200
+    assert contacts_passed_over() < 200
 
 
 def test_failure_26_progress_is_one_query_without_contacts(tenant: Tenant) -> None:

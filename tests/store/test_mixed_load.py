@@ -13,6 +13,9 @@ from support.tenants import new_tenant
 SECONDS = {"sqlite": 1.5, "postgresql-15": 1.5, "postgresql-18": 60.0}
 """The newest server runs the full minute. The locks of the older one are the same."""
 
+LONGEST = 600.0
+"""A busy machine may take so many seconds until each kind of call has succeeded."""
+
 REST = 0.5
 """The part of each second that the load leaves to the tests beside it."""
 
@@ -23,8 +26,11 @@ def test_failure_25_a_minute_of_mixed_load_has_no_deadlock(
     engine: sa.Engine, engine_name: str
 ) -> None:
     seed = random.randrange(2**32)
+    seconds, full_minute = SECONDS[engine_name], SECONDS[engine_name] >= 60
     with mixed_load.detecting_deadlocks_soon(engine) as fast_engine:
-        succeeded, _ = mixed_load.run(new_tenant(fast_engine), SECONDS[engine_name], seed, REST)
-    if SECONDS[engine_name] >= 60:
+        succeeded, _ = mixed_load.run(
+            new_tenant(fast_engine), seconds, seed, REST, longest=LONGEST if full_minute else 0
+        )
+    if full_minute:
         # Every kind of call succeeded at least once.
         assert succeeded.keys() == {call.__name__ for call in mixed_load.CALLS}
