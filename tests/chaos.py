@@ -38,13 +38,13 @@ from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, Generation
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import Money, Uuid
-from campaign_model.testing.contract.totals import disagreements
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.parallel import wait_until
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.worker import Task, run_worker
 from support import servers
-from support.parallel import until
+from support.tenants import HOST, legacy_columns, new_tenant
 from support.workers import message_values
-from support.world import HOST, World
 
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 4
@@ -85,17 +85,19 @@ ledger = sa.Table(
 # --- A worker process ----------------------------------------------------------------------------
 
 
-def run_worker_process(world: World, campaign_id: UUID, seed: int, last_step: int | None) -> None:
+def run_worker_process(tenant: Tenant, campaign_id: UUID, seed: int, last_step: int | None) -> None:
     """Work on a campaign until nothing is left, or until this process kills itself."""
-    engine = sa.create_engine(world.engine.url, connect_args={"application_name": str(os.getpid())})
+    engine = sa.create_engine(
+        tenant.engine.url, connect_args={"application_name": str(os.getpid())}
+    )
     if last_step is not None:
         die_at_step(engine, last_step)
     write_reports_into_ledger()
-    host = Host(engine, world.tenant_id, random.Random(seed))
+    host = Host(engine, tenant.id, random.Random(seed))
     try:
         run_worker(
             engine,
-            world.tenant_id,
+            tenant.id,
             campaign_id,
             host.generate,
             save=host.save,
@@ -212,7 +214,7 @@ Event = tuple[int, Callable[[], None]]
 class WorkerPool:
     """``size`` worker processes of one campaign. A worker that ends is replaced."""
 
-    world: World
+    tenant: Tenant
     campaign_id: UUID
     size: int
     rng: random.Random
@@ -273,7 +275,7 @@ class WorkerPool:
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE application_name = :pid AND state <> 'idle'"
         )
-        with self.world.engine.connect() as connection:
+        with self.tenant.engine.connect() as connection:
             return bool(connection.scalar(count_busy, {"pid": str(worker.pid)}))
 
     def _wake_paused(self) -> None:
@@ -293,17 +295,17 @@ class WorkerPool:
             # its transactions, no connection.
             worker = multiprocessing.get_context("fork").Process(
                 target=run_worker_process,
-                args=(self.world, self.campaign_id, self.rng.randrange(2**32), self._last_step),
+                args=(self.tenant, self.campaign_id, self.rng.randrange(2**32), self._last_step),
             )
             worker.start()
             self.workers.append(worker)
             self._last_step = None
 
     def _campaign_status(self) -> Status:
-        return self.world.transact(lambda store: store.campaigns.get(self.campaign_id)).status
+        return self.tenant.transact(lambda store: store.campaigns.get(self.campaign_id)).status
 
     def _count_finished(self) -> int:
-        progress = self.world.transact(lambda store: store.generation.progress(self.campaign_id))
+        progress = self.tenant.transact(lambda store: store.generation.progress(self.campaign_id))
         return sum(progress.by_status[status] for status in FINAL)
 
 
@@ -335,12 +337,12 @@ class Findings:
 
 
 @exactly()
-def audit(world: World, campaign_id: UUID) -> Findings:
+def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
     """Compare the campaign, its contacts, their messages and the ledger with each other."""
     findings = Findings()
     messages, contacts = HOST.messages.c, campaign_contacts.c
     # 1. Read everything in one snapshot.
-    strict = world.engine.execution_options(isolation_level="REPEATABLE READ")
+    strict = tenant.engine.execution_options(isolation_level="REPEATABLE READ")
     with strict.begin() as connection:
         rows = connection.execute(
             sa.select(campaign_contacts).where(contacts.campaign_id == campaign_id)
@@ -358,7 +360,7 @@ def audit(world: World, campaign_id: UUID) -> Findings:
                 )
             )
         )
-        findings.problems += disagreements(connection, {world.tenant_id}, {campaign_id})
+        findings.problems += find_wrong_totals(connection, {tenant.id}, {campaign_id})
     # 2. Sum up the reports of each contact. A claim has at most one outcome.
     outcomes: Counter[UUID] = Counter()
     claims_with_outcome: set[tuple[UUID, UUID]] = set()
@@ -393,11 +395,11 @@ def audit(world: World, campaign_id: UUID) -> Findings:
                 f"its ledger has {costs[row.id]} and {unknown_costs[row.id]}"
             )
     # 4. Compare the campaign with the ledger.
-    spent = world.transact(lambda store: store.generation.progress(campaign_id)).spent
+    spent = tenant.transact(lambda store: store.generation.progress(campaign_id)).spent
     paid = sum(costs.values(), Decimal(0))
-    if not spent == world.legacy(campaign_id)[2] == paid:
+    if not spent == legacy_columns(tenant, campaign_id)[2] == paid:
         findings.problems.append(
-            f"the campaign has spent {spent}, its row has {world.legacy(campaign_id)[2]}, "
+            f"the campaign has spent {spent}, its row has {legacy_columns(tenant, campaign_id)[2]}, "
             f"the ledger has {paid}"
         )
     return findings
@@ -416,11 +418,13 @@ class Phase:
     pauses: int
     server_kills: int = 0
 
-    def run(self, world: World, server: servers.Server, rng: random.Random) -> tuple[int, Findings]:
+    def run(
+        self, tenant: Tenant, server: servers.Server, rng: random.Random
+    ) -> tuple[int, Findings]:
         """Run this phase. Return the number of kills and the faults after it."""
         begun = time.monotonic()
-        campaign = world.campaign(self.contacts, Status.GENERATING)
-        pool = WorkerPool(world, campaign.id, self.workers, rng)
+        campaign = tenant.campaign(Status.GENERATING, contacts=self.contacts)
+        pool = WorkerPool(tenant, campaign.id, self.workers, rng)
 
         def restart_server() -> None:
             server.kill()
@@ -433,10 +437,10 @@ class Phase:
         ]
         # Every event happens while at least a quarter of the contacts is left.
         pool.run([(rng.randrange(self.contacts * 3 // 4), function) for function in functions])
-        until(lambda: _is_only_session(world.engine), "the sessions of killed workers end")
+        wait_until(lambda: _is_only_session(tenant.engine), "the sessions of killed workers end")
         # A move refreshes the legacy columns: costs were booked after the completion.
-        world.apply(campaign.id, Action.REQUEST_CHANGES)
-        findings = audit(world, campaign.id)
+        tenant.apply(campaign.id, Action.REQUEST_CHANGES)
+        findings = audit(tenant, campaign.id)
         killed = pool.exit_codes[-signal.SIGKILL]
         expected_codes = {0, -signal.SIGKILL, *([DATABASE_FAULT] if self.server_kills else [])}
         unexpected_codes = pool.exit_codes.keys() - expected_codes
@@ -490,8 +494,8 @@ def main() -> int:
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         db.init(engine, with_host_tables=True)
         ledger.create(engine)
-        world = World(engine)
-        results = [phase.run(world, server, rng) for phase in phases]
+        tenant = new_tenant(engine)
+        results = [phase.run(tenant, server, rng) for phase in phases]
     finally:
         server.stop()
         close()

@@ -9,14 +9,15 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
+from campaign_model.testing.sample_campaigns import Tenant
 from support import (
     adoption,
     node,
     servers,
-    strategies,  # noqa: F401 - how Hypothesis runs here
+    strategies,  # noqa: F401 - sets the profile of Hypothesis
 )
 from support.paths import TESTS
-from support.world import World
+from support.tenants import new_tenant
 
 DIRECTORY = pytest.StashKey[Path]()
 
@@ -25,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--whole-contract",
         action="store_true",
-        help="run the whole store contract with each wrong store",
+        help="run the whole store contract with each wrong store, not only the named tests",
     )
 
 
@@ -37,43 +38,46 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(close)
 
 
-UNMEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_money.py"}
-"""They run lines again and again that others run too."""
+NOT_MEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_money.py"}
+"""Modules that run the same lines many times. Other tests run these lines too."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    left_out = {item for item in items if _on_older(item) and item.get_closest_marker("newest")}
-    config.hook.pytest_deselected(items=[*left_out])
-    items[:] = [item for item in items if item not in left_out]
-    on_sqlite = {_function(item) for item in items if "sqlite" in _engines(item)}
+    """Deselect ``newest`` tests on older servers, and choose the tests that measure coverage."""
+    deselected = {
+        item for item in items if _on_older_server(item) and item.get_closest_marker("newest")
+    }
+    config.hook.pytest_deselected(items=[*deselected])
+    items[:] = [item for item in items if item not in deselected]
+    functions_on_sqlite = {_function(item) for item in items if "sqlite" in _engines(item)}
     for item in items:
-        # Measuring takes a quarter of the time: on a server only of what SQLite does not run.
-        again = _engines(item) - {"sqlite"} and _function(item) in on_sqlite
-        if again or _on_older(item) or _file(item) in UNMEASURED:
+        # Measuring takes a quarter of the time. Servers measure only what SQLite does not run.
+        is_repetition = _engines(item) - {"sqlite"} and _function(item) in functions_on_sqlite
+        if is_repetition or _on_older_server(item) or _file(item) in NOT_MEASURED:
             item.add_marker(pytest.mark.no_cover)
-    # A minute at the end would be a minute for one process alone.
+    # The longest test comes first: at the end, the other process would have nothing to do.
     items.sort(key=lambda item: _file(item) != "store/test_mixed_load.py")
 
 
 def _file(item: pytest.Item) -> str:
-    """Its path below ``tests``."""
+    """Return the path of the test's file below ``tests``."""
     return item.path.relative_to(TESTS).as_posix() if item.path.is_relative_to(TESTS) else ""
 
 
 def _function(item: pytest.Item) -> str:
-    """Its name without parameters."""
+    """Return the test's id without parameters."""
     return item.nodeid.partition("[")[0]
 
 
 def _engines(item: pytest.Item) -> set[str]:
-    """What it runs on, if it says so."""
-    parameters = getattr(item, "callspec", None)
-    named = {} if parameters is None else parameters.params
-    return {named[name] for name in ("engine_name", "legacies") if name in named}
+    """Return the engines that are parameters of the test."""
+    callspec = getattr(item, "callspec", None)
+    parameters = {} if callspec is None else callspec.params
+    return {parameters[name] for name in ("engine_name", "legacies") if name in parameters}
 
 
-def _on_older(item: pytest.Item) -> bool:
-    """Whether it runs on a PostgreSQL that is not the newest."""
+def _on_older_server(item: pytest.Item) -> bool:
+    """Tell whether the test runs on a PostgreSQL that is not the newest."""
     return not _engines(item).isdisjoint(adoption.POSTGRESQL[:-1])
 
 
@@ -88,26 +92,26 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(scope="session")
 def databases(pytestconfig: pytest.Config) -> servers.Databases:
-    """Makes databases on any engine; those that a test makes for itself, ``new_database`` drops."""
+    """Make databases on any engine. Tests use ``new_database``, which also drops them."""
     return servers.Databases(pytestconfig.stash[DIRECTORY])
 
 
 @pytest.fixture(scope="session", params=servers.available())
 def engine_name(request: pytest.FixtureRequest) -> str:
-    """Each engine in turn."""
+    """Run the test on each engine."""
     name: str = request.param
     return name
 
 
 @pytest.fixture(scope="session")
 def database_url(databases: servers.Databases, engine_name: str) -> str:
-    """One database that begins empty, for all tests of one process on that engine."""
+    """Make an empty database for all tests of this process on one engine."""
     return databases.create(engine_name)
 
 
 @pytest.fixture
 def new_database(databases: servers.Databases) -> Iterator[Callable[..., str]]:
-    """``new_database(engine_name, template=None)``: a test's own, dropped at its end."""
+    """``new_database(engine_name, template=None)`` makes a database for one test."""
     urls: list[str] = []
 
     def create(engine_name: str, template: str | None = None) -> str:
@@ -121,7 +125,7 @@ def new_database(databases: servers.Databases) -> Iterator[Callable[..., str]]:
 
 @pytest.fixture(scope="session")
 def template_url(databases: servers.Databases) -> Callable[[str], str]:
-    """``template_url(engine_name)``: a database with our schema and host tables, to copy."""
+    """``template_url(engine_name)``: a database with the schema and host tables, to copy."""
 
     @cache
     def create(engine_name: str) -> str:
@@ -138,13 +142,13 @@ def template_url(databases: servers.Databases) -> Callable[[str], str]:
 def schema(
     new_database: Callable[..., str], template_url: Callable[[str], str]
 ) -> Callable[[str], str]:
-    """``schema(engine_name)``: a test's own database with our schema and host tables."""
+    """``schema(engine_name)`` makes a database with the schema and host tables for one test."""
     return lambda engine_name: new_database(engine_name, template_url(engine_name))
 
 
 @pytest.fixture(scope="session")
 def engine(database_url: str) -> Iterator[sa.Engine]:
-    """An engine on a database with our schema and minimal host tables."""
+    """Make an engine on a database with the schema and minimal host tables."""
     engine = sa.create_engine(database_url, pool_size=20)
     db.init(engine, with_host_tables=True)
     yield engine
@@ -153,29 +157,29 @@ def engine(database_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """Where the JavaScript tools are installed; their programs are in its ``.bin``."""
+    """Return the directory of the JavaScript tools. Their programs are in its ``.bin``."""
     return node.installed()
 
 
 @pytest.fixture
-def world(engine: sa.Engine) -> World:
-    """A tenant of its own for one test."""
-    return World(engine)
+def tenant(engine: sa.Engine) -> Tenant:
+    """Make a tenant for one test."""
+    return new_tenant(engine)
 
 
 @pytest.fixture(scope="session", params=adoption.POSTGRESQL)
 def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> adoption.Legacies:
-    """Legacy databases to adopt, on each PostgreSQL in turn."""
+    """Make legacy databases to adopt, on each PostgreSQL."""
     return adoption.Legacies(databases, request.param)
 
 
 @pytest.fixture(scope="session")
 def newest(databases: servers.Databases) -> adoption.Legacies:
-    """Legacy databases on the newest PostgreSQL, for what no version of it does differently."""
+    """Make legacy databases on the newest PostgreSQL, where all versions behave alike."""
     return adoption.Legacies(databases, adoption.POSTGRESQL[-1])
 
 
 @pytest.fixture(scope="session")
 def oldest(databases: servers.Databases) -> adoption.Legacies:
-    """Legacy databases on the oldest PostgreSQL."""
+    """Make legacy databases on the oldest PostgreSQL."""
     return adoption.Legacies(databases, adoption.POSTGRESQL[0])

@@ -1,8 +1,8 @@
-"""Everything that may be done to one campaign, by many at once, for as long as is asked.
+"""Mixed load: many workers make random calls on one campaign for a given time.
 
-``nox -s mixed_load -- --minutes 60`` runs it on a server of its own. No call is tried again: the
-first deadlock, and any other error of the database, ends it. So do totals that say anything else
-than the contacts do, which are compared all the time.
+``nox -s mixed_load -- --minutes 60`` runs it on a server of its own. No call is retried, so the
+first deadlock or other database error ends the run. Wrong totals end it as well: the workers
+compare them with the contacts all the time.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from uuid import UUID, uuid5
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model import db
 from campaign_model.claims import (
@@ -39,18 +40,17 @@ from campaign_model.claims import (
 from campaign_model.errors import Conflict, LeaseLost, TransitionNotAllowed
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore, transact
-from campaign_model.store.connection import insert_into
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.testing.contract.totals import disagreements
+from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
+from campaign_model.testing.totals_check import find_wrong_totals
 from support import servers
-from support.world import HOST, LEASE, World
+from support.tenants import HOST, new_tenant
 
-CENT = Decimal("0.01")
-ALREADY_OVER = timedelta(microseconds=1)
+ALREADY_EXPIRED = timedelta(microseconds=1)
 CONTACTS = 60
 WORKERS = 8
-KEPT = 30
-"""Claims that a worker remembers, to report on them late."""
+REMEMBERED_CLAIMS = 30
+"""The claims that a worker remembers, to report on them late."""
 
 MOVES = {
     Action.START_GENERATION: 8,
@@ -61,7 +61,7 @@ MOVES = {
     Action.SUBMIT_FOR_REVIEW: 1,
     Action.RETURN_TO_DRAFT: 2,
 }
-"""Moves by how often they are tried: so that mostly it is generating."""
+"""Moves and their weights. The campaign is generating most of the time."""
 
 OUTCOMES: tuple[Outcome, ...] = (
     Generated(CENT),
@@ -75,136 +75,135 @@ OUTCOMES: tuple[Outcome, ...] = (
 
 @attrs.define
 class Worker:
-    """One of those at it: what it does next, and to whom, is chance."""
+    """A worker that makes random calls."""
 
     tenant_id: UUID
     campaign_id: UUID
     contacts: list[UUID]
-    chance: random.Random
+    rng: random.Random
     cursor: Cursor = attrs.field(factory=Cursor)
     claims: list[Claim] = attrs.field(factory=list)
 
     def claim(self, store: CampaignStore) -> None:
-        """Claim a few, some with a lease that is over at once."""
-        lease = self.chance.choice([LEASE, ALREADY_OVER])
-        limit = self.chance.randrange(1, 10)
+        """Claim some contacts, sometimes with a lease that expires at once."""
+        lease = self.rng.choice([LEASE, ALREADY_EXPIRED])
+        limit = self.rng.randrange(1, 10)
         batch = store.generation.claim(
             self.campaign_id, limit, lease, reserve=CENT, cursor=self.cursor, max_attempts=1000
         )
         self.cursor = batch.cursor
-        self.claims = [*self.claims, *batch.claims][-KEPT:]
+        self.claims = [*self.claims, *batch.claims][-REMEMBERED_CLAIMS:]
 
     def record(self, store: CampaignStore) -> None:
-        """Report on claims, late ones among them, and write messages for those that count."""
-        outcomes = {claim: self.chance.choice(OUTCOMES) for claim in self._some_claims()}
-        on_lost: Any = self.chance.choice(["raise", "skip", "book"])
+        """Record outcomes of claims, some of them lost, and write messages for applied ones."""
+        outcomes = {claim: self.rng.choice(OUTCOMES) for claim in self._some_claims()}
+        on_lost: Any = self.rng.choice(["raise", "skip", "book"])
         answers = store.generation.record(outcomes, on_lost=on_lost)
         applied = [claim for claim, answer in answers.items() if answer is Recorded.APPLIED]
         self._write(store.connection, applied)
 
     def checkpoint(self, store: CampaignStore) -> None:
-        """Book a call, and write the message it has paid for."""
+        """Book the cost of a call and write its message."""
         for claim in self._some_claims()[:1]:
             store.generation.checkpoint(claim, CENT)
             self._write(store.connection, [claim])
 
     def renew(self, store: CampaignStore) -> None:
-        """Renew leases, lost ones among them."""
+        """Renew leases, some of them lost."""
         if claims := self._some_claims():
             store.generation.renew(claims, LEASE)
 
     def release(self, store: CampaignStore) -> None:
-        """Give some back."""
+        """Give some contacts back."""
         store.generation.release(self._some_claims())
 
     def retry(self, store: CampaignStore) -> None:
-        """Let all that failed be tried again, or some."""
+        """Retry all failed contacts, or some."""
         store.generation.retry_failed(self.campaign_id, self._some_contacts_or_none())
 
     def regenerate(self, store: CampaignStore) -> None:
-        """Have all written anew, or some, or those of other steps."""
+        """Regenerate all contacts, or some, or only stale ones."""
         store.generation.regenerate(
-            self.campaign_id, self._some_contacts_or_none(), only_stale=self._at_times()
+            self.campaign_id, self._some_contacts_or_none(), only_stale=self._sometimes()
         )
 
     def assign(self, store: CampaignStore) -> None:
-        """Assign some contacts, of which many are there already."""
+        """Assign contacts, many of which are assigned already."""
         store.contacts.assign(
-            self.campaign_id, [(one, self.chance.randrange(3)) for one in self._some_contacts()]
+            self.campaign_id, [(one, self.rng.randrange(3)) for one in self._some_contacts()]
         )
 
     def remove(self, store: CampaignStore) -> None:
-        """Remove some."""
+        """Remove some contacts."""
         store.contacts.remove(self.campaign_id, self._some_contacts())
 
     def exclude(self, store: CampaignStore) -> None:
-        """Exclude some, in flight or not."""
+        """Exclude some contacts, in flight or not."""
         store.contacts.exclude(self.campaign_id, self._some_contacts())
 
     def include(self, store: CampaignStore) -> None:
-        """Bring some back."""
+        """Include all contacts."""
         store.contacts.include(self.campaign_id, self.contacts)
 
     def set_readiness(self, store: CampaignStore) -> None:
-        """Say of some that they lack something, and of others that they lack nothing."""
+        """Write gaps for some contacts, and no gaps for the others."""
         gaps: dict[UUID, list[str]] = {one: [] for one in self.contacts}
         store.contacts.set_readiness(
             self.campaign_id, gaps | {one: ["email"] for one in self._some_contacts()}
         )
 
     def erase(self, store: CampaignStore) -> None:
-        """Erase one with its messages, or try to without."""
+        """Erase a contact, with or without its messages."""
         ids = self._some_contacts()[:1]
         messages = sa.delete(HOST.messages).where(HOST.messages.c.contact_id.in_(ids))
         store.contacts.erase(
             ids,
-            delete_messages=lambda connection: self._at_times() and connection.execute(messages),
+            delete_messages=lambda connection: self._sometimes() and connection.execute(messages),
         )
 
     def move(self, store: CampaignStore) -> None:
-        """Cancel, resume, complete, go back."""
-        (action,) = self.chance.choices([*MOVES], [*MOVES.values()])
+        """Move the campaign."""
+        (action,) = self.rng.choices([*MOVES], [*MOVES.values()])
         store.campaigns.apply(self.campaign_id, action)
 
     def edit(self, store: CampaignStore) -> None:
-        """Change the steps, or give it a budget, or take it away."""
+        """Edit the steps or the budget."""
         campaign = store.campaigns.get(self.campaign_id)
-        if self._at_times():
+        if self._sometimes():
             first = campaign.steps.steps[0]
             steps = campaign.steps.update(first.key or "s1", needs_pdf=not first.needs_pdf)
             store.campaigns.save(attrs.evolve(campaign, steps=steps))
         else:
-            budget = self.chance.choice([None, Decimal(100), Decimal(1_000_000)])
+            budget = self.rng.choice([None, Decimal(100), Decimal(1_000_000)])
             config = attrs.evolve(campaign.generation_config, budget=budget)
             store.campaigns.save(attrs.evolve(campaign, generation_config=config))
 
     def progress(self, store: CampaignStore) -> None:
-        """Ask how far it is, and see that the contacts say the same; under one snapshot."""
+        """Compare progress, totals and contacts, all under one snapshot."""
         progress = store.generation.progress(self.campaign_id)
-        scope = ({self.tenant_id}, {self.campaign_id})
-        wrong = [*disagreements(store.connection, *scope)]
-        assert not wrong, wrong
+        wrong_totals = find_wrong_totals(store.connection, [self.tenant_id], [self.campaign_id])
+        assert not wrong_totals, wrong_totals
         contacts = campaign_contacts.c
         assigned = sa.select(sa.func.count()).where(contacts.campaign_id == self.campaign_id)
         assert progress.assigned == store.connection.scalar(assigned)
 
-    def _at_times(self) -> bool:
-        return self.chance.random() < 0.3
+    def _sometimes(self) -> bool:
+        return self.rng.random() < 0.3
 
     def _some_claims(self) -> list[Claim]:
-        return self.chance.sample(self.claims, min(len(self.claims), self.chance.randrange(10)))
+        return self.rng.sample(self.claims, min(len(self.claims), self.rng.randrange(10)))
 
     def _some_contacts(self) -> list[UUID]:
-        return self.chance.sample(self.contacts, self.chance.randrange(1, 10))
+        return self.rng.sample(self.contacts, self.rng.randrange(1, 10))
 
     def _some_contacts_or_none(self) -> list[UUID] | None:
-        return self._some_contacts() if self._at_times() else None
+        return self._some_contacts() if self._sometimes() else None
 
     def _write(self, connection: sa.Connection, claims: list[Claim]) -> None:
-        """The host's own rows, which refer to the contacts'; some are there already."""
+        """Insert rows of the host that refer to the contacts. Some exist already."""
         rows = [
             {
-                "id": uuid5(claim.id, str(self.chance.randrange(3))),
+                "id": uuid5(claim.id, str(self.rng.randrange(3))),
                 "tenant_id": self.tenant_id,
                 "campaign_id": claim.campaign_id,
                 "campaign_contact_id": claim.id,
@@ -215,8 +214,9 @@ class Worker:
             for claim in sorted(claims, key=lambda claim: claim.id)
         ]
         if rows:
-            insert = insert_into(connection, HOST.messages).on_conflict_do_nothing()
-            connection.execute(insert, rows)
+            dialect = {"postgresql": postgresql, "sqlite": sqlite}[connection.dialect.name]
+            insert: Any = dialect.insert(HOST.messages)
+            connection.execute(insert.on_conflict_do_nothing(), rows)
 
 
 CALLS = {
@@ -237,48 +237,56 @@ CALLS = {
     Worker.set_readiness: 2,
     Worker.erase: 2,
 }
-"""What a worker does, by how often."""
+"""The calls of a worker and their weights."""
 
 
 @contextmanager
-def impatient(engine: sa.Engine) -> Iterator[sa.Engine]:
-    """The same database, where PostgreSQL looks for a deadlock as soon as somebody waits."""
+def detecting_deadlocks_soon(engine: sa.Engine) -> Iterator[sa.Engine]:
+    """Make an engine on the same database where PostgreSQL detects deadlocks after 10 ms."""
     if engine.dialect.name == "sqlite":
         yield engine
         return
     options = {"options": "-c deadlock_timeout=10ms"}
-    other = sa.create_engine(engine.url, pool_size=WORKERS, connect_args=options)
+    fast_engine = sa.create_engine(engine.url, pool_size=WORKERS, connect_args=options)
     try:
-        yield other
+        yield fast_engine
     finally:
-        other.dispose()
+        fast_engine.dispose()
 
 
 def run(
-    world: World, seconds: float, seed: int, rest: float = 0
+    tenant: Tenant, seconds: float, seed: int, rest: float = 0, longest: float = 0
 ) -> tuple[Counter[str], Counter[str]]:
-    """How often each call came through, and how often it was refused as it may be.
+    """Run the workers; return how often each call succeeded and how often it was refused.
 
-    For so much of each second all rest at once: one by one they would meet less when they work.
+    On a busy machine a rare call may not succeed in time. Then the workers go on until each kind of
+    call has succeeded, but not longer than ``longest`` seconds.
+
+    In each second, all workers pause together for ``rest`` seconds. Pauses at different times would
+    make the workers meet less often.
     """
-    contacts = world.contacts(CONTACTS)
-    campaign = world.campaign(contacts, Status.GENERATING)
-    strict = world.engine
-    if strict.dialect.name == "postgresql":
-        strict = strict.execution_options(isolation_level="REPEATABLE READ")
-    end, stop = time.monotonic() + seconds, threading.Event()
-    through: Counter[str] = Counter()
+    contacts = tenant.contacts(CONTACTS)
+    campaign = tenant.campaign(Status.GENERATING, contacts=contacts)
+    one_snapshot = tenant.engine
+    if one_snapshot.dialect.name == "postgresql":
+        one_snapshot = one_snapshot.execution_options(isolation_level="REPEATABLE READ")
+    start, stop = time.monotonic(), threading.Event()
+    succeeded: Counter[str] = Counter()
     refused: Counter[str] = Counter()
 
+    def time_is_up() -> bool:
+        elapsed = time.monotonic() - start
+        return elapsed > seconds and (len(succeeded) == len(CALLS) or elapsed > longest)
+
     def work(number: int) -> None:
-        chance = random.Random(f"{seed} {number}")
-        worker = Worker(world.tenant_id, campaign.id, contacts, chance)
-        while time.monotonic() < end and not stop.is_set():
-            (call,) = chance.choices([*CALLS], [*CALLS.values()])
-            engine = strict if call is Worker.progress else world.engine
+        rng = random.Random(f"{seed} {number}")
+        worker = Worker(tenant.id, campaign.id, contacts, rng)
+        while not time_is_up() and not stop.is_set():
+            (call,) = rng.choices([*CALLS], [*CALLS.values()])
+            engine = one_snapshot if call is Worker.progress else tenant.engine
             try:
-                transact(engine, world.tenant_id, partial(call, worker), attempts=1)
-                through[call.__name__] += 1
+                transact(engine, tenant.id, partial(call, worker), attempts=1)
+                succeeded[call.__name__] += 1
             except (TransitionNotAllowed, LeaseLost, Conflict):
                 refused[call.__name__] += 1
             except BaseException:
@@ -286,16 +294,16 @@ def run(
                 raise
             stop.wait(max(0, rest - time.monotonic() % 1))
 
-    # Whatever runs beside it comes first: it takes all the time that there is.
+    # The load runs at low priority, because it would use all the processor time.
     with ThreadPoolExecutor(WORKERS, initializer=os.nice, initargs=(19,)) as pool:
         for working in [pool.submit(work, number) for number in range(WORKERS)]:
             working.result()
-    world.check(campaign.id)
-    return through, refused
+    tenant.check_totals(campaign.id)
+    return succeeded, refused
 
 
 def main() -> None:
-    """Run it on a server of its own, and tell how often what was done."""
+    """Run the load on a server of its own and print how often each call was made."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--engine", default=servers.available()[-1])
@@ -308,13 +316,13 @@ def main() -> None:
             servers.Databases(directory).create(options.engine), poolclass=sa.NullPool
         )
         db.init(engine, with_host_tables=True)
-        with impatient(engine) as quick:
-            through, refused = run(World(quick), 60 * options.minutes, options.seed)
+        with detecting_deadlocks_soon(engine) as fast_engine:
+            succeeded, refused = run(new_tenant(fast_engine), 60 * options.minutes, options.seed)
     finally:
         close()
-    for name, number in through.most_common():
+    for name, number in succeeded.most_common():
         print(f"{number:>9} x {name}, and {refused[name]} refused")
-    print(f"mixed load: {through.total()} calls in {options.minutes:g} minutes, no deadlock")
+    print(f"mixed load: {succeeded.total()} calls in {options.minutes:g} minutes, no deadlock")
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def nothing_left_to_claim(facts: Facts) -> Unmet | None:
 
 
 def review_counted(facts: Facts) -> Unmet | None:
-    """The caller passed the review tally."""
+    """Facts include the review tally, which the caller counts."""
     if facts.review is not None:
         return None
     return Unmet("review_counted", "the review tally is missing; pass it as review")

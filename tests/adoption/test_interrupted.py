@@ -17,11 +17,11 @@ import sqlalchemy as sa
 
 from adoption.test_rows import read_everything
 from campaign_model import db
+from campaign_model.testing.parallel import wait_until
 from support import servers
 from support.adoption import POSTGRESQL, Legacies, Run, State, adopt, contents, settled
 from support.legacy import Shape
 from support.legacy_data import sample, uid
-from support.parallel import until
 
 SERVICE = Shape(extended=True, service=True)
 TENANT = uid("tenants", 1)
@@ -200,7 +200,7 @@ def wait_for_snapshot(
         found[:] = other.execute(WAITS).fetchall() if is_held() else []
         return bool(found) or adoption.done()
 
-    until(looked, "the adoption waits for the snapshot, or is done")
+    wait_until(looked, "the adoption waits for the snapshot, or is done")
     return found[0][0] if found else adoption.result() and None
 
 
@@ -324,7 +324,7 @@ def test_a_long_reader_delays_the_adoption_and_nobody_else(legacies: Legacies) -
             reader.execute("SELECT name, status, total_contacts FROM campaigns").fetchall()
             adoption = pool.submit(db.adopt, engine)
             for number in range(10_000, 10_003):
-                until(lambda: waits_for_lock(writer), "the adoption waits for the reader")
+                wait_until(lambda: waits_for_lock(writer), "the adoption waits for the reader")
                 # Behind the adoption in the queue, which gives its place up in time.
                 assert write(writer, "bare", number) is None
             assert not adoption.done()

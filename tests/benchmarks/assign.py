@@ -12,27 +12,28 @@ import sqlalchemy as sa
 from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
 from campaign_model.campaign_contact import Assigned
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.testing.contract.totals import disagreements
+from campaign_model.testing.sample_campaigns import Tenant
+from campaign_model.testing.totals_check import find_wrong_totals
 from support import servers
-from support.world import HOST, World
+from support.tenants import HOST, new_tenant
 
 COLUMNS = ("id", "tenant_id", "campaign_id", "contact_id", "rank", "status", "added_at")
 COPY = f"COPY campaign_contacts ({', '.join(COLUMNS)}) FROM STDIN"
 EMPTY = "TRUNCATE campaign_contacts CASCADE; DELETE FROM campaign_totals"
 
 
-def host_contacts(world: World, number: int) -> list[UUID]:
+def host_contacts(tenant: Tenant, number: int) -> list[UUID]:
     """So many new contacts of the host; their ids, in no order."""
-    with world.engine.begin() as connection:
+    with tenant.engine.begin() as connection:
         connection.execute(
             sa.text(
                 f"INSERT INTO {HOST.contacts.name} (id, tenant_id, first_name)"  # noqa: S608
                 " SELECT gen_random_uuid(), :tenant, 'Contact ' || number"
                 " FROM generate_series(1, :number) AS number"
             ),
-            {"tenant": world.tenant_id, "number": number},
+            {"tenant": tenant.id, "number": number},
         )
-        ids = sa.select(HOST.contacts.c.id).where(HOST.contacts.c.tenant_id == world.tenant_id)
+        ids = sa.select(HOST.contacts.c.id).where(HOST.contacts.c.tenant_id == tenant.id)
         return [
             *connection.scalars(ids.order_by(sa.func.md5(sa.cast(HOST.contacts.c.id, sa.Text))))
         ]
@@ -43,8 +44,8 @@ def assign(bench: Bench, *, number: int) -> Iterator[Pair]:
     number = min(number, 20_000) if bench.quick else number
     engine = sa.create_engine(bench.database())
     plain = servers.plain(engine.url)
-    world = World(engine)
-    ids = host_contacts(world, number)
+    tenant = new_tenant(engine)
+    ids = host_contacts(tenant, number)
     rows: list[tuple[object, ...]] = []
 
     def empty() -> UUID:
@@ -53,18 +54,18 @@ def assign(bench: Bench, *, number: int) -> Iterator[Pair]:
             # Or the server does it while one of the two is measured.
             connection.exec_driver_sql("VACUUM ANALYZE")
             connection.exec_driver_sql("CHECKPOINT")
-        return world.campaign(0).id
+        return tenant.campaign(contacts=0).id
 
     def ours() -> float:
         campaign_id = empty()
 
         def work() -> Assigned:
-            return world.transact(lambda store: store.contacts.assign(campaign_id, iter(ids)))
+            return tenant.transact(lambda store: store.contacts.assign(campaign_id, iter(ids)))
 
         took = seconds(lambda: answers.append(work()))
         assert answers.pop() == Assigned(number, 0, ())
         with engine.connect() as connection:
-            assert not [*disagreements(connection, [world.tenant_id], [campaign_id])]
+            assert not find_wrong_totals(connection, [tenant.id], [campaign_id])
             if not rows:
                 found = connection.execute(
                     sa.select(*(campaign_contacts.c[one] for one in COLUMNS))

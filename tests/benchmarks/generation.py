@@ -22,7 +22,7 @@ from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import transact
 from campaign_model.testing.sample_campaigns import make_campaign
 from support import servers
-from support.world import World
+from support.tenants import new_tenant
 
 LEASE = timedelta(minutes=5)
 COST = Decimal("0.00144")
@@ -84,10 +84,10 @@ def processes(number: int, url: str, tenant_id: UUID) -> Iterator[list[Connectio
 
 def used(engine: sa.Engine) -> None:
     """As a database is that has seen campaigns come and go: its statistics know them."""
-    world = World(engine)
-    contacts = world.contacts(1_000)
+    tenant = new_tenant(engine)
+    contacts = tenant.contacts(1_000)
     for _ in range(20):
-        world.transact(lambda store: make_campaign(store, contacts, Status.REVIEW))
+        tenant.transact(lambda store: make_campaign(store, contacts, Status.REVIEW))
 
 
 def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> Iterator[Pair]:
@@ -95,10 +95,10 @@ def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> It
     number = {1: 600, 10: 4_000, 100: 16_000}[batch] * (1 if workers == 1 else 2)
     number //= 4 if bench.quick else 1
     engine = sa.create_engine(bench.database("used", used))
-    world = World(engine)
-    contacts = world.contacts(number)
+    tenant = new_tenant(engine)
+    contacts = tenant.contacts(number)
     url = engine.url.render_as_string(hide_password=False)
-    with processes(workers, url, world.tenant_id) as pipes:
+    with processes(workers, url, tenant.id) as pipes:
 
         def rate(way: str) -> float:
             if way in QUEUES:
@@ -107,7 +107,7 @@ def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> It
                 id_ = None
             else:
                 count = number
-                id_ = world.transact(
+                id_ = tenant.transact(
                     lambda store: make_campaign(store, contacts, Status.GENERATING)
                 ).id
             for pipe in pipes:
@@ -130,13 +130,13 @@ def drained(bench: Bench) -> Iterator[Pair]:
     """
     number = 40_000 if bench.quick else 1_000_000
     engine = sa.create_engine(bench.database())
-    world = World(engine)
-    campaign = world.campaign(number, Status.GENERATING)
+    tenant = new_tenant(engine)
+    campaign = tenant.campaign(Status.GENERATING, contacts=number)
     cursor = Cursor()
 
     def claim(limit: int) -> tuple[Claim, ...]:
         nonlocal cursor
-        batch = world.transact(
+        batch = tenant.transact(
             lambda store: store.generation.claim(campaign.id, limit, LEASE, cursor=cursor)
         )
         cursor = batch.cursor
@@ -144,12 +144,12 @@ def drained(bench: Bench) -> Iterator[Pair]:
         return batch.claims
 
     def go_on_until(share: float) -> float:
-        done = world.transact(lambda store: store.generation.progress(campaign.id))
+        done = tenant.transact(lambda store: store.generation.progress(campaign.id))
         left = int(number * share) - done.by_status[ContactStatus.GENERATED]
         for limit in [*[1_000] * (left // 1_000), left % 1_000]:
             if limit:
                 outcomes = dict.fromkeys(claim(limit), Generated(COST))
-                world.transact(lambda store: store.generation.record(outcomes))  # noqa: B023
+                tenant.transact(lambda store: store.generation.record(outcomes))  # noqa: B023
         return median(seconds(lambda: claim(10)) for _ in range(51))
 
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as onlooker:

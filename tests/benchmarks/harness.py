@@ -23,7 +23,7 @@ from rich.table import Table
 
 from campaign_model import db
 from campaign_model.store.tables import campaigns
-from campaign_model.testing.contract.totals import disagreements
+from campaign_model.testing.totals_check import find_wrong_totals
 from support import servers
 
 __all__ = ["Bench", "Pair", "Result", "Row", "Span", "in_turns", "measured", "seconds", "table"]
@@ -78,9 +78,9 @@ class Bench:
             engine = sa.create_engine(url)
             with engine.connect() as connection:
                 rows = connection.execute(sa.select(campaigns.c.tenant_id, campaigns.c.id)).all()
-                wrong = [
-                    *disagreements(connection, {one[0] for one in rows}, [one[1] for one in rows])
-                ]
+                wrong = find_wrong_totals(
+                    connection, {one[0] for one in rows}, [one[1] for one in rows]
+                )
             engine.dispose()
             assert not wrong, "\n".join(wrong)
             self._databases.drop(url)

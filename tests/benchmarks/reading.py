@@ -20,7 +20,7 @@ from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.sample_campaigns import make_campaign
 from support import servers
-from support.world import World
+from support.tenants import new_tenant
 
 WORKERS = 2
 
@@ -41,12 +41,12 @@ def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
     """On one connection, while workers claim and record one contact after the other."""
     contacts = min(contacts, 20_000) if bench.quick else contacts
     engine = sa.create_engine(bench.database())
-    world = World(engine)
-    ids = host_contacts(world, contacts)
-    campaign = world.transact(lambda store: make_campaign(store, ids, Status.GENERATING))
+    tenant = new_tenant(engine)
+    ids = host_contacts(tenant, contacts)
+    campaign = tenant.transact(lambda store: make_campaign(store, ids, Status.GENERATING))
     url = engine.url.render_as_string(hide_password=False)
-    with processes(WORKERS, url, world.tenant_id) as pipes, engine.connect() as connection:
-        store = CampaignStore(connection, world.tenant_id)
+    with processes(WORKERS, url, tenant.id) as pipes, engine.connect() as connection:
+        store = CampaignStore(connection, tenant.id)
 
         def ours() -> object:
             return store.generation.progress(campaign.id)
@@ -60,7 +60,7 @@ def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
         now = store.generation.progress(campaign.id)
         assert now.by_status[ContactStatus.PENDING], "nobody records any more"
         connection.rollback()
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        tenant.apply(campaign.id, Action.CANCEL_GENERATION)
         for pipe in pipes:
             pipe.recv()
     engine.dispose()
@@ -92,10 +92,10 @@ PAGE = 50
 
 def many_campaigns(engine: sa.Engine, number: int, contacts: int) -> None:
     """So many campaigns with the same contacts; every tenth of them is generating."""
-    world = World(engine)
-    host_contacts(world, contacts)
+    tenant = new_tenant(engine)
+    host_contacts(tenant, contacts)
     values = {
-        "tenant": world.tenant_id,
+        "tenant": tenant.id,
         "contacts": contacts,
         "campaigns": number,
         "shards": SHARDS,

@@ -24,10 +24,10 @@ from campaign_model.cli.document_files import Kind
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, transact
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.validation import document_schema
 from support.paths import SCHEMAS
-from support.world import World
+from support.tenants import new_owner, new_tenant
 
 TENANT = "d3300000-0000-4000-8000-000000000001"
 
@@ -238,18 +238,18 @@ def url(engine_name: str, new_database: Callable[..., str]) -> str:
     return new_database(engine_name)
 
 
-def create_campaign(url: str) -> tuple[World, Campaign]:
+def create_campaign(url: str) -> tuple[Tenant, Campaign]:
     """Create the schema and a ready campaign with three contacts and hostile text in its name."""
     engine = sa.create_engine(url)
     try:
         db.init(engine, with_host_tables=True)
-        world = World(engine)
+        tenant = new_tenant(engine)
         campaign = Campaign(
             "[bold]Spring[/bold] \x1b[31m",
             STEPS,
             GenerationConfig(budget=Decimal(1)),
             description="First",
-            owner_id=world.owner_id,
+            owner_id=new_owner(tenant),
         )
 
         def add_and_mark_ready(store: CampaignStore) -> Campaign:
@@ -257,8 +257,8 @@ def create_campaign(url: str) -> tuple[World, Campaign]:
             store.contacts.assign(campaign.id, contact_ids)
             return store.campaigns.apply(campaign.id, Action.MARK_READY)
 
-        contact_ids = world.contacts(3)
-        return world, world.transact(add_and_mark_ready, actor="ada")
+        contact_ids = tenant.contacts(3)
+        return tenant, tenant.transact(add_and_mark_ready, actor="ada")
     finally:
         engine.dispose()
 
@@ -303,10 +303,10 @@ def test_templates_list_and_sync_show_every_preset(command: Command, url: str) -
 def test_campaigns_list_shows_pages_filters_and_fits_the_terminal(
     command: Command, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, first = create_campaign(url)
-    connection_options = ("--url", url, "--tenant", world.tenant_id)
+    tenant, first = create_campaign(url)
+    connection_options = ("--url", url, "--tenant", tenant.id)
     engine = db.prepare_engine(sa.create_engine(url))
-    second = transact(engine, world.tenant_id, lambda store: store.campaigns.clone(first.id))
+    second = transact(engine, tenant.id, lambda store: store.campaigns.clone(first.id))
     engine.dispose()
 
     page = command("campaigns", "list", *connection_options, "--limit", 1, "--json").json
@@ -343,8 +343,8 @@ def test_campaigns_list_shows_pages_filters_and_fits_the_terminal(
 def test_campaigns_show_prints_actions_history_and_no_control_characters(
     command: Command, url: str
 ) -> None:
-    world, campaign = create_campaign(url)
-    connection_options = ("--url", url, "--tenant", world.tenant_id)
+    tenant, campaign = create_campaign(url)
+    connection_options = ("--url", url, "--tenant", tenant.id)
     shown = command("campaigns", "show", campaign.id, *connection_options, "--json").json
     assert shown["campaign"]["steps"] == wire.dump_template_config(STEPS)
     assert shown["campaign"]["generation_config"] == {"budget": "1"}
@@ -367,7 +367,7 @@ def test_campaigns_show_prints_actions_history_and_no_control_characters(
 
 
 def test_campaigns_show_prints_the_repairs_of_stored_documents(command: Command, url: str) -> None:
-    world, campaign = create_campaign(url)
+    tenant, campaign = create_campaign(url)
     engine = db.prepare_engine(sa.create_engine(url))
     with engine.begin() as connection:
         connection.execute(
@@ -378,9 +378,7 @@ def test_campaigns_show_prints_the_repairs_of_stored_documents(command: Command,
             {"steps": '[{"step": 1, "channel": "email"}]', "no": False},
         )
     engine.dispose()
-    printed = command(
-        "campaigns", "show", campaign.id, "--url", url, "--tenant", world.tenant_id
-    ).out
+    printed = command("campaigns", "show", campaign.id, "--url", url, "--tenant", tenant.id).out
     assert "archived (deleted)" in printed
     assert "steps[0].label: was missing" in printed
 

@@ -30,10 +30,11 @@ from campaign_model.steps import (
 )
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.types import Money, Uuid
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, STANDARD, Condition
 from campaign_model.wire import DEFAULT
 from support.differences import DIFFERENCES
-from support.world import World
+from support.tenants import new_owner, new_tenant
 
 ACCEPTED = None
 NOT_NULL = "NOT NULL"
@@ -70,22 +71,22 @@ def refusal(connection: sa.Connection, statement: sa.Executable) -> str | None:
     return ACCEPTED
 
 
-def setting(world: World, table: str, **values: str) -> sa.Update:
-    """Return an ``UPDATE`` of the world's rows; each value is SQL."""
+def setting(tenant: Tenant, table: str, **values: str) -> sa.Update:
+    """Return an ``UPDATE`` of the tenant's rows; each value is SQL."""
     columns = sa.table(table, sa.column("tenant_id", Uuid), *(sa.column(name) for name in values))
     return (
         sa.update(columns)
-        .where(columns.c.tenant_id == world.tenant_id)
+        .where(columns.c.tenant_id == tenant.id)
         .values({name: sa.literal_column(value) for name, value in values.items()})
     )
 
 
 @pytest.fixture
-def judge(world: World) -> Iterator[Callable[..., str | None]]:
+def judge(tenant: Tenant) -> Iterator[Callable[..., str | None]]:
     """``judge(table, column=SQL)`` returns what refuses that value in a campaign's rows."""
-    world.apply(world.campaign(1).id, Action.MARK_READY)
-    with world.engine.connect() as connection:
-        yield lambda table, **values: refusal(connection, setting(world, table, **values))
+    tenant.apply(tenant.campaign(contacts=1).id, Action.MARK_READY)
+    with tenant.engine.connect() as connection:
+        yield lambda table, **values: refusal(connection, setting(tenant, table, **values))
 
 
 # --- Statuses ------------------------------------------------------------------------------------
@@ -125,18 +126,18 @@ def test_only_an_archived_campaign_is_inactive(judge: Callable[..., str | None])
         assert judge("campaigns", status=word, is_active="NULL") == NOT_NULL, status
 
 
-def test_exactly_the_templates_without_a_tenant_are_system_templates(world: World) -> None:
+def test_exactly_the_templates_without_a_tenant_are_system_templates(tenant: Tenant) -> None:
     disagrees = "ck_campaign_templates_is_system"
     expected = {
-        (world.tenant_id, False): ACCEPTED,
-        (world.tenant_id, True): disagrees,
+        (tenant.id, False): ACCEPTED,
+        (tenant.id, True): disagrees,
         (None, True): ACCEPTED,
         (None, False): disagrees,
-        (world.tenant_id, None): NOT_NULL,
+        (tenant.id, None): NOT_NULL,
         (None, None): NOT_NULL,
     }
     refusals = {}
-    with world.engine.connect() as connection:
+    with tenant.engine.connect() as connection:
         for tenant_id, is_system in expected:
             row = {"id": uuid4(), "tenant_id": tenant_id, "name": "Template"}
             inserted = sa.insert(campaign_templates).values(
@@ -175,9 +176,9 @@ def test_three_tables_have_columns_of_money() -> None:
 
 @pytest.mark.parametrize(("table", "column"), AMOUNTS)
 def test_money_that_is_not_finite_negative_or_too_precise_is_refused(
-    table: str, column: str, world: World, judge: Callable[..., str | None]
+    table: str, column: str, tenant: Tenant, judge: Callable[..., str | None]
 ) -> None:
-    engine, name = world.engine.dialect.name, f"ck_{table}_{column}"
+    engine, name = tenant.engine.dialect.name, f"ck_{table}_{column}"
     for amount in GOOD_AMOUNTS[engine]:
         assert judge(table, **{column: amount}) is ACCEPTED, amount
     for amount in BAD_AMOUNTS[engine]:
@@ -190,9 +191,9 @@ def test_money_that_is_not_finite_negative_or_too_precise_is_refused(
     assert judge(table, **{column: "NULL"}) == NOT_NULL
 
 
-def test_a_bound_parameter_that_is_no_amount_is_refused(world: World) -> None:
-    world.campaign(1)
-    with world.engine.connect() as connection:
+def test_a_bound_parameter_that_is_no_amount_is_refused(tenant: Tenant) -> None:
+    tenant.campaign(contacts=1)
+    with tenant.engine.connect() as connection:
         for amount in ("0.0000000001", "1.1234567891", "NaN", "Infinity", "-Infinity"):
             money = sa.literal(Decimal(amount), Money())
             for table, column in AMOUNTS:
@@ -212,13 +213,13 @@ def test_a_bound_parameter_that_is_no_amount_is_refused(world: World) -> None:
     ],
 )
 def test_a_json_column_refuses_values_of_another_json_type(
-    table: str, column: str, kind: str, world: World, judge: Callable[..., str | None]
+    table: str, column: str, kind: str, tenant: Tenant, judge: Callable[..., str | None]
 ) -> None:
     if table == "campaign_templates":
-        with world.engine.begin() as connection:
+        with tenant.engine.begin() as connection:
             connection.execute(
                 sa.insert(campaign_templates).values(
-                    id=uuid4(), tenant_id=world.tenant_id, name="Template"
+                    id=uuid4(), tenant_id=tenant.id, name="Template"
                 )
             )
     good, other = ("{}", "[]") if kind == "object" else ("[]", "{}")
@@ -226,7 +227,7 @@ def test_a_json_column_refuses_values_of_another_json_type(
     assert judge(table, **{column: f"'{good}'"}) is ACCEPTED
     for document in (other, f'"{good}"', '"x"', "null", "true", "0"):
         assert judge(table, **{column: f"'{document}'"}) == name, document
-    sqlite = world.engine.dialect.name == "sqlite"
+    sqlite = tenant.engine.dialect.name == "sqlite"
     for text in ("", "{", "[1,]", "None", "{'a': 1}"):
         quoted = text.replace("'", "''")
         assert judge(table, **{column: f"'{quoted}'"}) == (name if sqlite else NOT_JSON), text
@@ -389,13 +390,13 @@ def test_malformed_steps_are_refused(accepts: Accepts) -> None:
 
 @pytest.mark.parametrize("table", STEPS_COLUMNS)
 def test_a_row_is_refused_exactly_if_the_text_of_the_check_is_false(
-    world: World, connection: sa.Connection, accepts: Accepts, table: str
+    tenant: Tenant, connection: sa.Connection, accepts: Accepts, table: str
 ) -> None:
     """Otherwise the other tests, which evaluate only the text, would prove nothing about rows."""
     columns = metadata.tables[table]
     row = uuid4()
     connection.execute(
-        sa.insert(columns).values(id=row, tenant_id=world.tenant_id, name="Steps", version=1)
+        sa.insert(columns).values(id=row, tenant_id=tenant.id, name="Steps", version=1)
     )
     differing = [
         example.text
@@ -442,9 +443,9 @@ def test_templates_have_the_same_check_on_steps(connection: sa.Connection) -> No
 LARGE_FLOATS = StepSequence((Step("email", "Large", config={"x": 7.205759403792251e16}),))
 
 
-def test_a_large_float_in_a_step_is_read_back_as_the_same_value(world: World) -> None:
+def test_a_large_float_in_a_step_is_read_back_as_the_same_value(tenant: Tenant) -> None:
     """``jsonb`` writes it as 72057594037922510, an integer that no double holds exactly."""
-    assert world.campaign(0, steps=LARGE_FLOATS).steps == LARGE_FLOATS
+    assert tenant.campaign(contacts=0, steps=LARGE_FLOATS).steps == LARGE_FLOATS
 
 
 # --- Foreign keys: a row of one tenant cannot refer to another tenant's row ----------------------
@@ -490,13 +491,14 @@ def test_every_composite_key_is_tested_below_and_only_the_owner_is_nullable(
 def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
     engine: sa.Engine, table: str, column: str
 ) -> None:
-    ours, theirs = World(engine), World(engine)
-    for world in (ours, theirs):
-        campaign = world.apply(world.campaign(1).id, Action.MARK_READY)
+    ours, theirs = new_tenant(engine), new_tenant(engine)
+    for tenant in (ours, theirs):
+        owner_id = new_owner(tenant)
+        campaign = tenant.apply(tenant.campaign(contacts=1).id, Action.MARK_READY)
         with engine.begin() as connection:
             connection.execute(
                 sa.insert(metadata.tables["campaign_erased_claims"]).values(
-                    tenant_id=world.tenant_id,
+                    tenant_id=tenant.id,
                     campaign_id=campaign.id,
                     campaign_contact_id=uuid4(),
                     token=uuid4(),
@@ -504,28 +506,28 @@ def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
             )
             connection.execute(
                 sa.update(metadata.tables["campaigns"])
-                .where(metadata.tables["campaigns"].c.tenant_id == world.tenant_id)
-                .values(owner_id=world.owner_id)
+                .where(metadata.tables["campaigns"].c.tenant_id == tenant.id)
+                .values(owner_id=owner_id)
             )
 
-    def another(world: World) -> Any:
-        """Return an id of the world that our rows could refer to."""
+    def another(tenant: Tenant) -> Any:
+        """Return an id of the tenant that our rows could refer to."""
         if column == "owner_id":
-            return world.owner_id
-        return world.campaign(0).id if column == "campaign_id" else world.contacts(1)[0]
+            return new_owner(tenant)
+        return tenant.campaign(contacts=0).id if column == "campaign_id" else tenant.contacts(1)[0]
 
     own, foreign, missing = another(ours), another(theirs), uuid4()
     rows = metadata.tables[table]
-    of_ours = sa.update(rows).where(rows.c.tenant_id == ours.tenant_id)
+    of_ours = sa.update(rows).where(rows.c.tenant_id == ours.id)
     with engine.connect() as connection:
         assert connection.execute(of_ours.values({column: own})).rowcount == 1
         for id_ in (foreign, missing):
             assert refusal(connection, of_ours.values({column: id_})) == FOREIGN_KEY, id_
         # A row cannot move to another tenant either.
-        moved = of_ours.values(tenant_id=theirs.tenant_id)
+        moved = of_ours.values(tenant_id=theirs.id)
         assert refusal(connection, moved) == FOREIGN_KEY
         # A new row that is like ours except for the reference.
-        row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.tenant_id))
+        row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.id))
         new = dict(row.mappings().one())
         new_keys = {"id": uuid4(), "shard": 7, "campaign_contact_id": uuid4()}
         new |= {name: value for name, value in new_keys.items() if name in new}

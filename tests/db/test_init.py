@@ -31,9 +31,9 @@ from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.store.types import Uuid, database_clock
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from support import servers
-from support.world import World
+from support.tenants import generate_all, legacy_columns, new_owner
 
 OURS = set(metadata.tables)
 HOST = HostTables()
@@ -533,52 +533,52 @@ def test_the_store_works_on_host_tables_of_any_name(
             CampaignStore(connection, uuid4(), host=OTHER_NAMES).campaigns.add(Campaign("None"))
 
 
-def legacy_row(world: World) -> UUID:
+def legacy_row(tenant: Tenant) -> UUID:
     """Insert a campaign as a service does that knows nothing of us."""
     legacy = sa.table("campaigns", *(sa.column(name, Uuid) for name in ("id", "tenant_id")))
     legacy.append_column(sa.column("name", sa.Text))
-    with world.engine.begin() as connection:
-        inserted = sa.insert(legacy).values(tenant_id=world.tenant_id, name="Legacy")
+    with tenant.engine.begin() as connection:
+        inserted = sa.insert(legacy).values(tenant_id=tenant.id, name="Legacy")
         id_: UUID = connection.execute(inserted.returning(legacy.c.id)).scalar_one()
         return id_
 
 
-def test_a_bare_legacy_row_is_read_listed_edited_and_run(world: World) -> None:
-    with world.engine.begin() as connection:
+def test_a_bare_legacy_row_is_read_listed_edited_and_run(tenant: Tenant) -> None:
+    with tenant.engine.begin() as connection:
         before = connection.execute(sa.select(database_clock())).scalar_one()
-    ids = [legacy_row(world) for _ in range(5)]
+    ids = [legacy_row(tenant) for _ in range(5)]
     assert len(set(ids)) == 5
     id_ = ids[0]
-    legacy = world.transact(lambda store: store.campaigns.get(id_))
+    legacy = tenant.transact(lambda store: store.campaigns.get(id_))
     assert (legacy.status, legacy.is_active, legacy.version) == (Status.DRAFT, True, 1)
     assert (len(legacy.steps), legacy.repairs) == (0, ())
     assert legacy.created_at is not None
     assert legacy.updated_at is not None
     assert timedelta(milliseconds=-1) <= legacy.created_at - before < timedelta(minutes=1)
-    listed = world.transact(lambda store: store.campaigns.list())
+    listed = tenant.transact(lambda store: store.campaigns.list())
     assert {one.id for one in listed.items} == {*ids}
     assert {one.total_contacts for one in listed.items} == {0}
     assert {one.generation_cost for one in listed.items} == {Decimal(0)}
 
-    edited = attrs.evolve(legacy, steps=STEPS, owner_id=world.owner_id)
-    saved = world.transact(lambda store: store.campaigns.save(edited))
+    edited = attrs.evolve(legacy, steps=STEPS, owner_id=new_owner(tenant))
+    saved = tenant.transact(lambda store: store.campaigns.save(edited))
     assert [step.label for step in saved.steps] == [step.label for step in STEPS]
-    contacts = world.contacts(2)
-    world.transact(lambda store: store.contacts.assign(id_, contacts))
-    world.apply(id_, Action.MARK_READY)
-    world.apply(id_, Action.START_GENERATION)
-    world.generate(id_, "0.00144")
-    world.apply(id_, Action.COMPLETE_GENERATION)
-    world.apply(id_, Action.APPROVE, review=ReviewTally(1, 0, 0))
-    assert world.apply(id_, Action.EXPORT).status is Status.EXPORTED
-    world.check(id_)
-    assert world.legacy(id_) == (2, 2, Decimal("0.00288"))
-    clone = world.transact(lambda store: store.campaigns.clone(ids[1]))
+    contacts = tenant.contacts(2)
+    tenant.transact(lambda store: store.contacts.assign(id_, contacts))
+    tenant.apply(id_, Action.MARK_READY)
+    tenant.apply(id_, Action.START_GENERATION)
+    generate_all(tenant, id_, Decimal("0.00144"))
+    tenant.apply(id_, Action.COMPLETE_GENERATION)
+    tenant.apply(id_, Action.APPROVE, review=ReviewTally(1, 0, 0))
+    assert tenant.apply(id_, Action.EXPORT).status is Status.EXPORTED
+    tenant.check_totals(id_)
+    assert legacy_columns(tenant, id_) == (2, 2, Decimal("0.00288"))
+    clone = tenant.transact(lambda store: store.campaigns.clone(ids[1]))
     assert clone.name.startswith("Legacy")
 
 
-def test_a_legacy_reader_finds_its_columns(world: World) -> None:
-    campaign = world.campaign(2)
+def test_a_legacy_reader_finds_its_columns(tenant: Tenant) -> None:
+    campaign = tenant.campaign(contacts=2)
     query = (
         "SELECT name, status, is_active, total_contacts, generated_count, generation_cost, "
         "template_config, generation_config, description, owner_id, generation_started_at, "
@@ -592,8 +592,8 @@ def test_a_legacy_reader_finds_its_columns(world: World) -> None:
         "SELECT id, tenant_id, name, description, steps, default_config, is_system, created_at, "
         "updated_at FROM campaign_templates"
     )
-    id_ = campaign.id if world.engine.dialect.name == "postgresql" else str(campaign.id)
-    with closing(world.engine.connect()) as connection:
+    id_ = campaign.id if tenant.engine.dialect.name == "postgresql" else str(campaign.id)
+    with closing(tenant.engine.connect()) as connection:
         row = connection.execute(sa.text(query), {"id": id_}).one()
         assert row[:5] == ("Campaign", "draft", True, 2, 0)
         assert len(connection.execute(sa.text(of_contacts), {"id": id_}).all()) == 2

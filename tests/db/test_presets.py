@@ -21,9 +21,10 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import campaign_templates
+from campaign_model.testing.parallel import BackgroundTransactions
+from campaign_model.testing.sample_campaigns import Tenant
 from support import servers
-from support.parallel import Others
-from support.world import World
+from support.tenants import new_tenant
 
 TABLE = campaign_templates
 SHIPPED = presets.load()
@@ -57,25 +58,25 @@ def synced(databases: servers.Databases, engine_name: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def host(new_database: Callable[..., str], engine_name: str, synced: str) -> Iterator[World]:
+def host(new_database: Callable[..., str], engine_name: str, synced: str) -> Iterator[Tenant]:
     """One tenant in a database of its own."""
     engine = db.prepare_engine(sa.create_engine(new_database(engine_name, synced)))
-    yield World(engine)
+    yield new_tenant(engine)
     engine.dispose()
 
 
-def sync(host: World, *shipped: CampaignTemplate) -> db.SyncReport:
+def sync(host: Tenant, *shipped: CampaignTemplate) -> db.SyncReport:
     with host.engine.begin() as connection:
         return db.sync_presets(connection, shipped or None)
 
 
-def rows(host: World) -> dict[UUID, dict[str, Any]]:
+def rows(host: Tenant) -> dict[UUID, dict[str, Any]]:
     with host.engine.connect() as connection:
         found = connection.execute(sa.select(TABLE)).mappings()
         return {row["id"]: dict(row) for row in found}
 
 
-def edit(host: World, template: CampaignTemplate, **values: Any) -> None:
+def edit(host: Tenant, template: CampaignTemplate, **values: Any) -> None:
     with host.engine.begin() as connection:
         edited = sa.update(TABLE).where(TABLE.c.id == template.id).values(values)
         assert connection.execute(edited).rowcount == 1
@@ -86,7 +87,7 @@ def content(template: CampaignTemplate) -> CampaignTemplate:
     return attrs.evolve(template, version=1, created_at=None, updated_at=None)
 
 
-def listed(host: World) -> tuple[CampaignTemplate, ...]:
+def listed(host: Tenant) -> tuple[CampaignTemplate, ...]:
     return host.transact(lambda store: store.templates.list())
 
 
@@ -118,19 +119,19 @@ def test_three_presets_ship_under_the_ids_that_databases_know_them_by() -> None:
     assert settings == [("professional", "en"), ("professional", "en"), ("casual", "en")]
 
 
-def test_sync_inserts_them_and_every_tenant_reads_what_was_shipped(host: World) -> None:
+def test_sync_inserts_them_and_every_tenant_reads_what_was_shipped(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
     assert sync(host) == db.SyncReport(NAMES, (), (), ())
-    for world in (host, World(host.engine)):
-        found = sorted(listed(world), key=lambda template: template.id)
+    for tenant in (host, new_tenant(host.engine)):
+        found = sorted(listed(tenant), key=lambda template: template.id)
         assert tuple(map(content, found)) == SHIPPED
         assert all(template.is_system and template.repairs == () for template in found)
         with pytest.raises(Conflict, match="system template"):
-            world.transact(lambda store: store.templates.rename(SHIPPED[0].id, "Mine"))
+            tenant.transact(lambda store: store.templates.rename(SHIPPED[0].id, "Mine"))
 
 
-def test_a_sync_with_nothing_new_writes_nothing(host: World) -> None:
+def test_a_sync_with_nothing_new_writes_nothing(host: Tenant) -> None:
     before = rows(host)
     assert {row["version"] for row in before.values()} == {1}
     for _ in range(2):
@@ -138,14 +139,14 @@ def test_a_sync_with_nothing_new_writes_nothing(host: World) -> None:
         assert rows(host) == before
 
 
-def test_one_that_is_deleted_comes_back(host: World) -> None:
+def test_one_that_is_deleted_comes_back(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE).where(TABLE.c.id == SHIPPED[1].id))
     assert sync(host) == db.SyncReport((NAMES[1],), (), (NAMES[0], NAMES[2]), ())
     assert {content(one) for one in listed(host)} == {*SHIPPED}
 
 
-def test_a_preset_that_shipped_anew_is_updated_and_the_others_are_not(host: World) -> None:
+def test_a_preset_that_shipped_anew_is_updated_and_the_others_are_not(host: Tenant) -> None:
     before = rows(host)
     new = anew(SHIPPED[0])
     release = (new, *SHIPPED[1:])
@@ -165,7 +166,7 @@ def test_a_preset_that_shipped_anew_is_updated_and_the_others_are_not(host: Worl
     assert {content(one) for one in listed(host)} == {*SHIPPED}
 
 
-def test_whitespace_and_the_order_of_members_are_no_news(host: World) -> None:
+def test_whitespace_and_the_order_of_members_are_no_news(host: Tenant) -> None:
     before = rows(host)
     for template in SHIPPED:
         steps = json.loads(before[template.id]["steps"])
@@ -174,7 +175,7 @@ def test_whitespace_and_the_order_of_members_are_no_news(host: World) -> None:
     assert sync(host) == db.SyncReport((), (), NAMES, ())
 
 
-def test_a_row_edited_by_hand_is_reported_and_not_touched(host: World) -> None:
+def test_a_row_edited_by_hand_is_reported_and_not_touched(host: Tenant) -> None:
     original = rows(host)[SHIPPED[1].id]
     shipped = tuple(map(anew, SHIPPED))
     for what, values in EDITS.items():
@@ -187,7 +188,7 @@ def test_a_row_edited_by_hand_is_reported_and_not_touched(host: World) -> None:
         assert rows(host)[SHIPPED[1].id] == before, what
 
 
-def test_an_edit_that_was_undone_is_no_edit(host: World) -> None:
+def test_an_edit_that_was_undone_is_no_edit(host: Tenant) -> None:
     original = rows(host)[SHIPPED[2].id]
     edit(host, SHIPPED[2], name="By hand")
     assert sync(host).edited == (NAMES[2],)
@@ -195,7 +196,7 @@ def test_an_edit_that_was_undone_is_no_edit(host: World) -> None:
     assert sync(host, *map(anew, SHIPPED)).edited == ()
 
 
-def test_a_row_that_others_wrote_as_it_is_shipped_is_ours_from_then_on(host: World) -> None:
+def test_a_row_that_others_wrote_as_it_is_shipped_is_ours_from_then_on(host: Tenant) -> None:
     """Databases that are older than this library hold the presets without a digest."""
     edit(host, SHIPPED[0], shipped_digest=None)
     edit(host, SHIPPED[1], shipped_digest=None, name="By hand")
@@ -206,7 +207,7 @@ def test_a_row_that_others_wrote_as_it_is_shipped_is_ours_from_then_on(host: Wor
     assert report.edited == (f"{NAMES[1]} 2",)
 
 
-def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host: World) -> None:
+def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host: Tenant) -> None:
     """As older databases hold them: channel, label, on, with a PDF; no key, day or condition."""
     older = {
         template.id: {
@@ -242,7 +243,7 @@ def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host:
         assert rows(host)[SHIPPED[1].id] == before, what
 
 
-def test_a_tenants_own_template_is_never_taken_for_a_preset(host: World) -> None:
+def test_a_tenants_own_template_is_never_taken_for_a_preset(host: Tenant) -> None:
     preset = attrs.evolve(SHIPPED[0], id=uuid4(), name="New")
     host.transact(lambda store: store.templates.add(attrs.evolve(preset, is_system=False)))
     before = rows(host)[preset.id]
@@ -250,7 +251,7 @@ def test_a_tenants_own_template_is_never_taken_for_a_preset(host: World) -> None
     assert rows(host)[preset.id] == before
 
 
-def test_a_new_preset_needs_no_migration(host: World) -> None:
+def test_a_new_preset_needs_no_migration(host: Tenant) -> None:
     new = CampaignTemplate(
         name="Call first",
         steps=StepSequence((Step("call_script", "Call", day_offset=0), INTRO)),
@@ -267,7 +268,7 @@ def test_a_new_preset_needs_no_migration(host: World) -> None:
 
 
 def test_a_new_preset_file_needs_no_migration(
-    host: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(str(presets.__file__)).parent
     for file in folder.glob("*.json"):
@@ -280,7 +281,7 @@ def test_a_new_preset_file_needs_no_migration(
     assert "Brought by a file" in {template.name for template in listed(host)}
 
 
-def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: World) -> None:
+def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
     barrier = threading.Barrier(4)
@@ -297,7 +298,7 @@ def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: World) -> N
     assert len(rows(host)) == 3
 
 
-def test_a_sync_waits_for_one_that_has_inserted_and_not_yet_committed(host: World) -> None:
+def test_a_sync_waits_for_one_that_has_inserted_and_not_yet_committed(host: Tenant) -> None:
     """The order that the threads above only sometimes find."""
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
@@ -311,17 +312,17 @@ def test_a_sync_waits_for_one_that_has_inserted_and_not_yet_committed(host: Worl
         (new, db.SyncReport((), NAMES, (), ())),
     ):
         with ThreadPoolExecutor(1) as pool:
-            others = Others(host, pool)
+            others = BackgroundTransactions(host, pool)
             with host.engine.begin() as connection:
                 first = db.sync_presets(connection, shipped)
                 assert first.inserted or first.updated
                 waiting = others.start(second)
-                others.wait()
+                others.wait_until_blocked(connection)
                 assert not waiting.done()
             assert waiting.result() == expected
 
 
-def test_the_callers_transaction_decides(host: World) -> None:
+def test_the_callers_transaction_decides(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
     with host.engine.connect() as connection:
@@ -331,13 +332,13 @@ def test_the_callers_transaction_decides(host: World) -> None:
 
 
 def test_a_campaign_made_from_a_preset_keeps_its_steps_when_the_preset_changes(
-    host: World,
+    host: Tenant,
 ) -> None:
     def add(store: CampaignStore) -> Campaign:
         template = store.templates.get(SHIPPED[0].id)
         return store.campaigns.add(Campaign.from_template(template, "From a preset"))
 
-    campaign = transact(host.engine, host.tenant_id, add)
+    campaign = transact(host.engine, host.id, add)
     sync(host, *map(anew, SHIPPED))
     again = host.transact(lambda store: store.campaigns.get(campaign.id))
     assert (again.steps, again.template_id) == (SHIPPED[0].steps, SHIPPED[0].id)

@@ -12,8 +12,8 @@ import generate
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import metadata
 from generate.sql import checks_sql
-from support.parallel import on_postgresql
 from support.paths import ROOT
+from support.transactions import on_postgresql
 
 
 def test_every_generated_file_is_up_to_date() -> None:

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.claims import Generated, Outcome
 from campaign_model.lifecycle import Status
+from campaign_model.testing.parallel import wait_until
 from campaign_model.worker import AsyncTask
-from support.parallel import until
 from support.paths import ROOT
-from support.world import World
+from support.tenants import contact_rows, new_tenant
 
 
 def code_blocks(language: str, page: str = "README.md") -> list[str]:
@@ -64,10 +64,10 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
     guide: dict[str, Any] = {}
     exec(example, guide)  # noqa: S102
     engine = db.prepare_engine(sa.create_engine(schema(engine_name), pool_size=20))
-    worlds = [World(engine) for _ in range(3)]
+    worlds = [new_tenant(engine) for _ in range(3)]
     campaigns = [
-        (world, world.campaign(3, Status.GENERATING, budget=budget).id)
-        for world in worlds
+        (tenant, tenant.campaign(Status.GENERATING, budget=budget).id)
+        for tenant in worlds
         for budget in (None, Decimal(1))
     ]
 
@@ -77,14 +77,14 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
 
     async def main() -> None:
         pool = asyncio.create_task(guide["pool"](engine, generate, reserve=Decimal("0.01")))
-        await asyncio.to_thread(until, lambda: not db.generating(engine), "all is generated")
+        await asyncio.to_thread(wait_until, lambda: not db.generating(engine), "all is generated")
         os.kill(os.getpid(), signal.SIGTERM)
         await pool
 
     asyncio.run(main())
-    for world, id_ in campaigns:
-        assert {row.status for row in world.rows(id_).values()} == {"generated"}
-        world.check(id_)
+    for tenant, id_ in campaigns:
+        assert {row.status for row in contact_rows(tenant, id_).values()} == {"generated"}
+        tenant.check_totals(id_)
     engine.dispose()
 
 

@@ -17,7 +17,8 @@ from campaign_model.lifecycle import Action, Status
 from campaign_model.store.connection import chunks
 from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
-from support.world import World
+from campaign_model.testing.sample_campaigns import Tenant
+from support.tenants import contact_rows, legacy_columns
 
 SOURCE = Path(campaign_model.__file__).parent
 
@@ -74,7 +75,7 @@ def test_every_amount_is_a_money_column_and_no_column_is_a_float() -> None:
     indirect=["engine_name"],
 )
 def test_failure_22_ten_thousand_costs_of_nine_decimals_sum_exactly(
-    world: World, budget: Decimal | None
+    tenant: Tenant, budget: Decimal | None
 ) -> None:
     number = 10_000
     seed = random.randrange(2**32)
@@ -83,15 +84,15 @@ def test_failure_22_ten_thousand_costs_of_nine_decimals_sum_exactly(
     sizes = [10**3, 10**9, 10**12, 10**17 // number]
     costs = [Decimal(chance.randrange(chance.choice(sizes))).scaleb(-9) for _ in range(number)]
     exact = Decimal(sum(int(cost.scaleb(9)) for cost in costs)).scaleb(-9)
-    campaign = world.campaign(number, Status.GENERATING, budget=budget)
-    claims = world.claim(campaign.id, number, reserve=Decimal("0.000000001"))
+    campaign = tenant.campaign(Status.GENERATING, contacts=number, budget=budget)
+    claims = tenant.claim(campaign.id, number, reserve=Decimal("0.000000001"))
     outcomes = {claim: Generated(cost) for claim, cost in zip(claims, costs, strict=True)}
     for part in chunks(outcomes.items(), 3000):
-        world.transact(lambda store: store.generation.record(dict(part)))  # noqa: B023
-    assert world.transact(lambda store: store.generation.progress(campaign.id)).spent == exact
+        tenant.transact(lambda store: store.generation.record(dict(part)))  # noqa: B023
+    assert tenant.transact(lambda store: store.generation.progress(campaign.id)).spent == exact
     by_id = {claim.id: outcome.cost for claim, outcome in outcomes.items()}
-    rows = world.rows(campaign.id).values()
+    rows = contact_rows(tenant, campaign.id).values()
     assert {row.id: row.generation_cost for row in rows} == by_id
-    world.check(campaign.id)
-    world.apply(campaign.id, Action.COMPLETE_GENERATION)
-    assert world.legacy(campaign.id) == (number, number, exact)
+    tenant.check_totals(campaign.id)
+    tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
+    assert legacy_columns(tenant, campaign.id) == (number, number, exact)

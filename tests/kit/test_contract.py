@@ -1,6 +1,6 @@
-"""The store contract as a service runs it: by a role of its own, past a pooler, and on SQLite.
+"""The store contract as a service runs it: with its own role, through a pooler, and on SQLite.
 
-On the oldest PostgreSQL it runs in an adopted database, in test_adopt_after.
+The tests of adoption run the contract in an adopted database on the oldest PostgreSQL.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from support import contract
 from support.pooler import pooled
 
 HOST = db.HostTables()
-READ = dict.fromkeys([*metadata.tables, HOST.tenants, HOST.owners, HOST.contacts], "SELECT")
-SERVICE = PRIVILEGES | {HOST.contacts: "SELECT, INSERT, DELETE", HOST.owners: "SELECT"}
-SERVICE |= {HOST.tenants: "SELECT, INSERT, DELETE"}
-ONLY_SHIPPED = {"campaign_templates": 3}
+READ_RIGHTS = dict.fromkeys([*metadata.tables, HOST.tenants, HOST.owners, HOST.contacts], "SELECT")
+SERVICE_RIGHTS = PRIVILEGES | {HOST.contacts: "SELECT, INSERT, DELETE", HOST.owners: "SELECT"}
+SERVICE_RIGHTS |= {HOST.tenants: "SELECT, INSERT, DELETE"}
+ONLY_SYSTEM_TEMPLATES = {"campaign_templates": 3}
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def connected(url: str) -> Iterator[sa.Connection]:
 
 
 def as_role(url: str, privileges: dict[str, str]) -> str:
-    """The URL for a new role that may do just this."""
+    """Make a role with these rights only, and return the URL for it."""
     name = f"service_{uuid4().hex}"
     with connected(url) as connection:
         connection.execute(sa.text(f"CREATE ROLE {name} LOGIN"))
@@ -51,18 +51,18 @@ def as_role(url: str, privileges: dict[str, str]) -> str:
     return sa.make_url(url).set(username=name).render_as_string()
 
 
-def rows(url: str) -> dict[str, int]:
-    """How many rows there are, in the tables that have any."""
+def row_counts(url: str) -> dict[str, int]:
+    """Count the rows of every table that has any."""
     with connected(url) as connection:
         numbers = {
             table: connection.scalar(sa.select(sa.func.count()).select_from(sa.table(table)))
-            for table in READ
+            for table in READ_RIGHTS
         }
     return {table: number for table, number in numbers.items() if number}
 
 
 def populate(url: str) -> None:
-    """A tenant with a campaign in every status."""
+    """Make a tenant with a campaign in every status."""
     engine = db.prepare_engine(sa.create_engine(url))
     with engine.begin() as connection:
         tenant_id = add_minimal_tenant(connection, HOST)
@@ -73,27 +73,27 @@ def populate(url: str) -> None:
     engine.dispose()
 
 
-def test_it_passes_on_sqlite_and_leaves_nothing_behind(
+def test_the_contract_passes_on_sqlite_and_removes_its_rows(
     schema: Callable[[str], str], tmp_path: Path
 ) -> None:
     url = schema("sqlite")
     done = contract.run(tmp_path, url)
     assert done.returncode == 0, done.stdout
-    assert rows(url) == ONLY_SHIPPED
+    assert row_counts(url) == ONLY_SYSTEM_TEMPLATES
 
 
-def test_it_passes_past_a_pooler_for_a_role_that_may_do_no_more_than_the_store_does(
+def test_the_contract_passes_through_a_pooler_with_the_rights_of_the_store(
     schema: Callable[[str], str], tmp_path: Path
 ) -> None:
     url = schema("postgresql-18")
     service = tmp_path / "service"
     service.mkdir()
-    # The path of a socket has to be a short one.
+    # The path of a socket must be short.
     with (
         tempfile.TemporaryDirectory() as sockets,
-        pooled(as_role(url, SERVICE), Path(sockets)) as pool,
+        pooled(as_role(url, SERVICE_RIGHTS), Path(sockets)) as pool,
     ):
-        test = "test_session::test_statements_that_come_again_and_again_go_on_working"
+        test = "test_session::test_prepared_statements_survive_a_change_of_server"
         done = contract.run(service, pool, tests=(test,))
         assert contract.failures(done.stdout)["FAILED"] == {test.rpartition("::")[2]}, done.stdout
         (service / "conftest.py").write_text(
@@ -103,23 +103,25 @@ def test_it_passes_past_a_pooler_for_a_role_that_may_do_no_more_than_the_store_d
         )
         done = contract.run(service, pool)
     assert done.returncode == 0, done.stdout
-    # It may not even delete its own rows, and says so.
+    # The role may not delete the contract's rows, so the contract prints the SQL for it.
     assert "permission denied" in done.stdout
     (deletes,) = re.findall(r"run\n((?:\s*DELETE FROM .*;\n)+)", done.stdout)
-    left = rows(url)
+    left = row_counts(url)
     assert left.keys() >= {"campaigns", "campaign_history", "contacts", "tenants"}
     with connected(url) as connection:
         connection.execute(sa.text(deletes))
-    assert rows(url) == ONLY_SHIPPED | {name: left[name] for name in ("contacts", "tenants")}
+    assert row_counts(url) == ONLY_SYSTEM_TEMPLATES | {
+        name: left[name] for name in ("contacts", "tenants")
+    }
 
 
-def test_it_names_the_rights_that_a_role_lacks(
-    schema: Callable[[str], str], tmp_path: Path
-) -> None:
-    lacking = SERVICE | {"campaign_totals": "SELECT, INSERT, UPDATE", "owners": "INSERT"}
-    url = as_role(schema("postgresql-18"), lacking)
+def test_the_contract_names_missing_rights(schema: Callable[[str], str], tmp_path: Path) -> None:
+    rights = SERVICE_RIGHTS | {"campaign_totals": "SELECT, INSERT, UPDATE", "owners": "INSERT"}
+    url = as_role(schema("postgresql-18"), rights)
     done = contract.run(tmp_path, url, tests=("test_session",))
-    assert contract.failures(done.stdout)["FAILED"] >= {"test_the_role_may_do_what_the_store_does"}
+    assert contract.failures(done.stdout)["FAILED"] >= {
+        "test_the_role_has_the_rights_that_the_store_needs"
+    }
     assert re.search(
         r"^GRANT DELETE ON campaign_totals TO \"service_\w+\";$", done.stdout, re.MULTILINE
     )
@@ -136,7 +138,7 @@ CREATE TABLE staff (id CHAR(36) PRIMARY KEY, tenant_id CHAR(36) NOT NULL, UNIQUE
 """
 
 
-def test_a_service_makes_the_rows_of_its_own_tables(
+def test_a_service_with_own_tables_makes_its_host_rows(
     new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     url = new_database("sqlite")
@@ -155,13 +157,14 @@ def test_a_service_makes_the_rows_of_its_own_tables(
     for line in (
         "def pytest_campaign_model_host_rows(connection, host, contacts):",
         "customers has no column name.",
-        "customers.title has to be filled.",
-        "people.email has to be filled.",
+        "customers.title needs a value.",
+        "people.email needs a value.",
     ):
         assert line in done.stdout
 
     conftest.write_text(guide)
-    done = contract.run(tmp_path, url, tests=("test_schema", "test_contacts"))
+    test = "test_contacts::test_a_contact_assigned_twice_has_one_row"
+    done = contract.run(tmp_path, url, tests=("test_schema", test))
     assert done.returncode == 0, done.stdout
     with connected(url) as connection:
         for table in ("people", "customers", "campaigns"):
@@ -177,7 +180,7 @@ def test_a_service_makes_the_rows_of_its_own_tables(
         ("postgresql+psycopg://nobody@/none?host=/nowhere", "cannot be reached"),
     ],
 )
-def test_a_database_that_will_not_do_is_told_once(
+def test_an_unusable_database_is_reported_once(
     url: str | None, reason: str, tmp_path: Path
 ) -> None:
     done = contract.run(tmp_path, url, tests=("test_values",))
@@ -185,21 +188,21 @@ def test_a_database_that_will_not_do_is_told_once(
     assert (done.stdout + done.stderr).count(reason) == 1
 
 
-# Databases that keep less than the library's own migrations make them keep.
+# Schemas that lack something.
 
 DAMAGES = {
     "DROP TABLE campaign_erased_claims": "there is no table campaign_erased_claims",
     "ALTER TABLE campaigns DROP COLUMN clone_count": "campaigns.clone_count is missing",
     "ALTER TABLE campaign_contacts ALTER generation_cost TYPE numeric(10, 4)": (
-        "campaign_contacts.generation_cost is NUMERIC(10, 4), and has to be NUMERIC"
+        "campaign_contacts.generation_cost is NUMERIC(10, 4), but must be NUMERIC"
     ),
     "ALTER TABLE campaign_history ALTER at TYPE timestamp": (
-        "campaign_history.at is TIMESTAMP WITHOUT TIME ZONE, and has to be TIMESTAMP WITH TIME ZONE"
+        "campaign_history.at is TIMESTAMP WITHOUT TIME ZONE, but must be TIMESTAMP WITH TIME ZONE"
     ),
-    "ALTER TABLE campaigns ALTER status DROP NOT NULL": "campaigns.status has to be NOT NULL",
-    "ALTER TABLE campaigns ALTER owner_id SET NOT NULL": "campaigns.owner_id has to allow NULL",
+    "ALTER TABLE campaigns ALTER status DROP NOT NULL": "campaigns.status must be NOT NULL",
+    "ALTER TABLE campaigns ALTER owner_id SET NOT NULL": "campaigns.owner_id must allow NULL",
     "ALTER TABLE campaign_totals ALTER cost DROP DEFAULT": (
-        "campaign_totals.cost has to have a default"
+        "campaign_totals.cost must have a default"
     ),
     "ALTER TABLE campaign_contacts "
     "DROP CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id": (
@@ -229,10 +232,10 @@ DAMAGES = {
     ),
     "ALTER TABLE campaign_templates DISABLE TRIGGER ALL": "is disabled",
 }
-"""What a migration may have done or left out -> what the contract says of it."""
+"""Faults of a migration, and what the contract says about each."""
 
 
-def test_it_names_everything_that_the_schema_lacks(
+def test_the_contract_names_every_fault_of_the_schema(
     schema: Callable[[str], str], tmp_path: Path
 ) -> None:
     url = schema("postgresql-18")
@@ -240,22 +243,23 @@ def test_it_names_everything_that_the_schema_lacks(
         for damage in DAMAGES:
             connection.execute(sa.text(damage))
     done = contract.run(tmp_path, url, "--campaign-model-read-only", tests=("test_schema",))
-    assert [told for told in DAMAGES.values() if told not in done.stdout] == []
+    assert [message for message in DAMAGES.values() if message not in done.stdout] == []
     lines = re.findall(
         r"^(?:there is no|campaigns|campaign_\w+)\b[^-].*", done.stdout, re.MULTILINE
     )
-    assert [line for line in lines if not any(told in line for told in DAMAGES.values())] == []
+    unexpected = [line for line in lines if not any(one in line for one in DAMAGES.values())]
+    assert unexpected == []
 
 
-def test_it_tries_every_check_of_the_schema() -> None:
+def test_the_contract_tries_every_check_of_the_schema() -> None:
     for dialect in ("postgresql", "sqlite"):
         expected = {table: {*columns} for table, columns in checks(dialect).items() if columns}
         assert {table.name: {*columns} for table, columns in BAD.items()} == expected
 
 
-# What only reads.
+# The read-only form.
 
-SPOILS = """
+FAULTS = """
 UPDATE campaigns SET status = 'sending' WHERE status = 'draft';
 UPDATE campaigns SET template_config =
     '[{"channel": "email", "day_offset": 5}, {"channel": "email", "day_offset": 1}]'
@@ -269,26 +273,26 @@ UPDATE contacts SET tenant_id = '00000000-0000-0000-0000-000000000007';
 """
 
 
-def spoil(url: str) -> None:
-    """Write what the constraints would refuse, and what they cannot."""
+def write_faults(url: str) -> None:
+    """Write rows that constraints refuse, and rows that no constraint can refuse."""
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(str(sa.make_url(url).database))) as connection:
-            connection.executescript("PRAGMA ignore_check_constraints = ON;" + SPOILS)
+            connection.executescript("PRAGMA ignore_check_constraints = ON;" + FAULTS)
         return
     with connected(url) as connection:
         connection.execute(sa.text("ALTER TABLE campaigns DROP CONSTRAINT ck_campaigns_status"))
         connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
-        connection.exec_driver_sql(SPOILS)
+        connection.exec_driver_sql(FAULTS)
 
 
 @pytest.mark.parametrize("engine_name", ["sqlite", "postgresql-18"])
-def test_the_read_only_form_finds_what_constraints_cannot(
+def test_the_read_only_form_finds_faults_that_constraints_cannot(
     schema: Callable[[str], str], tmp_path: Path, engine_name: str
 ) -> None:
     url = schema(engine_name)
     populate(url)
-    before = rows(url)
-    reading = url if engine_name == "sqlite" else as_role(url, READ)
+    before = row_counts(url)
+    reading = url if engine_name == "sqlite" else as_role(url, READ_RIGHTS)
     if engine_name == "sqlite":
         file = Path(str(sa.make_url(url).database))
         with closing(sqlite3.connect(file)) as connection:
@@ -298,19 +302,19 @@ def test_the_read_only_form_finds_what_constraints_cannot(
     assert done.returncode == 0, done.stdout
     if engine_name == "sqlite":
         assert file.read_bytes() == content
-    assert rows(url) == before
+    assert row_counts(url) == before
 
-    spoil(url)
+    write_faults(url)
     done = contract.run(tmp_path, reading, "--campaign-model-read-only", tests=("test_data",))
     failed = contract.failures(done.stdout)
     assert failed == {
         "FAILED": {
             "test_every_status_is_known",
             "test_every_document_can_be_read",
-            "test_totals_say_what_the_contacts_say",
+            "test_totals_are_the_sums_of_contacts",
             "test_no_row_joins_two_tenants",
-            "test_nothing_is_held_by_a_worker_that_is_gone",
+            "test_no_contact_is_held_by_a_dead_worker",
         },
         "ERROR": set(),
     }
-    assert "(looked at 7 of 7 campaigns)" in done.stdout
+    assert "(read 7 of 7 campaigns)" in done.stdout

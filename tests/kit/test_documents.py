@@ -1,4 +1,4 @@
-"""The documents of the test kit: in order, with one known fault, as older services left them."""
+"""The documents of the test kit: valid ones, ones with one known fault, and legacy ones."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from campaign_model import STANDARD, Channel, Codec, Condition, InvalidDocument, Vocabulary
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS
 from campaign_model.testing import documents
+from campaign_model.testing._document_faults import document_faults, finished
 from campaign_model.testing.documents import KINDS, Invalid
 from kit_rates import FORMS, draw_values
 from support import corpus
@@ -25,9 +26,9 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 few = settings(max_examples=15)
 
 
-def faults(source: Any, kind: str, form: str, codec: Codec = DEFAULT) -> list[tuple[str, str]]:
-    judge = codec.violations if form == "submitted" else codec.stored_violations
-    return [(one.path, one.code) for one in judge(source, kind)]
+def violations(source: Any, kind: str, form: str, codec: Codec = DEFAULT) -> list[tuple[str, str]]:
+    find = codec.violations if form == "submitted" else codec.stored_violations
+    return [(violation.path, violation.code) for violation in find(source, kind)]
 
 
 def read(source: Any, kind: str, form: str, codec: Codec = DEFAULT) -> Any:
@@ -40,45 +41,45 @@ def read(source: Any, kind: str, form: str, codec: Codec = DEFAULT) -> Any:
 @given(data=st.data())
 def test_valid_documents_are_accepted(kind: str, form: str, data: st.DataObject) -> None:
     document = data.draw(documents.valid(kind, form))
-    assert faults(document, kind, form) == []
+    assert violations(document, kind, form) == []
     read(document, kind, form)
     own = data.draw(documents.valid(kind, form, vocabulary=OWN))
-    assert faults(own, kind, form, Codec(OWN)) == []
+    assert violations(own, kind, form, Codec(OWN)) == []
 
 
 @every_kind
 @both_forms
 @few
 @given(data=st.data())
-def test_invalid_documents_have_the_fault_they_say(
+def test_invalid_documents_have_exactly_the_given_fault(
     kind: str, form: str, data: st.DataObject
 ) -> None:
     vocabulary = data.draw(st.sampled_from([STANDARD, OWN]))
     document, path, code = data.draw(documents.invalid(kind, form, vocabulary=vocabulary))
     codec = Codec(vocabulary)
-    assert faults(document, kind, form, codec) == [(path, code)]
+    assert violations(document, kind, form, codec) == [(path, code)]
     with pytest.raises(InvalidDocument) as refused:
         read(document, kind, form, codec)
-    assert [(one.path, one.code) for one in refused.value.violations] == [(path, code)]
+    refusals = [(violation.path, violation.code) for violation in refused.value.violations]
+    assert refusals == [(path, code)]
 
 
 @every_kind
 @both_forms
-def test_every_fault_is_the_only_one_of_its_document(kind: str, form: str) -> None:
-    """Not only those that are drawn: all of them, in the plainest document and in another one."""
-    words = documents._words(form, STANDARD)
-    for document in draw_values(documents._VALID[kind](words, 1), 2):
-        for code, of_code in documents._faults(kind, words).items():
-            for number, fault in enumerate(of_code):
-                wrong, path = fault.put(copy.deepcopy(document), number)
-                found = faults(documents._finished(wrong), kind, form)
-                assert found == [(path, code)], (code, number)
+def test_every_fault_is_the_only_violation_of_its_document(kind: str, form: str) -> None:
+    # Every fault, also those that are rarely drawn, in two documents.
+    vocabulary = documents._vocabulary_of(form, STANDARD)
+    for document in draw_values(documents._VALID[kind](vocabulary, 1), 2):
+        for code, faults in document_faults(kind, vocabulary).items():
+            for number, fault in enumerate(faults):
+                invalid, path = fault.put(copy.deepcopy(document), number)
+                assert violations(finished(invalid), kind, form) == [(path, code)], (code, number)
 
 
 @both_forms
 def test_there_is_a_fault_for_every_published_code(form: str) -> None:
-    words = documents._words(form, STANDARD)
-    known = {kind: documents._faults(kind, words).keys() for kind in KINDS}
+    vocabulary = documents._vocabulary_of(form, STANDARD)
+    known = {kind: document_faults(kind, vocabulary).keys() for kind in KINDS}
     published: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for fixture in corpus.fixtures("invalid"):
         if fixture.form == form:
@@ -90,13 +91,14 @@ def test_there_is_a_fault_for_every_published_code(form: str) -> None:
 
 @both_forms
 def test_every_code_is_drawn(form: str) -> None:
-    codes = documents._faults("campaign_template", documents._words(form, STANDARD)).keys()
-    found = draw_values(documents.invalid("campaign_template", form), 160)
-    assert {one.code for one in found} == codes
+    vocabulary = documents._vocabulary_of(form, STANDARD)
+    codes = document_faults("campaign_template", vocabulary).keys()
+    invalid = draw_values(documents.invalid("campaign_template", form), 160)
+    assert {document.code for document in invalid} == codes
 
 
-# What has to be among the members of steps, in some hundred documents.
-REACHED: dict[str, set[Any]] = {
+# Values that must occur in the members of steps, in some hundred documents.
+EXPECTED_VALUES: dict[str, set[Any]] = {
     "label": {1, MAX_LABEL},
     "variant_count": {1, 2, 3},
     "enabled": {True, False},
@@ -108,16 +110,16 @@ REACHED: dict[str, set[Any]] = {
 
 
 @both_forms
-def test_documents_of_steps_reach_every_word_and_limit(form: str) -> None:
-    found = draw_values(documents.valid("template_config", form), 200)
-    assert {len(steps) for steps in found} >= {1, 2, 3, 4, MAX_STEPS}
-    assert ([] in found) is (form == "stored")
-    steps = [step for steps in found for step in steps]
-    for name, wanted in REACHED.items():
+def test_steps_have_every_word_and_limit(form: str) -> None:
+    configs = draw_values(documents.valid("template_config", form), 200)
+    assert {len(steps) for steps in configs} >= {1, 2, 3, 4, MAX_STEPS}
+    assert ([] in configs) is (form == "stored")
+    steps = [step for steps in configs for step in steps]
+    for name, expected in EXPECTED_VALUES.items():
         values = {step[name] for step in steps if name in step}
         if name in {"label", "key"}:
             values = {len(value) for value in values} | {1}
-        assert values >= wanted, name
+        assert values >= expected, name
         assert (name in {"condition", "day_offset", "key"} or form == "stored") is any(
             name not in step for step in steps
         )
@@ -126,11 +128,13 @@ def test_documents_of_steps_reach_every_word_and_limit(form: str) -> None:
         assert channels == {channel.name for channel in STANDARD.channels}
     else:
         assert {len(channel) for channel in channels} >= {1, 40}
-        assert any(step.get("step") != index + 1 for one in found for index, step in enumerate(one))
+        assert any(
+            step.get("step") != index + 1 for config in configs for index, step in enumerate(config)
+        )
     assert any(name[:2] == "x_" for step in steps for name in step)
 
 
-def test_legacy_documents_need_every_repair_and_keep_what_was_theirs() -> None:
+def test_legacy_documents_need_every_repair_and_keep_unknown_fields() -> None:
     repairs, kept = set(), set()
     for document in draw_values(documents.legacy("template_config"), 160):
         recovered = DEFAULT.recover_template_config(json.dumps(document))
@@ -152,24 +156,24 @@ def test_legacy_documents_are_recovered(kind: str, data: st.DataObject) -> None:
 
 
 @every_kind
-def test_any_document_is_accepted_and_refused_by_either(kind: str) -> None:
+def test_any_document_includes_accepted_and_refused_ones(kind: str) -> None:
     verdicts = {
-        tuple(not faults(document, kind, form) for form in FORMS)
+        tuple(not violations(document, kind, form) for form in FORMS)
         for document in draw_values(documents.any_document(kind), 120)
     }
-    # What is submitted is stored; else nobody could read back what was accepted.
+    # Every document that is accepted as submitted is also accepted as stored.
     assert verdicts == {(True, True), (False, True), (False, False)}
 
 
-def test_changed_documents_are_mostly_out_of_order() -> None:
+def test_most_changed_documents_are_invalid() -> None:
     kind = "template_config"
-    found = draw_values(documents.changed(documents.valid(kind)), 160)
-    refused = [document for document in found if faults(document, kind, "submitted")]
+    changed = draw_values(documents.changed(documents.valid(kind)), 160)
+    refused = [document for document in changed if violations(document, kind, "submitted")]
     assert 80 < len(refused) < 160
 
 
 @both_forms
-def test_a_kind_or_form_that_is_none_is_refused(form: str) -> None:
+def test_an_unknown_kind_or_form_is_refused(form: str) -> None:
     with pytest.raises(KeyError):
         documents.valid("steps", form)
     with pytest.raises(KeyError):
@@ -180,23 +184,22 @@ def test_a_kind_or_form_that_is_none_is_refused(form: str) -> None:
 @both_forms
 @few
 @given(data=st.data())
-def test_documents_are_fresh(kind: str, form: str, data: st.DataObject) -> None:
-    """Whoever changes one changes no other: neither the next one drawn nor another part of it."""
+def test_no_two_documents_share_a_part(kind: str, form: str, data: st.DataObject) -> None:
     strategy = data.draw(st.sampled_from([documents.valid(kind, form), documents.legacy(kind)]))
     seen: set[int] = set()
-    held = [data.draw(strategy), data.draw(strategy)]
-    for value in (part for document in held for part in parts(document)):
+    both = [data.draw(strategy), data.draw(strategy)]
+    for value in (part for document in both for part in mutable_parts(document)):
         assert id(value) not in seen
         seen.add(id(value))
 
 
-def parts(document: Any) -> list[Any]:
-    """Everything within that can be changed."""
-    found = [document] if isinstance(document, dict | list) else []
-    for value in found:
-        inner = value.values() if isinstance(value, dict) else value
-        found += [one for one in inner if isinstance(one, dict | list)]
-    return found
+def mutable_parts(document: Any) -> list[Any]:
+    """Every object and array within the document."""
+    parts = [document] if isinstance(document, dict | list) else []
+    for part in parts:
+        values = part.values() if isinstance(part, dict) else part
+        parts += [value for value in values if isinstance(value, dict | list)]
+    return parts
 
 
 STEP = {
@@ -214,7 +217,7 @@ TEMPLATE = {
     "generation_config": {},
 }
 
-PLAINEST: dict[str, tuple[Any, Any, Any]] = {
+SIMPLEST: dict[str, tuple[Any, Any, Any]] = {
     "steps": (documents.valid("template_config"), lambda _: True, [STEP]),
     "stored steps": (
         documents.valid("template_config", "stored"),
@@ -233,14 +236,14 @@ PLAINEST: dict[str, tuple[Any, Any, Any]] = {
         {"language": "en"},
     ),
     "a template": (documents.valid("campaign_template"), lambda _: True, TEMPLATE),
-    "a doubled key": (
+    "a duplicate key": (
         documents.invalid("template_config"),
-        lambda found: found.code == "duplicate_key",
+        lambda invalid: invalid.code == "duplicate_key",
         Invalid([STEP, STEP | {"step": 2, "key": "s1"}], "/1/key", "duplicate_key"),
     ),
-    "a word nobody knows": (
+    "an unknown word": (
         documents.invalid("template_config"),
-        lambda found: found.code == "unknown_value" and "condition" in found.path,
+        lambda invalid: invalid.code == "unknown_value" and "condition" in invalid.path,
         Invalid([STEP | {"condition": "never"}], "/0/condition", "unknown_value"),
     ),
     "text in a string": (
@@ -251,10 +254,10 @@ PLAINEST: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", PLAINEST)
-def test_a_failing_example_is_what_a_person_would_write(name: str) -> None:
-    strategy, holds, plainest = PLAINEST[name]
+@pytest.mark.parametrize("name", SIMPLEST)
+def test_a_failing_example_shrinks_to_the_simplest_document(name: str) -> None:
+    strategy, holds, simplest = SIMPLEST[name]
     quick = settings(
         max_examples=2000, database=None, phases=[Phase.generate, Phase.shrink], derandomize=True
     )
-    assert find(strategy, holds, settings=quick) == plainest
+    assert find(strategy, holds, settings=quick) == simplest

@@ -1,4 +1,4 @@
-"""``st.from_type`` draws every public type, and no other project ever notices how."""
+"""``st.from_type`` draws every public type, and the hook disturbs no other project."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from campaign_model import (
 )
 from support.paths import ROOT
 
-ANY_OUTCOME: Any = Outcome  # A union is no type, say type checkers.
-PUBLIC: list[Any] = [
-    found
+ANY_OUTCOME: Any = Outcome  # For type checkers, a union is not a type.
+PUBLIC_TYPES: list[Any] = [
+    member
     for name in campaign_model.__all__
-    if isinstance(found := getattr(campaign_model, name), type)
+    if isinstance(member := getattr(campaign_model, name), type)
 ]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> None:
-    # As the entry point does where the package is installed.
+    # Where the package is installed, the entry point does this.
     _campaign_model_hypothesis.register()
 
 
-@pytest.mark.parametrize("public", PUBLIC, ids=lambda public: public.__name__)
-def test_every_public_type_is_drawn_by_name(public: Any) -> None:
+@pytest.mark.parametrize("public", PUBLIC_TYPES, ids=lambda public: public.__name__)
+def test_every_public_type_is_drawn(public: Any) -> None:
     drawn: set[Any] = set()
 
     @settings(max_examples=10, database=None)
@@ -56,14 +56,14 @@ def test_every_public_type_is_drawn_by_name(public: Any) -> None:
 
 @settings(max_examples=10)
 @given(st.from_type(ANY_OUTCOME), st.from_type(Status))
-def test_unions_and_enumerations_need_no_help(outcome: Outcome, status: Status) -> None:
+def test_unions_and_enumerations_are_drawn(outcome: Outcome, status: Status) -> None:
     assert isinstance(outcome, Outcome)
     assert isinstance(status, Status)
 
 
 @settings(max_examples=20)
 @given(st.from_type(Page[Campaign]), st.from_type(Recovered[StepSequence]), st.from_type(Page[int]))
-def test_what_stands_in_the_brackets_is_drawn(
+def test_arguments_of_generic_types_are_drawn(
     campaigns: Page[Campaign], steps: Recovered[StepSequence], numbers: Page[int]
 ) -> None:
     assert {type(one) for one in campaigns.items} <= {Campaign}
@@ -72,15 +72,15 @@ def test_what_stands_in_the_brackets_is_drawn(
 
 
 def test_every_error_is_public() -> None:
-    assert {*CampaignModelError.__subclasses__()} <= {*PUBLIC}
+    assert {*CampaignModelError.__subclasses__()} <= {*PUBLIC_TYPES}
 
 
-# --- In a process of its own, as any project of the environment has it --------------------------
+# In new processes, as other projects in the environment run.
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A directory of packages that says of ours what an installed one says."""
+    """A directory of packages with the metadata of an installed campaign-model."""
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
     info = tmp_path / "campaign_model-0.dist-info"
     info.mkdir()
@@ -90,8 +90,8 @@ def installed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def fresh(installed: Path, code: str, **environment: str) -> str:
-    """What ``code`` prints in a new process."""
+def run_code(installed: Path, code: str, **environment: str) -> str:
+    """Run ``code`` in a new process and return what it prints."""
     path = os.pathsep.join([str(installed), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -112,9 +112,9 @@ print(*ours if len(ours) < 9 else [*ours[:1], len(ours)], "attr" in sys.modules)
 """
 
 
-def test_importing_hypothesis_imports_the_hook_and_nothing_else_of_ours(installed: Path) -> None:
-    found = fresh(installed, LOADED.format(first="hypothesis.strategies"))
-    assert found == "_campaign_model_hypothesis False"
+def test_importing_hypothesis_loads_the_hook_and_nothing_else(installed: Path) -> None:
+    loaded = run_code(installed, LOADED.format(first="hypothesis.strategies"))
+    assert loaded == "_campaign_model_hypothesis False"
 
 
 RESOLVED = """
@@ -123,7 +123,7 @@ import {first}, {second}
 from hypothesis import Phase, find, settings, strategies as st
 assert not any(name.startswith("campaign_model.testing") for name in sys.modules)
 quick = settings(phases=[Phase.generate])
-# By itself Hypothesis draws no time with a zone, and cannot make one of these.
+# Without the hook, Hypothesis draws no times with a zone, so it cannot make a Renewal.
 print(find(st.from_type(campaign_model.Renewal), lambda _: True, settings=quick).expires_at.year)
 """
 
@@ -131,13 +131,13 @@ print(find(st.from_type(campaign_model.Renewal), lambda _: True, settings=quick)
 @pytest.mark.parametrize(
     ("first", "second"), [("hypothesis", "campaign_model"), ("campaign_model", "hypothesis")]
 )
-def test_types_are_known_whichever_is_imported_first(
+def test_types_are_registered_in_either_order_of_imports(
     installed: Path, first: str, second: str
 ) -> None:
-    assert fresh(installed, RESOLVED.format(first=first, second=second)) == "2026"
+    assert run_code(installed, RESOLVED.format(first=first, second=second)) == "2026"
 
 
-def test_a_broken_install_of_ours_breaks_nobody_else(installed: Path) -> None:
+def test_a_broken_installation_does_not_break_hypothesis(installed: Path) -> None:
     (installed / "attrs.py").write_text("raise ImportError('half installed')")
     code = """
 from hypothesis import find, strategies as st
@@ -147,16 +147,16 @@ except ImportError as error:
     print(error, find(st.from_type(int), lambda n: n > 5))
 import hypothesis.strategies
 """
-    assert fresh(installed, code) == "half installed 6"
+    assert run_code(installed, code) == "half installed 6"
 
 
-def test_who_wants_no_plugins_gets_none(installed: Path) -> None:
+def test_the_hook_is_not_loaded_without_plugins(installed: Path) -> None:
     code = (
         "import sys, hypothesis, campaign_model; print('_campaign_model_hypothesis' in sys.modules)"
     )
-    assert fresh(installed, code, HYPOTHESIS_NO_PLUGINS="1") == "False"
+    assert run_code(installed, code, HYPOTHESIS_NO_PLUGINS="1") == "False"
 
 
-def test_production_loads_neither_hypothesis_nor_the_hook(installed: Path) -> None:
+def test_the_library_alone_loads_neither_hypothesis_nor_the_hook(installed: Path) -> None:
     code = "import sys, campaign_model; print([m for m in sys.modules if 'hypothesis' in m])"
-    assert fresh(installed, code) == "[]"
+    assert run_code(installed, code) == "[]"

@@ -1,4 +1,4 @@
-"""The fixtures that other services test their own code with."""
+"""The fixtures with which services test their own code."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_the_factory_makes_campaigns_in_any_status(
 
 
 @pytest.mark.parametrize("numbers", [{"generated": 3}, {"failed": 3}, {"generated": -1}])
-def test_the_factory_refuses_numbers_that_do_not_add_up(
+def test_the_factory_refuses_more_outcomes_than_contacts(
     campaign_factory: CampaignFactory, numbers: dict[str, int]
 ) -> None:
     with pytest.raises(ValueError, match="of 2 contacts"):
         campaign_factory("review", contacts=2, **numbers)
 
 
-def test_the_factory_takes_contacts_that_are_there(
+def test_the_factory_takes_existing_contacts(
     campaign_factory: CampaignFactory, campaign_store: CampaignStore
 ) -> None:
     ids = campaign_factory.contacts(2)
@@ -70,14 +70,14 @@ def test_the_factory_takes_contacts_that_are_there(
     assert campaign_factory.contacts(0) == []
 
 
-def test_lists_show_campaigns_in_the_order_of_their_making(
+def test_lists_show_campaigns_latest_first(
     campaign_factory: CampaignFactory, campaign_store: CampaignStore
 ) -> None:
     made = [campaign_factory().id for _ in range(5)]
     assert [one.id for one in campaign_store.campaigns.list().items] == made[::-1]
 
 
-def test_the_clock_of_the_store_stands_still_until_it_is_told(
+def test_the_clock_of_the_store_stands_still_until_a_test_moves_it(
     campaign_factory: CampaignFactory, campaign_store: CampaignStore, campaign_clock: FrozenClock
 ) -> None:
     campaign = campaign_factory("generating", contacts=1)
@@ -90,7 +90,7 @@ def test_the_clock_of_the_store_stands_still_until_it_is_told(
 
 
 @pytest.mark.parametrize("time", ["first", "second"])
-def test_every_test_begins_with_an_empty_store(
+def test_every_test_starts_with_an_empty_store(
     campaign_factory: CampaignFactory, campaign_store: CampaignStore, time: str
 ) -> None:
     assert campaign_store.campaigns.list(deleted=True).items == ()
@@ -100,7 +100,7 @@ def test_every_test_begins_with_an_empty_store(
     campaign_factory("archived", name=time)
 
 
-def test_code_with_transactions_of_its_own_has_a_tenant(campaign_tenant: Tenant) -> None:
+def test_a_tenant_is_for_code_that_opens_transactions(campaign_tenant: Tenant) -> None:
     campaign = campaign_tenant.campaign("generating", contacts=5)
     ids = campaign_tenant.contacts(2)
     draft = campaign_tenant.campaign(contacts=ids, name="Draft")
@@ -121,7 +121,7 @@ def test_code_with_transactions_of_its_own_has_a_tenant(campaign_tenant: Tenant)
     campaign_tenant.transact(work)
 
 
-RUDE = """
+COMMITTING = """
 def test_rows_of_its_own(campaign_factory, campaign_store):
     campaign = campaign_factory("review")
     connection = campaign_store.connection
@@ -135,24 +135,24 @@ def test_after_it(campaign_store):
     assert not campaign_store.campaigns.list().items
 """
 
-POOR = """
+WITHOUT_EXTRAS = """
 import sys
 
-# As where the extras are not installed.
+# The other extras are not installed.
 sys.modules["alembic"] = sys.modules["hypothesis"] = sys.modules["psycopg"] = None
 """
 
 
-def test_a_service_uses_it_as_the_guide_says_and_with_no_other_extra(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(POOR + contract.documented("pytest_plugins = "))
+def test_the_tests_in_the_guide_pass_without_other_extras(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text(WITHOUT_EXTRAS + contract.documented("pytest_plugins = "))
     (tmp_path / "test_guide.py").write_text(contract.documented("from datetime import timedelta"))
-    (tmp_path / "test_rude.py").write_text(RUDE)
+    (tmp_path / "test_committing.py").write_text(COMMITTING)
     done = contract.run_pytest(tmp_path, "-W", "error")
     assert contract.failures(done.stdout) == {"FAILED": set(), "ERROR": {"test_that_commits"}}
     assert "16 passed, 1 error" in done.stdout
-    assert "code that does so is to be tested with campaign_tenant" in done.stdout
+    assert "test code that does so with campaign_tenant" in done.stdout
 
 
-def test_nobody_gets_the_plugin_who_does_not_ask() -> None:
+def test_the_plugin_is_loaded_on_request_only() -> None:
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert "pytest11" not in pyproject["project"].get("entry-points", {})

@@ -1,8 +1,8 @@
-"""Plausible wrong implementations of the store: the contract catches every one.
+"""The store contract catches every wrong store.
 
-Each patch in ``wrong_stores`` says in its first line what it does wrong, then on which engine and
-by which tests of the contract it is caught. Here only those tests run; ``nox -s wrong_stores``
-runs the whole contract with each of them and tells every test that catches it.
+The first line of each patch in ``wrong_stores`` says what the patch breaks. The next lines name the
+engine and the contract tests that catch it. These tests run here. ``nox -s wrong_stores`` runs the
+whole contract with each patch and prints every test that catches it.
 """
 
 from __future__ import annotations
@@ -24,31 +24,30 @@ PATCHES = sorted((TESTS / "wrong_stores").glob("*.patch"))
 
 @attrs.frozen
 class WrongStore:
-    """What the head of a patch says."""
+    """A patch and the lines at its top."""
 
     path: Path
-    what: str
+    fault: str
     engine: str
     tests: tuple[str, ...]
 
 
 def read(path: Path) -> WrongStore:
     head, _, _ = path.read_text().partition("--- a/")
-    what, *lines = [line for line in head.splitlines() if line]
-    said = [line.partition(": ") for line in lines]
-    assert {name for name, _, _ in said} == {"Engine", "Caught by"}, path.name
-    (engine,) = [value for name, _, value in said if name == "Engine"]
-    return WrongStore(
-        path, what, engine, tuple(value for name, _, value in said if name == "Caught by")
-    )
+    fault, *lines = [line for line in head.splitlines() if line]
+    fields = [line.partition(": ") for line in lines]
+    assert {name for name, _, _ in fields} == {"Engine", "Caught by"}, path.name
+    (engine,) = [value for name, _, value in fields if name == "Engine"]
+    tests = tuple(value for name, _, value in fields if name == "Caught by")
+    return WrongStore(path, fault, engine, tests)
 
 
-WRONG = [read(path) for path in PATCHES]
+WRONG_STORES = [read(path) for path in PATCHES]
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the library's source; the contract runs in a directory beside it."""
+    """A copy of the library's source, with a directory beside it to run the contract in."""
     package = Path("src", "campaign_model")
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / package, tmp_path / package, ignore=ignored)
@@ -61,13 +60,13 @@ def apply(patch: Path, copy: Path) -> None:
     done = subprocess.run(
         ["git", "apply", patch],  # noqa: S607
         cwd=copy,
-        # Not as a part of a repository that the copy happens to lie in.
+        # The copy may be inside a repository. Git must not use that one.
         env=os.environ | {"GIT_CEILING_DIRECTORIES": str(copy.parent)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, f"{patch.name} has rotted:\n{done.stderr}"
+    assert done.returncode == 0, f"{patch.name} does not apply any more:\n{done.stderr}"
 
 
 def run(copy: Path, url: str, *tests: str) -> subprocess.CompletedProcess[str]:
@@ -80,7 +79,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     whole = metafunc.config.getoption("--whole-contract")
     cases = [
         pytest.param(wrong, engine_name, id=f"{wrong.path.stem}-{engine_name}")
-        for wrong in WRONG
+        for wrong in WRONG_STORES
         for engine_name in servers.available()
         if engine_name.startswith(wrong.engine) and (whole or engine_name != "postgresql-15")
     ]
@@ -99,17 +98,17 @@ def test_the_contract_catches_it(
     done = run(copy, schema(engine_name), *(() if whole else wrong.tests))
     failed = contract.failures(done.stdout)
     if whole:
-        print(f"{wrong.what}\n  caught by {', '.join(sorted(failed['FAILED']))}")  # noqa: T201
+        print(f"{wrong.fault}\n  caught by {', '.join(sorted(failed['FAILED']))}")  # noqa: T201
     assert failed["FAILED"] >= {test.rpartition("::")[2] for test in wrong.tests}, (
-        f"{wrong.what}\n{done.stdout}{done.stderr}"
+        f"{wrong.fault}\n{done.stdout}{done.stderr}"
     )
     assert done.returncode == pytest.ExitCode.TESTS_FAILED
     assert not failed["ERROR"]
 
 
-def test_the_right_store_is_not_caught(copy: Path, schema: Callable[[str], str]) -> None:
+def test_the_unchanged_store_passes(copy: Path, schema: Callable[[str], str]) -> None:
     tests = dict.fromkeys(
-        test for wrong in WRONG if wrong.engine == "sqlite" for test in wrong.tests
+        test for wrong in WRONG_STORES if wrong.engine == "sqlite" for test in wrong.tests
     )
     done = run(copy, schema("sqlite"), *tests)
     assert done.returncode == 0, done.stdout
@@ -117,7 +116,7 @@ def test_the_right_store_is_not_caught(copy: Path, schema: Callable[[str], str])
     assert f"{len(tests)} passed" in done.stdout
 
 
-def test_each_says_what_it_does_wrong() -> None:
-    assert len(WRONG) >= 10
-    assert len({wrong.what for wrong in WRONG}) == len(WRONG)
-    assert all(wrong.tests for wrong in WRONG)
+def test_each_wrong_store_has_a_fault_of_its_own() -> None:
+    assert len(WRONG_STORES) >= 10
+    assert len({wrong.fault for wrong in WRONG_STORES}) == len(WRONG_STORES)
+    assert all(wrong.tests for wrong in WRONG_STORES)

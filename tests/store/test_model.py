@@ -1,4 +1,4 @@
-"""The store side by side with its model, on every engine, whatever befalls it."""
+"""The store compared with the model on every engine, and the machine that compares them."""
 
 from __future__ import annotations
 
@@ -16,71 +16,76 @@ from hypothesis.stateful import run_state_machine_as_test
 from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.tables import campaign_contacts, campaign_totals, metadata
-from campaign_model.testing._interference import close, die
-from campaign_model.testing.side_by_side import LEASE, Dies, IsAStrangers, IsLate
+from campaign_model.testing.interference import Crash, OtherTenant, Overlap, close_connection, die
+from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from campaign_model.testing.store_machine import StoreMachine
 from support import contract
-from support.world import HOST, World
+from support.tenants import HOST
+from support.transactions import on_newest_postgresql, on_sqlite
 
-# What it asks of the store, the tests of the store ask of every server.
+# The other tests of the store ask every server what the machine asks.
 pytestmark = pytest.mark.newest
-
-CENT = Decimal("0.01")
 
 Step = Callable[[StoreMachine], None]
 
 
 @pytest.fixture
-def machine_type(world: World) -> type[StoreMachine]:
-    return StoreMachine.on(world.engine, world.tenant_id, world.contacts(4))
+def machine_type(tenant: Tenant) -> type[StoreMachine]:
+    return StoreMachine.on(tenant.engine, tenant.id, tenant.contacts(4))
 
 
 @contextmanager
-def machine(of_type: type[StoreMachine], budget: Decimal | None = None) -> Iterator[StoreMachine]:
-    """A machine at work, with a generating campaign of four contacts, two of them claimed."""
-    one = of_type()
+def running_machine(
+    machine_type: type[StoreMachine], budget: Decimal | None = None
+) -> Iterator[StoreMachine]:
+    """A machine with a generating campaign of four contacts, two of them claimed."""
+    machine = machine_type()
     try:
-        one.there_is_a_campaign(budget, moves=2, claims=2)
-        yield one
+        machine.set_up_campaign(budget, moves=2, claims=2)
+        yield machine
     finally:
-        one.teardown()
+        machine.teardown()
 
 
 @pytest.fixture
-def at_work(machine_type: type[StoreMachine]) -> Iterator[StoreMachine]:
-    with machine(machine_type) as one:
-        yield one
+def machine(machine_type: type[StoreMachine]) -> Iterator[StoreMachine]:
+    with running_machine(machine_type) as machine:
+        yield machine
 
 
-def test_any_calls_in_any_order_leave_what_the_model_says(
+def test_any_calls_in_any_order_give_what_the_model_says(
     machine_type: type[StoreMachine],
 ) -> None:
-    # SQLite shows all but the locks, in half the time.
-    share = 4 if machine_type.engine.dialect.name == "sqlite" else 6
+    # SQLite finds everything except faults of locks, in half the time.
+    divisor = 2 if machine_type.engine.dialect.name == "sqlite" else 4
     run_state_machine_as_test(
         machine_type,
         settings=settings(
             machine_type.TestCase.settings,
-            max_examples=settings().max_examples // share,
-            # Shrinking takes longer than a test may hang; put it back to look into a failure.
+            max_examples=settings().max_examples // divisor,
+            # Shrinking takes longer than the timeout of a test. Add it to examine a failure.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
         ),
     )
 
 
-# What the machine does, step by step. None of this is drawn.
+# Calls of the machine, step by step. None of this is random.
 
 
 def claim(machine: StoreMachine) -> None:
-    machine.claim(0, 1, LEASE, CENT, 99)
+    machine.claim(0, 1, max_attempts=99)
 
 
 def record(machine: StoreMachine) -> None:
-    machine.record_any({0: Generated(CENT)}, "book")
+    machine.record({0: Generated(CENT)}, "book")
 
 
 def checkpoint(machine: StoreMachine) -> None:
     machine.checkpoint(0, CENT)
+
+
+def release(machine: StoreMachine) -> None:
+    machine.release([0])
 
 
 def cancel(machine: StoreMachine) -> None:
@@ -104,7 +109,7 @@ def save(machine: StoreMachine) -> None:
     machine.both("campaigns.save", attrs.evolve(campaign, name=campaign.name.swapcase()))
 
 
-CALLS: tuple[Step, ...] = (claim, record, checkpoint, cancel, exclude, erase, save)
+CALLS: tuple[Step, ...] = (claim, record, checkpoint, release, cancel, exclude, erase, save)
 
 
 def name_of(step: object) -> str:
@@ -112,29 +117,29 @@ def name_of(step: object) -> str:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=name_of)
-def test_a_call_that_dies_leaves_nothing_wherever_it_dies(
+def test_a_call_that_crashes_at_any_statement_changes_nothing(
     machine_type: type[StoreMachine], call: Step
 ) -> None:
-    with machine(machine_type, budget=5 * CENT) as one:
-        before = one.model
+    with running_machine(machine_type, budget=5 * CENT) as machine:
+        before = machine.model
         for at in range(14):
-            one.next_call(Dies(at, close if at % 2 else die))
-            call(one)
-            assert one.model is before
-        call(one)
-        assert one.model is not before
+            machine.next_call(Crash(at, close_connection if at % 2 else die))
+            call(machine)
+            assert machine.model is before
+        call(machine)
+        assert machine.model is not before
 
 
 @pytest.mark.parametrize("call", CALLS, ids=name_of)
-def test_a_strangers_call_finds_nothing(at_work: StoreMachine, call: Step) -> None:
-    before = at_work.model
-    at_work.next_call(IsAStrangers())
-    call(at_work)
-    assert at_work.model is before
+def test_a_call_of_another_tenant_finds_nothing(machine: StoreMachine, call: Step) -> None:
+    before = machine.model
+    machine.next_call(OtherTenant())
+    call(machine)
+    assert machine.model is before
 
 
-def afresh(machine: StoreMachine) -> None:
-    """The campaign is generating and somebody works on a contact, whatever came before."""
+def restart(machine: StoreMachine) -> None:
+    """Let the campaign generate and let a worker hold a contact, whatever happened before."""
     id_ = machine.campaign_id(0)
     if machine.model.get(id_).status is Status.READY:
         machine.both("campaigns.apply", id_, Action.START_GENERATION)
@@ -143,9 +148,9 @@ def afresh(machine: StoreMachine) -> None:
     claim(machine)
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql-18"], indirect=True)
+@on_newest_postgresql
 @pytest.mark.parametrize(
-    ("late", "call"),
+    ("inner", "outer"),
     [
         (claim, claim),
         (cancel, claim),
@@ -153,139 +158,142 @@ def afresh(machine: StoreMachine) -> None:
         (cancel, cancel),
         (record, record),
         (record, cancel),
+        (exclude, record),
         (erase, record),
         (save, save),
     ],
     ids=name_of,
 )
 def test_two_calls_overlap_at_any_statement(
-    machine_type: type[StoreMachine], late: Step, call: Step
+    machine_type: type[StoreMachine], inner: Step, outer: Step
 ) -> None:
-    with machine(machine_type) as one:
+    with running_machine(machine_type) as machine:
         for at in range(10):
-            afresh(one)
-            one.next_call(IsLate(at))
-            late(one)
-            call(one)
+            restart(machine)
+            machine.next_call(Overlap(at))
+            inner(machine)
+            outer(machine)
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql-18"], indirect=True)
+@on_newest_postgresql
 def test_two_claims_never_share_the_last_of_a_budget(machine_type: type[StoreMachine]) -> None:
     for at in range(8):
-        with machine(machine_type, budget=3 * CENT) as one:
-            one.next_call(IsLate(at))
-            claim(one)
-            claim(one)
+        with running_machine(machine_type, budget=3 * CENT) as machine:
+            machine.next_call(Overlap(at))
+            claim(machine)
+            claim(machine)
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql-18"], indirect=True)
-def test_a_claim_gets_nobody_who_came_back_after_a_cancel(at_work: StoreMachine) -> None:
+@on_newest_postgresql
+def test_a_claim_behind_a_cancel_gets_no_regenerated_contact(machine: StoreMachine) -> None:
     for at in range(8):
-        afresh(at_work)
-        record(at_work)
-        at_work.next_call(IsLate(at, number=2))
-        cancel(at_work)
-        regenerate(at_work)
-        at_work.claim(0, 4, LEASE, CENT, 99)
+        restart(machine)
+        record(machine)
+        machine.next_call(Overlap(at, number=2))
+        cancel(machine)
+        regenerate(machine)
+        machine.claim(0, 4, max_attempts=99)
 
 
-def test_a_transaction_is_for_good_or_never_was(at_work: StoreMachine) -> None:
-    before = at_work.model
-    at_work.transaction(commits=False)
-    record(at_work)
-    claim(at_work)
-    assert at_work.model != before
-    at_work.transaction(commits=False)
-    assert at_work.model == before
-    # Whoever was given a claim in it holds nothing, and is told so.
-    record(at_work)
-    at_work.transaction(commits=False)
-    claim(at_work)
-    after = at_work.model
-    at_work.transaction(commits=True)
-    assert at_work.model == after != before
+def test_a_transaction_is_committed_or_rolled_back_as_a_whole(machine: StoreMachine) -> None:
+    before = machine.model
+    machine.transaction(commits=False)
+    record(machine)
+    claim(machine)
+    assert machine.model != before
+    machine.transaction(commits=False)
+    assert machine.model == before
+    # A claim from the rolled-back transaction is lost.
+    record(machine)
+    machine.transaction(commits=False)
+    claim(machine)
+    after = machine.model
+    machine.transaction(commits=True)
+    assert machine.model == after != before
 
 
-def test_a_death_ends_the_whole_transaction(at_work: StoreMachine) -> None:
-    before = at_work.model
-    at_work.transaction(commits=False)
-    record(at_work)
-    at_work.next_call(Dies(3, close))
-    claim(at_work)
-    assert at_work.model == before
-    claim(at_work)
+def test_a_crash_rolls_back_the_whole_transaction(machine: StoreMachine) -> None:
+    before = machine.model
+    machine.transaction(commits=False)
+    record(machine)
+    machine.next_call(Crash(3, close_connection))
+    claim(machine)
+    assert machine.model == before
+    claim(machine)
 
 
-# What the machine says when store and model part.
+# Error messages of the machine.
 
 
-def test_it_says_where_they_part(at_work: StoreMachine) -> None:
+def test_a_difference_names_the_row_and_the_field(machine: StoreMachine) -> None:
     columns = campaign_contacts.c
-    contact_id = at_work.contact_ids[3]
-    with at_work.engine.begin() as connection:
+    contact_id = machine.contact_ids[3]
+    with machine.engine.begin() as connection:
         connection.execute(
             sa.update(campaign_contacts)
-            .where(columns.tenant_id == at_work.tenant_id, columns.contact_id == contact_id)
+            .where(columns.tenant_id == machine.tenant_id, columns.contact_id == contact_id)
             .values(attempts=7)
         )
     with pytest.raises(AssertionError) as caught:
-        at_work.check(at_work.model)
+        machine.check(machine.model)
     (line,) = str(caught.value).splitlines()
     assert line == (
-        f"campaigns, {at_work.campaign_id(0)}, contacts, {contact_id}, attempts: "
-        "the store has 7, the model 0"
+        f"campaigns[{machine.campaign_id(0)}].contacts[{contact_id}].attempts: "
+        "the store has 7, the model has 0"
     )
 
 
-def test_it_says_which_answer_is_another(at_work: StoreMachine) -> None:
-    with pytest.raises(AssertionError, match=r"answer: the store has None, the model 1"):
-        at_work.call(lambda _: None, lambda _model, _answer: 1)
+def test_a_different_answer_names_the_call(machine: StoreMachine) -> None:
+    with pytest.raises(
+        AssertionError, match=r"answer of campaigns.get: the store has None, the model has 1"
+    ):
+        machine.call(lambda _: None, lambda _model, _answer: 1, name="campaigns.get")
 
 
-def test_totals_that_are_no_sums_are_a_fault_of_the_store(at_work: StoreMachine) -> None:
-    with at_work.engine.begin() as connection:
+def test_wrong_totals_are_reported(machine: StoreMachine) -> None:
+    with machine.engine.begin() as connection:
         connection.execute(
             sa.update(campaign_totals)
-            .where(campaign_totals.c.tenant_id == at_work.tenant_id, campaign_totals.c.shard == 0)
+            .where(campaign_totals.c.tenant_id == machine.tenant_id, campaign_totals.c.shard == 0)
             .values(failed=1)
         )
-    with pytest.raises(AssertionError, match=r"totals of campaign .*, failed: .* 1, the model 0"):
-        at_work.check(at_work.model)
+    with pytest.raises(
+        AssertionError, match=r"failed is 1 in campaign_totals, but 0 in campaign_contacts"
+    ):
+        machine.check(machine.model)
 
 
-@pytest.mark.parametrize("engine_name", ["postgresql-18"], indirect=True)
-def test_what_no_order_explains_is_told_in_both(at_work: StoreMachine) -> None:
-    at_work.next_call(IsLate(0))
-    at_work.call(lambda _: "early", lambda _model, _answer: "early")
+@on_newest_postgresql
+def test_an_overlap_without_a_possible_order_reports_both_orders(machine: StoreMachine) -> None:
+    machine.next_call(Overlap(0))
+    machine.call(lambda _: "early", lambda _model, _answer: "early", name="inner")
     with pytest.raises(AssertionError) as caught:
-        at_work.call(lambda _: "a", lambda _model, _answer: "b")
+        machine.call(lambda _: "a", lambda _model, _answer: "b", name="outer")
     message = str(caught.value)
-    assert "The late ones last:\nanswer: the store has 'a', the model 'b'" in message
-    assert "The late ones first:\nanswer: the store has 'a', the model 'b'" in message
+    difference = "answer of outer: the store has 'a', the model has 'b'"
+    assert f"With outer first:\n{difference}" in message
+    assert f"With outer last:\n{difference}" in message
 
 
-def test_it_wants_a_tenant_of_its_own_and_leaves_it_empty(world: World) -> None:
-    machine_type = StoreMachine.on(world.engine, world.tenant_id, world.contacts(2))
-    with machine(machine_type) as one:
-        claim(one)
-        erase(one)
+def test_the_machine_refuses_a_tenant_with_campaigns_and_deletes_its_own(tenant: Tenant) -> None:
+    machine_type = StoreMachine.on(tenant.engine, tenant.id, tenant.contacts(2))
+    with running_machine(machine_type) as machine:
+        claim(machine)
+        erase(machine)
         with pytest.raises(ValueError, match="a tenant of its own"):
             machine_type()
     for table in metadata.sorted_tables:
-        rows = sa.select(sa.func.count()).where(table.c.tenant_id == world.tenant_id)
-        with world.engine.connect() as connection:
+        rows = sa.select(sa.func.count()).where(table.c.tenant_id == tenant.id)
+        with tenant.engine.connect() as connection:
             assert connection.scalar(rows) == 0, table.name
 
 
-# A service's own rules.
-
-
-@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
-def test_the_machine_of_the_guide_runs(world: World) -> None:
+@on_sqlite
+def test_the_machine_in_the_guide_runs(tenant: Tenant) -> None:
     names: dict[str, Any] = {
-        "engine": world.engine,
-        "tenant_id": world.tenant_id,
-        "contact_ids": world.contacts(4),
+        "engine": tenant.engine,
+        "tenant_id": tenant.id,
+        "contact_ids": tenant.contacts(4),
         "messages": HOST.messages,
     }
     exec(contract.documented("import sqlalchemy as sa"), names)  # noqa: S102 - our own guide

@@ -23,10 +23,11 @@ from campaign_model.steps import MAX_STEPS, STEP_FIELDS, Step, StepSequence, eff
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates, campaigns
 from campaign_model.testing.documents import KINDS, valid
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.vocabulary import STANDARD, Condition
 from campaign_model.wire import DEFAULT
 from support.sample_documents import a_step
-from support.world import World
+from support.tenants import generate_all
 
 # The tests of the store show that all servers read and write alike, so the newest is enough.
 pytestmark = pytest.mark.newest
@@ -157,27 +158,27 @@ stored_config = valid("generation_config", "stored")
 on_one_database = settings(max_examples=25, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 
-def write(world: World, table: sa.Table, id: Any, **documents: Json) -> None:
+def write(tenant: Tenant, table: sa.Table, id: Any, **documents: Json) -> None:
     """Write documents into a row as a service does that does not use the library."""
     texts = {name: json.dumps(document) for name, document in documents.items()}
-    with world.engine.begin() as connection:
+    with tenant.engine.begin() as connection:
         assert connection.execute(sa.update(table).where(table.c.id == id).values(texts)).rowcount
 
 
-def row(world: World, table: sa.Table, id: Any) -> Any:
-    with world.engine.begin() as connection:
+def row(tenant: Tenant, table: sa.Table, id: Any) -> Any:
+    with tenant.engine.begin() as connection:
         return connection.execute(sa.select(table).where(table.c.id == id)).one()
 
 
-def test_unknown_fields_of_a_campaign_survive_every_edit(world: World) -> None:
-    id_ = world.campaign(0).id
+def test_unknown_fields_of_a_campaign_survive_every_edit(tenant: Tenant) -> None:
+    id_ = tenant.campaign(contacts=0).id
 
     @on_one_database
     @given(steps=stored_steps, config=stored_config, data=st.data())
     def check_edits(steps: Json, config: Json, data: st.DataObject) -> None:
-        write(world, campaigns, id_, template_config=steps, generation_config=config)
-        before = row(world, campaigns, id_)
-        campaign = world.transact(lambda store: store.campaigns.get(id_))
+        write(tenant, campaigns, id_, template_config=steps, generation_config=config)
+        before = row(tenant, campaigns, id_)
+        campaign = tenant.transact(lambda store: store.campaigns.get(id_))
         new_steps, touched = edited(data, campaign.steps)
         new_config, names = reconfigured(data, campaign.generation_config)
         changed = attrs.evolve(
@@ -186,13 +187,13 @@ def test_unknown_fields_of_a_campaign_survive_every_edit(world: World) -> None:
             steps=new_steps,
             generation_config=new_config,
         )
-        saved = world.transact(lambda store: store.campaigns.save(changed))
+        saved = tenant.transact(lambda store: store.campaigns.save(changed))
         assert (saved.steps, saved.generation_config) == (
             new_steps.succeeding(campaign.steps),
             new_config,
         )
 
-        after = row(world, campaigns, id_)
+        after = row(tenant, campaigns, id_)
         check_steps(steps, read(after.template_config), new_steps, touched)
         check_config(config, read(after.generation_config), names)
         if new_steps == campaign.steps:
@@ -203,38 +204,38 @@ def test_unknown_fields_of_a_campaign_survive_every_edit(world: World) -> None:
     check_edits()
 
 
-def test_unknown_fields_of_a_template_survive_every_edit(world: World) -> None:
-    id_ = world.transact(
+def test_unknown_fields_of_a_template_survive_every_edit(tenant: Tenant) -> None:
+    id_ = tenant.transact(
         lambda store: store.templates.add(CampaignTemplate("Template", StepSequence()))
     ).id
 
     @on_one_database
     @given(steps=stored_steps, config=stored_config, data=st.data())
     def check_edits(steps: Json, config: Json, data: st.DataObject) -> None:
-        write(world, campaign_templates, id_, steps=steps, default_config=config)
-        template = world.transact(lambda store: store.templates.get(id_))
+        write(tenant, campaign_templates, id_, steps=steps, default_config=config)
+        template = tenant.transact(lambda store: store.templates.get(id_))
         new_steps, touched = edited(data, template.steps)
 
         def edit(store: CampaignStore) -> None:
             store.templates.replace_steps(id_, new_steps)
             store.templates.rename(id_, data.draw(st.sampled_from(["Spring", "Autumn"])))
 
-        world.transact(edit)
-        after = row(world, campaign_templates, id_)
+        tenant.transact(edit)
+        after = row(tenant, campaign_templates, id_)
         check_steps(steps, read(after.steps), new_steps, touched)
         check_config(config, read(after.default_config), set())
 
     check_edits()
 
 
-def test_unknown_fields_are_copied_into_clones_and_templates(world: World) -> None:
+def test_unknown_fields_are_copied_into_clones_and_templates(tenant: Tenant) -> None:
     steps = [
         {"channel": "fax", "owner": {"id": 7.205759403792251e16}, "config": {"a": [None]}},
         a_step(2, note=[{}]),
     ]
     config = {"tone": "gruff", "model": {"name": "large"}, "budget": "2.50"}
-    campaign = world.campaign(0)
-    write(world, campaigns, campaign.id, template_config=steps, generation_config=config)
+    campaign = tenant.campaign(contacts=0)
+    write(tenant, campaigns, campaign.id, template_config=steps, generation_config=config)
 
     def copies(store: CampaignStore) -> list[Campaign | CampaignTemplate]:
         original = store.campaigns.get(campaign.id)
@@ -246,7 +247,7 @@ def test_unknown_fields_are_copied_into_clones_and_templates(world: World) -> No
             Campaign.from_template(template, "Another"),
         ]
 
-    for copy in world.transact(copies):
+    for copy in tenant.transact(copies):
         check_steps(steps, DEFAULT.dump_template_config(copy.steps), copy.steps, {})
         expected = (
             config
@@ -256,10 +257,10 @@ def test_unknown_fields_are_copied_into_clones_and_templates(world: World) -> No
         check_config(expected, DEFAULT.dump_generation_config(copy.generation_config), set())
 
 
-def test_moves_and_generation_do_not_change_the_documents(world: World) -> None:
-    campaign = world.campaign(2)
+def test_moves_and_generation_do_not_change_the_documents(tenant: Tenant) -> None:
+    campaign = tenant.campaign(contacts=2)
     write(
-        world,
+        tenant,
         campaigns,
         campaign.id,
         template_config=[{"channel": "email", "owner": 7, "step": 9}],
@@ -267,15 +268,15 @@ def test_moves_and_generation_do_not_change_the_documents(world: World) -> None:
     )
 
     def documents() -> tuple[str, str]:
-        campaign_row = row(world, campaigns, campaign.id)
+        campaign_row = row(tenant, campaigns, campaign.id)
         return campaign_row.template_config, campaign_row.generation_config
 
     before = documents()
     for action in (Action.MARK_READY, Action.START_GENERATION):
-        world.apply(campaign.id, action)
-    world.generate(campaign.id)
-    world.apply(campaign.id, Action.COMPLETE_GENERATION)
-    world.transact(
+        tenant.apply(campaign.id, action)
+    generate_all(tenant, campaign.id)
+    tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
+    tenant.transact(
         lambda store: store.campaigns.save(
             attrs.evolve(store.campaigns.get(campaign.id), name="Renamed")
         )

@@ -35,10 +35,11 @@ from campaign_model.claims import (
 from campaign_model.lifecycle import Status
 from campaign_model.store import CampaignStore, postgresql, sqlite, transact
 from campaign_model.store.statements import Statements
-from support.parallel import on_postgresql
-from support.world import LEASE, World
+from campaign_model.testing.sample_campaigns import LEASE, Tenant
+from support.tenants import new_tenant
+from support.transactions import on_postgresql
 
-LONGEST_KEPT_PARSED = 4096
+MAX_DURATION_KEPT_PARSED = 4096
 """Characters: psycopg parses longer statements anew each time."""
 
 SQL = [
@@ -67,7 +68,7 @@ def test_every_parameter_has_a_type(module: ModuleType, name: str) -> None:
 @pytest.mark.parametrize("name", [name for module, name in SQL if module is postgresql])
 def test_psycopg_keeps_every_statement_parsed(name: str) -> None:
     dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
-    assert len(str(getattr(postgresql, name).compile(dialect=dialect))) <= LONGEST_KEPT_PARSED
+    assert len(str(getattr(postgresql, name).compile(dialect=dialect))) <= MAX_DURATION_KEPT_PARSED
 
 
 @on_postgresql
@@ -77,12 +78,12 @@ def test_claims_and_records_are_planned_once(
     engine: sa.Engine, number: int, *, is_analyzed: bool
 ) -> None:
     """Whether or not the statistics know the tenant and the campaign, on any connection."""
-    world = World(engine)
+    tenant = new_tenant(engine)
     analyze = sa.text("ANALYZE campaign_contacts, campaigns, campaign_totals")
     with engine.begin() as connection:
         connection.execute(analyze)
-    campaign = world.campaign(2_000, Status.GENERATING)
-    cursor = world.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
+    campaign = tenant.campaign(Status.GENERATING, contacts=2_000)
+    cursor = tenant.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
     with engine.connect() as connection:
         if is_analyzed:
             connection.execute(analyze)
@@ -94,7 +95,7 @@ def test_claims_and_records_are_planned_once(
             return batch.cursor
 
         for _ in range(20):
-            cursor = transact(connection, world.tenant_id, cycle)
+            cursor = transact(connection, tenant.id, cycle)
         plans = connection.exec_driver_sql(
             "SELECT custom_plans, generic_plans > 0 FROM pg_prepared_statements "
             "WHERE statement LIKE 'WITH gate%%'"
@@ -111,20 +112,20 @@ def test_a_connection_with_another_schema_is_refused(engine: sa.Engine) -> None:
         elsewhere.connect() as connection,
         pytest.raises(ValueError, match="schema_translate_map"),
     ):
-        CampaignStore(connection, World(engine).tenant_id)
+        CampaignStore(connection, new_tenant(engine).id)
 
 
-def test_an_id_of_another_type_is_refused_before_it_is_sent(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    (claim,) = world.claim(campaign.id)
+def test_an_id_of_another_type_is_refused_before_it_is_sent(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    (claim,) = tenant.claim(campaign.id)
     odd = attrs.evolve(claim, id=str(claim.id))  # type: ignore[arg-type]
     calls: list[Callable[[CampaignStore], object]] = [
         lambda store: store.generation.record({odd: Generated(None)}),
         lambda store: store.generation.renew([odd], LEASE),
         lambda store: store.generation.checkpoint(odd, None),
     ]
-    with world.engine.begin() as connection:
-        store = CampaignStore(connection, world.tenant_id)
+    with tenant.engine.begin() as connection:
+        store = CampaignStore(connection, tenant.id)
         for call in calls:
             with pytest.raises(TypeError, match="an id is a uuid"):
                 call(store)
@@ -158,12 +159,12 @@ def through_psycopg2(url: sa.URL, work: Callable[[sa.Connection], Any]) -> Any:
 def test_other_drivers_can_send_every_statement(
     engine: sa.Engine, through: Callable[..., Any]
 ) -> None:
-    world = World(engine)
-    contacts = world.contacts(6)
-    campaign = world.campaign(contacts[:5], Status.GENERATING, budget=Decimal(1))
+    tenant = new_tenant(engine)
+    contacts = tenant.contacts(6)
+    campaign = tenant.campaign(Status.GENERATING, contacts=contacts[:5], budget=Decimal(1))
 
     def work(connection: sa.Connection) -> list[Recorded]:
-        store = CampaignStore(connection, world.tenant_id)
+        store = CampaignStore(connection, tenant.id)
         cent = Decimal("0.01")
         batch = store.generation.claim(campaign.id, 6, LEASE, reserve=cent)
         assert [claim.contact_id for claim in batch.claims] == contacts[:5]
@@ -194,30 +195,30 @@ def test_other_drivers_can_send_every_statement(
 
     answers = through(engine.url, work)
     assert answers == [Recorded.APPLIED] * 4 + [Recorded.EXCLUDED]
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 @on_postgresql
-def test_a_shard_that_is_missing_is_made(world: World) -> None:
+def test_a_shard_that_is_missing_is_made(tenant: Tenant) -> None:
     """As for a campaign that a legacy service has started, without totals."""
-    campaign = world.campaign(3, Status.GENERATING)
-    with world.engine.begin() as connection:
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
+    with tenant.engine.begin() as connection:
         connection.execute(
             sa.text("DELETE FROM campaign_totals WHERE campaign_id = :id AND shard > 0"),
             {"id": campaign.id},
         )
     for _ in range(20):
-        claims = world.claim(campaign.id, 1)
-        world.transact(lambda store: store.generation.release(claims))  # noqa: B023
-        world.check(campaign.id)
-    claims = world.claim(campaign.id)
+        claims = tenant.claim(campaign.id, 1)
+        tenant.transact(lambda store: store.generation.release(claims))  # noqa: B023
+        tenant.check_totals(campaign.id)
+    claims = tenant.claim(campaign.id)
     outcomes: dict[Claim, Outcome] = {
         claims[0]: Generated(Decimal("0.000000001")),
         claims[1]: Generated(None),
         claims[2]: Failed("no", "no", Decimal("0.1")),
     }
-    world.transact(lambda store: store.generation.record(outcomes))
-    world.check(campaign.id)
+    tenant.transact(lambda store: store.generation.record(outcomes))
+    tenant.check_totals(campaign.id)
 
 
 def attributes(tree: ast.AST) -> Iterator[ast.Attribute]:

@@ -1,4 +1,4 @@
-"""``store.templates`` on every engine: the tenant's own, and the system's, which nobody changes."""
+"""``store.templates``: the tenant's own templates, and system templates that are read-only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import attrs
 import pytest
@@ -22,15 +22,14 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.strategies import new_templates
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
-from support.parallel import on_postgresql
-from support.transactions import behind, execute, refused, together
-from support.world import World
+from support.tenants import new_tenant, update_row
+from support.transactions import on_postgresql, open_store, refused, run_behind, run_together
 
-EVERYWHERE = Codec(STANDARD.with_channel(Channel("carrier_pigeon")))
+OTHER_CHANNEL = Codec(STANDARD.with_channel(Channel("carrier_pigeon")))
 
 
 def template(name: str = "Own", **fields: Any) -> CampaignTemplate:
@@ -40,145 +39,125 @@ def template(name: str = "Own", **fields: Any) -> CampaignTemplate:
     )
 
 
-def add(world: World, given_: CampaignTemplate) -> CampaignTemplate:
-    return world.transact(lambda store: store.templates.add(given_))
+def add(tenant: Tenant, new_template: CampaignTemplate) -> CampaignTemplate:
+    return tenant.transact(lambda store: store.templates.add(new_template))
 
 
-def set_raw(world: World, id_: UUID, **values: Any) -> None:
-    execute(
-        world,
-        sa.update(campaign_templates).where(campaign_templates.c.id == id_).values(**values),
-    )
+# Add, get and list.
 
 
-def test_a_template_comes_back_as_it_was_put_in(world: World) -> None:
-    given_ = template()
-    added = add(world, given_)
-    got = world.transact(lambda store: store.templates.get(given_.id))
-    assert added == got
-    assert got == attrs.evolve(given_, created_at=got.created_at, updated_at=got.created_at)
-    assert got.created_at is not None
-    assert (got.is_system, got.version, got.repairs) == (False, 1, ())
-
-
-def test_nobody_adds_a_system_template_or_another_version(world: World) -> None:
-    for wrong in ({"is_system": True}, {"version": 7}):
-        with pytest.raises(Conflict) as caught:
-            add(world, template(**wrong))
-        assert caught.value.reason == "read_only"
-
-
-@given(new_templates(vocabulary=EVERYWHERE.vocabulary))
+@given(new_templates(vocabulary=OTHER_CHANNEL.vocabulary))
 @settings(max_examples=15)
-def test_any_template_comes_back_as_it_was_put_in(
-    engine: sa.Engine, drawn: CampaignTemplate
-) -> None:
-    world = World(engine)
+def test_an_added_template_is_read_unchanged(engine: sa.Engine, drawn: CampaignTemplate) -> None:
     new, steps = attrs.evolve(drawn, id=uuid4()), drawn.steps
 
     def work(store: CampaignStore) -> None:
-        first = store.templates.add(new)
-        assert first == attrs.evolve(new, created_at=first.created_at, updated_at=first.updated_at)
-        second = store.templates.add(template("Another"))
-        assert store.templates.replace_steps(second.id, steps).steps == steps
-        assert store.templates.get(second.id).steps == steps
+        added = store.templates.add(new)
+        assert added == attrs.evolve(new, created_at=added.created_at, updated_at=added.created_at)
+        assert added.created_at is not None
+        assert (added.is_system, added.version, added.repairs) == (False, 1, ())
+        assert store.templates.get(new.id) == added
+        other = store.templates.add(template("Another"))
+        assert store.templates.replace_steps(other.id, steps).steps == steps
+        assert store.templates.get(other.id).steps == steps
 
-    world.transact(work, codec=EVERYWHERE)
+    new_tenant(engine).transact(work, codec=OTHER_CHANNEL)
 
 
-def test_the_list_is_the_systems_then_ones_own_each_by_name(world: World) -> None:
+def test_only_a_new_template_of_the_tenant_can_be_added(tenant: Tenant) -> None:
+    for wrong_field in ({"is_system": True}, {"version": 7}):
+        with pytest.raises(Conflict) as caught:
+            add(tenant, template(**wrong_field))
+        assert caught.value.reason == "read_only"
+
+
+def test_a_list_has_system_templates_and_then_own_ones_by_name(tenant: Tenant) -> None:
     for name in ("b", "C", "a"):
-        add(world, template(name))
-    add(World(world.engine), template("of another tenant"))
-    names = [one.name for one in world.transact(lambda store: store.templates.list())]
-    system = sorted(one.name for one in presets.load())
-    assert (names[: len(system)], sorted(names[len(system) :])) == (system, ["C", "a", "b"])
+        add(tenant, template(name))
+    add(new_tenant(tenant.engine), template("of another tenant"))
+    names = [one.name for one in tenant.transact(lambda store: store.templates.list())]
+    system_names = sorted(preset.name for preset in presets.load())
+    number = len(system_names)
+    assert (names[:number], sorted(names[number:])) == (system_names, ["C", "a", "b"])
     assert names[-2:] == ["a", "b"]
 
 
-def test_the_systems_templates_are_those_that_ship(world: World) -> None:
-    for shipped in presets.load():
-        found = world.transact(lambda store, shipped=shipped: store.templates.get(shipped.id))  # type: ignore[misc]
-        assert found.is_system
-        for field in ("name", "steps", "generation_config", "description"):
-            assert getattr(found, field) == getattr(shipped, field)
+# System templates.
 
 
-def test_the_systems_templates_are_changed_by_no_method(world: World) -> None:
-    def work(store: CampaignStore) -> None:
-        for system in store.templates.list():
+def test_the_system_templates_are_the_presets(tenant: Tenant) -> None:
+    with open_store(tenant) as store:
+        for preset in presets.load():
+            system_template = store.templates.get(preset.id)
+            assert system_template.is_system
+            for field in ("name", "steps", "generation_config", "description"):
+                assert getattr(system_template, field) == getattr(preset, field)
+
+
+def test_no_method_changes_a_system_template(tenant: Tenant) -> None:
+    with open_store(tenant) as store:
+        for system_template in store.templates.list():
+            id_ = system_template.id
             changes: tuple[Callable[[], object], ...] = (
-                lambda id_=system.id: store.templates.rename(id_, "Mine"),  # type: ignore[misc]
-                lambda id_=system.id: store.templates.replace_steps(id_, STEPS),  # type: ignore[misc]
-                lambda id_=system.id: store.templates.remove(id_),  # type: ignore[misc]
+                lambda: store.templates.rename(id_, "Mine"),  # noqa: B023
+                lambda: store.templates.replace_steps(id_, STEPS),  # noqa: B023
+                lambda: store.templates.remove(id_),  # noqa: B023
             )
             for change in changes:
                 with refused(store, Conflict) as caught:
                     change()
                 assert caught.value.reason == "read_only"
             with refused(store, Conflict) as caught:
-                store.templates.add(template(id=system.id))
+                store.templates.add(template(id=id_))
             assert caught.value.reason == "already_exists"
 
-    world.transact(work)
 
-
-def test_a_copy_of_a_system_template_is_ones_own(world: World) -> None:
-    def work(store: CampaignStore) -> None:
-        system = store.templates.list()[0]
-        copy = store.templates.add(template(system.name, steps=system.steps))
+def test_a_copy_of_a_system_template_can_be_edited(tenant: Tenant) -> None:
+    with open_store(tenant) as store:
+        system_template = store.templates.list()[0]
+        copy = store.templates.add(template(system_template.name, steps=system_template.steps))
         renamed = store.templates.rename(copy.id, "Renamed")
-        assert (renamed.is_system, renamed.steps) == (False, system.steps)
-        assert store.templates.get(system.id) == system
-
-    world.transact(work)
+        assert (renamed.is_system, renamed.steps) == (False, system_template.steps)
+        assert store.templates.get(system_template.id) == system_template
 
 
-def test_a_name_is_taken_once_in_a_tenant(world: World) -> None:
-    first, second = add(world, template("One")), add(world, template("Two"))
-    add(World(world.engine), template("One"))
+# Names, ids and edits.
 
-    def work(store: CampaignStore) -> None:
+
+def test_a_name_is_unique_in_a_tenant_and_an_id_in_all_tenants(tenant: Tenant) -> None:
+    first, second = add(tenant, template("One")), add(tenant, template("Two"))
+    of_other_tenant = add(new_tenant(tenant.engine), template("One"))
+    with open_store(tenant) as store:
         calls: tuple[Callable[[], object], ...] = (
             lambda: store.templates.add(template("One")),
             lambda: store.templates.add(template("Three", id=first.id)),
+            lambda: store.templates.add(template("Three", id=of_other_tenant.id)),
             lambda: store.templates.rename(second.id, "One"),
         )
         for call in calls:
             with refused(store, Conflict) as caught:
                 call()
             assert caught.value.reason == "already_exists"
-        assert store.templates.rename(first.id, "One").version == 2  # Its own name is no other's.
-
-    world.transact(work)
-
-
-def test_an_id_of_another_tenant_is_taken_too(world: World) -> None:
-    theirs = add(World(world.engine), template("One"))
-
-    def work(store: CampaignStore) -> None:
-        with refused(store, Conflict) as caught:
-            store.templates.add(template("Three", id=theirs.id))
-        assert caught.value.reason == "already_exists"
-
-    world.transact(work)
+        # A template may keep its own name.
+        assert store.templates.rename(first.id, "One").version == 2
 
 
-def test_an_edit_changes_what_it_says_and_the_version(world: World) -> None:
-    present = add(world, template())
-    renamed = world.transact(lambda store: store.templates.rename(present.id, "New", version=1))
+def test_an_edit_changes_one_field_and_the_version(tenant: Tenant) -> None:
+    present = add(tenant, template())
+    renamed = tenant.transact(lambda store: store.templates.rename(present.id, "New", version=1))
     assert renamed == attrs.evolve(present, name="New", version=2, updated_at=renamed.updated_at)
     steps = STEPS.move("s1", 3)
-    replaced = world.transact(
+    replaced = tenant.transact(
         lambda store: store.templates.replace_steps(present.id, steps, version=2)
     )
     assert replaced == attrs.evolve(renamed, steps=steps, version=3, updated_at=replaced.updated_at)
-    assert world.transact(lambda store: store.templates.get(present.id)) == replaced
+    assert tenant.transact(lambda store: store.templates.get(present.id)) == replaced
 
 
-def test_what_no_template_may_be_is_refused(world: World) -> None:
-    present = add(world, template())
-    odd = StepSequence((*STEPS[:2], Step("carrier_pigeon", "Fly")))
+def test_wrong_templates_and_stale_versions_are_refused(tenant: Tenant) -> None:
+    present = add(tenant, template())
+    unknown_channel = StepSequence((*STEPS[:2], Step("carrier_pigeon", "Fly")))
+    unknown_tone = GenerationConfig(tone="sarcastic")
     refusals: tuple[tuple[Callable[[CampaignStore], object], type[Exception]], ...] = (
         (lambda store: store.templates.rename(present.id, " "), InvalidDocument),
         (lambda store: store.templates.rename(present.id, "x", version=2), Conflict),
@@ -188,19 +167,19 @@ def test_what_no_template_may_be_is_refused(world: World) -> None:
         (lambda store: store.templates.rename(uuid4(), "x"), NotFound),
         (lambda store: store.templates.replace_steps(uuid4(), STEPS), NotFound),
         (lambda store: store.templates.remove(uuid4()), NotFound),
-        (lambda store: store.templates.add(template("Odd", steps=odd)), InvalidDocument),
-        (lambda store: store.templates.replace_steps(present.id, odd), InvalidDocument),
         (
-            lambda store: store.templates.add(
-                template("Odd", generation_config=GenerationConfig(tone="sarcastic"))
-            ),
+            lambda store: store.templates.add(template("Odd", steps=unknown_channel)),
+            InvalidDocument,
+        ),
+        (lambda store: store.templates.replace_steps(present.id, unknown_channel), InvalidDocument),
+        (
+            lambda store: store.templates.add(template("Odd", generation_config=unknown_tone)),
             InvalidDocument,
         ),
     )
-
-    def work(store: CampaignStore) -> None:
-        for call, kind in refusals:
-            with refused(store, kind) as caught:
+    with open_store(tenant) as store:
+        for call, error_type in refusals:
+            with refused(store, error_type) as caught:
                 call(store)
             error = caught.value
             if isinstance(error, Conflict):
@@ -208,79 +187,68 @@ def test_what_no_template_may_be_is_refused(world: World) -> None:
             if isinstance(error, NotFound):
                 assert error.kind == "template"
             if isinstance(error, InvalidDocument):
-                assert {fault.path for fault in error.violations} <= {
-                    "/name",
-                    "/2/channel",
-                    "/tone",
-                }
+                paths = {violation.path for violation in error.violations}
+                assert paths <= {"/name", "/2/channel", "/tone"}
         assert store.templates.get(present.id) == present
 
-    world.transact(work)
 
-
-def test_a_tenant_that_is_none_gets_no_template(world: World) -> None:
-    nobody = World(world.engine)
-    nobody.tenant_id = uuid4()
-
-    def work(store: CampaignStore) -> None:
+def test_an_unknown_tenant_can_add_no_template(tenant: Tenant) -> None:
+    unknown = attrs.evolve(tenant, id=uuid4())
+    with open_store(unknown) as store:
         with refused(store, NotFound) as caught:
             store.templates.add(template())
-        assert (caught.value.kind, caught.value.ids) == ("tenant", (nobody.tenant_id,))
-
-    nobody.transact(work)
+        assert (caught.value.kind, caught.value.ids) == ("tenant", (unknown.id,))
 
 
-def test_words_that_stand_in_a_template_already_may_stay(world: World) -> None:
-    present = add(world, template())
-    set_raw(
-        world,
+def test_unknown_words_that_are_stored_already_may_stay(tenant: Tenant) -> None:
+    present = add(tenant, template())
+    update_row(
+        tenant,
+        campaign_templates,
         present.id,
         steps='[{"channel": "carrier_pigeon"}]',
         default_config='{"tone": "sarcastic"}',
     )
-
-    def work(store: CampaignStore) -> None:
-        found = store.templates.get(present.id)
-        assert {repair.code for repair in found.repairs} == {"defaulted"}
+    with open_store(tenant) as store:
+        stored = store.templates.get(present.id)
+        assert {repair.code for repair in stored.repairs} == {"defaulted"}
         assert store.templates.rename(present.id, "Renamed").generation_config.tone == "sarcastic"
-        steps = found.steps.insert(2, Step("email", "Mail"))
+        steps = stored.steps.insert(2, Step("email", "Mail"))
         replaced = store.templates.replace_steps(present.id, steps)
         assert [step.channel for step in replaced.steps] == ["carrier_pigeon", "email"]
         assert replaced.generation_config.tone == "sarcastic"
 
-    world.transact(work)
+
+# Templates and campaigns.
 
 
-def test_a_removed_template_is_gone_and_its_campaigns_stay(world: World) -> None:
-    present = add(world, template())
-    campaign = world.transact(
-        lambda store: store.campaigns.add(Campaign.from_template(present, "From it"))
-    )
-    world.transact(lambda store: store.templates.replace_steps(present.id, StepSequence()))
-    world.transact(lambda store: store.templates.remove(present.id, version=2))
-
-    def work(store: CampaignStore) -> None:
-        with refused(store, NotFound):
-            store.templates.get(present.id)
+def test_a_campaign_keeps_the_steps_of_an_edited_or_removed_template(tenant: Tenant) -> None:
+    steps = StepSequence([Step("email", "Old", extra={"x_a": 1})])
+    source = add(tenant, template(steps=steps))
+    with open_store(tenant) as store:
+        campaign = store.campaigns.add(Campaign.from_template(source, "From it"))
+        store.templates.replace_steps(source.id, STEPS)
         assert store.campaigns.get(campaign.id) == campaign
-        assert campaign.template_id == present.id
+        store.templates.remove(source.id, version=2)
+        with refused(store, NotFound):
+            store.templates.get(source.id)
+        assert (campaign.steps, campaign.template_id) == (steps, source.id)
+        assert campaign.steps[0].extra == JsonObject({"x_a": 1})
         renamed = store.campaigns.save(attrs.evolve(campaign, name="Renamed"))
-        assert (renamed.steps, renamed.template_id) == (STEPS, present.id)
-        assert store.campaigns.clone(campaign.id).steps == STEPS
+        assert (renamed.steps, renamed.template_id) == (steps, source.id)
+        assert store.campaigns.clone(campaign.id).steps == steps
         with refused(store, NotFound) as caught:
-            store.campaigns.add(Campaign.from_template(present, "Too late"))
-        assert (caught.value.kind, caught.value.ids) == ("template", (present.id,))
-
-    world.transact(work)
+            store.campaigns.add(Campaign.from_template(source, "Too late"))
+        assert (caught.value.kind, caught.value.ids) == ("template", (source.id,))
 
 
 @on_postgresql
-def test_a_template_that_a_key_of_the_hosts_holds_is_kept(world: World) -> None:
-    # Databases from before this library have such keys, and keep them.
+def test_a_template_with_a_foreign_key_from_campaigns_cannot_be_removed(tenant: Tenant) -> None:
+    # Legacy databases have such a key and keep it.
     key = "ALTER TABLE campaigns ADD FOREIGN KEY (template_id) REFERENCES campaign_templates (id)"
-    with world.engine.connect() as connection, connection.begin() as transaction:
+    with tenant.engine.connect() as connection, connection.begin() as transaction:
         connection.execute(sa.text(f"{key} NOT VALID"))
-        store = CampaignStore(connection, world.tenant_id)
+        store = CampaignStore(connection, tenant.id)
         present = store.templates.add(template())
         store.campaigns.add(Campaign.from_template(present, "From it"))
         with refused(store, Conflict) as caught:
@@ -289,50 +257,92 @@ def test_a_template_that_a_key_of_the_hosts_holds_is_kept(world: World) -> None:
         transaction.rollback()
 
 
-def test_of_two_at_once_who_want_a_name_one_gets_it(world: World) -> None:
-    for run in (together, behind):
-        name = f"Wanted by {run.__name__}"
-        answers = run(
-            world,
-            *[lambda store, name=name: store.templates.add(template(name))] * 3,
+def test_failure_20_a_disabled_step_stays_disabled_in_every_copy(tenant: Tenant) -> None:
+    enabled = [True, True, False]
+
+    def flags(steps: StepSequence) -> list[bool]:
+        return [step.enabled for step in steps]
+
+    assert flags(STEPS) == enabled
+    with open_store(tenant) as store:
+        campaign = store.campaigns.add(
+            Campaign("First", STEPS, GenerationConfig("casual", budget=Decimal(5)))
         )
-        found = world.transact(lambda store: store.templates.list())
-        assert [one.name for one in found].count(name) == 1
-        refusals = [one for one in answers if isinstance(one, Conflict)]
-        assert [one.reason for one in refusals] == ["already_exists"] * 2
+        saved = store.templates.add(CampaignTemplate.from_campaign(campaign, "From the first"))
+        assert flags(saved.steps) == flags(store.templates.get(saved.id).steps) == enabled
+        # A template has no budget: a budget belongs to one campaign.
+        assert saved.generation_config == GenerationConfig("casual")
+        applied = store.campaigns.add(Campaign.from_template(saved, "Second"))
+        assert flags(applied.steps) == flags(store.campaigns.get(applied.id).steps) == enabled
+        assert (applied.steps, applied.generation_config) == (STEPS, GenerationConfig("casual"))
+        renamed = store.templates.rename(saved.id, "Renamed")
+        replaced = store.templates.replace_steps(renamed.id, STEPS.move("s3", 1))
+        assert flags(replaced.steps) == [False, True, True]
+        clone = store.campaigns.clone(applied.id)
+        assert flags(clone.steps) == enabled
+        renamed_clone = store.campaigns.save(attrs.evolve(clone, name="Renamed"))
+        assert flags(renamed_clone.steps) == enabled
+        assert {slot.step_key for slot in renamed_clone.steps.slots()} == {"s1", "s2"}
 
 
-def test_of_two_edits_at_once_none_is_lost(world: World) -> None:
-    present = add(world, template())
+def test_failure_20_the_preset_keeps_its_third_e_mail_disabled(tenant: Tenant) -> None:
+    copies = []
+    with open_store(tenant) as store:
+        for system_template in store.templates.list():
+            campaign = store.campaigns.add(Campaign.from_template(system_template, "From it"))
+            name = system_template.name
+            copies.append(store.templates.add(CampaignTemplate.from_campaign(campaign, name)))
+            assert campaign.steps == copies[-1].steps == system_template.steps
+            assert campaign.status is Status.DRAFT
+    disabled = [step.label for copy in copies for step in copy.steps if not step.enabled]
+    assert len(disabled) == 1
+
+
+# Parallel calls.
+
+
+def test_one_of_several_parallel_templates_with_a_name_is_added(tenant: Tenant) -> None:
+    for run in (run_together, run_behind):
+        name = f"Added by {run.__name__}"
+        answers = run(tenant, *[lambda store, name=name: store.templates.add(template(name))] * 3)
+        names = [one.name for one in tenant.transact(lambda store: store.templates.list())]
+        assert names.count(name) == 1
+        refusals = [answer for answer in answers if isinstance(answer, Conflict)]
+        assert [refusal.reason for refusal in refusals] == ["already_exists"] * 2
+
+
+def test_parallel_edits_do_not_overwrite_each_other(tenant: Tenant) -> None:
+    present = add(tenant, template())
     steps = STEPS.remove("s1")
-    (answer,) = behind(
-        world,
+    (answer,) = run_behind(
+        tenant,
         lambda store: store.templates.rename(present.id, "Renamed"),
         lambda store: store.templates.replace_steps(present.id, steps),
     )
     assert (answer.name, answer.steps, answer.version) == ("Renamed", steps, 3)
-    edits = behind(
-        world,
+    answers = run_behind(
+        tenant,
         lambda store: store.templates.rename(present.id, "Renamed again", version=3),
         lambda store: store.templates.replace_steps(present.id, STEPS, version=3),
         lambda store: store.templates.remove(present.id, version=3),
     )
-    assert [one.reason for one in edits] == ["stale_version"] * 2
-    (answer,) = behind(
-        world,
+    assert [answer.reason for answer in answers] == ["stale_version"] * 2
+    (answer,) = run_behind(
+        tenant,
         lambda store: store.templates.remove(present.id),
         lambda store: store.templates.rename(present.id, "Too late"),
     )
     assert isinstance(answer, NotFound)
 
 
-def test_failure_11_a_template_that_nobody_can_read_is_refused_and_left_alone(
-    world: World,
-) -> None:
-    present = add(world, template())
-    set_raw(world, present.id, default_config='{"words": 9007199254740993}')
+# Stored documents.
 
-    def work(store: CampaignStore) -> None:
+
+def test_failure_11_an_unreadable_template_is_refused_and_not_changed(tenant: Tenant) -> None:
+    present = add(tenant, template())
+    document = '{"words": 9007199254740993}'
+    update_row(tenant, campaign_templates, present.id, default_config=document)
+    with open_store(tenant) as store:
         calls: tuple[Callable[[], object], ...] = (
             lambda: store.templates.get(present.id),
             lambda: store.templates.rename(present.id, "New"),
@@ -343,77 +353,10 @@ def test_failure_11_a_template_that_nobody_can_read_is_refused_and_left_alone(
             with refused(store, InvalidDocument):
                 call()
 
-    world.transact(work)
-    # It would spoil the list of whoever comes next.
-    set_raw(world, present.id, default_config="{}")
 
-
-@pytest.mark.parametrize("junk", [{}, None, [{"channel": 1}], [{"channel": "x", "enabled": 1}]])
-def test_failure_11_the_database_refuses_steps_that_are_none(world: World, junk: Any) -> None:
-    present = add(world, template())
+@pytest.mark.parametrize("document", [{}, None, [{"channel": 1}], [{"channel": "x", "enabled": 1}]])
+def test_failure_11_the_database_refuses_unreadable_steps(tenant: Tenant, document: Any) -> None:
+    present = add(tenant, template())
     with pytest.raises(sa.exc.IntegrityError):
-        set_raw(world, present.id, steps=json.dumps(junk))
-    assert world.transact(lambda store: store.templates.get(present.id)) == present
-
-
-def test_failure_20_a_disabled_step_stays_disabled_wherever_it_is_copied(world: World) -> None:
-    enabled = [True, True, False]
-
-    def on(steps: StepSequence) -> list[bool]:
-        return [step.enabled for step in steps]
-
-    assert on(STEPS) == enabled
-
-    def work(store: CampaignStore) -> None:
-        campaign = store.campaigns.add(
-            Campaign("First", STEPS, GenerationConfig("casual", budget=Decimal(5)))
-        )
-        saved = store.templates.add(CampaignTemplate.from_campaign(campaign, "From the first"))
-        assert on(saved.steps) == on(store.templates.get(saved.id).steps) == enabled
-        # A budget is one campaign's money, and no template's.
-        assert saved.generation_config == GenerationConfig("casual")
-        applied = store.campaigns.add(Campaign.from_template(saved, "Second"))
-        assert on(applied.steps) == on(store.campaigns.get(applied.id).steps) == enabled
-        assert (applied.steps, applied.generation_config) == (STEPS, GenerationConfig("casual"))
-        renamed = store.templates.rename(saved.id, "Renamed")
-        replaced = store.templates.replace_steps(renamed.id, STEPS.move("s3", 1))
-        assert on(replaced.steps) == [False, True, True]
-        clone = store.campaigns.clone(applied.id)
-        assert on(clone.steps) == enabled
-        renamed_campaign = store.campaigns.save(attrs.evolve(clone, name="Renamed"))
-        assert on(renamed_campaign.steps) == enabled
-        ids = {slot.step_key for slot in renamed_campaign.steps.slots()}
-        assert ids == {"s1", "s2"}
-
-    world.transact(work)
-
-
-def test_failure_20_the_shipped_sequence_keeps_its_third_mail_switched_off(world: World) -> None:
-    def work(store: CampaignStore) -> None:
-        for preset in store.templates.list():
-            campaign = store.campaigns.add(Campaign.from_template(preset, "From it"))
-            copy = store.templates.add(CampaignTemplate.from_campaign(campaign, preset.name))
-            for one in (campaign, copy):
-                assert one.steps == preset.steps
-            assert store.campaigns.get(campaign.id).status is Status.DRAFT
-
-    world.transact(work)
-    disabled = [
-        step.label
-        for preset in world.transact(lambda store: store.templates.list())
-        if not preset.is_system
-        for step in preset.steps
-        if not step.enabled
-    ]
-    assert len(disabled) == 1
-
-
-def test_a_campaign_copies_its_templates_steps_once(world: World) -> None:
-    source = add(world, template(steps=StepSequence([Step("email", "Old", extra={"x_a": 1})])))
-    campaign = world.transact(
-        lambda store: store.campaigns.add(Campaign.from_template(source, "From it"))
-    )
-    world.transact(lambda store: store.templates.replace_steps(source.id, STEPS))
-    found = world.transact(lambda store: store.campaigns.get(campaign.id))
-    assert (found.steps, found.template_id) == (source.steps, source.id)
-    assert found.steps[0].extra == JsonObject({"x_a": 1})
+        update_row(tenant, campaign_templates, present.id, steps=json.dumps(document))
+    assert tenant.transact(lambda store: store.templates.get(present.id)) == present

@@ -1,11 +1,9 @@
-"""One tenant per store: nothing of another is seen, changed or referred to, by any method."""
+"""A store of one tenant never reads, changes or refers to rows of another tenant."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
-from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +15,7 @@ from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.campaign_contact import Assigned
 from campaign_model.claims import Claim, Generated
 from campaign_model.errors import NotFound
-from campaign_model.lifecycle import Action, Status
+from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import (
     campaign_contacts,
@@ -28,19 +26,18 @@ from campaign_model.store.tables import (
     metadata,
 )
 from campaign_model.store.types import Uuid
-from campaign_model.testing.sample_campaigns import STEPS
-from support.transactions import CLAIMED_AT, contents, execute, refused, undone
-from support.world import HOST, LEASE, World
-
-CENT = Decimal("0.01")
+from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant
+from support.tenants import HOST, claim_long_ago, contact_rows, execute, new_owner, new_tenant
+from support.transactions import all_rows, on_sqlite, open_store, refused, rolled_back
 
 
 @attrs.frozen
 class Belongings:
-    """What one tenant has: campaigns with contacts in flight and at rest, a template."""
+    """The rows of one tenant: campaigns with contacts in flight and at rest, a template."""
 
-    world: World
-    resting: Campaign
+    tenant: Tenant
+    owner_id: UUID
+    draft: Campaign
     running: Campaign
     approved: Campaign
     template: CampaignTemplate
@@ -48,369 +45,278 @@ class Belongings:
     new_contact: UUID
     claims: tuple[Claim, ...]
 
+    def check_totals(self) -> None:
+        for campaign in (self.draft, self.running, self.approved):
+            self.tenant.check_totals(campaign.id)
 
-def belongings(engine: sa.Engine) -> Belongings:
-    world = World(engine)
-    contacts = world.contacts(3)
-    template = world.transact(lambda store: store.templates.add(CampaignTemplate("Own", STEPS)))
-    resting = world.campaign(contacts)
-    running = world.campaign(contacts, Status.GENERATING)
-    claims = world.claim(running.id, 2)
-    approved = world.campaign(contacts, Status.APPROVED)
+
+def make_belongings(engine: sa.Engine) -> Belongings:
+    tenant = new_tenant(engine)
+    *contacts, new_contact = tenant.contacts(4)
+    running = tenant.campaign("generating", contacts=contacts)
+    template = CampaignTemplate("Own", STEPS)
     return Belongings(
-        world,
-        resting,
-        running,
-        approved,
-        template,
-        tuple(contacts),
-        world.contacts(1)[0],
-        claims,
+        tenant=tenant,
+        owner_id=new_owner(tenant),
+        draft=tenant.campaign(contacts=contacts),
+        running=running,
+        approved=tenant.campaign("approved", contacts=contacts),
+        template=tenant.transact(lambda store: store.templates.add(template)),
+        contacts=tuple(contacts),
+        new_contact=new_contact,
+        claims=tenant.claim(running.id, 2),
     )
 
 
 Call = Callable[[CampaignStore, Belongings], Any]
 
-# Every public method of the four groups, called with what belongs to somebody.
 CALLS: dict[str, Call] = {
-    "campaigns.add": lambda store, of: store.campaigns.add(
-        Campaign("New", STEPS, owner_id=of.world.owner_id, template_id=of.template.id)
+    "campaigns.add": lambda store, owned: store.campaigns.add(
+        Campaign("New", STEPS, owner_id=owned.owner_id, template_id=owned.template.id)
     ),
-    "campaigns.get": lambda store, of: (
-        store.campaigns.get(of.resting.id),
-        store.campaigns.get(of.resting.id, lock=True),
+    "campaigns.get": lambda store, owned: (
+        store.campaigns.get(owned.draft.id),
+        store.campaigns.get(owned.draft.id, lock=True),
     ),
-    "campaigns.list": lambda store, of: store.campaigns.list(
-        owner_id=of.world.owner_id, template_id=of.template.id
+    "campaigns.list": lambda store, owned: store.campaigns.list(
+        owner_id=owned.owner_id, template_id=owned.template.id
     ),
-    "campaigns.save": lambda store, of: store.campaigns.save(
-        attrs.evolve(of.resting, name="Changed")
+    "campaigns.save": lambda store, owned: store.campaigns.save(
+        attrs.evolve(owned.draft, name="Changed")
     ),
-    "campaigns.apply": lambda store, of: store.campaigns.apply(of.resting.id, Action.DELETE),
-    "campaigns.actions": lambda store, of: store.campaigns.actions(of.running.id),
-    "campaigns.clone": lambda store, of: store.campaigns.clone(of.resting.id),
-    "campaigns.history": lambda store, of: store.campaigns.history(of.running.id),
-    "templates.add": lambda store, of: store.templates.add(
-        attrs.evolve(of.template, id=uuid4(), name="New")
+    "campaigns.apply": lambda store, owned: store.campaigns.apply(owned.draft.id, Action.DELETE),
+    "campaigns.actions": lambda store, owned: store.campaigns.actions(owned.running.id),
+    "campaigns.clone": lambda store, owned: store.campaigns.clone(owned.draft.id),
+    "campaigns.history": lambda store, owned: store.campaigns.history(owned.running.id),
+    "templates.add": lambda store, owned: store.templates.add(
+        attrs.evolve(owned.template, id=uuid4(), name="New")
     ),
-    "templates.get": lambda store, of: store.templates.get(of.template.id),
+    "templates.get": lambda store, owned: store.templates.get(owned.template.id),
     "templates.list": lambda store, _: store.templates.list(),
-    "templates.rename": lambda store, of: store.templates.rename(of.template.id, "Changed"),
-    "templates.replace_steps": lambda store, of: store.templates.replace_steps(
-        of.template.id, STEPS.move("s1", 2)
+    "templates.rename": lambda store, owned: store.templates.rename(owned.template.id, "Changed"),
+    "templates.replace_steps": lambda store, owned: store.templates.replace_steps(
+        owned.template.id, STEPS.move("s1", 2)
     ),
-    "templates.remove": lambda store, of: store.templates.remove(of.template.id),
-    "contacts.assign": lambda store, of: store.contacts.assign(of.resting.id, [of.new_contact]),
-    "contacts.remove": lambda store, of: store.contacts.remove(of.resting.id, of.contacts),
-    "contacts.exclude": lambda store, of: store.contacts.exclude(of.running.id, of.contacts),
-    "contacts.include": lambda store, of: store.contacts.include(of.resting.id, of.contacts),
-    "contacts.set_readiness": lambda store, of: store.contacts.set_readiness(
-        of.running.id, dict.fromkeys(of.contacts, ("phone",))
+    "templates.remove": lambda store, owned: store.templates.remove(owned.template.id),
+    "contacts.assign": lambda store, owned: store.contacts.assign(
+        owned.draft.id, [owned.new_contact]
     ),
-    "contacts.erase": lambda store, of: store.contacts.erase(of.contacts),
-    "contacts.list": lambda store, of: store.contacts.list(of.running.id),
-    "contacts.exportable": lambda store, of: list(store.contacts.exportable(of.approved.id)),
-    "contacts.overlaps": lambda store, of: store.contacts.overlaps(of.running.id),
-    "generation.claim": lambda store, of: store.generation.claim(of.running.id, 5, LEASE),
-    "generation.renew": lambda store, of: store.generation.renew(of.claims, LEASE),
-    "generation.checkpoint": lambda store, of: store.generation.checkpoint(of.claims[0], CENT),
-    "generation.record": lambda store, of: store.generation.record(
-        dict.fromkeys(of.claims, Generated(CENT))
+    "contacts.remove": lambda store, owned: store.contacts.remove(owned.draft.id, owned.contacts),
+    "contacts.exclude": lambda store, owned: store.contacts.exclude(
+        owned.running.id, owned.contacts
     ),
-    "generation.release": lambda store, of: store.generation.release(of.claims),
-    "generation.retry_failed": lambda store, of: store.generation.retry_failed(of.running.id),
-    "generation.regenerate": lambda store, of: store.generation.regenerate(of.running.id),
-    "generation.progress": lambda store, of: store.generation.progress(of.running.id),
-    "generation.estimate": lambda store, of: store.generation.estimate(of.running.id),
+    "contacts.include": lambda store, owned: store.contacts.include(owned.draft.id, owned.contacts),
+    "contacts.set_readiness": lambda store, owned: store.contacts.set_readiness(
+        owned.running.id, dict.fromkeys(owned.contacts, ("phone",))
+    ),
+    "contacts.erase": lambda store, owned: store.contacts.erase(owned.contacts),
+    "contacts.list": lambda store, owned: store.contacts.list(owned.running.id),
+    "contacts.exportable": lambda store, owned: list(store.contacts.exportable(owned.approved.id)),
+    "contacts.overlaps": lambda store, owned: store.contacts.overlaps(owned.running.id),
+    "generation.claim": lambda store, owned: store.generation.claim(owned.running.id, 5, LEASE),
+    "generation.renew": lambda store, owned: store.generation.renew(owned.claims, LEASE),
+    "generation.checkpoint": lambda store, owned: store.generation.checkpoint(
+        owned.claims[0], CENT
+    ),
+    "generation.record": lambda store, owned: store.generation.record(
+        dict.fromkeys(owned.claims, Generated(CENT))
+    ),
+    "generation.release": lambda store, owned: store.generation.release(owned.claims),
+    "generation.retry_failed": lambda store, owned: store.generation.retry_failed(owned.running.id),
+    "generation.regenerate": lambda store, owned: store.generation.regenerate(owned.running.id),
+    "generation.progress": lambda store, owned: store.generation.progress(owned.running.id),
+    "generation.estimate": lambda store, owned: store.generation.estimate(owned.running.id),
 }
+"""Every public method, called with ids of some tenant."""
 
-# With nothing of a campaign or a template to name, another tenant gets nothing instead of an error.
-NOTHING: dict[str, Callable[[Any], bool]] = {
+IS_EMPTY: dict[str, Callable[[Any], bool]] = {
     "campaigns.list": lambda answer: answer.items == (),
-    "templates.list": lambda answer: all(one.is_system for one in answer),
+    "templates.list": lambda answer: all(template.is_system for template in answer),
     "contacts.erase": lambda answer: bool(answer == 0),
     "templates.add": lambda answer: answer.version == 1,
 }
+"""Methods that raise no error for another tenant, and how their answer shows that."""
 
 
-def test_every_public_method_of_the_store_is_called_here(world: World) -> None:
-    def work(store: CampaignStore) -> set[str]:
-        return {
+def test_every_public_method_of_the_store_is_called(tenant: Tenant) -> None:
+    with open_store(tenant) as store:
+        methods = {
             f"{group}.{name}"
-            for group in ("campaigns", "templates", "contacts", "generation")
+            for group in CampaignStore.__annotations__
             for name, _ in inspect.getmembers(getattr(store, group), inspect.ismethod)
             if not name.startswith("_")
         }
-
-    assert world.transact(work) == CALLS.keys()
-    assert set(CampaignStore.__annotations__) == {
-        "campaigns",
-        "templates",
-        "contacts",
-        "generation",
-    }
+    assert methods == CALLS.keys()
 
 
-def test_failure_13_no_method_reaches_what_is_another_tenants(engine: sa.Engine) -> None:
-    theirs = belongings(engine)
-    stranger = World(engine)
-
-    def work(store: CampaignStore) -> None:
-        def everything() -> dict[str, list[str]]:
-            return contents(store.connection, theirs.world.tenant_id)
-
-        before = everything()
+def test_failure_13_no_method_reaches_rows_of_another_tenant(engine: sa.Engine) -> None:
+    theirs = make_belongings(engine)
+    with open_store(new_tenant(engine)) as store:
+        before = all_rows(store.connection, theirs.tenant.id)
         for name, call in CALLS.items():
-            if name in NOTHING:
-                with undone(store):
-                    assert NOTHING[name](call(store, theirs)), name
-                    assert everything() == before, name
+            if name in IS_EMPTY:
+                with rolled_back(store):
+                    assert IS_EMPTY[name](call(store, theirs)), name
+                    assert all_rows(store.connection, theirs.tenant.id) == before, name
                 continue
-            with refused(store, NotFound, theirs.world.tenant_id) as caught:
+            with refused(store, NotFound, theirs.tenant.id) as caught:
                 call(store, theirs)
-            kinds = {"campaigns.add": {"template", "owner"}, "templates": {"template"}}
             group = name.partition(".")[0]
+            kinds = {"campaigns.add": {"template", "owner"}, "templates": {"template"}}
             expected = kinds.get(name) or kinds.get(group) or {"campaign"}
             assert caught.value.kind in expected, name
 
-    stranger.transact(work)
 
-
-def test_what_is_ones_own_is_reached_by_every_method(engine: sa.Engine) -> None:
-    own = belongings(engine)
-
-    def work(store: CampaignStore) -> None:
+def test_every_method_reaches_rows_of_its_own_tenant(engine: sa.Engine) -> None:
+    own = make_belongings(engine)
+    with open_store(own.tenant) as store:
         for call in CALLS.values():
-            with undone(store):
+            with rolled_back(store):
                 call(store, own)
 
-    own.world.transact(work)
 
-
-def test_nothing_of_another_tenant_is_changed_or_counted_by_ones_own_work(
-    engine: sa.Engine,
-) -> None:
-    theirs, own = belongings(engine), belongings(engine)
-    own.world.transact(
-        lambda store: [
+def test_no_method_changes_or_counts_rows_of_another_tenant(engine: sa.Engine) -> None:
+    theirs, own = make_belongings(engine), make_belongings(engine)
+    with open_store(own.tenant) as store:
+        before = all_rows(store.connection, theirs.tenant.id)
+        for name in (
+            *("contacts.assign", "contacts.exclude", "contacts.set_readiness"),
+            *("generation.record", "campaigns.clone", "campaigns.apply"),
+            *("contacts.erase", "templates.remove"),
+        ):
             CALLS[name](store, own)
-            for name in (
-                "contacts.assign",
-                "contacts.exclude",
-                "contacts.set_readiness",
-                "generation.record",
-                "campaigns.clone",
-                "campaigns.apply",
-                "contacts.erase",
-                "templates.remove",
-            )
-        ]
-    )
-
-    def unchanged(store: CampaignStore) -> None:
-        assert store.campaigns.get(theirs.resting.id) == theirs.resting
-        assert store.templates.get(theirs.template.id) == theirs.template
-        counts = [one.total_contacts for one in store.campaigns.list().items]
-        assert counts == [3, 3, 3]
-
-    theirs.world.transact(unchanged)
-    for one in (theirs, own):
-        for campaign in (one.resting, one.running, one.approved):
-            one.world.check(campaign.id)
+        assert all_rows(store.connection, theirs.tenant.id) == before
+    summaries = theirs.tenant.transact(lambda store: store.campaigns.list().items)
+    assert [summary.total_contacts for summary in summaries] == [3, 3, 3]
+    theirs.check_totals()
+    own.check_totals()
 
 
-def test_failure_13_an_owner_template_or_contact_of_another_tenant_is_refused(
+def test_failure_13_owners_templates_and_contacts_of_another_tenant_are_refused(
     engine: sa.Engine,
 ) -> None:
-    theirs, own = belongings(engine), belongings(engine)
-
-    def work(store: CampaignStore) -> None:
-        def fresh(**fields: Any) -> Campaign:
-            return Campaign("New", STEPS, **fields)
-
-        for owner_id in (theirs.world.owner_id, uuid4()):
-            changed = attrs.evolve(own.resting, owner_id=owner_id)
-            for call in (
-                lambda id_=owner_id: store.campaigns.add(fresh(owner_id=id_)),
-                lambda one=changed: store.campaigns.save(one),
-            ):
-                with refused(store, NotFound) as caught:
-                    call()  # type: ignore[no-untyped-call]
-                assert (caught.value.kind, caught.value.ids) == ("owner", (owner_id,))
+    theirs, own = make_belongings(engine), make_belongings(engine)
+    draft_id = own.draft.id
+    with open_store(own.tenant) as store:
+        for owner_id in (theirs.owner_id, uuid4()):
+            with refused(store, NotFound) as caught:
+                store.campaigns.add(Campaign("New", STEPS, owner_id=owner_id))
+            assert (caught.value.kind, caught.value.ids) == ("owner", (owner_id,))
+            with refused(store, NotFound) as caught:
+                store.campaigns.save(attrs.evolve(own.draft, owner_id=owner_id))
+            assert (caught.value.kind, caught.value.ids) == ("owner", (owner_id,))
         for template_id in (theirs.template.id, uuid4()):
             with refused(store, NotFound) as caught:
-                store.campaigns.add(fresh(template_id=template_id))
+                store.campaigns.add(Campaign("New", STEPS, template_id=template_id))
             assert (caught.value.kind, caught.value.ids) == ("template", (template_id,))
-        strangers = [*theirs.contacts, uuid4()]
-        mixed = [strangers[0], own.new_contact, *strangers[1:]]
-        answer = store.contacts.assign(own.resting.id, mixed)
-        assert (answer.added, set(answer.unknown)) == (1, set(strangers))
+        unknown = [*theirs.contacts, uuid4()]
+        assigned = store.contacts.assign(draft_id, [unknown[0], own.new_contact, *unknown[1:]])
+        assert (assigned.added, {*assigned.unknown}) == (1, {*unknown})
         by_query = sa.select(HOST.contacts.c.id).where(HOST.contacts.c.id.in_(theirs.contacts))
-        answer = store.contacts.assign(own.resting.id, by_query)
-        assert answer == Assigned(0, 0, answer.unknown)
-        assert set(answer.unknown) == set(theirs.contacts)
+        assigned = store.contacts.assign(draft_id, by_query)
+        assert assigned == Assigned(0, 0, assigned.unknown)
+        assert {*assigned.unknown} == {*theirs.contacts}
         for change in (store.contacts.exclude, store.contacts.include):
-            done = change(own.resting.id, strangers)
-            assert (done.changed, set(done.skipped)) == (0, set(strangers))
-        removed = store.contacts.remove(own.resting.id, strangers)
+            changed = change(draft_id, unknown)
+            assert (changed.changed, {*changed.skipped}) == (0, {*unknown})
+        removed = store.contacts.remove(draft_id, unknown)
         assert (removed.removed, removed.kept) == (0, ())
-
-    own.world.transact(work)
-    own.world.check(own.resting.id)
+    own.check_totals()
 
 
-def test_a_tenant_that_is_none_gets_no_campaign(engine: sa.Engine) -> None:
-    nobody = World(engine)
-    nobody.tenant_id = uuid4()
-
-    def work(store: CampaignStore) -> None:
+def test_an_unknown_tenant_can_add_no_campaign(tenant: Tenant) -> None:
+    unknown = attrs.evolve(tenant, id=uuid4())
+    with open_store(unknown) as store:
         with refused(store, NotFound) as caught:
             store.campaigns.add(Campaign("New", STEPS))
-        assert (caught.value.kind, caught.value.ids) == ("tenant", (nobody.tenant_id,))
-
-    nobody.transact(work)
+        assert (caught.value.kind, caught.value.ids) == ("tenant", (unknown.id,))
 
 
-def test_failure_13_the_database_refuses_a_row_that_reaches_across_tenants(
-    engine: sa.Engine,
-) -> None:
-    theirs, own = belongings(engine), belongings(engine)
-    tenant = own.world.tenant_id
-    mine = sa.select(campaign_contacts.c.id).where(
-        campaign_contacts.c.campaign_id == own.resting.id,
-        campaign_contacts.c.contact_id == own.contacts[0],
-    )
+def test_a_tenant_takes_over_its_own_expired_contacts_only(engine: sa.Engine) -> None:
+    theirs, own = make_belongings(engine), new_tenant(engine)
+    campaign = own.campaign("generating", contacts=2)
+    claim_long_ago(own, campaign.id, 2)
+    assert {claim.campaign_id for claim in own.claim(campaign.id, 10)} == {campaign.id}
+    renewal = theirs.tenant.transact(lambda store: store.generation.renew(theirs.claims, LEASE))
+    assert renewal.lost == ()
+
+
+def test_failure_13_the_database_refuses_a_row_that_joins_two_tenants(engine: sa.Engine) -> None:
+    theirs, own = make_belongings(engine), make_belongings(engine)
+    tenant_id, their_id = own.tenant.id, theirs.tenant.id
 
     def contact(**values: Any) -> sa.Executable:
         row = {
             "id": uuid4(),
-            "tenant_id": tenant,
-            "campaign_id": own.resting.id,
+            "tenant_id": tenant_id,
+            "campaign_id": own.draft.id,
             "contact_id": own.new_contact,
         }
         return sa.insert(campaign_contacts).values(**row | values)
 
     def message(**values: Any) -> sa.Executable:
-        row = {"id": uuid4(), "tenant_id": tenant, "contact_id": own.contacts[0]}
+        row = {"id": uuid4(), "tenant_id": tenant_id, "contact_id": own.contacts[0]}
         return sa.insert(HOST.messages).values(**row | {"channel": "email", "body": "b"} | values)
 
-    execute(own.world, contact(id=(kept := uuid4())))
-    execute(own.world, sa.delete(campaign_contacts).where(campaign_contacts.c.id == kept))
-    execute(own.world, message(campaign_contact_id=mine.scalar_subquery()))
+    def campaign(**values: Any) -> sa.Executable:
+        return sa.update(campaigns).where(campaigns.c.id == own.draft.id).values(**values)
+
+    def template(**values: Any) -> sa.Executable:
+        own_template = campaign_templates.c.id == own.template.id
+        return sa.update(campaign_templates).where(own_template).values(**values)
+
+    # Rows of one tenant are accepted.
+    execute(own.tenant, contact(id=(id_ := uuid4())))
+    execute(own.tenant, sa.delete(campaign_contacts).where(campaign_contacts.c.id == id_))
+    own_row = contact_rows(own.tenant, own.draft.id)[own.contacts[0]]
+    execute(own.tenant, message(campaign_contact_id=own_row.id))
+
+    their_row = contact_rows(theirs.tenant, theirs.draft.id)[theirs.contacts[0]]
     entry = {"id": uuid4(), "version": 99, "action": "x", "source": "x", "target": "x"}
-    moment = own.resting.created_at
-    (their_row, *_) = theirs.world.rows(theirs.resting.id).values()
     crossing: dict[str, sa.Executable] = {
-        "a contact of theirs": contact(contact_id=theirs.contacts[0]),
-        "a contact of nobody": contact(contact_id=uuid4()),
-        "a campaign of theirs": contact(campaign_id=theirs.resting.id),
-        "their tenant, our campaign": contact(tenant_id=theirs.world.tenant_id),
+        "another tenant's contact": contact(contact_id=theirs.contacts[0]),
+        "an unknown contact": contact(contact_id=uuid4()),
+        "another tenant's campaign": contact(campaign_id=theirs.draft.id),
+        "another tenant, own campaign": contact(tenant_id=their_id),
         "no tenant": contact(tenant_id=None),
-        "a row given away": sa.update(campaign_contacts)
-        .where(campaign_contacts.c.campaign_id == own.resting.id)
-        .values(tenant_id=theirs.world.tenant_id),
-        "an owner of theirs": sa.update(campaigns)
-        .where(campaigns.c.id == own.resting.id)
-        .values(owner_id=theirs.world.owner_id),
-        "an owner of nobody": sa.update(campaigns)
-        .where(campaigns.c.id == own.resting.id)
-        .values(owner_id=uuid4()),
-        "a campaign given away": sa.update(campaigns)
-        .where(campaigns.c.id == own.resting.id)
-        .values(tenant_id=theirs.world.tenant_id),
-        "a campaign of no tenant": sa.update(campaigns)
-        .where(campaigns.c.id == own.resting.id)
-        .values(tenant_id=None),
-        "totals of their campaign": sa.insert(campaign_totals).values(
-            tenant_id=tenant, campaign_id=theirs.resting.id, shard=3
+        "a campaign contact moved to another tenant": sa.update(campaign_contacts)
+        .where(campaign_contacts.c.campaign_id == own.draft.id)
+        .values(tenant_id=their_id),
+        "another tenant's owner": campaign(owner_id=theirs.owner_id),
+        "an unknown owner": campaign(owner_id=uuid4()),
+        "a campaign moved to another tenant": campaign(tenant_id=their_id),
+        "a campaign without a tenant": campaign(tenant_id=None),
+        "totals of another tenant's campaign": sa.insert(campaign_totals).values(
+            tenant_id=tenant_id, campaign_id=theirs.draft.id, shard=3
         ),
-        "history of their campaign": sa.insert(campaign_history).values(
-            tenant_id=tenant, campaign_id=theirs.resting.id, at=moment, **entry
+        "history of another tenant's campaign": sa.insert(campaign_history).values(
+            tenant_id=tenant_id, campaign_id=theirs.draft.id, at=own.draft.created_at, **entry
         ),
-        "a message to their campaign contact": message(campaign_contact_id=their_row.id),
-        "a tenant's template for all": sa.update(campaign_templates)
-        .where(campaign_templates.c.id == own.template.id)
-        .values(tenant_id=None),
-        "a system's template for one": sa.update(campaign_templates)
+        "a message to another tenant's contact": message(campaign_contact_id=their_row.id),
+        "a tenant's template without its tenant": template(tenant_id=None),
+        "a template of an unknown tenant": template(tenant_id=uuid4()),
+        "a system template with a tenant": sa.update(campaign_templates)
         .where(campaign_templates.c.is_system)
-        .values(tenant_id=tenant),
-        "a template of no tenant that is": sa.update(campaign_templates)
-        .where(campaign_templates.c.id == own.template.id)
-        .values(tenant_id=uuid4()),
+        .values(tenant_id=tenant_id),
     }
     for what, statement in crossing.items():
         try:
-            execute(own.world, statement)
+            execute(own.tenant, statement)
         except sa.exc.IntegrityError:
             continue
-        pytest.fail(f"accepted: {what}")
-    for one in (theirs, own):
-        for campaign in (one.resting, one.running, one.approved):
-            one.world.check(campaign.id)
+        pytest.fail(f"the database accepted {what}")
+    theirs.check_totals()
+    own.check_totals()
 
 
-# The rules of every statement (what a sharded database asks for, and a plain one forgives).
-
-_OURS = "|".join(metadata.tables)
-_CLOCKS = re.compile(r"\bnow\(|clock_timestamp|CURRENT_TIMESTAMP|strftime|gen_random_uuid|nextval")
-
-
-def test_every_statement_of_the_store_names_its_tenant_for_every_table(engine: sa.Engine) -> None:
-    own = belongings(engine)
-    found: dict[str, str] = {}
-
-    def work(store: CampaignStore) -> None:
-        for name, call in CALLS.items():
-            with undone(store):
-                current[0] = name
-                call(store, own)
-
-    current = [""]
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        found.setdefault(" ".join(statement.split()), current[0])
-
-    sa.event.listen(engine, "before_cursor_execute", note)
-    try:
-        own.world.transact(work)
-    finally:
-        sa.event.remove(engine, "before_cursor_execute", note)
-    of_tables = {one: name for one, name in found.items() if re.search(rf"\b({_OURS})\b", one)}
-    assert {one for text in of_tables for one in re.findall(_OURS, text)} == set(metadata.tables)
-    for statement, name in of_tables.items():
-        inserts = re.search(rf"INSERT INTO ({_OURS}) \(([^)]*)\)", statement)
-        if inserts:
-            assert "tenant_id" in inserts[2], (name, statement)
-        else:
-            tables = re.findall(rf"\b(?:FROM|JOIN|UPDATE) ({_OURS})\b", statement)
-            compared = re.findall(r"tenant_id\S* (?:=|IS NULL)", statement)
-            assert len(compared) >= len(tables) > 0, (name, statement)
-        if re.search(r"INSERT INTO|UPDATE \w+ SET|DELETE FROM", statement):
-            assert not _CLOCKS.search(statement.replace(CLAIMED_AT, "")), (name, statement)
-
-
-def test_ids_are_uuids_whoever_wrote_them(engine: sa.Engine) -> None:
-    if engine.dialect.name != "sqlite":
-        return  # PostgreSQL has a type for them.
-    own = belongings(engine)
-
-    def stored(store: CampaignStore) -> None:
+@on_sqlite
+def test_sqlite_stores_every_id_with_36_characters(engine: sa.Engine) -> None:
+    own = make_belongings(engine)
+    with open_store(own.tenant) as store:
         for table in metadata.sorted_tables:
             for column in table.columns:
                 if isinstance(column.type, Uuid):
                     lengths = store.connection.scalars(
                         sa.select(sa.func.length(column)).where(column.is_not(None)).distinct()
                     ).all()
-                    assert set(lengths) <= {36}, column
-
-    own.world.transact(stored)
-
-
-def test_a_lease_of_another_tenant_does_not_run_out_by_ones_own(engine: sa.Engine) -> None:
-    theirs, own = belongings(engine), World(engine)
-    campaign = own.campaign(2, Status.GENERATING)
-    own.claim_overdue(campaign.id, 2)
-    taken = own.claim(campaign.id, 10)
-    assert {claim.campaign_id for claim in taken} == {campaign.id}
-    answer = theirs.world.transact(lambda store: store.generation.renew(theirs.claims, LEASE))
-    assert answer.lost == ()
+                    assert {*lengths} <= {36}, column

@@ -1,4 +1,4 @@
-"""Running the store contract as a service does: by pytest, in a directory of the service's own."""
+"""Run the store contract as a service does: with pytest, in a directory of the service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.paths import DOCS
 
 PACKAGE = "campaign_model.testing.contract"
 INSTALLED = Path(campaign_model.__file__).parents[1]
-"""Where the library under test is imported from."""
+"""The directory from which the library under test is imported."""
 
 _OUTCOME = re.compile(r"^(FAILED|ERROR) \S*::(\S+)", re.MULTILINE)
 
@@ -22,12 +22,12 @@ def run_pytest(
     directory: Path, *arguments: str, source: Path = INSTALLED
 ) -> subprocess.CompletedProcess[str]:
     """Run pytest in a directory of a service, with the library in ``source``."""
-    # Of a copy, coverage would look for the source when it is gone.
+    # Coverage would look for the source of a copy after the copy was removed.
     unwanted = ("PYTEST_ADDOPTS",) if source == INSTALLED else ("PYTEST_ADDOPTS", "COVERAGE_")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(unwanted)
     }
-    # Other plugins that happen to be installed take as long to load as all the rest.
+    # Other installed plugins would double the start-up time.
     environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(source)}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *arguments],
@@ -47,7 +47,7 @@ def run(
     source: Path = INSTALLED,
     tests: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run the contract, or some ``tests`` of it, with the library in ``source``."""
+    """Run the contract, or only some ``tests``, with the library in ``source``."""
     return run_pytest(
         directory,
         *("-p", "campaign_model.testing.plugin", "--pyargs"),
@@ -59,7 +59,7 @@ def run(
 
 
 def documented(beginning: str) -> str:
-    """The block of Python in the guide that begins so."""
+    """Return the Python block of docs/testing.md that starts with ``beginning``."""
     guide = (DOCS / "testing.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if block.startswith(beginning)]
@@ -67,11 +67,8 @@ def documented(beginning: str) -> str:
 
 
 def failures(output: str) -> dict[str, set[str]]:
-    """The names of the tests in the summary at the end: those that failed, and errors.
-
-    (Of a module named on the command line, pytest tells no path.)
-    """
-    found: dict[str, set[str]] = {"FAILED": set(), "ERROR": set()}
+    """Return the names of failed tests and of tests with errors from pytest's summary."""
+    tests: dict[str, set[str]] = {"FAILED": set(), "ERROR": set()}
     for outcome, test in _OUTCOME.findall(output):
-        found[outcome].add(test)
-    return found
+        tests[outcome].add(test)
+    return tests

@@ -1,4 +1,4 @@
-"""Folders of the source tree."""
+"""The directories of the source tree."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""A pooler in transaction mode, such as services put before PostgreSQL.
+"""A connection pooler in transaction mode, as services put one before PostgreSQL.
 
-Every transaction of a client may run on another server connection, which the clients before left
-as it is: with their prepared statements, and without this one's.
+Each transaction of a client may run on another server connection. That connection has the prepared
+statements of earlier clients, and may lack those of this client.
 """
 
 from __future__ import annotations
@@ -17,26 +17,30 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 _SOCKET = ".s.PGSQL.5432"
-_IDLE = b"Z\0\0\0\5I"
+_READY_AND_IDLE = b"Z\0\0\0\5I"
+"""The server is ready for the next query and no transaction is open."""
 
 
 def _read(source: socket.socket, number: int) -> bytes:
-    found = b""
-    while len(found) < number:
-        piece = source.recv(number - len(found))
+    """Read exactly ``number`` bytes. Raises ``ConnectionError`` at the end of the stream."""
+    content = b""
+    while len(content) < number:
+        piece = source.recv(number - len(content))
         if not piece:
             raise ConnectionError
-        found += piece
-    return found
+        content += piece
+    return content
 
 
 def _message(source: socket.socket, *, typed: bool = True) -> bytes:
+    """Read one protocol message. The startup message alone has no type byte."""
     head = _read(source, 5 if typed else 4)
     (length,) = struct.unpack("!I", head[-4:])
     return head + _read(source, length - 4)
 
 
-def _until_ready(server: socket.socket) -> Iterator[bytes]:
+def _messages_until_ready(server: socket.socket) -> Iterator[bytes]:
+    """Yield the messages of the server up to ReadyForQuery (Z)."""
     while True:
         message = _message(server)
         yield message
@@ -48,47 +52,49 @@ class _Pooler:
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
         self._lock = threading.Lock()
-        self._idle: defaultdict[bytes, list[socket.socket]] = defaultdict(list)
+        self._idle_servers: defaultdict[bytes, list[socket.socket]] = defaultdict(list)
         self._greetings: dict[bytes, bytes] = {}
         self.opened: list[socket.socket] = []
 
     def _server(self, startup: bytes) -> socket.socket:
+        """Take an idle server connection with the same startup message, or open one."""
         with self._lock:
-            if self._idle[startup]:
-                return self._idle[startup].pop()
+            if self._idle_servers[startup]:
+                return self._idle_servers[startup].pop()
         server = socket.socket(socket.AF_UNIX)
         self.opened.append(server)
         server.connect(self._upstream)
         server.sendall(startup)
-        self._greetings[startup] = b"".join(_until_ready(server))
+        self._greetings[startup] = b"".join(_messages_until_ready(server))
         return server
 
     def serve(self, client: socket.socket) -> None:
-        """One client, until it goes."""
+        """Serve one client until it disconnects."""
         with client:
             startup = _message(client, typed=False)
-            self._idle[startup].append(self._server(startup))
+            self._idle_servers[startup].append(self._server(startup))
             client.sendall(self._greetings[startup])
             server: socket.socket | None = None
             try:
+                # X is Terminate. Q (Query) and S (Sync) end a request.
                 while (request := _message(client))[:1] != b"X":
                     server = server or self._server(startup)
                     server.sendall(request)
                     if request[:1] in {b"Q", b"S"}:
-                        for answer in _until_ready(server):
+                        for answer in _messages_until_ready(server):
                             client.sendall(answer)
-                        if answer == _IDLE:
-                            self._idle[startup].append(server)
+                        if answer == _READY_AND_IDLE:
+                            self._idle_servers[startup].append(server)
                             server = None
             except ConnectionError:
-                pass  # The client went without a word; its transaction is over with this.
+                pass  # The client disconnected without Terminate, so its transaction ends here.
             if server is not None:
                 server.close()
 
 
 @contextmanager
 def pooled(url: str, directory: Path) -> Iterator[str]:
-    """The URL of a pooler, listening in ``directory``, for the database at ``url``."""
+    """Run a pooler that listens in ``directory``, and yield its URL for the database at ``url``."""
     target = make_url(url)
     pooler = _Pooler(f"{target.query['host']}/{_SOCKET}")
     with socket.socket(socket.AF_UNIX) as listener:

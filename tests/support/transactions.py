@@ -1,10 +1,10 @@
-"""What tests of the store ask of transactions: nothing written by a refusal, who waits for whom."""
+"""Transactions in tests: refused calls that write nothing, parallel calls, broken connections."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -15,50 +15,48 @@ import sqlalchemy as sa
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import metadata
-from campaign_model.store.types import Uuid
-from support.parallel import PATIENCE, until
-from support.world import HOST, World
+from campaign_model.testing import parallel
+from campaign_model.testing.parallel import PATIENCE, Work
+from campaign_model.testing.sample_campaigns import Tenant
+from support import servers
+from support.tenants import HOST
 
 Error = TypeVar("Error", bound=BaseException)
 
-Work = Callable[[CampaignStore], Any]
+on_postgresql = pytest.mark.parametrize("engine_name", servers.postgresql(), indirect=True)
+"""Run the test on each PostgreSQL and not on SQLite."""
 
-CLAIMED_AT = "coalesce(%(now)s::TIMESTAMP WITH TIME ZONE, clock_timestamp())"
-"""The one time that a writing statement asks for: read once, when the campaign is shared."""
+on_newest_postgresql = pytest.mark.parametrize(
+    "engine_name", servers.available()[-1:], indirect=True
+)
+on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 
-_ROWS = {
-    table.name: sa.text(
-        f"SELECT * FROM {table.name} WHERE tenant_id IN :tenants"  # noqa: S608 - names of tables
-        + (" OR tenant_id IS NULL" if table.c.tenant_id.nullable else "")
-    ).bindparams(sa.bindparam("tenants", type_=Uuid, expanding=True))
-    for table in (*metadata.sorted_tables, HOST.messages)
-}
+CLAIM_TIME = "coalesce(%(now)s::TIMESTAMP WITH TIME ZONE, clock_timestamp())"
+"""The only time that a writing statement reads from the database: when it locks the campaign."""
 
-
-def contents(connection: sa.Connection, *tenant_ids: UUID) -> dict[str, list[str]]:
-    """Every row of these tenants in the library's tables, the system's templates, and messages."""
-    return {
-        name: sorted(repr(row) for row in connection.execute(rows, {"tenants": tenant_ids}))
-        for name, rows in _ROWS.items()
-    }
+_TABLES = (*metadata.sorted_tables, HOST.messages)
 
 
-@contextmanager
-def refused(
-    store: CampaignStore, kind: type[Error], *tenant_ids: UUID
-) -> Iterator[pytest.ExceptionInfo[Error]]:
-    """The block raises ``kind``, has written nothing, and leaves the transaction usable."""
-    tenants = (store.campaigns._scope.tenant_id, *tenant_ids)
-    before = contents(store.connection, *tenants)
-    with pytest.raises(kind) as caught:
-        yield caught
-    assert contents(store.connection, *tenants) == before
-    assert not store.connection.in_nested_transaction()
+def all_rows(connection: sa.Connection, *tenant_ids: UUID) -> dict[str, list[str]]:
+    """Return every row of these tenants, of the system templates and of the host's messages."""
+    rows = {}
+    for table in _TABLES:
+        tenant_id = table.c.tenant_id
+        query = sa.select(table).where(tenant_id.in_(tenant_ids) | tenant_id.is_(None))
+        rows[table.name] = sorted(repr(row) for row in connection.execute(query))
+    return rows
 
 
 @contextmanager
-def undone(store: CampaignStore) -> Iterator[None]:
-    """Whatever the block does within the transaction is taken back at its end."""
+def open_store(tenant: Tenant, **options: Any) -> Iterator[CampaignStore]:
+    """Open a transaction in this thread; commit it at the end unless the block raises."""
+    with tenant.engine.begin() as connection:
+        yield CampaignStore(connection, tenant.id, **options)
+
+
+@contextmanager
+def rolled_back(store: CampaignStore) -> Iterator[None]:
+    """Roll back to a savepoint at the end of the block."""
     savepoint = store.connection.begin_nested()
     try:
         yield
@@ -66,23 +64,71 @@ def undone(store: CampaignStore) -> Iterator[None]:
         savepoint.rollback()
 
 
-def execute(world: World, statement: sa.Executable) -> None:
-    """Run one statement in a transaction of its own: another writer, who knows no library."""
-    with world.engine.begin() as connection:
-        connection.execute(statement)
+@contextmanager
+def refused(
+    store: CampaignStore, error_type: type[Error], *other_tenants: UUID
+) -> Iterator[pytest.ExceptionInfo[Error]]:
+    """Check that the block raises the error, writes nothing and leaves the transaction usable.
+
+    The rows of ``other_tenants`` must not change either.
+    """
+    tenants = (store.tenant_id, *other_tenants)
+    before = all_rows(store.connection, *tenants)
+    with pytest.raises(error_type) as caught:
+        yield caught
+    assert all_rows(store.connection, *tenants) == before
+    assert not store.connection.in_nested_transaction()
 
 
-def together(world: World, *works: Work) -> list[Any]:
-    """Run each work in a transaction of its own, all at once; what each returned or was told.
+@contextmanager
+def recorded_statements(target: sa.Engine | sa.Connection) -> Iterator[list[tuple[str, Any]]]:
+    """Collect every executed statement with its parameters."""
+    statements: list[tuple[str, Any]] = []
 
-    An error of the library is an answer; any other error passes through.
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
+
+    sa.event.listen(target, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(target, "before_cursor_execute", note)
+
+
+def statements_of(tenant: Tenant, work: Work) -> list[tuple[str, Any]]:
+    """Return the statements of work that is rolled back, with their parameters."""
+    with (
+        tenant.engine.connect() as connection,
+        connection.begin() as transaction,
+        recorded_statements(connection) as statements,
+    ):
+        work(CampaignStore(connection, tenant.id))
+        transaction.rollback()
+    return statements
+
+
+def run_behind(tenant: Tenant, first: Work, *others: Work, **options: Any) -> list[Any]:
+    """Run ``others`` while the transaction of ``first`` is open, and return their answers.
+
+    On PostgreSQL all of them must wait for the first one, unless ``must_wait=False``. There is one
+    attempt, so that a deadlock fails the test. See :func:`parallel.run_behind`.
+    """
+    return parallel.run_behind(
+        tenant, first, *others, **{"must_wait": True, "attempts": 1, **options}
+    )
+
+
+def run_together(tenant: Tenant, *works: Work) -> list[Any]:
+    """Run each work in a transaction of its own, all at the same time, and return their answers.
+
+    An answer is what the work returned, or the library's error that it raised.
     """
     barrier = threading.Barrier(len(works))
 
     def run(work: Work) -> Any:
         barrier.wait(PATIENCE)
         try:
-            return world.transact(work)
+            return tenant.transact(work)
         except CampaignModelError as error:
             return error
 
@@ -90,70 +136,36 @@ def together(world: World, *works: Work) -> list[Any]:
         return list(pool.map(run, works))
 
 
-def behind(
-    world: World,
-    first: Work,
-    *others: Work,
-    then: Work | None = None,
-    commit: bool = True,
-    waiting: bool = True,
-) -> list[Any]:
-    """What ``others`` were told who came while the transaction of ``first`` was still open.
-
-    ``first`` commits (or rolls back), after it has done what is to be done ``then``, only when each
-    of the others waits for it or has its answer.
-    All of them must be seen waiting, unless ``waiting`` is false: nobody retries here, so that a
-    deadlock fails the test.
-    """
-    pids: list[int] = []
-    at_the_door = [threading.Event() for _ in others]
-
-    def run(work: Work, event: threading.Event) -> Any:
-        if world.engine.dialect.name == "sqlite":
-            event.set()  # Its BEGIN waits for the file, which no other connection can see.
-        with world.engine.connect() as connection:
-            if world.engine.dialect.name == "postgresql":
-                driver: Any = connection.connection.driver_connection
-                pids.append(driver.info.backend_pid)
-                connection.rollback()
-                event.set()
-            try:
-                with connection.begin():
-                    return work(CampaignStore(connection, world.tenant_id))
-            except CampaignModelError as error:
-                return error
-
-    with ThreadPoolExecutor(len(others)) as pool, world.engine.connect() as connection:
-        opened = connection.begin()
-        try:
-            first(CampaignStore(connection, world.tenant_id))
-            answers = [pool.submit(run, *one) for one in zip(others, at_the_door, strict=True)]
-            for event in at_the_door:
-                assert event.wait(PATIENCE)
-            if world.engine.dialect.name == "postgresql":
-                waited = _wait(world.engine, pids, answers)
-                assert waited == waiting, "somebody went on while the first transaction was open"
-            if then is not None:
-                then(CampaignStore(connection, world.tenant_id))
-        finally:
-            opened.commit() if commit else opened.rollback()
-        return [answer.result(PATIENCE) for answer in answers]
-
-
-def _wait(engine: sa.Engine, pids: Sequence[int], answers: Sequence[Future[Any]]) -> bool:
-    """Return once every session waits for a lock or has ended: whether all of them wait."""
-    blocked = sa.text(
-        "SELECT count(*) FROM unnest(CAST(:pids AS integer[])) AS pid"
-        " WHERE cardinality(pg_blocking_pids(pid)) > 0"
-    )
-    done = 0
+def sever_connection(driver: Any, engine: sa.Engine) -> None:
+    """End a driver's connection from outside, as a dying server does, and raise the error."""
+    if engine.dialect.name == "sqlite":
+        driver.close()
+        driver.execute("SELECT 1")
     with engine.connect() as connection:
+        connection.execute(sa.select(sa.func.pg_terminate_backend(driver.info.backend_pid)))
+    for _ in range(2):
+        # The termination may arrive after the first statement.
+        driver.execute("SELECT 1")
 
-        def all_wait() -> bool:
-            nonlocal done
-            done = sum(answer.done() for answer in answers)
-            waiting: int = connection.execute(blocked, {"pids": list(pids)}).scalar_one()
-            return waiting + done >= len(answers)
 
-        until(all_wait, "the others wait for a lock or have ended")
-    return done == 0
+@contextmanager
+def broken_commit(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, *, done: bool
+) -> Iterator[threading.Event]:
+    """When the event is set, the next commit loses its connection: after it is done, or before."""
+    armed = threading.Event()
+    dialect: Any = tenant.engine.dialect
+    commit = dialect.do_commit
+
+    def do_commit(connection: Any) -> None:
+        if not armed.is_set():
+            commit(connection)
+            return
+        armed.clear()
+        if done:
+            commit(connection)
+        sever_connection(connection.dbapi_connection, tenant.engine)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dialect, "do_commit", do_commit)
+        yield armed

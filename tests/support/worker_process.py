@@ -18,21 +18,21 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Outcome, Unfinished
+from campaign_model.testing.parallel import wait_until
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import Task, run_worker
 from campaign_model.worker import run as worker_run
-from support.parallel import until
 from support.paths import TESTS
 from support.workers import COST, PRICE, insert_message
-from support.world import World
 
 
 @contextmanager
-def started(world: World, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
+def started(tenant: Tenant, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
     """Start a worker process and wait until it works on a contact. ``role`` is a key of ROLES."""
-    url = world.engine.url.render_as_string(hide_password=False)
+    url = tenant.engine.url.render_as_string(hide_password=False)
     command = [
         *(sys.executable, "-m", "support.worker_process"),
-        *(url, str(world.tenant_id), str(campaign.id), role),
+        *(url, str(tenant.id), str(campaign.id), role),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
         try:
@@ -53,7 +53,7 @@ def write_one_message_and_hang(task: Task) -> Outcome:
 
 def give_back_when_stopping(task: Task) -> Outcome:
     print("working", flush=True)  # noqa: T201
-    until(lambda: task.stopping, "SIGTERM")
+    wait_until(lambda: task.stopping, "SIGTERM")
     return Unfinished(cost=PRICE)
 
 

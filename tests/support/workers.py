@@ -25,10 +25,10 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.connection import database_time
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.parallel import PATIENCE, wait_until
+from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from campaign_model.worker import AsyncTask, Task, WorkerReport, run_worker, run_worker_async
-from support.parallel import PATIENCE, until
-from support.world import HOST, LEASE, World
+from support.tenants import HOST, contact_rows
 
 SLOTS = len(STEPS.slots())
 PRICE = Decimal("0.00144")
@@ -77,12 +77,12 @@ def save_messages(connection: sa.Connection, task: Task, outcome: Outcome) -> No
             insert_message(connection, task, slot)
 
 
-def resuming(world: World) -> Callable[[Task], Outcome]:
+def resuming(tenant: Tenant) -> Callable[[Task], Outcome]:
     """A ``generate`` that writes the missing messages, each with a checkpoint of its own."""
 
     def generate(task: Task) -> Outcome:
         messages = HOST.messages.c
-        with world.engine.begin() as connection:
+        with tenant.engine.begin() as connection:
             existing_ids = connection.scalars(
                 sa.select(messages.id).where(messages.campaign_contact_id == task.claim.id)
             ).all()
@@ -104,23 +104,23 @@ def an_hour_later(connection: sa.Connection) -> datetime:
     return database_time(connection) + timedelta(hours=1)
 
 
-def taking_over(world: World, campaign: Campaign) -> Callable[[], None]:
+def taking_over(tenant: Tenant, campaign: Campaign) -> Callable[[], None]:
     """A function that lets another worker take over and generate one contact in flight."""
 
     def take_over() -> None:
         later = FrozenClock()
-        with world.engine.begin() as connection:
+        with tenant.engine.begin() as connection:
             later.now = database_time(connection) + 2 * LEASE
         claims: list[Claim] = []
 
         def claim() -> bool:
             # A renewal may lock the row for a moment. Then the claim skips it.
-            claims.extend(world.claim(campaign.id, 1, clock=later))
+            claims.extend(tenant.claim(campaign.id, 1, clock=later))
             return bool(claims)
 
-        until(claim, "the takeover")
+        wait_until(claim, "the takeover")
         outcomes = dict.fromkeys(claims, Generated(COST))
-        world.transact(lambda store: store.generation.record(outcomes))
+        tenant.transact(lambda store: store.generation.record(outcomes))
 
     return take_over
 
@@ -133,7 +133,7 @@ class RunWorker(Protocol):
 
     def __call__(
         self,
-        world: World,
+        tenant: Tenant,
         campaign: Campaign,
         generate: Any = succeed,
         *,
@@ -204,22 +204,22 @@ FORMS: dict[str, Callable[..., WorkerReport]] = {
 # --- What workers left behind --------------------------------------------------------------------
 
 
-def campaign_status(world: World, campaign: Campaign) -> Status:
-    return world.transact(lambda store: store.campaigns.get(campaign.id)).status
+def campaign_status(tenant: Tenant, campaign: Campaign) -> Status:
+    return tenant.transact(lambda store: store.campaigns.get(campaign.id)).status
 
 
-def progress(world: World, campaign: Campaign) -> Progress:
-    return world.transact(lambda store: store.generation.progress(campaign.id))
+def progress(tenant: Tenant, campaign: Campaign) -> Progress:
+    return tenant.transact(lambda store: store.generation.progress(campaign.id))
 
 
-def contact_statuses(world: World, campaign: Campaign) -> list[str]:
-    return sorted(row.status for row in world.rows(campaign.id).values())
+def contact_statuses(tenant: Tenant, campaign: Campaign) -> list[str]:
+    return sorted(row.status for row in contact_rows(tenant, campaign.id).values())
 
 
-def count_messages(world: World, campaign: Campaign) -> dict[UUID, int]:
+def count_messages(tenant: Tenant, campaign: Campaign) -> dict[UUID, int]:
     """Count the messages of each contact that has any."""
     messages = HOST.messages.c
-    with world.engine.begin() as connection:
+    with tenant.engine.begin() as connection:
         return {
             row[0]: row[1]
             for row in connection.execute(
@@ -231,11 +231,11 @@ def count_messages(world: World, campaign: Campaign) -> dict[UUID, int]:
 
 
 def check_all_generated_once(
-    world: World, campaign: Campaign, *, spent: Decimal | None = None
+    tenant: Tenant, campaign: Campaign, *, spent: Decimal | None = None
 ) -> None:
     """Assert that every contact is generated, has each message once, and is paid for once."""
-    rows = world.rows(campaign.id)
+    rows = contact_rows(tenant, campaign.id)
     assert {row.status for row in rows.values()} == {"generated"}
-    assert count_messages(world, campaign) == dict.fromkeys(rows, SLOTS)
-    assert progress(world, campaign).spent == (len(rows) * COST if spent is None else spent)
-    world.check(campaign.id)
+    assert count_messages(tenant, campaign) == dict.fromkeys(rows, SLOTS)
+    assert progress(tenant, campaign).spent == (len(rows) * COST if spent is None else spent)
+    tenant.check_totals(campaign.id)

@@ -15,9 +15,9 @@ import sqlalchemy as sa
 import chaos
 from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from support.tenants import HOST, new_tenant
 from support.workers import message_values
-from support.world import HOST, World
 
 
 def test_nothing_is_lost_or_doubled_when_workers_and_the_server_are_killed() -> None:
@@ -100,25 +100,25 @@ def test_the_audit_finds_every_kind_of_damage(schema: Callable[[str], str]) -> N
     engine = sa.create_engine(schema("postgresql-18"))
     chaos.ledger.create(engine)
     for statement, lost, doubled, problem in DAMAGES:
-        world = World(engine)
-        campaign_id, ids = finish_campaign(world)
+        tenant = new_tenant(engine)
+        campaign_id, ids = finish_campaign(tenant)
         with engine.begin() as connection:
             connection.execute(sa.text(statement), {"id": ids[0], "new": uuid4()})
-        findings = chaos.audit(world, campaign_id)
+        findings = chaos.audit(tenant, campaign_id)
         assert (len(findings.lost), len(findings.doubled)) == (lost, doubled), statement
         assert problem in "\n".join(findings.problems), statement
         assert bool(findings.problems) == bool(problem), findings.problems
     engine.dispose()
 
 
-def finish_campaign(world: World) -> tuple[UUID, list[UUID]]:
+def finish_campaign(tenant: Tenant) -> tuple[UUID, list[UUID]]:
     """Make a campaign of two contacts as a chaos run without faults leaves it."""
-    campaign = world.campaign(2, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     outcome = Generated(Decimal("1.000000001"))
-    claims = world.claim(campaign.id)
-    world.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
-    world.apply(campaign.id, Action.COMPLETE_GENERATION)
-    with world.engine.begin() as connection:
+    claims = tenant.claim(campaign.id)
+    tenant.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
+    tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
+    with tenant.engine.begin() as connection:
         for claim in claims:
             connection.execute(
                 sa.insert(chaos.ledger).values(
@@ -132,6 +132,6 @@ def finish_campaign(world: World) -> tuple[UUID, list[UUID]]:
             )
             connection.execute(
                 sa.insert(HOST.messages),
-                [message_values(world.tenant_id, claim, slot) for slot in STEPS.slots()],
+                [message_values(tenant.id, claim, slot) for slot in STEPS.slots()],
             )
     return campaign.id, [claim.id for claim in claims]

@@ -12,8 +12,10 @@ from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Status
 from campaign_model.store.generation import Generation
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.parallel import wait_until
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import Task, WorkerReport, WorkerStop
-from support.parallel import until
+from support.tenants import contact_rows
 from support.workers import (
     COST,
     PRICE,
@@ -25,15 +27,14 @@ from support.workers import (
     save_messages,
     taking_over,
 )
-from support.world import World
 
 pytestmark = pytest.mark.newest
 
 
 def test_leases_are_renewed_as_long_as_a_task_runs(
-    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     clock, lease = FrozenClock(), timedelta(milliseconds=30)
     renewals: list[object] = []
     renew = Generation.renew
@@ -50,37 +51,37 @@ def test_leases_are_renewed_as_long_as_a_task_runs(
             clock.forward(lease * 0.8)
             # The first renewal may have begun before this moment, the second did not.
             enough = len(renewals) + 2
-            until(lambda: len(renewals) >= enough, "another renewal")  # noqa: B023
-        assert world.claim(campaign.id, clock=clock) == ()
+            wait_until(lambda: len(renewals) >= enough, "another renewal")  # noqa: B023
+        assert tenant.claim(campaign.id, clock=clock) == ()
         return Generated(COST)
 
-    report = run_worker(world, campaign, generate, lease=lease, clock=clock)
+    report = run_worker(tenant, campaign, generate, lease=lease, clock=clock)
     assert report.answers == {Recorded.APPLIED: 1}
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
-def test_a_late_outcome_is_booked_and_not_saved(world: World, run_worker: RunWorker) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    take_over = taking_over(world, campaign)
+def test_a_late_outcome_is_booked_and_not_saved(tenant: Tenant, run_worker: RunWorker) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    take_over = taking_over(tenant, campaign)
 
     def generate(task: Task) -> Outcome:
         task.checkpoint(PRICE)
         take_over()
         return Generated(COST)
 
-    report = run_worker(world, campaign, generate, save=save_messages)
+    report = run_worker(tenant, campaign, generate, save=save_messages)
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.BOOKED: 1}, COST + PRICE, True)
-    assert count_messages(world, campaign) == {}
-    assert progress(world, campaign).spent == 2 * COST + PRICE
-    world.check(campaign.id)
+    assert count_messages(tenant, campaign) == {}
+    assert progress(tenant, campaign).spent == 2 * COST + PRICE
+    tenant.check_totals(campaign.id)
 
 
 def test_a_checkpoint_raises_lease_lost_and_the_worker_books_its_cost(
-    world: World, run_worker: RunWorker
+    tenant: Tenant, run_worker: RunWorker
 ) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    (row,) = world.rows(campaign.id).values()
-    take_over = taking_over(world, campaign)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    (row,) = contact_rows(tenant, campaign.id).values()
+    take_over = taking_over(tenant, campaign)
     lost_ids = []
 
     def generate(task: Task) -> Outcome:
@@ -93,27 +94,27 @@ def test_a_checkpoint_raises_lease_lost_and_the_worker_books_its_cost(
             raise
         return Generated(COST)
 
-    report = run_worker(world, campaign, generate, save=save_messages)
+    report = run_worker(tenant, campaign, generate, save=save_messages)
     assert lost_ids == [(row.id,)]
     # The message of the checkpoint is not saved, and its cost is booked.
     assert (report.answers, report.cost) == ({Recorded.BOOKED: 1}, PRICE)
-    assert count_messages(world, campaign) == {}
-    assert progress(world, campaign).spent == COST + PRICE
-    world.check(campaign.id)
+    assert count_messages(tenant, campaign) == {}
+    assert progress(tenant, campaign).spent == COST + PRICE
+    tenant.check_totals(campaign.id)
 
 
 def test_a_renewal_asks_a_task_with_a_lost_lease_to_stop(
-    world: World, run_worker: RunWorker
+    tenant: Tenant, run_worker: RunWorker
 ) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    take_over = taking_over(world, campaign)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    take_over = taking_over(tenant, campaign)
 
     def generate(task: Task) -> Outcome:
         take_over()
-        until(lambda: task.stopping, "the task is asked to stop")
+        wait_until(lambda: task.stopping, "the task is asked to stop")
         return Unfinished()
 
-    report = run_worker(world, campaign, generate, lease=timedelta(milliseconds=30))
+    report = run_worker(tenant, campaign, generate, lease=timedelta(milliseconds=30))
     assert report.answers == {Recorded.BOOKED: 1}
-    assert contact_statuses(world, campaign) == ["generated"]
-    world.check(campaign.id)
+    assert contact_statuses(tenant, campaign) == ["generated"]
+    tenant.check_totals(campaign.id)

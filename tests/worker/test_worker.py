@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
@@ -19,10 +19,11 @@ from campaign_model.claims import Generated, Outcome, Progress, Recorded, Unfini
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store.generation import Generation
-from campaign_model.testing.sample_campaigns import STEPS
+from campaign_model.testing.parallel import PATIENCE
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.worker import Task, WorkerReport, WorkerStop
 from campaign_model.worker import run as worker_run
-from support.parallel import PATIENCE
+from support.tenants import contact_rows
 from support.workers import (
     COST,
     PRICE,
@@ -37,7 +38,6 @@ from support.workers import (
     save_messages,
     taking_over,
 )
-from support.world import World
 
 # The tests of the store run its statements on every server.
 pytestmark = pytest.mark.newest
@@ -48,9 +48,9 @@ pytestmark = pytest.mark.newest
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_a_worker_generates_every_contact_and_completes_generation(
-    world: World, run_worker: RunWorker, concurrency: int
+    tenant: Tenant, run_worker: RunWorker, concurrency: int
 ) -> None:
-    campaign = world.campaign(9, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=9)
     reported: list[Progress] = []
     threads = set()
 
@@ -61,7 +61,7 @@ def test_a_worker_generates_every_contact_and_completes_generation(
         return Generated(COST)
 
     report = run_worker(
-        world,
+        tenant,
         campaign,
         generate,
         save=save_messages,
@@ -70,75 +70,77 @@ def test_a_worker_generates_every_contact_and_completes_generation(
         actor="me",
     )
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 9}, 9 * COST, True)
-    assert campaign_status(world, campaign) is Status.REVIEW
-    check_all_generated_once(world, campaign)
+    assert campaign_status(tenant, campaign) is Status.REVIEW
+    check_all_generated_once(tenant, campaign)
     assert threading.get_ident() not in threads
     assert len(threads) <= concurrency
     assert all(state.assigned == 9 for state in reported)
     generated = [state.by_status[ContactStatus.GENERATED] for state in reported]
     assert generated == sorted(generated)
     assert generated[-1] == 9
-    history = world.transact(lambda store: store.campaigns.history(campaign.id))
+    history = tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert (history[-1].action, history[-1].actor) == (Action.COMPLETE_GENERATION, "me")
 
 
 def test_a_worker_generates_as_many_contacts_at_once_as_its_concurrency(
-    world: World, run_worker: RunWorker
+    tenant: Tenant, run_worker: RunWorker
 ) -> None:
-    campaign = world.campaign(8, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=8)
     four_at_once = threading.Barrier(4)
 
     def generate(_task: Task) -> Outcome:
         four_at_once.wait(PATIENCE)
         return Generated(COST)
 
-    report = run_worker(world, campaign, generate, concurrency=4)
+    report = run_worker(tenant, campaign, generate, concurrency=4)
     assert report.answers == {Recorded.APPLIED: 8}
 
 
 def test_no_transaction_is_open_while_messages_are_generated(
-    world: World, run_worker: RunWorker
+    tenant: Tenant, run_worker: RunWorker
 ) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
 
     def generate(_task: Task) -> Outcome:
-        assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        assert tenant.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         # An open claim would block these moves: on SQLite by its transaction, on PostgreSQL by its
         # lock on the campaign row.
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
-        world.apply(campaign.id, Action.START_GENERATION)
+        tenant.apply(campaign.id, Action.CANCEL_GENERATION)
+        tenant.apply(campaign.id, Action.START_GENERATION)
         return Generated(COST)
 
-    assert run_worker(world, campaign, generate).stop is WorkerStop.DRAINED
-    world.check(campaign.id)
+    assert run_worker(tenant, campaign, generate).stop is WorkerStop.DRAINED
+    tenant.check_totals(campaign.id)
 
 
-def test_a_worker_ends_when_the_budget_is_spent(world: World, run_worker: RunWorker) -> None:
-    campaign = world.campaign(5, Status.GENERATING, budget=3 * COST)
+def test_a_worker_ends_when_the_budget_is_spent(tenant: Tenant, run_worker: RunWorker) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=5, budget=3 * COST)
     with pytest.raises(ValueError, match="reserve"):
-        run_worker(world, campaign)
-    report = run_worker(world, campaign, reserve=COST, concurrency=2)
+        run_worker(tenant, campaign)
+    report = run_worker(tenant, campaign, reserve=COST, concurrency=2)
     assert report == WorkerReport(WorkerStop.BUDGET, {Recorded.APPLIED: 3}, 3 * COST, True)
-    assert campaign_status(world, campaign) is Status.REVIEW
-    assert progress(world, campaign).spent == 3 * COST
-    world.check(campaign.id)
+    assert campaign_status(tenant, campaign) is Status.REVIEW
+    assert progress(tenant, campaign).spent == 3 * COST
+    tenant.check_totals(campaign.id)
 
 
 def test_a_worker_leaves_a_campaign_alone_that_is_not_generating(
-    world: World, run_worker: RunWorker
+    tenant: Tenant, run_worker: RunWorker
 ) -> None:
-    campaign = world.campaign(2, Status.READY)
+    campaign = tenant.campaign(Status.READY, contacts=2)
 
     def never_called(_task: Task) -> Outcome:
         raise AssertionError
 
-    report = run_worker(world, campaign, never_called)
+    report = run_worker(tenant, campaign, never_called)
     assert report == WorkerReport(WorkerStop.NOT_GENERATING, {}, Decimal(0), False)
-    assert campaign_status(world, campaign) is Status.READY
+    assert campaign_status(tenant, campaign) is Status.READY
 
 
-def test_a_worker_waits_for_contacts_with_a_retry_time(world: World, run_worker: RunWorker) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+def test_a_worker_waits_for_contacts_with_a_retry_time(
+    tenant: Tenant, run_worker: RunWorker
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     attempts: dict[UUID, int] = {}
 
     def generate(task: Task) -> Outcome:
@@ -147,36 +149,36 @@ def test_a_worker_waits_for_contacts_with_a_retry_time(world: World, run_worker:
             return Unfinished(timedelta(milliseconds=5), cost=PRICE)
         return Generated(COST)
 
-    report = run_worker(world, campaign, generate, save=save_messages)
+    report = run_worker(tenant, campaign, generate, save=save_messages)
     assert report.stop is WorkerStop.DRAINED
     assert set(attempts.values()) == {3}
     assert report.cost == 2 * COST + 4 * PRICE
-    check_all_generated_once(world, campaign, spent=2 * COST + 4 * PRICE)
+    check_all_generated_once(tenant, campaign, spent=2 * COST + 4 * PRICE)
 
 
 def test_a_worker_with_wait_false_leaves_contacts_that_others_hold(
-    world: World, run_worker: RunWorker
+    tenant: Tenant, run_worker: RunWorker
 ) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    (claim_of_other,) = world.claim(campaign.id, 1, lease=timedelta(hours=1))
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
+    (claim_of_other,) = tenant.claim(campaign.id, 1, lease=timedelta(hours=1))
 
     outcomes = iter([Unfinished(timedelta(hours=1)), Generated(COST)])
     report = run_worker(
-        world, campaign, lambda _task: next(outcomes), save=save_messages, wait=False
+        tenant, campaign, lambda _task: next(outcomes), save=save_messages, wait=False
     )
     assert report == WorkerReport(
         WorkerStop.LEASES_PENDING, {Recorded.APPLIED: 2}, COST, completed=False
     )
-    assert world.rows(campaign.id)[claim_of_other.contact_id].status == "generating"
-    assert contact_statuses(world, campaign) == ["generated", "generating", "pending"]
-    assert campaign_status(world, campaign) is Status.GENERATING
+    assert contact_rows(tenant, campaign.id)[claim_of_other.contact_id].status == "generating"
+    assert contact_statuses(tenant, campaign) == ["generated", "generating", "pending"]
+    assert campaign_status(tenant, campaign) is Status.GENERATING
 
 
 def test_two_workers_share_a_campaign_and_one_of_them_completes_it(
-    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_run, "_POLL_INTERVAL", 0.02)
-    campaign = world.campaign(12, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=12)
     both_working = threading.Barrier(2)
 
     def run_one_worker() -> WorkerReport:
@@ -187,7 +189,7 @@ def test_two_workers_share_a_campaign_and_one_of_them_completes_it(
                 both_working.wait(PATIENCE)
             return Generated(COST)
 
-        return run_worker(world, campaign, generate, save=save_messages)
+        return run_worker(tenant, campaign, generate, save=save_messages)
 
     with ThreadPoolExecutor(2) as pool:
         futures = [pool.submit(run_one_worker) for _ in range(2)]
@@ -195,20 +197,20 @@ def test_two_workers_share_a_campaign_and_one_of_them_completes_it(
     assert [report.completed for report in reports].count(True) == 1
     assert sum(report.answers[Recorded.APPLIED] for report in reports) == 12
     assert sum((report.cost for report in reports), Decimal(0)) == 12 * COST
-    check_all_generated_once(world, campaign)
-    assert campaign_status(world, campaign) is Status.REVIEW
+    check_all_generated_once(tenant, campaign)
+    assert campaign_status(tenant, campaign) is Status.REVIEW
 
 
-def test_an_unknown_campaign_is_not_found(world: World, run_worker: RunWorker) -> None:
-    campaign = attrs.evolve(world.campaign(1, Status.GENERATING), id=world.owner_id)
+def test_an_unknown_campaign_is_not_found(tenant: Tenant, run_worker: RunWorker) -> None:
+    campaign = attrs.evolve(tenant.campaign(Status.GENERATING, contacts=1), id=uuid4())
     with pytest.raises(NotFound):
-        run_worker(world, campaign)
+        run_worker(tenant, campaign)
 
 
-def test_a_concurrency_of_zero_is_refused(world: World, run_worker: RunWorker) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_a_concurrency_of_zero_is_refused(tenant: Tenant, run_worker: RunWorker) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     with pytest.raises(ValueError, match="0"):
-        run_worker(world, campaign, concurrency=0)
+        run_worker(tenant, campaign, concurrency=0)
 
 
 # --- Tasks that finish at the same time ----------------------------------------------------------
@@ -234,21 +236,21 @@ def all_tasks_finish_together(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[
 
 
 def test_outcomes_of_the_same_moment_are_recorded_together(
-    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(8, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=8)
     with all_tasks_finish_together(monkeypatch) as sizes:
-        report = run_worker(world, campaign, save=save_messages, concurrency=4)
+        report = run_worker(tenant, campaign, save=save_messages, concurrency=4)
     assert sizes == [4, 4]
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 8}, 8 * COST, True)
-    check_all_generated_once(world, campaign)
+    check_all_generated_once(tenant, campaign)
 
 
 def test_a_lost_lease_keeps_no_other_outcome_from_being_recorded(
-    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    take_over = taking_over(world, campaign)
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    take_over = taking_over(tenant, campaign)
     first_call = iter([True])
 
     def generate(_task: Task) -> Outcome:
@@ -257,21 +259,21 @@ def test_a_lost_lease_keeps_no_other_outcome_from_being_recorded(
         return Generated(COST)
 
     with all_tasks_finish_together(monkeypatch) as sizes:
-        report = run_worker(world, campaign, generate, save=save_messages, concurrency=4)
+        report = run_worker(tenant, campaign, generate, save=save_messages, concurrency=4)
     # The worker that took over; all four together; one by one; the cost of the lost contact.
     assert sizes == [1, 4, 1, 1, 1, 1, 1]
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
-    assert contact_statuses(world, campaign) == ["generated"] * 4
-    assert sorted(count_messages(world, campaign).values()) == [SLOTS] * 3
-    assert progress(world, campaign).spent == 5 * COST
-    world.check(campaign.id)
+    assert contact_statuses(tenant, campaign) == ["generated"] * 4
+    assert sorted(count_messages(tenant, campaign).values()) == [SLOTS] * 3
+    assert progress(tenant, campaign).spent == 5 * COST
+    tenant.check_totals(campaign.id)
 
 
 def test_a_failed_save_keeps_no_other_outcome_from_being_recorded(
-    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    ids = list(world.rows(campaign.id))
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    ids = list(contact_rows(tenant, campaign.id))
 
     def save_one_message_twice(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         save_messages(connection, task, outcome)
@@ -279,11 +281,11 @@ def test_a_failed_save_keeps_no_other_outcome_from_being_recorded(
             insert_message(connection, task, task.slots[0])
 
     with all_tasks_finish_together(monkeypatch) as sizes:
-        report = run_worker(world, campaign, save=save_one_message_twice, concurrency=4)
+        report = run_worker(tenant, campaign, save=save_one_message_twice, concurrency=4)
     # All four together; one by one; the failure of the third contact.
     assert sizes == [4, 1, 1, 1, 1, 1]
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 4}, 4 * COST)
-    assert contact_statuses(world, campaign) == ["failed", "generated", "generated", "generated"]
-    assert count_messages(world, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
-    assert progress(world, campaign).spent == 4 * COST
-    world.check(campaign.id)
+    assert contact_statuses(tenant, campaign) == ["failed", "generated", "generated", "generated"]
+    assert count_messages(tenant, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
+    assert progress(tenant, campaign).spent == 4 * COST
+    tenant.check_totals(campaign.id)

@@ -20,11 +20,13 @@ import sqlalchemy as sa
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated, Outcome, Progress, Recorded, Unfinished
 from campaign_model.lifecycle import Status
+from campaign_model.testing.parallel import PATIENCE, wait_until
+from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import AsyncTask, WorkerReport, WorkerStop, run_worker_async
 from campaign_model.worker import run as worker_run
-from support.parallel import PATIENCE, on_postgresql, transaction, until
+from support.tenants import contact_rows
+from support.transactions import on_postgresql, open_store
 from support.workers import COST, contact_statuses, fill_the_disk
-from support.world import World
 
 Result = TypeVar("Result")
 
@@ -39,12 +41,12 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def worker(
-    world: World,
+    tenant: Tenant,
     campaign: Campaign,
     generate: Callable[[AsyncTask], Coroutine[Any, Any, Outcome]],
     **options: Any,
 ) -> Coroutine[Any, Any, WorkerReport]:
-    return run_worker_async(world.engine, world.tenant_id, campaign.id, generate, **options)
+    return run_worker_async(tenant.engine, tenant.id, campaign.id, generate, **options)
 
 
 async def succeed(_task: AsyncTask) -> Outcome:
@@ -76,7 +78,7 @@ def barrier(parties: int) -> tuple[Callable[[], None], Callable[[], Awaitable[ob
     return arrive, complete.wait
 
 
-async def wait_for_blocked_session(world: World) -> None:
+async def wait_for_blocked_session(tenant: Tenant) -> None:
     """Wait until a database session waits for a lock. The event loop stays free."""
     count_blocked = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
@@ -84,17 +86,17 @@ async def wait_for_blocked_session(world: World) -> None:
     )
 
     def is_blocked() -> bool:
-        with world.engine.connect() as connection:
+        with tenant.engine.connect() as connection:
             return bool(connection.scalar(count_blocked))
 
-    await asyncio.to_thread(until, is_blocked, "a session waits for a lock")
+    await asyncio.to_thread(wait_until, is_blocked, "a session waits for a lock")
 
 
 # --- Many coroutines in one event loop -----------------------------------------------------------
 
 
-def test_fifty_coroutines_run_at_once_without_open_transactions(world: World) -> None:
-    campaign = world.campaign(60, Status.GENERATING)
+def test_fifty_coroutines_run_at_once_without_open_transactions(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=60)
     threads_before = threading.active_count()
     tasks: list[AsyncTask] = []
     fifty_running = asyncio.Event()
@@ -109,26 +111,26 @@ def test_fifty_coroutines_run_at_once_without_open_transactions(world: World) ->
 
     def check_no_open_transaction() -> None:
         assert threading.active_count() - threads_before <= 5
-        assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-        if world.engine.dialect.name == "postgresql":
+        assert tenant.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        if tenant.engine.dialect.name == "postgresql":
             count_idle = sa.text(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND state LIKE 'idle in transaction%'"
             )
-            with world.engine.connect() as connection:
+            with tenant.engine.connect() as connection:
                 assert connection.scalar(count_idle) == 0
 
-    report = run(worker(world, campaign, generate))
+    report = run(worker(tenant, campaign, generate))
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 60}, 60 * COST, True)
-    assert contact_statuses(world, campaign) == ["generated"] * 60
-    world.check(campaign.id)
+    assert contact_statuses(tenant, campaign) == ["generated"] * 60
+    tenant.check_totals(campaign.id)
 
 
 @on_postgresql
 def test_the_event_loop_is_free_while_a_claim_or_a_checkpoint_waits_for_a_lock(
-    world: World,
+    tenant: Tenant,
 ) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     begun = asyncio.Event()
     locked = asyncio.Event()
 
@@ -139,37 +141,37 @@ def test_the_event_loop_is_free_while_a_claim_or_a_checkpoint_waits_for_a_lock(
         return Generated(COST)
 
     async def main() -> WorkerReport:
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
-            running = asyncio.create_task(worker(world, campaign, generate))
-            await wait_for_blocked_session(world)
+            running = asyncio.create_task(worker(tenant, campaign, generate))
+            await wait_for_blocked_session(tenant)
         await begun.wait()
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
             locked.set()
-            await wait_for_blocked_session(world)
+            await wait_for_blocked_session(tenant)
         return await running
 
     assert run(main()).cost == 2 * COST
 
 
-def test_leases_are_renewed_while_the_event_loop_is_blocked(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_leases_are_renewed_while_the_event_loop_is_blocked(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
 
     def expiry() -> Any:
-        (row,) = world.rows(campaign.id).values()
+        (row,) = contact_rows(tenant, campaign.id).values()
         return row.lease_expires_at
 
     async def generate(_task: AsyncTask) -> Outcome:
         first_expiry = expiry()
-        until(lambda: expiry() > first_expiry, "the lease is renewed")
+        wait_until(lambda: expiry() > first_expiry, "the lease is renewed")
         return Generated(COST)
 
-    assert run(worker(world, campaign, generate, lease=timedelta(milliseconds=300))).completed
+    assert run(worker(tenant, campaign, generate, lease=timedelta(milliseconds=300))).completed
 
 
-def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     context_variable = contextvars.ContextVar[str]("context_variable")
     calls: dict[str, tuple[int, str]] = {}
 
@@ -189,7 +191,7 @@ def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(world: W
 
     async def main() -> None:
         context_variable.set("set by the caller")
-        await worker(world, campaign, generate, save=save, report=report)
+        await worker(tenant, campaign, generate, save=save, report=report)
 
     run(main())
     event_loop_thread = threading.get_ident()
@@ -204,9 +206,9 @@ def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(world: W
 # --- Cancelled, stopped, or ended by an error ----------------------------------------------------
 
 
-def test_a_cancelled_worker_gives_its_contacts_back(world: World) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    first, *_ = world.rows(campaign.id)
+def test_a_cancelled_worker_gives_its_contacts_back(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+    first, *_ = contact_rows(tenant, campaign.id)
     stop = threading.Event()
     arrive, all_arrived = barrier(3)
 
@@ -220,7 +222,7 @@ def test_a_cancelled_worker_gives_its_contacts_back(world: World) -> None:
             return Unfinished(cost=COST)
 
     async def main() -> None:
-        running = asyncio.create_task(worker(world, campaign, generate, concurrency=3, stop=stop))
+        running = asyncio.create_task(worker(tenant, campaign, generate, concurrency=3, stop=stop))
         await all_arrived()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -228,17 +230,17 @@ def test_a_cancelled_worker_gives_its_contacts_back(world: World) -> None:
 
     run(main())
     assert not stop.is_set()
-    rows = world.rows(campaign.id)
-    assert contact_statuses(world, campaign) == ["pending"] * 4
+    rows = contact_rows(tenant, campaign.id)
+    assert contact_statuses(tenant, campaign) == ["pending"] * 4
     assert (rows[first].generation_cost, rows[first].unknown_costs) == (COST, 0)
     assert sum(row.unknown_costs for row in rows.values()) == 2
-    world.check(campaign.id)
-    assert run(worker(world, campaign, succeed)).completed
+    tenant.check_totals(campaign.id)
+    assert run(worker(tenant, campaign, succeed)).completed
 
 
 @on_postgresql
-def test_a_cancelled_worker_finishes_a_checkpoint_that_has_begun(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_a_cancelled_worker_finishes_a_checkpoint_that_has_begun(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     begun, locked, saved = asyncio.Event(), asyncio.Event(), threading.Event()
     saved_on_return: list[bool] = []
 
@@ -252,12 +254,12 @@ def test_a_cancelled_worker_finishes_a_checkpoint_that_has_begun(world: World) -
         raise AssertionError
 
     async def main() -> None:
-        running = asyncio.create_task(worker(world, campaign, generate))
+        running = asyncio.create_task(worker(tenant, campaign, generate))
         await begun.wait()
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
             locked.set()
-            await wait_for_blocked_session(world)
+            await wait_for_blocked_session(tenant)
             running.cancel()
             # The coroutine has every chance to end, and still waits for its checkpoint.
             for _ in range(100):
@@ -268,33 +270,33 @@ def test_a_cancelled_worker_finishes_a_checkpoint_that_has_begun(world: World) -
 
     run(main())
     assert saved_on_return == [True]
-    (row,) = world.rows(campaign.id).values()
+    (row,) = contact_rows(tenant, campaign.id).values()
     assert (row.status, row.generation_cost) == ("pending", COST)
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
 @on_postgresql
-def test_a_worker_cancelled_during_a_claim_starts_no_coroutine(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
+def test_a_worker_cancelled_during_a_claim_starts_no_coroutine(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
 
     async def main() -> None:
-        with transaction(world) as store:
+        with open_store(tenant) as store:
             store.campaigns.get(campaign.id, lock=True)
-            running = asyncio.create_task(worker(world, campaign, never_called))
-            await wait_for_blocked_session(world)
+            running = asyncio.create_task(worker(tenant, campaign, never_called))
+            await wait_for_blocked_session(tenant)
             running.cancel()
             await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
             await running
 
     run(main())
-    rows = world.rows(campaign.id).values()
+    rows = contact_rows(tenant, campaign.id).values()
     assert {(row.status, row.attempts, row.unknown_costs) for row in rows} == {("pending", 0, 0)}
-    world.check(campaign.id)
+    tenant.check_totals(campaign.id)
 
 
-def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
+def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
     arrive, all_arrived = barrier(1)
 
     async def generate(_task: AsyncTask) -> Outcome:
@@ -305,7 +307,7 @@ def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(world: Wo
             return Generated(COST)
 
     async def main() -> None:
-        running = asyncio.create_task(worker(world, campaign, generate, save=fill_the_disk))
+        running = asyncio.create_task(worker(tenant, campaign, generate, save=fill_the_disk))
         await all_arrived()
         running.cancel()
         await running
@@ -314,8 +316,8 @@ def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(world: Wo
         run(main())
 
 
-def test_a_worker_that_raises_leaves_no_coroutine_behind(world: World) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
+def test_a_worker_that_raises_leaves_no_coroutine_behind(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
     arrive, all_arrived = barrier(2)
     ended: list[AsyncTask] = []
 
@@ -332,19 +334,21 @@ def test_a_worker_that_raises_leaves_no_coroutine_behind(world: World) -> None:
 
     async def main() -> None:
         with pytest.raises(sa.exc.OperationalError, match="disk full"):
-            await worker(world, campaign, generate, save=fill_the_disk)
+            await worker(tenant, campaign, generate, save=fill_the_disk)
         assert len(ended) == 2
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
-    assert contact_statuses(world, campaign) == ["generating"] * 2
+    assert contact_statuses(tenant, campaign) == ["generating"] * 2
 
 
 def test_sigterm_stops_every_worker_of_the_event_loop(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_run, "_POLL_INTERVAL", 0.02)
-    first_campaign, second_campaign = (world.campaign(2, Status.GENERATING) for _ in range(2))
+    first_campaign, second_campaign = (
+        tenant.campaign(Status.GENERATING, contacts=2) for _ in range(2)
+    )
     signals: list[int] = []
     handler_before = signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     arrive, all_arrived = barrier(2)
@@ -356,14 +360,14 @@ def test_sigterm_stops_every_worker_of_the_event_loop(
 
     async def work_until_stopped(task: AsyncTask) -> Outcome:
         arrive()
-        await asyncio.to_thread(until, lambda: task.stopping, "the task is asked to stop")
+        await asyncio.to_thread(wait_until, lambda: task.stopping, "the task is asked to stop")
         return Unfinished()
 
     async def main() -> tuple[WorkerReport, WorkerReport]:
-        first = asyncio.create_task(worker(world, first_campaign, finish, concurrency=1))
+        first = asyncio.create_task(worker(tenant, first_campaign, finish, concurrency=1))
         await asyncio.sleep(0)
         second = asyncio.create_task(
-            worker(world, second_campaign, work_until_stopped, concurrency=1)
+            worker(tenant, second_campaign, work_until_stopped, concurrency=1)
         )
         first_report = await first
         # The first worker has ended, and the handler still serves the second one.

@@ -1,5 +1,7 @@
-"""What developers of services test their own code with (extra ``testing``).
+"""Test kit for developers of services (extra ``testing``).
 
-``strategies`` draws the library's values, ``documents`` the JSON documents that stand for them.
-Importing this package alone loads no test library.
+``strategies`` draws the library's values with Hypothesis, ``documents`` draws the JSON documents
+of these values. ``store_machine`` and ``lifecycle_machine`` are state machines, ``plugin`` has the
+pytest fixtures, and ``contract`` tests a service's own database. Importing this package alone loads
+no test library.
 """

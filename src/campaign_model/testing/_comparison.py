@@ -1,10 +1,13 @@
-"""What is compared: answers, and all that the database holds of one tenant's campaigns."""
+"""Compare the store with the model.
+
+:func:`load_campaigns` reads everything that the database has of a tenant's campaigns, in the
+model's terms. :func:`check_same` names every part in which two values differ.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +17,6 @@ import sqlalchemy as sa
 from campaign_model.campaign import HistoryEntry
 from campaign_model.errors import CampaignModelError
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.store.assignment import POSITIONS
-from campaign_model.store.campaigns import campaign_from_row
-from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,
@@ -24,82 +24,95 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
-from campaign_model.store.totals import Totals, sum_columns
-from campaign_model.testing.kept import Contact, Kept
+from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED, SHARDS, campaign_from_row
+from campaign_model.testing.model_state import ModelCampaign, ModelContact
+from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.wire import Codec
 
-__all__ = ["check_same", "stored"]
+__all__ = ["check_same", "load_campaigns"]
 
 _UNORDERED = frozenset({"ids", "kept", "lost", "skipped", "unknown"})
-"""Ids in answers and errors: they come in no particular order."""
+"""Fields of answers and errors that list ids in no particular order."""
+
+_MISSING = "nothing"
+
+_ROWS_OF = {
+    table: sa.select(table).where(table.c.tenant_id == sa.bindparam("tenant"))
+    for table in (
+        campaigns,
+        campaign_contacts,
+        campaign_erased_claims,
+        campaign_history,
+        campaign_totals,
+    )
+}
 
 
-_TOTALS = (
-    sa.select(campaign_totals.c.campaign_id, sa.func.count().label("shards"), *sum_columns())
-    .where(campaign_totals.c.tenant_id == sa.bindparam("tenant"))
-    .group_by(campaign_totals.c.campaign_id)
-)
+def check_same(store_value: Any, model_value: Any, what: str) -> None:
+    """Raise ``AssertionError`` with one line for every part in which store and model differ."""
+    if store_value == model_value:
+        return
+    lines = [*_differences(store_value, model_value, what)]
+    if lines:
+        raise AssertionError("\n".join(lines))
 
 
-def check_same(found: Any, expected: Any, what: str) -> None:
-    """Raise ``AssertionError`` with a line for every part in which store and model differ."""
-    if found != expected:
-        lines = [*_differences(found, expected, what)]
-        if lines:
-            raise AssertionError("\n".join(lines))
-
-
-def _differences(found: Any, expected: Any, path: str) -> Iterator[str]:
-    found, expected = _parts(found), _parts(expected)
-    if isinstance(found, Mapping) and isinstance(expected, Mapping):
-        for name in {**found, **expected}:
-            yield from _differences(
-                found.get(name, "nothing"), expected.get(name, "nothing"), f"{path}, {name}"
-            )
-    elif found != expected:
-        yield f"{path}: the store has {found!r}, the model {expected!r}"
+def _differences(store_value: Any, model_value: Any, path: str) -> Iterator[str]:
+    store_parts, model_parts = _parts(store_value), _parts(model_value)
+    if not (isinstance(store_parts, Mapping) and isinstance(model_parts, Mapping)):
+        if store_parts != model_parts:
+            yield f"{path}: the store has {store_parts!r}, the model has {model_parts!r}"
+        return
+    for name in {**store_parts, **model_parts}:
+        yield from _differences(
+            store_parts.get(name, _MISSING),
+            model_parts.get(name, _MISSING),
+            f"{path}.{name}" if isinstance(name, str) else f"{path}[{name}]",
+        )
 
 
 def _parts(value: Any) -> Any:
-    """A value by its parts. Of an error, all but the sentence for people."""
+    """Split a value into its named parts. Of an error, leave out the sentence for people."""
     if isinstance(value, tuple):
         return dict(enumerate(value))
     if isinstance(value, CampaignModelError):
-        named = {name: part for name, part in value.to_dict().items() if name != "message"}
+        parts = {name: part for name, part in value.to_dict().items() if name != "message"}
     elif attrs.has(type(value)):
-        fields = [field.name for field in attrs.fields(type(value)) if field.eq]
-        named = {name: getattr(value, name) for name in fields}
+        names = [field.name for field in attrs.fields(type(value)) if field.eq]
+        parts = {name: getattr(value, name) for name in names}
     else:
         return value
     return {"type": type(value).__name__} | {
-        name: frozenset(part) if name in _UNORDERED else part for name, part in named.items()
+        name: frozenset(part) if name in _UNORDERED else part for name, part in parts.items()
     }
 
 
-def stored(connection: sa.Connection, tenant_id: UUID, codec: Codec) -> dict[UUID, Kept]:
-    """What the database holds of every campaign of the tenant, in the model's terms.
+def load_campaigns(
+    connection: sa.Connection, tenant_id: UUID, codec: Codec
+) -> dict[UUID, ModelCampaign]:
+    """Read all campaigns of the tenant from the database, as the model describes them.
 
-    Raises ``AssertionError`` where the totals are not the sums of the contacts' rows.
+    Raises ``AssertionError`` if totals are not the sums of contacts.
     """
 
     def rows(table: sa.Table) -> sa.CursorResult[Any]:
-        return connection.execute(sa.select(table).where(table.c.tenant_id == tenant_id))
+        return connection.execute(_ROWS_OF[table], {"tenant": tenant_id})
 
-    found = {
-        row.id: Kept(
+    states = {
+        row.id: ModelCampaign(
             campaign_from_row(row, codec),
-            settled=(row.total_contacts, row.generated_count, row.generation_cost),
+            legacy_columns=(row.total_contacts, row.generated_count, row.generation_cost),
             next_position=row.next_position,
-            clones=row.clone_count,
+            clone_count=row.clone_count,
         )
         for row in rows(campaigns)
     }
     for row in rows(campaign_contacts):
-        found[row.campaign_id].contacts[row.contact_id] = _contact(row)
+        states[row.campaign_id].contacts[row.contact_id] = _contact(row)
     for row in rows(campaign_erased_claims):
-        found[row.campaign_id].erased_claims |= {(row.campaign_contact_id, row.token)}
+        states[row.campaign_id].erased_claims |= {(row.campaign_contact_id, row.token)}
     for row in sorted(rows(campaign_history), key=lambda row: row.version):
-        found[row.campaign_id].history += (
+        states[row.campaign_id].history += (
             HistoryEntry(
                 row.at,
                 Action(row.action),
@@ -110,38 +123,28 @@ def stored(connection: sa.Connection, tenant_id: UUID, codec: Codec) -> dict[UUI
                 row.reason,
             ),
         )
-    sums = {
-        row["campaign_id"]: row
-        for row in connection.execute(_TOTALS, {"tenant": tenant_id}).mappings()
-    }
-    for id_, kept in found.items():
-        total = Totals.from_columns(sums[id_]) if id_ in sums else Totals()
-        kept.least_reserve = total.unit_reserve
-        kept.erased_cost = total.erased_cost
-        kept.erased_unknown_costs = total.erased_unknown_costs
-        check_same(total, _sums(kept), f"totals of campaign {id_}, and the sums of its rows")
-        if id_ in sums and sums[id_]["shards"] > SHARDS:
-            raise AssertionError(f"campaign {id_} has {sums[id_]['shards']} rows of totals")
-    return found
+    shards = dict.fromkeys(states, 0)
+    for row in rows(campaign_totals):
+        state = states[row.campaign_id]
+        state.smallest_reserve = max(state.smallest_reserve, row.unit_reserve)
+        state.erased_cost += row.erased_cost
+        state.erased_unknown_costs += row.erased_unknown_costs
+        shards[row.campaign_id] += 1
+    wrong_totals = find_wrong_totals(connection, [tenant_id], [*states])
+    wrong_totals += [
+        f"campaign {campaign_id} has {number} rows of totals, more than {SHARDS}"
+        for campaign_id, number in shards.items()
+        if number > SHARDS
+    ]
+    if wrong_totals:
+        raise AssertionError("\n".join(wrong_totals))
+    return states
 
 
-def _sums(kept: Kept) -> Totals:
-    contacts = kept.contacts.values()
-    return Totals(
-        counts={status: kept.number(status) for status in ContactStatus},
-        cost=sum((one.cost for one in contacts), Decimal(0)),
-        unknown_costs=sum(one.unknown_costs for one in contacts),
-        erased_cost=kept.erased_cost,
-        erased_unknown_costs=kept.erased_unknown_costs,
-        reserved=kept.reserved,
-        unit_reserve=kept.least_reserve,
-    )
-
-
-def _contact(row: sa.Row[Any]) -> Contact:
+def _contact(row: sa.Row[Any]) -> ModelContact:
     gaps = row.enrichment_gaps
-    return Contact(
-        place=divmod(row.rank, POSITIONS),
+    return ModelContact(
+        rank=row.rank,
         added_at=row.added_at,
         status=ContactStatus(row.status),
         gaps=None if gaps is None else tuple(json.loads(gaps)),
@@ -155,8 +158,9 @@ def _contact(row: sa.Row[Any]) -> Contact:
         fingerprint=row.steps_fingerprint,
         generated_at=row.generated_at,
         error_code=row.error_code,
+        error=None if row.error_code == ATTEMPTS_EXHAUSTED else row.error,
         cost=row.generation_cost,
         unknown_costs=row.unknown_costs,
         reserved=row.reserved,
-        reported=frozenset(UUID(token) for token in json.loads(row.reported_tokens)),
+        reported_tokens=frozenset(UUID(token) for token in json.loads(row.reported_tokens)),
     )

@@ -1,6 +1,7 @@
-"""What values and documents are both drawn from: words, JSON, and the members of documents.
+"""Strategies that values and documents share: texts, JSON values and the members of documents.
 
-The first of several choices is the plainest: it is what a failing example shrinks to.
+Documents are drawn as Python objects, and values are built from the same members. The first of
+several alternatives is the simplest one, because failing examples shrink to it.
 """
 
 from __future__ import annotations
@@ -20,22 +21,23 @@ from campaign_model.vocabulary import MAX_TONE, Condition, Vocabulary
 
 __all__ = [
     "amounts",
-    "by",
+    "built",
     "channel_names",
+    "composed",
     "descriptions",
     "ids",
     "json_values",
     "labels",
-    "made",
-    "matching",
     "members",
     "names",
+    "numbered",
     "objects",
     "picks",
     "settings",
     "step",
     "steps",
     "texts",
+    "texts_matching",
 ]
 
 Members = dict[str, Any]
@@ -43,57 +45,57 @@ Value = TypeVar("Value")
 
 
 @st.composite
-def by(draw: st.DrawFn, recipe: Callable[[st.DrawFn], Value]) -> Value:
-    """What ``recipe`` makes of what it draws.
+def composed(draw: st.DrawFn, recipe: Callable[[st.DrawFn], Value]) -> Value:
+    """Draw the result of ``recipe(draw)``.
 
-    Strategies that it draws from stand within it: a strategy's name spells out its arguments, and
-    Hypothesis warns of long names. Quicker to be had than a composite of one's own, which
-    Hypothesis reads the source of.
+    The recipe refers to other strategies from its closure, not through arguments: the name of a
+    strategy contains its arguments, and Hypothesis warns about long names. One composite for all
+    recipes also starts faster, because Hypothesis parses the source of every composite.
     """
     return recipe(draw)
 
 
-def made(
+def built(
     make: Callable[..., Value], *arguments: SearchStrategy[Any], **named: SearchStrategy[Any]
 ) -> SearchStrategy[Value]:
-    """As ``st.builds``, but a failing example shows what was made, not this call of a function."""
-    positional, keyed = st.tuples(*arguments), st.fixed_dictionaries(named)
+    """Draw like ``st.builds``, but show the value in failing examples, not the call."""
+    positional, keyword = st.tuples(*arguments), st.fixed_dictionaries(named)
 
     def recipe(draw: st.DrawFn) -> Value:
-        return make(*draw(positional), **draw(keyed))
+        return make(*draw(positional), **draw(keyword))
 
-    return by(recipe)
+    return composed(recipe)
 
 
-# Each as often as any other, unlike st.integers, of which every third may be the first.
-picks = made(int, st.sampled_from(range(997)))
+picks = built(int, st.sampled_from(range(997)))
+"""Numbers to choose by, all equally likely. ``st.integers`` draws the smallest too often."""
 
-_either_way = st.booleans()
+_is_present = st.booleans()
 
 
 def texts(min_size: int = 0, max_size: int = 8) -> SearchStrategy[str]:
-    """Text that every database stores: no NUL, no half of a surrogate pair."""
+    """Draw text that every database stores: without NUL and without surrogates."""
     characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
     return st.text(characters, min_size=min_size, max_size=max_size)
 
 
-def matching(pattern: str) -> SearchStrategy[str]:
-    """Text of one of the library's patterns, which are all of ASCII."""
-    # Without an alphabet Hypothesis goes through all that UTF-8 can say, for seconds, at first.
+def texts_matching(pattern: str) -> SearchStrategy[str]:
+    """Draw text that matches one of the library's patterns, which contain ASCII only."""
+    # Without an alphabet Hypothesis first computes all of Unicode, which takes seconds.
     return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
 
 
-def _long(size: int) -> SearchStrategy[str]:
+def _repeated(size: int) -> SearchStrategy[str]:
     return st.just(size).map(lambda size: "é" * size)
 
 
 def names(plain: str, longest: int) -> SearchStrategy[str]:
-    """Text that is not blank: ``plain``, one character, a few, and the longest there may be."""
+    """Draw text that is not blank: ``plain``, one character, a few, and ``longest`` characters."""
     short = [texts(1, size).filter(str.strip) for size in (1, 8)]
-    return st.one_of(st.just(plain), *short, _long(longest))
+    return st.one_of(st.just(plain), *short, _repeated(longest))
 
 
-# The last ones are beyond the numbers that a double counts by one, and still doubles.
+# The last alternatives are larger than 2**53 and still exact as doubles.
 _numbers = st.one_of(
     st.integers(-(2**53), 2**53),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -107,42 +109,42 @@ def _either(inner: SearchStrategy[Any]) -> SearchStrategy[Any]:
 
 
 def members(values: SearchStrategy[Any]) -> SearchStrategy[Members]:
-    """JSON objects of a few members."""
+    """Draw JSON objects with at most three members."""
     return st.dictionaries(texts(), values, max_size=3)
 
 
-# Written out to three levels: st.recursive draws half as fast.
-_json_values = made(lambda value: value, _either(_either(_either(_scalars))))
+# Three levels are written out, because st.recursive draws half as fast.
+_json_values = built(lambda value: value, _either(_either(_either(_scalars))))
 
 
 def json_values() -> SearchStrategy[Any]:
-    """Any small JSON value that the library keeps, as ``json.loads`` gives it."""
+    """Draw a small JSON value that the library accepts, as ``json.loads`` returns it."""
     return _json_values
 
 
 def objects(
     required: dict[str, SearchStrategy[Any]], optional: dict[str, SearchStrategy[Any]]
 ) -> SearchStrategy[Members]:
-    """JSON objects of these members, of the optional ones any."""
-    fixed = st.fixed_dictionaries(required)
+    """Draw JSON objects with all required members and any of the optional ones."""
+    required_members = st.fixed_dictionaries(required)
 
     def recipe(draw: st.DrawFn) -> Members:
-        # Each is there or not by itself: the optional ones of fixed_dictionaries shrink less far.
-        given = draw(fixed)
-        return given | {name: draw(value) for name, value in optional.items() if draw(_either_way)}
+        # Optional members of st.fixed_dictionaries shrink less far than one choice for each.
+        drawn = draw(required_members)
+        return drawn | {name: draw(value) for name, value in optional.items() if draw(_is_present)}
 
-    return by(recipe)
+    return composed(recipe)
 
 
 def channel_names(vocabulary: Vocabulary | None) -> list[str]:
-    """Names of the vocabulary's channels, the plainest first; without one, of any that may be."""
+    """Return the channels of a vocabulary, the simplest first; without one, various names."""
     if vocabulary is None:
         return ["email", "fax", "carrier_pigeon", "a", "z" * 40]
-    # Of the standard channels, e-mail.
-    return sorted((one.name for one in vocabulary.channels), key=len)
+    # The shortest name comes first: of the standard channels, email.
+    return sorted((channel.name for channel in vocabulary.channels), key=len)
 
 
-labels = st.one_of(st.just("Intro"), texts(1, 1), texts(1, 8), _long(MAX_LABEL))
+labels = st.one_of(st.just("Intro"), texts(1, 1), texts(1, 8), _repeated(MAX_LABEL))
 _variants = st.integers(1, MAX_VARIANTS)
 _step_configs = st.one_of(
     objects({}, {"tone": st.just("casual"), "subject": texts(), "words": st.integers(0, 500)}),
@@ -151,7 +153,7 @@ _step_configs = st.one_of(
 _own_fields = st.one_of(
     st.just({}), st.dictionaries(texts().map(lambda name: f"x_{name}"), _json_values, max_size=2)
 )
-# What other services wrote beside our fields, and what looks like one of ours.
+# Fields of other services, and near misses of the library's fields.
 _unknown_fields = st.one_of(
     st.just({}),
     st.dictionaries(
@@ -162,13 +164,13 @@ _unknown_fields = st.one_of(
 )
 
 
-def _beside(
+def _merged(
     known: SearchStrategy[Members], others: SearchStrategy[Members]
 ) -> SearchStrategy[Members]:
-    return made(lambda known, others: known | others, known, others)
+    return built(lambda known, others: known | others, known, others)
 
 
-def _plain_step(vocabulary: Vocabulary | None) -> Members:
+def _simplest_step(vocabulary: Vocabulary | None) -> Members:
     channel = {"channel": channel_names(vocabulary)[0]}
     if vocabulary is None:
         return channel
@@ -176,33 +178,33 @@ def _plain_step(vocabulary: Vocabulary | None) -> Members:
 
 
 def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
-    """A step's members but for its number, key and day, which depend on the steps around it.
+    """Draw the members of a step without its number, key and day, which depend on other steps.
 
-    Without a vocabulary as older services stored it: with its channel alone, or with more.
+    Without a vocabulary, draw the stored form: only the channel is required.
     """
-    plain = _plain_step(vocabulary)
+    simplest = _simplest_step(vocabulary)
     channel = {"channel": st.sampled_from(channel_names(vocabulary))}
-    usual: dict[str, SearchStrategy[Any]] = {
+    basic: dict[str, SearchStrategy[Any]] = {
         "label": labels,
         "enabled": st.sampled_from([True, False]),
         "needs_pdf": st.booleans(),
         "variant_count": _variants,
     }
-    free: dict[str, SearchStrategy[Any]] = {
+    optional: dict[str, SearchStrategy[Any]] = {
         "condition": st.sampled_from([condition.value for condition in Condition]),
         "config": _step_configs,
     }
     if vocabulary is None:
         number = {"step": st.integers(1, 99)}
-        rich = _beside(objects(channel, number | usual | free), _unknown_fields)
+        rich = _merged(objects(channel, number | basic | optional), _unknown_fields)
     else:
-        rich = _beside(objects(channel | usual, free), _own_fields)
-    # By one choice: Hypothesis takes steps out of a sequence only if they took a few.
-    return st.one_of(made(plain.copy), rich, rich)
+        rich = _merged(objects(channel | basic, optional), _own_fields)
+    # Hypothesis removes steps from a failing sequence only if each took few choices.
+    return st.one_of(built(simplest.copy), rich, rich)
 
 
 _KEYS = (None, "s{}", "step-{}", "{:_>40}")
-"""How the step at a position may be keyed; no two steps of one sequence come to the same key."""
+"""Templates of step keys. No two steps of one sequence get the same key."""
 
 _days = st.one_of(st.none(), st.integers(0, MAX_DAY_OFFSET), st.sampled_from([0, MAX_DAY_OFFSET]))
 _rarely = st.sampled_from([False] * 9 + [True])
@@ -214,30 +216,32 @@ _Row = tuple[Members, str | None, int | None]
 def steps(
     vocabulary: Vocabulary | None, min_size: int, max_size: int, *, filled: bool
 ) -> SearchStrategy[list[Members]]:
-    """Members of steps in order, some keyed and some not, some with a day and some without.
+    """Draw the members of a sequence of steps, with and without keys and days.
 
-    Now and then the keys stand as after a move, and if ``filled``, there are as many as may be.
+    Sometimes the keys are in reverse order, as after moves. If ``filled``, the sequence sometimes
+    has the greatest allowed number of steps.
     """
 
-    def row(each: SearchStrategy[Members]) -> SearchStrategy[_Row]:
-        return st.tuples(each, st.sampled_from(_KEYS), _days)
+    def with_key_and_day(members: SearchStrategy[Members]) -> SearchStrategy[_Row]:
+        return st.tuples(members, st.sampled_from(_KEYS), _days)
 
-    rows = st.lists(row(step(vocabulary)), min_size=min_size, max_size=max_size)
-    plain = row(made(_plain_step(vocabulary).copy))
+    rows = st.lists(with_key_and_day(step(vocabulary)), min_size=min_size, max_size=max_size)
+    simplest = with_key_and_day(built(_simplest_step(vocabulary).copy))
 
     def recipe(draw: st.DrawFn) -> list[Members]:
-        # Hypothesis varies most what is drawn first.
+        # Hypothesis varies the first choices most.
         fill, moved = filled and draw(_rarely), draw(_rarely)
-        drawn = draw(rows)
+        drawn_rows = draw(rows)
         if fill:
-            # Each is drawn: by fewer choices they would be simpler than two steps.
-            drawn += [draw(plain) for _ in range(MAX_STEPS - len(drawn))]
-        return _in_order(drawn, moved=moved)
+            # Every step is drawn, so that twenty steps count as less simple than two.
+            drawn_rows += [draw(simplest) for _ in range(MAX_STEPS - len(drawn_rows))]
+        return _finish_steps(drawn_rows, moved=moved)
 
-    return by(recipe)
+    return composed(recipe)
 
 
-def _in_order(rows: list[_Row], *, moved: bool) -> list[Members]:
+def _finish_steps(rows: list[_Row], *, moved: bool) -> list[Members]:
+    """Give each step its key and its day: keys are unique, days never decrease."""
     keys = [key and key.format(index + 1) for index, (_, key, _) in enumerate(rows)]
     if moved:
         keys = [key or f"s{index + 1}" for index, key in enumerate(keys)]
@@ -252,45 +256,50 @@ def _in_order(rows: list[_Row], *, moved: bool) -> list[Members]:
 
 
 ids = st.integers(1, 2**128 - 1).map(lambda number: UUID(int=number))
-"""Unlike st.uuids(), they shrink: to 00000000-0000-0000-0000-000000000001."""
+"""Ids that shrink to 00000000-0000-0000-0000-000000000001, unlike those of ``st.uuids()``."""
 
 
-def _plain_amount(decimals: int) -> SearchStrategy[str]:
-    def written(units: int) -> str:
+def _amounts_with(decimals: int) -> SearchStrategy[str]:
+    def as_text(units: int) -> str:
         whole, part = divmod(units, 10**decimals)
         return f"{whole}.{part:0{decimals}}" if decimals else str(whole)
 
-    return st.integers(0, int(MONEY_LIMIT) * 10**decimals - 1).map(written)
+    return st.integers(0, int(MONEY_LIMIT) * 10**decimals - 1).map(as_text)
 
 
 _ALL_NINES = "9" * MONEY_DECIMALS
 amounts: SearchStrategy[str] = st.one_of(
-    *map(_plain_amount, (0, 2, MONEY_DECIMALS)),
-    matching(MONEY_PATTERN),
+    *map(_amounts_with, (0, 2, MONEY_DECIMALS)),
+    texts_matching(MONEY_PATTERN),
     st.sampled_from(["0", f"0.{1:0{MONEY_DECIMALS}}", f"{MONEY_LIMIT - 1}.{_ALL_NINES}"]),
 )
-"""Amounts of money as documents write them: whole, with cents, with all decimals, with any."""
+"""Amounts of money as text: whole, with two decimals, with nine decimals, with any number."""
 
 languages = st.one_of(
     st.sampled_from(["en", "pt-BR", "A" * 8 + "-1234abcd" * 3]),
-    matching(LANGUAGE_PATTERN),
+    texts_matching(LANGUAGE_PATTERN),
 )
 
 
 def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
-    """The members of generation settings; without a vocabulary as others stored them."""
+    """Draw the members of generation settings; without a vocabulary in the stored form."""
     tones = ["casual", "?", "t" * MAX_TONE] if vocabulary is None else vocabulary.tones
     known: dict[str, SearchStrategy[Any]] = {
         "tone": st.sampled_from(tones),
         "language": languages,
-        "custom_instructions": texts() | _long(MAX_INSTRUCTIONS),
+        "custom_instructions": texts() | _repeated(MAX_INSTRUCTIONS),
         "default_variant_count": _variants,
         "budget": amounts,
     }
-    return _beside(
+    return _merged(
         objects({}, known),
         _unknown_fields if vocabulary is None else _own_fields,
     )
 
 
-descriptions = texts() | _long(MAX_DESCRIPTION)
+descriptions = texts() | _repeated(MAX_DESCRIPTION)
+
+
+def numbered(steps: list[Members]) -> list[Members]:
+    """Write the number of each step, from 1."""
+    return [{"step": 0} | step | {"step": index + 1} for index, step in enumerate(steps)]

@@ -1,4 +1,4 @@
-"""A clock that a test sets, for everything that measures leases and pauses."""
+"""A clock that a test sets, for everything that depends on leases and pauses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["FrozenClock"]
 
 
 class FrozenClock:
-    """Stands still until it is told to go on, so that leases run out at will.
+    """A clock that stands still until a test moves it.
 
     Pass it as ``clock=`` to :class:`~campaign_model.store.CampaignStore` or ``transact``. ``now``
-    is what time it is, in UTC; a clock that was wrong and is put right is a negative ``forward``.
+    is the present time in UTC.
     """
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
@@ -23,5 +23,5 @@ class FrozenClock:
         return self.now
 
     def forward(self, by: timedelta) -> None:
-        """Let time pass."""
+        """Move the clock forward; a negative ``by`` moves it back."""
         self.now += by

@@ -1,4 +1,4 @@
-"""Sudden death, for tests of workers: whatever was done before counts, and nothing after it."""
+"""Sudden death of a worker, for tests: what it did before counts, and it does nothing after."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ __all__ = ["Death", "dying"]
 
 
 class Death(BaseException):
-    """The worker's process is gone; ``except Exception`` does not catch it."""
+    """The worker's process is gone. ``except Exception`` does not catch it."""
 
 
 @contextmanager
 def dying(engine: sa.Engine, at: int) -> Iterator[Callable[[], None]]:
-    """From moment ``at`` on nothing is done: the block ends there, and its transaction is undone.
+    """Let the block die at moment ``at`` (from 0): raise :class:`Death` there and end the block.
 
-    Moments are counted from 0. Every statement on ``engine`` is one, and so is every call of the
-    function that this gives: call it where something else is done, such as in a language model.
+    The open transaction is rolled back. Every statement on ``engine`` is a moment. Every call of
+    the function that this context manager yields is one too: call it where other work happens, such
+    as a call of a language model.
     """
     moments = itertools.count()
 

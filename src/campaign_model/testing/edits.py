@@ -1,7 +1,7 @@
-"""Edits of a sequence of steps as data, and what each of them has to come to.
+"""Edits of a sequence of steps as data, and a check of the result of each edit.
 
-``strategies.edits()`` draws them. A service that edits steps over its own interface makes each of
-them there, reads the steps back, and asks :func:`check` whether it did what it should.
+``strategies.edits()`` draws them. A service that edits steps through its own interface makes each
+edit there, reads the steps back and calls :func:`check`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["Edit", "Edits", "Insert", "Move", "Remove", "Update", "apply", "chec
 
 @attrs.frozen
 class Update:
-    """Other values for some fields of the step at ``index`` (from 0). None of them is its key."""
+    """Change some fields of the step at ``index`` (from 0), but not its key."""
 
     index: int
     changes: JsonObject
@@ -26,7 +26,7 @@ class Update:
 
 @attrs.frozen
 class Move:
-    """The step at ``index`` (from 0) goes to ``position`` (from 1)."""
+    """Move the step at ``index`` (from 0) to ``position`` (from 1)."""
 
     index: int
     position: int
@@ -34,7 +34,7 @@ class Move:
 
 @attrs.frozen
 class Insert:
-    """A new step at ``position`` (from 1), with a key of its own or without one."""
+    """Insert a step, with or without a key, at ``position`` (from 1)."""
 
     position: int
     step: Step
@@ -42,7 +42,7 @@ class Insert:
 
 @attrs.frozen
 class Remove:
-    """The step at ``index`` (from 0) goes."""
+    """Remove the step at ``index`` (from 0)."""
 
     index: int
 
@@ -52,13 +52,13 @@ Edit = Update | Move | Insert | Remove
 
 @attrs.frozen
 class Edits:
-    """A sequence to begin with, and edits that can be made one after the other."""
+    """A sequence and edits that can be made one after the other."""
 
     start: StepSequence
     edits: tuple[Edit, ...]
 
     def stages(self) -> Iterator[tuple[StepSequence, Edit, StepSequence]]:
-        """Each edit with the sequence before it and the one after it."""
+        """Yield each edit with the sequence before it and the sequence after it."""
         before = self.start
         for edit in self.edits:
             after = apply(edit, before)
@@ -67,7 +67,7 @@ class Edits:
 
 
 def apply(edit: Edit, steps: StepSequence) -> StepSequence:
-    """``steps`` after the edit."""
+    """Return ``steps`` after the edit."""
     match edit:
         case Update(index, changes):
             return steps.update(steps.keys[index], **changes)
@@ -84,11 +84,11 @@ def _without_key_and_day(step: Step) -> Step:
 
 
 def check(before: StepSequence, edit: Edit, after: StepSequence) -> None:
-    """Raise ``AssertionError`` unless ``after`` is all that the edit makes of ``before``.
+    """Raise ``AssertionError`` unless ``after`` is the result of the edit of ``before``.
 
-    Every step has a key of its own from the first edit on, and keeps it: a message that refers to
-    it always finds the same step. Days stay at their positions when steps move. A step that the
-    edit does not name is what it was, switched off if it was switched off.
+    From the first edit on, every step has a key of its own and keeps it, so that messages always
+    refer to the same step. Day offsets stay at their positions when steps move. Steps that the edit
+    does not name do not change; a disabled step stays disabled.
     """
     keys: list[str | None] = [*before.keys]
     days = [step.day_offset for step in before]
@@ -106,11 +106,13 @@ def check(before: StepSequence, edit: Edit, after: StepSequence) -> None:
             steps.insert(position - 1, _without_key_and_day(step))
         case Remove(index):
             del keys[index], days[index], steps[index]
-    found = [step.key for step in after]
-    if None in keys and len(found) == len(keys):
-        new = found[keys.index(None)]
-        assert new not in before.keys, f"the new step has the key of another one: {new!r}"
-        keys[keys.index(None)] = new
-    assert found == keys, f"the keys are {found}, not {keys}"
-    assert [step.day_offset for step in after] == days, f"the days are not {days}"
-    assert [_without_key_and_day(step) for step in after] == steps, f"the steps are not {steps}"
+    keys_after = [step.key for step in after]
+    if None in keys and len(keys_after) == len(keys):
+        new_key = keys_after[keys.index(None)]
+        assert new_key not in before.keys, f"the new step has the key of another step: {new_key!r}"
+        keys[keys.index(None)] = new_key
+    days_after = [step.day_offset for step in after]
+    steps_after = [_without_key_and_day(step) for step in after]
+    assert keys_after == keys, f"the step keys are {keys_after}, but must be {keys}"
+    assert days_after == days, f"the day offsets are {days_after}, but must be {days}"
+    assert steps_after == steps, f"the steps are {steps_after}, but must be {steps}"

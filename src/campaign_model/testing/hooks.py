@@ -1,8 +1,8 @@
-"""Hooks by which a service tells the store contract about its own database.
+"""Hooks with which a service describes its own database to the store contract.
 
-Implement in the ``conftest.py`` of the directory where pytest is started, or in a plugin, those
-that the defaults don't fit. They may leave out arguments. None of them is called for the fixtures
-``campaign_store`` and ``campaign_tenant``, which bring a database along.
+Implement those whose defaults do not fit, in the ``conftest.py`` of the directory where you start
+pytest or in a plugin. An implementation may leave out arguments. The fixtures ``campaign_store``
+and ``campaign_tenant`` call none of them, because they have a database of their own.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ __all__ = [
 
 @pytest.hookspec(firstresult=True)
 def pytest_campaign_model_engine(url: sa.URL) -> sa.Engine | None:
-    """The engine for the database of ``--campaign-model-url``, made as the service makes its own.
+    """Return the engine for ``--campaign-model-url``, made in the same way as the service's own.
 
-    With the same driver, pooling, arguments and event listeners, so that the contract meets what
-    the service meets. The contract has at most nine connections open at once. By default
+    Use the same driver, pool, arguments and event listeners, so that the contract tests what the
+    service uses. The contract opens at most nine connections at the same time. The default is
     ``db.prepare_engine(sa.create_engine(url))``.
     """
 
 
 @pytest.hookspec(firstresult=True)
 def pytest_campaign_model_host_tables() -> HostTables | None:
-    """What the service calls the tables that the library refers to; ``HostTables()`` by default."""
+    """Return the names of the host tables. The default is ``HostTables()``."""
 
 
 @pytest.hookspec(firstresult=True)
 def pytest_campaign_model_host_rows(
     connection: sa.Connection, host: HostTables, contacts: int
 ) -> tuple[UUID, Sequence[UUID]] | None:
-    """Make a new tenant with so many ``contacts`` of its own: the tenant's id, and theirs.
+    """Insert a tenant and ``contacts`` contacts of it; return the tenant's id and the contact ids.
 
-    Called twice in a run, in a transaction that the contract commits. By default rows with an id,
-    a tenant and nothing else (but a name for the tenant), as the minimal host tables take them.
+    The contract calls this twice in a run, in a transaction that it commits. The default inserts
+    rows for the minimal host tables: an id, the tenant's id, and a name for the tenant.
     """
 
 
@@ -53,7 +53,8 @@ def pytest_campaign_model_host_rows(
 def pytest_campaign_model_remove_host_rows(
     connection: sa.Connection, host: HostTables, tenant_id: UUID, contact_ids: Sequence[UUID]
 ) -> bool | None:
-    """Remove what ``pytest_campaign_model_host_rows`` made, at the end of the run; return ``True``.
+    """Delete the rows that ``pytest_campaign_model_host_rows`` inserted, and return ``True``.
 
-    By then no row of the library's refers to them. By default they are deleted by their ids.
+    The contract calls this at the end of the run, after it has deleted the library's rows. The
+    default deletes the rows by their ids.
     """

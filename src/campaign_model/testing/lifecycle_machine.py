@@ -1,4 +1,4 @@
-"""The lifecycle as a state machine: any action in any order, whatever the facts."""
+"""The lifecycle as a state machine: Hypothesis tries any actions under any facts."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from campaign_model.testing import strategies
 
 __all__ = ["LifecycleMachine"]
 
-_approved = ReviewTally(approved=1, rejected=0, undecided=0)
-_underway = Facts(enabled_steps=1, contacts=2, claimable=1, generated=1, review=_approved)
-_done = Facts(enabled_steps=1, contacts=2, generated=2, review=_approved)
+_APPROVED = ReviewTally(approved=1, rejected=0, undecided=0)
+_HALF_GENERATED = Facts(enabled_steps=1, contacts=2, claimable=1, generated=1, review=_APPROVED)
+_ALL_GENERATED = Facts(enabled_steps=1, contacts=2, generated=2, review=_APPROVED)
 
 
 class LifecycleMachine(RuleBasedStateMachine):
-    """A campaign and one contact in it, moved by any actions under any facts.
+    """Moves a campaign and one of its contacts by any actions under any facts.
 
-    The tables say, as data, what has to happen: a move leads where its line says; where there is
-    no such line, or one of its guards does not hold, a refusal names all that is in the way and
-    changes nothing. What is tested is the library's lifecycle. A service that moves campaigns by
-    code of its own puts that in the place of :meth:`move` and :meth:`standing`.
+    The tables of the lifecycle say what must happen. A move ends in the target of its line. If
+    there is no such line, or if one of its guards does not hold, a refusal names every unmet guard
+    and nothing changes. The machine tests the library's lifecycle. A service with its own code for
+    moves overrides :meth:`move` and :meth:`current_status`.
     """
 
     def __init__(self) -> None:
@@ -47,45 +47,46 @@ class LifecycleMachine(RuleBasedStateMachine):
         self._moved = Status.DRAFT
 
     def move(self, action: Action, facts: Facts) -> None:
-        """Under test: move the campaign, or raise :class:`TransitionNotAllowed`."""
+        """Move the campaign or raise :class:`TransitionNotAllowed`: the code under test."""
         self._moved = lifecycle.apply(self._moved, action, facts).target
 
-    def standing(self) -> Status:
-        """Under test: where the campaign stands."""
+    def current_status(self) -> Status:
+        """Return the status of the campaign: the code under test."""
         return self._moved
 
     @rule(action=st.sampled_from(Action), facts=strategies.facts())
     def act(self, action: Action, facts: Facts) -> None:
-        """Somebody tries to move the campaign."""
-        line, unmet = _line(self.status, action, facts)
+        """Try to move the campaign."""
+        line, unmet = _line_and_unmet(self.status, action, facts)
         refusal = None
         try:
             self.move(action, facts)
         except TransitionNotAllowed as error:
             refusal = error
         if line is not None and not unmet:
-            assert refusal is None, f"{action} was refused from {self.status}: {refusal}"
+            assert refusal is None, f"{action} was refused in status {self.status}: {refusal}"
             self.status = line.target
         else:
-            assert refusal is not None, f"{action} went through from {self.status}"
+            assert refusal is not None, f"{action} was allowed in status {self.status}"
             _check_refusal(refusal, self.status, action, unmet)
-        assert self.standing() is self.status, f"after {action}: {self.standing()}"
+        status = self.current_status()
+        assert status is self.status, f"after {action} the status is {status}, not {self.status}"
 
     @rule(facts=strategies.facts())
-    def look(self, facts: Facts) -> None:
-        """Somebody looks at the buttons: each says what would happen."""
+    def list_actions(self, facts: Facts) -> None:
+        """List the actions. Each must say what a move would do."""
         states = lifecycle.actions(self.status, facts)
         assert [state.action for state in states] == [*Action]
         for state in states:
-            line, unmet = _line(self.status, state.action, facts)
+            line, unmet = _line_and_unmet(self.status, state.action, facts)
             assert state.target is (line.target if line else None)
             assert state.allowed is (line is not None and not unmet)
             if state.error is not None:
                 _check_refusal(state.error, self.status, state.action, unmet)
 
     @rule(permission=st.sampled_from(Permission))
-    def change(self, permission: Permission) -> None:
-        """Somebody wants to change the campaign's content."""
+    def check_permission(self, permission: Permission) -> None:
+        """Ask for permission to change the campaign's content."""
         refusal = None
         try:
             lifecycle.check_permission(permission, self.status)
@@ -96,73 +97,73 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(ContactAction), gaps=st.sampled_from([None, (), ("phone",)]))
     def act_on_contact(self, action: ContactAction, gaps: tuple[str, ...] | None) -> None:
-        """Something happens to the contact."""
+        """Try to move the contact."""
         lines = [
             line
             for line in CONTACT_TRANSITIONS
             if (line.source, line.action) == (self.contact_status, action)
         ]
-        moved = lifecycle.apply_contact(self.contact_status, action, gaps)
+        target = lifecycle.apply_contact(self.contact_status, action, gaps)
         expected = [line.target or lifecycle.resting_status(gaps) for line in lines]
-        assert expected == ([] if moved is None else [moved])
-        self.contact_status = moved or self.contact_status
+        assert expected == ([] if target is None else [target])
+        self.contact_status = target or self.contact_status
 
     @invariant()
-    def there_is_a_way_out(self) -> None:
-        """Wherever the campaign stands, actions lead on to archived, and from there none does."""
-        ends = _reachable(self.status)
-        assert Status.ARCHIVED in ends, f"{self.status} is a dead end"
-        assert self.status is not Status.ARCHIVED or ends == {Status.ARCHIVED}
+    def archived_is_the_only_end(self) -> None:
+        """From every status actions lead to archived, and from archived no action leads on."""
+        reachable = _reachable(self.status)
+        assert Status.ARCHIVED in reachable, f"no actions lead from {self.status} to archived"
+        assert self.status is not Status.ARCHIVED or reachable == {Status.ARCHIVED}
 
     @invariant()
-    def the_contact_is_not_lost(self) -> None:
-        """Whatever became of the contact, actions lead on to its messages."""
+    def the_contact_can_be_generated(self) -> None:
+        """From every status actions lead the contact to generated."""
         assert ContactStatus.GENERATED in _contact_reachable(self.contact_status)
 
 
 @cache
 def _reachable(start: Status) -> frozenset[Status]:
-    """Where actions lead a campaign that is underway or done."""
-    found = {start}
+    """Return the statuses that actions lead to, with some or all contacts generated."""
+    reachable = {start}
     for _ in Status:
-        found |= {
+        reachable |= {
             state.target
-            for status in found
-            for facts in (_underway, _done)
+            for status in reachable
+            for facts in (_HALF_GENERATED, _ALL_GENERATED)
             for state in lifecycle.actions(status, facts)
             if state.allowed and state.target is not None
         }
-    return frozenset(found)
+    return frozenset(reachable)
 
 
 @cache
 def _contact_reachable(start: ContactStatus) -> frozenset[ContactStatus]:
-    found = {start}
+    reachable = {start}
     for _ in ContactStatus:
-        found |= {
+        reachable |= {
             line.target or lifecycle.resting_status(())
             for line in CONTACT_TRANSITIONS
-            if line.source in found
+            if line.source in reachable
         }
-    return frozenset(found)
+    return frozenset(reachable)
 
 
-def _line(
+def _line_and_unmet(
     source: Status, action: Action, facts: Facts
 ) -> tuple[Transition | None, tuple[Unmet, ...]]:
-    """The table's line, if it has one, and which of its guards do not hold."""
+    """Return the table's line for the action, if there is one, and the line's unmet guards."""
     for line in TRANSITIONS:
         if (line.source, line.action) == (source, action):
-            found = [guard(facts) for guard in line.guards]
-            return line, tuple(unmet for unmet in found if unmet is not None)
+            results = [guard(facts) for guard in line.guards]
+            return line, tuple(unmet for unmet in results if unmet is not None)
     return None, ()
 
 
 def _check_refusal(
     refusal: TransitionNotAllowed, source: Status, action: Action, unmet: tuple[Unmet, ...]
 ) -> None:
-    """It says where the campaign stands, what it may do instead, and all that is in the way."""
+    """Check that the refusal names the status, the allowed actions and every unmet guard."""
     assert (refusal.source, refusal.action) == (source, action)
     assert refusal.allowed == tuple(line.action for line in TRANSITIONS if line.source is source)
     assert refusal.legal_from == tuple(line.source for line in TRANSITIONS if line.action is action)
-    assert refusal.unmet == unmet, f"{action} told {refusal.unmet} of {unmet}"
+    assert refusal.unmet == unmet, f"{action} named the unmet guards {refusal.unmet}, not {unmet}"

@@ -1,8 +1,8 @@
-"""A pytest plugin: campaigns to test with, and the options of the store contract.
+"""The pytest plugin: fixtures with sample campaigns, and the options of the store contract.
 
-Nobody gets it who does not ask: ``-p campaign_model.testing.plugin``, or
-``pytest_plugins = ["campaign_model.testing.plugin"]`` in the top ``conftest.py``. The types of what
-the fixtures give stand in ``campaign_model.testing.sample_campaigns`` and ``.clock``.
+It is loaded only on request: with ``-p campaign_model.testing.plugin``, or with
+``pytest_plugins = ["campaign_model.testing.plugin"]`` in the top ``conftest.py``. The types of the
+fixtures are in ``campaign_model.testing.sample_campaigns`` and ``.clock``.
 """
 
 from __future__ import annotations
@@ -44,36 +44,36 @@ def _url(text: str) -> sa.URL:
     try:
         return sa.make_url(text)
     except sa.exc.ArgumentError:
-        # Without repeating it: there may be a password in it.
+        # The error does not repeat the text, which may contain a password.
         raise argparse.ArgumentTypeError(
             "a URL looks like postgresql+psycopg://user@host/name or sqlite:///file.db"
         ) from None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options of the contract."""
+    """Add the options of the store contract."""
     group = parser.getgroup("campaign-model", "the store contract of campaign-model")
     group.addoption(
         "--campaign-model-url",
         metavar="URL",
         type=_url,
-        help="the database to hold against the contract, as SQLAlchemy names it; the contract "
-        "writes rows of tenants of its own and removes them",
+        help="SQLAlchemy URL of the database to test; the contract inserts rows for tenants of its "
+        "own and deletes them at the end",
     )
     group.addoption(
         "--campaign-model-read-only",
         action="store_true",
-        help="run only what reads, in read-only transactions: for copies of production",
+        help="run only the tests that read, in read-only transactions: for copies of production",
     )
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """The hooks by which a service tells of its database."""
+    """Add the hooks with which a service describes its database."""
     pluginmanager.add_hookspecs(hooks)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Which library is held against which database."""
+    """Name the library and the database under test."""
     url = config.getoption("--campaign-model-url")
     if url is None:
         return None
@@ -83,13 +83,13 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_campaign_model_engine(url: sa.URL) -> sa.Engine:
-    """With SQLAlchemy's own defaults."""
+    """Make an engine with SQLAlchemy's defaults."""
     return prepare_engine(sa.create_engine(url))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_campaign_model_host_tables() -> HostTables:
-    """By the names of the minimal host tables."""
+    """Return the names of the minimal host tables."""
     return _HOST
 
 
@@ -97,7 +97,7 @@ def pytest_campaign_model_host_tables() -> HostTables:
 def pytest_campaign_model_host_rows(
     connection: sa.Connection, host: HostTables, contacts: int
 ) -> tuple[UUID, Sequence[UUID]]:
-    """With no column but those that the minimal host tables need."""
+    """Fill the columns that the minimal host tables need."""
     tenant_id = add_minimal_tenant(connection, host)
     return tenant_id, add_minimal_contacts(connection, host, tenant_id, contacts)
 
@@ -106,7 +106,7 @@ def pytest_campaign_model_host_rows(
 def pytest_campaign_model_remove_host_rows(
     connection: sa.Connection, host: HostTables, tenant_id: UUID, contact_ids: Sequence[UUID]
 ) -> bool:
-    """By their ids."""
+    """Delete the rows by their ids."""
     tables = MinimalHost(host)
     connection.execute(sa.delete(tables.contacts).where(tables.contacts.c.id.in_(contact_ids)))
     connection.execute(sa.delete(tables.tenants).where(tables.tenants.c.id == tenant_id))
@@ -115,9 +115,9 @@ def pytest_campaign_model_remove_host_rows(
 
 @attrs.frozen
 class _Database:
-    """An SQLite database in memory, with our schema, minimal host tables and no tenant.
+    """An SQLite database in memory with the library's schema, minimal host tables and no tenant.
 
-    ``image`` is a file with the same content.
+    ``image`` is the content of a file with the same database.
     """
 
     engine: sa.Engine
@@ -126,7 +126,7 @@ class _Database:
 
 @pytest.fixture(scope="session")
 def _campaign_model_database() -> Iterator[_Database]:
-    # One connection for all, so that there is one database and SQL is compiled once.
+    # With one connection for all tests there is one database, and SQL is compiled once.
     engine = sa.create_engine(
         "sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
     )
@@ -146,7 +146,7 @@ def _campaign_model_database() -> Iterator[_Database]:
 
 @pytest.fixture
 def campaign_clock() -> FrozenClock:
-    """The clock of ``campaign_store``, which stands still until a test says ``forward``."""
+    """Return the clock of ``campaign_store``. It stands still until a test moves it forward."""
     return FrozenClock()
 
 
@@ -154,10 +154,10 @@ def campaign_clock() -> FrozenClock:
 def campaign_store(
     _campaign_model_database: _Database, campaign_clock: FrozenClock
 ) -> Iterator[CampaignStore]:
-    """A store on SQLite in memory, as a new tenant; what is written is rolled back at the end.
+    """Return a store for a new tenant, on SQLite in memory. The end of the test rolls back.
 
-    The shipped templates are there, and minimal host tables. For code that opens transactions of
-    its own, such as ``transact`` and ``run_worker``, there is ``campaign_tenant``.
+    The database has the system templates and minimal host tables. Use ``campaign_tenant`` for code
+    that opens its own transactions, such as ``transact`` and ``run_worker``.
     """
     with _campaign_model_database.engine.connect() as connection:
         transaction = connection.begin()
@@ -165,8 +165,8 @@ def campaign_store(
         yield CampaignStore(connection, tenant_id, clock=campaign_clock)
         if not transaction.is_active:
             pytest.fail(
-                "the transaction of campaign_store was committed, rolled back or closed; code that "
-                "does so is to be tested with campaign_tenant, which has a database of its own",
+                "the transaction of campaign_store was committed, rolled back or closed; test code "
+                "that does so with campaign_tenant, which has a database of its own",
                 pytrace=False,
             )
         transaction.rollback()
@@ -174,20 +174,20 @@ def campaign_store(
 
 @pytest.fixture
 def campaign_factory(campaign_store: CampaignStore, campaign_clock: FrozenClock) -> CampaignFactory:
-    """Makes campaigns in any status: ``campaign_factory("review", contacts=5, failed=1)``."""
+    """Return a factory of campaigns: ``campaign_factory("review", contacts=5, failed=1)``."""
     return CampaignFactory(campaign_store, campaign_clock)
 
 
 @pytest.fixture
 def campaign_tenant(_campaign_model_database: _Database, tmp_path: Path) -> Iterator[Tenant]:
-    """A new tenant in an SQLite file of its own, for code that opens transactions of its own.
+    """Return a new tenant in an SQLite file, for code that opens its own transactions.
 
     Pass its ``engine`` and ``id`` to ``transact`` and ``run_worker``.
     """
     file = tmp_path / "campaigns.sqlite"
     file.write_bytes(_campaign_model_database.image)
     engine = prepare_engine(sa.create_engine(f"sqlite:///{file}"))
-    # A test's database need not outlast a power cut: nobody waits for the disk.
+    # The database of a test need not survive a power cut, so nothing waits for the disk.
     sa.event.listen(engine, "connect", lambda raw, _: raw.execute("PRAGMA synchronous = OFF"))
     with engine.begin() as connection:
         tenant_id = add_minimal_tenant(connection, _HOST)

@@ -1,8 +1,12 @@
-"""Campaigns in any status, brought there through the store's own door."""
+"""Sample campaigns in any status, made with the store's own methods.
+
+:func:`make_campaign` makes one in a store. :class:`CampaignFactory` and :class:`Tenant` are what
+the fixtures ``campaign_factory`` and ``campaign_tenant`` return.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
@@ -13,15 +17,19 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
-from campaign_model.claims import Failed, Generated
+from campaign_model.campaign_contact import CampaignContact
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Progress, Recorded
 from campaign_model.db import HostTables, MinimalHost
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.totals_check import find_wrong_totals
 
 __all__ = [
+    "CENT",
+    "LEASE",
     "STEPS",
     "CampaignFactory",
     "Tenant",
@@ -32,6 +40,8 @@ __all__ = [
 
 Result = TypeVar("Result")
 
+CENT = Decimal("0.01")
+LEASE = timedelta(minutes=5)
 STEPS = StepSequence(
     (
         Step("linkedin_connect", "Invite", day_offset=0),
@@ -39,20 +49,19 @@ STEPS = StepSequence(
         Step("email", "E-mail 2", enabled=False, day_offset=5),
     )
 )
-"""Two enabled steps, of which one has two variants, and one that is switched off."""
+"""Two enabled steps, of which one has two variants, and one disabled step."""
 
-_minimal = cache(MinimalHost)
-_CENT = Decimal("0.01")
-_LEASE = timedelta(minutes=5)
 _SECOND = timedelta(seconds=1)
 
 _TO_GENERATING = (Action.MARK_READY, Action.START_GENERATION)
-_UNSTARTED: dict[Status, tuple[Action, ...]] = {
+_FROM_DRAFT: dict[Status, tuple[Action, ...]] = {
     Status.DRAFT: (),
     Status.READY: (Action.MARK_READY,),
     Status.GENERATING: _TO_GENERATING,
 }
-_STARTED: dict[Status, tuple[Action, ...]] = {
+"""The actions from draft to statuses that need no generated contact."""
+
+_FROM_GENERATING: dict[Status, tuple[Action, ...]] = {
     Status.DRAFT: (Action.CANCEL_GENERATION, Action.RETURN_TO_DRAFT),
     Status.READY: (Action.CANCEL_GENERATION,),
     Status.GENERATING: (),
@@ -64,7 +73,9 @@ _STARTED: dict[Status, tuple[Action, ...]] = {
         Action.ARCHIVE,
     ),
 }
-"""How to go on from generating."""
+"""The actions from generating to every status."""
+
+_minimal_host = cache(MinimalHost)
 
 
 def make_campaign(
@@ -74,24 +85,27 @@ def make_campaign(
     *,
     generated: int | None = None,
     failed: int = 0,
-    cost: Decimal = _CENT,
+    cost: Decimal = CENT,
     budget: Decimal | None = None,
     steps: StepSequence = STEPS,
     **fields: Any,
 ) -> Campaign:
-    """Add a campaign, assign the host's ``contacts`` to it and bring it to ``status``.
+    """Add a campaign, assign the host's ``contacts`` to it and move it to ``status``.
 
-    Of the contacts ``failed`` fail and ``generated`` get their messages, each at ``cost``; without
-    ``generated`` none does in draft, ready and generating, and all others do in later statuses.
-    ``archived`` is an exported campaign that was archived, not a deleted draft. ``fields`` are
-    other fields of :class:`Campaign`, such as ``name``. Raises ``ValueError`` for more contacts
-    than there are, and what the store raises.
+    ``failed`` contacts fail and ``generated`` contacts get their messages, each at ``cost``. If
+    ``generated`` is ``None``, no contact gets messages in draft, ready and generating; in later
+    statuses all contacts that do not fail get them. ``archived`` means an exported campaign that
+    was archived, not a deleted draft. ``fields`` are other fields of :class:`Campaign`, such as
+    ``name``. Raises ``ValueError`` if there are fewer contacts than ``generated`` and ``failed``
+    need, and the errors of the store.
     """
     status, ids = Status(status), [*contacts]
     if generated is None:
-        generated = 0 if status in _UNSTARTED else len(ids) - failed
+        generated = 0 if status in _FROM_DRAFT else len(ids) - failed
     if min(generated, failed) < 0 or generated + failed > len(ids):
-        raise ValueError(f"{generated} generated and {failed} failed of {len(ids)} contacts")
+        raise ValueError(
+            f"cannot have {generated} generated and {failed} failed contacts of {len(ids)} contacts"
+        )
     campaign = store.campaigns.add(
         Campaign(
             **{
@@ -103,22 +117,23 @@ def make_campaign(
         )
     )
     store.contacts.assign(campaign.id, ids)
-    if not generated and not failed and status in _UNSTARTED:
-        return _apply(store, campaign, _UNSTARTED[status])
+    if not generated and not failed and status in _FROM_DRAFT:
+        return _apply(store, campaign, _FROM_DRAFT[status])
     _apply(store, campaign, _TO_GENERATING)
     if generated + failed:
-        claims = store.generation.claim(campaign.id, generated + failed, _LEASE, reserve=cost)
+        batch = store.generation.claim(campaign.id, generated + failed, LEASE, reserve=cost)
         failure = Failed("test_failure", "failed because a test wanted it to", cost)
         store.generation.record(
             {
                 claim: failure if index < failed else Generated(cost)
-                for index, claim in enumerate(claims.claims)
+                for index, claim in enumerate(batch.claims)
             }
         )
-    way = _STARTED[status]
-    if Action.COMPLETE_GENERATION in way and generated + failed < len(ids):
-        way = (Action.CANCEL_GENERATION, Action.SUBMIT_FOR_REVIEW, *way[1:])
-    return _apply(store, campaign, way)
+    actions = _FROM_GENERATING[status]
+    if Action.COMPLETE_GENERATION in actions and generated + failed < len(ids):
+        # A run with waiting contacts cannot be completed.
+        actions = (Action.CANCEL_GENERATION, Action.SUBMIT_FOR_REVIEW, *actions[1:])
+    return _apply(store, campaign, actions)
 
 
 def _apply(store: CampaignStore, campaign: Campaign, actions: Iterable[Action]) -> Campaign:
@@ -129,10 +144,10 @@ def _apply(store: CampaignStore, campaign: Campaign, actions: Iterable[Action]) 
 
 
 def add_minimal_tenant(connection: sa.Connection, host: HostTables) -> UUID:
-    """The id of a new tenant in the library's minimal host tables."""
+    """Add a tenant to the library's minimal host tables and return its id."""
     tenant_id = uuid4()
     connection.execute(
-        sa.insert(_minimal(host).tenants).values(id=tenant_id, name=f"Tenant {tenant_id}")
+        sa.insert(_minimal_host(host).tenants).values(id=tenant_id, name=f"Tenant {tenant_id}")
     )
     return tenant_id
 
@@ -140,18 +155,19 @@ def add_minimal_tenant(connection: sa.Connection, host: HostTables) -> UUID:
 def add_minimal_contacts(
     connection: sa.Connection, host: HostTables, tenant_id: UUID, number: int
 ) -> list[UUID]:
-    """Ids of new contacts in the library's minimal host tables."""
+    """Add contacts to the library's minimal host tables and return their ids."""
     rows = [{"id": uuid4(), "tenant_id": tenant_id} for _ in range(number)]
     if rows:
-        connection.execute(sa.insert(_minimal(host).contacts), rows)
+        connection.execute(sa.insert(_minimal_host(host).contacts), rows)
     return [row["id"] for row in rows]
 
 
 @attrs.frozen
 class Tenant:
-    """One tenant in one database, for tests whose code opens transactions of its own.
+    """One tenant in one database, for tests of code that opens its own transactions.
 
-    ``contacts(number)`` gives ids of that many contacts of the host.
+    ``contacts(number)`` returns the ids of so many contacts of the host. Every method runs in a
+    transaction of its own. ``clock`` replaces the database's clock for one call.
     """
 
     engine: sa.Engine
@@ -160,7 +176,7 @@ class Tenant:
     host: HostTables = attrs.field(factory=HostTables)
 
     def transact(self, work: Callable[[CampaignStore], Result], **options: Any) -> Result:
-        """Run ``work(store)`` in a transaction of its own; ``options`` as for ``transact``."""
+        """Run ``work(store)`` and commit. ``options`` are those of ``transact``."""
         return transact(self.engine, self.id, work, **{"host": self.host, **options})
 
     def campaign(
@@ -170,14 +186,82 @@ class Tenant:
         contacts: int | Iterable[UUID] = 3,
         **options: Any,
     ) -> Campaign:
-        """A campaign with contacts, by number or by id; ``options`` as for `make_campaign`."""
+        """Make a campaign with a number of contacts, or with the contacts of these ids.
+
+        ``options`` are those of :func:`make_campaign`.
+        """
         ids = self.contacts(contacts) if isinstance(contacts, int) else contacts
         return self.transact(lambda store: make_campaign(store, ids, status, **options))
+
+    def apply(
+        self,
+        campaign_id: UUID,
+        *actions: Action,
+        clock: FrozenClock | None = None,
+        **options: Any,
+    ) -> Campaign:
+        """Apply the actions, each in a transaction of its own, and return the campaign.
+
+        ``options`` are those of ``campaigns.apply``.
+        """
+        for action in actions:
+            campaign = self.transact(
+                lambda store: store.campaigns.apply(campaign_id, action, **options),  # noqa: B023
+                **_clock_option(clock),
+            )
+        return campaign
+
+    def claim(
+        self,
+        campaign_id: UUID,
+        limit: int = 100,
+        lease: timedelta = LEASE,
+        *,
+        clock: FrozenClock | None = None,
+        **options: Any,
+    ) -> tuple[Claim, ...]:
+        """Claim contacts. ``options`` are those of ``generation.claim``."""
+        batch = self.transact(
+            lambda store: store.generation.claim(campaign_id, limit, lease, **options),
+            **_clock_option(clock),
+        )
+        return batch.claims
+
+    def record(
+        self,
+        outcomes: Mapping[Claim, Outcome],
+        *,
+        clock: FrozenClock | None = None,
+        **options: Any,
+    ) -> dict[Claim, Recorded]:
+        """Record outcomes. ``options`` are those of ``generation.record``."""
+        return self.transact(
+            lambda store: store.generation.record(outcomes, **options), **_clock_option(clock)
+        )
+
+    def progress(self, campaign_id: UUID) -> Progress:
+        """Return the progress of a campaign."""
+        return self.transact(lambda store: store.generation.progress(campaign_id))
+
+    def campaign_contacts(self, campaign_id: UUID) -> dict[UUID, CampaignContact]:
+        """Return at most 500 contacts of a campaign by contact id, in the order of generation."""
+        page = self.transact(lambda store: store.contacts.list(campaign_id))
+        return {contact.contact_id: contact for contact in page.items}
+
+    def check_totals(self, campaign_id: UUID) -> None:
+        """Raise ``AssertionError`` if the totals of a campaign are not the sums of its contacts."""
+        with self.engine.connect() as connection:
+            wrong_totals = find_wrong_totals(connection, [self.id], [campaign_id])
+        assert not wrong_totals, "\n".join(wrong_totals)
+
+
+def _clock_option(clock: FrozenClock | None) -> dict[str, FrozenClock]:
+    return {} if clock is None else {"clock": clock}
 
 
 @attrs.frozen
 class CampaignFactory:
-    """Makes campaigns, and contacts for them, in ``campaign_store``."""
+    """Makes campaigns and contacts in ``campaign_store``."""
 
     store: CampaignStore
     clock: FrozenClock
@@ -189,16 +273,17 @@ class CampaignFactory:
         contacts: int | Iterable[UUID] = 3,
         **options: Any,
     ) -> Campaign:
-        """A campaign in ``status``; ``contacts`` by number or by id, and see `make_campaign`.
+        """Make a campaign with a number of contacts, or with the contacts of these ids.
 
-        The clock goes on by a second, so that lists show campaigns in the order of their making.
+        ``options`` are those of :func:`make_campaign`. The clock goes forward by a second first, so
+        that lists show the campaigns in the order in which they were made.
         """
         ids = self.contacts(contacts) if isinstance(contacts, int) else contacts
         self.clock.forward(_SECOND)
         return make_campaign(self.store, ids, status, **options)
 
     def contacts(self, number: int) -> list[UUID]:
-        """Ids of new contacts of the host."""
+        """Add contacts to the host's table and return their ids."""
         return add_minimal_contacts(
             self.store.connection, HostTables(), self.store.tenant_id, number
         )

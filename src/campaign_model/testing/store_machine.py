@@ -1,8 +1,11 @@
-"""The store as a state machine: any calls in any order, held against the model."""
+"""The store as a state machine: Hypothesis makes any calls in any order, and the model checks them.
+
+:class:`StoreMachine` is the test of the store's promises for one tenant, on any engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -12,10 +15,11 @@ import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
-from campaign_model.campaign import Campaign
+from campaign_model.campaign import Campaign, CampaignSummary
 from campaign_model.claims import (
     Claim,
     ClaimBatch,
+    Cursor,
     Failed,
     Generated,
     NotReady,
@@ -26,13 +30,15 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
-from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, OnLost
+from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED, OnLost
+from campaign_model.testing.comparison_machine import ComparisonMachine
+from campaign_model.testing.interference import OtherTenant, Overlap
 from campaign_model.testing.model import Model
-from campaign_model.testing.side_by_side import LEASE, IsAStrangers, IsLate, SideBySide
+from campaign_model.testing.model_state import ModelCampaign
+from campaign_model.testing.sample_campaigns import CENT, LEASE
 
 __all__ = ["StoreMachine"]
 
-_CENT = Decimal("0.01")
 _STEPS = StepSequence(
     (
         Step("linkedin_connect", "Invite", key="invite", extra={"theirs": [1, None]}),
@@ -40,22 +46,22 @@ _STEPS = StepSequence(
     )
 )
 _OUTCOMES: tuple[Outcome, ...] = (
-    Generated(_CENT),
-    Generated(2 * _CENT),
+    Generated(CENT),
+    Generated(2 * CENT),
     Generated(None),
-    Failed("no_answer", "The model said nothing", _CENT),
+    Failed("no_answer", "The language model gave no answer", CENT),
     NotReady(("phone",)),
     Unfinished(),
-    Unfinished(timedelta(minutes=1), _CENT),
+    Unfinished(timedelta(minutes=1), CENT),
 )
 
 
-def _switched(campaign: Campaign, key: str) -> Campaign:
+def _toggle_step(campaign: Campaign, key: str) -> Campaign:
     step = campaign.steps.by_key(key)
     return attrs.evolve(campaign, steps=campaign.steps.update(key, enabled=not step.enabled))
 
 
-def _configured(campaign: Campaign, **changes: Any) -> Campaign:
+def _change_config(campaign: Campaign, **changes: Any) -> Campaign:
     config = attrs.evolve(campaign.generation_config, **changes)
     return attrs.evolve(campaign, generation_config=config)
 
@@ -63,22 +69,39 @@ def _configured(campaign: Campaign, **changes: Any) -> Campaign:
 _EDITS: Mapping[str, Callable[[Campaign], Campaign]] = {
     "nothing": lambda campaign: campaign,
     "name": lambda campaign: attrs.evolve(campaign, name=campaign.name.swapcase()),
-    "invite": lambda campaign: _switched(campaign, "invite"),
-    "email": lambda campaign: _switched(campaign, "email"),
+    "invite": lambda campaign: _toggle_step(campaign, "invite"),
+    "email": lambda campaign: _toggle_step(campaign, "email"),
     "order": lambda campaign: attrs.evolve(campaign, steps=campaign.steps.move("email", 1)),
-    "tone": lambda campaign: _configured(campaign, tone="casual", extra={"theirs": {"a": 1.5}}),
-    "budget": lambda campaign: _configured(
-        campaign, budget=2 * _CENT + (campaign.generation_config.budget or 0)
+    "tone": lambda campaign: _change_config(campaign, tone="casual", extra={"theirs": {"a": 1.5}}),
+    "budget": lambda campaign: _change_config(
+        campaign, budget=2 * CENT + (campaign.generation_config.budget or 0)
     ),
 }
 
-_Look = tuple[Callable[[CampaignStore, UUID], Any], Callable[[Model, UUID], Any]]
 
-_LOOKS: Mapping[str, _Look] = {
+def _summary(campaign: CampaignSummary) -> tuple[Any, ...]:
+    return (
+        campaign.status,
+        campaign.total_contacts,
+        campaign.generated_count,
+        campaign.generation_cost,
+        campaign.unknown_costs,
+    )
+
+
+def _model_summary(state: ModelCampaign) -> tuple[Any, ...]:
+    total = len(state.contacts) - state.count(ContactStatus.EXCLUDED)
+    generated = state.count(ContactStatus.GENERATED)
+    return (state.campaign.status, total, generated, state.spent, state.unknown_costs)
+
+
+_Read = tuple[Callable[[CampaignStore, UUID], Any], Callable[[Model, UUID], Any]]
+
+_READS: Mapping[str, _Read] = {
     "get": (lambda store, id_: store.campaigns.get(id_), lambda model, id_: model.get(id_)),
     "history": (
         lambda store, id_: store.campaigns.history(id_),
-        lambda model, id_: model.kept(id_).history,
+        lambda model, id_: model.state_of(id_).history,
     ),
     "actions": (
         lambda store, id_: store.campaigns.actions(id_),
@@ -92,37 +115,22 @@ _LOOKS: Mapping[str, _Look] = {
     ),
     "list": (
         lambda store, _: {
-            one.id: (
-                one.status,
-                one.total_contacts,
-                one.generated_count,
-                one.generation_cost,
-                one.unknown_costs,
-            )
-            for one in store.campaigns.list(deleted=True).items
+            campaign.id: _summary(campaign) for campaign in store.campaigns.list(deleted=True).items
         },
-        lambda model, _: {
-            id_: (
-                model.get(id_).status,
-                model.progress(id_).total,
-                kept.number(ContactStatus.GENERATED),
-                kept.spent,
-                model.progress(id_).unknown_costs,
-            )
-            for id_, kept in model.campaigns.items()
-        },
+        lambda model, _: {id_: _model_summary(state) for id_, state in model.campaigns.items()},
     ),
     "contacts": (
-        lambda store, id_: [one.contact_id for one in store.contacts.list(id_).items],
-        lambda model, id_: [one for one, _ in model.kept(id_).in_order(*ContactStatus)],
+        lambda store, id_: [contact.contact_id for contact in store.contacts.list(id_).items],
+        lambda model, id_: [one for one, _ in model.state_of(id_).by_rank(*ContactStatus)],
     ),
     "exportable": (
-        lambda store, id_: [one.contact_id for one in store.contacts.exportable(id_)],
+        lambda store, id_: [contact.contact_id for contact in store.contacts.exportable(id_)],
         lambda model, id_: model.exportable(id_),
     ),
 }
+"""The methods that only read: how to call the store, and what the model says."""
 
-_ROAD: Mapping[Status, Action] = {
+_NEXT_ACTION: Mapping[Status, Action] = {
     Status.DRAFT: Action.MARK_READY,
     Status.READY: Action.START_GENERATION,
     Status.GENERATING: Action.COMPLETE_GENERATION,
@@ -130,221 +138,260 @@ _ROAD: Mapping[Status, Action] = {
     Status.APPROVED: Action.EXPORT,
 }
 
-_places = st.sampled_from([0, 0, 0, 1, 2])
-_backs = st.sampled_from([0, 0, 1, 2, 3, 5, 8])
-_people = st.lists(st.integers(0, 4), min_size=1, max_size=2)
-_budgets = st.sampled_from([None, 2 * _CENT, 5 * _CENT])
+_indexes = st.sampled_from([0, 0, 0, 1, 2])
+_ages = st.sampled_from([0, 0, 1, 2, 3, 5, 8])
+_contacts = st.lists(st.integers(0, 4), min_size=1, max_size=2)
+_budgets = st.sampled_from([None, 2 * CENT, 5 * CENT])
 _tallies = st.sampled_from([None, ReviewTally(1, 0, 0), ReviewTally(0, 1, 0), ReviewTally(1, 0, 1)])
 
 
-class StoreMachine(SideBySide):
-    """The store, and whatever befalls it, held against a model that goes by the tables.
+class StoreMachine(ComparisonMachine):
+    """Any calls of the store in any order, compared with the model.
 
-    A rule makes a call of the store and the same call of the model: the answers have to be the
-    same, and then all that the database holds. Claims that were lost long ago are reported on,
-    campaigns that were read long ago are saved, clicks come twice, and to any call may happen
-    what :class:`SideBySide` knows: a rollback, a death, somebody else in between.
+    A rule makes one call of the store and the same call of the model. The answers must be equal,
+    and so must everything that the database has. Workers report on claims that they lost long ago,
+    users save campaigns that they loaded long ago, and any call may crash, overlap with others or
+    come from another tenant (see :mod:`campaign_model.testing.interference`).
 
-    Say with :meth:`on`, or as attributes of a subclass, where it runs: an ``engine`` (PostgreSQL,
-    or SQLite in a file), a ``tenant_id``, four ``contact_ids`` of that tenant and, if need be,
-    further ``options`` of ``CampaignStore``. It commits, and after every example it deletes the
-    campaigns of the tenant: give it a tenant of its own. It refuses one that has campaigns.
+    :meth:`on` (or attributes of a subclass) says where the machine runs: an ``engine`` (PostgreSQL,
+    or SQLite in a file), a ``tenant_id``, four ``contact_ids`` of that tenant, and further
+    ``options`` of ``CampaignStore``. The machine commits, and after every example it deletes the
+    campaigns of the tenant. Give it a tenant of its own: it refuses one that has campaigns.
 
-    What is drawn never depends on what the store did: a rule that finds nothing to do does
-    nothing. So an example means the same whenever it is run again.
+    What Hypothesis draws never depends on what the store did: a rule that finds nothing to do does
+    nothing. So a failing example fails in the same way when it is repeated.
 
-    Add rules and invariants of your own: :meth:`both` and :meth:`call` make calls, ``model`` is
-    what the store has to hold, ``reading()`` a connection to look.
+    Add rules and invariants in a subclass: :meth:`both` and :meth:`call` make calls, ``model`` is
+    what the store must contain, ``reading()`` opens a connection for your own queries.
+
+    Drawn numbers choose among objects: ``index`` counts campaigns from the first one, ``age``
+    counts back from the latest object.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.claims: list[Claim] = []
-        """Every claim that a worker was ever given, though it may be lost since."""
+        """Every claim that a worker ever got, oldest first. Many of them are lost by now."""
+        self.cursors: list[Cursor] = []
+        """The cursor of every batch, oldest first."""
 
-    def campaign_id(self, place: int, status: Status | None = None) -> UUID:
-        """Some campaign, in that status if there is one."""
+    def campaign_id(self, index: int, status: Status | None = None) -> UUID:
+        """Choose a campaign, in ``status`` if there is one."""
         ids = list(self.model.campaigns)
-        preferred = [one for one in ids if self.model.get(one).status is status] or ids
-        return preferred[place % len(preferred)]
+        in_status = [id_ for id_ in ids if self.model.get(id_).status is status]
+        candidates = in_status or ids
+        return candidates[index % len(candidates)]
 
-    def contact(self, place: int) -> UUID:
-        """Some contact, known to the tenant or not."""
-        return self.contact_ids[place] if place < len(self.contact_ids) else UUID(int=place)
+    def contact(self, index: int) -> UUID:
+        """Choose a contact: one of the tenant's, or an unknown one beyond their number."""
+        return self.contact_ids[index] if index < len(self.contact_ids) else UUID(int=index)
 
-    def people(self, places: Sequence[int]) -> list[UUID]:
-        """Some contacts."""
-        return [self.contact(place) for place in places]
+    def earlier_claims(self, ages: Iterable[int]) -> list[Claim]:
+        """Choose earlier claims, all of the same campaign; none if there were none."""
+        claims = [self.claims[-1 - age % len(self.claims)] for age in ages if self.claims]
+        return [claim for claim in claims if claim.campaign_id == claims[0].campaign_id]
+
+    # Campaigns.
 
     @initialize(budget=_budgets, moves=st.sampled_from([2, 2, 2, 1, 0]), claims=st.integers(0, 3))
-    def there_is_a_campaign(self, budget: Decimal | None, moves: int, claims: int) -> None:
-        """With contacts, and perhaps on its way already."""
-        self.add(budget)
+    def set_up_campaign(self, budget: Decimal | None, moves: int, claims: int) -> None:
+        """Add a campaign with four contacts, move it on, and claim some of them."""
+        self.add_campaign(budget)
         self.assign(0, [0, 1, 2, 3], 0)
         for _ in range(moves):
-            self.go_on(0)
+            self.move_on(0)
         if claims:
-            self.claim(0, claims, LEASE, _CENT, 5)
+            self.claim(0, claims)
 
     @precondition(lambda self: len(self.model.campaigns) < 2)
-    @precondition(lambda self: not isinstance(self._next, IsAStrangers))  # There is no such tenant.
+    # A foreign key refuses a campaign of a tenant that does not exist.
+    @precondition(lambda self: not isinstance(self._interference, OtherTenant))
     @rule(budget=_budgets)
-    def add(self, budget: Decimal | None) -> None:
-        """A new draft."""
+    def add_campaign(self, budget: Decimal | None) -> None:
+        """Add a draft."""
         config = GenerationConfig(budget=budget)
         self.both("campaigns.add", Campaign("Campaign", _STEPS, config))
 
     @precondition(lambda self: len(self.model.campaigns) < 3)
-    @rule(place=_places)
-    def clone(self, place: int) -> None:
-        """A copy."""
-        id_ = self.campaign_id(place)
+    @rule(index=_indexes)
+    def clone(self, index: int) -> None:
+        """Clone a campaign."""
+        id_ = self.campaign_id(index)
         self.call(
             lambda store: store.campaigns.clone(id_),
-            lambda model, chose: model.clone(id_, chose=chose),
+            lambda model, chosen: model.clone(id_, chosen=chosen),
+            name="campaigns.clone",
         )
 
-    @rule(back=_backs, edit=st.sampled_from(list(_EDITS)))
-    def save(self, back: int, edit: str) -> None:
-        """Somebody saves what was read before, which may be stale."""
-        campaign = self.seen[-1 - back % len(self.seen)]
+    @rule(age=_ages, edit=st.sampled_from(list(_EDITS)))
+    def save(self, age: int, edit: str) -> None:
+        """Edit and save a campaign that was loaded some time ago. It may be stale."""
+        campaign = self.returned_campaigns[-1 - age % len(self.returned_campaigns)]
         self.both("campaigns.save", _EDITS[edit](campaign))
 
-    @rule(place=_places)
-    def go_on(self, place: int) -> None:
-        """A campaign takes the next step of the road to its export."""
-        id_ = self.campaign_id(place)
-        action = _ROAD.get(self.model.get(id_).status, Action.ARCHIVE)
+    @rule(index=_indexes)
+    def move_on(self, index: int) -> None:
+        """Move a campaign to the next status on its way to export."""
+        id_ = self.campaign_id(index)
+        action = _NEXT_ACTION.get(self.model.get(id_).status, Action.ARCHIVE)
         self.both("campaigns.apply", id_, action, review=ReviewTally(1, 0, 0))
 
-    @rule(back=_backs, which=st.integers(0, 2), review=_tallies, careful=st.booleans())
-    def apply(self, back: int, which: int, review: ReviewTally | None, *, careful: bool) -> None:
-        """Somebody clicks on a button of an old page, perhaps."""
-        seen = self.seen[-1 - back % len(self.seen)]
-        lines = [line.action for line in TRANSITIONS if line.source is seen.status] or [*Action]
+    @rule(age=_ages, action=st.integers(0, 2), review=_tallies, careful=st.booleans())
+    def apply(self, age: int, action: int, review: ReviewTally | None, *, careful: bool) -> None:
+        """Apply an action that was allowed when the campaign was loaded some time ago.
+
+        A ``careful`` call names the version that it knows.
+        """
+        campaign = self.returned_campaigns[-1 - age % len(self.returned_campaigns)]
+        actions = [line.action for line in TRANSITIONS if line.source is campaign.status] or [
+            *Action
+        ]
         self.both(
             "campaigns.apply",
-            seen.id,
-            lines[which % len(lines)],
-            version=seen.version if careful else None,
+            campaign.id,
+            actions[action % len(actions)],
+            version=campaign.version if careful else None,
             review=review,
             allow_empty=careful,
             reason="a click",
         )
 
-    @precondition(lambda self: not isinstance(self._next, IsLate))  # Nothing is locked for it.
-    @rule(place=_places, what=st.sampled_from(list(_LOOKS)))
-    def look(self, place: int, what: str) -> None:
-        """Somebody only reads."""
-        id_ = self.campaign_id(place)
-        of_store, of_model = _LOOKS[what]
-        self.call(lambda store: of_store(store, id_), lambda model, _: of_model(model, id_))
+    # A call that only reads never has to wait, so no overlap is defined for it.
+    @precondition(lambda self: not isinstance(self._interference, Overlap))
+    @rule(index=_indexes, method=st.sampled_from(list(_READS)))
+    def read(self, index: int, method: str) -> None:
+        """Call a method that only reads."""
+        id_ = self.campaign_id(index)
+        on_store, on_model = _READS[method]
+        self.call(
+            lambda store: on_store(store, id_), lambda model, _: on_model(model, id_), name=method
+        )
 
     # Contacts.
 
-    @rule(place=_places, who=_people, priority=st.integers(-1, 1))
-    def assign(self, place: int, who: list[int], priority: int) -> None:
-        """Contacts come."""
-        contacts = [(one, priority) for one in self.people(who)]
-        self.both("contacts.assign", self.campaign_id(place), contacts)
+    @rule(index=_indexes, contacts=_contacts, priority=st.integers(-1, 1))
+    def assign(self, index: int, contacts: list[int], priority: int) -> None:
+        """Assign contacts to a campaign."""
+        pairs = [(self.contact(number), priority) for number in contacts]
+        self.both("contacts.assign", self.campaign_id(index), pairs)
 
     @rule(
-        place=_places,
-        who=_people,
-        call=st.sampled_from(["exclude", "exclude", "include", "remove"]),
+        index=_indexes,
+        contacts=_contacts,
+        method=st.sampled_from(["exclude", "exclude", "include", "remove"]),
     )
-    def sort_out(self, place: int, who: list[int], call: str) -> None:
-        """Contacts are not to be written to, though a worker may be at it; or they are, again."""
-        self.both(f"contacts.{call}", self.campaign_id(place), self.people(who))
+    def change_contacts(self, index: int, contacts: list[int], method: str) -> None:
+        """Exclude, include or remove contacts, in flight or not."""
+        ids = [self.contact(number) for number in contacts]
+        self.both(f"contacts.{method}", self.campaign_id(index), ids)
 
-    @rule(place=_places, who=_people, gaps=st.sampled_from([(), (), ("phone",)]))
-    def set_readiness(self, place: int, who: list[int], gaps: tuple[str, ...]) -> None:
-        """It is known what contacts lack."""
-        known = dict.fromkeys(self.people(who), gaps)
-        self.both("contacts.set_readiness", self.campaign_id(place), known)
+    @rule(index=_indexes, contacts=_contacts, gaps=st.sampled_from([(), (), ("phone",)]))
+    def set_readiness(self, index: int, contacts: list[int], gaps: tuple[str, ...]) -> None:
+        """Write the gaps of contacts."""
+        by_contact = dict.fromkeys([self.contact(number) for number in contacts], gaps)
+        self.both("contacts.set_readiness", self.campaign_id(index), by_contact)
 
-    @rule(who=st.sampled_from([0, 1, 4]))  # Some stay, or soon there were nobody to claim.
-    def erase(self, who: int) -> None:
-        """A contact is forgotten everywhere."""
-        self.both("contacts.erase", [self.contact(who)])
+    # Two contacts are never erased, so that contacts to claim remain.
+    @rule(contact=st.sampled_from([0, 1, 4]))
+    def erase(self, contact: int) -> None:
+        """Erase a contact from every campaign."""
+        self.both("contacts.erase", [self.contact(contact)])
 
     # Generation.
 
     @rule(
-        place=_places,
+        index=_indexes,
         limit=st.integers(1, 3),
         lease=st.sampled_from([LEASE, 2 * LEASE]),
-        reserve=st.sampled_from([_CENT, _CENT / 2]),
+        reserve=st.sampled_from([CENT, CENT / 2]),
         max_attempts=st.sampled_from([5, 2]),
+        cursor_age=st.none() | _ages,
     )
     def claim(
-        self, place: int, limit: int, lease: timedelta, reserve: Decimal, max_attempts: int
+        self,
+        index: int,
+        limit: int,
+        lease: timedelta = LEASE,
+        reserve: Decimal = CENT,
+        max_attempts: int = 5,
+        cursor_age: int | None = None,
     ) -> None:
-        """A worker comes."""
-        id_ = self.campaign_id(place, Status.GENERATING)
-        options: dict[str, Any] = {"reserve": reserve, "max_attempts": max_attempts}
+        """Claim contacts: from the start, or from the cursor of an earlier batch on."""
+        id_ = self.campaign_id(index, Status.GENERATING)
+        cursor = Cursor()
+        if self.cursors and cursor_age is not None:
+            cursor = self.cursors[-1 - cursor_age % len(self.cursors)]
+        options: dict[str, Any] = {
+            "reserve": reserve,
+            "max_attempts": max_attempts,
+            "cursor": cursor,
+        }
 
-        def of_store(store: CampaignStore) -> tuple[ClaimBatch, frozenset[UUID]]:
+        def on_store(store: CampaignStore) -> tuple[ClaimBatch, frozenset[UUID]]:
             batch = store.generation.claim(id_, limit, lease, **options)
             self.claims += batch.claims
+            self.cursors.append(batch.cursor)
             failed = store.contacts.list(id_, status=ContactStatus.FAILED).items
-            given_up = (one for one in failed if one.error_code == ATTEMPTS_EXHAUSTED)
-            return batch, frozenset(one.contact_id for one in given_up)
+            exhausted = (one for one in failed if one.error_code == ATTEMPTS_EXHAUSTED)
+            return batch, frozenset(contact.contact_id for contact in exhausted)
 
         self.call(
-            of_store,
-            lambda model, chose: model.claim(id_, limit, lease, **options, chose=chose),
+            on_store,
+            lambda model, chosen: model.claim(id_, limit, lease, **options, chosen=chosen),
+            name="generation.claim",
         )
 
-    @rule(place=_places, limit=st.integers(1, 3))
-    def take_over(self, place: int, limit: int) -> None:
-        """All workers die, and later another one comes."""
+    @rule(index=_indexes, limit=st.integers(1, 3))
+    def take_over(self, index: int, limit: int) -> None:
+        """Let all leases expire, then claim."""
         self.time_passes(2 * LEASE)
-        self.claim(place, limit, LEASE, _CENT, 2)
+        self.claim(index, limit, max_attempts=2)
 
-    def claims_from(self, backs: Iterable[int]) -> list[Claim]:
-        """Claims given out some time ago, if there were any, in the campaign of the first."""
-        claims = [self.claims[-1 - back % len(self.claims)] for back in backs if self.claims]
-        return [one for one in claims if one.campaign_id == claims[0].campaign_id]
-
-    @rule(place=_places, outcome=st.sampled_from(_OUTCOMES))
-    def record(self, place: int, outcome: Outcome) -> None:
-        """A worker reports on what it holds."""
+    @rule(index=_indexes, outcome=st.sampled_from(_OUTCOMES))
+    def record_held(self, index: int, outcome: Outcome) -> None:
+        """Record the outcome of a claim that is still held."""
         held = self.model.held(self.claims)
         if held:
-            self.both("generation.record", {held[place % len(held)]: outcome})
+            self.both("generation.record", {held[index % len(held)]: outcome})
 
     @rule(
-        outcomes=st.dictionaries(_backs, st.sampled_from(_OUTCOMES), min_size=1, max_size=3),
+        outcomes=st.dictionaries(_ages, st.sampled_from(_OUTCOMES), min_size=1, max_size=3),
         on_lost=st.sampled_from(["raise", "skip", "book"]),
     )
-    def record_any(self, outcomes: dict[int, Outcome], on_lost: OnLost) -> None:
-        """A worker reports: in time or not, once or again."""
-        report = dict(zip(self.claims_from(outcomes), outcomes.values(), strict=False))
+    def record(self, outcomes: dict[int, Outcome], on_lost: OnLost) -> None:
+        """Record outcomes of claims that may be lost, or were recorded before."""
+        report = dict(zip(self.earlier_claims(outcomes), outcomes.values(), strict=False))
         if report:
             self.both("generation.record", report, on_lost=on_lost)
 
-    @rule(back=_backs, cost=st.sampled_from([_CENT / 2, None, 2 * _CENT]))
-    def checkpoint(self, back: int, cost: Decimal | None) -> None:
-        """A worker has paid, and goes on."""
-        for claim in self.claims_from([back]):
+    @rule(age=_ages, cost=st.sampled_from([CENT / 2, None, 2 * CENT]))
+    def checkpoint(self, age: int, cost: Decimal | None) -> None:
+        """Book the cost of a call for a claim that may be lost."""
+        for claim in self.earlier_claims([age]):
             self.both("generation.checkpoint", claim, cost)
 
-    @rule(backs=st.lists(_backs, min_size=1, max_size=3))
-    def renew(self, backs: list[int]) -> None:
-        """A worker takes long."""
-        claims = self.claims_from(backs)
+    @rule(ages=st.lists(_ages, min_size=1, max_size=3))
+    def renew(self, ages: list[int]) -> None:
+        """Renew the leases of claims that may be lost."""
+        claims = self.earlier_claims(ages)
         if claims:
             self.both("generation.renew", claims, LEASE)
 
-    @rule(place=_places, who=st.none() | _people)
-    def retry_failed(self, place: int, who: list[int] | None) -> None:
-        """Failed contacts get another chance."""
-        ids = None if who is None else self.people(who)
-        self.both("generation.retry_failed", self.campaign_id(place), ids)
+    @rule(ages=st.lists(_ages, min_size=1, max_size=3))
+    def release(self, ages: list[int]) -> None:
+        """Give back claims that may be lost."""
+        claims = self.earlier_claims(ages)
+        if claims:
+            self.both("generation.release", claims)
 
-    @rule(place=_places, who=st.none() | _people, only_stale=st.booleans())
-    def regenerate(self, place: int, who: list[int] | None, *, only_stale: bool) -> None:
-        """Generated contacts are to get other messages."""
-        ids = None if who is None else self.people(who)
-        self.both("generation.regenerate", self.campaign_id(place), ids, only_stale=only_stale)
+    @rule(index=_indexes, contacts=st.none() | _contacts)
+    def retry_failed(self, index: int, contacts: list[int] | None) -> None:
+        """Put failed contacts back to wait: all, or some."""
+        ids = None if contacts is None else [self.contact(number) for number in contacts]
+        self.both("generation.retry_failed", self.campaign_id(index), ids)
+
+    @rule(index=_indexes, contacts=st.none() | _contacts, only_stale=st.booleans())
+    def regenerate(self, index: int, contacts: list[int] | None, *, only_stale: bool) -> None:
+        """Put generated contacts back to wait with a new revision: all, or some."""
+        ids = None if contacts is None else [self.contact(number) for number in contacts]
+        self.both("generation.regenerate", self.campaign_id(index), ids, only_stale=only_stale)

@@ -1,6 +1,7 @@
-"""What the database says of its tables, held against what the library's are.
+"""Compare the tables in the database with the library's tables.
 
-By columns, never by names of constraints: a service's migrations may call them as they like.
+Keys, indexes and CHECKs are compared by their columns, never by name: a service's migrations may
+give constraints other names.
 """
 
 from __future__ import annotations
@@ -13,40 +14,46 @@ import sqlalchemy as sa
 
 from campaign_model.db.checks import checks as expected_checks
 
-__all__ = ["checks", "columns", "foreign_keys", "indexes", "unique_keys"]
+__all__ = [
+    "column_faults",
+    "foreign_key_faults",
+    "missing_checks",
+    "missing_indexes",
+    "missing_unique_keys",
+]
 
 _WORDS = re.compile(r"'(\w+)'")
 
-_AS_GOOD = {"TEXT": {"VARCHAR"}}
+_EQUIVALENT_TYPES = {"TEXT": {"VARCHAR"}}
 
 
-def columns(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """What is wrong with the columns of a table: missing, another type, NULL, no default."""
+def column_faults(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
+    """Name the columns that are missing or have another type, NULL rule or default."""
     dialect = inspector.dialect
-    found = {column["name"]: column for column in inspector.get_columns(table.name)}
+    present_columns = {column["name"]: column for column in inspector.get_columns(table.name)}
     for column in table.c:
         name = f"{table.name}.{column.name}"
-        if column.name not in found:
+        if column.name not in present_columns:
             yield f"{name} is missing"
             continue
-        present = found[column.name]
-        wanted = column.type.compile(dialect=dialect)
-        good = {wanted} | _AS_GOOD.get(wanted, set())
-        type_ = present["type"].compile(dialect=dialect)
-        if type_ not in good:
-            yield f"{name} is {type_}, and has to be {wanted}"
+        present = present_columns[column.name]
+        expected_type = column.type.compile(dialect=dialect)
+        allowed_types = {expected_type} | _EQUIVALENT_TYPES.get(expected_type, set())
+        present_type = present["type"].compile(dialect=dialect)
+        if present_type not in allowed_types:
+            yield f"{name} is {present_type}, but must be {expected_type}"
         if present["nullable"] and not column.nullable:
-            yield f"{name} has to be NOT NULL"
+            yield f"{name} must be NOT NULL"
         if column.nullable and not present["nullable"]:
-            yield f"{name} has to allow NULL"
+            yield f"{name} must allow NULL"
         if column.server_default is not None and present["default"] is None:
-            yield f"{name} has to have a default"
+            yield f"{name} must have a default"
 
 
-def unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """The primary and unique keys that a table lacks."""
+def missing_unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
+    """Name the primary and unique keys that a table lacks."""
     primary = set(inspector.get_pk_constraint(table.name)["constrained_columns"])
-    # Where a database is sharded, the tenant is in every primary key.
+    # In a sharded database, the tenant is part of every primary key.
     if primary | {"tenant_id"} != {*table.primary_key.columns.keys(), "tenant_id"}:
         yield f"{table.name} lacks PRIMARY KEY ({', '.join(table.primary_key.columns.keys())})"
     present: list[set[Any]] = [
@@ -62,8 +69,8 @@ def unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
             yield f"{table.name} lacks UNIQUE ({', '.join(key.columns.keys())})"
 
 
-def foreign_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """The foreign keys that a table lacks, and those that would delete behind our back."""
+def foreign_key_faults(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
+    """Name the foreign keys that a table lacks, and those that delete or change rows."""
     present = {
         (
             frozenset(zip(key["constrained_columns"], key["referred_columns"], strict=True)),
@@ -74,16 +81,16 @@ def foreign_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
     for key in table.foreign_key_constraints:
         names = [element.column.name for element in key.elements]
         referred = key.referred_table.name
-        spelt = f"({', '.join(key.column_keys)}) REFERENCES {referred} ({', '.join(names)})"
-        wanted = (frozenset(zip(key.column_keys, names, strict=True)), referred)
-        if wanted not in present:
-            yield f"{table.name} lacks FOREIGN KEY {spelt}"
-        elif present[wanted] not in {"NO ACTION", "RESTRICT"}:
-            yield f"{table.name}: FOREIGN KEY {spelt} must not be ON DELETE {present[wanted]}"
+        key_sql = f"({', '.join(key.column_keys)}) REFERENCES {referred} ({', '.join(names)})"
+        expected = (frozenset(zip(key.column_keys, names, strict=True)), referred)
+        if expected not in present:
+            yield f"{table.name} lacks FOREIGN KEY {key_sql}"
+        elif present[expected] not in {"NO ACTION", "RESTRICT"}:
+            yield f"{table.name}: FOREIGN KEY {key_sql} must not be ON DELETE {present[expected]}"
 
 
-def indexes(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """The indexes that a table lacks; of partial ones the words in the condition count."""
+def missing_indexes(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
+    """Name the indexes that a table lacks. Conditions are compared by their string literals."""
     dialect = inspector.dialect
     present = [
         (index["column_names"], _words(_predicate(index)))
@@ -97,8 +104,8 @@ def indexes(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
             yield f"{table.name} lacks INDEX ({', '.join(index.columns.keys())}){where}"
 
 
-def checks(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """The columns that no CHECK speaks of and that one should; what it says is not looked at."""
+def missing_checks(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
+    """Name the columns that should be in a CHECK and are in none. Conditions are not compared."""
     present = "\n".join(check["sqltext"] for check in inspector.get_check_constraints(table.name))
     for column in expected_checks(inspector.dialect.name)[table.name]:
         if not re.search(rf"\b{column}\b", present):

@@ -1,4 +1,4 @@
-"""What the contract's tests share: the service's engine, two tenants on it, and a reader."""
+"""Fixtures of the contract: the service's engine, two tenants on it and a read-only connection."""
 
 from __future__ import annotations
 
@@ -19,49 +19,51 @@ from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import Tenant
 
 CONTACTS = (40, 5)
-"""How many contacts the tenant of the tests has, and the stranger beside it."""
+"""The numbers of contacts of the tests' tenant and of the other tenant."""
 
 _HERE = Path(__file__).parent
-_FIRST = {"test_schema", "test_session"}
+_RUN_FIRST = {"test_schema", "test_session"}
+"""Their failures cause other failures, so they come first."""
+
 _STATEMENT_TIMEOUT = "30s"
 _USAGE = (
     "pytest -p campaign_model.testing.plugin --pyargs campaign_model.testing.contract "
     "--campaign-model-url URL"
 )
 _ENGINES = {"postgresql", "sqlite"}
-"""A test that asks for the fixture of one is for that one only."""
+"""The fixtures of engines. A test that uses one of them runs on that engine only."""
 
 
-class LeftBehindWarning(UserWarning):
-    """Rows that the contract made and could not remove."""
+class LeftoverRowsWarning(UserWarning):
+    """The contract could not delete the rows that it made."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is for the other engine and, where nothing may be written, what writes.
+    """Deselect the tests of the other engine, and with ``--campaign-model-read-only`` all writers.
 
-    What other failures follow from comes first.
+    Sort the tests, so that the causes of other failures come first.
     """
     url = config.getoption("--campaign-model-url", None)
     excluded = _ENGINES - {url.get_backend_name()} if url else set()
     if config.getoption("--campaign-model-read-only", default=False):
         excluded.add("tenants")
-    left_out = [
+    deselected = [
         item
         for item in items
         if item.path.parent == _HERE and excluded.intersection(getattr(item, "fixturenames", ()))
     ]
     items[:] = sorted(
-        (item for item in items if item not in left_out),
-        key=lambda item: item.path.parent == _HERE and item.path.stem not in _FIRST,
+        (item for item in items if item not in deselected),
+        key=lambda item: item.path.parent == _HERE and item.path.stem not in _RUN_FIRST,
     )
-    config.hook.pytest_deselected(items=left_out)
+    config.hook.pytest_deselected(items=deselected)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Tell with every failure which promise is broken."""
+    """Add the test's docstring to the report of a failure."""
     report = yield
     if report.failed and isinstance(item, pytest.Function):
         report.sections.append(("What this means", inspect.getdoc(item.obj) or ""))
@@ -70,24 +72,24 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def postgresql() -> None:
-    """Asked for by tests of what only PostgreSQL has."""
+    """Mark a test for PostgreSQL only."""
 
 
 @pytest.fixture(scope="session")
 def sqlite() -> None:
-    """Asked for by tests of what only SQLite has."""
+    """Mark a test for SQLite only."""
 
 
 @pytest.fixture(scope="session")
 def host(pytestconfig: pytest.Config) -> HostTables:
-    """The names of the service's tables."""
+    """Return the names of the service's tables."""
     names: HostTables = pytestconfig.hook.pytest_campaign_model_host_tables()
     return names
 
 
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config) -> Iterator[sa.Engine]:
-    """The service's engine, on a database that answers."""
+    """Return the service's engine, after a first connection."""
     url = pytestconfig.getoption("--campaign-model-url", None)
     if url is None:
         pytest.exit(f"the store contract needs a database: {_USAGE}", pytest.ExitCode.USAGE_ERROR)
@@ -95,28 +97,30 @@ def engine(pytestconfig: pytest.Config) -> Iterator[sa.Engine]:
         pytestconfig.getoption("--campaign-model-read-only") and url.get_backend_name() == "sqlite"
     )
     try:
-        # To prepare an engine for the store is to write into the file.
-        make = sa.create_engine if reads_file else pytestconfig.hook.pytest_campaign_model_engine
-        made: sa.Engine = make(url=url)
-        with made.connect():
+        # Preparing an SQLite engine for the store would write into the file.
+        make_engine = (
+            sa.create_engine if reads_file else pytestconfig.hook.pytest_campaign_model_engine
+        )
+        engine: sa.Engine = make_engine(url=url)
+        with engine.connect():
             pass
     except (sa.exc.SQLAlchemyError, ModuleNotFoundError) as error:
         pytest.exit(
             f"the database of the store contract cannot be reached: {error}",
             pytest.ExitCode.USAGE_ERROR,
         )
-    if made.dialect.name == "sqlite" and made.url.database in {None, "", ":memory:"}:
+    if engine.dialect.name == "sqlite" and engine.url.database in {None, "", ":memory:"}:
         pytest.exit(
             "the store contract needs a database that several connections share; name a file",
             pytest.ExitCode.USAGE_ERROR,
         )
-    yield made
-    made.dispose()
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
 def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection that cannot write, sees one moment, and ends statements that take too long."""
+    """Return a read-only connection with one snapshot and a statement timeout."""
     if engine.dialect.name == "postgresql":
         with engine.connect() as plain:
             connection = plain.execution_options(
@@ -125,7 +129,7 @@ def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'")
             yield connection
         return
-    # A prepared engine would begin by locking the file for writing.
+    # A prepared engine would lock the file for writing when a transaction begins.
     unprepared = sa.create_engine(engine.url)
     with unprepared.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -137,37 +141,41 @@ def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
 def tenants(
     pytestconfig: pytest.Config, engine: sa.Engine, host: HostTables
 ) -> Iterator[tuple[Tenant, Tenant]]:
-    """Two tenants, whose rows are removed at the end."""
+    """Make two tenants, and remove their rows at the end."""
     make_rows = pytestconfig.hook.pytest_campaign_model_host_rows
     try:
         with engine.begin() as connection:
-            made = [
+            host_rows = [
                 make_rows(connection=connection, host=host, contacts=number) for number in CONTACTS
             ]
     except sa.exc.SQLAlchemyError as error:
         pytest.exit(_no_host_rows(engine, host, error), pytest.ExitCode.USAGE_ERROR)
     first, second = (
-        Tenant(engine, tenant_id, _first_of(contact_ids), host) for tenant_id, contact_ids in made
+        Tenant(engine, tenant_id, _first_of(contact_ids), host)
+        for tenant_id, contact_ids in host_rows
     )
     yield first, second
-    _remove(pytestconfig, engine, host, made)
+    _remove_rows(pytestconfig, engine, host, host_rows)
 
 
 @pytest.fixture
 def tenant(tenants: tuple[Tenant, Tenant]) -> Tenant:
-    """The tenant of the test."""
+    """Return the tenant of the tests."""
     return tenants[0]
 
 
 @pytest.fixture
 def clock() -> FrozenClock:
-    """Stands still at what time it is: what the tests leave for a while looks like anybody's."""
+    """Return a clock that stands still at the present moment.
+
+    At this time, rows that the tests leave for a while look like rows of the service.
+    """
     return FrozenClock(datetime.now(UTC))
 
 
 @pytest.fixture
-def stranger(tenants: tuple[Tenant, Tenant]) -> Tenant:
-    """Another tenant, who is to see and to change nothing of the first."""
+def other_tenant(tenants: tuple[Tenant, Tenant]) -> Tenant:
+    """Return the second tenant, which must not see or change rows of the first."""
     return tenants[1]
 
 
@@ -176,23 +184,23 @@ def _first_of(ids: Sequence[UUID]) -> Any:
 
 
 def _no_host_rows(engine: sa.Engine, host: HostTables, error: Exception) -> str:
-    """What to tell a service whose tables are not the minimal ones."""
+    """Tell a service with tables of its own how to make host rows."""
     lines = [
-        "the store contract cannot make rows in your tables; make them yourself, in conftest.py:",
+        "the store contract cannot make rows in your tables; make them in your conftest.py:",
         "",
         "    def pytest_campaign_model_host_rows(connection, host, contacts):",
-        "        ...  # INSERT a tenant, and so many contacts of its own",
+        "        ...  # INSERT a tenant, and this number of contacts of the tenant",
         "        return tenant_id, contact_ids",
         "",
     ]
-    known = {host.tenants: {"id", "name"}, host.contacts: {"id", "tenant_id"}}
+    filled_columns = {host.tenants: {"id", "name"}, host.contacts: {"id", "tenant_id"}}
     inspector = sa.inspect(engine)
     present = set(inspector.get_table_names())
-    for table, filled in known.items():
+    for table, filled in filled_columns.items():
         if table not in present:
             lines.append(
-                f"There is no table {table}: say with pytest_campaign_model_host_tables what yours "
-                "is called."
+                f"There is no table {table}: name your table with "
+                "pytest_campaign_model_host_tables."
             )
             continue
         columns = {column["name"]: column for column in inspector.get_columns(table)}
@@ -202,37 +210,40 @@ def _no_host_rows(engine: sa.Engine, host: HostTables, error: Exception) -> str:
             if not column["nullable"] and column["default"] is None
         }
         lines += [f"{table} has no column {name}." for name in sorted(filled - columns.keys())]
-        lines += [f"{table}.{name} has to be filled." for name in sorted(needed - filled)]
-    return "\n".join([*lines, f"The database said: {getattr(error, 'orig', None) or error}"])
+        lines += [f"{table}.{name} needs a value." for name in sorted(needed - filled)]
+    return "\n".join(
+        [*lines, f"The error of the database: {getattr(error, 'orig', None) or error}"]
+    )
 
 
-def _remove(
+def _remove_rows(
     config: pytest.Config,
     engine: sa.Engine,
     host: HostTables,
-    made: Sequence[tuple[UUID, Sequence[UUID]]],
+    host_rows: Sequence[tuple[UUID, Sequence[UUID]]],
 ) -> None:
-    remove_rows = config.hook.pytest_campaign_model_remove_host_rows
+    """Delete all rows of the contract's tenants. Warn with the SQL to run if that fails."""
+    remove_host_rows = config.hook.pytest_campaign_model_remove_host_rows
     tables = [*reversed(metadata.sorted_tables)]
     try:
         with engine.begin() as connection:
-            for tenant_id, contact_ids in made:
+            for tenant_id, contact_ids in host_rows:
                 for table in tables:
                     connection.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))
-                remove_rows(
+                remove_host_rows(
                     connection=connection, host=host, tenant_id=tenant_id, contact_ids=contact_ids
                 )
     except sa.exc.SQLAlchemyError as error:
-        ids = ", ".join(f"'{tenant_id}'" for tenant_id, _ in made)
+        ids = ", ".join(f"'{tenant_id}'" for tenant_id, _ in host_rows)
         deletes = "\n".join(
-            f"DELETE FROM {table.name} WHERE tenant_id IN ({ids});"  # noqa: S608 - to be read
+            f"DELETE FROM {table.name} WHERE tenant_id IN ({ids});"  # noqa: S608 - text for people
             for table in tables
         )
         warnings.warn(
-            LeftBehindWarning(
-                "the contract's own rows are still in the database, because it refused to delete "
-                f"them ({getattr(error, 'orig', None) or error}). As the tables' owner, run\n"
-                f"{deletes}\nand remove your own rows of these two tenants."
+            LeftoverRowsWarning(
+                "the rows of the store contract are still in the database: deleting them failed "
+                f"({getattr(error, 'orig', None) or error}). As the tables' owner, run\n"
+                f"{deletes}\nand delete your own rows of these two tenants."
             ),
             stacklevel=1,
         )

@@ -1,4 +1,4 @@
-"""Who is in a campaign, who is to be generated and exported, and who is not any more."""
+"""Which contacts are in a campaign, which of them are generated, and which are exported."""
 
 from __future__ import annotations
 
@@ -12,26 +12,16 @@ from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.contract.parallel import behind
-from campaign_model.testing.contract.work import (
-    CENT,
-    LEASE,
-    apply,
-    check_totals,
-    claim,
-    contacts,
-    progress,
-    record,
-)
-from campaign_model.testing.sample_campaigns import Tenant
+from campaign_model.testing.parallel import run_behind
+from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 
 EXCLUDED = ContactStatus.EXCLUDED
 
 
-def test_a_contact_is_assigned_once_however_often(tenant: Tenant) -> None:
-    """Two who assign the same contacts at once both succeed, and nobody is written to twice.
+def test_a_contact_assigned_twice_has_one_row(tenant: Tenant) -> None:
+    """Two users who assign the same contacts in parallel both succeed; no contact is doubled.
 
-    Look at UNIQUE (tenant_id, campaign_id, contact_id), and at triggers on campaign_contacts.
+    Look at UNIQUE (tenant_id, campaign_id, contact_id) and at triggers on campaign_contacts.
     """
     campaign = tenant.campaign(contacts=0)
     ids = tenant.contacts(4)
@@ -39,16 +29,16 @@ def test_a_contact_is_assigned_once_however_often(tenant: Tenant) -> None:
     def assign(store: CampaignStore) -> Assigned:
         return store.contacts.assign(campaign.id, ids)
 
-    (second,) = behind(tenant, assign, assign)
+    (second,) = run_behind(tenant, assign, assign)
     assert second == Assigned(0, 4, ())
-    assert [*contacts(tenant, campaign.id)] == ids
-    check_totals(tenant, campaign.id)
+    assert [*tenant.campaign_contacts(campaign.id)] == ids
+    tenant.check_totals(campaign.id)
 
 
-def test_contacts_come_and_go_only_while_a_campaign_is_at_rest(tenant: Tenant) -> None:
-    """Nobody gets into a campaign that is generated or reviewed already, and nobody out of it.
+def test_contacts_cannot_be_added_or_removed_during_generation(tenant: Tenant) -> None:
+    """The contacts of a campaign change only before generation and after its cancellation.
 
-    Look at what else writes campaigns.status and campaign_contacts.
+    Look for other programs that write campaigns.status and campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=2)
 
@@ -59,61 +49,68 @@ def test_contacts_come_and_go_only_while_a_campaign_is_at_rest(tenant: Tenant) -
                 change(campaign.id, ids)
 
     tenant.transact(work)
-    assert progress(tenant, campaign.id).assigned == 2
+    assert tenant.progress(campaign.id).assigned == 2
 
 
-def test_an_excluded_contact_gets_nothing(tenant: Tenant) -> None:
-    """Whoever is taken out gets no message: it is not generated, and not exported if it was.
+def test_an_excluded_contact_is_neither_generated_nor_exported(tenant: Tenant) -> None:
+    """An excluded contact gets no message, whether it was excluded before or after generation.
 
-    Look at what else writes campaign_contacts.status.
+    Look for other programs that write campaign_contacts.status.
     """
     campaign = tenant.campaign("generating", contacts=4)
-    first, second, third, fourth = contacts(tenant, campaign.id)
+    first, second, third, fourth = tenant.campaign_contacts(campaign.id)
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, [first]))
-    claims = claim(tenant, campaign.id)
-    assert [one.contact_id for one in claims] == [second, third, fourth]
+    claims = tenant.claim(campaign.id)
+    assert [claim.contact_id for claim in claims] == [second, third, fourth]
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, [second]))
-    failure = Failed("code", "message", CENT)
-    assert record(
-        tenant,
-        *((claims[0], Generated(CENT)), (claims[1], Generated(CENT)), (claims[2], failure)),
-    ) == [Recorded.EXCLUDED, Recorded.APPLIED, Recorded.APPLIED]
-    found = contacts(tenant, campaign.id)
-    assert found[second].status is EXCLUDED
-    assert found[second].cost == CENT
-    assert progress(tenant, campaign.id).spent == 3 * CENT
-    assert progress(tenant, campaign.id).total == 2
-    apply(tenant, campaign.id, Action.COMPLETE_GENERATION)
-    apply(tenant, campaign.id, Action.APPROVE, review=ReviewTally(1, 0, 0))
-    sent = tenant.transact(lambda store: [*store.contacts.exportable(campaign.id)])
-    assert [one.contact_id for one in sent] == [third]
+    answers = tenant.record(
+        {
+            claims[0]: Generated(CENT),
+            claims[1]: Generated(CENT),
+            claims[2]: Failed("code", "message", CENT),
+        }
+    )
+    assert [*answers.values()] == [Recorded.EXCLUDED, Recorded.APPLIED, Recorded.APPLIED]
+    contacts = tenant.campaign_contacts(campaign.id)
+    assert contacts[second].status is EXCLUDED
+    assert contacts[second].cost == CENT
+    assert tenant.progress(campaign.id).spent == 3 * CENT
+    assert tenant.progress(campaign.id).total == 2
+    tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
+    tenant.apply(campaign.id, Action.APPROVE, review=ReviewTally(1, 0, 0))
+
+    def exportable(store: CampaignStore) -> list[UUID]:
+        return [contact.contact_id for contact in store.contacts.exportable(campaign.id)]
+
+    assert tenant.transact(exportable) == [third]
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, [third]))
-    assert tenant.transact(lambda store: [*store.contacts.exportable(campaign.id)]) == []
-    check_totals(tenant, campaign.id)
+    assert tenant.transact(exportable) == []
+    tenant.check_totals(campaign.id)
 
 
-def test_who_comes_back_comes_back_to_wait(tenant: Tenant) -> None:
-    """Whoever is taken out and put back gets messages once, and none of a worker from before.
+def test_an_included_contact_waits_again(tenant: Tenant) -> None:
+    """A contact that was excluded and included gets messages once, and from a new claim only.
 
-    Look at what else writes campaign_contacts.
+    Look for other programs that write campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=1)
-    (before,) = claim(tenant, campaign.id)
-    ids = [before.contact_id]
+    (old_claim,) = tenant.claim(campaign.id)
+    ids = [old_claim.contact_id]
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, ids))
-    apply(tenant, campaign.id, Action.CANCEL_GENERATION)
+    tenant.apply(campaign.id, Action.CANCEL_GENERATION)
     tenant.transact(lambda store: store.contacts.include(campaign.id, ids))
-    assert contacts(tenant, campaign.id)[ids[0]].status is ContactStatus.PENDING
-    assert record(tenant, (before, Generated(CENT)), on_lost="skip") == [Recorded.SKIPPED]
-    apply(tenant, campaign.id, Action.START_GENERATION)
-    (anew,) = claim(tenant, campaign.id)
-    assert (anew.contact_id, anew.attempts) == (before.contact_id, 1)
-    check_totals(tenant, campaign.id)
+    assert tenant.campaign_contacts(campaign.id)[ids[0]].status is ContactStatus.PENDING
+    late = {old_claim: Generated(CENT)}
+    assert tenant.record(late, on_lost="skip") == {old_claim: Recorded.SKIPPED}
+    tenant.apply(campaign.id, Action.START_GENERATION)
+    (new_claim,) = tenant.claim(campaign.id)
+    assert (new_claim.contact_id, new_claim.attempts) == (old_claim.contact_id, 1)
+    tenant.check_totals(campaign.id)
 
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.APPROVED, Status.EXPORTED}))
-def test_nothing_is_exported_before_it_is_approved(tenant: Tenant, status: Status) -> None:
-    """No message goes out that nobody has approved. Look at what else writes campaigns.status."""
+def test_only_approved_campaigns_can_be_exported(tenant: Tenant, status: Status) -> None:
+    """No message is sent that was not approved. Look at other programs that write the status."""
     campaign = tenant.campaign(status, contacts=1)
 
     def work(store: CampaignStore) -> None:
@@ -123,70 +120,73 @@ def test_nothing_is_exported_before_it_is_approved(tenant: Tenant, status: Statu
     tenant.transact(work)
 
 
-def test_whoever_was_generated_for_is_kept(tenant: Tenant) -> None:
-    """Removing a contact loses neither what was spent on it nor the messages that refer to it.
+def test_removing_a_generated_contact_excludes_it(tenant: Tenant) -> None:
+    """Removing a contact loses neither its cost nor the messages that refer to it.
 
     Look at triggers on campaign_contacts.
     """
     campaign = tenant.campaign("draft", contacts=3, generated=1)
-    generated, *others = contacts(tenant, campaign.id)
+    generated, *others = tenant.campaign_contacts(campaign.id)
     removed = tenant.transact(
         lambda store: store.contacts.remove(campaign.id, [generated, *others])
     )
     assert (removed.removed, removed.kept) == (2, (generated,))
-    assert {one.status for one in contacts(tenant, campaign.id).values()} == {EXCLUDED}
-    assert progress(tenant, campaign.id).spent == CENT
-    check_totals(tenant, campaign.id)
+    statuses = {contact.status for contact in tenant.campaign_contacts(campaign.id).values()}
+    assert statuses == {EXCLUDED}
+    assert tenant.progress(campaign.id).spent == CENT
+    tenant.check_totals(campaign.id)
     tenant.transact(lambda store: store.contacts.include(campaign.id, [generated]))
-    assert contacts(tenant, campaign.id)[generated].status is ContactStatus.PENDING
-    check_totals(tenant, campaign.id)
+    assert tenant.campaign_contacts(campaign.id)[generated].status is ContactStatus.PENDING
+    tenant.check_totals(campaign.id)
 
 
-def test_an_erased_contact_is_gone_and_its_cost_is_not(tenant: Tenant, clock: FrozenClock) -> None:
-    """Erasure for privacy leaves no row of a person, and no money unaccounted for.
+def test_an_erased_contact_leaves_its_cost(tenant: Tenant, clock: FrozenClock) -> None:
+    """Erasing a contact for privacy deletes its row and keeps its cost in the totals.
 
-    The worker that was on it reports once. Look at the table campaign_erased_claims.
+    The worker that held the contact can still report once. Look at campaign_erased_claims.
     """
     campaign = tenant.campaign("generating", contacts=3)
-    stale, done = claim(tenant, campaign.id, 2, clock=clock)
-    record(tenant, (done, Generated(CENT)))
+    stale, done = tenant.claim(campaign.id, 2, clock=clock)
+    tenant.record({done: Generated(CENT)})
     clock.forward(LEASE)
     (working,) = [
-        one for one in claim(tenant, campaign.id, clock=clock) if one.contact_id == stale.contact_id
+        claim
+        for claim in tenant.claim(campaign.id, clock=clock)
+        if claim.contact_id == stale.contact_id
     ]
     erased = [done.contact_id, working.contact_id]
-    # From other tests' campaigns too.
+    # The contacts are also in campaigns of other tests.
     assert tenant.transact(lambda store: store.contacts.erase(erased)) >= 2
-    assert not {*erased} & contacts(tenant, campaign.id).keys()
-    assert progress(tenant, campaign.id).spent == CENT
-    assert record(tenant, (stale, Generated(CENT)), on_lost="book") == [Recorded.SKIPPED]
-    late = (working, Generated(CENT))
-    assert record(tenant, late, on_lost="book") == [Recorded.BOOKED]
-    assert record(tenant, late, on_lost="book") == [Recorded.SKIPPED]
-    apply(tenant, campaign.id, Action.CANCEL_GENERATION)
-    assert progress(tenant, campaign.id).spent == 2 * CENT
-    check_totals(tenant, campaign.id)
+    assert not {*erased} & tenant.campaign_contacts(campaign.id).keys()
+    assert tenant.progress(campaign.id).spent == CENT
+    assert tenant.record({stale: Generated(CENT)}, on_lost="book") == {stale: Recorded.SKIPPED}
+    late = {working: Generated(CENT)}
+    assert tenant.record(late, on_lost="book") == {working: Recorded.BOOKED}
+    assert tenant.record(late, on_lost="book") == {working: Recorded.SKIPPED}
+    tenant.apply(campaign.id, Action.CANCEL_GENERATION)
+    assert tenant.progress(campaign.id).spent == 2 * CENT
+    tenant.check_totals(campaign.id)
 
 
-def test_a_contact_that_lacks_something_waits(tenant: Tenant) -> None:
-    """No worker is given a contact whose address is missing, before somebody has found it.
+def test_a_contact_with_gaps_is_not_claimed(tenant: Tenant) -> None:
+    """No worker claims a contact whose address is missing until a user has added the address.
 
     Look at the column enrichment_gaps.
     """
     campaign = tenant.campaign("generating", contacts=3)
-    first, second, third = contacts(tenant, campaign.id)
+    first, second, third = tenant.campaign_contacts(campaign.id)
 
-    def lacking(gaps: dict[UUID, tuple[str, ...]]) -> None:
+    def set_gaps(gaps: dict[UUID, tuple[str, ...]]) -> None:
         tenant.transact(lambda store: store.contacts.set_readiness(campaign.id, gaps))
 
-    lacking({first: ("email_address",), second: ()})
-    claims = claim(tenant, campaign.id)
-    assert [one.contact_id for one in claims] == [second, third]
-    record(tenant, (claims[0], NotReady(("phone",))), (claims[1], Generated(CENT)))
-    found = contacts(tenant, campaign.id)
-    assert found[first].enrichment_gaps == ("email_address",)
-    assert found[second].enrichment_gaps == ("phone",)
-    assert claim(tenant, campaign.id) == ()
-    lacking({first: (), second: ()})
-    assert [one.contact_id for one in claim(tenant, campaign.id)] == [first, second]
-    check_totals(tenant, campaign.id)
+    set_gaps({first: ("email_address",), second: ()})
+    claims = tenant.claim(campaign.id)
+    assert [claim.contact_id for claim in claims] == [second, third]
+    tenant.record({claims[0]: NotReady(("phone",)), claims[1]: Generated(CENT)})
+    contacts = tenant.campaign_contacts(campaign.id)
+    assert contacts[first].enrichment_gaps == ("email_address",)
+    assert contacts[second].enrichment_gaps == ("phone",)
+    assert tenant.claim(campaign.id) == ()
+    set_gaps({first: (), second: ()})
+    assert [claim.contact_id for claim in tenant.claim(campaign.id)] == [first, second]
+    tenant.check_totals(campaign.id)

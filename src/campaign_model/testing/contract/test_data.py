@@ -1,8 +1,9 @@
-"""What is in the tables keeps the promises that no constraint can. Only reads.
+"""The rows keep promises that no constraint can enforce. These tests only read.
 
-Bounded, for copies of production: the campaigns changed last, up to ``CAMPAIGNS`` of them and
-``CONTACTS`` contacts in all, and as many templates; each statement ends after the reader's
-timeout. How much of the whole that was stands in the report of a failure.
+They are bounded, so that they can run on copies of production: they read the ``CAMPAIGNS``
+campaigns that changed last, as long as these have at most ``CONTACTS`` contacts together, and
+``CAMPAIGNS`` templates. Each statement ends after the reader's timeout. A failure says how many of
+all campaigns were read.
 """
 
 from __future__ import annotations
@@ -20,26 +21,28 @@ import sqlalchemy as sa
 from campaign_model.db import HostTables
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
-from campaign_model.store.campaigns import campaign_from_row
-from campaign_model.store.connection import database_time
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_templates,
     campaigns,
     host_contacts,
 )
-from campaign_model.store.templates import template_from_row
-from campaign_model.store.types import Array, Money, Uuid, any_of
-from campaign_model.testing.contract.totals import disagreements
+from campaign_model.store.types import Money
+from campaign_model.testing._store_internals import (
+    campaign_from_row,
+    database_time,
+    template_from_row,
+)
+from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.wire import DEFAULT
 
 CAMPAIGNS = 500
 CONTACTS = 200_000
 NAMED = 20
-"""A failure names so many rows of a kind."""
+"""The most rows that a failure names."""
 
 STUCK_AFTER = timedelta(days=1)
-"""A lease that ran out so long ago is not one that a worker is late with."""
+"""A contact whose lease expired this long ago has no living worker."""
 
 GENERATING = ContactStatus.GENERATING.value
 _UNDER_REVIEW = [Status.REVIEW, Status.APPROVED, Status.EXPORTED]
@@ -47,70 +50,72 @@ _UNDER_REVIEW = [Status.REVIEW, Status.APPROVED, Status.EXPORTED]
 
 @attrs.frozen
 class Sample:
-    """The campaigns that are looked at."""
+    """The campaigns that the tests read."""
 
     tenant_ids: list[UUID]
     ids: list[UUID]
-    of: int
+    total: int
 
-    def within(self, tenant_id: sa.Column[Any], id: sa.Column[Any]) -> sa.ColumnElement[bool]:
-        """The rows of these campaigns, by the tenant too: the indexes begin with it."""
-        return sa.and_(
-            any_of(tenant_id, sa.literal(self.tenant_ids, Array(Uuid))),
-            any_of(id, sa.literal(self.ids, Array(Uuid))),
-        )
+    def contains(self, tenant_id: sa.Column[Any], id: sa.Column[Any]) -> sa.ColumnElement[bool]:
+        """Return the condition for rows of these campaigns.
 
-    def refute(self, found: Iterable[str]) -> None:
-        """Fail with what was found in the sample."""
-        lines = [*found]
+        It names the tenants too, because the indexes begin with the tenant.
+        """
+        return sa.and_(tenant_id.in_(self.tenant_ids), id.in_(self.ids))
+
+    def fail_if_any(self, faults: Iterable[str]) -> None:
+        """Fail the test and list the faults, if there are any."""
+        lines = [*faults]
         if lines:
             more = [] if len(lines) <= NAMED else [f"and {len(lines) - NAMED} more"]
-            looked = f"(looked at {len(self.ids)} of {self.of} campaigns)"
-            pytest.fail("\n".join([*lines[:NAMED], *more, looked]), pytrace=False)
+            size = f"(read {len(self.ids)} of {self.total} campaigns)"
+            pytest.fail("\n".join([*lines[:NAMED], *more, size]), pytrace=False)
 
 
 @pytest.fixture
 def sample(reader: sa.Connection) -> Sample:
-    """As many campaigns as the limits allow, those changed last first."""
+    """Choose the campaigns that changed last, within the limits."""
     rows = reader.execute(
         sa.select(campaigns.c.tenant_id, campaigns.c.id, campaigns.c.total_contacts)
         .order_by(campaigns.c.updated_at.desc())
         .limit(CAMPAIGNS)
     ).all()
-    taken: list[Any] = []
+    chosen: list[Any] = []
     contacts = 0
     for row in rows:
         contacts += row.total_contacts
-        if taken and contacts > CONTACTS:
+        if chosen and contacts > CONTACTS:
             break
-        taken.append(row)
-    number = reader.execute(sa.select(sa.func.count()).select_from(campaigns)).scalar_one()
-    return Sample(sorted({row.tenant_id for row in taken}), [row.id for row in taken], number)
+        chosen.append(row)
+    total = reader.execute(sa.select(sa.func.count()).select_from(campaigns)).scalar_one()
+    return Sample(sorted({row.tenant_id for row in chosen}), [row.id for row in chosen], total)
 
 
 def test_every_status_is_known(reader: sa.Connection, sample: Sample) -> None:
-    """Every campaign and every contact is where the lifecycle can go on from.
+    """Every campaign and every contact has a status that the lifecycle knows.
 
-    Look at which program wrote the rows named, and at the CHECKs on status.
+    Look at the program that wrote these rows and at the CHECKs on status.
     """
 
-    def strange(
-        table: sa.Table, which: sa.ColumnElement[bool], words: Iterable[str]
+    def unknown_statuses(
+        table: sa.Table, in_sample: sa.ColumnElement[bool], statuses: Iterable[str]
     ) -> Iterator[str]:
-        unknown = sa.or_(table.c.status.is_(None), table.c.status.not_in([*words]))
-        for row in reader.execute(
+        is_unknown = sa.or_(table.c.status.is_(None), table.c.status.not_in([*statuses]))
+        for status, number in reader.execute(
             sa.select(table.c.status, sa.func.count())
-            .where(which, unknown)
+            .where(in_sample, is_unknown)
             .group_by(table.c.status)
         ):
-            yield f"{table.name}: {row[1]} in status {row[0]!r}"
+            yield f"{table.name}: {number} rows have the unknown status {status!r}"
 
-    sample.refute(
+    sample.fail_if_any(
         (
-            *strange(campaigns, sample.within(campaigns.c.tenant_id, campaigns.c.id), Status),
-            *strange(
+            *unknown_statuses(
+                campaigns, sample.contains(campaigns.c.tenant_id, campaigns.c.id), Status
+            ),
+            *unknown_statuses(
                 campaign_contacts,
-                sample.within(campaign_contacts.c.tenant_id, campaign_contacts.c.campaign_id),
+                sample.contains(campaign_contacts.c.tenant_id, campaign_contacts.c.campaign_id),
                 ContactStatus,
             ),
         )
@@ -118,10 +123,10 @@ def test_every_status_is_known(reader: sa.Connection, sample: Sample) -> None:
 
 
 def test_every_document_can_be_read(reader: sa.Connection, sample: Sample) -> None:
-    """Every campaign and template opens, in every service. Look at who wrote the rows named.
+    """Every service can load every campaign and template. Look at who wrote these rows.
 
-    Rows from before the CHECKs were validated, or that a CHECK cannot judge: keys that repeat, day
-    offsets that decrease.
+    They may be older than the CHECKs, or have faults that a CHECK cannot see: a step key that
+    repeats, day offsets that decrease.
     """
 
     def unreadable(table: sa.Table, which: sa.ColumnElement[bool], read: Any) -> Iterator[str]:
@@ -132,11 +137,11 @@ def test_every_document_can_be_read(reader: sa.Connection, sample: Sample) -> No
                 yield f"{table.name} {row.id}: {error}"
 
     every = campaign_templates.c.id.is_not(None)
-    sample.refute(
+    sample.fail_if_any(
         (
             *unreadable(
                 campaigns,
-                sample.within(campaigns.c.tenant_id, campaigns.c.id),
+                sample.contains(campaigns.c.tenant_id, campaigns.c.id),
                 campaign_from_row,
             ),
             *unreadable(campaign_templates, every, template_from_row),
@@ -144,24 +149,22 @@ def test_every_document_can_be_read(reader: sa.Connection, sample: Sample) -> No
     )
 
 
-def test_totals_say_what_the_contacts_say(reader: sa.Connection, sample: Sample) -> None:
-    """Progress and cost are what was done and paid for. Look at which program changes contacts.
+def test_totals_are_the_sums_of_contacts(reader: sa.Connection, sample: Sample) -> None:
+    """Progress and cost are right. Look for other programs that write campaign_contacts.
 
-    Rows of campaign_contacts are written by the library alone; campaign-model db doctor settles
-    what others have written.
+    Only the library may write these rows. ``campaign-model db doctor`` repairs the totals.
     """
-    sample.refute(disagreements(reader, sample.tenant_ids, sample.ids))
+    sample.fail_if_any(find_wrong_totals(reader, sample.tenant_ids, sample.ids))
 
 
 def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: HostTables) -> None:
-    """No customer's campaign holds another's contacts. Look at who wrote the rows named.
+    """No customer's campaign has contacts of another customer. Look at who wrote these rows.
 
-    With the foreign keys in place and validated there can be none. Any rows are looked at, as many
-    as the limit allows.
+    Validated foreign keys make such rows impossible. The test reads any ``CONTACTS`` rows.
     """
     row = sa.select(campaign_contacts).limit(CONTACTS).subquery()
     contact = host_contacts(host)
-    strange = (
+    crossing = (
         sa.select(row.c.id, row.c.tenant_id, campaigns.c.tenant_id, contact.c.tenant_id)
         .join_from(row, campaigns, campaigns.c.id == row.c.campaign_id)
         .join(contact, contact.c.id == row.c.contact_id)
@@ -170,19 +173,19 @@ def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: H
         )
         .limit(NAMED)
     )
-    sample.refute(
-        f"campaign_contacts {row_id} of tenant {tenant}: its campaign is of {of_campaign}, its "
-        f"contact of {of_contact}"
-        for row_id, tenant, of_campaign, of_contact in reader.execute(strange)
+    sample.fail_if_any(
+        f"campaign_contacts {row_id} is of tenant {tenant}, its campaign of tenant "
+        f"{campaign_tenant}, its contact of tenant {contact_tenant}"
+        for row_id, tenant, campaign_tenant, contact_tenant in reader.execute(crossing)
     )
 
 
-def test_nothing_is_held_by_a_worker_that_is_gone(reader: sa.Connection, sample: Sample) -> None:
-    """Every contact comes to its end, and no money is set aside for nobody.
+def test_no_contact_is_held_by_a_dead_worker(reader: sa.Connection, sample: Sample) -> None:
+    """Every contact gets an outcome in the end, and no money stays reserved for ever.
 
-    A contact that is generating and has no lease, or stands in a campaign under review, is claimed
-    by nobody any more: look at who wrote the rows named. Where leases ran out over a day ago no
-    worker is running: start one, or cancel the generation.
+    A contact in generation without a lease, or in a campaign under review, is never claimed again:
+    look at who wrote these rows. If a lease expired more than a day ago, no worker is running:
+    start one, or cancel the generation.
     """
     contact = campaign_contacts.c
     long_ago = database_time(reader) - STUCK_AFTER
@@ -195,25 +198,25 @@ def test_nothing_is_held_by_a_worker_that_is_gone(reader: sa.Connection, sample:
         "is generating in a campaign under review": sa.and_(
             generating, campaigns.c.status.in_(_UNDER_REVIEW)
         ),
-        "has a lease that ran out over a day ago": sa.and_(
+        "has a lease that expired more than a day ago": sa.and_(
             generating,
             campaigns.c.status == Status.GENERATING,
             contact.lease_expires_at < long_ago,
         ),
-        "has money set aside and is not generating": sa.and_(
+        "has a reservation and is not generating": sa.and_(
             contact.status != GENERATING, contact.reserved != sa.literal(Decimal(0), Money())
         ),
     }
-    of_its_campaign = sa.and_(
+    is_its_campaign = sa.and_(
         campaigns.c.tenant_id == contact.tenant_id, campaigns.c.id == contact.campaign_id
     )
-    sample.refute(
+    sample.fail_if_any(
         f"campaign {row.campaign_id}: contact {row.contact_id} {kind}"
         for kind, condition in kinds.items()
         for row in reader.execute(
             sa.select(contact.campaign_id, contact.contact_id)
-            .join_from(campaign_contacts, campaigns, of_its_campaign)
-            .where(sample.within(contact.tenant_id, contact.campaign_id), condition)
+            .join_from(campaign_contacts, campaigns, is_its_campaign)
+            .where(sample.contains(contact.tenant_id, contact.campaign_id), condition)
             .limit(NAMED + 1)
         )
     )

@@ -1,4 +1,4 @@
-"""The database itself refuses what nobody could read, and what belongs to two tenants."""
+"""The database refuses rows that no reader could read and rows that join two tenants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.store import CampaignStore
-from campaign_model.store.connection import database_time, sqlstate
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,
@@ -22,6 +21,7 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
+from campaign_model.testing._store_internals import database_time, sqlstate
 from campaign_model.testing.sample_campaigns import STEPS, Tenant, make_campaign
 
 _STEP_FAULTS: tuple[dict[str, Any], ...] = (
@@ -52,26 +52,26 @@ _BAD_SUM = {"postgresql": ["NaN", "Infinity", "0.0000000001"], "sqlite": ["0.5",
 _BAD_AMOUNT = {dialect: ["-1", *values] for dialect, values in _BAD_SUM.items()}
 
 
-def _everywhere(*values: str) -> dict[str, list[str]]:
+def _on_both_engines(*values: str) -> dict[str, list[str]]:
     return {"postgresql": [*values], "sqlite": [*values]}
 
 
 def _documents(*values: Any) -> dict[str, list[str]]:
-    return _everywhere(*(json.dumps(value) for value in values))
+    return _on_both_engines(*(json.dumps(value) for value in values))
 
 
 BAD: dict[sa.Table, dict[str, dict[str, list[str]]]] = {
     campaigns: {
-        "status": _everywhere("sending", "Draft", ""),
+        "status": _on_both_engines("sending", "Draft", ""),
         "is_active": {"postgresql": ["false"], "sqlite": ["0"]},
         "template_config": _documents(*_BAD_STEPS),
         "generation_config": _documents(*_BAD_SETTINGS),
         "generation_cost": _BAD_AMOUNT,
     },
     campaign_contacts: {
-        "status": _everywhere("sent", "Pending", ""),
-        "enrichment_gaps": _everywhere("{}", '"phone"'),
-        "reported_tokens": _everywhere("{}", '"[]"'),
+        "status": _on_both_engines("sent", "Pending", ""),
+        "enrichment_gaps": _on_both_engines("{}", '"phone"'),
+        "reported_tokens": _on_both_engines("{}", '"[]"'),
         "generation_cost": _BAD_AMOUNT,
         "reserved": _BAD_AMOUNT,
     },
@@ -82,7 +82,7 @@ BAD: dict[sa.Table, dict[str, dict[str, list[str]]]] = {
         "default_config": _documents(*_BAD_SETTINGS),
     },
 }
-"""What no CHECK may let pass: table -> column -> engine -> values, as SQL literals say them."""
+"""Values that a CHECK must refuse, as SQL literals: by table, column and engine."""
 
 _CHECK = {"23514", "SQLITE_CONSTRAINT_CHECK"}
 _NOT_NULL = {"23502", "SQLITE_CONSTRAINT_NOTNULL"}
@@ -92,19 +92,19 @@ _UNIQUE = {"23505"}
 
 @attrs.frozen
 class Scratch:
-    """A row in every table, in a transaction that is rolled back."""
+    """A store with a row in every table, in a transaction that is rolled back."""
 
     store: CampaignStore
     campaign: Campaign
     template: CampaignTemplate
 
-    def told(self, statement: sa.Executable) -> str | None:
-        """The SQLSTATE by which the database refuses a statement at once, or ``None``."""
+    def refusal_of(self, statement: sa.Executable) -> str | None:
+        """Return the SQLSTATE with which the database refuses the statement, or ``None``."""
         savepoint = self.store.connection.begin_nested()
         try:
             self.store.connection.execute(statement)
         except sa.exc.DBAPIError as error:
-            return sqlstate(error) or getattr(error.orig, "sqlite_errorname", "?")
+            return sqlstate(error) or str(getattr(error.orig, "sqlite_errorname", "?"))
         finally:
             savepoint.rollback()
         return None
@@ -112,7 +112,7 @@ class Scratch:
 
 @pytest.fixture
 def scratch(tenant: Tenant) -> Iterator[Scratch]:
-    """Rows to spoil."""
+    """Rows that the tests try to damage."""
     with tenant.engine.connect() as connection, connection.begin() as transaction:
         store = CampaignStore(connection, tenant.id, host=tenant.host)
         campaign = make_campaign(store, tenant.contacts(2), "generating", generated=1)
@@ -122,10 +122,10 @@ def scratch(tenant: Tenant) -> Iterator[Scratch]:
 
 
 @pytest.mark.parametrize("table", BAD, ids=lambda table: table.name)
-def test_what_no_reader_could_read_is_refused(scratch: Scratch, table: sa.Table) -> None:
-    """Whatever program writes, its rows can be read: its mistake is refused when it is made.
+def test_checks_refuse_unreadable_values(scratch: Scratch, table: sa.Table) -> None:
+    """No program can write a value that the library cannot read.
 
-    Look at the CHECKs on the columns named: they are missing, or say less than the library's.
+    Look at the CHECKs on these columns: they are missing, or weaker than the library's.
     """
     dialect = scratch.store.connection.dialect.name
     accepted = []
@@ -133,41 +133,42 @@ def test_what_no_reader_could_read_is_refused(scratch: Scratch, table: sa.Table)
         (column, value) for column, values in BAD[table].items() for value in values[dialect]
     ]:
         literal = value.replace("'", "''")
-        told = scratch.told(
+        refusal = scratch.refusal_of(
             sa.update(table)
             .where(table.c.tenant_id == scratch.store.tenant_id)
             .values({column: sa.literal_column(f"'{literal}'")})
         )
-        if told not in _CHECK:
-            accepted.append(f"{table.name}.{column} = {value!r}: {told or 'accepted'}")
+        if refusal not in _CHECK:
+            accepted.append(f"{table.name}.{column} = {value!r}: {refusal or 'accepted'}")
     assert not accepted
 
 
 @pytest.mark.parametrize("table", [campaigns, campaign_contacts], ids=lambda table: table.name)
 def test_a_row_without_a_status_is_refused(scratch: Scratch, table: sa.Table) -> None:
-    """Every campaign and every contact stands somewhere; one in no status is in no list.
+    """Every campaign and every contact has a status. Without one it would be in no list.
 
     Look at NOT NULL on the column status.
     """
-    mine = table.c.tenant_id == scratch.store.tenant_id
-    assert scratch.told(sa.update(table).where(mine).values(status=sa.null())) in _NOT_NULL
+    of_tenant = table.c.tenant_id == scratch.store.tenant_id
+    without_status = sa.update(table).where(of_tenant).values(status=sa.null())
+    assert scratch.refusal_of(without_status) in _NOT_NULL
 
 
-def test_rows_of_two_tenants_are_refused(scratch: Scratch, stranger: Tenant) -> None:
-    """No row joins what belongs to two tenants, whichever program writes it.
+def test_foreign_keys_refuse_rows_of_two_tenants(scratch: Scratch, other_tenant: Tenant) -> None:
+    """No program can write a row that joins two tenants.
 
-    Look at the foreign keys of the table named: each has to carry tenant_id, to be there for the
-    host's tables too, and to be checked at once (not DEFERRABLE INITIALLY DEFERRED).
+    Look at the foreign keys of these tables. Each must contain tenant_id, must also exist for the
+    host's tables, and must be checked at once (not DEFERRABLE INITIALLY DEFERRED).
     """
-    mine, theirs = scratch.store.tenant_id, stranger.id
+    mine, theirs = scratch.store.tenant_id, other_tenant.id
     my_contacts = scratch.store.connection.scalars(
         sa.select(campaign_contacts.c.contact_id).where(campaign_contacts.c.tenant_id == mine)
     ).all()
-    (their_contact,) = stranger.contacts(1)
+    (their_contact,) = other_tenant.contacts(1)
     of_campaign = {"campaign_id": scratch.campaign.id}
     now = database_time(scratch.store.connection)
-    moved = {"version": 99, "action": "x", "source": "x", "target": "x", "at": now}
-    strange: list[tuple[str, sa.Table, dict[str, Any]]] = [
+    move = {"version": 99, "action": "x", "source": "x", "target": "x", "at": now}
+    crossing: list[tuple[str, sa.Table, dict[str, Any]]] = [
         (
             "another tenant's contact",
             campaign_contacts,
@@ -191,7 +192,7 @@ def test_rows_of_two_tenants_are_refused(scratch: Scratch, stranger: Tenant) -> 
         (
             "another tenant's campaign",
             campaign_history,
-            {"id": uuid4(), "tenant_id": theirs} | of_campaign | moved,
+            {"id": uuid4(), "tenant_id": theirs} | of_campaign | move,
         ),
         (
             "another tenant's campaign",
@@ -207,17 +208,17 @@ def test_rows_of_two_tenants_are_refused(scratch: Scratch, stranger: Tenant) -> 
         ("no such tenant", campaign_templates, {"id": uuid4(), "tenant_id": uuid4(), "name": "x"}),
     ]
     accepted = []
-    for what, table, values in strange:
-        told = scratch.told(sa.insert(table).values(values))
-        if told not in _FOREIGN_KEY:
-            accepted.append(f"{table.name}: {what}: {told or 'accepted'}")
+    for what, table, values in crossing:
+        refusal = scratch.refusal_of(sa.insert(table).values(values))
+        if refusal not in _FOREIGN_KEY:
+            accepted.append(f"{table.name}: {what}: {refusal or 'accepted'}")
     assert not accepted
 
 
-def test_what_exists_once_is_not_written_twice(scratch: Scratch) -> None:
-    """Two who do the same at once leave one row: a contact twice would get every message twice.
+def test_unique_keys_refuse_a_second_row(scratch: Scratch) -> None:
+    """Two users who do the same in parallel leave one row: no contact gets its messages twice.
 
-    Look at the primary and unique keys of the table named; they have to be checked at once.
+    Look at the primary and unique keys of these tables. They must be checked at once.
     """
     accepted = []
     for table in (
@@ -227,8 +228,8 @@ def test_what_exists_once_is_not_written_twice(scratch: Scratch) -> None:
         campaign_history,
         campaign_templates,
     ):
-        mine = table.c.tenant_id == scratch.store.tenant_id
-        row = scratch.store.connection.execute(sa.select(table).where(mine)).mappings().first()
+        of_tenant = sa.select(table).where(table.c.tenant_id == scratch.store.tenant_id)
+        row = scratch.store.connection.execute(of_tenant).mappings().first()
         assert row is not None
         keys = [[*table.primary_key.columns.keys()]] + [
             [*key.columns.keys()]
@@ -236,8 +237,8 @@ def test_what_exists_once_is_not_written_twice(scratch: Scratch) -> None:
             if isinstance(key, sa.UniqueConstraint)
         ]
         for key in keys:
-            other = {"id": uuid4()} if "id" in table.c and "id" not in key else {}
-            told = scratch.told(sa.insert(table).values(dict(row) | other))
-            if told not in _UNIQUE:
-                accepted.append(f"{table.name} ({', '.join(key)}): {told or 'accepted'}")
+            new_id = {"id": uuid4()} if "id" in table.c and "id" not in key else {}
+            refusal = scratch.refusal_of(sa.insert(table).values(dict(row) | new_id))
+            if refusal not in _UNIQUE:
+                accepted.append(f"{table.name} ({', '.join(key)}): {refusal or 'accepted'}")
     assert not accepted

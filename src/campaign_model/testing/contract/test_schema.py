@@ -1,4 +1,4 @@
-"""The tables are what the library's own migrations build, whoever built them. Only reads."""
+"""The tables are equal to those that the library's migrations build. These tests only read."""
 
 from __future__ import annotations
 
@@ -11,94 +11,94 @@ import sqlalchemy as sa
 from campaign_model.db import HostTables
 from campaign_model.db.schema import complete
 from campaign_model.testing.contract import catalog
-from campaign_model.testing.contract.work import on_postgresql
+from campaign_model.testing.contract.marks import on_postgresql
 
 
 @pytest.fixture
 def tables(reader: sa.Connection, host: HostTables) -> tuple[sa.Table, ...]:
-    """The library's tables that are there; what is missing is one test's to tell."""
+    """Return the library's tables that exist. One test reports the missing ones."""
     present = set(sa.inspect(reader).get_table_names())
     return tuple(table for table in complete(reader.dialect.name, host) if table.name in present)
 
 
-def refute(found: Iterable[str]) -> None:
-    """Fail with the faults that were found."""
-    lines = [*found]
+def fail_if_any(faults: Iterable[str]) -> None:
+    """Fail the test and list the faults, if there are any."""
+    lines = [*faults]
     if lines:
         pytest.fail("\n".join(lines), pytrace=False)
 
 
-def none_of(
-    find: Callable[[sa.Inspector, sa.Table], Iterator[str]],
+def fail_if_any_table_has(
+    find_faults: Callable[[sa.Inspector, sa.Table], Iterator[str]],
     reader: sa.Connection,
     tables: tuple[sa.Table, ...],
 ) -> None:
-    """Fail with what ``find`` finds in any of the tables."""
+    """Fail the test and list the faults that ``find_faults`` yields for any table."""
     inspector = sa.inspect(reader)
-    refute(chain.from_iterable(find(inspector, table) for table in tables))
+    fail_if_any(chain.from_iterable(find_faults(inspector, table) for table in tables))
 
 
-def test_every_table_is_there(reader: sa.Connection, host: HostTables) -> None:
-    """The store works with all of its tables. Look at which migrations ran, and at search_path."""
+def test_every_table_exists(reader: sa.Connection, host: HostTables) -> None:
+    """All tables of the store exist. Look at which migrations ran and at search_path."""
     present = set(sa.inspect(reader).get_table_names())
     needed = {table.name for table in complete(reader.dialect.name, host)}
     missing = {*needed, host.tenants, host.owners, host.contacts} - present
-    refute(f"there is no table {name}" for name in sorted(missing))
+    fail_if_any(f"there is no table {name}" for name in sorted(missing))
 
 
-def test_every_column_is_as_it_has_to_be(
+def test_every_column_has_the_right_type(
     reader: sa.Connection, tables: tuple[sa.Table, ...]
 ) -> None:
-    """Every value fits: money to nine decimals, moments with their zone, documents as JSON.
+    """Every value fits: money with nine decimals, moments with a time zone, documents as JSON.
 
-    A column of another type rounds money or shifts moments without a word; one without its
-    default breaks writers that leave it out. Look at the columns named.
+    A column of another type silently rounds money or shifts moments. A column without its default
+    breaks writers that leave it out. Look at these columns.
     """
-    none_of(catalog.columns, reader, tables)
+    fail_if_any_table_has(catalog.column_faults, reader, tables)
 
 
-def test_every_key_is_there(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
+def test_every_unique_key_exists(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
     """A contact is in a campaign once, a version is written once, an id is used once.
 
-    The store counts on the database for that when two do the same at once. Look at the keys named.
+    The store relies on these keys when two users do the same in parallel.
     """
-    none_of(catalog.unique_keys, reader, tables)
+    fail_if_any_table_has(catalog.missing_unique_keys, reader, tables)
 
 
-def test_every_foreign_key_is_there(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
-    """No row refers to another tenant's, and none goes without being counted.
+def test_every_foreign_key_exists(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
+    """No row refers to a row of another tenant, and no row disappears without being counted.
 
-    The tenant is part of every key, and nothing is deleted in cascade: that would leave totals
-    behind that are wrong. Look at the keys named; the host's tables need UNIQUE (tenant_id, id).
+    The tenant is part of every key. Nothing is deleted in cascade, because the totals would be
+    wrong afterwards. Look at these keys. The host's tables need UNIQUE (tenant_id, id).
     """
-    none_of(catalog.foreign_keys, reader, tables)
+    fail_if_any_table_has(catalog.foreign_key_faults, reader, tables)
 
 
-def test_every_index_is_there(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
-    """A claim costs the same in a campaign of ten and of a million. Look at the indexes named."""
-    none_of(catalog.indexes, reader, tables)
+def test_every_index_exists(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
+    """A claim takes as long in a campaign of ten contacts as in one of a million."""
+    fail_if_any_table_has(catalog.missing_indexes, reader, tables)
 
 
 def test_every_checked_column_has_a_check(
     reader: sa.Connection, tables: tuple[sa.Table, ...]
 ) -> None:
-    """No writer, of whatever program, can store what no reader can read. Look at the columns named.
+    """No program can store what the library cannot read. Look at these columns.
 
-    What the CHECKs refuse is tried out where writing is allowed.
+    Other tests try what the CHECKs refuse, where writing is allowed.
     """
-    none_of(catalog.checks, reader, tables)
+    fail_if_any_table_has(catalog.missing_checks, reader, tables)
 
 
 @on_postgresql
-def test_every_constraint_holds_for_old_rows_too(
+def test_every_constraint_is_validated(
     reader: sa.Connection,
     tables: tuple[sa.Table, ...],
 ) -> None:
-    """What the constraints promise is true of every row, not only of those written since.
+    """The constraints hold for every row, also for rows that are older than the constraints.
 
-    A constraint that was added NOT VALID is validated with ALTER TABLE ... VALIDATE CONSTRAINT;
-    triggers that enforce foreign keys are switched on with ALTER TABLE ... ENABLE TRIGGER ALL; an
-    index whose building failed is dropped and built again.
+    Validate a constraint that was added NOT VALID with ALTER TABLE ... VALIDATE CONSTRAINT. Enable
+    the triggers of foreign keys with ALTER TABLE ... ENABLE TRIGGER ALL. Drop an invalid index and
+    create it again.
     """
     names = [table.name for table in tables]
     query = sa.text(
@@ -114,4 +114,4 @@ def test_every_constraint_holds_for_old_rows_too(
         FROM pg_index WHERE NOT indisvalid AND indrelid::regclass::text = ANY (:names)
         """
     )
-    refute(reader.scalars(query, {"names": names}))
+    fail_if_any(reader.scalars(query, {"names": names}))

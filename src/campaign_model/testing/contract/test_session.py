@@ -1,4 +1,4 @@
-"""The role may do what the store does, and pooler and settings leave transactions whole."""
+"""The role has the rights that the store needs, and pooler and settings keep transactions whole."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import NotFound
 from campaign_model.store import CampaignStore
-from campaign_model.store.connection import sqlstate
 from campaign_model.store.tables import campaign_templates
-from campaign_model.testing.contract.work import on_postgresql, on_sqlite
+from campaign_model.testing._store_internals import sqlstate
+from campaign_model.testing.contract.marks import on_postgresql, on_sqlite
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 
 PRIVILEGES = {
@@ -25,149 +25,149 @@ PRIVILEGES = {
     "campaign_history": "SELECT, INSERT",
     "campaign_templates": "SELECT, INSERT, UPDATE, DELETE",
 }
-"""What the store does with its tables; of the host's contacts and owners it only reads."""
+"""The rights that the store needs on its tables. The host's contacts and owners it only reads."""
 
-_PREPARED_AFTER = 12
-"""Drivers prepare a statement that comes again and again: psycopg after five times."""
+_REPETITIONS = 12
+"""Drivers prepare a statement after some repetitions: psycopg after five."""
 
 _QUERY_CANCELED = "57014"
 
 
 @contextmanager
-def transaction(tenant: Tenant) -> Iterator[CampaignStore]:
-    """One that leaves nothing behind."""
-    with tenant.engine.connect() as connection, connection.begin() as opened:
+def rolled_back(tenant: Tenant) -> Iterator[CampaignStore]:
+    """Open a transaction that is rolled back at the end."""
+    with tenant.engine.connect() as connection, connection.begin() as transaction:
         yield CampaignStore(connection, tenant.id, host=tenant.host)
-        opened.rollback()
+        transaction.rollback()
 
 
-def backend(connection: sa.Connection) -> int:
-    """The server process of this transaction."""
+def server_pid(connection: sa.Connection) -> int:
+    """Return the id of the server process of this transaction."""
     pid: int = connection.execute(sa.select(sa.func.pg_backend_pid())).scalar_one()
     return pid
 
 
 @on_postgresql
-def test_the_role_may_do_what_the_store_does(tenant: Tenant) -> None:
-    """No method fails on a right that the role lacks, least of all the rare ones: erase, remove.
+def test_the_role_has_the_rights_that_the_store_needs(tenant: Tenant) -> None:
+    """No method fails for a missing right, not even rare ones such as erase and remove.
 
-    Run the GRANTs named, as the owner of the tables.
+    Run these GRANTs as the owner of the tables.
     """
     needed = PRIVILEGES | {tenant.host.contacts: "SELECT", tenant.host.owners: "SELECT"}
-    lacking = []
+    grants = []
     with tenant.engine.connect() as connection:
         role = connection.execute(sa.text("SELECT current_user")).scalar_one()
-        has = sa.text("SELECT has_table_privilege(:table, :privilege)")
+        has_privilege = sa.text("SELECT has_table_privilege(:table, :privilege)")
         for table, privileges in needed.items():
             missing = [
                 privilege
                 for privilege in privileges.split(", ")
-                if not connection.scalar(has, {"table": table, "privilege": privilege})
+                if not connection.scalar(has_privilege, {"table": table, "privilege": privilege})
             ]
             if missing:
-                lacking.append(f'GRANT {", ".join(missing)} ON {table} TO "{role}";')
-    if lacking:
-        pytest.fail("\n".join(lacking), pytrace=False)
+                grants.append(f'GRANT {", ".join(missing)} ON {table} TO "{role}";')
+    if grants:
+        pytest.fail("\n".join(grants), pytrace=False)
 
 
-def test_a_transaction_is_one(tenant: Tenant) -> None:
-    """What a service writes with ours in a transaction is kept together with it, or not at all.
+def test_a_transaction_commits_or_rolls_back_as_a_whole(tenant: Tenant) -> None:
+    """Rows of the service and of the library are committed together, or none of them is.
 
     Look at the pooler's mode (statement pooling breaks transactions) and at autocommit.
     """
     template = CampaignTemplate(f"Rolled back {uuid4()}", STEPS)
-    with transaction(tenant) as store:
+    with rolled_back(tenant) as store:
         store.templates.add(template)
         with store.connection.begin_nested() as savepoint:
             store.templates.rename(template.id, "Renamed in a savepoint")
             savepoint.rollback()
         assert store.templates.get(template.id).name == template.name
-    with transaction(tenant) as store, pytest.raises(NotFound):
+    with rolled_back(tenant) as store, pytest.raises(NotFound):
         store.templates.get(template.id)
 
 
 def test_a_refused_row_leaves_the_transaction_usable(tenant: Tenant) -> None:
-    """An error of the library has written nothing, and the caller goes on in his transaction.
+    """After an error of the library, the caller can continue in the same transaction.
 
-    Look at what the pooler and the driver make of SAVEPOINT.
+    Look at how the pooler and the driver treat SAVEPOINT.
     """
     template = CampaignTemplate("Own", STEPS)
-    with transaction(tenant) as store:
+    with rolled_back(tenant) as store:
         store.templates.add(template)
-        again = sa.insert(campaign_templates).values(
+        same_id = sa.insert(campaign_templates).values(
             id=template.id, tenant_id=tenant.id, name="Another"
         )
         savepoint = store.connection.begin_nested()
         with pytest.raises(sa.exc.IntegrityError):
-            store.connection.execute(again)
+            store.connection.execute(same_id)
         savepoint.rollback()
         assert store.templates.get(template.id).name == "Own"
 
 
 @on_postgresql
-def test_statements_that_come_again_and_again_go_on_working(tenant: Tenant) -> None:
+def test_prepared_statements_survive_a_change_of_server(tenant: Tenant) -> None:
     """A worker's hundredth claim works like its first.
 
-    A driver prepares a statement on the server once it has come some times, and a pooler in
-    transaction mode gives the next transaction another server, which has not heard of it. Look at
-    the pooler's max_prepared_statements, or switch preparing off (psycopg: connect_args=
-    {"prepare_threshold": None}).
+    A driver prepares a statement on the server after some repetitions. A pooler in transaction
+    mode gives the next transaction to another server, which does not have the prepared statement.
+    Look at the pooler's max_prepared_statements, or switch prepared statements off (psycopg:
+    connect_args={"prepare_threshold": None}).
     """
-    with transaction(tenant) as store:
+    with rolled_back(tenant) as store:
         template = store.templates.add(CampaignTemplate("Own", STEPS))
-        for _ in range(_PREPARED_AFTER):
+        for _ in range(_REPETITIONS):
             store.templates.get(template.id)
     with tenant.engine.connect() as connection, ExitStack() as busy:
-        # While others hold the servers that this client had, it gets one that it never had.
+        # Other clients take the servers that this client had, so that it gets new ones.
         for _ in range(3):
             with connection.begin():
                 store = CampaignStore(connection, tenant.id, host=tenant.host)
-                for _ in range(_PREPARED_AFTER):
+                for _ in range(_REPETITIONS):
                     store.templates.list()
             CampaignStore(busy.enter_context(tenant.engine.begin()), tenant.id).templates.list()
 
 
 @on_postgresql
-def test_an_advisory_lock_keeps_others_out(tenant: Tenant) -> None:
-    """A cancel gets in at once, however many workers claim: all of them queue at a lock.
+def test_an_advisory_lock_excludes_other_transactions(tenant: Tenant) -> None:
+    """A cancel succeeds soon, however many workers claim, because all of them wait at one lock.
 
     Look at EXECUTE on pg_advisory_xact_lock and pg_advisory_xact_lock_shared, and at a proxy that
-    spreads statements over servers.
+    distributes statements over servers.
     """
     key = uuid4().int % 2**63
     attempt = sa.select(sa.func.pg_try_advisory_xact_lock(key))
-    with transaction(tenant) as holder:
+    with rolled_back(tenant) as holder:
         holder.connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
-        with transaction(tenant) as other:
+        with rolled_back(tenant) as other:
             assert other.connection.scalar(attempt) is False
-    with transaction(tenant) as other:
+    with rolled_back(tenant) as other:
         assert other.connection.scalar(attempt) is True
 
 
 @on_postgresql
-def test_a_setting_lasts_as_long_as_its_transaction(tenant: Tenant) -> None:
-    """What one client sets is not what the next one works under.
+def test_a_local_setting_ends_with_its_transaction(tenant: Tenant) -> None:
+    """The settings of one client do not affect the next client.
 
-    Look at what a pooler does with SET LOCAL, and at clients that SET for the session through it.
+    Look at how the pooler treats SET LOCAL, and for clients that use SET for the session.
     """
     show = sa.text("SHOW statement_timeout")
-    with transaction(tenant) as store:
+    with rolled_back(tenant) as store:
         before = store.connection.scalar(show)
-        pid = backend(store.connection)
+        pid = server_pid(store.connection)
         store.connection.execute(sa.text("SET LOCAL statement_timeout = '17min'"))
         assert store.connection.scalar(show) == "17min"
-        assert backend(store.connection) == pid
-    with transaction(tenant) as store:
+        assert server_pid(store.connection) == pid
+    with rolled_back(tenant) as store:
         assert store.connection.scalar(show) == before
 
 
 @on_postgresql
-def test_a_statement_that_takes_too_long_is_ended_and_nothing_else(tenant: Tenant) -> None:
-    """A service that sets statement_timeout gets an error in time, and a connection that works.
+def test_a_timeout_ends_the_statement_and_keeps_the_connection(tenant: Tenant) -> None:
+    """A service that sets statement_timeout gets an error in time and can use the connection.
 
-    Look at what a pooler does with cancelled statements.
+    Look at how the pooler treats cancelled statements.
     """
-    with transaction(tenant) as store:
+    with rolled_back(tenant) as store:
         store.connection.execute(sa.text("SET LOCAL statement_timeout = '10ms'"))
         savepoint = store.connection.begin_nested()
         with pytest.raises(sa.exc.DBAPIError) as ended:
@@ -179,17 +179,17 @@ def test_a_statement_that_takes_too_long_is_ended_and_nothing_else(tenant: Tenan
 
 @on_sqlite
 def test_writers_take_turns(tenant: Tenant) -> None:
-    """Two processes that write at once both succeed, one after the other.
+    """Two processes that write in parallel both succeed, one after the other.
 
-    Look at the engine: db.prepare_engine has to see it before its first connection.
+    Look at the engine: call db.prepare_engine before its first connection.
     """
-    with transaction(tenant) as store:
-        pragma = {
+    with rolled_back(tenant) as store:
+        pragmas = {
             name: store.connection.scalar(sa.text(f"PRAGMA {name}"))
             for name in ("foreign_keys", "journal_mode", "busy_timeout")
         }
-        assert (pragma["foreign_keys"], pragma["journal_mode"]) == (1, "wal")
-        assert pragma["busy_timeout"] >= 1000
+        assert (pragmas["foreign_keys"], pragmas["journal_mode"]) == (1, "wal")
+        assert pragmas["busy_timeout"] >= 1000
         driver = store.connection.connection.driver_connection
         assert driver is not None
         assert driver.in_transaction

@@ -1,0 +1,21 @@
+"""The internals of the store that the test kit uses. The kit imports them from here only."""
+
+from campaign_model.store.assignment import POSITIONS
+from campaign_model.store.campaigns import campaign_from_row
+from campaign_model.store.connection import database_time, sqlstate
+from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, OnLost
+from campaign_model.store.scope import SHARDS
+from campaign_model.store.templates import template_from_row
+from campaign_model.store.types import database_clock
+
+__all__ = [
+    "ATTEMPTS_EXHAUSTED",
+    "POSITIONS",
+    "SHARDS",
+    "OnLost",
+    "campaign_from_row",
+    "database_clock",
+    "database_time",
+    "sqlstate",
+    "template_from_row",
+]
