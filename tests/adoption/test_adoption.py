@@ -6,7 +6,7 @@ import subprocess
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ NewDatabase = Callable[..., str]
 
 POSTGRESQL = servers.postgresql()
 HOST = HostTables()
-SHAPES = [legacy.SHAPES[0], legacy.SHAPES[-1]]
 
 
 @contextmanager
@@ -261,7 +260,6 @@ def test_the_command_tells_refuses_and_adopts(
         (("sql",), "--from and --url"),
         (("sql", "--from", "bare"), "--from and --url"),
         (("sql", "--from", "nix"), "nix"),
-        (("adopt", "--quarantine"), "by hand"),
     ],
 )
 def test_mistakes_are_told_in_a_line(
@@ -270,118 +268,36 @@ def test_mistakes_are_told_in_a_line(
     arguments: tuple[str, ...],
     told: str,
 ) -> None:
-    url = new_database("sqlite")
-    with opened(url) as engine, engine.begin() as connection:
-        legacy.build(connection, legacy.Shape())
+    url = new_database(POSTGRESQL[0])
     with_url = () if arguments == ("sql",) else ("--url", url)
     code, out, err = run(capsys, "db", *arguments, *with_url)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert told in err
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=["bare", "extended"])
-def test_sqlite_makes_the_tables_anew_and_keeps_what_is_in_them(
-    new_database: NewDatabase, shape: legacy.Shape
+def test_adoption_is_refused_on_sqlite_and_writes_nothing(
+    new_database: NewDatabase, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with opened(new_database("sqlite")) as engine:
-        db.init(engine, with_host_tables=True)
+    url = new_database("sqlite")
+    with opened(url) as engine:
         with engine.begin() as connection:
-            fresh = {table: shown(connection, table) for table in metadata.tables}
-    rows = legacy_data.sample(shape)
-    wanted = legacy_data.expected(rows)
-    with opened(new_database("sqlite")) as engine:
-        db.prepare_engine(engine)
-        with engine.begin() as connection:
-            legacy.build(connection, shape)
-            legacy.fill(connection, rows)
-            before = legacy.contents(connection, sa.inspect(connection).get_table_names())
-            theirs = others(connection)
-        told: list[db.Finding] = []
-        dry = db.adopt(engine, dry_run=True)
-        with engine.begin() as connection:
-            assert legacy.contents(connection, before) == before
-        report = db.adopt(engine, on_finding=told.append)
-        assert (report.repaired, report.added) == (dry.repaired, dry.added)
-        assert len(told) == sum(report.repaired.values())
-        assert db.verify(engine) == db.Verdict("current", (), ())
-        assert db.adopt(engine).repaired == {}
-        with engine.begin() as connection:
-            after = legacy.contents(connection, before)
-            assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
-            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
-            assert others(connection) == theirs
-            for table, (columns, rest) in fresh.items():
-                found, others_rest = shown(connection, table)
-                assert found.items() >= columns.items()
-                assert rest <= others_rest
-    for table, listed in before.items():
-        ids = [row["id"] for row in after[table]]
-        assert {row["id"] for row in listed} <= {*ids}
-        for row in listed:
-            now = after[table][ids.index(row["id"])]
-            assert now.keys() >= row.keys()
-            ours_too = metadata.tables[table].c if table in metadata.tables else ()
-            kept = {name: value for name, value in row.items() if name not in ours_too}
-            assert kept.items() <= now.items()
-    for table, rows_wanted in wanted.rows.items():
-        found_rows = {row["id"]: row for row in after.get(table, ())}
-        for id_, values in rows_wanted.items():
-            for name, value in values.items():
-                assert of_sqlite(found_rows[id_][name], value) == value, (table, id_, name)
+            connection.exec_driver_sql("CREATE TABLE campaigns (id TEXT PRIMARY KEY, name TEXT)")
+            connection.exec_driver_sql("INSERT INTO campaigns VALUES ('1', 'By hand')")
 
+        def dump() -> list[str]:
+            with engine.connect() as connection:
+                driver: Any = connection.connection.dbapi_connection
+                return [*driver.iterdump()]
 
-def of_sqlite(text: str | None, like: object) -> object:
-    """What stands in a column that holds such values."""
-    if text is None or isinstance(like, str):
-        return text
-    if isinstance(like, Decimal):
-        return Decimal(text).scaleb(-9)
-    value = json.loads(text)
-    return bool(value) if isinstance(like, bool) else value
-
-
-def shown(connection: sa.Connection, table: str) -> tuple[dict[str, Any], set[str]]:
-    """Columns by name, and keys, constraints and indexes, of an SQLite table."""
-    inspector = sa.inspect(connection)
-    columns = {one["name"]: str(one) for one in inspector.get_columns(table)}
-    parts: list[Any] = [*inspector.get_check_constraints(table)]
-    parts += [*inspector.get_unique_constraints(table), *inspector.get_foreign_keys(table)]
-    # Where a line ends says nothing.
-    found = {" ".join(str(one).replace("\\n", " ").split()) for one in parts}
-    indexes = sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name = :of")
-    for name, sql in connection.execute(indexes, {"of": table}):
-        found.add(f"{name}: {' '.join(str(sql).split())}")
-    return columns, found
-
-
-def others(connection: sa.Connection) -> set[tuple[str, ...]]:
-    """Triggers, views and tables that are not ours."""
-    rows = connection.exec_driver_sql("SELECT type, name, sql FROM sqlite_master").all()
-    return {
-        (kind, name, sql)
-        for kind, name, sql in rows
-        if kind in {"trigger", "view"} or (kind == "table" and name not in db.TABLES)
-    }
-
-
-def test_sqlite_refuses_and_takes_everything_back(new_database: NewDatabase) -> None:
-    shape = legacy.Shape(extended=True)
-    faults = legacy_data.faults(shape)
-    rows = legacy_data.broken(shape, faults)
-    with opened(new_database("sqlite")) as engine:
-        db.prepare_engine(engine)
-        with engine.begin() as connection:
-            legacy.build(connection, shape)
-            legacy.fill(connection, rows)
-            before = legacy.contents(connection, sa.inspect(connection).get_table_names())
-        told: list[db.Finding] = []
-        with pytest.raises(db.AdoptionRefused) as caught:
-            db.adopt(engine, on_finding=told.append)
-        with engine.begin() as connection:
-            assert legacy.contents(connection, before) == before
-    refused = {(one.table, str(one.row_id), one.column) for one in told if one.undecided}
-    assert refused == legacy_data.expected(rows).refused
-    assert sum(caught.value.report.refused.values()) == len(refused)
+        before = dump()
+        for call in (db.adopt, partial(db.adopt, dry_run=True), db.verify, db.sql):
+            with pytest.raises(db.SetupError, match=r"is for PostgreSQL; db\.init .* SQLite"):
+                call(engine)
+        for command in ("adopt", "verify", "sql"):
+            code, out, err = run(capsys, "db", command, "--url", url)
+            assert (code, out, err.count("\n")) == (2, "", 1)
+            assert "campaign-model db init" in err
+        assert dump() == before
 
 
 def test_a_view_and_a_strange_type_stop_the_adoption(new_database: NewDatabase) -> None:

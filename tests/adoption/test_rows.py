@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from campaign_model import db
 from campaign_model.store import CampaignStore, transact
-from campaign_model.store.tables import metadata
-from support import legacy, legacy_data, servers
+from support import legacy, legacy_data
 from support.adoption import (
     JSON,
     POSTGRESQL,
@@ -33,7 +32,7 @@ from support.adoption import (
     found,
     value_of,
 )
-from support.legacy import SHAPES, Row, Shape
+from support.legacy import SHAPES, Shape
 from support.legacy_data import SENT, Expected, broken, expected, faults, host, sample, uid
 
 BARE = tuple(shape for shape in SHAPES if not shape.extended)
@@ -358,78 +357,3 @@ def test_a_rule_of_the_hosts_own_that_stands_against_it_is_told(newest: Legacies
             )
         adopt(engine)
         assert db.verify(engine).shape == "current"
-
-
-# SQLite, as far as it goes.
-
-
-@settings(max_examples=5, phases=(Phase.explicit, Phase.reuse, Phase.generate))
-@given(data=st.data())
-def test_nothing_is_lost_on_sqlite(databases: servers.Databases, data: st.DataObject) -> None:
-    shape = data.draw(st.sampled_from(SHAPES))
-    drawn = data.draw(legacy_data.databases(shape))
-    # It has no number that is none.
-    rows = {
-        table: tuple({**row, **finite(row)} for row in several)
-        for table, several in {**host(shape), **drawn}.items()
-    }
-    wanted = expected(rows)
-    with Legacies(databases, "sqlite").database(shape) as engine:
-        with engine.begin() as connection:
-            legacy.fill(connection, rows)
-        before = contents(engine)
-        adopt(engine, dry_run=True)
-        assert contents(engine) == before
-        adopt(engine)
-        after = contents(engine)
-        for table, listed in before.items():
-            ours = metadata.tables[table].c if table in metadata.tables else ()
-            for id_, row in listed.items():
-                kept = {name: value for name, value in row.items() if name not in ours}
-                assert kept.items() <= after[table][id_].items()
-        for table, expected_rows in wanted.rows.items():
-            for id_, values in expected_rows.items():
-                assert of_sqlite(after[table][id_], values) == values, (table, id_)
-        assert read_everything(engine).keys() == wanted.rows["campaigns"].keys()
-        assert adopt(engine).findings == ()
-        assert contents(engine) == after
-
-
-def finite(row: Row) -> dict[str, str]:
-    return {"generation_cost": "0.5"} if row.get("generation_cost") == "NaN" else {}
-
-
-def of_sqlite(row: Mapping[str, str | None], like: Row) -> dict[str, Any]:
-    """What stands in columns that hold such values."""
-
-    def read(text: str | None, value: Any) -> Any:
-        if text is None or isinstance(value, str):
-            return text
-        if isinstance(value, Decimal):
-            return Decimal(text).scaleb(-9)
-        document = json.loads(text)
-        return bool(document) if isinstance(value, bool) else document
-
-    return {name: read(row[name], value) for name, value in like.items()}
-
-
-@pytest.mark.parametrize(
-    ("column", "text"),
-    [
-        ("template_config", ""),
-        ("template_config", "[{'channel': 'email'}]"),
-        ("generation_config", "tone"),
-        ("generation_config", "NULL"),
-    ],
-)
-def test_text_that_is_no_json_is_refused_on_sqlite(
-    databases: servers.Databases, column: str, text: str
-) -> None:
-    with Legacies(databases, "sqlite").database(PLAIN, sample) as engine:
-        with engine.begin() as connection:
-            update = f"UPDATE campaigns SET {column} = :text WHERE id = :id"  # noqa: S608
-            connection.execute(sa.text(update), {"text": text, "id": uid("campaigns", 1)})
-        before = contents(engine)
-        with pytest.raises(db.AdoptionRefused):
-            adopt(engine)
-        assert contents(engine) == before

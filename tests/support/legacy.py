@@ -140,7 +140,7 @@ _SERVICE_EXTENDED = (
     "CREATE INDEX idx_campaigns_status ON campaigns (tenant_id, status)",
 )
 
-_SERVICE_POSTGRESQL = (
+_SERVICE_PRIVILEGES = (
     "COMMENT ON TABLE campaigns IS 'From Airtable'",
     "COMMENT ON COLUMN campaigns.strategy_id IS 'Why we do this'",
     "GRANT SELECT ON campaigns, messages, contacts TO pg_monitor",
@@ -152,7 +152,7 @@ _SERVICE_POSTGRESQL = (
 _UUID_FUNCTION = """CREATE FUNCTION uuid_generate_v4() RETURNS uuid LANGUAGE sql
     AS 'SELECT gen_random_uuid()'"""
 
-_TRIGGER_POSTGRESQL = (
+_TRIGGER = (
     """CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.updated_at = now();
@@ -161,54 +161,31 @@ END $$""",
     """CREATE TRIGGER campaigns_updated_at BEFORE UPDATE ON campaigns
     FOR EACH ROW EXECUTE FUNCTION set_updated_at()""",
 )
-_TRIGGER_SQLITE = (
-    """CREATE TRIGGER campaigns_updated_at AFTER UPDATE ON campaigns
-    WHEN NEW.updated_at IS OLD.updated_at
-    BEGIN UPDATE campaigns SET updated_at = CURRENT_TIMESTAMP WHERE id = NEW.id; END""",
-)
-
-_UUID_SQLITE = (
-    "(lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)),"
-    " 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))))"
-)
-_SQLITE = (
-    (r"DEFAULT uuid_generate_v4\(\)", f"DEFAULT {_UUID_SQLITE}"),
-    (r"DEFAULT now\(\)", "DEFAULT CURRENT_TIMESTAMP"),
-    (r"bigserial PRIMARY KEY", "integer PRIMARY KEY"),
-    (r"\b(uuid|timestamptz|jsonb|campaign_channel|message_\w+)(?= |,|\)|$)", "text"),
-)
 
 
-def statements(shape: Shape, dialect: str) -> Iterator[str]:
+def statements(shape: Shape) -> Iterator[str]:
     """The statements that build ``shape``, one by one."""
-    postgresql = dialect == "postgresql"
-    if postgresql:
-        yield from _TYPES
+    yield from _TYPES
     names = "full_name text" if shape.full_name else "first_name text, last_name text"
-    common = [
+    for statement in (
         *_BARE,
         *(_EXTENDED if shape.extended else ()),
         *(_TAGS if shape.tags else ()),
         *(_SERVICE if shape.service else ()),
         *(_SERVICE_EXTENDED if shape.service and shape.extended else ()),
-    ]
-    for statement in common:
-        yield (statement if postgresql else _for_sqlite(statement)).replace("@names@", names)
-    yield from _TRIGGER_POSTGRESQL if postgresql else _TRIGGER_SQLITE
-    if postgresql and shape.service:
-        yield from _SERVICE_POSTGRESQL
+    ):
+        yield statement.replace("@names@", names)
+    yield from _TRIGGER
+    yield from _SERVICE_PRIVILEGES if shape.service else ()
 
 
 def build(connection: sa.Connection, shape: Shape) -> None:
     """Make the tables of ``shape``, and all that stands around them, in an empty database."""
-    if connection.dialect.name == "postgresql":
-        has_extension = connection.exec_driver_sql(
-            "SELECT count(*) FROM pg_available_extensions WHERE name = 'uuid-ossp'"
-        ).scalar_one()
-        connection.exec_driver_sql(
-            'CREATE EXTENSION "uuid-ossp"' if has_extension else _UUID_FUNCTION
-        )
-    for statement in statements(shape, connection.dialect.name):
+    has_extension = connection.exec_driver_sql(
+        "SELECT count(*) FROM pg_available_extensions WHERE name = 'uuid-ossp'"
+    ).scalar_one()
+    connection.exec_driver_sql('CREATE EXTENSION "uuid-ossp"' if has_extension else _UUID_FUNCTION)
+    for statement in statements(shape):
         connection.exec_driver_sql(statement)
 
 
@@ -240,12 +217,6 @@ def contents(connection: sa.Connection, tables: Iterable[str]) -> dict[str, list
         rows = connection.exec_driver_sql(query)
         found[table] = [dict(row) for row in rows.mappings()]
     return found
-
-
-def _for_sqlite(statement: str) -> str:
-    for pattern, replacement in _SQLITE:
-        statement = re.sub(pattern, replacement, statement)
-    return statement
 
 
 def _bindable(value: Any) -> Any:

@@ -10,7 +10,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db import catalog, rebuild, revisions, schema
+from campaign_model.db import catalog, revisions, schema
 from campaign_model.db.advice import advice
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.plan import MARKERS, Plan, Statement, completed, obstacles, plan
@@ -59,8 +59,7 @@ def verify(
     ``host`` names the host's tables, ``messages`` the one where it keeps messages. Needs the
     ``migrations`` extra.
     """
-    if _is_sqlite(engine):
-        return rebuild.verify(engine, host or HostTables())
+    _require_postgresql(engine)
     with engine.connect() as connection:
         situation = _look(connection, host or HostTables(), messages)
     return Verdict(situation.shape, situation.pending, situation.warnings)
@@ -103,16 +102,19 @@ def adopt(
         contacts_from_messages=contacts_from_messages,
         **_checked_rule(status_rule or {}),
     )
-    if _is_sqlite(engine):
-        tally = Tally(rules, on_finding)
-        return rebuild.adopt(engine, host or HostTables(), messages, rules, tally, dry_run=dry_run)
+    _require_postgresql(engine)
     with session(engine, on_progress) as opened:
         adoption = _Adoption(opened, host or HostTables(), messages, rules, on_finding)
         return adoption.run(dry_run=dry_run)
 
 
-def _is_sqlite(engine: sa.Engine) -> bool:
-    return prepare_engine(engine).dialect.name == "sqlite"
+def _require_postgresql(engine: sa.Engine) -> None:
+    """Raise :class:`SetupError` for an SQLite engine."""
+    if prepare_engine(engine).dialect.name != "postgresql":
+        raise SetupError(
+            "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "
+            "database"
+        )
 
 
 def _checked_rule(status_rule: Mapping[str, str]) -> dict[str, Any]:
@@ -149,8 +151,7 @@ def sql(
         raise ValueError(f"there is plain SQL for postgresql, not for {dialect}")
     settle = True
     if isinstance(source, sa.Engine):
-        if _is_sqlite(source):
-            raise ValueError("there is plain SQL for postgresql, not for sqlite")
+        _require_postgresql(source)
         with source.connect() as connection:
             situation = _look(connection, host, messages)
         if situation.shape in {"newer", "outdated"} or situation.plan is None:
