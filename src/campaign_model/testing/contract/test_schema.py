@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.db import HostTables
-from campaign_model.db.schema import complete
+from campaign_model.db.schema import build_tables
 from campaign_model.testing.contract import catalog
 from campaign_model.testing.contract.work import on_postgresql
 
@@ -18,7 +18,9 @@ from campaign_model.testing.contract.work import on_postgresql
 def tables(reader: sa.Connection, host: HostTables) -> tuple[sa.Table, ...]:
     """The library's tables that are there; what is missing is one test's to tell."""
     present = set(sa.inspect(reader).get_table_names())
-    return tuple(table for table in complete(reader.dialect.name, host) if table.name in present)
+    return tuple(
+        table for table in build_tables(reader.dialect.name, host) if table.name in present
+    )
 
 
 def refute(found: Iterable[str]) -> None:
@@ -41,7 +43,7 @@ def none_of(
 def test_every_table_is_there(reader: sa.Connection, host: HostTables) -> None:
     """The store works with all of its tables. Look at which migrations ran, and at search_path."""
     present = set(sa.inspect(reader).get_table_names())
-    needed = {table.name for table in complete(reader.dialect.name, host)}
+    needed = {table.name for table in build_tables(reader.dialect.name, host)}
     missing = {*needed, host.tenants, host.owners, host.contacts} - present
     refute(f"there is no table {name}" for name in sorted(missing))
 

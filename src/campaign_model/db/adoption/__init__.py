@@ -1,0 +1,50 @@
+"""Adoption: bring a legacy PostgreSQL database to the library's schema, in place.
+
+Others read and write all the time. The steps, each with its module:
+
+1. **Inspect** (``inspection``, ``catalog``, ``advice``). Read the catalog and compare it with the
+   expected schema. If the database cannot be adopted, say why and end.
+2. **Audit** (``repair_...``, ``findings``). Read every row in batches and list what each value
+   becomes. If a value cannot be kept or repaired without a decision, refuse: nothing has been
+   changed. A dry run ends here.
+3. **Expand** (``plan``). Add the missing tables and columns. New columns are NULL or have a
+   constant default, so no table is rewritten, and old writers notice nothing.
+4. **Repair** (``repair_...``, ``recount``, ``quarantine``). Repair rows in short transactions: lock
+   a batch, change it, commit. One column of each table (``plan.MARKERS``) is NULL until then.
+5. **Enforce** (``plan``). Add keys and CHECKs, NOT VALID: they bind writers from now on, and take
+   no long lock. Then repair the rows that writers have added since step 4.
+6. **Validate** (``plan``). Check the old rows against the constraints, set columns NOT NULL, build
+   the indexes.
+7. **Recount** (``recount``). Count the totals of campaigns again whose contacts have changed since
+   step 4.
+8. **Record** (``run``). Record the version, and sync the system templates, in one transaction.
+
+The invariant: *a database with a recorded version satisfies the schema, and lost nothing.* Three
+things protect it. The version is recorded last. No list of finished steps is kept: every run
+inspects and plans anew, and repairs the rows that need it, so an adoption that was killed at any
+statement is continued by the next one, and a second one finds nothing to do. And the audit and the
+repair of a table share their SQL, so that a dry run tells what the repair does.
+
+Only one adoption runs at a time (``db.setup``). ``session`` runs the statements with a short lock
+timeout and tries again; ``run`` has the steps in order; ``script`` writes the same steps as plain
+SQL for psql.
+"""
+
+from __future__ import annotations
+
+from campaign_model.db.adoption.findings import KINDS, Finding
+from campaign_model.db.adoption.options import STATUS_CASES
+from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, Verdict
+from campaign_model.db.adoption.run import adopt, sql, verify
+
+__all__ = [
+    "KINDS",
+    "STATUS_CASES",
+    "AdoptReport",
+    "AdoptionRefused",
+    "Finding",
+    "Verdict",
+    "adopt",
+    "sql",
+    "verify",
+]
