@@ -257,8 +257,8 @@ def test_the_command_tells_refuses_and_adopts(
         (("adopt", "--status-map", "x=y"), "is not a status"),
         (("adopt", "--status-rule", "nix=draft"), "sent, lemlist, otherwise"),
         (("adopt", "--status-rule", "sent=nix"), "archived"),
-        (("sql",), "--from and --url"),
-        (("sql", "--from", "bare"), "--from and --url"),
+        (("sql",), "--from or --url"),
+        (("sql", "--from", "bare"), "--from or --url"),
         (("sql", "--from", "nix"), "nix"),
     ],
 )

@@ -464,7 +464,7 @@ def test_an_engine_is_prepared_once_and_only_one_that_fits(
             assert connection.connection.driver_connection is not None
             assert connection.connection.driver_connection.in_transaction
     oracle = cast("sa.Engine", SimpleNamespace(dialect=SimpleNamespace(name="oracle")))
-    with pytest.raises(ValueError, match="SQLite or PostgreSQL, not in oracle"):
+    with pytest.raises(ValueError, match="SQLite and PostgreSQL, not on oracle"):
         db.prepare_engine(oracle)
     with pytest.raises(ValueError, match="oracle"):
         db.init(oracle)
