@@ -164,18 +164,20 @@ def world(engine: sa.Engine) -> World:
 
 
 @pytest.fixture(scope="session", params=adoption.POSTGRESQL)
-def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> adoption.Legacies:
+def legacies(
+    request: pytest.FixtureRequest, databases: servers.Databases
+) -> adoption.LegacyDatabases:
     """Legacy databases to adopt, on each PostgreSQL in turn."""
-    return adoption.Legacies(databases, request.param)
+    return adoption.LegacyDatabases(databases, request.param)
 
 
 @pytest.fixture(scope="session")
-def newest(databases: servers.Databases) -> adoption.Legacies:
+def newest(databases: servers.Databases) -> adoption.LegacyDatabases:
     """Legacy databases on the newest PostgreSQL, for what no version of it does differently."""
-    return adoption.Legacies(databases, adoption.POSTGRESQL[-1])
+    return adoption.LegacyDatabases(databases, adoption.POSTGRESQL[-1])
 
 
 @pytest.fixture(scope="session")
-def oldest(databases: servers.Databases) -> adoption.Legacies:
+def oldest(databases: servers.Databases) -> adoption.LegacyDatabases:
     """Legacy databases on the oldest PostgreSQL."""
-    return adoption.Legacies(databases, adoption.POSTGRESQL[0])
+    return adoption.LegacyDatabases(databases, adoption.POSTGRESQL[0])

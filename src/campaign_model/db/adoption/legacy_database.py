@@ -4,7 +4,7 @@ The tables of legacy databases differ: columns, or whole tables, are missing unt
 ``expand`` has run, and the audit reads them before that. :class:`LegacyDatabase` hides this: its
 ``select_...`` methods write a SELECT with every column, whatever the database has.
 
-Parameters of the statements, written ``:name``:
+Parameters of the statements, written ``CAST(:name AS type)``:
 
 - ``ids``: the ids of the batch, of campaigns or of templates;
 - ``rows``: ids of campaign contacts of these campaigns;

@@ -251,4 +251,4 @@ COMMIT;"""
 
 def _use_variables(sql: str) -> str:
     """Replace the parameters of a repair by the variables of a procedure."""
-    return re.sub(r":(ids|rows|unreadable)\b", r"_\1", sql)
+    return re.sub(r"CAST\(:(ids|rows|unreadable) AS", r"CAST(_\1 AS", sql)

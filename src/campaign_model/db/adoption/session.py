@@ -80,10 +80,10 @@ class Session:
         return self.connection.execution_options(isolation_level="READ COMMITTED")
 
     def execute(self, sql: str, **parameters: Any) -> sa.CursorResult[*tuple[Any, ...]]:
-        """Execute SQL with parameters of the form ``:name`` in the current transaction."""
-        # Other colons, such as those in casts and JSON texts, are no parameters.
-        pattern = rf":(?!(?:{'|'.join(parameters)})\b)" if parameters else ":"
-        return self.connection.execute(sa.text(re.sub(pattern, r"\:", sql)), parameters)
+        """Execute SQL in the current transaction. A parameter is written CAST(:name AS type)."""
+        # All other colons, such as those in JSON texts, belong to the SQL.
+        statement = sa.text(re.sub(r"(?<!CAST\():", r"\:", sql))
+        return self.connection.execute(statement, parameters)
 
     def query(self, sql: str, **parameters: Any) -> Sequence[sa.Row[*tuple[Any, ...]]]:
         """Fetch all rows of a query in a transaction of its own."""
