@@ -106,15 +106,13 @@ SELECT
     ARRAY(
         SELECT CAST(tgname AS text)
         FROM pg_trigger
-        WHERE tgrelid = pg_class.oid
-            AND NOT tgisinternal
+        WHERE tgrelid = pg_class.oid AND NOT tgisinternal
             AND tgtype & 16 <> 0  -- It runs on UPDATE.
             AND tgenabled <> 'D'
         ORDER BY tgname
     )
 FROM pg_class
-WHERE relname = ANY(CAST(:names AS text[]))
-    AND relkind IN ('r', 'p', 'v', 'm', 'f')
+WHERE relname = ANY(CAST(:names AS text[])) AND relkind IN ('r', 'p', 'v', 'm', 'f')
     AND pg_table_is_visible(oid)
 """
 
@@ -131,16 +129,13 @@ SELECT
     EXISTS (
         SELECT
         FROM pg_depend
-        WHERE classid = CAST('pg_rewrite' AS regclass)
-            AND refclassid = CAST('pg_class' AS regclass)
+        WHERE classid = CAST('pg_rewrite' AS regclass) AND refclassid = CAST('pg_class' AS regclass)
             AND refobjid = attrelid
             AND refobjsubid = attnum
     )
 FROM pg_attribute
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
-WHERE attrelid = ANY(CAST(:tables AS oid[]))
-    AND attnum > 0
-    AND NOT attisdropped
+WHERE attrelid = ANY(CAST(:tables AS oid[])) AND attnum > 0 AND NOT attisdropped
 ORDER BY attrelid, attnum
 """
 
@@ -159,8 +154,7 @@ SELECT
     (SELECT CAST(relname AS text) FROM pg_class WHERE pg_class.oid = confrelid),
     contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
 FROM pg_constraint
-WHERE conrelid = ANY(CAST(:tables AS oid[]))
-    AND contype IN ('p', 'u', 'f', 'c')
+WHERE conrelid = ANY(CAST(:tables AS oid[])) AND contype IN ('p', 'u', 'f', 'c')
 ORDER BY conrelid, conname
 """
 
@@ -183,8 +177,7 @@ SELECT
                 OR EXISTS (
                     SELECT
                     FROM pg_depend
-                    WHERE classid = CAST('pg_class' AS regclass)
-                        AND objid = indexrelid
+                    WHERE classid = CAST('pg_class' AS regclass) AND objid = indexrelid
                         AND refclassid = CAST('pg_class' AS regclass)
                         AND refobjid = indrelid
                         AND refobjsubid = attnum
@@ -204,13 +197,10 @@ SELECT CAST(relname AS text), CAST(source.attname AS text), source.attnotnull
 FROM pg_constraint
 JOIN pg_class ON pg_class.oid = conrelid
 JOIN pg_attribute AS target
-    ON target.attrelid = confrelid
-    AND target.attname = 'id'
+    ON target.attrelid = confrelid AND target.attname = 'id'
 JOIN pg_attribute AS source
-    ON source.attrelid = conrelid
-    AND source.attnum = conkey[array_position(confkey, target.attnum)]
-WHERE contype = 'f'
-    AND confrelid = to_regclass('campaign_contacts')
+    ON source.attrelid = conrelid AND source.attnum = conkey[array_position(confkey, target.attnum)]
+WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
 ORDER BY 1, 2
 """
 

@@ -77,9 +77,7 @@ BEGIN
             tgname AS name,
             CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END AS enable
         FROM pg_trigger
-        WHERE tgrelid = of_table
-            AND NOT tgisinternal
-            AND tgenabled IN ('O', 'A')
+        WHERE tgrelid = of_table AND NOT tgisinternal AND tgenabled IN ('O', 'A')
             AND tgtype & 16 > 0
     LOOP
         EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', of_table, _trigger.name);

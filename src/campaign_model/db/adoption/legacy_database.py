@@ -52,26 +52,22 @@ class LegacyDatabase:
     references: Sequence[Reference] = ()
     recount: bool = True
 
-    def select_own(
-        self, table: str, columns: Iterable[str], where: str, *, legacy: Iterable[str] = ()
-    ) -> str:
+    def select_own(self, table: str, columns: Iterable[str], where: str) -> str:
         """Write a SELECT from a table of the library.
 
         A missing column reads as the value that old rows get when it is added. A missing table has
-        no rows. ``legacy`` are columns of the legacy table only; they are read as text.
+        no rows.
         """
         expected = expected_tables(self.host)[table].columns
-        types = {name: expected[name].type for name in columns}
         if table not in self.tables:
-            return _write_empty_select(types | dict.fromkeys(legacy, "text"))
-        missing_values = {
-            name: f"CAST({value_when_added(table, name, expected[name]) or 'NULL'} AS {type_})"
-            for name, type_ in types.items()
-            if not self.has_columns(table, name)
-        }
-        items = {name: missing_values.get(name, name) for name in types}
-        for name in legacy:
-            items[name] = f"CAST({name if self.has_columns(table, name) else 'NULL'} AS text)"
+            return _write_empty_select({name: expected[name].type for name in columns})
+        items = []
+        for name in columns:
+            if self.has_column(table, name):
+                items.append(name)
+            else:
+                value = value_when_added(table, name, expected[name]) or "NULL"
+                items.append(f"CAST({value} AS {expected[name].type}) AS {name}")
         return _write_select(items, table, where)
 
     def select_messages(self, where: str) -> str:
@@ -87,19 +83,19 @@ class LegacyDatabase:
             "generation_cost": "numeric",
             "created_at": "timestamp with time zone",
         }
-        if not self.has_columns(self.messages, "campaign_id"):
+        if not self.has_column(self.messages, "campaign_id"):
             return _write_empty_select(types)
         names = {"generation_cost": "generation_cost_usd"}
-        items = {}
+        items = []
         for name, type_ in types.items():
             column = names.get(name, name)
-            value = column if self.has_columns(self.messages, column) else "NULL"
-            items[name] = f"CAST({value} AS {type_})"
+            value = column if self.has_column(self.messages, column) else "NULL"
+            items.append(f"CAST({value} AS {type_}) AS {name}")
         return _write_select(items, quote(self.messages), where)
 
-    def has_columns(self, table: str, *columns: str) -> bool:
-        """Return True if the table is there and has these columns."""
-        return table in self.tables and self.tables[table].columns.keys() >= {*columns}
+    def has_column(self, table: str, column: str) -> bool:
+        """Return True if the table is there and has the column."""
+        return table in self.tables and column in self.tables[table].columns
 
     def translate_status(self, statuses: Iterable[str]) -> str:
         """Write an expression: the status that the column ``status`` means, or NULL for none."""
@@ -203,14 +199,13 @@ def quote_texts(texts: Iterable[str]) -> str:
     return ", ".join("'" + str(text).replace("'", "''") + "'" for text in texts)
 
 
-def _write_select(columns: Mapping[str, str], table: str, where: str) -> str:
-    items = ",\n        ".join(
-        name if expression == name else f"{expression} AS {name}"
-        for name, expression in columns.items()
-    )
-    return f"    SELECT\n        {items}\n    FROM {table}\n    WHERE {where}"
+def _write_select(items: Iterable[str], table: str, where: str) -> str:
+    select_list = ",\n        ".join(items)
+    return f"    SELECT\n        {select_list}\n    FROM {table}\n    WHERE {where}"
 
 
 def _write_empty_select(types: Mapping[str, str]) -> str:
-    items = ",\n        ".join(f"CAST(NULL AS {type_}) AS {name}" for name, type_ in types.items())
-    return f"    SELECT\n        {items}\n    WHERE false"
+    select_list = ",\n        ".join(
+        f"CAST(NULL AS {type_}) AS {name}" for name, type_ in types.items()
+    )
+    return f"    SELECT\n        {select_list}\n    WHERE false"

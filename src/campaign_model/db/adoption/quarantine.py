@@ -37,8 +37,7 @@ quarantined AS (
     INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
     SELECT '{table}', CAST(id AS text), column_name, before, kind
     FROM {findings}
-    WHERE undecided
-        AND {where}
+    WHERE undecided AND {where}
 )"""
 
 

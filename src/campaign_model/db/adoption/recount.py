@@ -73,8 +73,7 @@ written_total AS (
             OR EXISTS (
                 SELECT
                 FROM campaign_totals AS recorded
-                WHERE recorded.tenant_id = campaign.tenant_id
-                    AND recorded.campaign_id = campaign.id
+                WHERE recorded.tenant_id = campaign.tenant_id AND recorded.campaign_id = campaign.id
             )
         )
     ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE

@@ -107,8 +107,7 @@ LIMIT {BATCH_ROWS}""",
             f"""
 SELECT id
 FROM campaign_contacts
-WHERE campaign_id = ANY(CAST(:ids AS uuid[]))
-    AND {needs_repair(self.database, "campaign_contacts")}
+WHERE campaign_id = ANY(CAST(:ids AS uuid[])) AND {needs_repair(self.database, "campaign_contacts")}
 ORDER BY campaign_id, id
 LIMIT {BATCH_CONTACTS}""",
             ids=ids,

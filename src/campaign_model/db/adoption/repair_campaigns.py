@@ -56,7 +56,7 @@ ORDER BY table_name, id, column_name"""
 
 def insert_message_contacts(database: LegacyDatabase) -> str:
     """Write a statement that creates the contacts that only messages know, in ``:ids``."""
-    return f"""WITH{contact_ctes(database)},{_campaign_row(database)},{message_ctes(database)}
+    return f"""WITH{_campaign_row(database)},{message_ctes(database)}
 {INSERT_MESSAGE_CONTACTS}"""
 
 
@@ -133,10 +133,9 @@ WHERE undecided"""
 
 
 def _campaign_row(database: LegacyDatabase) -> str:
-    is_in_batch = "id = ANY(CAST(:ids AS uuid[]))"
     return f"""
 campaign_row AS (
-{database.select_own("campaigns", _COLUMNS, is_in_batch, legacy=("lemlist_campaign_id",))}
+{database.select_own("campaigns", _COLUMNS, "id = ANY(CAST(:ids AS uuid[]))")}
 )"""
 
 
@@ -182,12 +181,17 @@ campaign_judged AS (
         judgement.*,
         {database.translate_status(Status)} AS known_status,
         campaign_row.id IN (SELECT campaign_id FROM sent_message) AS has_sent_messages,
-        coalesce(btrim(lemlist_campaign_id) <> '', false) AS has_lemlist_id,
+        -- Not every legacy table has this column. JSON reads a missing one as NULL.
+        EXISTS (
+            SELECT
+            FROM campaigns
+            WHERE campaigns.id = campaign_row.id
+                AND btrim(to_jsonb(campaigns) ->> 'lemlist_campaign_id') <> ''
+        ) AS has_lemlist_id,
         owner_id IS NOT NULL AND NOT EXISTS (
             SELECT
             FROM {quote(database.host.owners)} AS owner
-            WHERE owner.id = campaign_row.owner_id
-                AND owner.tenant_id = campaign_row.tenant_id
+            WHERE owner.id = campaign_row.owner_id AND owner.tenant_id = campaign_row.tenant_id
         ) AS has_foreign_owner
     FROM campaign_row
 {join_judgement("campaigns")}

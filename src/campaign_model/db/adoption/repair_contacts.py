@@ -51,13 +51,11 @@ repaired AS (
         claimed_at = contact.new_claimed_at,
         added_at = contact.new_added_at
     FROM contact
-    WHERE present.id = contact.id
-        AND contact.{_IS_IN_ROWS}
+    WHERE present.id = contact.id AND contact.{_IS_IN_ROWS}
 )
 SELECT count(*)
 FROM contact
-WHERE undecided
-    AND {_IS_IN_ROWS}"""
+WHERE undecided AND {_IS_IN_ROWS}"""
 
 
 def select_misplaced(database: LegacyDatabase) -> str:

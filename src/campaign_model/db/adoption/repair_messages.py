@@ -1,8 +1,8 @@
 """Contacts from messages: the contacts of campaigns that have messages but no contacts.
 
-They are created only if the operator asks for it. The messages themselves never change. Every name
-below belongs to a CTE of the audit and the repair of campaigns: ``message`` has the messages that
-count, ``message_contact`` the contacts that come of them, and ``..._finding`` the findings.
+They are created only if the operator asks for it. The messages themselves never change.
+``message_ctes`` belongs to the audit and the repair of campaigns: ``message`` has the messages to
+use, ``message_contact`` the contacts to create, and ``..._finding`` the findings about them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from campaign_model.lifecycle import ContactStatus
 
 __all__ = ["INSERT_MESSAGE_CONTACTS", "message_ctes"]
 
-# Insert the contacts. The CTEs ``contact_row``, ``campaign_row`` and those below precede it.
+# Insert the contacts. The CTE ``campaign_row`` and those of ``message_ctes`` precede it.
 INSERT_MESSAGE_CONTACTS = f"""
 INSERT INTO campaign_contacts (
     id, tenant_id, campaign_id, contact_id, status, generation_cost, unknown_costs, rank,
@@ -27,11 +27,13 @@ FROM message_contact"""
 
 
 def message_ctes(database: LegacyDatabase) -> str:
-    """Write the CTEs; they need ``contact_row`` and ``campaign_row``."""
+    """Write the CTEs; they need ``campaign_row``."""
     cost_check = checks("postgresql")["campaign_contacts"]["generation_cost"]
+    is_in_batch = "campaign_id = ANY(CAST(:ids AS uuid[]))"
     where = "false"
     if database.options.contacts_from_messages:
-        where = "campaign_id = ANY(CAST(:ids AS uuid[])) AND contact_id IS NOT NULL"
+        where = f"{is_in_batch} AND contact_id IS NOT NULL"
+    contacts = database.select_own("campaign_contacts", ("campaign_id",), is_in_batch)
     return f"""
 -- The messages of the batch.
 message_row AS (
@@ -51,7 +53,10 @@ message AS (
     JOIN campaign_row ON campaign_row.id = message_row.campaign_id
     LEFT JOIN {quote(database.host.contacts)} AS person ON person.id = message_row.contact_id
     WHERE campaign_row.version IS NULL
-        AND message_row.campaign_id NOT IN (SELECT campaign_id FROM contact_row)
+        AND message_row.campaign_id NOT IN (
+            -- Not from contact_row: a second reference would store all contacts of the batch.
+{contacts}
+        )
 ),
 -- Values of messages that need a decision.
 message_finding AS (

@@ -72,8 +72,7 @@ template_judged AS (
         EXISTS (
             SELECT
             FROM campaign_templates AS earlier
-            WHERE earlier.tenant_id = template_row.tenant_id
-                AND earlier.name = template_row.name
+            WHERE earlier.tenant_id = template_row.tenant_id AND earlier.name = template_row.name
                 AND earlier.id < template_row.id
         ) AS has_same_name
     FROM template_row

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import textwrap
 from collections.abc import Iterator
 
 from campaign_model.db.adoption.batches import BATCH_CONTACTS, BATCH_ROWS
@@ -156,8 +157,7 @@ def _write_repairs(database: LegacyDatabase) -> Iterator[str]:
             FROM (
                 SELECT id
                 FROM campaign_contacts
-                WHERE campaign_id = ANY(_ids)
-                    AND {needs_repair(database, "campaign_contacts")}
+                WHERE campaign_id = ANY(_ids) AND {needs_repair(database, "campaign_contacts")}
                 ORDER BY campaign_id, id
                 LIMIT {BATCH_CONTACTS}
             ) AS batch;
@@ -215,7 +215,7 @@ def _write_transaction(table: str, ids: str, repair: str) -> str:
         ORDER BY id
         FOR NO KEY UPDATE;
 {_use_variables(repair)}
-INTO _undecided;
+        INTO _undecided;
         PERFORM pg_temp.enable_triggers(_disabled);
         IF _undecided > 0 THEN
             RAISE EXCEPTION 'a writer has added values that need a decision';
@@ -250,5 +250,6 @@ COMMIT;"""
 
 
 def _use_variables(sql: str) -> str:
-    """Replace the parameters of a repair by the variables of a procedure."""
+    """Indent an audit or a repair, and replace its parameters by variables."""
+    sql = textwrap.indent(sql.strip(), " " * 8)
     return re.sub(r"CAST\(:(ids|rows|unreadable) AS", r"CAST(_\1 AS", sql)
