@@ -1,4 +1,4 @@
-"""What is generating, across tenants."""
+"""``db.generating``: the campaigns that need a worker, across all tenants."""
 
 from __future__ import annotations
 
@@ -16,30 +16,36 @@ from support.world import World
 COST = Decimal("0.00144")
 
 
-def of(*worlds: World) -> list[db.Generating]:
-    """What is said of these tenants; others are in the database too."""
-    tenants = {world.tenant_id for world in worlds}
-    return [one for one in db.generating(worlds[0].engine) if one.tenant_id in tenants]
+def list_generating(*worlds: World) -> list[db.Generating]:
+    """List the campaigns of these tenants only: other tests use the same database."""
+    tenant_ids = {world.tenant_id for world in worlds}
+    return [
+        generating
+        for generating in db.generating(worlds[0].engine)
+        if generating.tenant_id in tenant_ids
+    ]
 
 
-def test_it_lists_what_generates_of_every_tenant_the_longest_running_first(world: World) -> None:
+def test_generating_campaigns_of_all_tenants_are_listed_the_longest_running_first(
+    world: World,
+) -> None:
     other = World(world.engine)
     running = []
     for status in Status:
-        for one in (world, other):
-            campaign = one.campaign(2, status)
+        for tenant in (world, other):
+            campaign = tenant.campaign(2, status)
             if status is Status.GENERATING:
-                running.append(db.Generating(one.tenant_id, campaign.id, waiting=2, in_flight=0))
-    assert of(world, other) == running
+                running.append(db.Generating(tenant.tenant_id, campaign.id, waiting=2, in_flight=0))
+    assert list_generating(world, other) == running
 
 
-def test_it_counts_who_waits_and_who_is_with_a_worker(world: World) -> None:
+def test_waiting_contacts_and_contacts_in_flight_are_counted(world: World) -> None:
     ids = world.contacts(10)
     campaign = world.campaign(ids, Status.GENERATING)
 
     def counts() -> tuple[int, int]:
-        (one,) = of(world)
-        return one.waiting, one.in_flight
+        (generating,) = list_generating(world)
+        return generating.waiting, generating.in_flight
 
     claims = world.claim(campaign.id, 4)
     assert counts() == (6, 4)
@@ -54,33 +60,37 @@ def test_it_counts_who_waits_and_who_is_with_a_worker(world: World) -> None:
     assert counts() == (5, 1)
 
 
-def test_it_lists_what_only_has_to_be_completed(world: World) -> None:
+def test_a_campaign_that_only_has_to_be_completed_is_listed(world: World) -> None:
     campaign = world.campaign(1, Status.GENERATING)
-    # As a worker leaves it that dies after the last record.
+    # A worker that dies after its last record leaves a campaign in this state.
     world.generate(campaign.id)
-    (one,) = of(world)
-    assert (one.waiting, one.in_flight) == (0, 0)
+    (generating,) = list_generating(world)
+    assert (generating.waiting, generating.in_flight) == (0, 0)
     report = run_worker(
-        world.engine, one.tenant_id, one.campaign_id, lambda _task: Generated(COST), wait=False
+        world.engine,
+        generating.tenant_id,
+        generating.campaign_id,
+        lambda _task: Generated(COST),
+        wait=False,
     )
     assert report.completed
-    assert of(world) == []
+    assert list_generating(world) == []
 
 
-def test_it_looks_at_nothing_but_what_generates(world: World) -> None:
+def test_the_query_reads_only_generating_campaigns(world: World) -> None:
     postgresql = world.engine.dialect.name == "postgresql"
-    said: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
-    def note(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        said.append((statement, parameters))
+    def record(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
 
-    sa.event.listen(world.engine, "before_cursor_execute", note)
+    sa.event.listen(world.engine, "before_cursor_execute", record)
     db.generating(world.engine)
-    sa.event.remove(world.engine, "before_cursor_execute", note)
-    query, parameters = said[-1]
+    sa.event.remove(world.engine, "before_cursor_execute", record)
+    query, parameters = statements[-1]
     with world.engine.connect() as connection:
         if postgresql:
-            # Of few rows it would read all.
+            # PostgreSQL reads a small table as a whole, unless it is told not to.
             connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
         plan = connection.exec_driver_sql(f"{explain} {query}", parameters).all()
