@@ -12,9 +12,17 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from support import catalogs, servers
-from support.adoption import DatabaseState, LegacyDatabases, adopt, execute, normalize_times
+from support.adoption import (
+    DatabaseState,
+    LegacyDatabases,
+    adopt,
+    execute,
+    normalize_times,
+    read_rows,
+    read_with_store,
+)
 from support.legacy import Shape
-from support.legacy_rows import sample_rows
+from support.legacy_rows import make_id, sample_rows
 
 SERVICE = Shape(extended=True, tags=True, full_name=True, service=True)
 SHAPE_NAMES = ["empty", "bare", "extended"]
@@ -98,6 +106,30 @@ def test_an_adoption_continues_a_script_that_ended_early(
             assert db.verify(engine).shape == "unfinished"
             adopt(engine)
             assert_same_after_sync(engine, expected)
+
+
+def test_the_script_repairs_a_contact_that_is_added_to_a_repaired_campaign(
+    newest: LegacyDatabases, tmp_path: Path
+) -> None:
+    with newest.database(SERVICE, sample_rows) as engine:
+        call, new_id = "CALL pg_temp.repair_campaigns();", make_id("campaign_contacts", 500)
+        add_contact = f"""
+            INSERT INTO campaign_contacts (id, campaign_id, contact_id, status, generation_cost)
+            SELECT '{new_id}', campaign.id, contact.id, 'generated', NULL
+            FROM campaigns AS campaign
+            JOIN contacts AS contact ON contact.tenant_id = campaign.tenant_id
+            WHERE campaign.id = '{make_id("campaigns", 1)}'
+                AND contact.id NOT IN (
+                    SELECT contact_id FROM campaign_contacts WHERE campaign_id = campaign.id
+                )
+            LIMIT 1;
+        """
+        sql = db.sql(engine).replace(call, call + add_contact, 1)
+        run_psql(newest, engine, sql, tmp_path)
+        assert db.verify(engine).shape == "current"
+        contact = read_rows(engine)["campaign_contacts"][new_id]
+        assert (contact["status"], contact["unknown_costs"]) == ("generated", "1")
+        read_with_store(engine)
 
 
 @pytest.mark.parametrize("name", SHAPE_NAMES)

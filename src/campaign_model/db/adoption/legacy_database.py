@@ -30,7 +30,7 @@ from campaign_model.store.tables import HostTables
 __all__ = [
     "LegacyDatabase",
     "decode",
-    "join_judgement",
+    "join_documents",
     "needs_repair",
     "quote_texts",
     "select_documents",
@@ -148,12 +148,14 @@ FROM (
 ) AS source"""
 
 
-def join_judgement(table: str) -> str:
-    """Write a join that reads and judges the documents, name and description of each row.
+def join_documents(table: str) -> str:
+    """Write a join that judges and repairs the documents, name and description of each row.
 
-    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), and four booleans:
-    ``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``. A
-    document is valid if it passes the CHECK of its column and the library's types can read it.
+    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), four booleans
+    (``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``), the
+    repaired values (``new_steps``, ``new_settings``, ``new_description``) and the kinds of the
+    findings (``steps_kind``, ``settings_kind``). A document is valid if it passes the CHECK of its
+    column and the library's types can read it.
     """
     steps, settings = DOCUMENT_COLUMNS[table]
     conditions = checks("postgresql")[table]
@@ -180,7 +182,32 @@ def join_judgement(table: str) -> str:
                 {decode(steps)} AS {steps},
                 {decode(settings)} AS {settings}
         ) AS decoded
-    ) AS judgement"""
+    ) AS judgement
+    CROSS JOIN LATERAL (
+        SELECT
+            CASE
+                WHEN steps_are_valid AND decoded_steps IS NOT NULL
+                    THEN pg_temp.fill_steps(decoded_steps)
+                ELSE '[]'
+            END AS new_steps,
+            CASE
+                WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
+                ELSE '{{}}'
+            END AS new_settings,
+            CASE WHEN description_is_valid THEN description END AS new_description,
+            CASE
+                WHEN NOT steps_are_valid THEN 'not_steps'
+                WHEN decoded_steps IS NOT NULL AND jsonb_typeof({steps}) = 'string'
+                    THEN 'double_encoded'
+                ELSE 'absent'
+            END AS steps_kind,
+            CASE
+                WHEN NOT settings_are_valid THEN 'not_settings'
+                WHEN decoded_settings IS NOT NULL AND jsonb_typeof({settings}) = 'string'
+                    THEN 'double_encoded'
+                ELSE 'absent'
+            END AS settings_kind
+    ) AS repaired_document"""
 
 
 def decode(column: str) -> str:

@@ -112,12 +112,7 @@ def plan_statements(
             "set_defaults",
             "set_storage_options",
         ),
-        enforce=gather(
-            "drop_incorrect",
-            "add_unique_keys",
-            "add_foreign_keys",
-            "add_checks",
-        ),
+        enforce=gather("drop_incorrect", "add_unique_keys", "add_foreign_keys_and_checks"),
         validate=gather(
             "validate_constraints",
             "set_not_null",
@@ -228,7 +223,9 @@ class _TablePlan:
             if name in self.present.constraints and self._correct_constraint(name) is None:
                 yield self._drop_constraint(name, "a correct one is added again")
         for name, index in self.present.indexes.items():
-            is_other_index = name in self.expected.indexes and not self._is_defined_so(name, index)
+            is_other_index = name in self.expected.indexes and not self._has_expected_definition(
+                name, index
+            )
             if is_other_index or (name in self._library_names() and not index.valid):
                 yield Statement(_drop_index(name), concurrent=True)
 
@@ -244,12 +241,8 @@ class _TablePlan:
             kind = "PRIMARY KEY" if constraint.kind == "p" else "UNIQUE"
             yield self._alter(f"ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)}")
 
-    def add_foreign_keys(self) -> Iterator[Statement]:
-        for name, constraint in self._missing_constraints("f"):
-            yield self._alter(f"ADD CONSTRAINT {quote(name)} {constraint.sql} NOT VALID")
-
-    def add_checks(self) -> Iterator[Statement]:
-        for name, constraint in self._missing_constraints("c"):
+    def add_foreign_keys_and_checks(self) -> Iterator[Statement]:
+        for name, constraint in self._missing_constraints("f", "c"):
             yield self._alter(f"ADD CONSTRAINT {quote(name)} {constraint.sql} NOT VALID")
 
     # Phase: validate.
@@ -317,7 +310,9 @@ class _TablePlan:
     def _correct_constraint(self, name: str) -> catalog.Constraint | None:
         """Return the constraint of that name if its definition is correct; it may be NOT VALID."""
         constraint = self.present.constraints.get(name) if self.present else None
-        return constraint if constraint and self._is_defined_so(name, constraint) else None
+        return (
+            constraint if constraint and self._has_expected_definition(name, constraint) else None
+        )
 
     def _missing_constraints(self, *kinds: str) -> Iterator[tuple[str, ExpectedConstraint]]:
         for name, constraint in self.expected.constraints.items():
@@ -331,9 +326,9 @@ class _TablePlan:
         index = self.present.indexes.get(name) if self.present else None
         if index is None or not index.valid:
             return False
-        return name in self.expected.constraints or self._is_defined_so(name, index)
+        return name in self.expected.constraints or self._has_expected_definition(name, index)
 
-    def _is_defined_so(self, name: str, part: catalog.Constraint | catalog.Index) -> bool:
+    def _has_expected_definition(self, name: str, part: catalog.Constraint | catalog.Index) -> bool:
         definition = self.definitions.get(name)
         return definition is None or _is_same_sql(part.definition, definition)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from campaign_model.campaign import ADOPTED
 from campaign_model.db.adoption.findings import RUN_TIME_KEYS
-from campaign_model.db.adoption.legacy_database import LegacyDatabase, join_judgement, quote_texts
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, join_documents, quote_texts
 from campaign_model.db.adoption.quarantine import move_values
 from campaign_model.db.adoption.recount import TOTALS, write_totals
 from campaign_model.db.adoption.repair_contacts import contact_ctes
@@ -114,7 +114,7 @@ repaired AS (
         description = campaign.new_description,
         status = campaign.new_status,
         is_active = campaign.new_is_active,
-        template_config = campaign.new_template_config,
+        template_config = campaign.new_steps,
         generation_config = campaign.new_generation_config,
         total_contacts = campaign.new_total_contacts,
         generated_count = campaign.new_generated_count,
@@ -179,6 +179,7 @@ campaign_judged AS (
     SELECT
         campaign_row.*,
         judgement.*,
+        repaired_document.*,
         {database.translate_status(Status)} AS known_status,
         campaign_row.id IN (SELECT campaign_id FROM sent_message) AS has_sent_messages,
         -- Not every legacy table has this column. JSON reads a missing one as NULL.
@@ -194,7 +195,7 @@ campaign_judged AS (
             WHERE owner.id = campaign_row.owner_id AND owner.tenant_id = campaign_row.tenant_id
         ) AS has_foreign_owner
     FROM campaign_row
-{join_judgement("campaigns")}
+{join_documents("campaigns")}
 ),
 -- The old values, and as new_... the values after the repair.
 campaign AS (
@@ -202,7 +203,6 @@ campaign AS (
         campaign_judged.*,
         CASE WHEN NOT has_foreign_owner THEN owner_id END AS new_owner_id,
         CASE WHEN name_is_valid THEN name ELSE 'Campaign ' || id END AS new_name,
-        CASE WHEN description_is_valid THEN description END AS new_description,
         coalesce(is_active, true) AS new_is_active,
         CASE
             WHEN is_active IS FALSE THEN '{_ARCHIVED}'
@@ -212,16 +212,7 @@ campaign AS (
             WHEN known_status = '{Status.GENERATING}' AND version IS NULL THEN '{_RELEASED}'
             ELSE known_status
         END AS new_status,
-        CASE
-            WHEN steps_are_valid AND decoded_steps IS NOT NULL
-                THEN pg_temp.fill_steps(decoded_steps)
-            ELSE '[]'
-        END AS new_template_config,
-        CASE
-            WHEN settings_are_valid AND decoded_settings IS NOT NULL
-                THEN decoded_settings - CAST(ARRAY[{_RUN_TIME_KEYS}] AS text[])
-            ELSE '{{}}'
-        END AS new_generation_config,
+        new_settings - CAST(ARRAY[{_RUN_TIME_KEYS}] AS text[]) AS new_generation_config,
         CASE
             WHEN jsonb_typeof(decoded_settings) = 'object'
                 THEN (
@@ -272,21 +263,11 @@ campaign_finding AS (
                     ELSE 'stuck'
                 END,
                 to_jsonb(status), to_jsonb(new_status), has_unknown_status),
-            ('template_config',
-                CASE
-                    WHEN NOT steps_are_valid THEN 'not_steps'
-                    WHEN decoded_steps IS NULL THEN 'absent'
-                    WHEN jsonb_typeof(template_config) = 'string' THEN 'double_encoded'
-                    ELSE 'absent'
-                END,
-                template_config, new_template_config, NOT steps_are_valid),
+            ('template_config', steps_kind, template_config, new_steps, NOT steps_are_valid),
             ('generation_config',
                 CASE
-                    WHEN NOT settings_are_valid THEN 'not_settings'
-                    WHEN decoded_settings IS NULL THEN 'absent'
-                    WHEN run_time_values IS NOT NULL THEN 'run_time_keys'
-                    WHEN jsonb_typeof(generation_config) = 'string' THEN 'double_encoded'
-                    ELSE 'absent'
+                    WHEN settings_are_valid AND run_time_values IS NOT NULL THEN 'run_time_keys'
+                    ELSE settings_kind
                 END,
                 generation_config, new_generation_config, NOT settings_are_valid),
             ('total_contacts', 'recounted',

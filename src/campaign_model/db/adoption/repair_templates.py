@@ -7,7 +7,7 @@ as ``new_...``, the repaired values of each row; ``template_finding`` lists the 
 from __future__ import annotations
 
 from campaign_model.campaign import MAX_NAME
-from campaign_model.db.adoption.legacy_database import LegacyDatabase, join_judgement
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, join_documents
 from campaign_model.db.adoption.quarantine import move_values
 
 __all__ = ["audit_templates", "repair_templates"]
@@ -46,7 +46,7 @@ repaired AS (
         name = template.new_name,
         description = template.new_description,
         steps = template.new_steps,
-        default_config = template.new_default_config,
+        default_config = template.new_settings,
         is_system = template.new_is_system,
         created_at = template.new_created_at,
         updated_at = template.new_updated_at,
@@ -69,6 +69,7 @@ template_judged AS (
     SELECT
         template_row.*,
         judgement.*,
+        repaired_document.*,
         EXISTS (
             SELECT
             FROM campaign_templates AS earlier
@@ -76,7 +77,7 @@ template_judged AS (
                 AND earlier.id < template_row.id
         ) AS has_same_name
     FROM template_row
-{join_judgement("campaign_templates")}
+{join_documents("campaign_templates")}
 ),
 -- The old values, and as new_... the values after the repair.
 template AS (
@@ -87,16 +88,6 @@ template AS (
             WHEN has_same_name THEN left(name, {MAX_NAME - 40}) || ' (' || id || ')'
             ELSE name
         END AS new_name,
-        CASE WHEN description_is_valid THEN description END AS new_description,
-        CASE
-            WHEN steps_are_valid AND decoded_steps IS NOT NULL
-                THEN pg_temp.fill_steps(decoded_steps)
-            ELSE '[]'
-        END AS new_steps,
-        CASE
-            WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
-            ELSE '{{}}'
-        END AS new_default_config,
         tenant_id IS NULL AS new_is_system,
         coalesce(created_at, updated_at, now()) AS new_created_at,
         coalesce(updated_at, created_at, now()) AS new_updated_at,
@@ -119,22 +110,9 @@ template_finding AS (
                 to_jsonb(name), to_jsonb(new_name), has_same_name OR NOT name_is_valid),
             ('description', 'bad_description',
                 to_jsonb(description), to_jsonb(new_description), NOT description_is_valid),
-            ('steps',
-                CASE
-                    WHEN NOT steps_are_valid THEN 'not_steps'
-                    WHEN decoded_steps IS NULL THEN 'absent'
-                    WHEN jsonb_typeof(steps) = 'string' THEN 'double_encoded'
-                    ELSE 'absent'
-                END,
-                steps, new_steps, NOT steps_are_valid),
-            ('default_config',
-                CASE
-                    WHEN NOT settings_are_valid THEN 'not_settings'
-                    WHEN decoded_settings IS NULL THEN 'absent'
-                    WHEN jsonb_typeof(default_config) = 'string' THEN 'double_encoded'
-                    ELSE 'absent'
-                END,
-                default_config, new_default_config, NOT settings_are_valid),
+            ('steps', steps_kind, steps, new_steps, NOT steps_are_valid),
+            ('default_config', settings_kind,
+                default_config, new_settings, NOT settings_are_valid),
             ('is_system',
                 CASE WHEN is_system IS NULL THEN 'absent' ELSE 'system' END,
                 to_jsonb(is_system), to_jsonb(new_is_system),

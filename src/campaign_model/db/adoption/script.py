@@ -114,15 +114,7 @@ DECLARE
     _undecided bigint := 0;
 BEGIN
     LOOP
-        SELECT array_agg(id ORDER BY id)
-        INTO _ids
-        FROM (
-            SELECT id
-            FROM {table}
-            WHERE _last_id IS NULL OR id > _last_id
-            ORDER BY id
-            LIMIT {BATCH_ROWS}
-        ) AS batch;
+{_select_batch(table)}
         EXIT WHEN _ids IS NULL;
         FOR _finding IN
             SELECT *
@@ -150,23 +142,37 @@ $audit$;"""
 
 def _write_repairs(database: LegacyDatabase) -> Iterator[str]:
     """Write a procedure for templates, and one for campaigns with their contacts."""
-    contacts = f"""
+    contact_needs_repair = needs_repair(database, "campaign_contacts")
+    # Contacts may need a repair although their campaign does not: writers have added them.
+    before_campaigns = f"""
+        IF _ids IS NULL THEN
+            SELECT array_agg(campaign_id ORDER BY campaign_id)
+            INTO _ids
+            FROM (
+                SELECT DISTINCT campaign_id
+                FROM campaign_contacts
+                WHERE {contact_needs_repair}
+                ORDER BY campaign_id
+                LIMIT {BATCH_ROWS}
+            ) AS batch;
+        END IF;
+        EXIT WHEN _ids IS NULL;
         LOOP
             SELECT array_agg(id)
             INTO _rows
             FROM (
                 SELECT id
                 FROM campaign_contacts
-                WHERE campaign_id = ANY(_ids) AND {needs_repair(database, "campaign_contacts")}
+                WHERE campaign_id = ANY(_ids) AND {contact_needs_repair}
                 ORDER BY campaign_id, id
                 LIMIT {BATCH_CONTACTS}
             ) AS batch;
             EXIT WHEN _rows IS NULL;
 {_write_transaction("campaign_contacts", "_rows", repair_contacts(database))}
         END LOOP;"""
-    for table, repair_contacts_first, repair in (
-        ("campaign_templates", "", repair_templates(database)),
-        ("campaigns", contacts, repair_campaigns(database)),
+    for table, before_rows, repair in (
+        ("campaign_templates", "\n        EXIT WHEN _ids IS NULL;", repair_templates(database)),
+        ("campaigns", before_campaigns, repair_campaigns(database)),
     ):
         yield f"""\
 CREATE PROCEDURE pg_temp.repair_{table}() LANGUAGE plpgsql AS
@@ -180,17 +186,7 @@ DECLARE
     _disabled text[];
 BEGIN
     LOOP
-        SELECT array_agg(id ORDER BY id)
-        INTO _ids
-        FROM (
-            SELECT id
-            FROM {table}
-            WHERE (_last_id IS NULL OR id > _last_id)
-                AND {needs_repair(database, table)}
-            ORDER BY id
-            LIMIT {BATCH_ROWS}
-        ) AS batch;
-        EXIT WHEN _ids IS NULL;{repair_contacts_first}
+{_select_batch(table, needs_repair(database, table))}{before_rows}
 {_write_transaction(table, "_ids", repair)}
         _last_id := _ids[cardinality(_ids)];
     END LOOP;
@@ -203,6 +199,20 @@ _CALL_REPAIRS = (
     "CALL pg_temp.repair_campaign_templates();",
     "CALL pg_temp.repair_campaigns();",
 )
+
+
+def _select_batch(table: str, condition: str = "true") -> str:
+    """Write a statement that puts the ids of the next batch into a variable (NULL for none)."""
+    return f"""\
+        SELECT array_agg(id ORDER BY id)
+        INTO _ids
+        FROM (
+            SELECT id
+            FROM {table}
+            WHERE (_last_id IS NULL OR id > _last_id) AND {condition}
+            ORDER BY id
+            LIMIT {BATCH_ROWS}
+        ) AS batch;"""
 
 
 def _write_transaction(table: str, ids: str, repair: str) -> str:
