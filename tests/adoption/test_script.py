@@ -123,7 +123,7 @@ def test_the_script_repairs_a_contact_that_is_added_to_a_repaired_campaign(
                     SELECT contact_id FROM campaign_contacts WHERE campaign_id = campaign.id
                 )
             LIMIT 1;
-        """
+        """  # noqa: S608
         sql = db.sql(engine).replace(call, call + add_contact, 1)
         run_psql(newest, engine, sql, tmp_path)
         assert db.verify(engine).shape == "current"
