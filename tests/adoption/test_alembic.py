@@ -57,8 +57,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    ours = sa.ForeignKey("campaign_contacts.id", name="messages_campaign_contact_id_fkey")
-    op.add_column("messages", sa.Column("campaign_contact_id", sa.Uuid, ours))
+    key = sa.ForeignKey("campaign_contacts.id", name="messages_campaign_contact_id_fkey")
+    op.add_column("messages", sa.Column("campaign_contact_id", sa.Uuid, key))
 
 
 def downgrade() -> None:

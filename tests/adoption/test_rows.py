@@ -320,16 +320,15 @@ def test_the_status_rule_decides_what_campaigns_without_a_status_become(
         with_sent_messages = {
             row["campaign_id"] for row in sample_rows(BARE)["messages"] if row["status"] in SENT
         }
-        expected = {
-            campaign_id: "archived"
-            if row["is_active"] == "false"
-            else "approved"
-            if campaign_id in with_sent_messages
-            else "review"
-            if row["lemlist_campaign_id"]
-            else "ready"
-            for campaign_id, row in before.items()
-        }
+
+        def expected_status(campaign_id: str) -> str:
+            if before[campaign_id]["is_active"] == "false":
+                return "archived"
+            if campaign_id in with_sent_messages:
+                return "approved"
+            return "review" if before[campaign_id]["lemlist_campaign_id"] else "ready"
+
+        expected = {campaign_id: expected_status(campaign_id) for campaign_id in before}
         assert {*expected.values()} == {"archived", "approved", "review", "ready"}
         rule = {"sent": "approved", "lemlist": "review", "otherwise": "ready"}
         run = adopt(engine, status_rule=rule)

@@ -486,7 +486,7 @@ def test_opening_an_sqlite_file_waits_for_another_program_that_writes_it(
         ThreadPoolExecutor(1) as pool,
     ):
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("CREATE TABLE theirs (id INTEGER)")
+        writer.execute("CREATE TABLE other (id INTEGER)")
         with monkeypatch.context() as short_wait:
             short_wait.setattr(db_engine, "_BUSY_MILLISECONDS", 50)
             with pytest.raises(sa.exc.OperationalError, match="locked"):

@@ -79,7 +79,7 @@ def read_result(engine: sa.Engine) -> DatabaseState:
 
 
 def read_undisturbed_result(legacies: LegacyDatabases, shape: Shape) -> DatabaseState:
-    """Adopt a database that nobody disturbs, and read the result."""
+    """Adopt a database without disturbing the adoption, and read the result."""
     with legacies.database(shape, sample_rows) as engine:
         adopt(engine)
         return read_result(engine)

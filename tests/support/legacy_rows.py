@@ -19,7 +19,7 @@ from campaign_model.wire import DEFAULT
 from support.legacy import Row, Rows, Shape
 
 SENT = ("sent", "delivered", "replied")
-"""The statuses of messages that have reached somebody."""
+"""The statuses of messages that a contact has got."""
 
 TABLES = (
     *("tenants", "owners", "batches", "contacts", "strategies", "linkedin_accounts"),
@@ -222,8 +222,8 @@ def draw_rows(draw: st.DrawFn, shape: Shape) -> Rows:
     rows: dict[str, tuple[Row, ...]] = {"campaigns": tuple(campaigns)}
     if shape.extended:
         rows["campaign_contacts"] = tuple(contacts)
-        contact_ids = st.sampled_from([None, *(row["id"] for row in contacts)])
-        messages = [{**row, "campaign_contact_id": draw(contact_ids)} for row in messages]
+        any_contact_id = st.sampled_from([None, *(row["id"] for row in contacts)])
+        messages = [{**row, "campaign_contact_id": draw(any_contact_id)} for row in messages]
         if shape.service:
             rows["contact_events"] = tuple(
                 {
@@ -410,7 +410,7 @@ def sample_rows(shape: Shape) -> Rows:
     return rows
 
 
-# Values that nobody can repair without a decision. The keys say what is wrong.
+# Values that need a decision. The keys say what is wrong.
 
 BAD_STEPS: dict[str, str] = {
     "an object": "{}",
@@ -516,7 +516,7 @@ def list_faults(shape: Shape) -> list[Fault]:
             _set_values({"is_system": True}),
         ),
         Fault(
-            "a template of nobody",
+            "a system template that is not marked as one",
             "campaign_templates",
             "is_system",
             _set_values({"tenant_id": None}),

@@ -23,14 +23,14 @@ from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_from_row, template_values
 from campaign_model.wire import DEFAULT
 
-__all__ = ["SyncReport", "preset_insert", "sync_presets"]
+__all__ = ["SyncReport", "sync_presets", "write_preset_insert"]
 
 
 @attrs.frozen
 class SyncReport:
     """The names of the presets, by what the sync did with them.
 
-    ``edited`` presets were left alone, because somebody has changed the row by hand.
+    ``edited`` presets were left alone, because their row was edited by hand.
     """
 
     inserted: tuple[str, ...]
@@ -95,7 +95,7 @@ def sync_presets(
     return SyncReport(**{name: tuple(names) for name, names in report.items()})
 
 
-def preset_insert() -> str:
+def write_preset_insert() -> str:
     """Write an INSERT of all presets that leaves existing rows alone."""
     table = campaign_templates
     rows = [

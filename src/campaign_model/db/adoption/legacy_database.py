@@ -2,7 +2,7 @@
 
 The tables of legacy databases differ: columns, or whole tables, are missing until the phase
 ``expand`` has run, and the audit reads them before that. :class:`LegacyDatabase` hides this: its
-``select_...`` methods write a SELECT with every column, whatever the database has.
+``select_...`` methods write a SELECT with every column, whether or not the database has it.
 
 Parameters of the statements, written ``CAST(:name AS type)``:
 

@@ -1,7 +1,7 @@
 """Catalogs of typical legacy databases, for plain SQL without a database to look at.
 
-``build_shape`` builds the catalog of a shape. The SQL for a shape leaves alone whatever a real
-database has beyond it.
+``build_shape`` builds the catalog of a shape. A real database may have more tables, columns and
+constraints; the SQL for the shape leaves them alone.
 """
 
 from __future__ import annotations

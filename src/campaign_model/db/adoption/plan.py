@@ -181,6 +181,7 @@ class _TablePlan:
                 )
 
     def add_columns(self) -> Iterator[Statement]:
+        """Add columns with a constant default, or NULL with the default for later rows only."""
         changes = []
         for name, column in self.expected.columns.items():
             if self.present is None or name in self.present.columns:
@@ -230,6 +231,7 @@ class _TablePlan:
                 yield Statement(_drop_index(name), concurrent=True)
 
     def add_unique_keys(self) -> Iterator[Statement]:
+        """Build the index of each key CONCURRENTLY, then make it the key."""
         for name, constraint in self._missing_constraints("p", "u"):
             if not self._has_index(name):
                 columns = ", ".join(constraint.columns)

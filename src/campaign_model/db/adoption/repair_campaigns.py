@@ -27,7 +27,7 @@ _COLUMNS = (
 )
 
 _SENT = quote_texts(("sent", "delivered", "replied"))
-"""The statuses of messages that have reached somebody."""
+"""The statuses of messages that a contact has got."""
 
 _RUN_TIME_KEYS = quote_texts(RUN_TIME_KEYS)
 _ARCHIVED = target(Action.DELETE)
@@ -64,7 +64,8 @@ def repair_campaigns(database: LegacyDatabase) -> str:
     """Write a statement that repairs the campaigns of ``:ids``, after their contacts.
 
     It also writes their totals and begins their history with an entry that keeps the old values.
-    It returns the number of rows that need a decision; then its transaction must be rolled back.
+    It returns the number of rows that need a decision. If there are any, and no quarantine, its
+    transaction must be rolled back.
     """
     return f"""{_campaign_ctes(database)}{move_values(database, "campaigns", "campaign_finding")},{
         write_totals(recount=database.recount)
@@ -166,7 +167,7 @@ total AS (
     ) AS repaired_contact
     GROUP BY campaign_id
 ),
--- Messages that have reached somebody.
+-- Messages that a contact has got.
 sent_message AS (
     SELECT campaign_id
     FROM (

@@ -34,7 +34,8 @@ _IS_IN_ROWS = "id IN (SELECT unnest(CAST(:rows AS uuid[])))"
 def repair_contacts(database: LegacyDatabase) -> str:
     """Write a statement that repairs the contacts of ``:rows``, in the campaigns of ``:ids``.
 
-    It returns the number of rows that need a decision; then its transaction must be rolled back.
+    It returns the number of rows that need a decision. If there are any, and no quarantine, its
+    transaction must be rolled back.
     """
     return f"""WITH{contact_ctes(database)}{
         move_values(database, "campaign_contacts", "contact_finding", _IS_IN_ROWS)

@@ -35,7 +35,8 @@ ORDER BY id, column_name"""
 def repair_templates(database: LegacyDatabase) -> str:
     """Write a statement that repairs the templates of ``:ids``.
 
-    It returns the number of rows that need a decision; then its transaction must be rolled back.
+    It returns the number of rows that need a decision. If there are any, and no quarantine, its
+    transaction must be rolled back.
     """
     return f"""{_template_ctes(database)}{
         move_values(database, "campaign_templates", "template_finding")
@@ -60,6 +61,7 @@ WHERE undecided"""
 
 
 def _template_ctes(database: LegacyDatabase) -> str:
+    """Write the CTEs, from ``template_row`` to ``template_finding``."""
     return f"""WITH
 template_row AS (
 {database.select_own("campaign_templates", _COLUMNS, "id = ANY(CAST(:ids AS uuid[]))")}

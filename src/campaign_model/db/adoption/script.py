@@ -22,7 +22,7 @@ from campaign_model.db.adoption.repair_contacts import repair_contacts
 from campaign_model.db.adoption.repair_templates import audit_templates, repair_templates
 from campaign_model.db.revisions import VERSION_TABLE, newest_revision
 from campaign_model.db.setup import SETUP_LOCK
-from campaign_model.db.system_templates import preset_insert
+from campaign_model.db.system_templates import write_preset_insert
 
 __all__ = ["write_script"]
 
@@ -31,7 +31,7 @@ _LINT_EXCEPTIONS = {
     "prefer-bigint-over-int": "legacy databases have integers; bigint would rewrite the table",
     "prefer-bigint-over-smallint": "the number of a shard is small",
     "prefer-text-field": "Alembic creates its version table so",
-    "require-statement-timeout": "building an index takes long, and blocks nobody",
+    "require-statement-timeout": "building an index takes long, and blocks no reader or writer",
     "renaming-object": "only constraints are renamed, and no application names them",
 }
 """Rules of the linter squawk that do not apply to the script, with the reason."""
@@ -48,17 +48,20 @@ def write_script(
     audit; ``after`` has them after the phase ``expand``, for the repairs.
     """
     has_rows = "campaigns" in before.tables or "campaign_templates" in before.tables
+    call_repairs = _CALL_REPAIRS if has_rows else ()
     parts = [
         _write_head(description),
         *(f"{function};" for function in CREATE_FUNCTIONS),
+        # The steps of an adoption: audit, expand, repair, enforce, repair late rows, validate.
         *_write_audits(before),
         *_write_statements(plan.expand),
         *(_write_repairs(after) if has_rows else ()),
-        *(_CALL_REPAIRS if has_rows else ()),
+        *call_repairs,
         *_write_statements(plan.enforce),
-        *(_CALL_REPAIRS if has_rows else ()),
+        *call_repairs,
         *_write_statements(plan.validate),
-        f"{preset_insert()};",
+        # The last step: sync the system templates and record the version.
+        f"{write_preset_insert()};",
         _write_version(),
         f"DO $$ BEGIN PERFORM pg_advisory_unlock({SETUP_LOCK}); END $$;",
     ]
