@@ -93,7 +93,7 @@ def _check_tables(connection: sa.Connection, host: HostTables) -> None:
     library_tables = present & set(metadata.tables)
     if library_tables and VERSION_TABLE not in present:
         raise SetupError(
-            f"the database already has {', '.join(sorted(library_tables))}, which this library "
-            "has not created; init changed nothing: db.adopt (campaign-model db adopt) brings a "
-            "PostgreSQL database of this kind to the current schema"
+            f"the database already has {', '.join(sorted(library_tables))}, not made by this "
+            "library; init changed nothing. On PostgreSQL, db.adopt (campaign-model db adopt) "
+            "brings such a database to the schema"
         )

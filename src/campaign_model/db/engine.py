@@ -32,7 +32,7 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             sa.event.listen(engine, "begin", _on_begin)
     elif engine.dialect.name != "postgresql":
         raise ValueError(
-            f"campaign-model works on SQLite and PostgreSQL, not on {engine.dialect.name}"
+            f"campaign-model stores campaigns in SQLite or PostgreSQL, not in {engine.dialect.name}"
         )
     return engine
 
