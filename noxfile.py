@@ -1,4 +1,4 @@
-"""What a contributor runs: ``nox -l`` lists it, ``nox -s NAME`` runs it."""
+"""The commands of a contributor: ``nox -l`` lists them, ``nox -s NAME`` runs one."""
 
 import nox
 
@@ -12,13 +12,16 @@ PACKAGE = ".[cli,migrations,postgres,testing]"
 
 
 def tools(group: str) -> tuple[str, ...]:
-    """The requirements of one dependency group."""
+    """Return the requirements of a dependency group."""
     return nox.project.dependency_groups(PYPROJECT, group)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests on every engine with coverage; arguments go to pytest, without coverage."""
+    """Run all tests on every engine, with coverage (about five minutes on two cores).
+
+    Arguments go to pytest and replace the defaults: ``-- tests/cli -k demo`` has no coverage.
+    """
     session.install(PACKAGE, *tools("test"))
     options = session.posargs or ["-n", "2", "--dist", "worksteal", "--durations", "10", "--cov"]
     session.run("pytest", *options)
@@ -26,22 +29,21 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def judges(session: nox.Session) -> None:
-    """Ask Python, databases and JavaScript about documents: ``-- --documents N`` of them."""
+    """Compare how Python, databases and JavaScript judge documents (``-- --documents N``)."""
     session.install(PACKAGE, *tools("test"))
     session.run("python", "tests/judges.py", *session.posargs)
 
 
 @nox.session
 def wrong_stores(session: nox.Session) -> None:
-    """Run the whole store contract with each wrong store, and tell which tests catch it."""
+    """Run the store contract on each wrong store, and print which tests catch it."""
     session.install(PACKAGE, *tools("test"))
-    patient = ("-o", "faulthandler_timeout=600")
     session.run(
         "pytest",
         "tests/kit/test_wrong_stores.py",
         "--whole-contract",
         "-s",
-        *patient,
+        *("-o", "faulthandler_timeout=600"),
         *session.posargs,
     )
 
@@ -56,7 +58,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def fix(session: nox.Session) -> None:
-    """Apply what ruff can mend and format by itself."""
+    """Let ruff fix and format what it can."""
     session.install(*tools("lint"))
     session.run("ruff", "check", "--fix", "--exit-zero")
     session.run("ruff", "format")
@@ -71,21 +73,21 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def imports(session: nox.Session) -> None:
-    """Check that the modules import each other only along the design's arrows."""
+    """Check that modules import only what their layer may import."""
     session.install(*tools("imports"))
     session.run("lint-imports", "--no-logo", *session.posargs, env={"PYTHONPATH": "src"})
 
 
 @nox.session
 def generate(session: nox.Session) -> None:
-    """Write the generated files anew; ``-- --check`` only names those that differ."""
+    """Rewrite the generated files; ``-- --check`` only names those that differ."""
     session.install(*PYPROJECT["project"]["dependencies"])
     session.run("python", "-m", "generate", *session.posargs, env={"PYTHONPATH": "src:tests"})
 
 
 @nox.session
 def mutation(session: nox.Session) -> None:
-    """Break the library in thousands of ways and see tests fail; names of parts limit it."""
+    """Run mutation tests: all parts, or those named after ``--``, such as ``-- lifecycle``."""
     session.install("-e", PACKAGE, *tools("test"), *tools("mutation"))
     session.run(
         "python",
@@ -106,28 +108,28 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def rates(session: nox.Session) -> None:
-    """Measure how fast the test kit draws: draws a second of every strategy."""
+    """Measure how many values per second each strategy of the test kit draws."""
     session.install(PACKAGE)
     session.run("python", "tests/kit_rates.py")
 
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill 200 workers and the server, again and again; ``-- --seed N`` for the same choices."""
+    """Kill 200 workers and the server at random moments; ``-- --seed N`` sets the seed."""
     session.install(PACKAGE, *tools("test"))
     session.run("python", "tests/chaos.py", *session.posargs)
 
 
 @nox.session
 def mixed_load(session: nox.Session) -> None:
-    """Do everything at once to one campaign, for an hour or ``-- --minutes N``."""
+    """Call everything at once on one campaign, for one hour or ``-- --minutes N``."""
     session.install(PACKAGE, *tools("test"))
     session.run("python", "tests/mixed_load.py", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure how fast the library is, against yardsticks: ``-- --quick``, ``-- --only WORD``."""
+    """Compare the speed of the library with yardsticks (``-- --quick``, ``-- --only WORD``)."""
     session.install(PACKAGE, *tools("test"), *tools("bench"))
     session.run("python", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": "tests"})
 

@@ -1,8 +1,8 @@
 -- Written by `nox -s generate` from campaign_model.db.checks; do not edit.
 --
--- Every CHECK constraint of the schema on PostgreSQL, for review. The migrations add them by
--- themselves; whoever does it by hand can run this, one statement at a time: each ADD holds the
--- table for a moment only, and each VALIDATE reads the rows that are there while others write.
+-- Every CHECK constraint of the schema on PostgreSQL, for review. The migrations add them. To add
+-- them by hand, run one statement at a time: each ADD locks the table only briefly, and each
+-- VALIDATE reads the existing rows while other sessions write.
 
 ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_status CHECK (
     status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')

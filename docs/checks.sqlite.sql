@@ -1,8 +1,8 @@
 -- Written by `nox -s generate` from campaign_model.db.checks; do not edit.
 --
--- Every CHECK constraint of the schema on SQLite, for review. They stand in CREATE TABLE: SQLite
--- cannot add a constraint to a table. Nor does it allow a subquery in one, which is why what holds
--- of a step is written out for each place that a step may have.
+-- Every CHECK constraint of the schema on SQLite, for review. They are part of CREATE TABLE: SQLite
+-- cannot add a constraint to a table. It also allows no subquery in a constraint, so the condition
+-- on a step is repeated for every position.
 
 -- on campaigns
 CONSTRAINT ck_campaigns_status CHECK (
@@ -57,16 +57,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[0].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[0].variant_count') IS NULL
                 OR (json_type(template_config, '$[0].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[0].variant_count') >= 1
-                    AND json_extract(template_config, '$[0].variant_count') <= 3))
+                    AND json_extract(template_config, '$[0].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[0].key') IS NULL
                 OR (json_type(template_config, '$[0].key') = 'text'
                     AND length(json_extract(template_config, '$[0].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[0].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[0].day_offset') IS NULL
                 OR (json_type(template_config, '$[0].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[0].day_offset') >= 0
-                    AND json_extract(template_config, '$[0].day_offset') <= 365))
+                    AND json_extract(template_config, '$[0].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[0].condition') IS NULL
                 OR (json_type(template_config, '$[0].condition') = 'text'
                     AND json_extract(template_config, '$[0].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -91,16 +89,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[1].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[1].variant_count') IS NULL
                 OR (json_type(template_config, '$[1].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[1].variant_count') >= 1
-                    AND json_extract(template_config, '$[1].variant_count') <= 3))
+                    AND json_extract(template_config, '$[1].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[1].key') IS NULL
                 OR (json_type(template_config, '$[1].key') = 'text'
                     AND length(json_extract(template_config, '$[1].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[1].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[1].day_offset') IS NULL
                 OR (json_type(template_config, '$[1].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[1].day_offset') >= 0
-                    AND json_extract(template_config, '$[1].day_offset') <= 365))
+                    AND json_extract(template_config, '$[1].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[1].condition') IS NULL
                 OR (json_type(template_config, '$[1].condition') = 'text'
                     AND json_extract(template_config, '$[1].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -125,16 +121,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[2].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[2].variant_count') IS NULL
                 OR (json_type(template_config, '$[2].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[2].variant_count') >= 1
-                    AND json_extract(template_config, '$[2].variant_count') <= 3))
+                    AND json_extract(template_config, '$[2].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[2].key') IS NULL
                 OR (json_type(template_config, '$[2].key') = 'text'
                     AND length(json_extract(template_config, '$[2].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[2].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[2].day_offset') IS NULL
                 OR (json_type(template_config, '$[2].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[2].day_offset') >= 0
-                    AND json_extract(template_config, '$[2].day_offset') <= 365))
+                    AND json_extract(template_config, '$[2].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[2].condition') IS NULL
                 OR (json_type(template_config, '$[2].condition') = 'text'
                     AND json_extract(template_config, '$[2].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -159,16 +153,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[3].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[3].variant_count') IS NULL
                 OR (json_type(template_config, '$[3].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[3].variant_count') >= 1
-                    AND json_extract(template_config, '$[3].variant_count') <= 3))
+                    AND json_extract(template_config, '$[3].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[3].key') IS NULL
                 OR (json_type(template_config, '$[3].key') = 'text'
                     AND length(json_extract(template_config, '$[3].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[3].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[3].day_offset') IS NULL
                 OR (json_type(template_config, '$[3].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[3].day_offset') >= 0
-                    AND json_extract(template_config, '$[3].day_offset') <= 365))
+                    AND json_extract(template_config, '$[3].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[3].condition') IS NULL
                 OR (json_type(template_config, '$[3].condition') = 'text'
                     AND json_extract(template_config, '$[3].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -193,16 +185,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[4].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[4].variant_count') IS NULL
                 OR (json_type(template_config, '$[4].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[4].variant_count') >= 1
-                    AND json_extract(template_config, '$[4].variant_count') <= 3))
+                    AND json_extract(template_config, '$[4].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[4].key') IS NULL
                 OR (json_type(template_config, '$[4].key') = 'text'
                     AND length(json_extract(template_config, '$[4].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[4].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[4].day_offset') IS NULL
                 OR (json_type(template_config, '$[4].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[4].day_offset') >= 0
-                    AND json_extract(template_config, '$[4].day_offset') <= 365))
+                    AND json_extract(template_config, '$[4].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[4].condition') IS NULL
                 OR (json_type(template_config, '$[4].condition') = 'text'
                     AND json_extract(template_config, '$[4].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -227,16 +217,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[5].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[5].variant_count') IS NULL
                 OR (json_type(template_config, '$[5].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[5].variant_count') >= 1
-                    AND json_extract(template_config, '$[5].variant_count') <= 3))
+                    AND json_extract(template_config, '$[5].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[5].key') IS NULL
                 OR (json_type(template_config, '$[5].key') = 'text'
                     AND length(json_extract(template_config, '$[5].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[5].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[5].day_offset') IS NULL
                 OR (json_type(template_config, '$[5].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[5].day_offset') >= 0
-                    AND json_extract(template_config, '$[5].day_offset') <= 365))
+                    AND json_extract(template_config, '$[5].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[5].condition') IS NULL
                 OR (json_type(template_config, '$[5].condition') = 'text'
                     AND json_extract(template_config, '$[5].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -261,16 +249,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[6].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[6].variant_count') IS NULL
                 OR (json_type(template_config, '$[6].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[6].variant_count') >= 1
-                    AND json_extract(template_config, '$[6].variant_count') <= 3))
+                    AND json_extract(template_config, '$[6].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[6].key') IS NULL
                 OR (json_type(template_config, '$[6].key') = 'text'
                     AND length(json_extract(template_config, '$[6].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[6].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[6].day_offset') IS NULL
                 OR (json_type(template_config, '$[6].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[6].day_offset') >= 0
-                    AND json_extract(template_config, '$[6].day_offset') <= 365))
+                    AND json_extract(template_config, '$[6].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[6].condition') IS NULL
                 OR (json_type(template_config, '$[6].condition') = 'text'
                     AND json_extract(template_config, '$[6].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -295,16 +281,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[7].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[7].variant_count') IS NULL
                 OR (json_type(template_config, '$[7].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[7].variant_count') >= 1
-                    AND json_extract(template_config, '$[7].variant_count') <= 3))
+                    AND json_extract(template_config, '$[7].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[7].key') IS NULL
                 OR (json_type(template_config, '$[7].key') = 'text'
                     AND length(json_extract(template_config, '$[7].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[7].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[7].day_offset') IS NULL
                 OR (json_type(template_config, '$[7].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[7].day_offset') >= 0
-                    AND json_extract(template_config, '$[7].day_offset') <= 365))
+                    AND json_extract(template_config, '$[7].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[7].condition') IS NULL
                 OR (json_type(template_config, '$[7].condition') = 'text'
                     AND json_extract(template_config, '$[7].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -329,16 +313,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[8].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[8].variant_count') IS NULL
                 OR (json_type(template_config, '$[8].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[8].variant_count') >= 1
-                    AND json_extract(template_config, '$[8].variant_count') <= 3))
+                    AND json_extract(template_config, '$[8].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[8].key') IS NULL
                 OR (json_type(template_config, '$[8].key') = 'text'
                     AND length(json_extract(template_config, '$[8].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[8].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[8].day_offset') IS NULL
                 OR (json_type(template_config, '$[8].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[8].day_offset') >= 0
-                    AND json_extract(template_config, '$[8].day_offset') <= 365))
+                    AND json_extract(template_config, '$[8].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[8].condition') IS NULL
                 OR (json_type(template_config, '$[8].condition') = 'text'
                     AND json_extract(template_config, '$[8].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -363,16 +345,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[9].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[9].variant_count') IS NULL
                 OR (json_type(template_config, '$[9].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[9].variant_count') >= 1
-                    AND json_extract(template_config, '$[9].variant_count') <= 3))
+                    AND json_extract(template_config, '$[9].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[9].key') IS NULL
                 OR (json_type(template_config, '$[9].key') = 'text'
                     AND length(json_extract(template_config, '$[9].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[9].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[9].day_offset') IS NULL
                 OR (json_type(template_config, '$[9].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[9].day_offset') >= 0
-                    AND json_extract(template_config, '$[9].day_offset') <= 365))
+                    AND json_extract(template_config, '$[9].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[9].condition') IS NULL
                 OR (json_type(template_config, '$[9].condition') = 'text'
                     AND json_extract(template_config, '$[9].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -397,16 +377,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[10].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[10].variant_count') IS NULL
                 OR (json_type(template_config, '$[10].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[10].variant_count') >= 1
-                    AND json_extract(template_config, '$[10].variant_count') <= 3))
+                    AND json_extract(template_config, '$[10].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[10].key') IS NULL
                 OR (json_type(template_config, '$[10].key') = 'text'
                     AND length(json_extract(template_config, '$[10].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[10].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[10].day_offset') IS NULL
                 OR (json_type(template_config, '$[10].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[10].day_offset') >= 0
-                    AND json_extract(template_config, '$[10].day_offset') <= 365))
+                    AND json_extract(template_config, '$[10].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[10].condition') IS NULL
                 OR (json_type(template_config, '$[10].condition') = 'text'
                     AND json_extract(template_config, '$[10].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -431,16 +409,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[11].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[11].variant_count') IS NULL
                 OR (json_type(template_config, '$[11].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[11].variant_count') >= 1
-                    AND json_extract(template_config, '$[11].variant_count') <= 3))
+                    AND json_extract(template_config, '$[11].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[11].key') IS NULL
                 OR (json_type(template_config, '$[11].key') = 'text'
                     AND length(json_extract(template_config, '$[11].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[11].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[11].day_offset') IS NULL
                 OR (json_type(template_config, '$[11].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[11].day_offset') >= 0
-                    AND json_extract(template_config, '$[11].day_offset') <= 365))
+                    AND json_extract(template_config, '$[11].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[11].condition') IS NULL
                 OR (json_type(template_config, '$[11].condition') = 'text'
                     AND json_extract(template_config, '$[11].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -465,16 +441,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[12].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[12].variant_count') IS NULL
                 OR (json_type(template_config, '$[12].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[12].variant_count') >= 1
-                    AND json_extract(template_config, '$[12].variant_count') <= 3))
+                    AND json_extract(template_config, '$[12].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[12].key') IS NULL
                 OR (json_type(template_config, '$[12].key') = 'text'
                     AND length(json_extract(template_config, '$[12].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[12].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[12].day_offset') IS NULL
                 OR (json_type(template_config, '$[12].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[12].day_offset') >= 0
-                    AND json_extract(template_config, '$[12].day_offset') <= 365))
+                    AND json_extract(template_config, '$[12].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[12].condition') IS NULL
                 OR (json_type(template_config, '$[12].condition') = 'text'
                     AND json_extract(template_config, '$[12].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -499,16 +473,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[13].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[13].variant_count') IS NULL
                 OR (json_type(template_config, '$[13].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[13].variant_count') >= 1
-                    AND json_extract(template_config, '$[13].variant_count') <= 3))
+                    AND json_extract(template_config, '$[13].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[13].key') IS NULL
                 OR (json_type(template_config, '$[13].key') = 'text'
                     AND length(json_extract(template_config, '$[13].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[13].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[13].day_offset') IS NULL
                 OR (json_type(template_config, '$[13].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[13].day_offset') >= 0
-                    AND json_extract(template_config, '$[13].day_offset') <= 365))
+                    AND json_extract(template_config, '$[13].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[13].condition') IS NULL
                 OR (json_type(template_config, '$[13].condition') = 'text'
                     AND json_extract(template_config, '$[13].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -533,16 +505,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[14].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[14].variant_count') IS NULL
                 OR (json_type(template_config, '$[14].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[14].variant_count') >= 1
-                    AND json_extract(template_config, '$[14].variant_count') <= 3))
+                    AND json_extract(template_config, '$[14].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[14].key') IS NULL
                 OR (json_type(template_config, '$[14].key') = 'text'
                     AND length(json_extract(template_config, '$[14].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[14].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[14].day_offset') IS NULL
                 OR (json_type(template_config, '$[14].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[14].day_offset') >= 0
-                    AND json_extract(template_config, '$[14].day_offset') <= 365))
+                    AND json_extract(template_config, '$[14].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[14].condition') IS NULL
                 OR (json_type(template_config, '$[14].condition') = 'text'
                     AND json_extract(template_config, '$[14].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -567,16 +537,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[15].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[15].variant_count') IS NULL
                 OR (json_type(template_config, '$[15].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[15].variant_count') >= 1
-                    AND json_extract(template_config, '$[15].variant_count') <= 3))
+                    AND json_extract(template_config, '$[15].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[15].key') IS NULL
                 OR (json_type(template_config, '$[15].key') = 'text'
                     AND length(json_extract(template_config, '$[15].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[15].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[15].day_offset') IS NULL
                 OR (json_type(template_config, '$[15].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[15].day_offset') >= 0
-                    AND json_extract(template_config, '$[15].day_offset') <= 365))
+                    AND json_extract(template_config, '$[15].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[15].condition') IS NULL
                 OR (json_type(template_config, '$[15].condition') = 'text'
                     AND json_extract(template_config, '$[15].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -601,16 +569,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[16].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[16].variant_count') IS NULL
                 OR (json_type(template_config, '$[16].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[16].variant_count') >= 1
-                    AND json_extract(template_config, '$[16].variant_count') <= 3))
+                    AND json_extract(template_config, '$[16].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[16].key') IS NULL
                 OR (json_type(template_config, '$[16].key') = 'text'
                     AND length(json_extract(template_config, '$[16].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[16].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[16].day_offset') IS NULL
                 OR (json_type(template_config, '$[16].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[16].day_offset') >= 0
-                    AND json_extract(template_config, '$[16].day_offset') <= 365))
+                    AND json_extract(template_config, '$[16].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[16].condition') IS NULL
                 OR (json_type(template_config, '$[16].condition') = 'text'
                     AND json_extract(template_config, '$[16].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -635,16 +601,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[17].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[17].variant_count') IS NULL
                 OR (json_type(template_config, '$[17].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[17].variant_count') >= 1
-                    AND json_extract(template_config, '$[17].variant_count') <= 3))
+                    AND json_extract(template_config, '$[17].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[17].key') IS NULL
                 OR (json_type(template_config, '$[17].key') = 'text'
                     AND length(json_extract(template_config, '$[17].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[17].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[17].day_offset') IS NULL
                 OR (json_type(template_config, '$[17].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[17].day_offset') >= 0
-                    AND json_extract(template_config, '$[17].day_offset') <= 365))
+                    AND json_extract(template_config, '$[17].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[17].condition') IS NULL
                 OR (json_type(template_config, '$[17].condition') = 'text'
                     AND json_extract(template_config, '$[17].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -669,16 +633,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[18].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[18].variant_count') IS NULL
                 OR (json_type(template_config, '$[18].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[18].variant_count') >= 1
-                    AND json_extract(template_config, '$[18].variant_count') <= 3))
+                    AND json_extract(template_config, '$[18].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[18].key') IS NULL
                 OR (json_type(template_config, '$[18].key') = 'text'
                     AND length(json_extract(template_config, '$[18].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[18].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[18].day_offset') IS NULL
                 OR (json_type(template_config, '$[18].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[18].day_offset') >= 0
-                    AND json_extract(template_config, '$[18].day_offset') <= 365))
+                    AND json_extract(template_config, '$[18].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[18].condition') IS NULL
                 OR (json_type(template_config, '$[18].condition') = 'text'
                     AND json_extract(template_config, '$[18].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -703,16 +665,14 @@ CONSTRAINT ck_campaigns_template_config CHECK (
                 OR (json_type(template_config, '$[19].needs_pdf') IN ('true', 'false')))
             AND (json_type(template_config, '$[19].variant_count') IS NULL
                 OR (json_type(template_config, '$[19].variant_count') = 'integer'
-                    AND json_extract(template_config, '$[19].variant_count') >= 1
-                    AND json_extract(template_config, '$[19].variant_count') <= 3))
+                    AND json_extract(template_config, '$[19].variant_count') BETWEEN 1 AND 3))
             AND (json_type(template_config, '$[19].key') IS NULL
                 OR (json_type(template_config, '$[19].key') = 'text'
                     AND length(json_extract(template_config, '$[19].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[19].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(template_config, '$[19].day_offset') IS NULL
                 OR (json_type(template_config, '$[19].day_offset') = 'integer'
-                    AND json_extract(template_config, '$[19].day_offset') >= 0
-                    AND json_extract(template_config, '$[19].day_offset') <= 365))
+                    AND json_extract(template_config, '$[19].day_offset') BETWEEN 0 AND 365))
             AND (json_type(template_config, '$[19].condition') IS NULL
                 OR (json_type(template_config, '$[19].condition') = 'text'
                     AND json_extract(template_config, '$[19].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -878,16 +838,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[0].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[0].variant_count') IS NULL
                 OR (json_type(steps, '$[0].variant_count') = 'integer'
-                    AND json_extract(steps, '$[0].variant_count') >= 1
-                    AND json_extract(steps, '$[0].variant_count') <= 3))
+                    AND json_extract(steps, '$[0].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[0].key') IS NULL
                 OR (json_type(steps, '$[0].key') = 'text'
                     AND length(json_extract(steps, '$[0].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[0].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[0].day_offset') IS NULL
                 OR (json_type(steps, '$[0].day_offset') = 'integer'
-                    AND json_extract(steps, '$[0].day_offset') >= 0
-                    AND json_extract(steps, '$[0].day_offset') <= 365))
+                    AND json_extract(steps, '$[0].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[0].condition') IS NULL
                 OR (json_type(steps, '$[0].condition') = 'text'
                     AND json_extract(steps, '$[0].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -912,16 +870,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[1].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[1].variant_count') IS NULL
                 OR (json_type(steps, '$[1].variant_count') = 'integer'
-                    AND json_extract(steps, '$[1].variant_count') >= 1
-                    AND json_extract(steps, '$[1].variant_count') <= 3))
+                    AND json_extract(steps, '$[1].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[1].key') IS NULL
                 OR (json_type(steps, '$[1].key') = 'text'
                     AND length(json_extract(steps, '$[1].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[1].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[1].day_offset') IS NULL
                 OR (json_type(steps, '$[1].day_offset') = 'integer'
-                    AND json_extract(steps, '$[1].day_offset') >= 0
-                    AND json_extract(steps, '$[1].day_offset') <= 365))
+                    AND json_extract(steps, '$[1].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[1].condition') IS NULL
                 OR (json_type(steps, '$[1].condition') = 'text'
                     AND json_extract(steps, '$[1].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -946,16 +902,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[2].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[2].variant_count') IS NULL
                 OR (json_type(steps, '$[2].variant_count') = 'integer'
-                    AND json_extract(steps, '$[2].variant_count') >= 1
-                    AND json_extract(steps, '$[2].variant_count') <= 3))
+                    AND json_extract(steps, '$[2].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[2].key') IS NULL
                 OR (json_type(steps, '$[2].key') = 'text'
                     AND length(json_extract(steps, '$[2].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[2].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[2].day_offset') IS NULL
                 OR (json_type(steps, '$[2].day_offset') = 'integer'
-                    AND json_extract(steps, '$[2].day_offset') >= 0
-                    AND json_extract(steps, '$[2].day_offset') <= 365))
+                    AND json_extract(steps, '$[2].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[2].condition') IS NULL
                 OR (json_type(steps, '$[2].condition') = 'text'
                     AND json_extract(steps, '$[2].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -980,16 +934,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[3].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[3].variant_count') IS NULL
                 OR (json_type(steps, '$[3].variant_count') = 'integer'
-                    AND json_extract(steps, '$[3].variant_count') >= 1
-                    AND json_extract(steps, '$[3].variant_count') <= 3))
+                    AND json_extract(steps, '$[3].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[3].key') IS NULL
                 OR (json_type(steps, '$[3].key') = 'text'
                     AND length(json_extract(steps, '$[3].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[3].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[3].day_offset') IS NULL
                 OR (json_type(steps, '$[3].day_offset') = 'integer'
-                    AND json_extract(steps, '$[3].day_offset') >= 0
-                    AND json_extract(steps, '$[3].day_offset') <= 365))
+                    AND json_extract(steps, '$[3].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[3].condition') IS NULL
                 OR (json_type(steps, '$[3].condition') = 'text'
                     AND json_extract(steps, '$[3].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1014,16 +966,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[4].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[4].variant_count') IS NULL
                 OR (json_type(steps, '$[4].variant_count') = 'integer'
-                    AND json_extract(steps, '$[4].variant_count') >= 1
-                    AND json_extract(steps, '$[4].variant_count') <= 3))
+                    AND json_extract(steps, '$[4].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[4].key') IS NULL
                 OR (json_type(steps, '$[4].key') = 'text'
                     AND length(json_extract(steps, '$[4].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[4].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[4].day_offset') IS NULL
                 OR (json_type(steps, '$[4].day_offset') = 'integer'
-                    AND json_extract(steps, '$[4].day_offset') >= 0
-                    AND json_extract(steps, '$[4].day_offset') <= 365))
+                    AND json_extract(steps, '$[4].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[4].condition') IS NULL
                 OR (json_type(steps, '$[4].condition') = 'text'
                     AND json_extract(steps, '$[4].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1048,16 +998,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[5].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[5].variant_count') IS NULL
                 OR (json_type(steps, '$[5].variant_count') = 'integer'
-                    AND json_extract(steps, '$[5].variant_count') >= 1
-                    AND json_extract(steps, '$[5].variant_count') <= 3))
+                    AND json_extract(steps, '$[5].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[5].key') IS NULL
                 OR (json_type(steps, '$[5].key') = 'text'
                     AND length(json_extract(steps, '$[5].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[5].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[5].day_offset') IS NULL
                 OR (json_type(steps, '$[5].day_offset') = 'integer'
-                    AND json_extract(steps, '$[5].day_offset') >= 0
-                    AND json_extract(steps, '$[5].day_offset') <= 365))
+                    AND json_extract(steps, '$[5].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[5].condition') IS NULL
                 OR (json_type(steps, '$[5].condition') = 'text'
                     AND json_extract(steps, '$[5].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1082,16 +1030,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[6].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[6].variant_count') IS NULL
                 OR (json_type(steps, '$[6].variant_count') = 'integer'
-                    AND json_extract(steps, '$[6].variant_count') >= 1
-                    AND json_extract(steps, '$[6].variant_count') <= 3))
+                    AND json_extract(steps, '$[6].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[6].key') IS NULL
                 OR (json_type(steps, '$[6].key') = 'text'
                     AND length(json_extract(steps, '$[6].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[6].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[6].day_offset') IS NULL
                 OR (json_type(steps, '$[6].day_offset') = 'integer'
-                    AND json_extract(steps, '$[6].day_offset') >= 0
-                    AND json_extract(steps, '$[6].day_offset') <= 365))
+                    AND json_extract(steps, '$[6].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[6].condition') IS NULL
                 OR (json_type(steps, '$[6].condition') = 'text'
                     AND json_extract(steps, '$[6].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1116,16 +1062,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[7].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[7].variant_count') IS NULL
                 OR (json_type(steps, '$[7].variant_count') = 'integer'
-                    AND json_extract(steps, '$[7].variant_count') >= 1
-                    AND json_extract(steps, '$[7].variant_count') <= 3))
+                    AND json_extract(steps, '$[7].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[7].key') IS NULL
                 OR (json_type(steps, '$[7].key') = 'text'
                     AND length(json_extract(steps, '$[7].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[7].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[7].day_offset') IS NULL
                 OR (json_type(steps, '$[7].day_offset') = 'integer'
-                    AND json_extract(steps, '$[7].day_offset') >= 0
-                    AND json_extract(steps, '$[7].day_offset') <= 365))
+                    AND json_extract(steps, '$[7].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[7].condition') IS NULL
                 OR (json_type(steps, '$[7].condition') = 'text'
                     AND json_extract(steps, '$[7].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1150,16 +1094,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[8].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[8].variant_count') IS NULL
                 OR (json_type(steps, '$[8].variant_count') = 'integer'
-                    AND json_extract(steps, '$[8].variant_count') >= 1
-                    AND json_extract(steps, '$[8].variant_count') <= 3))
+                    AND json_extract(steps, '$[8].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[8].key') IS NULL
                 OR (json_type(steps, '$[8].key') = 'text'
                     AND length(json_extract(steps, '$[8].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[8].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[8].day_offset') IS NULL
                 OR (json_type(steps, '$[8].day_offset') = 'integer'
-                    AND json_extract(steps, '$[8].day_offset') >= 0
-                    AND json_extract(steps, '$[8].day_offset') <= 365))
+                    AND json_extract(steps, '$[8].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[8].condition') IS NULL
                 OR (json_type(steps, '$[8].condition') = 'text'
                     AND json_extract(steps, '$[8].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1184,16 +1126,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[9].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[9].variant_count') IS NULL
                 OR (json_type(steps, '$[9].variant_count') = 'integer'
-                    AND json_extract(steps, '$[9].variant_count') >= 1
-                    AND json_extract(steps, '$[9].variant_count') <= 3))
+                    AND json_extract(steps, '$[9].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[9].key') IS NULL
                 OR (json_type(steps, '$[9].key') = 'text'
                     AND length(json_extract(steps, '$[9].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[9].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[9].day_offset') IS NULL
                 OR (json_type(steps, '$[9].day_offset') = 'integer'
-                    AND json_extract(steps, '$[9].day_offset') >= 0
-                    AND json_extract(steps, '$[9].day_offset') <= 365))
+                    AND json_extract(steps, '$[9].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[9].condition') IS NULL
                 OR (json_type(steps, '$[9].condition') = 'text'
                     AND json_extract(steps, '$[9].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1218,16 +1158,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[10].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[10].variant_count') IS NULL
                 OR (json_type(steps, '$[10].variant_count') = 'integer'
-                    AND json_extract(steps, '$[10].variant_count') >= 1
-                    AND json_extract(steps, '$[10].variant_count') <= 3))
+                    AND json_extract(steps, '$[10].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[10].key') IS NULL
                 OR (json_type(steps, '$[10].key') = 'text'
                     AND length(json_extract(steps, '$[10].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[10].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[10].day_offset') IS NULL
                 OR (json_type(steps, '$[10].day_offset') = 'integer'
-                    AND json_extract(steps, '$[10].day_offset') >= 0
-                    AND json_extract(steps, '$[10].day_offset') <= 365))
+                    AND json_extract(steps, '$[10].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[10].condition') IS NULL
                 OR (json_type(steps, '$[10].condition') = 'text'
                     AND json_extract(steps, '$[10].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1252,16 +1190,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[11].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[11].variant_count') IS NULL
                 OR (json_type(steps, '$[11].variant_count') = 'integer'
-                    AND json_extract(steps, '$[11].variant_count') >= 1
-                    AND json_extract(steps, '$[11].variant_count') <= 3))
+                    AND json_extract(steps, '$[11].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[11].key') IS NULL
                 OR (json_type(steps, '$[11].key') = 'text'
                     AND length(json_extract(steps, '$[11].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[11].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[11].day_offset') IS NULL
                 OR (json_type(steps, '$[11].day_offset') = 'integer'
-                    AND json_extract(steps, '$[11].day_offset') >= 0
-                    AND json_extract(steps, '$[11].day_offset') <= 365))
+                    AND json_extract(steps, '$[11].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[11].condition') IS NULL
                 OR (json_type(steps, '$[11].condition') = 'text'
                     AND json_extract(steps, '$[11].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1286,16 +1222,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[12].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[12].variant_count') IS NULL
                 OR (json_type(steps, '$[12].variant_count') = 'integer'
-                    AND json_extract(steps, '$[12].variant_count') >= 1
-                    AND json_extract(steps, '$[12].variant_count') <= 3))
+                    AND json_extract(steps, '$[12].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[12].key') IS NULL
                 OR (json_type(steps, '$[12].key') = 'text'
                     AND length(json_extract(steps, '$[12].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[12].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[12].day_offset') IS NULL
                 OR (json_type(steps, '$[12].day_offset') = 'integer'
-                    AND json_extract(steps, '$[12].day_offset') >= 0
-                    AND json_extract(steps, '$[12].day_offset') <= 365))
+                    AND json_extract(steps, '$[12].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[12].condition') IS NULL
                 OR (json_type(steps, '$[12].condition') = 'text'
                     AND json_extract(steps, '$[12].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1320,16 +1254,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[13].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[13].variant_count') IS NULL
                 OR (json_type(steps, '$[13].variant_count') = 'integer'
-                    AND json_extract(steps, '$[13].variant_count') >= 1
-                    AND json_extract(steps, '$[13].variant_count') <= 3))
+                    AND json_extract(steps, '$[13].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[13].key') IS NULL
                 OR (json_type(steps, '$[13].key') = 'text'
                     AND length(json_extract(steps, '$[13].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[13].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[13].day_offset') IS NULL
                 OR (json_type(steps, '$[13].day_offset') = 'integer'
-                    AND json_extract(steps, '$[13].day_offset') >= 0
-                    AND json_extract(steps, '$[13].day_offset') <= 365))
+                    AND json_extract(steps, '$[13].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[13].condition') IS NULL
                 OR (json_type(steps, '$[13].condition') = 'text'
                     AND json_extract(steps, '$[13].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1354,16 +1286,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[14].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[14].variant_count') IS NULL
                 OR (json_type(steps, '$[14].variant_count') = 'integer'
-                    AND json_extract(steps, '$[14].variant_count') >= 1
-                    AND json_extract(steps, '$[14].variant_count') <= 3))
+                    AND json_extract(steps, '$[14].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[14].key') IS NULL
                 OR (json_type(steps, '$[14].key') = 'text'
                     AND length(json_extract(steps, '$[14].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[14].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[14].day_offset') IS NULL
                 OR (json_type(steps, '$[14].day_offset') = 'integer'
-                    AND json_extract(steps, '$[14].day_offset') >= 0
-                    AND json_extract(steps, '$[14].day_offset') <= 365))
+                    AND json_extract(steps, '$[14].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[14].condition') IS NULL
                 OR (json_type(steps, '$[14].condition') = 'text'
                     AND json_extract(steps, '$[14].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1388,16 +1318,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[15].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[15].variant_count') IS NULL
                 OR (json_type(steps, '$[15].variant_count') = 'integer'
-                    AND json_extract(steps, '$[15].variant_count') >= 1
-                    AND json_extract(steps, '$[15].variant_count') <= 3))
+                    AND json_extract(steps, '$[15].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[15].key') IS NULL
                 OR (json_type(steps, '$[15].key') = 'text'
                     AND length(json_extract(steps, '$[15].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[15].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[15].day_offset') IS NULL
                 OR (json_type(steps, '$[15].day_offset') = 'integer'
-                    AND json_extract(steps, '$[15].day_offset') >= 0
-                    AND json_extract(steps, '$[15].day_offset') <= 365))
+                    AND json_extract(steps, '$[15].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[15].condition') IS NULL
                 OR (json_type(steps, '$[15].condition') = 'text'
                     AND json_extract(steps, '$[15].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1422,16 +1350,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[16].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[16].variant_count') IS NULL
                 OR (json_type(steps, '$[16].variant_count') = 'integer'
-                    AND json_extract(steps, '$[16].variant_count') >= 1
-                    AND json_extract(steps, '$[16].variant_count') <= 3))
+                    AND json_extract(steps, '$[16].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[16].key') IS NULL
                 OR (json_type(steps, '$[16].key') = 'text'
                     AND length(json_extract(steps, '$[16].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[16].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[16].day_offset') IS NULL
                 OR (json_type(steps, '$[16].day_offset') = 'integer'
-                    AND json_extract(steps, '$[16].day_offset') >= 0
-                    AND json_extract(steps, '$[16].day_offset') <= 365))
+                    AND json_extract(steps, '$[16].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[16].condition') IS NULL
                 OR (json_type(steps, '$[16].condition') = 'text'
                     AND json_extract(steps, '$[16].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1456,16 +1382,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[17].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[17].variant_count') IS NULL
                 OR (json_type(steps, '$[17].variant_count') = 'integer'
-                    AND json_extract(steps, '$[17].variant_count') >= 1
-                    AND json_extract(steps, '$[17].variant_count') <= 3))
+                    AND json_extract(steps, '$[17].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[17].key') IS NULL
                 OR (json_type(steps, '$[17].key') = 'text'
                     AND length(json_extract(steps, '$[17].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[17].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[17].day_offset') IS NULL
                 OR (json_type(steps, '$[17].day_offset') = 'integer'
-                    AND json_extract(steps, '$[17].day_offset') >= 0
-                    AND json_extract(steps, '$[17].day_offset') <= 365))
+                    AND json_extract(steps, '$[17].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[17].condition') IS NULL
                 OR (json_type(steps, '$[17].condition') = 'text'
                     AND json_extract(steps, '$[17].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1490,16 +1414,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[18].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[18].variant_count') IS NULL
                 OR (json_type(steps, '$[18].variant_count') = 'integer'
-                    AND json_extract(steps, '$[18].variant_count') >= 1
-                    AND json_extract(steps, '$[18].variant_count') <= 3))
+                    AND json_extract(steps, '$[18].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[18].key') IS NULL
                 OR (json_type(steps, '$[18].key') = 'text'
                     AND length(json_extract(steps, '$[18].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[18].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[18].day_offset') IS NULL
                 OR (json_type(steps, '$[18].day_offset') = 'integer'
-                    AND json_extract(steps, '$[18].day_offset') >= 0
-                    AND json_extract(steps, '$[18].day_offset') <= 365))
+                    AND json_extract(steps, '$[18].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[18].condition') IS NULL
                 OR (json_type(steps, '$[18].condition') = 'text'
                     AND json_extract(steps, '$[18].condition') IN ('always', 'no_response', 'opened_not_replied')))
@@ -1524,16 +1446,14 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
                 OR (json_type(steps, '$[19].needs_pdf') IN ('true', 'false')))
             AND (json_type(steps, '$[19].variant_count') IS NULL
                 OR (json_type(steps, '$[19].variant_count') = 'integer'
-                    AND json_extract(steps, '$[19].variant_count') >= 1
-                    AND json_extract(steps, '$[19].variant_count') <= 3))
+                    AND json_extract(steps, '$[19].variant_count') BETWEEN 1 AND 3))
             AND (json_type(steps, '$[19].key') IS NULL
                 OR (json_type(steps, '$[19].key') = 'text'
                     AND length(json_extract(steps, '$[19].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[19].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
             AND (json_type(steps, '$[19].day_offset') IS NULL
                 OR (json_type(steps, '$[19].day_offset') = 'integer'
-                    AND json_extract(steps, '$[19].day_offset') >= 0
-                    AND json_extract(steps, '$[19].day_offset') <= 365))
+                    AND json_extract(steps, '$[19].day_offset') BETWEEN 0 AND 365))
             AND (json_type(steps, '$[19].condition') IS NULL
                 OR (json_type(steps, '$[19].condition') = 'text'
                     AND json_extract(steps, '$[19].condition') IN ('always', 'no_response', 'opened_not_replied')))

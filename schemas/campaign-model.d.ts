@@ -1,8 +1,9 @@
 // Written by `nox -s generate` from the JSON Schemas and the lifecycle; do not edit.
 //
-// Comments say what types cannot: limits and patterns. The JSON Schemas beside this file hold them.
+// Comments say what types cannot express: limits and patterns. The JSON Schemas beside this file
+// have them too.
 
-/** Where a campaign stands. Stored as these words. */
+/** The status of a campaign. The database stores these words. */
 export type Status =
   | "draft"
   | "ready"
@@ -12,7 +13,7 @@ export type Status =
   | "exported"
   | "archived";
 
-/** A move between two statuses; the only way a status changes. */
+/** A named move of a campaign from one status to another. */
 export type Action =
   | "mark_ready"
   | "return_to_draft"
@@ -43,7 +44,7 @@ export type Permission =
   | "regenerate"
   | "list_exportable";
 
-/** Where one contact stands within one campaign. */
+/** The status of one contact within one campaign. */
 export type ContactStatus =
   | "pending"
   | "enrichment_ok"
@@ -66,7 +67,7 @@ export type ContactAction =
   | "mark_ok"
   | "mark_needed";
 
-/** A condition on a move, by its name. */
+/** The name of a condition on a move. */
 export type Guard =
   | "has_enabled_steps"
   | "has_contacts"
@@ -78,7 +79,7 @@ export type Guard =
   | "nothing_undecided"
   | "something_approved";
 
-/** One line of the campaign table. `deletes` also makes the campaign inactive. */
+/** One line of the campaign table. `deletes` means that the campaign becomes inactive. */
 export type Transition = {
   source: Status;
   action: Action;
@@ -88,8 +89,8 @@ export type Transition = {
 };
 
 /**
- * One line of the contact table. `target=null` means `resting_status` of the row's enrichment gaps
- * decides. `expired_lease` marks the takeover of a contact whose worker's lease ran out.
+ * One line of the contact table. The target `null` means `resting_status` of the contact's gaps.
+ * `expired_lease` marks the takeover of a contact: it needs an expired lease.
  */
 export type ContactTransition = {
   source: ContactStatus;
@@ -98,30 +99,29 @@ export type ContactTransition = {
   expired_lease: boolean;
 };
 
-/** lifecycle.json: what may happen to campaigns and to contacts in them. */
+/** lifecycle.json: the lifecycles of campaigns and of the contacts in them. */
 export type Lifecycle = {
-  /** Ends in a digest of all the rest: copies of one id say the same. */
+  /** Ends in a digest of all other members: copies with the same id are equal. */
   id: string;
   statuses: Status[];
   actions: Action[];
   transitions: Transition[];
-  /** What each guard asks for. Whether it holds is for the service to say. */
+  /** What each guard requires. Only the service knows whether it holds. */
   guards: Record<Guard, string>;
   /** The statuses in which each change is allowed. */
   permissions: Record<Permission, Status[]>;
   contact_statuses: ContactStatus[];
   contact_actions: ContactAction[];
   contact_transitions: ContactTransition[];
-  /** Where a contact is claimed outright, without waiting for a lease to run out. */
+  /** The statuses in which a contact can be claimed without waiting for a lease to expire. */
   claimable: ContactStatus[];
-  /** Where a transition without a target leads, by what is known of the contact's gaps. */
+  /** The target of a transition without one, by the contact's gaps. */
   resting_status: Record<"gaps_unknown" | "no_gaps" | "some_gaps", ContactStatus>;
 };
 
 /**
  * One fault of a document. `path` is a JSON Pointer (RFC 6901) to the faulty value, `""` for the
- * whole document; `code` is stable and for programs; `message` is for the person who wrote the
- * document.
+ * whole document. `code` is stable, for programs. `message` is for the author of the document.
  */
 export type Violation = {
   path: string;
@@ -129,7 +129,7 @@ export type Violation = {
   message: string;
 };
 
-/** When a step goes out, given what the contact did so far. */
+/** When to send a step, depending on what the contact did before. */
 export type Condition = "always" | "no_response" | "opened_not_replied";
 
 /** The channels of the standard vocabulary; a service may know others. */
@@ -202,7 +202,7 @@ export type SubmittedCampaignTemplate = {
   generation_config: SubmittedGenerationConfig;
 };
 
-/** A step as databases and older services hold it. */
+/** A step as databases contain it. */
 export type StoredStep = {
   /** A whole number, at least 1. */
   step?: number;
@@ -220,14 +220,14 @@ export type StoredStep = {
   day_offset?: number;
   condition?: Condition;
   config?: Record<string, unknown>;
-  /** Fields of others: keep them. */
+  /** Unknown fields: keep them. */
   [other: string]: unknown;
 };
 
-/** template_config as databases and older services hold it: a list of at most 20 steps. */
+/** template_config as databases contain it: a list of at most 20 steps. */
 export type StoredTemplateConfig = StoredStep[];
 
-/** generation_config as databases and older services hold it. */
+/** generation_config as databases contain it. */
 export type StoredGenerationConfig = {
   /** Text of 1 to 40 characters. */
   tone?: string;
@@ -245,11 +245,11 @@ export type StoredGenerationConfig = {
    * decimals.
    */
   budget?: string;
-  /** Fields of others: keep them. */
+  /** Unknown fields: keep them. */
   [other: string]: unknown;
 };
 
-/** campaign_template as databases and older services hold it. */
+/** campaign_template as databases contain it. */
 export type StoredCampaignTemplate = {
   /** A UUID in lower case with dashes. */
   id: string;

@@ -1,8 +1,14 @@
-"""The ``hypothesis`` entry point: ``st.from_type`` knows the public types of campaign_model.
+"""The ``hypothesis`` entry point: it teaches ``st.from_type`` the types of campaign_model.
 
-Hypothesis loads this in every project of an environment. It stands beside the package, not in it,
-so that loading it loads nothing else and nothing of ours can fail there: types are registered once
-somebody imports campaign_model, strategies are made once somebody asks for one.
+Hypothesis loads this module in every project of an environment, also in projects that do not use
+campaign_model. The module is therefore outside the package and imports nothing of it: loading it
+takes no time and cannot fail. ``register`` runs twice at most:
+
+1. Hypothesis calls it when it loads its entry points. If campaign_model is not imported yet,
+   nothing happens.
+2. campaign_model calls it at the end of its own import, if this module is loaded.
+
+The strategies are imported when ``st.from_type`` needs one of them.
 """
 
 import sys
@@ -13,18 +19,18 @@ from hypothesis.strategies import register_type_strategy
 
 
 def register() -> None:
-    """Register the public types, if there are any yet; campaign_model calls this once there are.
+    """Register a strategy for each public type, if campaign_model is imported.
 
-    Enumerations are left out: Hypothesis draws their members by itself.
+    Enumerations need none: Hypothesis draws their members without help.
     """
     package = sys.modules.get("campaign_model")
     for name in getattr(package, "__all__", ()):
-        found = getattr(package, name)
-        if isinstance(found, type) and not issubclass(found, Enum):
-            register_type_strategy(found, _strategy)
+        public_object = getattr(package, name)
+        if isinstance(public_object, type) and not issubclass(public_object, Enum):
+            register_type_strategy(public_object, _make_strategy)
 
 
-def _strategy(type_: Any) -> Any:
-    from campaign_model.testing.strategies import of_type  # noqa: PLC0415 - for those who ask
+def _make_strategy(type_: Any) -> Any:
+    from campaign_model.testing.strategies import of_type  # noqa: PLC0415 - slow to import
 
     return of_type(type_)

@@ -1,8 +1,9 @@
-"""Workers killed and paused at random, and the server killed; after it all is there, once.
+"""Kill workers and the server at random, then check that nothing is lost or doubled.
 
-``nox -s chaos`` runs the long form. Its last line says what became of it, and it ends with 0 only
-if nothing was lost or doubled and no money is missing. ``-- --seed N`` makes the choices of an
-earlier run again, though who meets whom is up to the machine.
+A run has two phases: in the first only workers are killed and paused, in the second the server is
+killed as well. ``nox -s chaos`` runs the long form. The last line of the output counts lost and
+doubled contacts. The exit code is 0 only if both are 0 and no money is missing. ``-- --seed N``
+repeats the random choices of an earlier run, but not its timing.
 """
 
 from __future__ import annotations
@@ -42,27 +43,30 @@ from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.worker import Task, run_worker
 from support import servers
 from support.parallel import until
+from support.workers import message_values
 from support.world import HOST, World
 
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 4
-LONGEST_CALL = 0.004
-"""Seconds that it takes at most, here, to write a contact's messages."""
+MAX_CALL = 0.004
+"""The most seconds that generating one contact takes."""
 
-LONGEST_LIFE = 200
-"""Steps after which, at the latest, a worker that is to kill itself does so."""
+MAX_STEPS = 200
+"""A worker that kills itself does so after at most so many steps."""
 
-WAITING = 3.0
-"""Seconds in which nobody finishes anything, and after which the paused are woken."""
+WAKE_AFTER = 3.0
+"""Seconds without a finished contact after which paused workers are woken."""
 
-STUCK = 60.0
-"""Seconds of the same, after which a run counts as stuck."""
+STUCK_AFTER = 60.0
+"""Seconds without a finished contact after which the run fails."""
 
-OUTAGE = 75
-"""Exit code of a worker that the database has failed."""
+DATABASE_FAULT = 75
+"""Exit code of a worker that ended with a database fault."""
 
 REFUSED = "refused"
-MOST_LINES = 10
+MAX_PROBLEMS = 10
+"""The most problems that are printed of one phase."""
+
 FINAL = (ContactStatus.GENERATED, ContactStatus.FAILED)
 
 ledger = sa.Table(
@@ -75,18 +79,18 @@ ledger = sa.Table(
     sa.Column("answer", sa.Text),
     sa.Column("cost", Money),
 )
-"""The host's own books: every outcome and checkpoint, written by the transaction it is in."""
+"""The host's own record of every outcome and checkpoint, written in the same transaction."""
 
 
-# A worker's process.
+# --- A worker process ----------------------------------------------------------------------------
 
 
-def work(world: World, campaign_id: UUID, seed: int, last_step: int | None) -> None:
-    """Work on a campaign until nothing is left, or die at ``last_step``."""
+def run_worker_process(world: World, campaign_id: UUID, seed: int, last_step: int | None) -> None:
+    """Work on a campaign until nothing is left, or until this process kills itself."""
     engine = sa.create_engine(world.engine.url, connect_args={"application_name": str(os.getpid())})
     if last_step is not None:
-        die_at(engine, last_step)
-    keep_ledger()
+        die_at_step(engine, last_step)
+    write_reports_into_ledger()
     host = Host(engine, world.tenant_id, random.Random(seed))
     try:
         run_worker(
@@ -99,33 +103,33 @@ def work(world: World, campaign_id: UUID, seed: int, last_step: int | None) -> N
             lease=LEASE,
         )
     except sa.exc.OperationalError:
-        sys.exit(OUTAGE)
+        sys.exit(DATABASE_FAULT)
 
 
-def die_at(engine: sa.Engine, number: int) -> None:
-    """Kill this process at the step of that number: before or after a statement or a commit."""
+def die_at_step(engine: sa.Engine, last_step: int) -> None:
+    """Kill this process at a step: before or after a statement, or before a commit."""
     steps = itertools.count(1)
 
-    def step(*_: Any) -> None:
-        if next(steps) == number:
+    def count_step(*_: Any) -> None:
+        if next(steps) == last_step:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    for moment in ("before_cursor_execute", "after_cursor_execute", "commit"):
-        sa.event.listen(engine, moment, step)
+    for event in ("before_cursor_execute", "after_cursor_execute", "commit"):
+        sa.event.listen(engine, event, count_step)
 
 
-def keep_ledger() -> None:
-    """Have every report that this process makes written into the ledger too."""
+def write_reports_into_ledger() -> None:
+    """Patch ``Generation``: this process writes each of its reports into the ledger too."""
     record, checkpoint = Generation.record, Generation.checkpoint
 
-    def note(reports: Generation, claim: Claim, **values: Any) -> None:
-        reports._scope.connection.execute(
+    def insert(generation: Generation, claim: Claim, **values: Any) -> None:
+        generation._scope.connection.execute(
             sa.insert(ledger).values(
                 id=uuid4(), campaign_contact_id=claim.id, token=claim.token, **values
             )
         )
 
-    def recorded(
+    def record_with_ledger(
         self: Generation, outcomes: Mapping[Claim, Outcome], **options: Any
     ) -> dict[Claim, Recorded]:
         answers = record(self, outcomes, **options)
@@ -133,218 +137,209 @@ def keep_ledger() -> None:
             if answer not in (Recorded.ALREADY, Recorded.SKIPPED):
                 outcome = outcomes[claim]
                 kind = type(outcome).__name__
-                note(self, claim, kind=kind, answer=answer.value, cost=outcome.cost)
+                insert(self, claim, kind=kind, answer=answer.value, cost=outcome.cost)
         return answers
 
-    def checkpointed(self: Generation, claim: Claim, cost: Decimal | None) -> None:
+    def checkpoint_with_ledger(self: Generation, claim: Claim, cost: Decimal | None) -> None:
         checkpoint(self, claim, cost)
-        note(self, claim, kind="checkpoint", cost=cost)
+        insert(self, claim, kind="checkpoint", cost=cost)
 
-    Generation.record = recorded  # type: ignore[method-assign]
-    Generation.checkpoint = checkpointed  # type: ignore[method-assign]
+    Generation.record = record_with_ledger  # type: ignore[method-assign]
+    Generation.checkpoint = checkpoint_with_ledger  # type: ignore[method-assign]
 
 
 @attrs.frozen
 class Host:
-    """``generate`` and ``save`` of a host; what it makes of a contact lies in the contact's id."""
+    """``generate`` and ``save`` of a host. The contact's id decides what happens to the contact."""
 
     engine: sa.Engine
     tenant_id: UUID
-    chance: random.Random
+    rng: random.Random
 
     def generate(self, task: Task) -> Outcome:
-        """Fail some, put some off, write some with checkpoints and most at once."""
-        time.sleep(self.chance.random() * LONGEST_CALL)
+        """Fail a contact, give it back, or generate it with or without checkpoints."""
+        time.sleep(self.rng.random() * MAX_CALL)
         match task.contact_id.int % 20:
             case 0:
-                return Failed(REFUSED, "the model would not", self._cost())
+                return Failed(REFUSED, "the model would not", self._draw_cost())
             case 1 if task.claim.attempts == 1:
-                return Unfinished(cost=self._cost())
-        if not _is_careful(task):
-            return Generated(self._cost())
-        return self._one_by_one(task)
+                return Unfinished(cost=self._draw_cost())
+        if not _uses_checkpoints(task):
+            return Generated(self._draw_cost())
+        return self._write_with_checkpoints(task)
 
     def save(self, connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        """Insert the messages that no checkpoint has kept."""
-        if isinstance(outcome, Generated) and not _is_careful(task):
+        """Insert the messages of a contact that used no checkpoints."""
+        if isinstance(outcome, Generated) and not _uses_checkpoints(task):
             self._insert(connection, task, task.slots)
 
-    def _one_by_one(self, task: Task) -> Outcome:
-        table = HOST.messages.c
+    def _write_with_checkpoints(self, task: Task) -> Outcome:
+        """Write the messages that do not exist yet, each with a checkpoint."""
+        messages = HOST.messages.c
         with self.engine.begin() as connection:
-            there = connection.scalars(
-                sa.select(table.id).where(
-                    table.tenant_id == self.tenant_id, table.campaign_contact_id == task.claim.id
+            existing_ids = connection.scalars(
+                sa.select(messages.id).where(
+                    messages.tenant_id == self.tenant_id,
+                    messages.campaign_contact_id == task.claim.id,
                 )
             ).all()
         for slot in task.slots:
-            if task.message_id(slot) not in there:
-                task.checkpoint(self._cost(), partial(self._insert, task=task, slots=[slot]))
+            if task.message_id(slot) not in existing_ids:
+                task.checkpoint(self._draw_cost(), partial(self._insert, task=task, slots=[slot]))
         return Generated(Decimal(0))
 
     def _insert(self, connection: sa.Connection, task: Task, slots: Iterable[MessageSlot]) -> None:
         connection.execute(
             sa.insert(HOST.messages),
-            [
-                {
-                    "id": task.message_id(slot),
-                    "tenant_id": self.tenant_id,
-                    "campaign_id": task.claim.campaign_id,
-                    "campaign_contact_id": task.claim.id,
-                    "contact_id": task.contact_id,
-                    "step_key": slot.step_key,
-                    "variant": slot.variant,
-                    "channel": slot.channel,
-                    "body": "Hello",
-                }
-                for slot in slots
-            ],
+            [message_values(self.tenant_id, task.claim, slot) for slot in slots],
         )
 
-    def _cost(self) -> Decimal:
-        return Decimal(self.chance.randrange(10**8)).scaleb(-9)
+    def _draw_cost(self) -> Decimal:
+        return Decimal(self.rng.randrange(10**8)).scaleb(-9)
 
 
-def _is_careful(task: Task) -> bool:
-    """Whether this contact's messages are each kept by a checkpoint."""
+def _uses_checkpoints(task: Task) -> bool:
     return task.contact_id.int % 20 in (2, 3, 4)
 
 
-# Those who kill, and those who come after.
+# --- Killing and replacing workers ---------------------------------------------------------------
 
 Event = tuple[int, Callable[[], None]]
-"""What happens once so many contacts are finished."""
+"""A function, and the number of finished contacts after which it is called."""
 
 
 @attrs.define
-class Crew:
-    """The workers of a campaign: whoever ends while there is work left is replaced."""
+class WorkerPool:
+    """``size`` worker processes of one campaign. A worker that ends is replaced."""
 
     world: World
     campaign_id: UUID
-    number: int
-    chance: random.Random
+    size: int
+    rng: random.Random
     workers: list[BaseProcess] = attrs.field(factory=list)
-    ends: Counter[int | None] = attrs.field(factory=Counter)
-    """How often a worker ended with which exit code."""
+    exit_codes: Counter[int | None] = attrs.field(factory=Counter)
+    """How many workers ended with each exit code."""
 
+    _paused: list[BaseProcess] = attrs.field(factory=list)
     _last_step: int | None = None
-    _asleep: list[BaseProcess] = attrs.field(factory=list)
+    """The step at which the next new worker kills itself, if it does."""
 
     def run(self, events: Iterable[Event]) -> None:
-        """Go on until generation is completed and all has happened that is to."""
-        left = sorted(events, key=itemgetter(0))
-        finished, at = -1, time.monotonic()
+        """Run until generation is completed and every event has happened."""
+        pending = sorted(events, key=itemgetter(0))
+        finished, finished_at = -1, time.monotonic()
         try:
-            while left or self._status() is Status.GENERATING:
-                self._replace(self.chance.random() / 50)
-                before, finished = finished, self._finished()
-                at = at if finished == before else time.monotonic()
-                if time.monotonic() > at + WAITING:
-                    # Somebody may wait for one of them.
-                    self._wake()
-                assert time.monotonic() < at + STUCK, f"stuck with {finished} contacts finished"
-                while left and left[0][0] <= finished:
-                    left.pop(0)[1]()
-                    self._replace(0)
-            self._wake()
+            while pending or self._campaign_status() is Status.GENERATING:
+                self._replace_ended(self.rng.random() / 50)
+                finished_before, finished = finished, self._count_finished()
+                if finished != finished_before:
+                    finished_at = time.monotonic()
+                if time.monotonic() > finished_at + WAKE_AFTER:
+                    # The running workers may wait for the leases of paused ones.
+                    self._wake_paused()
+                assert time.monotonic() < finished_at + STUCK_AFTER, f"stuck after {finished}"
+                while pending and pending[0][0] <= finished:
+                    pending.pop(0)[1]()
+                    self._replace_ended(0)
+            self._wake_paused()
             for worker in self.workers:
-                worker.join(STUCK)
-                self.ends[worker.exitcode] += 1
+                worker.join(STUCK_AFTER)
+                self.exit_codes[worker.exitcode] += 1
         finally:
-            for worker in [*self.workers, *self._asleep]:
+            for worker in [*self.workers, *self._paused]:
                 worker.kill()
                 worker.join()
 
     def kill_one(self) -> None:
-        """Kill a worker wherever it is; who comes next will, half of the time, kill itself."""
-        victim = self.chance.choice(self.workers)
-        victim.kill()
-        victim.join()
-        if self.chance.random() < 0.5:
-            self._last_step = self.chance.randrange(1, LONGEST_LIFE)
+        """Kill a worker at any moment. Every second time, let its successor kill itself too."""
+        worker = self.rng.choice(self.workers)
+        worker.kill()
+        worker.join()
+        if self.rng.random() < 0.5:
+            self._last_step = self.rng.randrange(1, MAX_STEPS)
 
     def pause_one(self) -> None:
-        """Stop a worker between its transactions, until others have taken over what it holds."""
-        sleeper = self.workers.pop(self.chance.randrange(len(self.workers)))
-        self._asleep.append(sleeper)
-        _signal(sleeper, signal.SIGSTOP)
-        while self._at_the_database(sleeper):
-            _signal(sleeper, signal.SIGCONT)
-            wait([sleeper.sentinel], self.chance.random() / 50)
-            _signal(sleeper, signal.SIGSTOP)
+        """Stop a worker between two transactions, so that others take over its contacts."""
+        worker = self.workers.pop(self.rng.randrange(len(self.workers)))
+        self._paused.append(worker)
+        _send(worker, signal.SIGSTOP)
+        while self._has_open_transaction(worker):
+            _send(worker, signal.SIGCONT)
+            wait([worker.sentinel], self.rng.random() / 50)
+            _send(worker, signal.SIGSTOP)
 
-    def _at_the_database(self, worker: BaseProcess) -> bool:
-        busy = sa.text(
+    def _has_open_transaction(self, worker: BaseProcess) -> bool:
+        count_busy = sa.text(
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE application_name = :pid AND state <> 'idle'"
         )
         with self.world.engine.connect() as connection:
-            return bool(connection.scalar(busy, {"pid": str(worker.pid)}))
+            return bool(connection.scalar(count_busy, {"pid": str(worker.pid)}))
 
-    def _wake(self) -> None:
-        for sleeper in self._asleep:
-            _signal(sleeper, signal.SIGCONT)
-        self.workers += self._asleep
-        self._asleep = []
+    def _wake_paused(self) -> None:
+        for worker in self._paused:
+            _send(worker, signal.SIGCONT)
+        self.workers += self._paused
+        self._paused = []
 
-    def _replace(self, seconds: float) -> None:
-        """Wait so long or until a worker ends, and start others for those who have ended."""
-        wait([worker.sentinel for worker in self.workers], seconds)
-        for worker in [one for one in self.workers if not one.is_alive()]:
+    def _replace_ended(self, timeout: float) -> None:
+        """Wait until a worker ends, at most ``timeout`` seconds, and replace all that ended."""
+        wait([worker.sentinel for worker in self.workers], timeout)
+        for worker in [worker for worker in self.workers if not worker.is_alive()]:
             self.workers.remove(worker)
-            self.ends[worker.exitcode] += 1
-        while len(self.workers) < self.number:
-            # A copy of this process, which has one thread and, between its transactions, no
-            # connection: it can begin at once.
+            self.exit_codes[worker.exitcode] += 1
+        while len(self.workers) < self.size:
+            # A fork starts at once. It is safe, because this process has one thread and, between
+            # its transactions, no connection.
             worker = multiprocessing.get_context("fork").Process(
-                target=work,
-                args=(self.world, self.campaign_id, self.chance.randrange(2**32), self._last_step),
+                target=run_worker_process,
+                args=(self.world, self.campaign_id, self.rng.randrange(2**32), self._last_step),
             )
             worker.start()
             self.workers.append(worker)
             self._last_step = None
 
-    def _status(self) -> Status:
+    def _campaign_status(self) -> Status:
         return self.world.transact(lambda store: store.campaigns.get(self.campaign_id)).status
 
-    def _finished(self) -> int:
+    def _count_finished(self) -> int:
         progress = self.world.transact(lambda store: store.generation.progress(self.campaign_id))
-        return sum(progress.by_status[one] for one in FINAL)
+        return sum(progress.by_status[status] for status in FINAL)
 
 
-def _signal(worker: BaseProcess, number: signal.Signals) -> None:
-    # Unless it has ended, and its id may be another's.
+def _send(worker: BaseProcess, number: signal.Signals) -> None:
+    # After a process has ended, its id may belong to another process.
     if worker.is_alive():
         assert worker.pid is not None
         os.kill(worker.pid, number)
 
 
-# What has become of it.
+# --- Checking the result -------------------------------------------------------------------------
 
 
 @attrs.define
 class Findings:
-    """What is wrong with a campaign that was worked on."""
+    """The faults of a campaign after a run."""
 
     lost: set[UUID] = attrs.field(factory=set)
-    """Contacts without an outcome, or without a message they should have."""
+    """Campaign contacts without an outcome, or without one of their messages."""
 
     doubled: set[UUID] = attrs.field(factory=set)
-    """Contacts with two outcomes, of one claim or of two, or with two messages in one slot."""
+    """Campaign contacts with two outcomes, or with two messages in one slot."""
 
-    wrong: list[str] = attrs.field(factory=list)
-    """Everything else, in words."""
+    problems: list[str] = attrs.field(factory=list)
+    """A sentence for every other fault."""
 
     late: int = 0
-    """Reports whose lease was lost: that is no fault, and their costs are booked."""
+    """Outcomes whose lease was lost. That is no fault: their costs are booked."""
 
 
 @exactly()
 def audit(world: World, campaign_id: UUID) -> Findings:
-    """Hold the campaign, its contacts, their messages and the ledger against each other."""
+    """Compare the campaign, its contacts, their messages and the ledger with each other."""
     findings = Findings()
     messages, contacts = HOST.messages.c, campaign_contacts.c
+    # 1. Read everything in one snapshot.
     strict = world.engine.execution_options(isolation_level="REPEATABLE READ")
     with strict.begin() as connection:
         rows = connection.execute(
@@ -355,7 +350,7 @@ def audit(world: World, campaign_id: UUID) -> Findings:
             .join(campaign_contacts, contacts.id == ledger.c.campaign_contact_id)
             .where(contacts.campaign_id == campaign_id)
         ).all()
-        written = Counter(
+        messages_written = Counter(
             (row.campaign_contact_id, row.step_key, row.variant)
             for row in connection.execute(
                 sa.select(messages.campaign_contact_id, messages.step_key, messages.variant).where(
@@ -363,54 +358,57 @@ def audit(world: World, campaign_id: UUID) -> Findings:
                 )
             )
         )
-        findings.wrong += disagreements(connection, {world.tenant_id}, {campaign_id})
+        findings.problems += disagreements(connection, {world.tenant_id}, {campaign_id})
+    # 2. Sum up the reports of each contact. A claim has at most one outcome.
     outcomes: Counter[UUID] = Counter()
-    claims: set[tuple[UUID, UUID]] = set()
+    claims_with_outcome: set[tuple[UUID, UUID]] = set()
     costs: defaultdict[UUID, Decimal] = defaultdict(Decimal)
-    unknown: Counter[UUID] = Counter()
+    unknown_costs: Counter[UUID] = Counter()
     for report in reports:
         id_ = report.campaign_contact_id
-        final = report.kind in (Generated.__name__, Failed.__name__)
-        outcomes[id_] += final and report.answer == Recorded.APPLIED
+        is_final = report.kind in (Generated.__name__, Failed.__name__)
+        outcomes[id_] += is_final and report.answer == Recorded.APPLIED
         costs[id_] += report.cost or 0
-        unknown[id_] += report.cost is None
+        unknown_costs[id_] += report.cost is None
         findings.late += report.answer == Recorded.BOOKED
         if report.answer is not None:
-            if (id_, report.token) in claims:
+            if (id_, report.token) in claims_with_outcome:
                 findings.doubled.add(id_)
-            claims.add((id_, report.token))
+            claims_with_outcome.add((id_, report.token))
+    # 3. Compare each contact with its reports and messages.
     for row in rows:
-        # To fail a contact that kills its workers is the library's own outcome.
+        # The library itself fails a contact after too many attempts. No worker reports that.
         expected = int(row.error_code != ATTEMPTS_EXHAUSTED)
-        slots = [written[row.id, slot.step_key, slot.variant] for slot in STEPS.slots()]
+        slots = [messages_written[row.id, slot.step_key, slot.variant] for slot in STEPS.slots()]
         is_generated = row.status == ContactStatus.GENERATED
         if row.status not in FINAL or outcomes[row.id] < expected or (is_generated and 0 in slots):
             findings.lost.add(row.id)
         if outcomes[row.id] > expected or max(slots) > 1:
             findings.doubled.add(row.id)
         if row.error_code not in (None, REFUSED, ATTEMPTS_EXHAUSTED):
-            findings.wrong.append(f"{row.id} failed: {row.error_code}, {row.error}")
-        if (row.generation_cost, row.unknown_costs) != (costs[row.id], unknown[row.id]):
-            findings.wrong.append(
-                f"{row.id} cost {row.generation_cost} and {row.unknown_costs} times an unknown "
-                f"amount, and the host has paid {costs[row.id]} and {unknown[row.id]} times one"
+            findings.problems.append(f"{row.id} failed: {row.error_code}, {row.error}")
+        if (row.generation_cost, row.unknown_costs) != (costs[row.id], unknown_costs[row.id]):
+            findings.problems.append(
+                f"{row.id} has cost {row.generation_cost} and {row.unknown_costs} unknown costs, "
+                f"its ledger has {costs[row.id]} and {unknown_costs[row.id]}"
             )
+    # 4. Compare the campaign with the ledger.
     spent = world.transact(lambda store: store.generation.progress(campaign_id)).spent
     paid = sum(costs.values(), Decimal(0))
     if not spent == world.legacy(campaign_id)[2] == paid:
-        findings.wrong.append(
-            f"the campaign spent {spent}, {world.legacy(campaign_id)[2]} by its own row, "
-            f"and the host has paid {paid}"
+        findings.problems.append(
+            f"the campaign has spent {spent}, its row has {world.legacy(campaign_id)[2]}, "
+            f"the ledger has {paid}"
         )
     return findings
 
 
-# A run of it.
+# --- A run ---------------------------------------------------------------------------------------
 
 
 @attrs.frozen
-class Part:
-    """So many contacts and workers, and who is killed how often."""
+class Phase:
+    """One campaign: its contacts, its workers, and how often what is killed or paused."""
 
     contacts: int
     workers: int
@@ -418,72 +416,72 @@ class Part:
     pauses: int
     server_kills: int = 0
 
-    def run(
-        self, world: World, server: servers.Server, chance: random.Random
-    ) -> tuple[int, Findings]:
-        """The number of kills, and what is wrong after them."""
+    def run(self, world: World, server: servers.Server, rng: random.Random) -> tuple[int, Findings]:
+        """Run this phase. Return the number of kills and the faults after it."""
         begun = time.monotonic()
         campaign = world.campaign(self.contacts, Status.GENERATING)
-        crew = Crew(world, campaign.id, self.workers, chance)
+        pool = WorkerPool(world, campaign.id, self.workers, rng)
 
-        def kill_server() -> None:
+        def restart_server() -> None:
             server.kill()
             server.start()
 
-        happens = [
-            *[crew.kill_one] * self.kills,
-            *[crew.pause_one] * self.pauses,
-            *[kill_server] * self.server_kills,
+        functions = [
+            *[pool.kill_one] * self.kills,
+            *[pool.pause_one] * self.pauses,
+            *[restart_server] * self.server_kills,
         ]
-        # All while there is still much to do.
-        crew.run([(chance.randrange(self.contacts * 3 // 4), happen) for happen in happens])
-        until(lambda: _alone(world.engine), "what the dead have begun comes to an end")
-        # By a move the campaign's own row learns what was booked since its completion.
+        # Every event happens while at least a quarter of the contacts is left.
+        pool.run([(rng.randrange(self.contacts * 3 // 4), function) for function in functions])
+        until(lambda: _is_only_session(world.engine), "the sessions of killed workers end")
+        # A move refreshes the legacy columns: costs were booked after the completion.
         world.apply(campaign.id, Action.REQUEST_CHANGES)
-        found = audit(world, campaign.id)
-        killed = crew.ends[-signal.SIGKILL]
-        fine = {0, -signal.SIGKILL, *([OUTAGE] if self.server_kills else [])}
-        found.wrong += [f"a worker ended with {code}" for code in crew.ends.keys() - fine]
+        findings = audit(world, campaign.id)
+        killed = pool.exit_codes[-signal.SIGKILL]
+        expected_codes = {0, -signal.SIGKILL, *([DATABASE_FAULT] if self.server_kills else [])}
+        unexpected_codes = pool.exit_codes.keys() - expected_codes
+        findings.problems += [f"a worker ended with {code}" for code in unexpected_codes]
         if killed < self.kills:
-            found.wrong.append(f"only {killed} of {self.kills} workers were killed")
+            findings.problems.append(f"only {killed} of {self.kills} workers were killed")
         print(
-            f"{self.contacts} contacts, {self.workers} workers: {killed} killed, "
-            f"{crew.ends[OUTAGE]} at an end with the server, which was killed {self.server_kills} "
-            f"times, {self.pauses} pauses, {found.late} results too late; {len(found.lost)} lost, "
-            f"{len(found.doubled)} doubled, {time.monotonic() - begun:.0f} seconds",
+            f"{self.contacts} contacts, {self.workers} workers: {killed} workers killed, "
+            f"{self.pauses} paused, {pool.exit_codes[DATABASE_FAULT]} ended with a database fault, "
+            f"{self.server_kills} server kills, {findings.late} late outcomes; "
+            f"{len(findings.lost)} lost, {len(findings.doubled)} doubled, "
+            f"{time.monotonic() - begun:.0f} seconds",
             flush=True,
         )
-        for line in found.wrong[:MOST_LINES]:
-            print(f"  {line}")
-        return killed + self.server_kills, found
+        for problem in findings.problems[:MAX_PROBLEMS]:
+            print(f"  {problem}")
+        return killed + self.server_kills, findings
 
 
-def _alone(engine: sa.Engine) -> bool:
-    others = sa.text(
+def _is_only_session(engine: sa.Engine) -> bool:
+    count_others = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     )
     with engine.connect() as connection:
-        return bool(connection.scalar(others) == 0)
+        return bool(connection.scalar(count_others) == 0)
 
 
 def main() -> int:
-    """Run both parts; 0 if all is well after them."""
+    """Run both phases. Return 0 if they left no fault."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--engine", default=servers.available()[-1])
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--contacts", type=int, default=20_000)
-    parser.add_argument("--kills", type=int, default=200, help="of workers")
+    parser.add_argument("--kills", type=int, default=200, help="kills of workers")
     parser.add_argument("--server-contacts", type=int, default=5_000)
     parser.add_argument("--server-kills", type=int, default=5)
     options = parser.parse_args()
     print(f"seed: {options.seed}", flush=True)
-    chance = random.Random(options.seed)
-    of_workers, of_server = options.kills, options.server_kills
-    parts = [
-        Part(options.contacts, options.workers, of_workers, of_workers // 5),
-        Part(options.server_contacts, options.workers, of_server, of_server, of_server),
+    rng = random.Random(options.seed)
+    kills, server_kills = options.kills, options.server_kills
+    phases = [
+        Phase(options.contacts, options.workers, kills, pauses=kills // 5),
+        Phase(options.server_contacts, options.workers, server_kills, server_kills, server_kills),
     ]
     directory, close = servers.open_directory(on_disk=True)
     server = servers.Server(directory, options.engine)
@@ -493,18 +491,17 @@ def main() -> int:
         db.init(engine, with_host_tables=True)
         ledger.create(engine)
         world = World(engine)
-        results = [part.run(world, server, chance) for part in parts]
+        results = [phase.run(world, server, rng) for phase in phases]
     finally:
         server.stop()
         close()
-    kills = sum(killed for killed, _ in results)
-    lost = sum(len(found.lost) for _, found in results)
-    doubled = sum(len(found.doubled) for _, found in results)
-    print(
-        f"chaos: {kills} kills, {sum(part.contacts for part in parts)} contacts, "
-        f"{lost} lost, {doubled} doubled"
-    )
-    return int(any(found.lost or found.doubled or found.wrong for _, found in results))
+    total_kills = sum(killed for killed, _ in results)
+    contacts = sum(phase.contacts for phase in phases)
+    all_findings = [findings for _, findings in results]
+    lost = sum(len(findings.lost) for findings in all_findings)
+    doubled = sum(len(findings.doubled) for findings in all_findings)
+    print(f"chaos: {total_kills} kills, {contacts} contacts, {lost} lost, {doubled} doubled")
+    return int(lost or doubled or any(findings.problems for findings in all_findings))
 
 
 if __name__ == "__main__":

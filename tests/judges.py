@@ -1,8 +1,10 @@
-"""The judges of documents: whoever accepts or refuses one, in Python, databases and JavaScript.
+"""The judges of documents: everything that accepts or refuses one, asked about the same documents.
 
-A stored document has five: the violations, ``recover_*``, the CHECKs of PostgreSQL and SQLite, and
-ajv with the stored schema. A submitted one has three: the violations, ``parse_*`` and ajv. What
-they are known to differ in is listed in :mod:`differences`.
+A stored document has five judges: the violations, ``recover_*``, the CHECKs of PostgreSQL and
+SQLite, and ajv with the stored schema. A submitted one has three: the violations, ``parse_*`` and
+ajv with the submitted schema. :mod:`support.differences` lists the known differences.
+
+As a command, draw many documents, print every disagreement, and fail if there is any.
 """
 
 from __future__ import annotations
@@ -32,13 +34,13 @@ from support.paths import SCHEMAS
 
 FORMS = ("submitted", "stored")
 CHECKED = ("template_config", "generation_config")
-"""The kinds that are columns of a campaign with a CHECK each. A campaign_template is none."""
+"""The kinds with a CHECK: they are columns of a campaign. A campaign_template is not."""
 
 Judge = Callable[[str, str, Sequence[str]], list[bool] | None]
-"""``judge(form, kind, texts)``: which are accepted; ``None`` for what that judge never sees."""
+"""``judge(form, kind, texts)``: which texts it accepts; ``None`` if the judge does not apply."""
 
 
-# In Python.
+# --- Judges in Python ----------------------------------------------------------------------------
 
 
 def violations(form: str, document: Document) -> tuple[Violation, ...]:
@@ -47,7 +49,7 @@ def violations(form: str, document: Document) -> tuple[Violation, ...]:
 
 
 def values(form: str, kind: str, texts: Sequence[str]) -> list[bool]:
-    """The judge that makes values of documents: ``parse_*`` and ``recover_*``."""
+    """Judge with ``parse_*`` and ``recover_*``, which make values."""
     read = getattr(wire, f"{'parse' if form == 'submitted' else 'recover'}_{kind}")
 
     def accepts(text: str) -> bool:
@@ -56,8 +58,8 @@ def values(form: str, kind: str, texts: Sequence[str]) -> list[bool]:
         except InvalidDocument:
             return False
         except RuntimeError as error:
-            # A refusal that the violations don't explain is one more disagreement.
-            if "without knowing why" not in str(error):
+            # A refusal without violations is a disagreement too.
+            if "without a reason" not in str(error):
                 raise
             return False
         return True
@@ -65,10 +67,11 @@ def values(form: str, kind: str, texts: Sequence[str]) -> list[bool]:
     return [accepts(text) for text in texts]
 
 
-# In databases: the CHECK's own text, taken out of one, is asked.
+# --- Judges in databases: they evaluate the text of the CHECK ------------------------------------
 
 
 def check_text(connection: sa.Connection, table: str, column: str) -> str:
+    """Read the condition of a CHECK from the database."""
     name = f"ck_{table}_{column}"
     if connection.dialect.name == "postgresql":
         query = "SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint WHERE conname = %s"
@@ -81,17 +84,18 @@ def check_text(connection: sa.Connection, table: str, column: str) -> str:
 
 
 def check(connection: sa.Connection) -> Judge:
-    """The judge that is the CHECKs on a campaign's steps and settings in that database."""
-    ask = _postgresql if connection.dialect.name == "postgresql" else _sqlite
+    """Return the judge that evaluates the CHECKs on a campaign's steps and settings."""
+    evaluator = _postgresql if connection.dialect.name == "postgresql" else _sqlite
     by_kind = {
-        kind: ask(connection, kind, check_text(connection, "campaigns", kind)) for kind in CHECKED
+        kind: evaluator(connection, kind, check_text(connection, "campaigns", kind))
+        for kind in CHECKED
     }
 
     def judge(form: str, kind: str, texts: Sequence[str]) -> list[bool] | None:
         if form == "submitted" or kind not in by_kind:
             return None
         verdicts = by_kind[kind](texts)
-        # A CHECK that comes to NULL would let everything pass.
+        # SQL accepts a row if its CHECK is NULL.
         assert None not in verdicts, texts[verdicts.index(None)]
         return [bool(verdict) for verdict in verdicts]
 
@@ -108,7 +112,9 @@ def _sqlite(
 def _postgresql(
     connection: sa.Connection, column: str, condition: str
 ) -> Callable[[Sequence[str]], list[bool | None]]:
-    # PostgreSQL refuses what is no JSON before any CHECK, by an error; so are these, one by one.
+    """Return a function that evaluates a CHECK of PostgreSQL for many texts in one statement."""
+    # PostgreSQL refuses text that is not JSON with an error, before any CHECK. So a function of
+    # the database catches that error.
     create = f"""
         CREATE FUNCTION pg_temp.accepts_{column}(source text) RETURNS boolean LANGUAGE plpgsql AS
         $accepts$
@@ -128,7 +134,7 @@ def _postgresql(
         FROM unnest(%s::text[]) WITH ORDINALITY AS texts (source, place)"""  # noqa: S608
 
     def accepts(texts: Sequence[str]) -> list[bool | None]:
-        # The driver sends no NUL; the empty text is no JSON either.
+        # The driver cannot send NUL. The empty text is not JSON either.
         sent = ["" if "\0" in text else text for text in texts]
         answers: list[bool | None] = connection.exec_driver_sql(query, (sent,)).scalar_one()
         return answers
@@ -136,12 +142,12 @@ def _postgresql(
     return accepts
 
 
-# In JavaScript.
+# --- Judges in JavaScript ------------------------------------------------------------------------
 
 
 @contextmanager
 def ajv() -> Iterator[Judge]:
-    """The judge that front ends use: the validator ajv, with the published schemas."""
+    """Return the judge of front ends: the validator ajv with the published schemas."""
     node.installed()
     command: list[str | Path] = [
         "node",
@@ -164,14 +170,14 @@ def ajv() -> Iterator[Judge]:
         yield judge
 
 
-# All of them.
+# --- All judges ----------------------------------------------------------------------------------
 
 Judges = Mapping[str, Judge]
 
 
 @contextmanager
 def all_judges(databases: servers.Databases) -> Iterator[Judges]:
-    """Every judge but the violations, by name; a database for each engine is made for it."""
+    """Return every judge but the violations, by name. Create a database for each engine."""
     with ExitStack() as stack:
         judges: dict[str, Judge] = {"values": values, "ajv": stack.enter_context(ajv())}
         for name in servers.available():
@@ -186,7 +192,7 @@ def all_judges(databases: servers.Databases) -> Iterator[Judges]:
 
 @attrs.frozen
 class Verdict:
-    """What the judges say of one document."""
+    """The answers of all judges to one document."""
 
     form: str
     document: Document
@@ -195,12 +201,12 @@ class Verdict:
 
     @property
     def differing(self) -> set[str]:
-        """The judges that say another thing than the violations."""
+        """The judges whose answer differs from the violations."""
         return {name for name, accepts in self.accepted.items() if accepts == bool(self.violations)}
 
     @property
     def disagreeing(self) -> set[str]:
-        """Those of them of which that is not known."""
+        """The judges whose difference is not a known one."""
         return {
             name
             for name in self.differing
@@ -209,7 +215,10 @@ class Verdict:
 
     def __str__(self) -> str:
         lines = [f"{self.form} {self.document.kind}: {self.document.text!a}"]
-        lines += [f"  {one.path} {one.code}: {one.message!a}" for one in self.violations]
+        lines += [
+            f"  {violation.path} {violation.code}: {violation.message!a}"
+            for violation in self.violations
+        ]
         lines += [
             f"  {name} {'accepts' if accepts else 'refuses'} it"
             f"{', and should not' if name in self.disagreeing else ''}"
@@ -219,15 +228,19 @@ class Verdict:
 
 
 def judged(judges: Judges, form: str, documents: Sequence[Document]) -> list[Verdict]:
-    """What every judge says of these documents, all of one kind."""
+    """Ask every judge about these documents, all of one kind."""
     kind, texts = documents[0].kind, [document.text for document in documents]
-    said = {name: judge(form, kind, texts) for name, judge in judges.items()}
+    answers_by_judge = {name: judge(form, kind, texts) for name, judge in judges.items()}
     return [
         Verdict(
             form,
             document,
             violations(form, document),
-            {name: answers[index] for name, answers in said.items() if answers is not None},
+            {
+                name: answers[index]
+                for name, answers in answers_by_judge.items()
+                if answers is not None
+            },
         )
         for index, document in enumerate(documents)
     ]
@@ -235,7 +248,7 @@ def judged(judges: Judges, form: str, documents: Sequence[Document]) -> list[Ver
 
 @attrs.define
 class Judged:
-    """What came of judging drawn documents."""
+    """The result of judging drawn documents."""
 
     tally: Counter[str] = attrs.Factory(Counter)
     disagreements: list[Verdict] = attrs.Factory(list)
@@ -244,7 +257,7 @@ class Judged:
 def judge_drawn(judges: Judges, count: int) -> Judged:
     """Judge ``count`` different documents, each in both forms.
 
-    As many are drawn of each kind and from each form.
+    The same number is drawn of each kind and form.
     """
     result, seen = Judged(), set[int]()
 
@@ -258,16 +271,16 @@ def judge_drawn(judges: Judges, count: int) -> Judged:
                 elif verdict.differing:
                     result.tally["known differences"] += 1
 
-    beginnings = list(product(KINDS, FORMS))
-    for index, (kind, form) in enumerate(beginnings):
-        draw(kind, form, (count + index) // len(beginnings), seen, visit)
+    kinds_and_forms = list(product(KINDS, FORMS))
+    for index, (kind, form) in enumerate(kinds_and_forms):
+        draw(kind, form, (count + index) // len(kinds_and_forms), seen, visit)
     return result
 
 
 def main() -> None:
-    """Judge drawn documents, print what came of it, and fail if there are disagreements."""
+    """Judge drawn documents, print the disagreements and the totals, and fail if any disagree."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--documents", type=int, default=500, metavar="N", help="so many")
+    parser.add_argument("--documents", type=int, default=500, metavar="N", help="how many to draw")
     count = parser.parse_args().documents
     directory, close = servers.open_directory()
     try:

@@ -1,6 +1,7 @@
-"""How fast the test kit draws: every strategy of it, in draws a second of this process's time.
+"""Measure how many values per second each strategy of the test kit draws.
 
-``nox -s rates`` prints the table. What it takes to check a value comes on top in a test.
+``nox -s rates`` prints the table. The time is CPU time of this process, without the checks that
+a real test makes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from campaign_model.testing import documents, strategies
 FORMS = ("submitted", "stored")
 
 
-def every() -> Iterator[tuple[str, SearchStrategy[Any]]]:
-    """All public strategies by name, with their defaults, and those of ``from_type``."""
+def iter_strategies() -> Iterator[tuple[str, SearchStrategy[Any]]]:
+    """Iterate over all public strategies with their names, including those of ``from_type``."""
     for name in strategies.__all__:
         if name != "of_type":
             yield f"{name}()", getattr(strategies, name)()
@@ -35,9 +36,10 @@ def every() -> Iterator[tuple[str, SearchStrategy[Any]]]:
         yield f"of_type({type_.__name__})", strategies.of_type(type_)
 
 
-def _settings(number: int) -> settings:
+def _draw_only(max_examples: int) -> settings:
+    """Make settings under which Hypothesis only draws: no shrinking, no database, no checks."""
     return settings(
-        max_examples=number,
+        max_examples=max_examples,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -45,40 +47,40 @@ def _settings(number: int) -> settings:
     )
 
 
-def drawn(strategy: SearchStrategy[Any], number: int) -> list[Any]:
-    """So many values, always the same ones, and independent of each other.
+def draw_values(strategy: SearchStrategy[Any], number: int) -> list[Any]:
+    """Draw ``number`` values that are independent of each other, and the same in every run.
 
-    Of every example after the first ones Hypothesis makes several that differ from it in one place
-    only; so there are few examples at a time, each of many values.
+    Hypothesis makes most examples by changing one place of an earlier example. Eight examples of
+    ten values each, with a new seed for every eight, avoid such near copies.
     """
-    found: list[Any] = []
+    drawn: list[Any] = []
 
-    @_settings(8)
+    @_draw_only(8)
     @given(st.lists(strategy, min_size=10, max_size=10))
     def draw(values: list[Any]) -> None:
-        found.extend(values)
+        drawn.extend(values)
 
     for run in range(math.ceil(number / 80)):
         seed(run)(draw)()
-    return found[:number]
+    return drawn[:number]
 
 
-def rate(strategy: SearchStrategy[Any]) -> float:
-    """Examples a second of this process's time, in a test that does nothing."""
-    found: list[Any] = []
+def measure_rate(strategy: SearchStrategy[Any]) -> float:
+    """Return how many examples per second an empty test gets."""
+    drawn: list[Any] = []
 
     @seed(1)
-    @_settings(200)
+    @_draw_only(200)
     @given(strategy)
     def draw(value: Any) -> None:
-        found.append(value)
+        drawn.append(value)
 
-    drawn(strategy, 1)
-    began = time.process_time()
+    draw_values(strategy, 1)  # Builds the strategy, so that only drawing is measured.
+    started = time.process_time()
     draw()
-    return len(found) / (time.process_time() - began)
+    return len(drawn) / (time.process_time() - started)
 
 
 if __name__ == "__main__":
-    for name, strategy in every():
-        print(f"{rate(strategy):8.0f} examples a second of {name}")  # noqa: T201 - the table
+    for name, strategy in iter_strategies():
+        print(f"{measure_rate(strategy):8.0f} examples per second: {name}")  # noqa: T201 - the table

@@ -39,7 +39,7 @@ from campaign_model.claims import (
 from campaign_model.errors import Conflict, LeaseLost, TransitionNotAllowed
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore, transact
-from campaign_model.store.scope import insert_into
+from campaign_model.store.connection import insert_into
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.contract.totals import disagreements
 from support import servers

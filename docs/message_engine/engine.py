@@ -1,4 +1,15 @@
-"""A message generation engine: all of it but the language model, which is passed in."""
+"""A message generation engine. Only the language model is missing: it is passed in as a function.
+
+``MessageEngine.run`` starts a worker of the library. For each contact that the worker claims, it
+calls ``generate`` and then ``save``:
+
+1. ``generate`` writes one message per enabled step and variant. A checkpoint stores each message
+   and its cost in one transaction, before the next message is paid for.
+2. ``save`` runs in the transaction that records the outcome. It withdraws outdated messages.
+
+A worker can therefore die at any moment: the next worker finds the stored messages by their ids,
+and writes only the missing ones.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +40,14 @@ from campaign_model.worker import Task, WorkerReport, run_worker
 
 HOST = MinimalHost(HostTables())
 CONTACTS, MESSAGES = HOST.contacts, HOST.messages
+"""The library's minimal host tables. A service has its own instead."""
 
-NOTHING = Decimal(0)
+ZERO = Decimal(0)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the language model is to write one message from."""
+    """What the language model needs to write one message."""
 
     contact: Mapping[str, Any]
     channel: Channel
@@ -46,14 +58,14 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Reply:
-    """What it wrote and what that cost. Where there is a subject, it is the first line."""
+    """What the language model wrote and its cost. A subject, if any, is the first line."""
 
     text: str
     cost: Decimal
 
 
 class ModelBusy(Exception):
-    """The language model takes nothing on before ``retry_after`` has passed."""
+    """The language model accepts no call before ``retry_after`` has passed."""
 
     def __init__(self, retry_after: timedelta) -> None:
         super().__init__(f"busy for {retry_after}")
@@ -61,7 +73,7 @@ class ModelBusy(Exception):
 
 
 class ModelError(Exception):
-    """The language model writes nothing for this contact; what that cost is unknown."""
+    """The language model refused to write. The cost of the call is unknown."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +85,34 @@ class MessageEngine:
     model: Callable[[Prompt], Reply]
 
     def run(self, campaign_id: UUID, **options: Any) -> WorkerReport:
-        """Work on a campaign until nothing is left; ``options`` are those of ``run_worker``."""
+        """Generate a campaign's messages until nothing is left to do.
+
+        ``options`` are those of ``run_worker``.
+        """
         return run_worker(
             self.database, self.tenant_id, campaign_id, self.generate, save=self.save, **options
         )
 
     def generate(self, task: Task) -> Outcome:
-        """Write one contact's messages, each of them kept before the next is paid for."""
-        contact, written = self._known(task)
+        """Write the messages of one contact that do not exist yet."""
+        contact, existing_ids = self._load_contact(task)
+
+        # 1. Check everything that can fail before the first call costs money.
         channels = {}
         for step in task.steps.enabled:
             channel = STANDARD.channel(step.channel)
             if channel is None:
-                return Failed("unknown_channel", f"we do not write for {step.channel}", NOTHING)
+                return Failed("unknown_channel", f"no texts for channel {step.channel}", ZERO)
             channels[step.channel] = channel
-        needed = {field for channel in channels.values() for field in channel.requires}
-        gaps = sorted(field for field in needed if not contact[field])
+        required = {field for channel in channels.values() for field in channel.requires}
+        gaps = sorted(field for field in required if not contact[field])
         if gaps:
             return NotReady(gaps)
+
+        # 2. Write each message and store it at once.
         for slot in task.slots:
-            id_, channel = task.message_id(slot), channels[slot.channel]
-            if id_ in written:
+            message_id, channel = task.message_id(slot), channels[slot.channel]
+            if message_id in existing_ids:
                 continue
             step = task.steps.by_key(slot.step_key)
             settings = effective_config(task.generation_config, step)
@@ -102,12 +121,12 @@ class MessageEngine:
             except ModelBusy as busy:
                 return Unfinished(busy.retry_after)
             except ModelError as error:
-                return Failed("model_error", f"the language model says: {error}", cost=None)
-            subject, body = in_form(channel, reply.text)
+                return Failed("model_error", f"the language model refused: {error}", cost=None)
+            subject, body = format_reply(channel, reply.text)
             if not body:
-                return Failed("empty_reply", "the language model wrote nothing", reply.cost)
+                return Failed("empty_reply", "the language model wrote no text", reply.cost)
             row = {
-                "id": id_,
+                "id": message_id,
                 "tenant_id": self.tenant_id,
                 "campaign_id": task.claim.campaign_id,
                 "campaign_contact_id": task.claim.id,
@@ -119,41 +138,45 @@ class MessageEngine:
                 "body": body,
                 "generation_cost": reply.cost,
             }
-            task.checkpoint(reply.cost, partial(insert, row))
-        return Generated(NOTHING)  # Each message's cost is booked already.
+            task.checkpoint(reply.cost, partial(insert_message, row))
+        return Generated(ZERO)  # The checkpoints have booked the cost of every message.
 
     def save(self, connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        """Withdraw messages of earlier revisions, the moment that the new ones are complete."""
+        """Withdraw the messages of earlier revisions and steps when the new ones are complete."""
         if isinstance(outcome, Generated):
-            current = [task.message_id(slot) for slot in task.slots]
+            current_ids = [task.message_id(slot) for slot in task.slots]
             connection.execute(
                 sa.update(MESSAGES)
-                .where(self._of(task), MESSAGES.c.id.not_in(current))
+                .where(self._belongs_to(task), MESSAGES.c.id.not_in(current_ids))
                 .values(status="withdrawn")
             )
 
-    def _known(self, task: Task) -> tuple[Mapping[str, Any], set[UUID]]:
-        """The contact, and the ids of those of its messages that are there already."""
-        mine = sa.and_(CONTACTS.c.tenant_id == self.tenant_id, CONTACTS.c.id == task.contact_id)
+    def _load_contact(self, task: Task) -> tuple[Mapping[str, Any], set[UUID]]:
+        """Load the contact, and the ids of the messages that exist for it in this campaign."""
+        contact_query = sa.select(CONTACTS).where(
+            CONTACTS.c.tenant_id == self.tenant_id, CONTACTS.c.id == task.contact_id
+        )
+        ids_query = sa.select(MESSAGES.c.id).where(self._belongs_to(task))
         with self.database.begin() as connection:
-            contact = connection.execute(sa.select(CONTACTS).where(mine)).one()._asdict()
-            return contact, set(connection.scalars(sa.select(MESSAGES.c.id).where(self._of(task))))
+            contact = connection.execute(contact_query).one()._asdict()
+            return contact, set(connection.scalars(ids_query))
 
-    def _of(self, task: Task) -> sa.ColumnElement[bool]:
+    def _belongs_to(self, task: Task) -> sa.ColumnElement[bool]:
+        """Build the condition that selects the messages of the task's campaign contact."""
         columns = MESSAGES.c
         return sa.and_(
             columns.tenant_id == self.tenant_id, columns.campaign_contact_id == task.claim.id
         )
 
 
-def in_form(channel: Channel, text: str) -> tuple[str | None, str]:
-    """Subject and body as the channel takes them; without a body there is nothing to send."""
+def format_reply(channel: Channel, text: str) -> tuple[str | None, str]:
+    """Split the text into subject and body, and cut the body to the channel's limit."""
     subject, body = None, text.strip()
     if channel.has_subject:
         subject, _, body = body.partition("\n")
     return subject, body.strip()[: channel.max_length]
 
 
-def insert(row: Mapping[str, Any], connection: sa.Connection) -> None:
-    """Keep a message; that it cannot be there twice, its id sees to."""
+def insert_message(row: Mapping[str, Any], connection: sa.Connection) -> None:
+    """Insert a message; the primary key refuses a second message with the same id."""
     connection.execute(sa.insert(MESSAGES).values(row))

@@ -1,4 +1,8 @@
-"""The engine's tests, with nothing but the public test kit."""
+"""The tests of the engine, written with the public test kit only.
+
+Most tests are properties: Hypothesis draws campaigns, documents and misbehaviour of the language
+model, and ``check_promises`` says what must be true in the end.
+"""
 
 from __future__ import annotations
 
@@ -27,14 +31,24 @@ from campaign_model.testing import documents, strategies
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.death import dying
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
-from engine import MESSAGES, in_form
-from trial import PRICE, REACHABLE, Model, Trial, be_busy, leave_blank, refuse, write, write_at
+from engine import MESSAGES, format_reply
+from scenario import (
+    ADDRESSES,
+    PRICE,
+    Scenario,
+    ScriptedModel,
+    be_busy,
+    refuse,
+    write,
+    write_nothing,
+    write_or_die,
+)
 
 settings.register_profile(
     "engine",
     max_examples=20,
     deadline=None,
-    # Every example makes a campaign of its own: one database does for all of a test.
+    # Every example makes its own campaign, so all examples of a test can share one database.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("engine")
@@ -43,121 +57,134 @@ LEASE = timedelta(minutes=5)
 CHANNELS = {channel.name: channel for channel in STANDARD.channels}
 
 
-def check(trial: Trial) -> None:
-    """Whoever is done has each message of the present steps, once; what was paid is booked."""
-    slots, messages, progress = trial.campaign.steps.slots(), trial.messages, trial.progress
-    valid = {row.id for row in messages if row.status != "withdrawn"}
-    for one in trial.contacts:
-        wanted = {slot.message_id(one.id, one.revision) for slot in slots}
-        assert (wanted <= valid) == (one.status is ContactStatus.GENERATED)
-        valid -= wanted
-    assert not valid
-    assert progress.spent == PRICE * (len(messages) + trial.failures["empty_reply"])
-    assert progress.unknown_costs == trial.failures["model_error"]
+def check_promises(scenario: Scenario) -> None:
+    """Check the engine's promises, whatever happened before.
+
+    1. Each generated contact has every message of the present steps, and no other contact has.
+    2. No message is left over, except withdrawn ones.
+    3. The booked cost is what the language model was paid for.
+    """
+    slots = scenario.campaign.steps.slots()
+    messages, progress = scenario.messages, scenario.progress
+    unexplained_ids = {row.id for row in messages if row.status != "withdrawn"}
+    for contact in scenario.campaign_contacts:
+        expected_ids = {slot.message_id(contact.id, contact.revision) for slot in slots}
+        has_all_messages = expected_ids <= unexplained_ids
+        assert has_all_messages == (contact.status is ContactStatus.GENERATED)
+        unexplained_ids -= expected_ids
+    assert not unexplained_ids
+    assert progress.spent == PRICE * (len(messages) + scenario.error_codes["empty_reply"])
+    assert progress.unknown_costs == scenario.error_codes["model_error"]
 
 
-sequences = strategies.step_sequences(1, 2).filter(lambda steps: bool(steps.enabled))
-scripts = st.lists(st.sampled_from([write, leave_blank, be_busy, refuse]), max_size=6)
+step_sequences = strategies.step_sequences(1, 2).filter(lambda steps: bool(steps.enabled))
+scripts = st.lists(st.sampled_from([write, write_nothing, be_busy, refuse]), max_size=6)
+long_texts = st.lists(strategies.texts()).map(lambda texts: "\n".join(texts * 500))
 
 
-@given(strategies.channels(), st.lists(strategies.texts()).map(lambda some: "\n".join(some * 500)))
-def test_a_reply_takes_the_form_of_its_channel(channel: Channel, text: str) -> None:
-    subject, body = in_form(channel, text)
+@given(strategies.channels(), long_texts)
+def test_a_reply_is_formatted_for_its_channel(channel: Channel, text: str) -> None:
+    subject, body = format_reply(channel, text)
     assert (subject is not None) == channel.has_subject
     assert body in text
     assert len(body) <= (channel.max_length or len(text))
 
 
-@given(sequences)
+@given(step_sequences)
 def test_every_enabled_step_gets_its_messages(campaign_tenant: Tenant, steps: StepSequence) -> None:
-    trial, model = Trial(campaign_tenant, steps, contacts=2), Model()
-    trial.run(model)
-    check(trial)
-    assert trial.campaign.status is Status.REVIEW
-    assert len(trial.messages) == 2 * sum(step.variant_count for step in steps.enabled)
-    for message in trial.messages:
+    scenario, model = Scenario(campaign_tenant, steps, contacts=2), ScriptedModel()
+    scenario.run(model)
+    check_promises(scenario)
+    assert scenario.campaign.status is Status.REVIEW
+    assert len(scenario.messages) == 2 * sum(step.variant_count for step in steps.enabled)
+    for message in scenario.messages:
         channel = CHANNELS[steps.by_key(message.step_key).channel]
         assert message.channel == channel.name
         assert len(message.body) <= (channel.max_length or 0)
-    config = trial.campaign.generation_config
-    assert all(one.settings == effective_config(config, one.step) for one in model.prompts)
+    config = scenario.campaign.generation_config
+    for prompt in model.prompts:
+        assert prompt.settings == effective_config(config, prompt.step)
 
 
 @given(documents.valid("template_config", "stored"))
-def test_what_older_services_stored_is_no_surprise(campaign_tenant: Tenant, document: Any) -> None:
+def test_steps_stored_by_older_services_work(campaign_tenant: Tenant, document: Any) -> None:
     steps = recover_template_config(json.dumps(document)).value
     assume(steps.enabled)
-    trial = Trial(campaign_tenant, STEPS)
+    scenario = Scenario(campaign_tenant, STEPS)
     with campaign_tenant.engine.begin() as connection:
-        statement = sa.text("UPDATE campaigns SET template_config = :document WHERE id = :id")
-        id_ = sa.bindparam("id", trial.id, MESSAGES.c.id.type)
-        connection.execute(statement.bindparams(id_), {"document": json.dumps(document)})
-    trial.run(Model())
-    check(trial)
-    strange = {step.channel for step in steps.enabled} - CHANNELS.keys()
-    assert trial.failures == {"unknown_channel" if strange else None: 1}
+        update = sa.text("UPDATE campaigns SET template_config = :document WHERE id = :id")
+        campaign_id = sa.bindparam("id", scenario.campaign_id, MESSAGES.c.id.type)
+        connection.execute(update.bindparams(campaign_id), {"document": json.dumps(document)})
+    scenario.run(ScriptedModel())
+    check_promises(scenario)
+    unknown_channels = {step.channel for step in steps.enabled} - CHANNELS.keys()
+    assert scenario.error_codes == {"unknown_channel" if unknown_channels else None: 1}
 
 
-@given(strategies.step_sequences(3, 4), st.sets(st.sampled_from(sorted(REACHABLE)), min_size=1))
-def test_nothing_is_paid_for_whom_a_step_cannot_reach(
-    campaign_tenant: Tenant, steps: StepSequence, lacking: set[str]
+@given(strategies.step_sequences(3, 4), st.sets(st.sampled_from(sorted(ADDRESSES)), min_size=1))
+def test_no_message_is_paid_for_a_contact_without_an_address(
+    campaign_tenant: Tenant, steps: StepSequence, missing: set[str]
 ) -> None:
     assume(steps.enabled)
-    trial, model = Trial(campaign_tenant, steps, lacking=lacking), Model()
-    trial.run(model)
-    check(trial)
-    gaps = {field for step in steps.enabled for field in CHANNELS[step.channel].requires} & lacking
-    assert {*(trial.contacts[0].enrichment_gaps or ())} == gaps
+    scenario, model = Scenario(campaign_tenant, steps, missing=missing), ScriptedModel()
+    scenario.run(model)
+    check_promises(scenario)
+    required = {field for step in steps.enabled for field in CHANNELS[step.channel].requires}
+    gaps = required & missing
+    assert {*(scenario.campaign_contacts[0].enrichment_gaps or ())} == gaps
     assert (model.prompts == []) == bool(gaps)
 
 
-@given(sequences, scripts)
-def test_whatever_the_model_does_is_told_and_booked(
+@given(step_sequences, scripts)
+def test_every_failure_of_the_model_is_recorded_with_its_cost(
     campaign_tenant: Tenant, steps: StepSequence, script: list[Callable[[], str]]
 ) -> None:
-    trial, model = Trial(campaign_tenant, steps, contacts=2), Model(script)
-    trial.run(model)
-    check(trial)
-    played = script[: len(model.prompts)]
-    assert trial.failures["empty_reply"] == played.count(leave_blank)
-    assert trial.failures["model_error"] == played.count(refuse)
+    scenario, model = Scenario(campaign_tenant, steps, contacts=2), ScriptedModel(script)
+    scenario.run(model)
+    check_promises(scenario)
+    performed = script[: len(model.prompts)]
+    assert scenario.error_codes["empty_reply"] == performed.count(write_nothing)
+    assert scenario.error_codes["model_error"] == performed.count(refuse)
 
 
-@given(sequences, sequences, st.integers(0, 6))
-def test_it_may_be_cancelled_edited_and_started_again(
-    campaign_tenant: Tenant, steps: StepSequence, others: StepSequence, calls: int
+@given(step_sequences, step_sequences, st.integers(0, 6))
+def test_a_campaign_can_be_cancelled_edited_and_restarted(
+    campaign_tenant: Tenant, steps: StepSequence, new_steps: StepSequence, calls_before_cancel: int
 ) -> None:
-    trial = Trial(campaign_tenant, steps, contacts=2)
+    scenario = Scenario(campaign_tenant, steps, contacts=2)
 
-    def cancel() -> str:
-        trial.apply(Action.CANCEL_GENERATION)
+    def cancel_and_write() -> str:
+        scenario.apply(Action.CANCEL_GENERATION)
         return write()
 
-    trial.run(Model([*[write] * calls, cancel]))
-    if trial.campaign.status is Status.REVIEW:  # It came to its end first.
-        trial.apply(Action.REQUEST_CHANGES)
-    edited, new = attrs.evolve(trial.campaign, steps=others), trial.people(1)
-    trial.transact(lambda store: store.campaigns.save(edited))
-    trial.transact(lambda store: store.contacts.assign(trial.id, new))
-    trial.transact(lambda store: store.generation.regenerate(trial.id, only_stale=True))
-    trial.apply(Action.START_GENERATION)
-    trial.run(Model())
-    check(trial)
-    assert trial.progress.by_status[ContactStatus.GENERATED] == 3
+    scenario.run(ScriptedModel([*[write] * calls_before_cancel, cancel_and_write]))
+    if scenario.campaign.status is Status.REVIEW:  # The generation ended before the cancel.
+        scenario.apply(Action.REQUEST_CHANGES)
+    edited, contact_ids = attrs.evolve(scenario.campaign, steps=new_steps), scenario.add_contacts(1)
+    scenario.transact(lambda store: store.campaigns.save(edited))
+    scenario.transact(lambda store: store.contacts.assign(scenario.campaign_id, contact_ids))
+    scenario.transact(
+        lambda store: store.generation.regenerate(scenario.campaign_id, only_stale=True)
+    )
+    scenario.apply(Action.START_GENERATION)
+    scenario.run(ScriptedModel())
+    check_promises(scenario)
+    assert scenario.progress.by_status[ContactStatus.GENERATED] == 3
 
 
 @given(st.lists(st.integers(0, 90), max_size=3))
-def test_it_may_die_at_any_moment(campaign_tenant: Tenant, deaths: list[int]) -> None:
-    trial, clock = Trial(campaign_tenant, STEPS, contacts=2), FrozenClock()
+def test_a_worker_can_die_at_any_moment(campaign_tenant: Tenant, deaths: list[int]) -> None:
+    scenario, clock = Scenario(campaign_tenant, STEPS, contacts=2), FrozenClock()
     calls = 0
-    for at in deaths:
-        with dying(campaign_tenant.engine, at) as moment:
-            model = Model(itertools.repeat(write_at(moment)))
-            trial.run(model, clock=clock, lease=LEASE)
+    for moment in deaths:
+        with dying(campaign_tenant.engine, moment) as may_die:
+            model = ScriptedModel(itertools.repeat(write_or_die(may_die)))
+            scenario.run(model, clock=clock, lease=LEASE)
         calls += len(model.prompts)
-        clock.forward(LEASE)
-    model = Model()
-    trial.run(model, clock=clock, lease=LEASE)
-    check(trial)
-    assert trial.progress.by_status[ContactStatus.GENERATED] == 2
-    assert calls + len(model.prompts) <= len(trial.messages) + len(deaths)
+        clock.forward(LEASE)  # Now the next worker may take over.
+    model = ScriptedModel()
+    scenario.run(model, clock=clock, lease=LEASE)
+    check_promises(scenario)
+    assert scenario.progress.by_status[ContactStatus.GENERATED] == 2
+    # Each death wastes at most one call.
+    assert calls + len(model.prompts) <= len(scenario.messages) + len(deaths)

@@ -1,12 +1,13 @@
-"""What an outreach campaign is, what may happen to it, and how its documents are read.
+"""Domain library for outreach campaigns: types, documents and the lifecycle.
 
-The names here are the public ones of the domain itself. Databases are spoken to through
-``campaign_model.store`` and ``campaign_model.db``, which need SQLAlchemy.
+This module holds the public names of the domain. ``campaign_model.store``, ``.db`` and ``.worker``
+work with databases and need SQLAlchemy.
 
-A name is loaded when it is first asked for: a service pays for what it uses.
+Importing this module loads none of its names. Each name is loaded on first use, so that a service
+waits only for what it uses.
 """
 
-# One name a line would make this page, which people read, three times as long.
+# The formatter would put one name on each line and make this page three times as long.
 # fmt: off
 # ruff: isort: off
 
@@ -61,7 +62,7 @@ __all__ = [
     "recover_generation_config", "recover_template_config",
 ]
 
-# Each after those that it imports, so that the search for a name loads little else.
+# Each module comes after the modules that it imports, so that the search below loads few modules.
 _MODULES = (
     "errors", "_json", "lifecycle", "vocabulary", "steps", "generation_config", "campaign",
     "wire", "claims", "campaign_contact",
@@ -70,21 +71,22 @@ _MODULES = (
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
+        """Load a public name on first use, and keep it as an attribute."""
         if name in _MODULES:
             return import_module(f"{__name__}.{name}")
         if name == "__version__":
-            from importlib.metadata import version  # noqa: PLC0415 - slower than all the rest
+            from importlib.metadata import version  # noqa: PLC0415 - slow to import
             return version("campaign-model")
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        homes = (import_module(f"{__name__}.{module}") for module in _MODULES)
-        found = next(getattr(home, name) for home in homes if name in home.__all__)
-        globals()[name] = found
-        return found
+        modules = (import_module(f"{__name__}.{module}") for module in _MODULES)
+        value = next(getattr(module, name) for module in modules if name in module.__all__)
+        globals()[name] = value
+        return value
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
 
 if "_campaign_model_hypothesis" in sys.modules:
-    # Hypothesis loaded our entry point before there were types to register.
+    # Hypothesis loaded the entry point before this package, when it found no types to register.
     sys.modules["_campaign_model_hypothesis"].register()

@@ -1,47 +1,69 @@
-"""JSON as immutable values, read exactly: nothing coerced, nothing lost without a word."""
+"""Immutable JSON values, and exact reading of JSON text.
+
+:class:`JsonObject` is a JSON object that cannot change; :func:`freeze` and :func:`thaw` convert
+between plain Python JSON and immutable values. :func:`canonical` gives one text, and
+:func:`digest` one SHA-256, for all spellings of a value.
+
+Nothing is coerced and nothing is lost silently. :func:`decode` reads JSON text without hiding
+what Python's reader hides: repeated members and numbers beyond the doubles. :func:`faults_in`
+then lists everything that a database or another JSON reader would refuse or change.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from decimal import Decimal
+from types import NoneType
 from typing import Any, NoReturn
 
-from campaign_model.errors import InvalidDocument, Violation, shown
+from campaign_model.errors import short_repr
 
 __all__ = [
     "EMPTY",
     "MAX_DEPTH",
     "Fault",
     "JsonObject",
+    "RepeatedMembers",
+    "Tokens",
     "canonical",
+    "decode",
     "digest",
     "fault_in",
     "faults_in",
-    "flat_object",
     "freeze",
     "json_object",
-    "loads",
     "pointer_to",
-    "quick_loads",
-    "read",
     "same_member",
     "text_fault",
     "thaw",
 ]
 
 MAX_DEPTH = 64
-"""Deeper nesting than this is refused: it is never a campaign, and any reader's stack is finite."""
+"""The deepest nesting that is accepted. No campaign needs more, and every reader has a limit."""
+
+_LARGEST_SAFE_INTEGER = 2**53
+"""Up to this size, a double holds every integer."""
+
+
+class RepeatedMembers(dict[str, Any]):
+    """A decoded JSON object whose text names at least one member twice; the last value counts.
+
+    It is never accepted: every reader asks for exactly ``dict``, and ``JsonObject`` refuses it.
+    """
+
+    repeated: tuple[str, ...]
 
 
 class JsonObject(Mapping[str, Any]):
     """A JSON object that cannot change: hashable, picklable, equal by JSON value.
 
-    Arrays inside are tuples and objects inside are ``JsonObject``. Unlike Python's ``dict``,
-    ``true`` differs from ``1``; ``1`` and ``1.0`` are the same number, as in JSON Schema.
-    Raises ``TypeError`` for values JSON does not have, and ``ValueError`` for NaN and infinity.
+    Arrays inside are tuples and objects inside are ``JsonObject``. Unlike in a ``dict``, ``true``
+    differs from ``1``; ``1`` and ``1.0`` are the same number, as in JSON Schema.
+    Raises ``TypeError`` for values that JSON does not have, and ``ValueError`` for NaN, infinity
+    and :class:`RepeatedMembers`.
     """
 
     __slots__ = ("_hash", "_items")
@@ -51,11 +73,13 @@ class JsonObject(Mapping[str, Any]):
     def __init__(self, items: Mapping[str, Any] | None = None) -> None:
         if items is None:
             items = {}
-        if not isinstance(items, Mapping):
-            raise TypeError(f"a JSON object is made from a mapping, not a {type(items).__name__}")
-        object.__setattr__(
-            self, "_items", {_key(name): freeze(value) for name, value in items.items()}
-        )
+        elif type(items) is not dict:  # Checked first because isinstance(..., Mapping) is slow.
+            if not isinstance(items, Mapping):
+                raise TypeError(f"a {type(items).__name__} is not a mapping, so not a JSON object")
+            if isinstance(items, RepeatedMembers):
+                raise ValueError(f"the JSON text repeats members: {', '.join(items.repeated)}")
+        frozen = {_member_name(name): freeze(value) for name, value in items.items()}
+        object.__setattr__(self, "_items", frozen)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a JsonObject is immutable; cannot set {name}")
@@ -71,6 +95,10 @@ class JsonObject(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return a view of the members, as ``dict.items`` does. Much faster than Mapping's."""
+        return self._items.items()
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -98,18 +126,15 @@ class JsonObject(Mapping[str, Any]):
     def __deepcopy__(self, _memo: dict[int, Any]) -> JsonObject:
         return self
 
-    def merged(self, changes: Mapping[str, Any]) -> JsonObject:
-        """A new object with ``changes`` laid over this one's members."""
-        return JsonObject({**self._items, **changes})
 
-
-def _key(name: object) -> str:
+def _member_name(name: object) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a JSON object's member names are strings, not {name!r}")
     return name
 
 
 def _comparable(value: Any) -> Any:
+    """Return a hashable form of a frozen value that is equal exactly for equal JSON values."""
     if isinstance(value, JsonObject):
         return frozenset((name, _comparable(member)) for name, member in value.items())
     if isinstance(value, tuple):
@@ -117,20 +142,21 @@ def _comparable(value: Any) -> Any:
     return (bool, value) if isinstance(value, bool) else value
 
 
+_IMMUTABLE = {str, bool, NoneType, JsonObject}
+
+
 def freeze(value: Any) -> Any:
-    """``value`` as an immutable JSON value: objects to ``JsonObject``, arrays to tuples."""
-    if value is None or isinstance(value, bool):
+    """Return ``value`` as an immutable JSON value: objects to ``JsonObject``, arrays to tuples."""
+    if type(value) in _IMMUTABLE:
         return value
     if isinstance(value, str):
-        return str.__str__(value)  # Of an enumeration's member, the text alone.
+        return str.__str__(value)  # The plain text of an enumeration's member.
     if isinstance(value, int):
-        return _number(int(value))
+        return _exact_number(int(value))
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"JSON has no number {value!r}")
         return float(value)
-    if isinstance(value, JsonObject):
-        return value
     if isinstance(value, Mapping):
         return JsonObject(value)
     if isinstance(value, list | tuple):
@@ -139,7 +165,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """The opposite of :func:`freeze`: fresh ``dict`` and ``list`` objects, for ``json.dumps``."""
+    """Return a frozen value as fresh ``dict`` and ``list`` objects, for ``json.dumps``."""
     if isinstance(value, JsonObject):
         return {name: thaw(member) for name, member in value.items()}
     if isinstance(value, tuple):
@@ -148,7 +174,7 @@ def thaw(value: Any) -> Any:
 
 
 def canonical(value: Any) -> str:
-    """One text for every spelling of the same JSON value: members sorted, ``1.0`` as ``1``."""
+    """Return one text for every spelling of a JSON value: members sorted, ``1.0`` as ``1``."""
 
     def normal(value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -163,7 +189,7 @@ def canonical(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """The same 64 hexadecimal digits for every spelling of the same JSON value, for no other."""
+    """Return the SHA-256 of :func:`canonical` in hexadecimal digits."""
     import hashlib  # noqa: PLC0415 - loads OpenSSL
 
     return hashlib.sha256(canonical(value).encode()).hexdigest()
@@ -173,231 +199,181 @@ EMPTY = JsonObject()
 
 
 def json_object(value: Any) -> Any:
-    """``value`` as a ``JsonObject`` if it can be one, else as it is, for a check to refuse."""
+    """Return ``value`` as a ``JsonObject`` if possible, else unchanged for a check to refuse."""
     if value is None or type(value) is JsonObject:
         return value
     try:
-        return JsonObject(value) if isinstance(value, Mapping) else value
+        return JsonObject(value)
     except (RecursionError, TypeError, ValueError):
         return value
 
 
 def same_member(members: JsonObject, name: str, value: Any) -> bool:
-    """Whether ``members`` has a member ``name`` of the same JSON value."""
+    """Return True if ``members`` has a member ``name`` with the same JSON value."""
     return name in members and json_object({name: value}) == JsonObject({name: members[name]})
 
 
-Fault = tuple[str, str, str]
-"""What is wrong within a JSON value: pointer, code, and a message that follows the place."""
+# --- Faults: what a database or another JSON reader would refuse or change -----------------------
 
-# The way down to a value, as (way to its parent, name or index): cheap to make, rarely looked at.
-_Link = tuple[Any, str | int]
+Tokens = tuple[str | int, ...]
+"""The place of a value in its document: member names and indexes."""
+
+Fault = tuple[Tokens, str, str]
+"""The place of a fault, its code, and a message that continues "<place>: ..."."""
 
 
-def faults_in(value: Any, depth: int = 0) -> Iterator[Fault]:
-    """Everything in ``value`` that a database or a JSON reader would refuse or change.
+def faults_in(value: Any, depth: int = 0) -> list[Fault]:
+    """List every fault in ``value``, which is nested ``depth`` levels deep in its document.
 
-    Looks for nesting beyond ``MAX_DEPTH`` levels (``value`` itself stands at ``depth``), for NUL
-    characters and lone surrogates (PostgreSQL stores neither), for numbers no double can hold,
-    for members that stand twice, and for values that are not JSON at all.
+    A fault is: nesting beyond ``MAX_DEPTH`` levels, a NUL character or a lone surrogate
+    (PostgreSQL stores neither), a number that no double holds, a member that the text names
+    twice, and a Python value that JSON does not have.
     """
-    stack: list[tuple[_Link | None, Any, int]] = [(None, value, depth)]
-    while stack:
-        link, found, level = stack.pop()
-        if level > MAX_DEPTH:
-            yield _pointer(link), "too_deep", f"is nested deeper than {MAX_DEPTH} levels"
-        elif isinstance(found, str):
-            if (fault := text_fault(found)) is not None:
-                yield _pointer(link), "invalid_text", fault
-        elif isinstance(found, Mapping):
-            for name, member in found.items():
-                if not isinstance(name, str):
-                    fault = (
-                        f"has a member name of the type {type(name).__name__}; it has to be text"
-                    )
-                    yield _pointer(link), "not_json", fault
-                elif (fault := text_fault(name)) is not None:
-                    fault = f"has a member {shown(name)}, whose name {fault}"
-                    yield _pointer(link), "invalid_text", fault
-                else:
-                    stack.append(((link, name), member, level + 1))
-            if isinstance(found, _Doubled):
-                for name in found.doubled:
-                    if text_fault(name) is None:  # Else told above; no pointer can hold it.
-                        fault = "stands more than once in one object; only one may stay"
-                        yield _pointer((link, name)), "duplicate_member", fault
-        elif isinstance(found, list | tuple):
-            stack.extend(((link, index), member, level + 1) for index, member in enumerate(found))
-        elif isinstance(found, float):
-            if not math.isfinite(found):
-                fault = f"is {json.dumps(found)}; it has to be a number that JSON has"
-                yield _pointer(link), "not_json", fault
-        elif isinstance(found, int):
-            if (code := _number_fault(found)) is not None:
-                fault = (
-                    "is larger than any double; it has to be a smaller number, or text"
-                    if code == "number_too_large"
-                    else f"is {found}, which no double holds; it has to be of fewer digits, or text"
-                )
-                yield _pointer(link), code, fault
-        elif found is not None:
-            fault = f"is of the type {type(found).__name__}; it has to be something that JSON has"
-            yield _pointer(link), "not_json", fault
+    faults: list[Fault] = []
+    _collect_faults(value, depth, (), faults)
+    return faults
 
 
 def fault_in(value: Any, depth: int = 0) -> Fault | None:
-    """One of :func:`faults_in`, or ``None`` if there are none."""
-    return next(faults_in(value, depth), None)
+    """Return the first of :func:`faults_in`, or ``None``."""
+    faults = faults_in(value, depth)
+    return faults[0] if faults else None
 
 
-def flat_object(members: dict[str, Any]) -> JsonObject | None:
-    """A ``JsonObject`` of members without faults, quickly; ``None`` if it takes a closer look."""
-    for name, value in members.items():
-        if type(name) is not str or text_fault(name) is not None:
-            return None
-        if type(value) is str:
-            if text_fault(value) is not None:
-                return None
-        elif type(value) is int:
-            if not -(2**53) <= value <= 2**53:
-                return None
-        elif value is not None and type(value) is not bool:
-            return None
-    flat = object.__new__(JsonObject)
-    object.__setattr__(flat, "_items", members.copy())
-    return flat
+_ARRAYS = (list, tuple)
+_OBJECTS = (dict, JsonObject, Mapping)  # In this order, because isinstance(..., Mapping) is slow.
+
+
+def _collect_faults(value: Any, level: int, tokens: Tokens, faults: list[Fault]) -> None:
+    """Append the faults in ``value``, which is at the place ``tokens``, to ``faults``."""
+    code, message = "not_json", None
+    if level > MAX_DEPTH:
+        code, message = "too_deep", _TOO_DEEP
+    elif isinstance(value, str):
+        code, message = "invalid_text", text_fault(value)
+    elif isinstance(value, int):
+        code, message = _number_fault(value)
+    elif isinstance(value, _ARRAYS):
+        for index, member in enumerate(value):
+            _collect_faults(member, level + 1, (*tokens, index), faults)
+    elif isinstance(value, _OBJECTS):
+        for name, member in value.items():
+            if not isinstance(name, str):
+                message = f"has a member name of the type {type(name).__name__}; use text"
+                faults.append((tokens, "not_json", message))
+            elif (message := text_fault(name)) is not None:
+                message = f"has a member {short_repr(name)}, whose name {message}"
+                faults.append((tokens, "invalid_text", message))
+            else:
+                _collect_faults(member, level + 1, (*tokens, name), faults)
+        if isinstance(value, RepeatedMembers):
+            message = "appears more than once in one object; keep only one"
+            faults += (
+                ((*tokens, name), "duplicate_member", message)
+                for name in value.repeated
+                if text_fault(name) is None  # A faulty name is reported above, and has no pointer.
+            )
+        return
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            message = f"is {json.dumps(value)}, which JSON does not have; use a number"
+    elif value is not None:
+        message = f"is of the type {type(value).__name__}, which JSON does not have"
+    if message is not None:
+        faults.append((tokens, code, message))
 
 
 def pointer_to(tokens: Iterable[str | int]) -> str:
-    """The JSON Pointer (RFC 6901) that leads over these member names and indexes."""
+    """Return the JSON Pointer (RFC 6901) of a place."""
     return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in tokens)
 
 
-def _pointer(link: _Link | None) -> str:
-    tokens: list[str | int] = []
-    while link is not None:
-        link, token = link
-        tokens.append(token)
-    return pointer_to(reversed(tokens))
-
-
 def text_fault(text: str) -> str | None:
-    """What a database or a JSON reader would refuse in ``text``, or ``None``."""
+    """Say what a database or a JSON reader would refuse in ``text``, or return ``None``."""
     if "\0" in text:
-        return "contains a NUL character, which databases cannot keep; it has to go"
+        return "contains a NUL character, which databases cannot store; remove it"
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError:
-            return "contains half of a surrogate pair, which is no character; it has to go"
+            return "contains half of a surrogate pair, which is not a character; remove it"
     return None
 
 
-def _number(number: int) -> int | float:
-    """``number``, or the double that it spells: 1e23 is no whole number that a double holds.
+def _exact_number(number: int) -> int | float:
+    """Return ``number``, or the double that PostgreSQL wrote as these digits.
 
-    ``jsonb`` writes a large double in plain digits, those of its shortest spelling.
+    ``jsonb`` writes a large double as an integer, with the digits of its shortest spelling: 1e23
+    becomes 100000000000000000000000, and no double holds exactly that integer.
     """
-    if -(2**53) <= number <= 2**53 or _number_fault(number) is not None:
+    if -_LARGEST_SAFE_INTEGER <= number <= _LARGEST_SAFE_INTEGER or _number_fault(number)[1]:
         return number
     return number if int(float(number)) == number else float(number)
 
 
-def _number_fault(number: int) -> str | None:
-    if -(2**53) <= number <= 2**53:
-        return None
+def _number_fault(number: int) -> tuple[str, str | None]:
+    """Return the code and the message for an integer that no double holds."""
+    if -_LARGEST_SAFE_INTEGER <= number <= _LARGEST_SAFE_INTEGER:
+        return "", None
     try:
         double = float(number)
     except OverflowError:
-        return "number_too_large"
-    held = int(double) == number or Decimal(repr(double)) == number
-    return None if held else "number_too_precise"
+        message = "is larger than any double; use a smaller number, or text"
+        return "number_too_large", message
+    if int(double) == number or Decimal(repr(double)) == number:
+        return "", None
+    message = f"is {number}, which no double holds exactly; use fewer digits, or text"
+    return "number_too_precise", message
 
 
-class _Doubled(dict[str, Any]):
-    """An object in whose text some members stood more than once."""
+# --- Reading JSON text ---------------------------------------------------------------------------
 
-    doubled: tuple[str, ...]
-
-
-class _DoubledMemberError(ValueError):
-    pass
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        raise _DoubledMemberError
-    return members
-
-
-def _marked_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
-    marked = _Doubled(members)
+    repeated_members = RepeatedMembers(members)
     counts = Counter(name for name, _ in pairs)
-    marked.doubled = tuple(name for name, count in counts.items() if count > 1)
-    return marked
+    repeated_members.repeated = tuple(name for name, count in counts.items() if count > 1)
+    return repeated_members
 
 
-def _any_int(digits: str) -> int:
-    # Python reads no integer of more than 4300 digits; none of more than 309 is a double.
-    return int(digits[:400])
+def _float_of(digits: str) -> float:
+    """Return the double, or for one that is too large an integer that is too large as well.
 
-
-def _any_float(digits: str) -> float:
+    An infinity would be mistaken for the word ``Infinity`` in the text.
+    """
     number = float(digits)
-    # An infinity would be told from one that the text spells out; an integer is as far off.
     return number if math.isfinite(number) else 10**400
 
 
-_quick_reader = json.JSONDecoder(object_pairs_hook=_members)
-_lenient_reader = json.JSONDecoder(parse_int=_any_int, parse_float=_any_float)
-_marking_reader = json.JSONDecoder(
-    object_pairs_hook=_marked_members, parse_int=_any_int, parse_float=_any_float
+_decoder = json.JSONDecoder(object_pairs_hook=_object_of, parse_float=_float_of)
+# Python converts at most 4300 digits. The first 400 are already more than any double has.
+_long_integer_decoder = json.JSONDecoder(
+    object_pairs_hook=_object_of, parse_float=_float_of, parse_int=lambda digits: int(digits[:400])
 )
 
 
-def quick_loads(text: str) -> Any:
-    """Read JSON fast: the result still has to pass :func:`faults_in`, whole or piece by piece.
+def decode(text: str) -> tuple[Any, list[Fault]]:
+    """Return the value of JSON text, or ``None`` and the fault of a text that cannot be read.
 
-    Only what cannot be seen afterwards is looked for here, members that stand twice.
-    Raises ``ValueError`` or ``RecursionError``; :func:`read` tells what it was.
-    """
-    return _quick_reader.decode(text)
-
-
-def read(text: str, depth: int = 0) -> tuple[Any, list[Fault]]:
-    """Read JSON and tell everything that :func:`faults_in` finds in it.
-
-    Of members that stand twice the last one counts. What is no JSON at all is read as ``None``,
-    with that as its one fault.
+    The value still has to pass :func:`faults_in`, whole or piece by piece. An object with
+    repeated members becomes :class:`RepeatedMembers`; a number too large for a double becomes an
+    integer that is too large for one.
     """
     try:
-        faults = list(faults_in(_marking_reader.decode(text), depth))
+        try:
+            return _decoder.decode(text), []
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # An integer has more than 4300 digits.
+            return _long_integer_decoder.decode(text), []
     except json.JSONDecodeError as error:
-        what = error.msg if text.strip() else "there is nothing in it"
-        where = f"(line {error.lineno}, column {error.colno})"
-        return None, [("", "not_json", f"this is not JSON: {what} {where}")]
+        reason = error.msg if text.strip() else "there is nothing in it"
+        place = f"(line {error.lineno}, column {error.colno})"
+        return None, [((), "not_json", f"this is not JSON: {reason} {place}")]
     except RecursionError:
-        return None, [("", "too_deep", f"is nested deeper than {MAX_DEPTH} levels")]
-    return _lenient_reader.decode(text), faults
-
-
-def loads(text: str, document: str = "document") -> Any:
-    """Read JSON exactly.
-
-    Refuses what Python's reader lets pass or changes: all that :func:`faults_in` looks for.
-    Raises :class:`InvalidDocument` naming ``document``, with every fault.
-    """
-    value, faults = read(text)
-    if faults:
-        raise InvalidDocument(
-            document,
-            tuple(
-                Violation(pointer, code, f"{document}{pointer}: {message}")
-                for pointer, code, message in faults
-            ),
-        )
-    return value
+        return None, [((), "too_deep", _TOO_DEEP)]

@@ -1,4 +1,8 @@
-"""Campaigns, their history, and the templates they are made from."""
+"""Value types of campaigns: :class:`Campaign`, :class:`CampaignTemplate`, summaries, history.
+
+All are immutable. A campaign copies the steps and settings of its template, so that a later change
+of the template does not reach it.
+"""
 
 from __future__ import annotations
 
@@ -36,41 +40,44 @@ MAX_DESCRIPTION = 10_000
 
 @attrs.frozen
 class Repair:
-    """Something a stored document needed before it could be read. ``path`` is a JSON Pointer."""
+    """A change that was needed to read a stored document. ``path`` is a JSON Pointer."""
 
     path: str
     code: str
     message: str
 
 
-def _check_words(document: str, name: Any, description: Any) -> None:
-    faults = []
+def _check_name_and_description(document: str, name: Any, description: Any) -> None:
+    """Raise :class:`InvalidDocument` with every fault of the two. ``document`` is the kind."""
+    violations = []
     if not (type(name) is str and name.strip() and len(name) <= MAX_NAME) or fault_in(name):
-        faults.append(
+        violations.append(
             Violation(
-                "/name", "invalid_value", f"{document}.name: a name has 1 to {MAX_NAME} characters"
+                "/name",
+                "invalid_value",
+                f"{document}.name: must be text of 1 to {MAX_NAME} characters that is not blank",
             )
         )
     if description is not None and (
         type(description) is not str or len(description) > MAX_DESCRIPTION or fault_in(description)
     ):
-        faults.append(
+        violations.append(
             Violation(
                 "/description",
                 "invalid_value",
-                f"{document}.description: text of at most {MAX_DESCRIPTION} characters",
+                f"{document}.description: must be text of at most {MAX_DESCRIPTION} characters",
             )
         )
-    if faults:
-        raise InvalidDocument(document, tuple(faults))
+    if violations:
+        raise InvalidDocument(document, tuple(violations))
 
 
 @attrs.frozen
 class CampaignTemplate:
     """Steps and settings to start campaigns from.
 
-    A system template belongs to no tenant, is seen by all and changed by none. ``version``
-    grows with every change. Raises :class:`InvalidDocument` for a bad name or description.
+    A system template has no tenant: every tenant sees it and no tenant can change it. ``version``
+    grows with every change. Raises :class:`InvalidDocument` for an invalid name or description.
     """
 
     name: str
@@ -85,11 +92,11 @@ class CampaignTemplate:
     repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
-        _check_words("campaign_template", self.name, self.description)
+        _check_name_and_description("campaign_template", self.name, self.description)
 
     @classmethod
     def from_campaign(cls, campaign: Campaign, name: str) -> CampaignTemplate:
-        """A new template with the campaign's steps and settings, all but its budget."""
+        """Make a new template with the campaign's steps and settings, but without its budget."""
         return cls(
             name=name,
             steps=campaign.steps,
@@ -100,13 +107,15 @@ class CampaignTemplate:
 
 @attrs.frozen
 class Campaign:
-    """An outreach to many contacts by the same steps.
+    """An outreach to many contacts with the same sequence of steps.
 
-    ``id`` is made by the caller (or here), so that a repeated ``add`` is noticed. ``status``
-    changes only through ``CampaignStore.campaigns.apply``. ``is_active`` is false only for a
-    deleted draft. ``template_id`` tells where the steps were copied from. ``version`` grows with
-    every edit and move. ``repairs`` lists what the stored documents needed to be readable.
-    Raises :class:`InvalidDocument` for a bad name or description.
+    ``id`` is chosen before ``add``, so that a repeated ``add`` fails instead of making a second
+    campaign. ``status`` changes only through ``CampaignStore.campaigns.apply``. ``is_active`` is
+    false only for a deleted draft. ``template_id`` records the template that the steps were copied
+    from. ``version`` grows with every edit and move. ``repairs`` lists the changes that were needed
+    to read the stored documents.
+
+    Raises :class:`InvalidDocument` for an invalid name or description.
     """
 
     name: str
@@ -126,13 +135,13 @@ class Campaign:
     repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
-        _check_words("campaign", self.name, self.description)
+        _check_name_and_description("campaign", self.name, self.description)
 
     @classmethod
     def from_template(cls, template: CampaignTemplate, name: str, **fields: Any) -> Campaign:
-        """A new draft with a copy of the template's steps and settings.
+        """Make a new draft with a copy of the template's steps and settings.
 
-        Later changes of the template do not reach it. ``fields`` are other fields of the campaign.
+        ``fields`` are other fields of the campaign.
         """
         return cls(
             name=name,
@@ -148,10 +157,11 @@ class Campaign:
 
 @attrs.frozen
 class CampaignSummary:
-    """A line of a list of campaigns: no steps, but the totals.
+    """One line of a list of campaigns: the totals, without the steps.
 
-    ``total_contacts`` leaves out excluded ones; ``generated_count`` of them have their messages;
-    ``generation_cost`` is exact but for ``unknown_costs`` outcomes whose cost nobody knew.
+    ``total_contacts`` leaves out excluded contacts. ``generated_count`` is the number of contacts
+    that have their messages. ``generation_cost`` is exact, but leaves out the costs of
+    ``unknown_costs`` outcomes.
     """
 
     id: UUID
@@ -171,22 +181,23 @@ class CampaignSummary:
 
 @attrs.frozen
 class Page(Generic[Item]):
-    """Some of a list, and where the next page begins (``None`` after the last)."""
+    """One page of a list. Pass ``next`` as ``after`` for the next page; ``None``: no more."""
 
     items: tuple[Item, ...]
     next: str | None
 
 
 ADOPTED: Literal["adopted"] = "adopted"
-"""What a history begins with that goes on from before this library: no action of the lifecycle."""
+"""The ``action`` of the first history entry of a campaign that adoption brought to the schema."""
 
 
 @attrs.frozen
 class HistoryEntry:
-    """One move of a campaign: who did what, when, why.
+    """One move of a campaign: who made it, when and why.
 
-    A campaign that was :data:`ADOPTED` begins with an entry that led nowhere: ``at`` is when it
-    was last changed before, and ``reason`` a JSON object of what adoption found and put right.
+    The history of an adopted campaign begins with an entry whose ``action`` is :data:`ADOPTED`. It
+    is no move: ``at`` is the time of the last change before adoption, and ``reason`` is a JSON
+    object with the findings of adoption.
     """
 
     at: datetime = attrs.field(converter=utc)

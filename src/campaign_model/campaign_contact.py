@@ -1,4 +1,4 @@
-"""A contact within a campaign, and what the store says of changes to the set of them."""
+"""Value types of contacts: :class:`CampaignContact`, and the answers of ``store.contacts``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ __all__ = ["Assigned", "CampaignContact", "Changed", "Overlap", "Removed"]
 class CampaignContact:
     """One contact's place in one campaign: readiness, generation status, cost and error.
 
-    ``enrichment_gaps`` is ``None`` while nobody has looked, ``()`` when nothing is missing.
-    ``priority`` is larger for contacts to be generated first. ``cost`` is what was booked so far
-    and ``unknown_costs`` how many outcomes came without a cost. ``revision`` grows only when the
-    contact is generated again on purpose. ``stale`` says that it was generated from other steps.
+    ``enrichment_gaps`` names the missing fields. It is ``None`` until the gaps are known and ``()``
+    if nothing is missing. Contacts with a higher ``priority`` are generated first. ``cost`` is the
+    amount booked so far, and ``unknown_costs`` is the number of outcomes without a cost.
+    ``revision`` grows when the contact is generated again on purpose or under other steps.
+    ``stale`` is true if the contact was generated from steps with another fingerprint than the
+    campaign's present steps.
     """
 
     id: UUID
@@ -45,10 +47,10 @@ class CampaignContact:
 
 @attrs.frozen
 class Assigned:
-    """What an assignment did.
+    """The answer of ``assign``.
 
-    ``added`` and ``already_there`` are numbers of contacts; ``unknown`` are ids of contacts that
-    this tenant does not have: they were left out.
+    ``added`` and ``already_there`` are numbers of contacts. ``unknown`` has the ids that are no
+    contact of this tenant; they were left out.
     """
 
     added: int
@@ -58,9 +60,10 @@ class Assigned:
 
 @attrs.frozen
 class Removed:
-    """What a removal did: how many left, and who was ``kept``.
+    """The answer of ``remove``.
 
-    Those are excluded instead, because messages were generated for them or refer to them.
+    ``removed`` is the number of deleted campaign contacts. ``kept`` has the ids of contacts that
+    were excluded instead, because they were claimed before or messages refer to them.
     """
 
     removed: int
@@ -69,9 +72,10 @@ class Removed:
 
 @attrs.frozen
 class Changed:
-    """How many contacts a change touched, and the ``skipped`` ids it did not apply to.
+    """The answer of a change of several contacts.
 
-    Those are not in the campaign, or in a status that has no such move.
+    ``changed`` is the number of changed contacts. ``skipped`` has the ids of contacts that are not
+    in the campaign, or whose status does not allow the change.
     """
 
     changed: int
@@ -80,7 +84,7 @@ class Changed:
 
 @attrs.frozen
 class Overlap:
-    """A contact of this campaign that is also in another one, and when something happened there."""
+    """A contact of one campaign that is also in another campaign, and its last activity there."""
 
     contact_id: UUID
     campaign_id: UUID

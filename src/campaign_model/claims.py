@@ -1,4 +1,9 @@
-"""What a worker claims, what it reports, and how far a campaign's generation is."""
+"""Value types of generation: claims, outcomes, the answers to them, and progress.
+
+A worker gets a :class:`ClaimBatch` of :class:`Claim`, reports an :data:`Outcome` for each claim and
+gets a :class:`Recorded` for each. The token of a claim, never a clock, decides whether the worker
+still owns the contact.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import StepSequence
 
 __all__ = [
-    "LONGEST",
+    "MAX_DURATION",
     "Claim",
     "ClaimBatch",
     "Cursor",
@@ -34,17 +39,18 @@ __all__ = [
     "Unfinished",
 ]
 
-LONGEST = timedelta(days=365)
-"""No lease and no pause is longer than this."""
+MAX_DURATION = timedelta(days=365)
+"""The longest lease, and the longest ``retry_after``."""
 
 
 @attrs.frozen(cache_hash=True)
 class Claim:
-    """The right of one worker to write one contact's messages until ``expires_at``.
+    """The right of one worker to generate one contact's messages until ``expires_at``.
 
-    ``id`` is the campaign contact. ``token`` decides who owns it, never the clock. ``attempts``
-    counts this claim; ``revision`` goes into message ids; ``steps_fingerprint`` is that of the
-    steps the claim was made under; ``reserved`` is the money set aside for it.
+    ``id`` is the campaign contact's id. The worker owns the contact while ``token`` is in its row.
+    ``attempts`` is the number of claims of the contact, this one included. ``revision`` is part of
+    every message id. ``steps_fingerprint`` belongs to the steps at the time of the claim.
+    ``reserved`` is the money set aside for the contact.
     """
 
     id: UUID
@@ -59,7 +65,7 @@ class Claim:
 
 
 class StopReason(StrEnum):
-    """Why a claim got nothing, or fewer contacts than it asked for."""
+    """Why a claim got fewer contacts than its ``limit``."""
 
     NOT_GENERATING = "not_generating"
     DRAINED = "drained"
@@ -69,7 +75,7 @@ class StopReason(StrEnum):
 
 @attrs.frozen
 class Cursor:
-    """Where a worker's next claim continues: a place in the campaign's order of contacts."""
+    """The rank at which a worker's next claim continues."""
 
     rank: int = attrs.field(
         default=-(2**63),
@@ -83,12 +89,12 @@ class Cursor:
 
 @attrs.frozen
 class ClaimBatch:
-    """What a claim got.
+    """The answer of ``claim``.
 
-    ``stop`` is ``None`` when all of ``limit`` was claimed. ``retry_at`` is when claiming again
-    may get more: when the first lease of another worker runs out or a pause ends; ``at`` is the
-    time it was when this was said, by the same clock. Pass ``cursor`` to the next claim.
-    ``steps`` and ``generation_config`` are those to generate by.
+    ``stop`` is ``None`` if the claim got ``limit`` contacts. At ``retry_at`` another claim may get
+    more, because the first lease expires or the first pause ends. ``at`` is the time of the answer,
+    by the same clock. Pass ``cursor`` to the next claim. Generate from ``steps`` and
+    ``generation_config``.
     """
 
     claims: tuple[Claim, ...]
@@ -102,42 +108,42 @@ class ClaimBatch:
 
 @attrs.frozen
 class Generated:
-    """All of the contact's messages exist. ``cost=None`` says that the cost is unknown."""
+    """All of the contact's messages exist. ``cost=None`` means that the cost is unknown."""
 
     cost: Decimal | None = attrs.field(converter=optional_money)
 
 
 @attrs.frozen
 class Failed:
-    """The contact's messages cannot be written: a stable ``code`` and a ``message`` for people."""
+    """The contact's messages cannot be generated. ``code`` is stable, ``message`` is for people."""
 
     code: str = attrs.field(converter=text)
     message: str = attrs.field(converter=text)
     cost: Decimal | None = attrs.field(converter=optional_money)
 
 
-def _some_gaps(value: Any) -> tuple[str, ...]:
-    found = gaps(value)
-    if not found:
-        raise ValueError("a contact that is not ready has at least one gap")
-    return found
+def _check_gaps(value: Any) -> tuple[str, ...]:
+    names = gaps(value)
+    if not names:
+        raise ValueError("NotReady needs at least one gap; name the fields that the contact lacks")
+    return names
 
 
 @attrs.frozen
 class NotReady:
-    """The contact lacks what the messages need: ``gaps`` names the missing fields."""
+    """The contact lacks fields that its messages need. ``gaps`` names them."""
 
-    gaps: tuple[str, ...] = attrs.field(converter=_some_gaps)
+    gaps: tuple[str, ...] = attrs.field(converter=_check_gaps)
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
 
 
 @attrs.frozen
 class Unfinished:
-    """Not done, and not the contact's fault: give it back, to be claimed after ``retry_after``."""
+    """The worker gives the contact back. It can be claimed again after ``retry_after``."""
 
     retry_after: timedelta = attrs.field(
         default=timedelta(0),
-        validator=[attrs.validators.ge(timedelta(0)), attrs.validators.le(LONGEST)],
+        validator=[attrs.validators.ge(timedelta(0)), attrs.validators.le(MAX_DURATION)],
     )
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
 
@@ -146,7 +152,15 @@ Outcome = Generated | Failed | NotReady | Unfinished
 
 
 class Recorded(StrEnum):
-    """What became of one reported outcome."""
+    """The answer to one reported outcome.
+
+    * ``applied``: the contact has its new status.
+    * ``already``: this claim was recorded before; nothing changed.
+    * ``requeued``: the steps changed; the cost is booked and the contact waits again.
+    * ``excluded``: the contact stays excluded; the cost is booked.
+    * ``booked``: the lease was lost; only the cost is booked.
+    * ``skipped``: the lease was lost; nothing is booked.
+    """
 
     APPLIED = "applied"
     ALREADY = "already"
@@ -158,32 +172,33 @@ class Recorded(StrEnum):
 
 @attrs.frozen
 class Renewal:
-    """The answer to a renewal: the new expiry, the ids lost meanwhile, and whether to stop."""
+    """The answer of ``renew``: the new expiry, the ids of lost claims, and if the run is over.
+
+    ``lost`` has the ids of campaign contacts. ``cancelled`` is true if the campaign is no longer
+    generating.
+    """
 
     expires_at: datetime = attrs.field(converter=utc)
     lost: tuple[UUID, ...]
     cancelled: bool
 
 
-_STATUSES = tuple(ContactStatus)
-
-
-def _by_status(counts: Mapping[ContactStatus, int]) -> Mapping[ContactStatus, int]:
-    frozen: Any = JsonObject({status: counts.get(status, 0) for status in _STATUSES})
-    return cast("Mapping[ContactStatus, int]", frozen)
+def _count_every_status(counts: Mapping[ContactStatus, int]) -> Mapping[ContactStatus, int]:
+    counts_by_status: Any = JsonObject({status: counts.get(status, 0) for status in ContactStatus})
+    return cast("Mapping[ContactStatus, int]", counts_by_status)
 
 
 @attrs.frozen
 class Progress:
     """How far a campaign's generation is.
 
-    ``by_status`` has every status, and adds up to the contacts assigned. ``spent`` and
-    ``reserved`` are money; ``unknown_costs`` counts outcomes whose cost nobody knew;
-    ``per_second`` is the rate of finished contacts since the run began and ``seconds_left`` what
-    the rest would take at that rate, ``None`` while unknown.
+    ``by_status`` has a number of contacts for every status. ``spent``, ``reserved`` and ``budget``
+    are money. ``unknown_costs`` is the number of outcomes without a cost. ``per_second`` is the
+    rate of finished contacts since the run began, and ``seconds_left`` is the time for the rest at
+    that rate. Both are ``None`` while they are unknown.
     """
 
-    by_status: Mapping[ContactStatus, int] = attrs.field(converter=_by_status)
+    by_status: Mapping[ContactStatus, int] = attrs.field(converter=_count_every_status)
     spent: Decimal
     reserved: Decimal
     unknown_costs: int
@@ -193,20 +208,20 @@ class Progress:
 
     @property
     def assigned(self) -> int:
-        """Every contact in the campaign, excluded ones too."""
+        """The number of contacts in the campaign, excluded ones included."""
         return sum(self.by_status.values())
 
     @property
     def total(self) -> int:
-        """The contacts of the campaign that are not excluded."""
+        """The number of contacts in the campaign that are not excluded."""
         return self.assigned - self.by_status[ContactStatus.EXCLUDED]
 
 
 @attrs.frozen
 class Estimate:
-    """What the rest of a campaign would take: contacts to go, messages, and money.
+    """What the rest of a campaign needs: contacts to generate, their messages, and money.
 
-    Money at the average cost per finished contact so far, ``None`` before the first known cost.
+    ``cost`` uses the average cost of finished contacts. It is ``None`` before the first known cost.
     """
 
     contacts: int

@@ -1,4 +1,9 @@
-"""What can go wrong, as values a program can act on and sentences a person can act on."""
+"""The errors that this library raises, and the parts they are made of.
+
+Every error has a stable ``code`` and its data, for programs; a sentence, for people; and an HTTP
+status, for web services. :class:`Violation` is one fault of a document, :class:`Unmet` one guard
+that does not hold.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +22,22 @@ __all__ = [
     "TransitionNotAllowed",
     "Unmet",
     "Violation",
-    "listed",
-    "shown",
+    "join_words",
+    "short_repr",
 ]
 
-_LISTED = 20
-"""A sentence names at most so many things; the error's data has them all."""
+_MAX_JOINED = 20
+"""The most things that a sentence names. The error's data has all of them."""
+
+_MAX_REPR = 80
 
 
 @attrs.frozen
 class Violation:
     """One fault of a document.
 
-    ``path`` is a JSON Pointer (RFC 6901) to the faulty value, ``""`` for the whole document;
-    ``code`` is stable and for programs; ``message`` is for the person who wrote the document.
+    ``path`` is a JSON Pointer (RFC 6901) to the faulty value, ``""`` for the whole document.
+    ``code`` is stable, for programs. ``message`` is for the author of the document.
     """
 
     path: str
@@ -38,59 +45,59 @@ class Violation:
     message: str
 
     def to_dict(self) -> dict[str, str]:
-        """The three fields as a JSON-ready ``dict``."""
+        """Return the three fields as a JSON-ready ``dict``."""
         return {"path": self.path, "code": self.code, "message": self.message}
 
 
 @attrs.frozen
 class Unmet:
-    """A guard that does not hold: its name (stable) and what to do about it."""
+    """A guard that does not hold: its stable name, and a sentence that says what to do."""
 
     guard: str
     message: str
 
     def to_dict(self) -> dict[str, str]:
-        """The two fields as a JSON-ready ``dict``."""
+        """Return the two fields as a JSON-ready ``dict``."""
         return {"guard": self.guard, "message": self.message}
 
 
 class CampaignModelError(Exception):
-    """Base of every error this library raises on purpose.
+    """Base class of the errors of this library. All of them can be pickled.
 
-    ``code`` is stable, ``http_status`` is what a web service would answer, and ``str(error)``
-    is a sentence for a person. All of them pickle.
+    ``code`` is stable. ``http_status`` is the status that a web service should answer with.
+    ``str(error)`` is a sentence for a person.
     """
 
     code: ClassVar[str] = "error"
     http_status: ClassVar[int] = 500
 
     def to_dict(self) -> dict[str, Any]:
-        """``code``, ``message`` and the error's own data, JSON-ready."""
+        """Return ``code``, ``message`` and the data of the error, JSON-ready."""
         return {"code": self.code, "message": str(self)}
 
 
-def shown(value: Any) -> str:
-    """``value`` as a person may recognise it in a message: its ``repr``, but never a long one."""
+def short_repr(value: Any) -> str:
+    """Return the ``repr`` of ``value`` for a message, cut to 80 characters."""
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # Nested too deep; an integer of too many digits.
+    except (RecursionError, ValueError):  # Nested too deep, or an integer of too many digits.
         return f"this {type(value).__name__}"
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
 
 
-def listed(words: Sequence[object], separator: str = ", ") -> str:
-    """``words`` as part of a sentence, but never very many of them."""
-    shortened = [str(word) for word in words[:_LISTED]]
-    if len(words) > _LISTED:
-        shortened.append(f"and {len(words) - _LISTED} more")
-    return separator.join(shortened) or "nothing"
+def join_words(words: Sequence[object], separator: str = ", ") -> str:
+    """Join ``words`` for a sentence. Name the first 20, and count the rest."""
+    joined = [str(word) for word in words[:_MAX_JOINED]]
+    if len(words) > _MAX_JOINED:
+        joined.append(f"and {len(words) - _MAX_JOINED} more")
+    return separator.join(joined) or "none"
 
 
 @attrs.define(slots=False, eq=False)
 class InvalidDocument(CampaignModelError):
-    """A document (or a value made in Python) breaks its rules; every fault is in ``violations``.
+    """A document, or a value made in Python, breaks its rules.
 
-    ``document`` names its kind, such as ``template_config``.
+    ``document`` is the kind, such as ``template_config``. ``violations`` has every fault.
     """
 
     code = "invalid_document"
@@ -101,7 +108,7 @@ class InvalidDocument(CampaignModelError):
 
     def __str__(self) -> str:
         faults = [violation.message for violation in self.violations]
-        return f"{self.document} is not valid: {listed(faults, '; ')}"
+        return f"{self.document} is not valid: {join_words(faults, '; ')}"
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {
@@ -112,11 +119,12 @@ class InvalidDocument(CampaignModelError):
 
 @attrs.define(slots=False, eq=False)
 class TransitionNotAllowed(CampaignModelError):
-    """The campaign's status, or a guard, forbids this action or change.
+    """The campaign's status, or a guard, forbids an action or a change of content.
 
-    ``action`` is a lifecycle action or a permission; ``allowed`` are the actions the table knows
-    from ``source``; ``legal_from`` are the statuses from which ``action`` is known; ``unmet`` are
-    all guards that do not hold (empty when the status itself is the reason).
+    ``source`` is the campaign's status, ``action`` the refused action or permission. ``allowed``
+    has the actions that the table lists for ``source``, and ``legal_from`` the statuses that allow
+    ``action``. ``unmet`` has every guard that does not hold; if the status is the reason, it is
+    empty.
     """
 
     code = "transition_not_allowed"
@@ -133,9 +141,9 @@ class TransitionNotAllowed(CampaignModelError):
             reasons = "; ".join(unmet.message for unmet in self.unmet)
             return f"{self.action} is not possible yet: {reasons}"
         return (
-            f"{self.action} is not allowed while the campaign is {self.source}: it needs "
-            f"{listed(self.legal_from)}. "
-            f"Actions from {self.source}: {listed(self.allowed)}."
+            f"{self.action} is not allowed in status {self.source}, only in: "
+            f"{join_words(self.legal_from)}. "
+            f"Actions in status {self.source}: {join_words(self.allowed)}."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,9 +158,9 @@ class TransitionNotAllowed(CampaignModelError):
 
 @attrs.define(slots=False, eq=False)
 class NotFound(CampaignModelError):
-    """This tenant has no such row. Another tenant's row is reported no differently.
+    """The tenant has no such row. A row of another tenant gives the same error.
 
-    ``kind`` is campaign, template, owner, contact or tenant; ``ids`` are the ones looked for.
+    ``kind`` is campaign, template, owner, contact or tenant. ``ids`` were not found.
     """
 
     code = "not_found"
@@ -162,7 +170,7 @@ class NotFound(CampaignModelError):
     ids: tuple[UUID, ...]
 
     def __str__(self) -> str:
-        return f"no {self.kind} with id {listed(self.ids)} exists for this tenant"
+        return f"found no {self.kind} with id {join_words(self.ids)}; check the id and the tenant"
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"kind": self.kind, "ids": [str(id_) for id_ in self.ids]}
@@ -170,10 +178,10 @@ class NotFound(CampaignModelError):
 
 @attrs.define(slots=False, eq=False)
 class Conflict(CampaignModelError):
-    """The row is not in the state the call supposed; nothing was changed.
+    """The row is not in the state that the call needs. The call changed nothing.
 
-    ``reason`` is stable: ``stale_version`` (somebody saved before you: load again),
-    ``already_exists``, ``read_only`` or ``still_referred_to``. ``message`` says it for a person.
+    ``reason`` is stable: ``stale_version`` (another call changed the row; load it again),
+    ``already_exists``, ``read_only`` or ``still_referred_to``. ``message`` is for a person.
     """
 
     code = "conflict"
@@ -191,10 +199,10 @@ class Conflict(CampaignModelError):
 
 @attrs.define(slots=False, eq=False)
 class LeaseLost(CampaignModelError):
-    """Somebody else owns these campaign contacts now; nothing of the call was recorded.
+    """The caller no longer owns these campaign contacts. The call recorded nothing.
 
-    Roll back the messages written beside it. What was spent can still be booked:
-    ``record(..., on_lost="book")``.
+    Roll back the messages that you wrote in this transaction. To book what they cost, call
+    ``record(..., on_lost="book")``. ``ids`` are the ids of the campaign contacts.
     """
 
     code = "lease_lost"
@@ -204,8 +212,8 @@ class LeaseLost(CampaignModelError):
 
     def __str__(self) -> str:
         return (
-            f"the lease is lost on {len(self.ids)} campaign contact(s): "
-            f"{listed(self.ids)}; another worker took them over or they were released"
+            f"lost the lease of {len(self.ids)} campaign contact(s): {join_words(self.ids)}; "
+            "another worker took them over, or they were released; stop work on them"
         )
 
     def to_dict(self) -> dict[str, Any]:

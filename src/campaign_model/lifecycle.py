@@ -1,11 +1,19 @@
-"""What may happen to a campaign, and to a contact in it: two tables and the functions over them.
+"""The lifecycle of campaigns and of their contacts: two transition tables and lookups in them.
 
-Nothing here touches a database or a document. The store builds its SQL from these tables, so a
-line added here is the whole change.
+``TRANSITIONS`` lists every move of a campaign, ``CONTACT_TRANSITIONS`` every move of a contact.
+``PERMISSIONS`` says which changes of content are legal in which status.
+
+Invariant: a status changes only along a line of these tables. The store's SQL, the CHECK
+constraints, ``schemas/lifecycle.json`` and ``docs/lifecycle.md`` are built from them.
+
+To move a campaign, the store locks its row and counts :class:`Facts`. :func:`apply` then finds the
+line of the table and calls its guards, which are pure functions from facts to :class:`Unmet` or
+``None``. The store writes the target status, or nothing if a guard is unmet.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
@@ -35,16 +43,16 @@ __all__ = [
     "apply",
     "apply_contact",
     "check_permission",
-    "document",
     "resting_status",
     "sources",
     "target",
+    "to_dict",
     "why_not",
 ]
 
 
 class Status(StrEnum):
-    """Where a campaign stands. Stored as these words."""
+    """The status of a campaign. The database stores these words."""
 
     DRAFT = "draft"
     READY = "ready"
@@ -56,7 +64,7 @@ class Status(StrEnum):
 
 
 class Action(StrEnum):
-    """A move between two statuses; the only way a status changes."""
+    """A named move of a campaign from one status to another."""
 
     MARK_READY = "mark_ready"
     RETURN_TO_DRAFT = "return_to_draft"
@@ -91,7 +99,7 @@ class Permission(StrEnum):
 
 
 class ContactStatus(StrEnum):
-    """Where one contact stands within one campaign."""
+    """The status of one contact within one campaign."""
 
     PENDING = "pending"
     ENRICHMENT_OK = "enrichment_ok"
@@ -119,7 +127,7 @@ class ContactAction(StrEnum):
 
 @attrs.frozen
 class ReviewTally:
-    """How many messages the reviewers approved, rejected, and have not decided on."""
+    """How many messages the reviewers approved, rejected, and left undecided."""
 
     approved: int
     rejected: int
@@ -128,12 +136,12 @@ class ReviewTally:
 
 @attrs.frozen
 class Facts:
-    """What the guards look at. The store counts these under the campaign's row lock.
+    """The counts that guards look at. The store reads them under the campaign's row lock.
 
-    All are numbers of contacts unless named otherwise. ``contacts`` leaves out excluded ones;
-    ``claimable`` are those a worker could be given now or after a pause (pending, enrichment_ok,
-    and generating whose lease ran out); ``in_flight`` hold a live lease. ``review`` is ``None``
-    when nobody counted messages.
+    ``enabled_steps`` counts steps; the other numbers count contacts. ``contacts`` leaves out
+    excluded ones. ``claimable`` contacts can be claimed now or after a pause: they are pending,
+    enrichment_ok, or generating under an expired lease. ``in_flight`` contacts are under a lease
+    that has not expired. ``review`` is ``None`` if the caller passed no tally.
     """
 
     enabled_steps: int = 0
@@ -153,23 +161,23 @@ def has_enabled_steps(facts: Facts) -> Unmet | None:
     """At least one step is enabled."""
     if facts.enabled_steps > 0:
         return None
-    return Unmet("has_enabled_steps", "the campaign has no enabled step; enable at least one")
+    return Unmet("has_enabled_steps", "the campaign has no enabled step; enable at least one step")
 
 
 def has_contacts(facts: Facts) -> Unmet | None:
     """At least one contact is assigned and not excluded."""
     if facts.contacts > 0:
         return None
-    return Unmet("has_contacts", "the campaign has no contacts; assign some first")
+    return Unmet("has_contacts", "the campaign has no contacts; assign or include contacts")
 
 
 def has_contacts_to_generate(facts: Facts) -> Unmet | None:
-    """Some contact is waiting for its messages, or was in flight when a run was cancelled."""
+    """At least one contact waits for messages, or was in flight when a run was cancelled."""
     if facts.claimable + facts.in_flight > 0:
         return None
     return Unmet(
         "has_contacts_to_generate",
-        "no contact is waiting for messages; assign, enrich or retry some, or submit for review",
+        "no contact waits for messages; assign, enrich or retry contacts, or submit for review",
     )
 
 
@@ -181,60 +189,56 @@ def something_generated(facts: Facts) -> Unmet | None:
 
 
 def nothing_in_flight(facts: Facts) -> Unmet | None:
-    """No worker holds a live lease."""
+    """No contact is in flight."""
     if facts.in_flight == 0:
         return None
     return Unmet(
         "nothing_in_flight",
-        f"{facts.in_flight} contact(s) are being generated right now; "
-        "wait until they are recorded or their leases run out",
+        f"{facts.in_flight} contact(s) are in flight; wait until workers finish or leases expire",
     )
 
 
 def nothing_left_to_claim(facts: Facts) -> Unmet | None:
-    """Every contact is done, or the budget allows no further claim."""
+    """No contact waits for messages, or the budget allows no further claim."""
     if facts.claimable == 0 or facts.budget_exhausted:
         return None
     return Unmet(
         "nothing_left_to_claim",
-        f"{facts.claimable} contact(s) still wait for messages; "
-        "let the workers finish, or cancel generation",
+        f"{facts.claimable} contact(s) wait for messages; let workers finish, or cancel generation",
     )
 
 
 def review_counted(facts: Facts) -> Unmet | None:
-    """The caller counted the messages under review."""
+    """The caller passed the review tally."""
     if facts.review is not None:
         return None
-    return Unmet(
-        "review_counted", "nobody has counted the reviewed messages; give the tally (review)"
-    )
+    return Unmet("review_counted", "the review tally is missing; pass it as review")
 
 
 def nothing_undecided(facts: Facts) -> Unmet | None:
-    """Every message under review was approved or rejected."""
-    if facts.review is None or facts.review.undecided == 0:
+    """Every message under review is approved or rejected."""
+    undecided = 0 if facts.review is None else facts.review.undecided
+    if undecided == 0:
         return None
     return Unmet(
-        "nothing_undecided",
-        f"{facts.review.undecided} message(s) are neither approved nor rejected; decide on them",
+        "nothing_undecided", f"{undecided} message(s) are undecided; approve or reject them"
     )
 
 
 def something_approved(facts: Facts) -> Unmet | None:
-    """At least one message was approved, or the caller says that an empty campaign is meant."""
+    """At least one message is approved, or the caller allows an empty campaign."""
     if facts.allow_empty or facts.review is None or facts.review.approved > 0:
         return None
     return Unmet(
         "something_approved",
-        "no message was approved, so nothing would be sent; "
-        "approve some, or say that an empty campaign is meant (allow_empty)",
+        "no message is approved, so nothing would be sent; "
+        "approve a message, or pass allow_empty to approve an empty campaign",
     )
 
 
 @attrs.frozen
 class Transition:
-    """One line of the campaign table. ``deletes`` also makes the campaign inactive."""
+    """One line of the campaign table. ``deletes`` means that the campaign becomes inactive."""
 
     source: Status
     action: Action
@@ -282,7 +286,6 @@ _BY_SOURCE_AND_ACTION = {(line.source, line.action): line for line in TRANSITION
 
 _AT_REST = frozenset({Status.DRAFT, Status.READY})
 _WORKABLE = frozenset({Status.READY, Status.GENERATING, Status.REVIEW})
-
 PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
     {
         Permission.EDIT_DETAILS: frozenset(Status) - {Status.ARCHIVED},
@@ -304,10 +307,10 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
 
 @attrs.frozen
 class ActionState:
-    """One action of the lifecycle, seen from where a campaign stands: a front end's button.
+    """One action, and whether a campaign may take it now. A front end shows it as a button.
 
-    ``target`` is ``None`` when the status does not know the action; ``error`` says why the
-    action is not allowed now, and is ``None`` when it is.
+    ``target`` is ``None`` if the table has no line for the campaign's status and this action.
+    ``error`` says why the action is not allowed; it is ``None`` if the action is allowed.
     """
 
     action: Action
@@ -321,39 +324,43 @@ class ActionState:
 
 
 def sources(action: Action) -> tuple[Status, ...]:
-    """The statuses from which the table knows ``action``, in the table's order."""
+    """Return the statuses from which the table allows ``action``, in the table's order."""
     return tuple(line.source for line in TRANSITIONS if line.action == action)
 
 
 def target(action: Action) -> Status:
-    """The one status that ``action`` leads to."""
-    (found,) = {line.target for line in TRANSITIONS if line.action == action}
-    return found
+    """Return the status that ``action`` leads to. It is the same from every source."""
+    (status,) = {line.target for line in TRANSITIONS if line.action == action}
+    return status
 
 
-def _refusal(
+def _make_error(
     source: Status, action: str, legal_from: tuple[Status, ...], unmet: tuple[Unmet, ...] = ()
 ) -> TransitionNotAllowed:
+    """Make the error for ``action`` in status ``source``."""
     allowed = tuple(line.action for line in TRANSITIONS if line.source is source)
     return TransitionNotAllowed(source, action, allowed, legal_from, unmet)
 
 
 def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowed | None:
-    """The error that :func:`apply` would raise, or ``None`` if the action is allowed."""
+    """Return the error that :func:`apply` would raise, or ``None`` if the action is allowed."""
     line = _BY_SOURCE_AND_ACTION.get((source, action))
-    if line is None:
-        return _refusal(source, action, sources(action))
-    unmet = tuple(found for guard in line.guards if (found := guard(facts)) is not None)
-    return _refusal(source, action, sources(action), unmet) if unmet else None
+    unmet: tuple[Unmet, ...] = ()
+    if line is not None:
+        unmet = tuple(result for guard in line.guards if (result := guard(facts)) is not None)
+        if not unmet:
+            return None
+    return _make_error(source, action, sources(action), unmet)
 
 
 def apply(source: Status, action: Action, facts: Facts) -> Transition:
-    """The line of the table by which ``action`` leads on from ``source``.
+    """Return the table line for ``action`` in status ``source``, if its guards hold.
 
     Raises :class:`TransitionNotAllowed` with the allowed actions and every unmet guard.
     """
     line = _BY_SOURCE_AND_ACTION.get((source, action))
     if line is not None:
+        # Fast path: collect no unmet guards while every guard holds.
         for guard in line.guards:
             if guard(facts) is not None:
                 break
@@ -365,29 +372,27 @@ def apply(source: Status, action: Action, facts: Facts) -> Transition:
 
 
 def actions(source: Status, facts: Facts) -> tuple[ActionState, ...]:
-    """Every action of the lifecycle: whether it is allowed from here now, and if not, why."""
-    states = []
-    for action in Action:
-        line = _BY_SOURCE_AND_ACTION.get((source, action))
-        states.append(
-            ActionState(action, line.target if line else None, why_not(source, action, facts))
-        )
-    return tuple(states)
+    """Return the state of every action of the lifecycle for a campaign in status ``source``."""
+    targets = {line.action: line.target for line in TRANSITIONS if line.source == source}
+    return tuple(
+        ActionState(action, targets.get(action), why_not(source, action, facts))
+        for action in Action
+    )
 
 
 def check_permission(permission: Permission, status: Status) -> None:
-    """Raise :class:`TransitionNotAllowed` unless ``permission`` is granted in ``status``."""
-    granted = PERMISSIONS[permission]
-    if status not in granted:
-        raise _refusal(status, permission, tuple(one for one in Status if one in granted))
+    """Raise :class:`TransitionNotAllowed` unless ``status`` grants ``permission``."""
+    granting = PERMISSIONS[permission]
+    if status not in granting:
+        raise _make_error(status, permission, tuple(known for known in Status if known in granting))
 
 
 @attrs.frozen
 class ContactTransition:
     """One line of the contact table.
 
-    ``target=None`` means :func:`resting_status` of the row's enrichment gaps decides.
-    ``expired_lease`` marks the takeover of a contact whose worker's lease ran out.
+    The target ``None`` means :func:`resting_status` of the contact's gaps. ``expired_lease`` marks
+    the takeover of a contact: it needs an expired lease.
     """
 
     source: ContactStatus
@@ -397,7 +402,6 @@ class ContactTransition:
 
 
 _WAITING = (ContactStatus.PENDING, ContactStatus.ENRICHMENT_OK, ContactStatus.ENRICHMENT_NEEDED)
-_MARKS = (ContactAction.MARK_OK, ContactAction.MARK_NEEDED)
 
 CONTACT_TRANSITIONS: tuple[ContactTransition, ...] = (
     ContactTransition(ContactStatus.PENDING, ContactAction.CLAIM, ContactStatus.GENERATING),
@@ -408,32 +412,26 @@ CONTACT_TRANSITIONS: tuple[ContactTransition, ...] = (
     ContactTransition(ContactStatus.GENERATING, ContactAction.SUCCEED, ContactStatus.GENERATED),
     ContactTransition(ContactStatus.GENERATING, ContactAction.FAIL, ContactStatus.FAILED),
     ContactTransition(ContactStatus.GENERATING, ContactAction.RELEASE, None),
-    # Excluded while in flight: it stays so, whatever the worker reports.
+    # A contact that was excluded in flight stays excluded, whatever its worker reports.
     ContactTransition(ContactStatus.EXCLUDED, ContactAction.SUCCEED, ContactStatus.EXCLUDED),
     ContactTransition(ContactStatus.EXCLUDED, ContactAction.FAIL, ContactStatus.EXCLUDED),
     ContactTransition(ContactStatus.EXCLUDED, ContactAction.RELEASE, ContactStatus.EXCLUDED),
     ContactTransition(ContactStatus.FAILED, ContactAction.RETRY, None),
     ContactTransition(ContactStatus.GENERATED, ContactAction.REGENERATE, None),
     *(
-        ContactTransition(one, ContactAction.EXCLUDE, ContactStatus.EXCLUDED)
-        for one in ContactStatus
-        if one is not ContactStatus.EXCLUDED
+        ContactTransition(status, ContactAction.EXCLUDE, ContactStatus.EXCLUDED)
+        for status in ContactStatus
+        if status is not ContactStatus.EXCLUDED
     ),
     ContactTransition(ContactStatus.EXCLUDED, ContactAction.INCLUDE, None),
+    # Only a waiting contact moves. The others keep their status, and the new gaps for later.
     *(
-        ContactTransition(one, ContactAction.MARK_OK, ContactStatus.ENRICHMENT_OK)
-        for one in _WAITING
-    ),
-    *(
-        ContactTransition(one, ContactAction.MARK_NEEDED, ContactStatus.ENRICHMENT_NEEDED)
-        for one in _WAITING
-    ),
-    # Readiness learned later is kept for the day the contact comes back, and moves nothing.
-    *(
-        ContactTransition(one, mark, one)
-        for one in ContactStatus
-        if one not in _WAITING
-        for mark in _MARKS
+        ContactTransition(source, action, status if source in _WAITING else source)
+        for action, status in (
+            (ContactAction.MARK_OK, ContactStatus.ENRICHMENT_OK),
+            (ContactAction.MARK_NEEDED, ContactStatus.ENRICHMENT_NEEDED),
+        )
+        for source in ContactStatus
     ),
 )
 
@@ -444,11 +442,11 @@ CLAIMABLE: frozenset[ContactStatus] = frozenset(
     for line in CONTACT_TRANSITIONS
     if line.action is ContactAction.CLAIM and not line.expired_lease
 )
-"""Statuses from which a contact is claimed outright, without waiting for a lease to run out."""
+"""Statuses from which a contact can be claimed at once, without waiting for a lease to expire."""
 
 
 def resting_status(gaps: tuple[str, ...] | None) -> ContactStatus:
-    """Where a contact with these enrichment gaps waits: unknown, none, or some."""
+    """Return the status in which a contact with these gaps waits. ``None``: gaps are unknown."""
     if gaps is None:
         return ContactStatus.PENDING
     return ContactStatus.ENRICHMENT_NEEDED if gaps else ContactStatus.ENRICHMENT_OK
@@ -457,7 +455,7 @@ def resting_status(gaps: tuple[str, ...] | None) -> ContactStatus:
 def apply_contact(
     source: ContactStatus, action: ContactAction, gaps: tuple[str, ...] | None
 ) -> ContactStatus | None:
-    """Where ``action`` leads a contact from ``source``, or ``None`` if the table has no such line.
+    """Return the status that ``action`` moves a contact to, or ``None`` if it is not allowed.
 
     ``gaps`` are the contact's enrichment gaps after the action.
     """
@@ -467,47 +465,35 @@ def apply_contact(
     return line.target if line.target is not None else resting_status(gaps)
 
 
-def document() -> dict[str, Any]:
-    """The whole of this as fresh JSON, for other languages: what ``schemas/lifecycle.json`` holds.
+def to_dict() -> dict[str, Any]:
+    """Return both tables as new JSON-ready data. ``schemas/lifecycle.json`` holds the same.
 
-    ``guards`` and ``permissions`` are by name: a guard's meaning, a permission's statuses. Where
-    the target of a contact is ``None``, ``resting_status`` of its enrichment gaps is meant. ``id``
-    ends in the shape's version and a digest of all the rest: copies of one ``id`` say the same.
+    ``guards`` maps a guard's name to its meaning, ``permissions`` a permission to its statuses.
+    A contact line with the target ``None`` leads to the ``resting_status`` of the contact's gaps.
+    ``id`` contains a digest of the content: equal ids mean equal content.
     """
     content = {
-        "statuses": [status.value for status in Status],
-        "actions": [action.value for action in Action],
+        "statuses": [*Status],
+        "actions": [*Action],
         "transitions": [
-            {
-                "source": line.source.value,
-                "action": line.action.value,
-                "target": line.target.value,
-                "guards": [guard.__name__ for guard in line.guards],
-                "deletes": line.deletes,
-            }
+            attrs.asdict(line) | {"guards": [guard.__name__ for guard in line.guards]}
             for line in TRANSITIONS
         ],
         "guards": {guard.__name__: guard.__doc__ for line in TRANSITIONS for guard in line.guards},
         "permissions": {
-            permission.value: [status.value for status in Status if status in granted]
-            for permission, granted in PERMISSIONS.items()
+            permission: [status for status in Status if status in granting]
+            for permission, granting in PERMISSIONS.items()
         },
-        "contact_statuses": [status.value for status in ContactStatus],
-        "contact_actions": [action.value for action in ContactAction],
-        "contact_transitions": [
-            {
-                "source": line.source.value,
-                "action": line.action.value,
-                "target": line.target and line.target.value,
-                "expired_lease": line.expired_lease,
-            }
-            for line in CONTACT_TRANSITIONS
-        ],
-        "claimable": [status.value for status in ContactStatus if status in CLAIMABLE],
+        "contact_statuses": [*ContactStatus],
+        "contact_actions": [*ContactAction],
+        "contact_transitions": [attrs.asdict(line) for line in CONTACT_TRANSITIONS],
+        "claimable": [status for status in ContactStatus if status in CLAIMABLE],
         "resting_status": {
-            "gaps_unknown": resting_status(None).value,
-            "no_gaps": resting_status(()).value,
-            "some_gaps": resting_status(("anything",)).value,
+            "gaps_unknown": resting_status(None),
+            "no_gaps": resting_status(()),
+            "some_gaps": resting_status(("anything",)),
         },
     }
-    return {"id": f"urn:campaign-model:lifecycle:1:{digest(content)[:16]}", **content}
+    # Through JSON and back, so that every word is a plain string and no member of an enumeration.
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return {"id": f"urn:campaign-model:lifecycle:1:{digest(plain)[:16]}", **plain}

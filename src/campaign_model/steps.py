@@ -1,9 +1,13 @@
-"""Steps, their sequence, and the message slots that a sequence calls for."""
+"""Steps, sequences of steps, and the message slots of a sequence.
+
+A :class:`StepSequence` is edited by methods that return a new sequence. The invariant is that a
+step keeps its key through every edit, because messages refer to it. ``MessageSlot.message_id`` is
+the same UUID however often it is computed, so a repeated insert cannot double a message.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
@@ -11,9 +15,10 @@ from uuid import UUID, uuid5
 
 import attrs
 
-from campaign_model._json import EMPTY, JsonObject, digest, fault_in, json_object, text_fault
-from campaign_model.errors import InvalidDocument, Violation, shown
-from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, Condition
+from campaign_model._json import EMPTY, Fault, JsonObject, digest, json_object, pointer_to
+from campaign_model.errors import InvalidDocument, Violation, short_repr
+from campaign_model.fields import DocumentFields
+from campaign_model.vocabulary import CHANNEL_LIMITS, MAX_IDENTIFIER, Condition
 
 __all__ = [
     "KEY_PATTERN",
@@ -37,31 +42,13 @@ MAX_LABEL = 200
 MAX_VARIANTS = 3
 MAX_DAY_OFFSET = 365
 KEY_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_IDENTIFIER}}}"
-"""What a step's key looks like; the whole key has to match."""
-
-STEP_FIELDS = (
-    "step",
-    "channel",
-    "label",
-    "enabled",
-    "needs_pdf",
-    "variant_count",
-    "key",
-    "day_offset",
-    "condition",
-    "config",
-)
-"""The members of a step on the wire, in the order they are written. All others are ``extra``."""
+"""The shape of a step's key; the whole key must match."""
 
 STEP_DEPTH = 2
-"""How deep a step is nested in a campaign template, the largest document it may stand in."""
+"""How deep a step is nested in a campaign template, the largest document."""
 
 MESSAGE_NAMESPACE = UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47")
 """Namespace of message ids, UUIDv5 of ``{campaign_contact_id}/{step_key}/{variant}/{revision}``."""
-
-_is_channel = re.compile(CHANNEL_PATTERN).fullmatch
-_is_key = re.compile(KEY_PATTERN).fullmatch
-
 
 _CONDITIONS = {str(condition): condition for condition in Condition}
 
@@ -70,94 +57,47 @@ def _condition(value: Any) -> Any:
     return _CONDITIONS.get(value, value) if isinstance(value, str) else value
 
 
-def _storable(value: Any, depth: int) -> bool:
-    return type(value) is JsonObject and (not value or fault_in(value, depth) is None)
-
-
-_MEANINGS = {
-    "channel": f"a channel's name: lower-case letters, digits and _, at most {MAX_IDENTIFIER}",
-    "label": f"text of 1 to {MAX_LABEL} characters",
-    "enabled": "true or false",
-    "needs_pdf": "true or false",
-    "variant_count": f"a whole number from 1 to {MAX_VARIANTS}",
-    "key": f"1 to {MAX_IDENTIFIER} letters, digits, _ or -",
-    "day_offset": f"a whole number of days from 0 to {MAX_DAY_OFFSET}",
-    "condition": f"one of {', '.join(Condition)}",
-    "config": "a JSON object fit for a database",
-    "extra": "a JSON object, fit for a database, of fields that a step does not have",
-}
-
-
-def _wrong_fields(step: Any) -> list[str]:
-    # Written out, and not a table of rules: every step of every document that is read comes here.
-    wrong = []
-    channel, label, key, days = step.channel, step.label, step.key, step.day_offset
-    if type(channel) is not str or _is_channel(channel) is None:
-        wrong.append("channel")
-    if type(label) is not str or not 0 < len(label) <= MAX_LABEL or text_fault(label) is not None:
-        wrong.append("label")
-    if type(step.enabled) is not bool:
-        wrong.append("enabled")
-    if type(step.needs_pdf) is not bool:
-        wrong.append("needs_pdf")
-    if type(step.variant_count) is not int or not 1 <= step.variant_count <= MAX_VARIANTS:
-        wrong.append("variant_count")
-    if key is not None and (type(key) is not str or _is_key(key) is None):
-        wrong.append("key")
-    if days is not None and (type(days) is not int or not 0 <= days <= MAX_DAY_OFFSET):
-        wrong.append("day_offset")
-    if step.condition is not None and type(step.condition) is not Condition:
-        wrong.append("condition")
-    if step.config is not None and not _storable(step.config, STEP_DEPTH + 1):
-        wrong.append("config")
-    if step.extra is not EMPTY and (
-        not _storable(step.extra, STEP_DEPTH) or not step.extra.keys().isdisjoint(STEP_FIELDS)
-    ):
-        wrong.append("extra")
-    return wrong
-
-
 @attrs.frozen
 class Step:
-    """One message to send (or script to call by) within a sequence.
+    """One message to send, or one call script, within a sequence.
 
-    ``channel`` is a name the codec's vocabulary may or may not know. ``variant_count`` messages
-    (1 to 3) are written for it. ``key`` identifies the step for ever; messages refer to it.
-    ``day_offset`` counts days after the contact's day 0. ``config`` is free: the step's own tone,
-    subject, length. ``extra`` keeps fields that others wrote. ``None`` means that the field is
-    not written at all. Raises :class:`InvalidDocument` naming every field that is wrong.
+    ``channel`` need not be known to any vocabulary. ``variant_count`` is the number of messages
+    to generate. ``key`` is the identity of the step for ever; messages refer to it.
+    ``day_offset`` counts days from the contact's day 0. ``config`` is free: the step's own tone,
+    subject, length. ``extra`` keeps the unknown fields of a stored document. A document does not
+    contain a field that is ``None``. Raises :class:`InvalidDocument` naming every wrong field.
     """
 
-    channel: str
-    label: str
+    channel: str = attrs.field(metadata=CHANNEL_LIMITS)
+    label: str = attrs.field(metadata={"minLength": 1, "maxLength": MAX_LABEL})
     enabled: bool = True
     needs_pdf: bool = False
-    variant_count: int = 1
-    key: str | None = None
-    day_offset: int | None = None
+    variant_count: int = attrs.field(default=1, metadata={"minimum": 1, "maximum": MAX_VARIANTS})
+    key: str | None = attrs.field(
+        default=None,
+        metadata={
+            "description": f"1 to {MAX_IDENTIFIER} characters out of a-z, A-Z, 0-9, _ and -",
+            "pattern": f"^{KEY_PATTERN}$",
+        },
+    )
+    day_offset: int | None = attrs.field(
+        default=None, metadata={"minimum": 0, "maximum": MAX_DAY_OFFSET}
+    )
     condition: Condition | None = attrs.field(default=None, converter=_condition)
     config: JsonObject | None = attrs.field(default=None, converter=json_object)
     extra: JsonObject = attrs.field(default=EMPTY, converter=json_object)
 
     def __attrs_post_init__(self) -> None:
-        wrong = _wrong_fields(self)
-        if wrong:
-            raise InvalidDocument(
-                "step",
-                tuple(
-                    Violation(
-                        f"/{name}",
-                        "invalid_value",
-                        f"step.{name}: {shown(getattr(self, name))} is not {_MEANINGS[name]}",
-                    )
-                    for name in wrong
-                ),
-            )
+        STEP_FIELDS.check(self)
+
+
+# In a document, the field "step" is the position, counted from 1. A sequence implies it.
+STEP_FIELDS = DocumentFields(Step, "step", STEP_DEPTH, step={"type": "integer", "minimum": 1})
 
 
 @attrs.frozen
 class MessageSlot:
-    """One message that a contact is to get: this step, this variant (``a``, ``b`` or ``c``)."""
+    """One message that a contact is to get: a step and a variant (``a``, ``b`` or ``c``)."""
 
     step_key: str
     position: int
@@ -165,10 +105,9 @@ class MessageSlot:
     variant: str
 
     def message_id(self, campaign_contact_id: UUID, revision: int) -> UUID:
-        """The id of this slot's message, the same however often it is asked for.
+        """Return the id of this slot's message. ``revision`` is that of the campaign contact.
 
-        An engine that crashes and repeats inserts the same id again, so that a doubled message
-        cannot exist. ``revision`` is the campaign contact's.
+        An engine that crashes and repeats its work inserts the same id again.
         """
         return uuid5(
             MESSAGE_NAMESPACE, f"{campaign_contact_id}/{self.step_key}/{self.variant}/{revision}"
@@ -177,9 +116,9 @@ class MessageSlot:
 
 @attrs.frozen
 class SequenceDiff:
-    """What happened to the steps between two sequences, by key.
+    """The keys of the steps that differ between two sequences.
 
-    ``moved`` are those that changed places among the steps common to both.
+    ``moved`` are the steps of both sequences whose order changed.
     """
 
     added: tuple[str, ...]
@@ -188,55 +127,45 @@ class SequenceDiff:
     moved: tuple[str, ...]
 
 
-_BY_PLACE = ", and one without a key goes by s and its place"
+_KEY_BY_POSITION = "; a step without a key has the key s and its position"
 
 
 def sequence_faults(
     keys: Sequence[str | None],
     day_offsets: Sequence[int | None],
     positions: Sequence[int] | None = None,
-) -> Iterator[Violation]:
-    """The rules between steps, which JSON Schema cannot say.
+) -> list[Fault]:
+    """List what breaks the rules between steps, which JSON Schema cannot express.
 
-    Positions (when given) count 1 to n in order; effective keys are unique; day offsets never
-    decrease. The i-th entries belong to the i-th step; pointers start at the array of steps.
+    Positions (if given) count from 1 in order; effective keys are unique; day offsets never
+    decrease. The i-th entries belong to the i-th step. Places start at the array of steps.
     """
+    faults: list[Fault] = []
     for index, position in enumerate(positions or ()):
         if position != index + 1:
-            yield Violation(
-                f"/{index}/step",
-                "wrong_position",
-                f"steps[{index}].step: {shown(position)} should be {index + 1}; "
-                "steps count from 1 in order",
-            )
-    seen: dict[str, int] = {}
+            message = f"{short_repr(position)} must be {index + 1}; steps count from 1 in order"
+            faults.append(((index, "step"), "wrong_position", message))
+    first_indexes: dict[str, int] = {}
     for index, own_key in enumerate(keys):
         key = effective_key(own_key, index)
-        first = seen.setdefault(key, index)
+        first = first_indexes.setdefault(key, index)
         if first != index:
-            by_place = "" if own_key is not None and keys[first] is not None else _BY_PLACE
-            yield Violation(
-                f"/{index}/key",
-                "duplicate_key",
-                f"steps[{index}].key: {key!r} is already the key of steps[{first}]; "
-                f"every step needs its own{by_place}",
-            )
-    latest = 0
+            hint = "" if own_key is not None and keys[first] is not None else _KEY_BY_POSITION
+            message = f"{key!r} is already the key of steps[{first}]; use another key{hint}"
+            faults.append(((index, "key"), "duplicate_key", message))
+    latest_day = 0
     for index, day in enumerate(day_offsets):
         if day is None:
             continue
-        if day < latest:
-            yield Violation(
-                f"/{index}/day_offset",
-                "decreasing_day_offset",
-                f"steps[{index}].day_offset: day {day} comes before day {latest} of an earlier "
-                "step; a later step cannot go out earlier",
-            )
-        latest = max(latest, day)
+        if day < latest_day:
+            message = f"day {day} is before day {latest_day} of an earlier step; use a later day"
+            faults.append(((index, "day_offset"), "decreasing_day_offset", message))
+        latest_day = max(latest_day, day)
+    return faults
 
 
 def effective_key(key: str | None, index: int) -> str:
-    """The key of the step at ``index``, which without one of its own goes by its position."""
+    """Return the key of the step at ``index``; without a key of its own it is ``s{position}``."""
     return key if key is not None else f"s{index + 1}"
 
 
@@ -250,32 +179,28 @@ def _steps(value: Any) -> tuple[Step, ...]:
 
 @attrs.frozen
 class StepSequence(Sequence[Step]):
-    """The steps of a campaign in order, at most 20.
+    """The steps of a campaign or template in order, at most 20.
 
-    Position is the order; editing returns a new sequence. A step without a key has the effective
-    key ``s{position}``; the first edit gives every step its key for good, so that moving one does
-    not rename the others. Day offsets belong to positions, not to steps. Raises
-    :class:`InvalidDocument` for a sequence that breaks :func:`sequence_faults`.
+    A step without a key has the effective key ``s{position}``. The first edit writes the effective
+    keys into all steps, so that moving a step does not rename others. Day offsets belong to
+    positions, not to steps. Raises :class:`InvalidDocument` with every :func:`sequence_faults`.
     """
 
     steps: tuple[Step, ...] = attrs.field(default=(), converter=_steps)
 
     def __attrs_post_init__(self) -> None:
-        faults = tuple(
-            sequence_faults(
-                [step.key for step in self.steps], [step.day_offset for step in self.steps]
-            )
+        faults = sequence_faults(
+            [step.key for step in self.steps], [step.day_offset for step in self.steps]
         )
+        violations = [
+            Violation(pointer_to(tokens), code, f"steps[{tokens[0]}].{tokens[1]}: {message}")
+            for tokens, code, message in faults
+        ]
         if len(self.steps) > MAX_STEPS:
-            faults += (
-                Violation(
-                    "",
-                    "too_many_items",
-                    f"steps: {len(self.steps)} steps are more than the {MAX_STEPS} allowed",
-                ),
-            )
-        if faults:
-            raise InvalidDocument("template_config", faults)
+            message = f"steps: has {len(self.steps)} steps; at most {MAX_STEPS} are allowed"
+            violations.append(Violation("", "too_many_items", message))
+        if violations:
+            raise InvalidDocument("template_config", tuple(violations))
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -295,20 +220,20 @@ class StepSequence(Sequence[Step]):
 
     @cached_property
     def keys(self) -> tuple[str, ...]:
-        """The effective key of every step, in order."""
+        """The effective keys of all steps, in order."""
         return tuple(effective_key(step.key, index) for index, step in enumerate(self.steps))
 
     @property
     def enabled(self) -> tuple[Step, ...]:
-        """The steps that are switched on, in order."""
+        """The enabled steps, in order."""
         return tuple(step for step in self.steps if step.enabled)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of what these steps would generate: their enabled steps, whole.
+        """A SHA-256 of the enabled steps, with every field.
 
-        Equal however defaults and keys were spelled; different once a contact's messages would
-        differ. Disabled steps do not count.
+        It is equal whether keys and defaults are written out or not. It differs if any message
+        could differ. Disabled steps do not count.
         """
         enabled = [
             attrs.asdict(step, recurse=False)
@@ -323,76 +248,76 @@ class StepSequence(Sequence[Step]):
         return digest(enabled)
 
     def by_key(self, key: str) -> Step:
-        """The step with that effective key. Raises ``KeyError``."""
+        """Return the step with that effective key. Raises ``KeyError``."""
         return self.steps[self._index(key)]
 
     def update(self, key: str, /, **changes: Any) -> StepSequence:
-        """With ``changes`` made to the fields of one step, whose key never changes.
+        """Return a sequence with changed fields of one step.
 
-        Raises ``KeyError`` for a key that no step has.
+        Raises ``KeyError`` for an unknown key, and ``ValueError`` for a change of the key itself.
         """
         if "key" in changes:
             raise ValueError("a step's key never changes: messages refer to it")
         index = self._index(key)
-        stamped = self._stamped()
-        stamped[index] = attrs.evolve(stamped[index], **changes)
-        return StepSequence(stamped)
+        steps = self._with_keys()
+        steps[index] = attrs.evolve(steps[index], **changes)
+        return StepSequence(steps)
 
     def move(self, key: str, position: int) -> StepSequence:
-        """With one step moved to ``position`` (1 to n); the day offsets stay where they are.
+        """Return a sequence with one step moved to ``position`` (1 to n).
 
-        Raises ``KeyError`` for the key and ``IndexError`` for the position.
+        Day offsets stay at their positions. Raises ``KeyError`` for an unknown key and
+        ``IndexError`` for a position outside the sequence.
         """
         if not 1 <= position <= len(self.steps):
             raise IndexError(f"position {position} is not within 1 to {len(self.steps)}")
         index = self._index(key)
-        stamped = self._stamped()
-        days = [step.day_offset for step in stamped]
-        stamped.insert(position - 1, stamped.pop(index))
+        steps = self._with_keys()
+        days = [step.day_offset for step in steps]
+        steps.insert(position - 1, steps.pop(index))
         return StepSequence(
-            attrs.evolve(step, day_offset=day) for step, day in zip(stamped, days, strict=True)
+            attrs.evolve(step, day_offset=day) for step, day in zip(steps, days, strict=True)
         )
 
     def insert(self, position: int, step: Step) -> StepSequence:
-        """With ``step`` put at ``position`` (1 to n + 1); a step without a key gets a new one.
+        """Return a sequence with ``step`` inserted at ``position`` (1 to n + 1).
 
-        Raises ``IndexError`` for the position.
+        A step without a key gets a new one. Raises ``IndexError`` for any other position.
         """
         if not 1 <= position <= len(self.steps) + 1:
             raise IndexError(f"position {position} is not within 1 to {len(self.steps) + 1}")
-        stamped = self._stamped()
+        steps = self._with_keys()
         if step.key is None:
             step = attrs.evolve(step, key=_new_key())
-        stamped.insert(position - 1, step)
-        return StepSequence(stamped)
+        steps.insert(position - 1, step)
+        return StepSequence(steps)
 
     def remove(self, key: str) -> StepSequence:
-        """Without the step of that key. Raises ``KeyError``."""
+        """Return a sequence without the step of that key. Raises ``KeyError``."""
         index = self._index(key)
-        stamped = self._stamped()
-        del stamped[index]
-        return StepSequence(stamped)
+        steps = self._with_keys()
+        del steps[index]
+        return StepSequence(steps)
 
     def succeeding(self, previous: StepSequence) -> StepSequence:
-        """These steps as an edit of ``previous``, every one with its key for good.
+        """Return these steps as an edit of ``previous``, each with a key of its own.
 
-        A step without a key is the one that stood at its place without a key, if there was one;
-        otherwise it is a new step and gets a new key, so that it never takes over the messages of
-        a step that was removed. Equal steps stay as they are.
+        A step without a key is the step without a key at the same position of ``previous``. If
+        there is none, it is a new step and gets a new key, so that it never takes over the
+        messages of a removed step. A sequence equal to ``previous`` is returned unchanged.
         """
         if self == previous:
             return previous
-        known = [step.key is None for step in previous.steps]
+        keyless = {index for index, step in enumerate(previous.steps) if step.key is None}
         edited = list(self.steps)
         for index, step in enumerate(self.steps):
             if step.key is None:
-                same = index < len(known) and known[index]
-                key = effective_key(None, index) if same else _new_key()
+                key = effective_key(None, index) if index in keyless else _new_key()
                 edited[index] = attrs.evolve(step, key=key)
         return StepSequence(edited)
 
     def diff(self, other: StepSequence) -> SequenceDiff:
-        """What leads from this sequence to ``other``."""
+        """Return the differences between this sequence and a later one, ``other``."""
         before = dict(zip(self.keys, self.steps, strict=True))
         after = dict(zip(other.keys, other.steps, strict=True))
         common_before = [key for key in before if key in after]
@@ -406,12 +331,12 @@ class StepSequence(Sequence[Step]):
                 if attrs.evolve(before[key], key=None) != attrs.evolve(after[key], key=None)
             ),
             moved=tuple(
-                now for was, now in zip(common_before, common_after, strict=True) if was != now
+                new for old, new in zip(common_before, common_after, strict=True) if old != new
             ),
         )
 
     def slots(self) -> tuple[MessageSlot, ...]:
-        """Every message a contact gets: enabled steps in order, each with its variants."""
+        """Return the messages that a contact gets: each variant of each enabled step, in order."""
         return tuple(
             MessageSlot(key, index + 1, step.channel, variant)
             for index, (key, step) in enumerate(zip(self.keys, self.steps, strict=True))
@@ -425,7 +350,8 @@ class StepSequence(Sequence[Step]):
         except ValueError:
             raise KeyError(key) from None
 
-    def _stamped(self) -> list[Step]:
+    def _with_keys(self) -> list[Step]:
+        """Return the steps, each with its effective key written into it."""
         return [
             attrs.evolve(step, key=key) for key, step in zip(self.keys, self.steps, strict=True)
         ]

@@ -1,4 +1,7 @@
-"""Channels, conditions and tones: the words a document may use, and each channel's limits."""
+"""The words of documents: channels, conditions and tones, and the limits of each channel.
+
+Conditions are fixed. A :class:`Vocabulary` holds the channels and tones that a service knows.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import attrs
 from campaign_model._json import fault_in
 
 __all__ = [
+    "CHANNEL_LIMITS",
     "CHANNEL_PATTERN",
     "MAX_IDENTIFIER",
     "MAX_TONE",
@@ -21,17 +25,24 @@ __all__ = [
 ]
 
 MAX_IDENTIFIER = 40
-"""Characters of a channel's name, and of a step's key."""
+"""The most characters of a channel's name, and of a step's key."""
 
 CHANNEL_PATTERN = rf"[a-z][a-z0-9_]{{0,{MAX_IDENTIFIER - 1}}}"
-"""What any channel's name looks like, known or not; the whole name has to match."""
+"""The shape of a channel's name, known or not; the whole name must match."""
+
+CHANNEL_LIMITS = {
+    "description": "a channel's name: a letter a-z, then a-z, 0-9 or _, "
+    f"at most {MAX_IDENTIFIER} characters",
+    "pattern": f"^{CHANNEL_PATTERN}$",
+}
+"""The keywords of JSON Schema for a channel's name."""
 
 MAX_TONE = 40
-"""Characters of a tone's name."""
+"""The most characters of a tone's name."""
 
 
 class Condition(StrEnum):
-    """When a step goes out, given what the contact did so far."""
+    """When to send a step, depending on what the contact did before."""
 
     ALWAYS = "always"
     NO_RESPONSE = "no_response"
@@ -40,19 +51,16 @@ class Condition(StrEnum):
 
 def _channel_name(_instance: object, _attribute: object, name: str) -> None:
     if not re.fullmatch(CHANNEL_PATTERN, name):
-        raise ValueError(
-            f"a channel's name is lower-case letters, digits and _, at most {MAX_IDENTIFIER}: "
-            f"not {name!r}"
-        )
+        raise ValueError(f"{name!r} is not {CHANNEL_LIMITS['description']}")
 
 
 @attrs.frozen
 class Channel:
     """A way to reach a contact.
 
-    ``max_length`` counts characters of the message body, ``None`` for no limit; ``requires``
-    names the contact's fields without which nothing can be sent, such as ``email_address``.
-    Raises ``ValueError`` for a name that breaks :data:`CHANNEL_PATTERN`.
+    ``max_length`` is the most characters of a message body, ``None`` for no limit. ``requires``
+    names the fields that a contact must have, such as ``email_address``.
+    Raises ``ValueError`` for a name that does not match :data:`CHANNEL_PATTERN`.
     """
 
     name: str = attrs.field(validator=_channel_name)
@@ -61,10 +69,10 @@ class Channel:
     requires: tuple[str, ...] = ()
 
 
-def _some_of_each_name(_instance: object, attribute: Any, words: tuple[Any, ...]) -> None:
+def _unique_names(_instance: object, attribute: Any, words: tuple[Any, ...]) -> None:
     names = [word.name if isinstance(word, Channel) else word for word in words]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"a vocabulary needs {attribute.name}, each of them once: {names}")
+        raise ValueError(f"a vocabulary needs {attribute.name}, each only once, not {names}")
 
 
 def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -> None:
@@ -75,26 +83,26 @@ def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -
 
 @attrs.frozen
 class Vocabulary:
-    """The channels and tones a service knows. Immutable; there is no global registry.
+    """The channels and tones that a service knows. Immutable; there is no global registry.
 
-    Raises ``ValueError`` for none of them, for two of one name, and for a tone that is no text of
-    1 to 40 characters.
+    Raises ``ValueError`` if there are no channels or no tones, if two have the same name, and for
+    a tone that is not text of 1 to 40 characters.
     """
 
-    channels: tuple[Channel, ...] = attrs.field(validator=_some_of_each_name)
-    tones: tuple[str, ...] = attrs.field(validator=[_tone_names, _some_of_each_name])
+    channels: tuple[Channel, ...] = attrs.field(validator=_unique_names)
+    tones: tuple[str, ...] = attrs.field(validator=[_tone_names, _unique_names])
 
     def with_channel(self, channel: Channel) -> Vocabulary:
-        """This vocabulary with ``channel`` added, or put in the place of its namesake."""
+        """Return a vocabulary with ``channel`` added, or replacing the one of the same name."""
         others = tuple(known for known in self.channels if known.name != channel.name)
         return attrs.evolve(self, channels=(*others, channel))
 
     def with_tone(self, tone: str) -> Vocabulary:
-        """This vocabulary with ``tone`` added."""
+        """Return a vocabulary with ``tone`` added."""
         return attrs.evolve(self, tones=tuple(dict.fromkeys((*self.tones, tone))))
 
     def channel(self, name: str) -> Channel | None:
-        """The channel of that name, or ``None`` if this vocabulary does not know it."""
+        """Return the channel of that name, or ``None`` if this vocabulary does not know it."""
         return next((channel for channel in self.channels if channel.name == name), None)
 
 

@@ -21,7 +21,8 @@ import sqlalchemy as sa
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated
-from campaign_model.cli import demo, main
+from campaign_model.cli import main
+from campaign_model.cli.demo import workers
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
@@ -175,7 +176,7 @@ def test_the_demo_runs_and_changes_no_row_of_the_host(
 ) -> None:
     with oldest.database(SERVICE, sample_rows) as engine:
         adopt(engine)
-        monkeypatch.setattr(demo, "_SHORT_LEASE", timedelta(seconds=1))
+        monkeypatch.setattr(workers, "SHORT_LEASE", timedelta(seconds=1))
         before = DatabaseState.read(engine)
         url = servers.plain(engine.url)
         out = io.StringIO()

@@ -1,4 +1,4 @@
-"""What the command answers, to people and to programs, and to mistakes of both."""
+"""The command line: output for people and programs, exit codes and usage errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from rich.console import Console
 from campaign_model import db, lifecycle, presets, wire
 from campaign_model.campaign import Campaign
 from campaign_model.cli import console, main
-from campaign_model.cli.contacts_csv import Person, read_contacts
 from campaign_model.cli.document_files import Kind
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
@@ -32,7 +31,7 @@ from support.world import World
 
 TENANT = "d3300000-0000-4000-8000-000000000001"
 
-FIVE_FAULTS = """
+INVALID_STEPS = """
 [
   {"step": 1, "channel": "emial", "label": "Hello", "enabled": true, "needs_pdf": false,
    "variant_count": 7},
@@ -40,7 +39,7 @@ FIVE_FAULTS = """
    "variant_count": 1}
 ]
 """
-FIVE = [
+VIOLATIONS = [
     ("/0/channel", "unknown_value"),
     ("/0/variant_count", "too_large"),
     ("/1/step", "wrong_position"),
@@ -59,8 +58,8 @@ class Answer:
     def json(self) -> Any:
         return json.loads(self.out)
 
-    def is_mistake(self, *words: str) -> None:
-        """One line that says what is wrong, and nothing else."""
+    def assert_usage_error(self, *words: str) -> None:
+        """Assert that the command failed with one line of explanation that has these words."""
         assert self.code == 2, self
         assert self.err.startswith("campaign-model: ")
         assert self.err.count("\n") == 1, self.err
@@ -76,7 +75,7 @@ Command = Callable[..., Answer]
 def command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Command:
-    """Runs the command in a directory of the test's own."""
+    """A function that runs the command in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object, stdin: bytes = b"") -> Answer:
@@ -88,7 +87,7 @@ def command(
     return run
 
 
-def unchanged(directory: Path) -> dict[str, bytes | None]:
+def snapshot(directory: Path) -> dict[str, bytes | None]:
     return {
         str(path.relative_to(directory)): path.read_bytes() if path.is_file() else None
         for path in directory.rglob("*")
@@ -99,50 +98,48 @@ def unchanged(directory: Path) -> dict[str, bytes | None]:
 
 
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_validate_lists_every_fault_for_people(
+def test_validate_prints_a_table_of_violations(
     command: Command, tmp_path: Path, source: str
 ) -> None:
-    (tmp_path / "steps.json").write_text(FIVE_FAULTS)
+    (tmp_path / "steps.json").write_text(INVALID_STEPS)
     if source == "file":
         answer = command("validate", "steps.json")
     else:
-        answer = command("validate", "-", stdin=FIVE_FAULTS.encode())
+        answer = command("validate", "-", stdin=INVALID_STEPS.encode())
     assert answer.code == 1
     title, header, *lines = answer.out.rstrip().splitlines()
     file = "steps.json" if source == "file" else "standard input"
-    assert title.rstrip() == f"{file}: 5 faults as a template_config"
+    assert title.rstrip() == f"{file}: 5 violations (as template_config)"
     assert header.split() == ["location", "code", "message"]
-    assert [tuple(line.split()[:2]) for line in lines] == FIVE
+    assert [tuple(line.split()[:2]) for line in lines] == VIOLATIONS
     assert "did you mean 'email'?" in lines[0]
 
 
 @pytest.mark.parametrize("source", ["file", "stdin"])
-def test_validate_lists_every_fault_for_programs(
-    command: Command, tmp_path: Path, source: str
-) -> None:
-    (tmp_path / "steps.json").write_text(FIVE_FAULTS)
+def test_validate_prints_violations_as_json(command: Command, tmp_path: Path, source: str) -> None:
+    (tmp_path / "steps.json").write_text(INVALID_STEPS)
     if source == "file":
         answer = command("validate", "--json", "steps.json")
     else:
-        answer = command("validate", "-", "--json", stdin=FIVE_FAULTS.encode())
+        answer = command("validate", "-", "--json", stdin=INVALID_STEPS.encode())
     assert answer.code == 1
-    assert [(fault["path"], fault["code"]) for fault in answer.json] == FIVE
-    assert all(fault.keys() == {"path", "code", "message"} for fault in answer.json)
+    assert [(violation["path"], violation["code"]) for violation in answer.json] == VIOLATIONS
+    assert all(violation.keys() == {"path", "code", "message"} for violation in answer.json)
 
 
-def test_faults_in_several_files_name_theirs(command: Command, tmp_path: Path) -> None:
-    (tmp_path / "bad.json").write_text(FIVE_FAULTS)
+def test_violations_of_several_files_name_the_file(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text(INVALID_STEPS)
     (tmp_path / "empty.json").write_text("[]")
     answer = command("validate", "bad.json", "empty.json", "--json")
     assert answer.code == 1
-    assert [fault["file"] for fault in answer.json] == ["bad.json"] * 5 + ["empty.json"]
+    assert [violation["file"] for violation in answer.json] == ["bad.json"] * 5 + ["empty.json"]
 
 
-def test_a_sound_document_has_no_faults(command: Command, tmp_path: Path) -> None:
+def test_a_valid_document_has_no_violations(command: Command, tmp_path: Path) -> None:
     steps = wire.dump_template_config(presets.load()[0].steps)
     (tmp_path / "steps.json").write_text(json.dumps(steps))
     assert command("validate", "steps.json") == Answer(
-        0, "steps.json: no faults as a template_config\n", ""
+        0, "steps.json: no violations (as template_config)\n", ""
     )
     assert command("validate", "--json", "steps.json") == Answer(0, "[]\n", "")
 
@@ -160,69 +157,77 @@ def test_a_sound_document_has_no_faults(command: Command, tmp_path: Path) -> Non
         ('{"steps": []}', Kind.CAMPAIGN_TEMPLATE),
     ],
 )
-def test_a_document_is_what_it_looks_like(command: Command, text: str, kind: Kind) -> None:
-    assert f" as a {kind}" in command("validate", "-", stdin=text.encode()).out
+def test_validate_guesses_the_kind_from_the_shape(command: Command, text: str, kind: Kind) -> None:
+    assert f"(as {kind})" in command("validate", "-", stdin=text.encode()).out
 
 
-def test_a_document_is_what_it_is_called(command: Command) -> None:
+def test_the_option_document_overrides_the_guessed_kind(command: Command) -> None:
     answer = command("validate", "-", "--document", "generation_config", stdin=b"[]")
     assert answer.code == 1
-    assert answer.out.splitlines()[2].split()[:2] == ["(whole)", "wrong_type"]
+    assert answer.out.splitlines()[2].split()[:2] == ["(document)", "wrong_type"]
 
 
-def test_the_stored_form_is_open(command: Command, tmp_path: Path) -> None:
+def test_the_stored_form_allows_unknown_fields_and_channels(
+    command: Command, tmp_path: Path
+) -> None:
     (tmp_path / "stored.json").write_text('[{"channel": "linkedin", "label": "x", "mine": 1}]')
     assert command("validate", "stored.json").code == 1
     assert command("validate", "--stored", "stored.json").code == 0
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe[]"])
-def test_what_is_no_json_is_a_fault(command: Command, content: bytes) -> None:
+def test_text_that_is_not_json_is_a_violation(command: Command, content: bytes) -> None:
     answer = command("validate", "-", "--json", stdin=content)
     assert answer.code == 1
-    assert [(fault["path"], fault["code"]) for fault in answer.json] == [("", "not_json")]
+    assert [(violation["path"], violation["code"]) for violation in answer.json] == [
+        ("", "not_json")
+    ]
 
 
-def test_a_file_that_cannot_be_read_is_a_mistake(command: Command, tmp_path: Path) -> None:
-    command("validate", "missing.json").is_mistake("missing.json", "No such file")
-    command("validate", tmp_path).is_mistake("Is a directory")
-    (tmp_path / "bad.json").write_text(FIVE_FAULTS)
+def test_validate_reports_an_unreadable_file_and_checks_the_others(
+    command: Command, tmp_path: Path
+) -> None:
+    command("validate", "missing.json").assert_usage_error("missing.json", "No such file")
+    command("validate", tmp_path).assert_usage_error("Is a directory")
+    (tmp_path / "bad.json").write_text(INVALID_STEPS)
     answer = command("validate", "missing.json", "bad.json", "--json")
-    answer.is_mistake("missing.json")
+    answer.assert_usage_error("missing.json")
     assert len(answer.json) == 5
 
 
-def test_the_kinds_of_document_are_those_of_the_codec() -> None:
-    assert list(Kind) == list(wire._READERS)
+def test_the_command_knows_every_kind_of_document_of_the_codec() -> None:
+    assert list(Kind) == list(wire._KINDS.values())
 
 
-def test_schemas_are_listed_and_printed(command: Command) -> None:
+def test_schema_lists_the_kinds_or_prints_one_schema(command: Command) -> None:
     assert command("schema").out.split() == list(Kind)
     for kind in Kind:
         assert command("schema", kind).json == document_schema(kind)
         assert command("schema", kind, "--stored").json == document_schema(kind, "stored")
-    command("schema", "nothing").is_mistake("nothing", "template_config")
+    command("schema", "nothing").assert_usage_error("nothing", "template_config")
 
 
 # The lifecycle
 
 
-def test_the_lifecycle_for_programs_is_the_published_one(command: Command) -> None:
+def test_lifecycle_as_json_equals_the_published_file(command: Command) -> None:
     published = SCHEMAS / "lifecycle.json"
     assert command("lifecycle", "--json").out == published.read_text(encoding="utf-8")
 
 
-def test_the_lifecycle_for_people_has_every_word(command: Command) -> None:
-    words = set(command("lifecycle").out.replace(",", " ").split())
+def test_the_lifecycle_tables_name_every_status_action_guard_and_permission(
+    command: Command,
+) -> None:
+    printed_words = set(command("lifecycle").out.replace(",", " ").split())
     expected = {
         *lifecycle.Status,
         *lifecycle.Action,
         *lifecycle.Permission,
         *lifecycle.ContactStatus,
         *lifecycle.ContactAction,
-        *(guard.__name__ for line in lifecycle.TRANSITIONS for guard in line.guards),
+        *(guard.__name__ for transition in lifecycle.TRANSITIONS for guard in transition.guards),
     }
-    assert expected <= words
+    assert expected <= printed_words
 
 
 # Databases
@@ -233,7 +238,8 @@ def url(engine_name: str, new_database: Callable[..., str]) -> str:
     return new_database(engine_name)
 
 
-def with_campaign(url: str) -> tuple[World, Campaign]:
+def create_campaign(url: str) -> tuple[World, Campaign]:
+    """Create the schema and a ready campaign with three contacts and hostile text in its name."""
     engine = sa.create_engine(url)
     try:
         db.init(engine, with_host_tables=True)
@@ -246,22 +252,24 @@ def with_campaign(url: str) -> tuple[World, Campaign]:
             owner_id=world.owner_id,
         )
 
-        def work(store: CampaignStore) -> Campaign:
+        def add_and_mark_ready(store: CampaignStore) -> Campaign:
             store.campaigns.add(campaign)
-            store.contacts.assign(campaign.id, ids)
+            store.contacts.assign(campaign.id, contact_ids)
             return store.campaigns.apply(campaign.id, Action.MARK_READY)
 
-        ids = world.contacts(3)
-        return world, world.transact(work, actor="somebody")
+        contact_ids = world.contacts(3)
+        return world, world.transact(add_and_mark_ready, actor="ada")
     finally:
         engine.dispose()
 
 
-def test_init_builds_a_schema_once(command: Command, url: str, engine_name: str) -> None:
-    if engine_name == "sqlite":  # Without a file there are no tables of a host either.
-        command("db", "init", "--url", url).is_mistake("no database file")
+def test_init_needs_host_tables_and_can_run_again(
+    command: Command, url: str, engine_name: str
+) -> None:
+    if engine_name == "sqlite":  # Without --with-host-tables, init does not create a file.
+        command("db", "init", "--url", url).assert_usage_error("no database file")
         Path(sa.make_url(url).database or "").touch()
-    command("db", "init", "--url", url).is_mistake("tenants, owners, contacts")
+    command("db", "init", "--url", url).assert_usage_error("tenants, owners, contacts")
     first = command("db", "init", "--url", url, "--with-host-tables", "--json")
     assert first.code == 0
     assert len(first.json["inserted"]) == 3
@@ -270,90 +278,96 @@ def test_init_builds_a_schema_once(command: Command, url: str, engine_name: str)
     assert second.out.count("unchanged") == 3
 
 
-def test_init_takes_the_hosts_own_names(command: Command, url: str) -> None:
-    named = ("--tenants", "firms", "--owners", "people", "--contacts", "leads")
-    assert command("db", "init", "--url", url, "--with-host-tables", *named).code == 0
+def test_init_accepts_the_names_of_the_host_tables(command: Command, url: str) -> None:
+    table_names = ("--tenants", "firms", "--owners", "people", "--contacts", "leads")
+    assert command("db", "init", "--url", url, "--with-host-tables", *table_names).code == 0
     engine = sa.create_engine(url)
     assert {"firms", "people", "leads", "campaigns"} <= set(sa.inspect(engine).get_table_names())
     engine.dispose()
 
 
-def test_templates_are_listed_and_synced(command: Command, url: str) -> None:
+def test_templates_list_and_sync_show_every_preset(command: Command, url: str) -> None:
     command("db", "init", "--url", url, "--with-host-tables")
     listed = command("templates", "list", "--url", url, "--tenant", TENANT, "--json").json
-    assert {template["name"] for template in listed} == {one.name for one in presets.load()}
-    people = command("templates", "list", "--url", url, "--tenant", TENANT)
-    assert all(template["id"] in people.out for template in listed)
+    assert {template["name"] for template in listed} == {preset.name for preset in presets.load()}
+    table = command("templates", "list", "--url", url, "--tenant", TENANT).out
+    assert all(template["id"] in table for template in listed)
     assert command("templates", "sync", "--url", url, "--json").json == {
         "inserted": [],
         "updated": [],
-        "unchanged": [one.name for one in presets.load()],
+        "unchanged": [preset.name for preset in presets.load()],
         "edited": [],
     }
 
 
-def test_campaigns_are_listed_by_pages(
+def test_campaigns_list_shows_pages_filters_and_fits_the_terminal(
     command: Command, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world, first = with_campaign(url)
-    here = ("--url", url, "--tenant", world.tenant_id)
+    world, first = create_campaign(url)
+    connection_options = ("--url", url, "--tenant", world.tenant_id)
     engine = db.prepare_engine(sa.create_engine(url))
     second = transact(engine, world.tenant_id, lambda store: store.campaigns.clone(first.id))
     engine.dispose()
 
-    page = command("campaigns", "list", *here, "--limit", 1, "--json").json
+    page = command("campaigns", "list", *connection_options, "--limit", 1, "--json").json
     assert [UUID(item["id"]) for item in page["items"]] == [second.id]
-    rest = command("campaigns", "list", *here, "--after", page["next"], "--json").json
-    assert [UUID(item["id"]) for item in rest["items"]] == [first.id]
-    assert rest["next"] is None
-    assert rest["items"][0]["total_contacts"] == 3
-    assert rest["items"][0]["generation_cost"] == "0"
-    ready = command("campaigns", "list", *here, "--status", "ready", "--json").json
+    last_page = command(
+        "campaigns", "list", *connection_options, "--after", page["next"], "--json"
+    ).json
+    assert [UUID(item["id"]) for item in last_page["items"]] == [first.id]
+    assert last_page["next"] is None
+    assert last_page["items"][0]["total_contacts"] == 3
+    assert last_page["items"][0]["generation_cost"] == "0"
+    ready = command("campaigns", "list", *connection_options, "--status", "ready", "--json").json
     assert [item["status"] for item in ready["items"]] == ["ready"]
-    for_people = command("campaigns", "list", *here, "--limit", 1).out
-    assert str(second.id) in for_people
-    assert "created" in for_people
-    assert f"--after {page['next']}" in for_people
+    table = command("campaigns", "list", *connection_options, "--limit", 1).out
+    assert str(second.id) in table
+    assert "created" in table
+    assert f"--after {page['next']}" in table
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    lines = command("campaigns", "list", *here).out.splitlines()
-    assert sum(str(one.id) in line for one in (first, second) for line in lines) == 2
+    lines = command("campaigns", "list", *connection_options).out.splitlines()
+    assert sum(str(campaign.id) in line for campaign in (first, second) for line in lines) == 2
     assert not any("created" in line for line in lines)
-    command("campaigns", "list", *here, "--after", "x").is_mistake("'x'")
-    command("campaigns", "list", *here, "--status", "redy").is_mistake("'redy'", "'ready'")
-    command("campaigns", "list", *here, "--limit", 501).is_mistake("--limit")
+    command("campaigns", "list", *connection_options, "--after", "x").assert_usage_error("'x'")
+    command("campaigns", "list", *connection_options, "--status", "redy").assert_usage_error(
+        "'redy'", "'ready'"
+    )
+    command("campaigns", "list", *connection_options, "--limit", 501).assert_usage_error("--limit")
     assert command("campaigns", "list", "--url", url, "--tenant", uuid4(), "--json").json == {
         "items": [],
         "next": None,
     }
 
 
-def test_a_campaign_is_shown_whole(command: Command, url: str) -> None:
-    world, campaign = with_campaign(url)
-    here = ("--url", url, "--tenant", world.tenant_id)
-    shown = command("campaigns", "show", campaign.id, *here, "--json").json
+def test_campaigns_show_prints_actions_history_and_no_control_characters(
+    command: Command, url: str
+) -> None:
+    world, campaign = create_campaign(url)
+    connection_options = ("--url", url, "--tenant", world.tenant_id)
+    shown = command("campaigns", "show", campaign.id, *connection_options, "--json").json
     assert shown["campaign"]["steps"] == wire.dump_template_config(STEPS)
     assert shown["campaign"]["generation_config"] == {"budget": "1"}
     assert shown["progress"]["by_status"]["pending"] == 3
-    possible = {action["action"]: action for action in shown["actions"]}
-    assert possible["start_generation"]["allowed"]
-    assert possible["submit_for_review"]["error"]["unmet"][0]["guard"] == "something_generated"
-    assert not possible["approve"]["allowed"]
+    actions = {action["action"]: action for action in shown["actions"]}
+    assert actions["start_generation"]["allowed"]
+    assert actions["submit_for_review"]["error"]["unmet"][0]["guard"] == "something_generated"
+    assert not actions["approve"]["allowed"]
     assert [(entry["action"], entry["actor"]) for entry in shown["history"]] == [
-        ("mark_ready", "somebody")
+        ("mark_ready", "ada")
     ]
 
-    for_people = command("campaigns", "show", campaign.id, *here).out
-    assert "[bold]Spring[/bold]" in for_people
-    assert "\x1b" not in for_people
-    assert "no: no contact has messages yet" in for_people
-    assert "somebody" in for_people
-    command("campaigns", "show", uuid4(), *here).is_mistake("no campaign")
-    command("campaigns", "show", "7", *here).is_mistake("UUID")
+    printed = command("campaigns", "show", campaign.id, *connection_options).out
+    assert "[bold]Spring[/bold]" in printed
+    assert "\x1b" not in printed
+    assert "no: no contact has messages yet" in printed
+    assert "ada" in printed
+    command("campaigns", "show", uuid4(), *connection_options).assert_usage_error("no campaign")
+    command("campaigns", "show", "7", *connection_options).assert_usage_error("UUID")
 
 
-def test_what_a_campaign_needed_to_be_read_is_told(command: Command, url: str) -> None:
-    world, campaign = with_campaign(url)
+def test_campaigns_show_prints_the_repairs_of_stored_documents(command: Command, url: str) -> None:
+    world, campaign = create_campaign(url)
     engine = db.prepare_engine(sa.create_engine(url))
     with engine.begin() as connection:
         connection.execute(
@@ -364,26 +378,28 @@ def test_what_a_campaign_needed_to_be_read_is_told(command: Command, url: str) -
             {"steps": '[{"step": 1, "channel": "email"}]', "no": False},
         )
     engine.dispose()
-    shown = command("campaigns", "show", campaign.id, "--url", url, "--tenant", world.tenant_id).out
-    assert "archived, deleted" in shown
-    assert "steps[0].label: was missing" in shown
+    printed = command(
+        "campaigns", "show", campaign.id, "--url", url, "--tenant", world.tenant_id
+    ).out
+    assert "archived (deleted)" in printed
+    assert "steps[0].label: was missing" in printed
 
 
-def test_a_database_without_our_schema_is_a_mistake(
+def test_a_database_without_the_schema_is_a_usage_error_and_stays_empty(
     command: Command, url: str, engine_name: str
 ) -> None:
     if engine_name == "sqlite":
         Path(sa.make_url(url).database or "").touch()
-    for words in (("campaigns", "list"), ("templates", "list")):
-        answer = command(*words, "--url", url, "--tenant", TENANT)
-        answer.is_mistake("no campaign tables", "campaign-model db init")
-    command("templates", "sync", "--url", url).is_mistake("no campaign tables")
+    for subcommand in (("campaigns", "list"), ("templates", "list")):
+        answer = command(*subcommand, "--url", url, "--tenant", TENANT)
+        answer.assert_usage_error("no campaign tables", "campaign-model db init")
+    command("templates", "sync", "--url", url).assert_usage_error("no campaign tables")
     engine = sa.create_engine(url)
     assert sa.inspect(engine).get_table_names() == []
     engine.dispose()
 
 
-def test_the_url_may_stand_in_the_environment(
+def test_url_and_tenant_can_come_from_the_environment(
     command: Command, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command("db", "init", "--url", url, "--with-host-tables")
@@ -392,14 +408,14 @@ def test_the_url_may_stand_in_the_environment(
     assert command("campaigns", "list").code == 0
 
 
-def test_a_database_that_lets_nobody_write_says_so(
+def test_a_read_only_database_is_a_usage_error(
     command: Command, url: str, engine_name: str
 ) -> None:
     if engine_name == "sqlite":
         command("db", "init", "--url", url, "--with-host-tables")
-        closed = f"sqlite:///file:{sa.make_url(url).database}?mode=ro&uri=true"
-        answer = command("demo", "--url", closed)
-        answer.is_mistake("the database says: attempt to write a readonly database")
+        read_only = f"sqlite:///file:{sa.make_url(url).database}?mode=ro&uri=true"
+        answer = command("demo", "--url", read_only)
+        answer.assert_usage_error("database error: attempt to write a readonly database")
         return
     role = f"reader_{uuid4().hex}"
     engine = sa.create_engine(url)
@@ -408,13 +424,13 @@ def test_a_database_that_lets_nobody_write_says_so(
     answer = command(
         "db", "init", "--with-host-tables", "--url", sa.make_url(url).set(username=role)
     )
-    answer.is_mistake("the database says: permission denied")
+    answer.assert_usage_error("database error: permission denied")
     with engine.begin() as connection:
         connection.exec_driver_sql(f"DROP ROLE {role}")
     engine.dispose()
 
 
-def test_a_fault_of_ours_is_not_hidden(command: Command, url: str) -> None:
+def test_an_error_that_is_a_bug_is_raised(command: Command, url: str) -> None:
     command("db", "init", "--url", url, "--with-host-tables")
     engine = sa.create_engine(url)
     with engine.begin() as connection:
@@ -424,7 +440,7 @@ def test_a_fault_of_ours_is_not_hidden(command: Command, url: str) -> None:
         command("campaigns", "list", "--url", url, "--tenant", TENANT)
 
 
-# Mistakes
+# Usage errors
 
 
 @pytest.mark.parametrize(
@@ -442,26 +458,28 @@ def test_a_fault_of_ours_is_not_hidden(command: Command, url: str) -> None:
         ("sqlite:///text.db", "not a database"),
     ],
 )
-def test_a_wrong_url_is_a_mistake(command: Command, tmp_path: Path, url: str, word: str) -> None:
+def test_a_wrong_url_is_a_usage_error_and_creates_nothing(
+    command: Command, tmp_path: Path, url: str, word: str
+) -> None:
     (tmp_path / "text.db").write_text("This is no database.")
-    before = unchanged(tmp_path)
-    for words in (("demo",), ("db", "init", "--with-host-tables")):
-        answer = command(*words, "--url", url)
-        answer.is_mistake(word)
+    before = snapshot(tmp_path)
+    for subcommand in (("demo",), ("db", "init", "--with-host-tables")):
+        answer = command(*subcommand, "--url", url)
+        answer.assert_usage_error(word)
         assert answer.out == ""
         assert "hidden" not in answer.err
-    assert unchanged(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
-def test_a_missing_driver_names_its_extra(
+def test_a_missing_driver_is_a_usage_error_that_names_the_extra(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     answer = command("demo", "--url", "postgresql://localhost/name")
-    answer.is_mistake("pip install 'campaign-model[postgres]'")
+    answer.assert_usage_error("pip install 'campaign-model[postgres]'")
 
 
-def test_a_driver_that_misses_something_itself_is_not_hidden(
+def test_a_missing_module_of_the_driver_itself_is_raised(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -472,7 +490,7 @@ def test_a_driver_that_misses_something_itself_is_not_hidden(
         command("demo", "--url", "postgresql://localhost/name")
 
 
-def test_an_answer_of_the_database_that_nobody_expects_is_not_hidden(
+def test_an_unexpected_error_while_connecting_is_raised(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -484,16 +502,16 @@ def test_an_answer_of_the_database_that_nobody_expects_is_not_hidden(
 
 
 @pytest.mark.parametrize("extra", ["typer", "rich"])
-def test_without_its_extra_the_command_names_it(
+def test_the_command_without_its_extra_names_the_extra(
     command: Command, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:
     monkeypatch.delitem(sys.modules, "campaign_model.cli.app", raising=False)
     monkeypatch.delitem(sys.modules, "campaign_model.cli.console", raising=False)
     monkeypatch.setitem(sys.modules, extra, None)
-    command("demo").is_mistake("pip install 'campaign-model[cli]'")
+    command("demo").assert_usage_error("pip install 'campaign-model[cli]'")
 
 
-def test_a_module_of_ours_that_is_missing_is_not_hidden(
+def test_a_missing_module_of_the_package_is_raised(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "campaign_model.cli.app", None)
@@ -501,35 +519,39 @@ def test_a_module_of_ours_that_is_missing_is_not_hidden(
         command("demo")
 
 
-def test_the_version_is_the_packages(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_version_prints_the_version_of_the_package(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("importlib.metadata.version", {"campaign-model": "1.2.3"}.get)
     assert command("--version") == Answer(0, "campaign-model 1.2.3\n", "")
 
 
-def test_help_is_shown_to_those_who_ask_for_nothing(command: Command) -> None:
+def test_no_arguments_print_the_help_and_wrong_ones_are_usage_errors(command: Command) -> None:
     answer = command()
     assert (answer.code, answer.err) == (2, "")
     assert "demo" in answer.out
     assert command("--help").code == 0
-    command("frobnicate").is_mistake("frobnicate")
-    command("validate").is_mistake("FILE")
-    command("campaigns", "list", "--tenant", "x", "--url", "sqlite://").is_mistake("--tenant")
+    command("frobnicate").assert_usage_error("frobnicate")
+    command("validate").assert_usage_error("FILE")
+    command("campaigns", "list", "--tenant", "x", "--url", "sqlite://").assert_usage_error(
+        "--tenant"
+    )
 
 
-def test_the_module_runs_like_the_command() -> None:
-    done = subprocess.run(
+def test_the_package_runs_as_a_module() -> None:
+    completed = subprocess.run(
         [sys.executable, "-m", "campaign_model.cli", "schema"],
         check=True,
         capture_output=True,
         text=True,
     )
-    assert done.stdout.split() == list(Kind)
+    assert completed.stdout.split() == list(Kind)
 
 
-# Pieces
+# Printing
 
 
-def test_a_table_in_a_terminal_breaks_only_its_last_column() -> None:
+def test_a_table_in_a_narrow_terminal_wraps_only_its_last_column() -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=40, color_system=None)
     console.print_table(terminal, ("id", "text"), [("a" * 20, "word " * 10)], title="Title")
@@ -538,44 +560,8 @@ def test_a_table_in_a_terminal_breaks_only_its_last_column() -> None:
     assert sum("a" * 20 in line for line in lines) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "people", "repeated"),
-    [
-        ("first_name,company\nAda,X\n", [Person("Ada", company="X")], 0),
-        (
-            "First Name;Organisation;E-Mail\nAda;X;a@example.com\n",
-            [Person("Ada", company="X", email_address="a@example.com")],
-            0,
-        ),
-        (
-            "\ufefffirst_name\tcompany\tLinkedIn\nAda\tX\thttps://example.com/ada\n",
-            [Person("Ada", company="X", linkedin_url="https://example.com/ada")],
-            0,
-        ),
-        ("first_name,company,mine\r\n Ada , X ,1\r\n\r\n,,\r\n", [Person("Ada", company="X")], 0),
-        ('first_name,company\nAda,"X, Y\nand Z"\n', [Person("Ada", company="X, Y\nand Z")], 0),
-        (
-            "first_name,company,email\nAda,X,a@example.com\nA.,X,A@example.com\n",
-            [Person("Ada", company="X", email_address="a@example.com")],
-            1,
-        ),
-        ("first_name,company\nAda,X\nada,x\nAda\n", [Person("Ada", company="X"), Person("Ada")], 1),
-    ],
-)
-def test_contacts_are_read_as_people_keep_them(
-    tmp_path: Path, text: str, people: list[Person], repeated: int
-) -> None:
-    file = tmp_path / "contacts.csv"
-    file.write_bytes(text.encode())
-    found = read_contacts(file, ("first_name", "company"), UUID(TENANT))
-    assert list(found.people.values()) == people
-    assert found.repeated == repeated
-    again = read_contacts(file, ("first_name", "company"), UUID(TENANT))
-    assert again == found
-
-
-def test_money_and_moments_for_people() -> None:
-    assert console.amount(0 * Decimal(1)) == "0.00"
-    assert console.amount(Decimal("1.230000000")) == "1.23"
-    assert console.amount(Decimal("0.000000001")) == "0.000000001"
-    assert console.moment(None) == ""
+def test_amounts_are_exact_and_an_unknown_time_is_empty() -> None:
+    assert console.format_amount(Decimal(0)) == "0.00"
+    assert console.format_amount(Decimal("1.230000000")) == "1.23"
+    assert console.format_amount(Decimal("0.000000001")) == "0.000000001"
+    assert console.format_time(None) == ""

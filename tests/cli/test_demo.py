@@ -1,4 +1,4 @@
-"""The main job, as a user runs it: from template to export in one command, on every engine."""
+"""The demo as a user runs it: one campaign from template to export, on every engine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from campaign_model import db, presets
-from campaign_model.cli import demo, demo_host, main
+from campaign_model.cli import main
 from campaign_model.cli.console import UserError
-from campaign_model.cli.contacts_csv import ContactFile
 from campaign_model.cli.database import parse_url
-from campaign_model.cli.demo_host import HOST, TENANT
-from campaign_model.cli.demo_worker import compose
+from campaign_model.cli.demo import run_demo, workers
+from campaign_model.cli.demo.contacts_csv import ContactFile
+from campaign_model.cli.demo.export_file import build_export_lines, write_file_atomically
+from campaign_model.cli.demo.host_tables import HOST, TENANT
+from campaign_model.cli.demo.message_writer import compose_message
+from campaign_model.cli.demo.walkthrough import Demo
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.steps import Step
@@ -32,16 +35,17 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaigns
 from support import servers
 
-# On the oldest PostgreSQL it runs in an adopted database, in test_adopt_after.
+# On the oldest PostgreSQL the demo runs in an adopted database, in tests/adoption/test_after.py.
 pytestmark = pytest.mark.newest
 
 MESSAGES = HOST.messages.c
 LEASE = timedelta(seconds=1)
+"""Lease of the killed worker: shorter than the demo's own, to save time."""
 
 
 @attrs.frozen
-class Runs:
-    """Two runs of the demo on one database: what each printed and exported."""
+class TwoRuns:
+    """Two runs of the demo on one database: the output and the export file of each."""
 
     engine: sa.Engine
     printed: tuple[str, ...]
@@ -53,6 +57,7 @@ class Runs:
 
 
 def run(*arguments: object) -> str:
+    """Run the demo and return what it printed."""
     out = io.StringIO()
     with redirect_stdout(out):
         assert main(["demo", *map(str, arguments)]) == 0
@@ -62,35 +67,36 @@ def run(*arguments: object) -> str:
 @pytest.fixture(scope="module")
 def runs(
     engine_name: str, databases: servers.Databases, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Runs]:
+) -> Iterator[TwoRuns]:
+    """The demo, run twice on a new database."""
     url = databases.create(engine_name)
     directory = tmp_path_factory.mktemp("demo")
     exports = (directory / "first.jsonl", directory / "second.jsonl")
-    # A URL as people know it: without the driver.
-    known = url.replace("postgresql+psycopg:", "postgresql:")
+    # Users write the URL without the driver.
+    user_url = url.replace("postgresql+psycopg:", "postgresql:")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo, "_SHORT_LEASE", LEASE)
-        printed = tuple(run("--url", known, "--out", export) for export in exports)
+        patch.setattr(workers, "SHORT_LEASE", LEASE)
+        printed = tuple(run("--url", user_url, "--out", export) for export in exports)
     engine = db.prepare_engine(sa.create_engine(url))
-    yield Runs(engine, printed, exports)
+    yield TwoRuns(engine, printed, exports)
     engine.dispose()
     databases.drop(url)
 
 
-def test_the_demo_ends_exported_and_does_so_again(runs: Runs) -> None:
+def test_two_runs_export_two_campaigns(runs: TwoRuns) -> None:
     for printed in runs.printed:
         assert printed.splitlines()[-1] == "The campaign is exported."
-    found = runs.rows(sa.select(campaigns.c.status, campaigns.c.tenant_id))
-    assert found == [(Status.EXPORTED, TENANT)] * 2
+    rows = runs.rows(sa.select(campaigns.c.status, campaigns.c.tenant_id))
+    assert rows == [(Status.EXPORTED, TENANT)] * 2
 
 
-def test_a_second_run_finds_the_contacts_of_the_first(runs: Runs) -> None:
+def test_a_second_run_uses_the_contacts_of_the_first(runs: TwoRuns) -> None:
     assert runs.rows(sa.select(sa.func.count()).select_from(HOST.contacts)) == [(40,)]
     assigned = sa.select(sa.func.count()).select_from(campaign_contacts)
     assert runs.rows(assigned.group_by(campaign_contacts.c.campaign_id)) == [(40,), (40,)]
 
 
-def test_contacts_that_lack_an_address_are_not_written_to(runs: Runs) -> None:
+def test_contacts_without_an_address_get_no_messages(runs: TwoRuns) -> None:
     statuses = runs.rows(
         sa.select(campaign_contacts.c.status, HOST.contacts.c.id)
         .join(HOST.contacts, HOST.contacts.c.id == campaign_contacts.c.contact_id)
@@ -98,19 +104,19 @@ def test_contacts_that_lack_an_address_are_not_written_to(runs: Runs) -> None:
     )
     assert len(statuses) == 2 * 8
     assert {status for status, _ in statuses} == {ContactStatus.ENRICHMENT_NEEDED}
-    assert "40 from demo_contacts.csv, 32 of them ready" in runs.printed[0]
-    written = runs.rows(sa.select(MESSAGES.contact_id).distinct())
-    assert not {contact for (contact,) in written} & {contact for _, contact in statuses}
+    assert "40 from sample_contacts.csv: 32 ready, 8 not ready" in runs.printed[0]
+    with_messages = runs.rows(sa.select(MESSAGES.contact_id).distinct())
+    assert not {contact for (contact,) in with_messages} & {contact for _, contact in statuses}
 
 
-def test_a_killed_worker_loses_no_message_and_no_contact(runs: Runs) -> None:
+def test_a_killed_worker_loses_no_message_and_no_contact(runs: TwoRuns) -> None:
     for printed in runs.printed:
-        (killed,) = re.findall(
-            r"worker-1 was killed at work on (.*); what it paid, (.*), is", printed
+        ((names, spent),) = re.findall(
+            r"worker-1 was killed while it wrote to (.*); the (.*) that it had spent", printed
         )
-        left = set(killed[0].split(", "))
-        assert set(re.findall(r"worker-[234] took over (.*\S)", printed)) == left
-        assert Decimal(killed[1]) > 0
+        unfinished = set(names.split(", "))
+        assert set(re.findall(r"worker-[234] took over (.*) when", printed)) == unfinished
+        assert Decimal(spent) > 0
     attempts = runs.rows(
         sa.select(campaign_contacts.c.attempts, sa.func.count())
         .where(campaign_contacts.c.status == ContactStatus.GENERATED)
@@ -118,13 +124,13 @@ def test_a_killed_worker_loses_no_message_and_no_contact(runs: Runs) -> None:
         .order_by(campaign_contacts.c.attempts)
     )
     assert {number for number, _ in attempts} >= {1, 2}
-    # Six messages for each of 32 contacts, each once.
+    # Exactly six messages for each of 32 contacts.
     assert runs.rows(
         sa.select(sa.func.count()).select_from(HOST.messages).group_by(MESSAGES.campaign_id)
     ) == [(192,), (192,)]
 
 
-def test_the_cost_is_exactly_that_of_the_messages(runs: Runs) -> None:
+def test_the_cost_of_a_campaign_is_the_exact_sum_of_its_messages(runs: TwoRuns) -> None:
     total = sa.func.sum(MESSAGES.generation_cost)
     by_campaign = dict(
         runs.rows(sa.select(MESSAGES.campaign_id, total).group_by(MESSAGES.campaign_id))
@@ -135,7 +141,7 @@ def test_the_cost_is_exactly_that_of_the_messages(runs: Runs) -> None:
         assert any(f"cost is {cost.normalize():f}," in printed for printed in runs.printed)
 
 
-def test_the_export_is_the_approved_messages(runs: Runs) -> None:
+def test_the_export_file_holds_the_approved_messages(runs: TwoRuns) -> None:
     for export in runs.exports:
         lines = [json.loads(line) for line in export.read_text().splitlines()]
         (campaign_id,) = {line["campaign_id"] for line in lines}
@@ -154,7 +160,7 @@ def test_the_export_is_the_approved_messages(runs: Runs) -> None:
         assert not list(export.parent.glob("*.part"))
 
 
-def test_the_history_tells_who_moved_it(runs: Runs) -> None:
+def test_the_printed_history_names_the_actor_of_every_move(runs: TwoRuns) -> None:
     history = runs.printed[1].partition("History")[2]
     moves = [line.split()[2:] for line in history.splitlines() if line[:2] == "20"]
     assert [(who.partition("-")[0], action) for who, action, _, _ in moves] == [
@@ -166,32 +172,32 @@ def test_the_history_tells_who_moved_it(runs: Runs) -> None:
     ]
 
 
-def test_piped_output_is_plain_lines(runs: Runs) -> None:
+def test_output_to_a_pipe_is_plain_text(runs: TwoRuns) -> None:
     for printed in runs.printed:
         assert "\x1b" not in printed
         assert "\r" not in printed
-        assert "32 of 32 contacts" in printed
-        assert "approve is refused: 192 message(s)" in printed
+        assert "32 of 32 contacts done" in printed
+        assert "approval was refused: 192 message(s)" in printed
 
 
-def test_an_excluded_contact_is_not_exported(runs: Runs) -> None:
+def test_an_excluded_contact_is_not_exported(runs: TwoRuns) -> None:
     with runs.engine.connect() as connection, connection.begin() as transaction:
         store = CampaignStore(connection, TENANT)
         campaign = store.campaigns.get(store.campaigns.list().items[0].id)
-        before = [json.loads(line) for line in demo_host.export_lines(store, HOST, campaign)]
-        gone = before[0]["contact"]["id"]
+        before = [json.loads(line) for line in build_export_lines(store, HOST, campaign)]
+        excluded_id = before[0]["contact"]["id"]
         connection.execute(
             sa.update(campaign_contacts)
-            .where(sa.cast(campaign_contacts.c.contact_id, sa.Text) == gone)
+            .where(sa.cast(campaign_contacts.c.contact_id, sa.Text) == excluded_id)
             .values(status=ContactStatus.EXCLUDED)
         )
-        after = [json.loads(line) for line in demo_host.export_lines(store, HOST, campaign)]
-        assert after == [line for line in before if line["contact"]["id"] != gone]
-        assert len(before) - len(after) in {5, 6}
+        after = [json.loads(line) for line in build_export_lines(store, HOST, campaign)]
+        assert after == [line for line in before if line["contact"]["id"] != excluded_id]
+        assert len(before) - len(after) in {5, 6}  # The reviewer may have rejected one of six.
         transaction.rollback()
 
 
-def test_a_cost_that_is_not_the_sum_is_told(runs: Runs) -> None:
+def test_the_demo_fails_if_the_cost_is_not_the_sum_of_the_messages(runs: TwoRuns) -> None:
     with runs.engine.begin() as connection:
         store = CampaignStore(connection, TENANT)
         campaign = store.campaigns.list().items[0]
@@ -201,7 +207,7 @@ def test_a_cost_that_is_not_the_sum_is_told(runs: Runs) -> None:
             .values(generation_cost=Decimal("0.001"))
         )
     out = io.StringIO()
-    made = demo.Demo(
+    demo = Demo(
         Console(file=out, width=1000),
         runs.engine,
         HOST,
@@ -211,46 +217,55 @@ def test_a_cost_that_is_not_the_sum_is_told(runs: Runs) -> None:
         2,
         Path("none"),
     )
-    assert made.account() == 1
-    assert f"not the {Decimal('0.001') * 192:f}".rstrip("0") in out.getvalue()
+    assert demo.print_summary() == 1
+    assert f"its messages cost {Decimal('0.001') * 192:f}".rstrip("0") in out.getvalue()
 
 
-# On SQLite alone: what does not depend on the engine.
+# Tests that do not depend on the engine run on SQLite only.
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and a short lease."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo, "_SHORT_LEASE", LEASE)
+    monkeypatch.setattr(workers, "SHORT_LEASE", LEASE)
     return tmp_path
 
 
-def test_one_contact_of_the_users_own_is_enough(here: Path) -> None:
-    (here / "mine.csv").write_text(
+def test_one_contact_in_a_file_of_the_user_is_enough(empty_directory: Path) -> None:
+    (empty_directory / "mine.csv").write_text(
         "First name;Surname;Company;Email\n"
         "Ada;{0.__class__};[red]Engines %s;ada@example.com\n"
         "Ada;Twice;Engines;ADA@example.com\n"
         "Bob;Unready;Engines;\n"
     )
     printed = run("--contacts", "mine.csv", "--template", "email 3-STEP", "--workers", 2)
-    assert "2 from mine.csv, 1 of them ready (1 without email_address); 1 repeated" in printed
+    assert (
+        "2 from mine.csv: 1 ready, 1 not ready (1 without email_address); ignored 1 repeated"
+        in printed
+    )
     assert "worker-2 took over Ada {0.__class__}" in printed
     assert printed.splitlines()[-1] == "The campaign is exported."
-    assert (here / "campaign-model-demo.db").exists()
-    (export,) = here.glob("campaign-model-demo-*.jsonl")
+    assert (empty_directory / "campaign-model-demo.db").exists()
+    (export,) = empty_directory.glob("campaign-model-demo-*.jsonl")
     lines = [json.loads(line) for line in export.read_text().splitlines()]
     assert len(lines) == 4
     assert "[red]Engines %s" in lines[0]["body"]
 
 
-def test_in_a_terminal_there_is_a_bar_and_no_line_too_long(here: Path) -> None:
+def test_a_terminal_shows_a_bar_and_no_line_wider_than_80_columns(empty_directory: Path) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80, markup=False, highlight=False)
     url = parse_url("sqlite:///terminal.db")
-    code = demo.run_demo(
-        terminal, url, contacts=None, template=None, workers=3, out=here / "out.jsonl"
+    exit_code = run_demo(
+        terminal,
+        url,
+        contacts_path=None,
+        template_name=None,
+        worker_count=3,
+        out=empty_directory / "out.jsonl",
     )
-    assert code == 0
+    assert exit_code == 0
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in shown
     assert "32/32 contacts" in shown
@@ -269,22 +284,25 @@ def test_in_a_terminal_there_is_a_bar_and_no_line_too_long(here: Path) -> None:
         (b"first_name,company,email,e-mail,linkedin\nAda,X,a,b,c\n", "two columns"),
         (b"first_name,company,email,linkedin\nAda,X,a@example.com,,\n", "line 2: 5 cells"),
         (b'first_name,company,email,linkedin\nAda,"X,a@example.com,\n', "unexpected end"),
-        (b"first_name,company,email,linkedin\nAda,X,,\n", "no contact in contacts.csv has all"),
+        (
+            b"first_name,company,email,linkedin\nAda,X,,\n",
+            "no contact in contacts.csv has every field",
+        ),
         (b"first_name,company,email,linkedin\nAda,X\0,a@example.com,l\n", "NUL"),
         ("first_name,company\nZoë,X\n".encode("latin-1"), "not UTF-8"),
     ],
 )
-def test_a_contacts_file_that_will_not_do_changes_nothing(
-    here: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, words: str
+def test_an_unusable_contacts_file_is_a_usage_error_and_creates_nothing(
+    empty_directory: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, words: str
 ) -> None:
     if content is not None:
-        (here / "contacts.csv").write_bytes(content)
+        (empty_directory / "contacts.csv").write_bytes(content)
     assert main(["demo", "--contacts", "contacts.csv"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
     assert words in err
-    assert {path.name for path in here.iterdir()} <= {"contacts.csv"}
+    assert {path.name for path in empty_directory.iterdir()} <= {"contacts.csv"}
 
 
 @pytest.mark.parametrize(
@@ -293,18 +311,21 @@ def test_a_contacts_file_that_will_not_do_changes_nothing(
         (("--template", "Nothing"), "choose one of 'LinkedIn + Email Sequence'"),
         (("--workers", "1"), "--workers"),
         (("--out", "."), "it is a directory"),
-        (("--out", "none/x.jsonl"), "no directory none"),
+        (("--out", "none/x.jsonl"), "directory none does not exist"),
     ],
 )
-def test_a_wrong_option_changes_nothing(
-    here: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+def test_a_wrong_option_is_a_usage_error_and_creates_nothing(
+    empty_directory: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
     assert main(["demo", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.count("\n") == 1
     assert words in err
-    assert list(here.iterdir()) == []
+    assert list(empty_directory.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -314,7 +335,7 @@ def test_a_wrong_option_changes_nothing(
         "tenants (id text, name text, slug text NOT NULL)",
     ],
 )
-def test_a_database_with_other_tables_of_its_own_is_left_alone(
+def test_the_demo_refuses_a_database_with_host_tables_of_another_shape(
     engine_name: str,
     new_database: Callable[..., str],
     capsys: pytest.CaptureFixture[str],
@@ -325,13 +346,13 @@ def test_a_database_with_other_tables_of_its_own_is_left_alone(
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE TABLE {table}")
     assert main(["demo", "--url", url]) == 2
-    assert "give the demo a database to itself" in capsys.readouterr().err
+    assert "use an empty database" in capsys.readouterr().err
     assert sa.inspect(engine).get_table_names() == [table.partition(" ")[0]]
     engine.dispose()
 
 
-def test_a_campaigns_table_of_the_hosts_own_is_left_alone(
-    here: Path, capsys: pytest.CaptureFixture[str]
+def test_the_demo_refuses_a_database_with_a_legacy_campaigns_table(
+    empty_directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     engine = sa.create_engine("sqlite:///old.db")
     with engine.begin() as connection:
@@ -340,35 +361,35 @@ def test_a_campaigns_table_of_the_hosts_own_is_left_alone(
     assert "not made by this library" in capsys.readouterr().err
     assert sa.inspect(engine).get_table_names() == ["campaigns"]
     engine.dispose()
-    assert {path.name for path in here.glob("*.jsonl")} == set()
+    assert {path.name for path in empty_directory.glob("*.jsonl")} == set()
 
 
-def test_a_worker_that_does_not_die_is_no_demonstration(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_demo_fails_if_the_first_worker_is_not_killed(
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "die_at_work", print)
-    with pytest.raises(RuntimeError, match="ended with 0"):
-        run("--url", f"sqlite:///{here / 'alive.db'}")
+    monkeypatch.setattr(workers, "_work_until_killed", print)
+    with pytest.raises(RuntimeError, match="exited with 0"):
+        run("--url", f"sqlite:///{empty_directory / 'alive.db'}")
 
 
-def test_a_failing_worker_ends_the_demo_with_its_error(
-    here: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_error_of_a_worker_ends_the_demo(
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(demo, "run_worker", fail)
+    monkeypatch.setattr(workers, "run_worker", fail)
     with pytest.raises(ZeroDivisionError):
-        run("--url", f"sqlite:///{here / 'failing.db'}")
+        run("--url", f"sqlite:///{empty_directory / 'failing.db'}")
 
 
-def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_the_export_file_is_written_completely_or_not_at_all(tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    demo_host.write_whole(out, ["one", "two"])
+    write_file_atomically(out, ["one", "two"])
     assert out.read_text() == "one\ntwo\n"
     (tmp_path / "taken").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        demo_host.write_whole(tmp_path / "taken", ["one"])
+        write_file_atomically(tmp_path / "taken", ["one"])
     assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", "taken"}
 
 
@@ -376,20 +397,25 @@ CONTACT = {"first_name": "Ada", "company": "X" * 400}
 
 
 @pytest.mark.parametrize(
-    ("channel", "subject", "longest"),
+    ("channel", "has_subject", "max_length"),
     [("linkedin_connect", False, 300), ("email", True, 5000), ("pigeon", False, 1000)],
 )
-def test_messages_keep_to_their_channel(channel: str, subject: bool, longest: int) -> None:  # noqa: FBT001
-    title, body = compose(CONTACT, Step(channel, "Hello"), "a", GenerationConfig(tone="casual"))
-    assert (title is not None) is subject
+def test_a_message_fits_the_limits_of_its_channel(
+    channel: str,
+    has_subject: bool,  # noqa: FBT001 - a parameter of the test
+    max_length: int,
+) -> None:
+    config = GenerationConfig(tone="casual")
+    subject, body = compose_message(CONTACT, Step(channel, "Hello"), "a", config)
+    assert (subject is not None) is has_subject
     assert body.startswith("Hi Ada,")
-    assert len(body) <= longest
+    assert len(body) <= max_length
 
 
-def test_messages_go_by_tone_and_variant() -> None:
+def test_tone_and_variant_change_the_message() -> None:
     step = Step("email", "Hello")
     bodies = {
-        compose(CONTACT, step, variant, GenerationConfig(tone=tone))[1]
+        compose_message(CONTACT, step, variant, GenerationConfig(tone=tone))[1]
         for variant in "abc"
         for tone in (None, "formal", "professional", "casual")
     }

@@ -1,3 +1,5 @@
+"""The CHECK constraints and foreign keys refuse every row that the value types would refuse."""
+
 from __future__ import annotations
 
 import json
@@ -42,15 +44,15 @@ _SQLSTATES = {
     "23503": FOREIGN_KEY,
     "22003": NOT_JSON,  # A number out of PostgreSQL's range.
     "22P02": NOT_JSON,
-    "22P05": NOT_JSON,  # A half of a surrogate pair, or NUL, by its escape.
-    None: NOT_JSON,  # NUL as such, refused by the driver.
+    "22P05": NOT_JSON,  # An escaped half of a surrogate pair, or an escaped NUL.
+    None: NOT_JSON,  # A NUL character, which the driver refuses.
 }
 
 
 def refusal(connection: sa.Connection, statement: sa.Executable) -> str | None:
-    """What the database refuses ``statement`` by: a CHECK's name, or one of the words above.
+    """Return what refuses ``statement``: the name of a CHECK, or one of the words above.
 
-    Nothing of the statement is left, whatever the answer.
+    The statement is always rolled back.
     """
     savepoint = connection.begin_nested()
     try:
@@ -61,7 +63,7 @@ def refusal(connection: sa.Connection, statement: sa.Executable) -> str | None:
             return name.removeprefix(": ") if kind == "CHECK" else kind
         state = getattr(error.orig, "sqlstate", None)
         if state == "23514":
-            return str(getattr(error.orig, "diag").constraint_name)  # noqa: B009 - psycopg's own
+            return str(getattr(error.orig, "diag").constraint_name)  # noqa: B009 - psycopg's attribute
         return _SQLSTATES[state]
     finally:
         savepoint.rollback()
@@ -69,7 +71,7 @@ def refusal(connection: sa.Connection, statement: sa.Executable) -> str | None:
 
 
 def setting(world: World, table: str, **values: str) -> sa.Update:
-    """``UPDATE table SET ...`` on the world's rows, each value written as SQL."""
+    """Return an ``UPDATE`` of the world's rows; each value is SQL."""
     columns = sa.table(table, sa.column("tenant_id", Uuid), *(sa.column(name) for name in values))
     return (
         sa.update(columns)
@@ -80,26 +82,26 @@ def setting(world: World, table: str, **values: str) -> sa.Update:
 
 @pytest.fixture
 def judge(world: World) -> Iterator[Callable[..., str | None]]:
-    """``judge(table, column=SQL)``: by what the database refuses that in a campaign's rows."""
+    """``judge(table, column=SQL)`` returns what refuses that value in a campaign's rows."""
     world.apply(world.campaign(1).id, Action.MARK_READY)
     with world.engine.connect() as connection:
         yield lambda table, **values: refusal(connection, setting(world, table, **values))
 
 
-# Words.
+# --- Statuses ------------------------------------------------------------------------------------
 
 STATUSES = {"campaigns": Status, "campaign_contacts": ContactStatus}
 
 
 @pytest.mark.parametrize("table", STATUSES)
-def test_a_status_is_one_of_its_words_and_nothing_else(
+def test_a_status_outside_of_the_lifecycle_is_refused(
     table: str, judge: Callable[..., str | None]
 ) -> None:
     words = {str(word) for word in STATUSES[table]}
     assert {word for word in words if judge(table, status=f"'{word}'") is not ACCEPTED} == set()
-    strange = {"", " ", "unknown", "null", "0", "drafted", "é"}
+    unknown = {"", " ", "unknown", "null", "0", "drafted", "é"}
     for word in {*Status, *ContactStatus}:
-        strange |= {
+        unknown |= {
             word.upper(),
             word.title(),
             f" {word}",
@@ -108,7 +110,7 @@ def test_a_status_is_one_of_its_words_and_nothing_else(
             word[:-1],
             word,
         }
-    for word in strange - words:
+    for word in unknown - words:
         assert judge(table, status=f"'{word}'") == f"ck_{table}_status", word
     assert judge(table, status="NULL") == NOT_NULL
 
@@ -123,7 +125,7 @@ def test_only_an_archived_campaign_is_inactive(judge: Callable[..., str | None])
         assert judge("campaigns", status=word, is_active="NULL") == NOT_NULL, status
 
 
-def test_a_template_without_a_tenant_is_the_systems_and_no_other_is(world: World) -> None:
+def test_exactly_the_templates_without_a_tenant_are_system_templates(world: World) -> None:
     disagrees = "ck_campaign_templates_is_system"
     expected = {
         (world.tenant_id, False): ACCEPTED,
@@ -133,18 +135,18 @@ def test_a_template_without_a_tenant_is_the_systems_and_no_other_is(world: World
         (world.tenant_id, None): NOT_NULL,
         (None, None): NOT_NULL,
     }
-    found = {}
+    refusals = {}
     with world.engine.connect() as connection:
         for tenant_id, is_system in expected:
             row = {"id": uuid4(), "tenant_id": tenant_id, "name": "Template"}
             inserted = sa.insert(campaign_templates).values(
                 **row, is_system=sa.null() if is_system is None else is_system
             )
-            found[tenant_id, is_system] = refusal(connection, inserted)
-    assert found == expected
+            refusals[tenant_id, is_system] = refusal(connection, inserted)
+    assert refusals == expected
 
 
-# Money.
+# --- Money ---------------------------------------------------------------------------------------
 
 AMOUNTS = [
     (table.name, column.name)
@@ -163,7 +165,7 @@ BAD_AMOUNTS = {
 NEGATIVE_AMOUNTS = {"postgresql": ["-1", "-0.000000001"], "sqlite": ["-1"]}
 
 
-def test_there_is_money_in_every_table_that_counts_it() -> None:
+def test_three_tables_have_columns_of_money() -> None:
     assert {table for table, _ in AMOUNTS} == {
         "campaigns",
         "campaign_contacts",
@@ -172,7 +174,7 @@ def test_there_is_money_in_every_table_that_counts_it() -> None:
 
 
 @pytest.mark.parametrize(("table", "column"), AMOUNTS)
-def test_money_is_finite_not_negative_and_of_at_most_nine_decimals(
+def test_money_that_is_not_finite_negative_or_too_precise_is_refused(
     table: str, column: str, world: World, judge: Callable[..., str | None]
 ) -> None:
     engine, name = world.engine.dialect.name, f"ck_{table}_{column}"
@@ -180,7 +182,7 @@ def test_money_is_finite_not_negative_and_of_at_most_nine_decimals(
         assert judge(table, **{column: amount}) is ACCEPTED, amount
     for amount in BAD_AMOUNTS[engine]:
         assert judge(table, **{column: amount}) == name, amount
-    # Each shard of the totals holds differences, only their sum is an amount.
+    # A shard of the totals has signed deltas; only their sum is an amount.
     signed = table == "campaign_totals"
     for amount in NEGATIVE_AMOUNTS[engine]:
         assert judge(table, **{column: amount}) == (ACCEPTED if signed else name), amount
@@ -188,7 +190,7 @@ def test_money_is_finite_not_negative_and_of_at_most_nine_decimals(
     assert judge(table, **{column: "NULL"}) == NOT_NULL
 
 
-def test_money_that_is_no_amount_is_refused_however_it_is_sent(world: World) -> None:
+def test_a_bound_parameter_that_is_no_amount_is_refused(world: World) -> None:
     world.campaign(1)
     with world.engine.connect() as connection:
         for amount in ("0.0000000001", "1.1234567891", "NaN", "Infinity", "-Infinity"):
@@ -198,7 +200,7 @@ def test_money_that_is_no_amount_is_refused_however_it_is_sent(world: World) -> 
                     connection.execute(sa.update(metadata.tables[table]).values({column: money}))
 
 
-# JSON columns but the steps.
+# --- JSON columns except the steps ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -209,7 +211,7 @@ def test_money_that_is_no_amount_is_refused_however_it_is_sent(world: World) -> 
         ("campaign_contacts", "enrichment_gaps", "array"),
     ],
 )
-def test_a_json_column_holds_json_of_its_kind_only(
+def test_a_json_column_refuses_values_of_another_json_type(
     table: str, column: str, kind: str, world: World, judge: Callable[..., str | None]
 ) -> None:
     if table == "campaign_templates":
@@ -232,7 +234,7 @@ def test_a_json_column_holds_json_of_its_kind_only(
     assert unset == (ACCEPTED if column == "enrichment_gaps" else NOT_NULL)
 
 
-# The steps: the CHECK's own text, taken out of the database, is asked about documents.
+# --- Steps and settings: evaluate the text of the CHECK, read from the database ------------------
 
 STEPS_COLUMNS = {"campaigns": "template_config", "campaign_templates": "steps"}
 
@@ -242,7 +244,7 @@ Accepts = Callable[[str], bool]
 
 @pytest.fixture
 def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection in a transaction that is never committed."""
+    """Open a connection whose transaction is never committed."""
     with engine.connect() as connection:
         yield connection
 
@@ -254,7 +256,7 @@ def check(connection: sa.Connection) -> judges.Judge:
 
 @pytest.fixture
 def accepts(check: judges.Judge) -> Accepts:
-    """``accepts(text)``: whether the CHECK on a campaign's steps lets that JSON text pass."""
+    """``accepts(text)`` returns True if the CHECK on a campaign's steps accepts that text."""
     return lambda text: check("stored", "template_config", [text]) == [True]
 
 
@@ -267,7 +269,7 @@ def steps(**members: Any) -> str:
 
 
 SETTINGS: dict[str, st.SearchStrategy[Any]] = {
-    "tone": st.sampled_from(["casual", "", "x" * 40, "x" * 41, "no tone of ours", 1]),
+    "tone": st.sampled_from(["casual", "", "x" * 40, "x" * 41, "an unknown tone", 1]),
     "language": st.from_regex(LANGUAGE_PATTERN, fullmatch=True)
     | st.text("aZ0-", max_size=12)
     | st.lists(st.text("aZ9", min_size=1, max_size=9), min_size=1, max_size=5).map("-".join)
@@ -288,7 +290,7 @@ SETTINGS: dict[str, st.SearchStrategy[Any]] = {
         optional={name: values | st.sampled_from([None, {}]) for name, values in SETTINGS.items()},
     )
 )
-def test_the_check_on_settings_and_the_codec_agree(
+def test_the_check_on_settings_agrees_with_the_codec(
     check: judges.Judge, document: dict[str, Any]
 ) -> None:
     text = json.dumps(document)
@@ -355,25 +357,25 @@ MALFORMED = (
     json.dumps([step()] * (MAX_STEPS + 1)),
     json.dumps([step()] * 200),
     *("null", "{}", "0", "true", '""', '"x"', steps()[1:-1]),
-    # What stands where a step should.
+    # Other values in the place of a step.
     *("[null]", "[1]", '["email"]', "[[]]", "[{}]", f"[{steps()}]", f"[[], {steps()[1:-1]}]"),
-    *(f"[{steps()[1:-1]}, {one}]" for one in ("null", "[]", "{}", steps(), '"email"')),
-    # What no database keeps, or none reads back.
+    *(f"[{steps()[1:-1]}, {value}]" for value in ("null", "[]", "{}", steps(), '"email"')),
+    # Text that databases cannot store, or cannot read back.
     *(
         steps(**{name: text})
         for name in ("x", "label", "\0", "\ude00")
         for text in ("a\0", "\ud800")
     ),
     *(steps(x=text) for text in HALVES_OF_PAIRS),
-    # Some versions of SQLite don't know these names.
+    # Some versions of SQLite do not recognise these names.
     *(f'[{{"channel": "email", "{name}": ""}}]' for name in (r"l\u0061bel", r"needs\u005fpdf")),
     r'[{"channel": "email", "ke\u0079": ""}]',
-    # What is no JSON.
+    # Text that is not JSON.
     *("[]\0", "[]\0]", "", "[", "[1,]", "[{]", "{'channel': 'email'}", "[NaN]", "x"),
 )
 
 
-def test_well_formed_steps_pass(accepts: Accepts) -> None:
+def test_well_formed_steps_are_accepted(accepts: Accepts) -> None:
     for text in WELL_FORMED:
         assert DEFAULT.stored_violations(text) == (), text
         assert accepts(text), text
@@ -386,10 +388,10 @@ def test_malformed_steps_are_refused(accepts: Accepts) -> None:
 
 
 @pytest.mark.parametrize("table", STEPS_COLUMNS)
-def test_what_the_check_says_is_what_rows_get(
+def test_a_row_is_refused_exactly_if_the_text_of_the_check_is_false(
     world: World, connection: sa.Connection, accepts: Accepts, table: str
 ) -> None:
-    """Else asking the CHECK's text, as here, would be no better than asking somebody else."""
+    """Otherwise the other tests, which evaluate only the text, would prove nothing about rows."""
     columns = metadata.tables[table]
     row = uuid4()
     connection.execute(
@@ -404,13 +406,13 @@ def test_what_the_check_says_is_what_rows_get(
     column = STEPS_COLUMNS[table]
     for text in [*WELL_FORMED, *MALFORMED, *differing]:
         update = sa.update(columns).where(columns.c.id == row).values({column: text})
-        found = refusal(connection, update)
-        assert found in (ACCEPTED, NOT_JSON, f"ck_{table}_{column}"), text
-        assert (found is ACCEPTED) == accepts(text), text
+        reason = refusal(connection, update)
+        assert reason in (ACCEPTED, NOT_JSON, f"ck_{table}_{column}"), text
+        assert (reason is ACCEPTED) == accepts(text), text
 
 
 @pytest.mark.parametrize("name", ["step", "label", "enabled", "key", "config", "channel"])
-def test_every_one_of_the_steps_is_looked_at(accepts: Accepts, name: str) -> None:
+def test_the_check_covers_every_index(accepts: Accepts, name: str) -> None:
     for index in range(MAX_STEPS):
         document = [step() for _ in range(MAX_STEPS)]
         document[index][name] = None
@@ -418,38 +420,38 @@ def test_every_one_of_the_steps_is_looked_at(accepts: Accepts, name: str) -> Non
         assert not accepts(json.dumps([*document[:index], None, *document[index + 1 :]])), index
 
 
-def test_names_are_as_long_and_of_the_same_characters_as_in_python(accepts: Accepts) -> None:
+def test_the_patterns_of_channels_and_keys_are_the_same_as_in_python(accepts: Accepts) -> None:
     longest = MAX_IDENTIFIER
     for name, pattern in (("channel", CHANNEL_PATTERN), ("key", KEY_PATTERN)):
         texts = ["a" * (longest - 1), "a" * longest, "a" * (longest + 1), "a" * 80, ""]
         assert [bool(re.fullmatch(pattern, text)) for text in texts] == [True, True, *[False] * 3]
         characters = [*map(chr, range(1, 128)), "é", "ß", "\uff21", "٣", "😀", "\u2028", "\xa0"]
-        texts += [text for one in characters for text in (one, f"a{one}")]
+        texts += [text for character in characters for text in (character, f"a{character}")]
         for text in texts:
             assert accepts(steps(**{name: text})) == bool(re.fullmatch(pattern, text)), text
 
 
-def test_the_same_check_guards_templates(connection: sa.Connection) -> None:
-    found = {
+def test_templates_have_the_same_check_on_steps(connection: sa.Connection) -> None:
+    conditions = {
         judges.check_text(connection, table, column).replace(column, "COLUMN")
         for table, column in STEPS_COLUMNS.items()
     }
-    assert len(found) == 1
+    assert len(conditions) == 1
 
 
 LARGE_FLOATS = StepSequence((Step("email", "Large", config={"x": 7.205759403792251e16}),))
 
 
-def test_a_large_float_in_a_step_is_read_back(world: World) -> None:
-    """``jsonb`` writes it with the digits 72057594037922510, an integer that is no double."""
+def test_a_large_float_in_a_step_is_read_back_as_the_same_value(world: World) -> None:
+    """``jsonb`` writes it as 72057594037922510, an integer that no double holds exactly."""
     assert world.campaign(0, steps=LARGE_FLOATS).steps == LARGE_FLOATS
 
 
-# Keys: a row of one tenant refers to nothing of another's.
+# --- Foreign keys: a row of one tenant cannot refer to another tenant's row ----------------------
 
 
 def composite_keys(engine: sa.Engine) -> dict[tuple[str, str], str]:
-    """(table, column beside tenant_id) -> name, of every foreign key of two columns."""
+    """Return (table, column beside tenant_id) -> name of every foreign key of two columns."""
     inspector = sa.inspect(engine)
     return {
         (table, key["constrained_columns"][1]): str(key["name"])
@@ -469,12 +471,12 @@ CROSSINGS = [
 ]
 
 
-def test_every_composite_key_is_tried_below_and_only_the_owner_may_be_missing(
+def test_every_composite_key_is_tested_below_and_only_the_owner_is_nullable(
     engine: sa.Engine,
 ) -> None:
     assert set(composite_keys(engine)) == set(CROSSINGS)
     inspector = sa.inspect(engine)
-    # A key with a NULL in it is not checked at all.
+    # The database does not check a key that contains NULL.
     nullable = {
         (table, column["name"])
         for table, name in CROSSINGS
@@ -507,25 +509,25 @@ def test_a_row_of_one_tenant_cannot_refer_to_another_tenants(
             )
 
     def another(world: World) -> Any:
-        """Something of the world's that our rows could refer to."""
+        """Return an id of the world that our rows could refer to."""
         if column == "owner_id":
             return world.owner_id
         return world.campaign(0).id if column == "campaign_id" else world.contacts(1)[0]
 
-    own, foreign, nobody = another(ours), another(theirs), uuid4()
+    own, foreign, missing = another(ours), another(theirs), uuid4()
     rows = metadata.tables[table]
     of_ours = sa.update(rows).where(rows.c.tenant_id == ours.tenant_id)
     with engine.connect() as connection:
         assert connection.execute(of_ours.values({column: own})).rowcount == 1
-        for id_ in (foreign, nobody):
+        for id_ in (foreign, missing):
             assert refusal(connection, of_ours.values({column: id_})) == FOREIGN_KEY, id_
-        # Nor by changing hands.
+        # A row cannot move to another tenant either.
         moved = of_ours.values(tenant_id=theirs.tenant_id)
         assert refusal(connection, moved) == FOREIGN_KEY
-        # A new row, like ours but for that.
+        # A new row that is like ours except for the reference.
         row = connection.execute(sa.select(rows).where(rows.c.tenant_id == ours.tenant_id))
         new = dict(row.mappings().one())
-        anew = {"id": uuid4(), "shard": 7, "campaign_contact_id": uuid4()}
-        new |= {name: value for name, value in anew.items() if name in new}
-        for id_ in (foreign, nobody):
+        new_keys = {"id": uuid4(), "shard": 7, "campaign_contact_id": uuid4()}
+        new |= {name: value for name, value in new_keys.items() if name in new}
+        for id_ in (foreign, missing):
             assert refusal(connection, sa.insert(rows).values(new | {column: id_})) == FOREIGN_KEY

@@ -1,4 +1,4 @@
-"""The worked example in docs: its own tests pass, with nothing but what is public."""
+"""The message engine in docs: its tests pass, and it imports only public names."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ PUBLIC = {f"campaign_model{name}" for name in ("", ".store", ".db", ".worker")} 
 KNOWN = {*sys.stdlib_module_names, "attrs", "hypothesis", "sqlalchemy", *(m.stem for m in MODULES)}
 
 
-def package(module: str) -> str:
+def top_package(module: str) -> str:
     return module.partition(".")[0]
 
 
-def not_public(source: str) -> Iterator[str]:
-    """What ``source`` uses that a service of somebody else has not got."""
+def find_private_imports(source: str) -> Iterator[str]:
+    """Find the imports in ``source`` that a service outside this repository may not use."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names):
-                yield from (one.name for one in names if package(one.name) not in KNOWN)
-            case ast.ImportFrom(str(module), names) if package(module) == "campaign_model":
-                offered = importlib.import_module(module).__dict__.get("__all__", ())
-                for one in names:
-                    full = f"{module}.{one.name}"
-                    if full not in PUBLIC and not (module in PUBLIC and one.name in offered):
-                        yield full
-            case ast.ImportFrom(module) if module is None or package(module) not in KNOWN:
+                yield from (alias.name for alias in names if top_package(alias.name) not in KNOWN)
+            case ast.ImportFrom(str(module), names) if top_package(module) == "campaign_model":
+                exported = importlib.import_module(module).__dict__.get("__all__", ())
+                for alias in names:
+                    full_name = f"{module}.{alias.name}"
+                    is_exported = module in PUBLIC and alias.name in exported
+                    if full_name not in PUBLIC and not is_exported:
+                        yield full_name
+            case ast.ImportFrom(module) if module is None or top_package(module) not in KNOWN:
                 yield str(module)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
-def test_it_uses_nothing_but_what_is_public(module: Path) -> None:
-    assert [*not_public(module.read_text(encoding="utf-8"))] == []
+def test_the_message_engine_imports_only_public_names(module: Path) -> None:
+    assert [*find_private_imports(module.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
-    ("source", "found"),
+    ("source", "private_imports"),
     [
         ("from campaign_model.store import CampaignStore, transact", []),
         ("from campaign_model.testing import documents", []),
@@ -72,13 +73,15 @@ def test_it_uses_nothing_but_what_is_public(module: Path) -> None:
         ("from . import world", ["None"]),
     ],
 )
-def test_what_is_not_public_is_found(source: str, found: list[str]) -> None:
-    assert [*not_public(source)] == found
+def test_the_check_finds_private_imports(source: str, private_imports: list[str]) -> None:
+    assert [*find_private_imports(source)] == private_imports
 
 
-def test_its_own_tests_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tests_of_the_message_engine_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = shutil.copytree(EXAMPLE, tmp_path / "service")
     monkeypatch.setenv("HYPOTHESIS_STORAGE_DIRECTORY", str(ROOT / ".hypothesis"))
-    done = contract.run_pytest(service, "-p", "hypothesispytest")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"rootdir: {service}" in done.stdout
+    completed = contract.run_pytest(service, "-p", "hypothesispytest")
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    assert f"rootdir: {service}" in completed.stdout

@@ -1,4 +1,4 @@
-"""Every way of installing the package finds the schemas and the presets."""
+"""Wheel, sdist and editable install contain the package, the schemas and the presets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 from support.paths import ROOT, SCHEMAS
 
-INSTALLED = """
+DESCRIBE_PACKAGE = """
 import json
 from importlib.resources import files
 
@@ -29,7 +29,7 @@ print(json.dumps({
     "file": campaign_model.__file__,
     "schema": load_schema("template_config.submitted")["type"],
     "presets": len(presets.load()),
-    "carries_schemas": (files(campaign_model) / "schemas").is_dir(),
+    "contains_schemas": (files(campaign_model) / "schemas").is_dir(),
     "from_type": find(
         strategies.from_type(campaign_model.Renewal),
         lambda _: True,
@@ -40,14 +40,14 @@ print(json.dumps({
 
 
 def build(directory: Path, target: str, source: Path = ROOT) -> Path:
-    """The one file that the build backend makes of ``source``."""
+    """Build ``source`` with hatchling and return the file that it writes."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", directory],
         cwd=source,
         check=True,
     )
-    (made,) = directory.iterdir()
-    return made
+    (built_file,) = directory.iterdir()
+    return built_file
 
 
 @pytest.fixture(scope="session")
@@ -71,16 +71,16 @@ def sdist_wheel(tmp_path_factory: pytest.TempPathFactory, sdist: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def editable_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``pip install --editable`` asks of the build backend and then installs."""
+    """The wheel that ``pip install --editable`` builds and installs."""
     return build(tmp_path_factory.mktemp("editable"), "wheel:editable")
 
 
-def names(wheel: Path) -> set[str]:
+def list_wheel(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         return set(archive.namelist())
 
 
-def shipped(directory: Path) -> set[str]:
+def list_files(directory: Path) -> set[str]:
     return {
         path.relative_to(directory).as_posix()
         for path in directory.rglob("*")
@@ -89,10 +89,10 @@ def shipped(directory: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["wheel", "sdist_wheel", "editable_wheel"])
-def test_an_installed_package_finds_its_data(
+def test_an_installed_package_finds_schemas_presets_and_entry_point(
     kind: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    # Without pip, making the environment takes no time; ours installs into it.
+    # Creating an environment without pip is fast; the pip of this environment installs into it.
     venv.create(tmp_path, with_pip=False)
     python = tmp_path / "bin" / "python"
     subprocess.run(
@@ -103,55 +103,58 @@ def test_an_installed_package_finds_its_data(
         check=True,
     )
     (site,) = tmp_path.glob("lib/python*/site-packages")
-    # The dependencies, from the environment of the tests. This line stands behind the site's own
-    # contents and, by its name, behind an editable install's, so it cannot lend them the package.
+    # Take the dependencies from the environment of the tests. Python reads .pth files by name, so
+    # zz_ puts that environment, which has the package too, last on the path.
     (site / "zz_dependencies.pth").write_text(sysconfig.get_path("purelib"))
 
-    run = subprocess.run(
-        [python, "-c", INSTALLED], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True
+    completed = subprocess.run(
+        [python, "-c", DESCRIBE_PACKAGE],
+        cwd=tmp_path,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    found = json.loads(run.stdout)
-    editable = kind == "editable_wheel"
-    package = (ROOT / "src" if editable else site) / "campaign_model"
-    assert found == {
+    is_editable = kind == "editable_wheel"
+    package = (ROOT / "src" if is_editable else site) / "campaign_model"
+    assert json.loads(completed.stdout) == {
         "file": str(package / "__init__.py"),
         "schema": "array",
         "presets": 3,
-        # An editable install reads the repository's own schemas, never a copy of them.
-        "carries_schemas": not editable,
-        # The entry point is found, and what it names.
+        # An editable install reads the schemas of the repository, not a copy.
+        "contains_schemas": not is_editable,
+        # The fixed year shows that the entry point of Hypothesis works.
         "from_type": 2026,
     }
 
 
-def test_the_wheel_carries_the_package_and_the_schemas_and_nothing_else(wheel: Path) -> None:
-    expected = shipped(ROOT / "src")
+def test_the_wheel_contains_only_the_package_and_the_schemas(wheel: Path) -> None:
+    expected = list_files(ROOT / "src")
     expected |= {
         f"campaign_model/schemas/{name}"
-        for name in shipped(SCHEMAS)
+        for name in list_files(SCHEMAS)
         if not name.startswith("fixtures/")
     }
-    assert {name for name in names(wheel) if ".dist-info/" not in name} == expected
+    assert {name for name in list_wheel(wheel) if ".dist-info/" not in name} == expected
 
 
-def test_the_sdist_gives_the_same_wheel(wheel: Path, sdist_wheel: Path) -> None:
+def test_a_wheel_built_from_the_sdist_is_the_same(wheel: Path, sdist_wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as direct, zipfile.ZipFile(sdist_wheel) as indirect:
         assert {name: direct.read(name) for name in direct.namelist()} == {
             name: indirect.read(name) for name in indirect.namelist()
         }
 
 
-def test_the_sdist_carries_what_a_developer_needs(sdist: Path) -> None:
+def test_the_sdist_contains_sources_tests_docs_and_schemas(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         top = {name.split("/")[1] for name in archive.getnames()}
         files = {name.partition("/")[2] for name in archive.getnames()}
-    assert files >= {f"schemas/{name}" for name in shipped(SCHEMAS)}
+    assert files >= {f"schemas/{name}" for name in list_files(SCHEMAS)}
     assert top >= {
         *("src", "schemas", "tests", "docs"),
         *("README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", "pyproject.toml"),
     }
 
 
-def test_an_editable_install_holds_one_path_and_no_copy(editable_wheel: Path) -> None:
-    content = {name for name in names(editable_wheel) if ".dist-info/" not in name}
+def test_an_editable_install_contains_only_a_path(editable_wheel: Path) -> None:
+    content = {name for name in list_wheel(editable_wheel) if ".dist-info/" not in name}
     assert content == {"_campaign_model.pth"}

@@ -1,4 +1,4 @@
-"""The published TypeScript types, as the compiler of a front end takes them."""
+"""The published TypeScript types, checked with the TypeScript compiler."""
 
 from __future__ import annotations
 
@@ -30,79 +30,87 @@ Compile = Callable[[str], list[tuple[int, str]]]
 
 @pytest.fixture
 def errors(node_modules: Path, tmp_path: Path) -> Compile:
-    """``errors(source)``: line and code of all that ``tsc --strict`` finds, beside our files."""
+    """``errors(source)``: line and code of every error of ``tsc --strict``.
+
+    The source can import the published types and ``lifecycle.json``.
+    """
     for name in ("campaign-model.d.ts", "lifecycle.json"):
         shutil.copy(SCHEMAS / name, tmp_path)
 
-    def compiled(source: str) -> list[tuple[int, str]]:
+    def compile_source(source: str) -> list[tuple[int, str]]:
         (tmp_path / "source.ts").write_text(source, encoding="utf-8")
-        done = subprocess.run(
+        completed = subprocess.run(
             [node_modules / ".bin" / TSC[0], *TSC[1:], "source.ts"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             text=True,
             check=False,
         )
-        found = re.findall(r"^(\S+)\((\d+),\d+\): error (TS\d+):", done.stdout, re.MULTILINE)
-        assert bool(found) == bool(done.returncode), done.stdout
-        return [(int(line), code) for _, line, code in found]
+        reported = re.findall(r"^\S+\((\d+),\d+\): error (TS\d+):", completed.stdout, re.MULTILINE)
+        assert bool(reported) == bool(completed.returncode), completed.stdout
+        return [(int(line), code) for line, code in reported]
 
-    return compiled
+    return compile_source
 
 
-def test_a_front_end_compiles_and_what_is_wrong_in_it_does_not(errors: Compile) -> None:
+def test_correct_code_compiles_and_each_marked_mistake_is_an_error(errors: Compile) -> None:
     assert errors(CONSUMER) == []
-    told = [
-        (number + 1, found[1])
+    marked = [
+        (number + 1, mark[1])
         for number, line in enumerate(CONSUMER.splitlines(), start=1)
-        if (found := re.match(r"// @ts-expect-error (TS\d+): ", line))
+        if (mark := re.match(r"// @ts-expect-error (TS\d+): ", line))
     ]
-    assert told
-    # Without the word, the compiler says where it stops, and why.
-    assert errors(CONSUMER.replace("@ts-expect-error", "")) == told
+    assert marked
+    # Without @ts-expect-error the compiler reports exactly the marked lines and codes.
+    assert errors(CONSUMER.replace("@ts-expect-error", "")) == marked
 
 
-def test_the_example_of_the_documentation_compiles(errors: Compile) -> None:
+def test_the_typescript_example_in_the_docs_compiles(errors: Compile) -> None:
     page = (DOCS / "lifecycle.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"^```ts\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert errors(example) == []
 
 
-# Of the documents: what types can say.
+CODES_OF_TYPES = {"required", "unknown_field", "unknown_value", "wrong_type"}
+"""The violations that a type can express."""
 
-TYPED = {"required", "unknown_field", "unknown_value", "wrong_type"}
-WHOLE = ("/step", "/variant_count", "/day_offset", "/default_variant_count")
+INTEGER_FIELDS = ("/step", "/variant_count", "/day_offset", "/default_variant_count")
 
 
-def is_typed(fixture: Fixture, path: str, code: str) -> bool:
-    """Whether a type can refuse that. To TypeScript a number is a number, whole or not."""
-    if code != "wrong_type" or not path.endswith(WHOLE):
-        return code in TYPED
+def is_type_error(fixture: Fixture, path: str, code: str) -> bool:
+    """Return whether a type can refuse this violation.
+
+    TypeScript has no integer type, so a fraction in an integer field is not a type error.
+    """
+    if code != "wrong_type" or not path.endswith(INTEGER_FIELDS):
+        return code in CODES_OF_TYPES
     value = fixture.document
     for name in path.split("/")[1:]:
         value = value[int(name) if isinstance(value, list) else name]
     return not isinstance(value, float)
 
 
-def documents() -> Iterator[tuple[str, str, Any, bool]]:
-    """Each with a name, its type, and whether that should refuse it."""
+def iter_documents() -> Iterator[tuple[str, str, Any, bool]]:
+    """Iterate over name, TypeScript type, document, and whether the type must refuse it."""
     published = (SCHEMAS / "lifecycle.json").read_text(encoding="utf-8")
     yield "lifecycle", "Lifecycle", json.loads(published), False
     for preset in presets.load():
         yield preset.name, "SubmittedCampaignTemplate", dump_campaign_template(preset), False
     for fixture in (*fixtures("valid"), *fixtures("invalid")):
-        in_use = fixture.schema == load_schema(f"{fixture.kind}.{fixture.form}")["$id"]
-        if in_use and ("", "not_json") not in fixture.violations:
+        is_current = fixture.schema == load_schema(f"{fixture.kind}.{fixture.form}")["$id"]
+        if is_current and ("", "not_json") not in fixture.violations:
             type_ = f"{fixture.form}_{fixture.kind}".title().replace("_", "")
-            wrong = any(is_typed(fixture, path, code) for path, code in fixture.violations)
-            yield fixture.name, type_, fixture.document, wrong
+            must_refuse = any(
+                is_type_error(fixture, path, code) for path, code in fixture.violations
+            )
+            yield fixture.name, type_, fixture.document, must_refuse
 
 
-def test_the_types_refuse_of_every_document_what_types_can_refuse(errors: Compile) -> None:
-    judged = list(documents())
+def test_the_types_refuse_exactly_the_documents_with_type_errors(errors: Compile) -> None:
+    documents = list(iter_documents())
     source = 'import type * as ours from "./campaign-model";\n' + "\n".join(
         f"export const document{number}: ours.{type_} = {json.dumps(document)};"
-        for number, (_, type_, document, _) in enumerate(judged)
+        for number, (_, type_, document, _) in enumerate(documents)
     )
-    refused = {judged[line - 2][0] for line, _ in errors(source)}
-    assert refused == {name for name, _, _, wrong in judged if wrong}
+    refused = {documents[line - 2][0] for line, _ in errors(source)}
+    assert refused == {name for name, _, _, must_refuse in documents if must_refuse}

@@ -1,3 +1,5 @@
+"""Every error has a stable code, an HTTP status, a sentence and JSON-ready data; all pickle."""
+
 from __future__ import annotations
 
 import json
@@ -26,7 +28,7 @@ OTHER = UUID("00000000-0000-0000-0000-00000000000b")
 
 Example = tuple[CampaignModelError, str, int, str, dict[str, Any]]
 
-# Each error; its code and status (a contract: pinned); what it says; its own part of to_dict.
+# Each error with its code, HTTP status, sentence and data. Codes and statuses are a contract.
 EXAMPLES: dict[str, Example] = {
     "invalid": (
         InvalidDocument(
@@ -68,8 +70,8 @@ EXAMPLES: dict[str, Example] = {
         "transition_not_allowed",
         409,
         (
-            "approve is not allowed while the campaign is draft: it needs review. "
-            "Actions from draft: mark_ready, delete."
+            "approve is not allowed in status draft, only in: review. "
+            "Actions in status draft: mark_ready, delete."
         ),
         {
             "source": "draft",
@@ -79,13 +81,13 @@ EXAMPLES: dict[str, Example] = {
             "unmet": [],
         },
     ),
-    "no-way-out": (
+    "no-actions": (
         TransitionNotAllowed(Status.ARCHIVED, Action.EXPORT, (), (Status.APPROVED,)),
         "transition_not_allowed",
         409,
         (
-            "export is not allowed while the campaign is archived: it needs approved. "
-            "Actions from archived: nothing."
+            "export is not allowed in status archived, only in: approved. "
+            "Actions in status archived: none."
         ),
         {
             "source": "archived",
@@ -121,14 +123,14 @@ EXAMPLES: dict[str, Example] = {
         NotFound("template", (ID, OTHER)),
         "not_found",
         404,
-        f"no template with id {ID}, {OTHER} exists for this tenant",
+        f"found no template with id {ID}, {OTHER}; check the id and the tenant",
         {"kind": "template", "ids": [str(ID), str(OTHER)]},
     ),
     "conflict": (
-        Conflict("stale_version", "somebody saved this campaign before you; load it again"),
+        Conflict("stale_version", "the campaign was changed since you loaded it; load it again"),
         "conflict",
         409,
-        "somebody saved this campaign before you; load it again",
+        "the campaign was changed since you loaded it; load it again",
         {"reason": "stale_version"},
     ),
     "lease-lost": (
@@ -136,8 +138,8 @@ EXAMPLES: dict[str, Example] = {
         "lease_lost",
         409,
         (
-            f"the lease is lost on 1 campaign contact(s): {ID}; "
-            "another worker took them over or they were released"
+            f"lost the lease of 1 campaign contact(s): {ID}; "
+            "another worker took them over, or they were released; stop work on them"
         ),
         {"ids": [str(ID)]},
     ),
@@ -146,38 +148,38 @@ EXAMPLES: dict[str, Example] = {
 
 @pytest.fixture(params=list(EXAMPLES.values()), ids=list(EXAMPLES))
 def example(request: pytest.FixtureRequest) -> Example:
-    found: Example = request.param
-    return found
+    chosen: Example = request.param
+    return chosen
 
 
-def test_every_kind_of_error_has_an_example() -> None:
-    kinds = {
-        kind
+def test_every_error_class_has_an_example() -> None:
+    classes = {
+        public
         for name in errors.__all__
-        if isinstance(kind := getattr(errors, name), type) and issubclass(kind, Exception)
+        if isinstance(public := getattr(errors, name), type) and issubclass(public, Exception)
     }
-    assert kinds == {CampaignModelError} | {type(example[0]) for example in EXAMPLES.values()}
+    assert classes == {CampaignModelError} | {type(example[0]) for example in EXAMPLES.values()}
 
 
-def test_code_and_http_status_are_the_published_ones(example: Example) -> None:
+def test_an_error_has_its_published_code_and_http_status(example: Example) -> None:
     error, code, status, _, _ = example
     assert (error.code, error.http_status) == (code, status)
     assert (type(error).code, type(error).http_status) == (code, status)
 
 
-def test_it_says_what_is_wrong_and_what_to_do(example: Example) -> None:
+def test_the_text_of_an_error_says_what_is_wrong_and_what_to_do(example: Example) -> None:
     error, _, _, sentence, _ = example
     assert str(error) == sentence
     assert sentence in "".join(traceback.format_exception(error))
 
 
-def test_to_dict_is_json_and_carries_the_data(example: Example) -> None:
+def test_to_dict_returns_json_with_the_code_the_message_and_the_data(example: Example) -> None:
     error, code, _, sentence, data = example
     assert json.loads(json.dumps(error.to_dict())) == {"code": code, "message": sentence, **data}
 
 
-def test_its_words_become_plain_strings(example: Example) -> None:
-    """No ``StrEnum`` is left: yaml and msgpack writers refuse subclasses of ``str``."""
+def test_to_dict_contains_plain_strings_only(example: Example) -> None:
+    """No member of an enumeration: YAML and msgpack writers refuse subclasses of ``str``."""
 
     def leaves(value: Any) -> list[type]:
         if isinstance(value, dict):
@@ -189,7 +191,7 @@ def test_its_words_become_plain_strings(example: Example) -> None:
     assert set(leaves(example[0].to_dict())) == {str}
 
 
-def test_copies_say_the_same(example: Example) -> None:
+def test_a_copied_or_pickled_error_has_the_same_text_and_data(example: Example) -> None:
     error = example[0]
     for copied in copies(error):
         assert type(copied) is type(error)
@@ -199,7 +201,9 @@ def test_copies_say_the_same(example: Example) -> None:
         assert vars(copied) == vars(error)
 
 
-def test_it_is_caught_as_the_base_class_and_takes_a_traceback(example: Example) -> None:
+def test_a_copied_error_can_be_raised_caught_as_the_base_class_and_annotated(
+    example: Example,
+) -> None:
     error = copies(example[0])[0]
     with pytest.raises(CampaignModelError) as caught:
         raise error
@@ -208,20 +212,20 @@ def test_it_is_caught_as_the_base_class_and_takes_a_traceback(example: Example) 
     assert error.__notes__ == ["while exporting"]
 
 
-def test_two_errors_alike_are_still_two() -> None:
-    """As with every exception: equal ones would be merged by ``raise ... from`` and by sets."""
+def test_two_errors_with_the_same_data_are_not_equal() -> None:
+    """Exceptions compare by identity. Equal ones would be merged in sets."""
     first, second = LeaseLost((ID,)), LeaseLost((ID,))
     assert first != second
     assert len({first, second}) == 2
 
 
-def test_the_base_class_says_as_much_as_any_exception() -> None:
+def test_the_base_class_has_a_code_a_message_and_an_http_status() -> None:
     error = CampaignModelError("the disk is full")
     assert error.to_dict() == {"code": "error", "message": "the disk is full"}
     assert error.http_status == 500
 
 
-def test_violation_and_unmet_are_values() -> None:
+def test_violation_and_unmet_are_immutable_values() -> None:
     for value in (Violation("/0", "code", "words"), Unmet("guard", "words")):
         for copied in copies(value):
             assert copied == value

@@ -1,4 +1,4 @@
-"""The language-neutral documents of ``schemas/fixtures``: what they say, and that nothing lacks."""
+"""The fixtures of ``schemas/fixtures``: the library agrees, and they cover every keyword."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from campaign_model import wire
 from campaign_model.wire import DEFAULT
 from support.corpus import Fixture, fixtures, published, violations
 from support.paths import SCHEMAS
-from support.sample_documents import kept
+from support.sample_documents import keeps_every_field
 
 VALID, INVALID = fixtures("valid"), fixtures("invalid")
 
 
 def sources(fixture: Fixture) -> list[Any]:
-    """The document as text, and as Python's JSON where that says the same."""
-    # A Python string would be taken for JSON text.
-    as_it_is = not fixture.is_text and not isinstance(fixture.document, str)
-    return [fixture.text, *([fixture.document] if as_it_is else [])]
+    """Return the document as text, and as a Python value if that is the same."""
+    # A Python string would be read as JSON text.
+    is_same = not fixture.is_text and not isinstance(fixture.document, str)
+    return [fixture.text, *([fixture.document] if is_same else [])]
 
 
-def test_a_fixture_says_what_the_readme_says() -> None:
+def test_a_fixture_has_the_members_that_the_readme_describes() -> None:
     for path in (SCHEMAS / "fixtures").rglob("*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         source = "text" if "text" in content else "document"
@@ -41,7 +41,7 @@ def test_a_fixture_says_what_the_readme_says() -> None:
     assert all(fixture.violations for fixture in INVALID)
 
 
-@pytest.mark.parametrize("fixture", VALID, ids=lambda one: one.name)
+@pytest.mark.parametrize("fixture", VALID, ids=lambda fixture: fixture.name)
 def test_a_valid_fixture_is_accepted(fixture: Fixture) -> None:
     if fixture.is_in_use:
         reader = "parse" if fixture.form == "submitted" else "recover"
@@ -50,23 +50,23 @@ def test_a_valid_fixture_is_accepted(fixture: Fixture) -> None:
             getattr(DEFAULT, f"{reader}_{fixture.kind}")(source)
 
 
-@pytest.mark.parametrize("fixture", INVALID, ids=lambda one: one.name)
-def test_an_invalid_fixture_is_refused_for_what_it_says(fixture: Fixture) -> None:
+@pytest.mark.parametrize("fixture", INVALID, ids=lambda fixture: fixture.name)
+def test_an_invalid_fixture_is_refused_with_its_violations(fixture: Fixture) -> None:
     if fixture.is_in_use:
         for source in sources(fixture):
-            found = [(one.path, one.code) for one in violations(fixture, source)]
-            assert found == list(fixture.violations)
+            reported = [(fault.path, fault.code) for fault in violations(fixture, source)]
+            assert reported == list(fixture.violations)
 
 
-@pytest.mark.parametrize("fixture", VALID, ids=lambda one: one.name)
-def test_what_any_version_accepted_is_read_for_ever_and_nothing_of_it_is_lost(
+@pytest.mark.parametrize("fixture", VALID, ids=lambda fixture: fixture.name)
+def test_a_document_of_any_schema_version_is_recovered_without_loss(
     fixture: Fixture,
 ) -> None:
     value = getattr(wire, f"recover_{fixture.kind}")(fixture.text).value
-    assert kept(fixture.document, getattr(wire, f"dump_{fixture.kind}")(value))
+    assert keeps_every_field(fixture.document, getattr(wire, f"dump_{fixture.kind}")(value))
 
 
-# Nothing lacks: every keyword at every place where one stands, and both sides of every limit.
+# Coverage: every keyword of every schema, and both sides of every limit.
 
 CODES = {
     "type": "wrong_type",
@@ -82,20 +82,20 @@ CODES = {
 ANNOTATIONS = {"$schema", "$id", "title", "description"}
 
 
-class Reached(NamedTuple):
-    """A value in a fixture that one part of its schema judges, and where it stands."""
+class PlacedValue(NamedTuple):
+    """A value in a fixture, and its place. One part of the schema applies to it."""
 
     fixture: Fixture
     path: str
     value: Any
 
-    def is_told(self, code: str, *, below: str = "") -> bool:
-        """Whether the fixture tells such a fault of the value, or of a place below it."""
+    def has_violation(self, code: str, *, below: str = "") -> bool:
+        """Return True if the fixture has this violation at the value, or at a place below it."""
         return (self.path + below, code) in self.fixture.violations
 
 
 def keywords(schema: dict[str, Any], pointer: str = "") -> Iterator[tuple[str, str]]:
-    """(place within the schema, keyword), for every keyword that asks for something."""
+    """Yield (place within the schema, keyword) for every keyword except annotations."""
     yield from ((pointer, keyword) for keyword in schema if keyword not in ANNOTATIONS)
     for name, member in schema.get("properties", {}).items():
         yield from keywords(member, f"{pointer}/properties/{name}")
@@ -104,30 +104,30 @@ def keywords(schema: dict[str, Any], pointer: str = "") -> Iterator[tuple[str, s
 
 
 def members(value: Any) -> Iterable[tuple[str, Any, str]]:
-    """(token, member, where its keyword stands) of each member of an object or a list."""
+    """Return (token, member, place of its schema) of each member of an object or a list."""
     if isinstance(value, dict):
         return ((name, member, f"/properties/{name}") for name, member in value.items())
     items = value if isinstance(value, list) else []
     return ((str(index), item, "/items") for index, item in enumerate(items))
 
 
-def reached(fixture: Fixture, pointer: str) -> list[Reached]:
-    """What stands in a fixture where the part of its schema at ``pointer`` judges it."""
+def values_at(fixture: Fixture, pointer: str) -> list[PlacedValue]:
+    """Return the values of a fixture to which the part of its schema at ``pointer`` applies."""
     try:
-        found = [("", Reached(fixture, "", fixture.document))]
+        places = [("", PlacedValue(fixture, "", fixture.document))]
     except ValueError:
         return []
-    for place, (_, path, value) in found:
-        found += [
-            (f"{place}{step}", Reached(fixture, f"{path}/{token}", member))
+    for place, (_, path, value) in places:
+        places += [
+            (f"{place}{step}", PlacedValue(fixture, f"{path}/{token}", member))
             for token, member, step in members(value)
             if pointer.startswith(f"{place}{step}")
         ]
-    return [one for place, one in found if place == pointer]
+    return [placed for place, placed in places if place == pointer]
 
 
 def altered(pattern: str) -> Iterator[str]:
-    """The pattern with one of its numbers, or one of its ends, changed."""
+    """Yield the pattern with placed of its numbers changed, or placed of its anchors removed."""
     for number in re.finditer(r"(?<=[{,])\d+", pattern):
         for other in {int(number[0]) - 1, int(number[0]) + 1} - {-1}:
             yield f"{pattern[: number.start()]}{other}{pattern[number.end() :]}"
@@ -144,79 +144,79 @@ def size(value: Any) -> Any:
     return len(value) if isinstance(value, str | list) else value
 
 
-def lacking(schema: dict[str, Any], pointer: str, keyword: str) -> list[Any]:
-    """What no fixture shows of one keyword at one place."""
-    wanted: Any = schema
+def missing_fixtures(schema: dict[str, Any], pointer: str, keyword: str) -> list[Any]:
+    """Describe the fixtures that are missing for placed keyword at placed place."""
+    limit: Any = schema
     for word in [*pointer.split("/")[1:], keyword]:
-        wanted = wanted[word]
-    good, bad = (
-        [one for fixture in folder if fixture.schema == schema["$id"]
-         for one in reached(fixture, pointer)]
+        limit = limit[word]
+    valid, invalid = (
+        [placed for fixture in folder if fixture.schema == schema["$id"]
+         for placed in values_at(fixture, pointer)]
         for folder in (VALID, INVALID)
     )  # fmt: skip
     match keyword:
         case "properties":
-            return [name for name in wanted if not any(name in one.value for one in good)]
+            return [name for name in limit if not any(name in placed.value for placed in valid)]
         case "items":
-            return [] if any(one.value for one in good) else ["an item"]
+            return [] if any(placed.value for placed in valid) else ["an item"]
         case "required":
             return [
                 name
-                for name in wanted
-                if not any(one.is_told("required", below=f"/{name}") for one in bad)
+                for name in limit
+                if not any(placed.has_violation("required", below=f"/{name}") for placed in invalid)
             ]
         case "additionalProperties":
-            told = any(
-                one.is_told("unknown_field", below=f"/{name}")
-                for one in bad
-                if isinstance(one.value, dict)
-                for name in one.value
+            is_refused = any(
+                placed.has_violation("unknown_field", below=f"/{name}")
+                for placed in invalid
+                if isinstance(placed.value, dict)
+                for name in placed.value
             )
-            return [] if told else ["a field that it refuses"]
+            return [] if is_refused else ["an unknown field that is refused"]
         case "patternProperties":
-            names = [name for one in good for name in one.value]
-            return [one for one in wanted if not any(re.search(one, name) for name in names)]
+            names = [name for placed in valid for name in placed.value]
+            return [pattern for pattern in limit if not any(re.search(pattern, n) for n in names)]
         case "$ref":
             below = [
                 path
-                for one in bad
-                for path, _ in one.fixture.violations
-                if path.startswith(f"{one.path}/")
+                for placed in invalid
+                for path, _ in placed.fixture.violations
+                if path.startswith(f"{placed.path}/")
             ]
-            return [] if good and below else ["a fault within"]
+            return [] if valid and below else ["a violation inside"]
 
     refused = [
-        one.value
-        for one in bad
-        if one.is_told(CODES[keyword])
-        and not Draft202012Validator({keyword: wanted}).is_valid(one.value)
+        placed.value
+        for placed in invalid
+        if placed.has_violation(CODES[keyword])
+        and not Draft202012Validator({keyword: limit}).is_valid(placed.value)
     ]
     if not refused:
-        return ["a value that it refuses"]
-    accepted = [one.value for one in good]
+        return ["a value that is refused"]
+    accepted = [placed.value for placed in valid]
     if keyword == "enum":
-        return [word for word in wanted if word not in accepted]
+        return [word for word in limit if word not in accepted]
     if keyword == "pattern":
         return [
-            f"a text that tells it from {other}"
-            for other in altered(wanted)
-            if all(matches(wanted, text) == matches(other, text) for text in accepted + refused)
+            f"a text that distinguishes it from {other}"
+            for other in altered(limit)
+            if all(matches(limit, text) == matches(other, text) for text in accepted + refused)
         ]
     if keyword == "type":
-        return [] if accepted else ["a value that it accepts"]
-    beyond = wanted + (1 if keyword.startswith("max") else -1)
+        return [] if accepted else ["a value that is accepted"]
+    beyond = limit + (1 if keyword.startswith("max") else -1)
     return [
-        f"one of {limit}"
-        for limit, values in ((wanted, accepted), (beyond, refused))
-        if limit not in map(size, values)
+        f"a value of size {value_size}"
+        for value_size, values in ((limit, accepted), (beyond, refused))
+        if value_size not in map(size, values)
     ]
 
 
 @pytest.mark.parametrize("schema", published().values(), ids=published())
 def test_every_keyword_of_a_published_schema_has_fixtures(schema: dict[str, Any]) -> None:
-    lacks = {
+    missing_by_place = {
         f"{pointer}/{keyword}": missing
         for pointer, keyword in keywords(schema)
-        if (missing := lacking(schema, pointer, keyword))
+        if (missing := missing_fixtures(schema, pointer, keyword))
     }
-    assert lacks == {}
+    assert missing_by_place == {}

@@ -1,4 +1,4 @@
-"""The judges of documents agree, but for a list that says exactly in what they don't."""
+"""The judges of documents agree, except for the known differences."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from support import servers
 from support.corpus import fixtures
 from support.differences import DIFFERENCES, Difference, Document
 
-NEEDED = {
+EXPECTED_JUDGES = {
     ("submitted", False): {"values", "ajv"},
     ("submitted", True): {"values", "ajv"},
     ("stored", False): {"values", "ajv"},
     ("stored", True): {"values", "ajv", *servers.available()},
 }
-"""Who judges beside the violations, by form and by whether the kind is a column of a campaign."""
+"""The judges beside the violations, by form and by whether the kind is a column of a campaign."""
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def judges(databases: servers.Databases) -> Iterator[Judges]:
 def test_each_kind_and_form_has_its_judges(judges: Judges) -> None:
     for form, kind in product(FORMS, KINDS):
         (verdict,) = judged(judges, form, [Document(kind, "{}")])
-        assert verdict.accepted.keys() == NEEDED[form, kind != "campaign_template"]
+        assert verdict.accepted.keys() == EXPECTED_JUDGES[form, kind != "campaign_template"]
 
 
-def test_the_judges_agree_on_documents_that_are_drawn(judges: Judges) -> None:
+def test_the_judges_agree_on_drawn_documents(judges: Judges) -> None:
     result = judge_drawn(judges, 480)
     assert not result.disagreements, "\n".join(map(str, result.disagreements))
     for form, kind, word in product(FORMS, KINDS, ("accepted", "refused")):
@@ -46,7 +46,7 @@ def test_the_judges_agree_on_documents_that_are_drawn(judges: Judges) -> None:
 def test_the_judges_agree_on_the_published_fixtures(judges: Judges) -> None:
     for folder in ("valid", "invalid"):
         for fixture in fixtures(folder):
-            # Those of an older schema are judged by another one than the codec knows.
+            # The library reads only the newest version of a schema.
             if fixture.schema == load_schema(f"{fixture.kind}.{fixture.form}")["$id"]:
                 document = Document(fixture.kind, fixture.text)
                 (verdict,) = judged(judges, fixture.form, [document])
@@ -54,20 +54,23 @@ def test_the_judges_agree_on_the_published_fixtures(judges: Judges) -> None:
                 assert bool(verdict.violations) == (folder == "invalid"), fixture.name
 
 
-@pytest.mark.parametrize("one", DIFFERENCES, ids=lambda one: one.what[:60])
-def test_a_known_difference_is_one_of_just_those_judges(judges: Judges, one: Difference) -> None:
-    """Else the list would excuse more than it says."""
-    for document, form in product(one.examples, FORMS):
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.what[:60])
+def test_exactly_the_named_judges_differ_on_the_examples_of_a_difference(
+    judges: Judges, difference: Difference
+) -> None:
+    """Otherwise the list would excuse more than it names."""
+    for document, form in product(difference.examples, FORMS):
         (verdict,) = judged(judges, form, [document])
-        expected = set(one.judges) if form in one.forms else set()
+        expected = set(difference.judges) if form in difference.forms else set()
         assert verdict.differing == {
             name for name in verdict.accepted if name.partition("-")[0] in expected
         }, verdict
         if expected:
-            assert bool(verdict.violations) == one.refused_by_library, verdict
-            assert all(one.covers(document, each) for each in verdict.violations or (None,)), (
-                verdict
-            )
+            assert bool(verdict.violations) == difference.refused_by_library, verdict
+            assert all(
+                difference.covers(document, violation)
+                for violation in verdict.violations or (None,)
+            ), verdict
 
 
 STEPS = '[{"step": 1, "channel": "email", "label": "A", "enabled": true, "needs_pdf": false, '
@@ -76,7 +79,7 @@ BAD = [
     Document("template_config", STEPS + more)
     for more in (
         '"variant_count": 4}]',
-        # A known difference, and beside it what nobody may let pass.
+        # A known difference, beside a violation that no judge may accept.
         '"variant_count": 1.0, "label": ""}]',
         '"variant_count": 1, "x_": 9007199254740993, "config": []}]',
         '"variant_count": 1, "day_offset": "0", "day_offset": 1.5}]',
@@ -86,16 +89,16 @@ BAD = [
 
 
 @pytest.mark.parametrize("name", ["values", "ajv", "postgresql-18", "sqlite"])
-def test_a_judge_that_takes_all_or_nothing_disagrees(name: str) -> None:
-    def always(answer: bool) -> Judges:  # noqa: FBT001 - the answer is all there is
+def test_a_judge_that_always_gives_the_same_answer_disagrees(name: str) -> None:
+    def always(answer: bool) -> Judges:  # noqa: FBT001 - the only argument
         return {name: lambda _form, _kind, texts: [answer] * len(texts)}
 
     for form in FORMS:
-        assert [one.disagreeing for one in judged(always(False), form, [GOOD, *BAD])] == [
+        assert [verdict.disagreeing for verdict in judged(always(False), form, [GOOD, *BAD])] == [
             {name},
             *[set()] * len(BAD),
         ]
-        assert [one.disagreeing for one in judged(always(True), form, [GOOD, *BAD])] == [
+        assert [verdict.disagreeing for verdict in judged(always(True), form, [GOOD, *BAD])] == [
             set(),
             *[{name}] * len(BAD),
         ]

@@ -1,3 +1,5 @@
+"""The lifecycle: both tables, guards, permissions, and a search through all reachable states."""
+
 from __future__ import annotations
 
 import itertools
@@ -33,16 +35,17 @@ from campaign_model.lifecycle import (
     apply,
     apply_contact,
     check_permission,
-    document,
     resting_status,
     sources,
     target,
+    to_dict,
     why_not,
 )
 from support.strategies import copies
 
-# Section 5 of the design, word by word: from, action, to, guards; "!" marks the line that deletes.
-DESIGN = """
+# The campaign table, written a second time: from, action, to, guards. "!" marks the line that
+# makes the campaign inactive.
+EXPECTED_TABLE = """
 draft       mark_ready           ready       has_enabled_steps has_contacts
 ready       return_to_draft      draft
 ready       start_generation     generating  has_enabled_steps has_contacts_to_generate
@@ -57,9 +60,9 @@ approved    export               exported
 exported    archive              archived
 draft       delete               archived    !
 """
-LINES = [line.split() for line in DESIGN.splitlines() if line]
-GUARDS_OF = {(source, action): guards for source, action, _, *guards in LINES}
-TARGET_OF = {(source, action): target for source, action, target, *_ in LINES}
+EXPECTED_LINES = [line.split() for line in EXPECTED_TABLE.splitlines() if line]
+GUARDS_OF = {(source, action): guards for source, action, _, *guards in EXPECTED_LINES}
+TARGET_OF = {(source, action): target for source, action, target, *_ in EXPECTED_LINES}
 
 PERMITTED = """
                    draft ready generating review approved exported archived
@@ -78,7 +81,7 @@ regenerate           .     x       x        x       .        .        .
 list_exportable      .     .       .        .       x        x        .
 """
 
-# "gaps": where the contact rests by its enrichment gaps. "expired": to generating, by takeover.
+# "gaps": to the resting status of the gaps. "expired": to generating, if the lease has expired.
 CONTACTS = """
                    claim      succeed   fail     release  retry regenerate exclude  include
 pending            generating .         .        .        .     .          excluded .
@@ -110,7 +113,7 @@ def grid(text: str) -> dict[tuple[str, str], str]:
     }
 
 
-# What each guard demands, said a second time.
+# What each guard demands, written a second time.
 HOLDS: dict[str, Callable[[Facts], bool]] = {
     "has_enabled_steps": lambda facts: facts.enabled_steps >= 1,
     "has_contacts": lambda facts: facts.contacts >= 1,
@@ -133,7 +136,7 @@ ALL_HOLD = Facts(
     budget_exhausted=True,
     review=ReviewTally(approved=1, rejected=0, undecided=0),
 )
-# One change of ALL_HOLD for each guard, by which that guard fails and no other.
+# For each guard, a change of ALL_HOLD that makes this guard fail and no other.
 FAILS_ALONE: dict[str, dict[str, Any]] = {
     "has_enabled_steps": {"enabled_steps": 0},
     "has_contacts": {"contacts": 0},
@@ -167,8 +170,8 @@ def guards() -> dict[str, Guard]:
 # --- The campaign table -------------------------------------------------------------------------
 
 
-def test_the_table_is_the_one_of_the_design() -> None:
-    told = [
+def test_the_campaign_table_has_exactly_the_expected_lines() -> None:
+    actual_lines = [
         [
             line.source.value,
             line.action.value,
@@ -178,7 +181,7 @@ def test_the_table_is_the_one_of_the_design() -> None:
         ]
         for line in TRANSITIONS
     ]
-    assert told == LINES
+    assert actual_lines == EXPECTED_LINES
 
 
 def test_no_two_lines_share_a_source_and_an_action() -> None:
@@ -192,40 +195,40 @@ def test_every_status_and_every_action_is_in_the_table() -> None:
 
 
 def reachable_from(start: Status) -> set[Status]:
-    found, frontier = {start}, [start]
+    reached, frontier = {start}, [start]
     while frontier:
         here = frontier.pop()
         for line in TRANSITIONS:
-            if line.source is here and line.target not in found:
-                found.add(line.target)
+            if line.source is here and line.target not in reached:
+                reached.add(line.target)
                 frontier.append(line.target)
-    return found
+    return reached
 
 
 def test_every_status_is_reachable_from_draft() -> None:
     assert reachable_from(Status.DRAFT) == set(Status)
 
 
-def test_archived_is_reachable_from_every_status_and_leads_nowhere() -> None:
+def test_archived_is_reachable_from_every_status_and_has_no_action() -> None:
     assert all(Status.ARCHIVED in reachable_from(status) for status in Status)
     assert reachable_from(Status.ARCHIVED) == {Status.ARCHIVED}
 
 
-def test_draft_does_not_lead_straight_to_review() -> None:
+def test_no_action_leads_from_draft_to_review() -> None:
     assert not [
         line for line in TRANSITIONS if line.source is Status.DRAFT and line.target is Status.REVIEW
     ]
 
 
 @pytest.mark.parametrize("action", Action)
-def test_sources_and_target_are_the_lines_of_the_table(action: Action) -> None:
+def test_sources_and_target_agree_with_the_table(action: Action) -> None:
     lines = [line for line in TRANSITIONS if line.action is action]
     assert sources(action) == tuple(line.source for line in lines)
     assert {target(action)} == {line.target for line in lines}
 
 
-def test_failure_24_only_delete_deletes_and_only_a_draft() -> None:
-    """Archive and delete end in one status; the flag tells them apart."""
+def test_failure_24_only_delete_from_draft_makes_a_campaign_inactive() -> None:
+    """Archive and delete lead to the same status. ``deletes`` distinguishes them."""
     assert [(line.source, line.action) for line in TRANSITIONS if line.deletes] == [
         (Status.DRAFT, Action.DELETE)
     ]
@@ -235,12 +238,12 @@ def test_failure_24_only_delete_deletes_and_only_a_draft() -> None:
 # --- Guards -------------------------------------------------------------------------------------
 
 
-def test_every_guard_is_spoken_for() -> None:
+def test_the_tests_cover_every_guard() -> None:
     assert guards().keys() == HOLDS.keys() == FAILS_ALONE.keys()
 
 
-def test_every_guard_holds_exactly_when_the_design_says() -> None:
-    """Over every small set of facts: about 17 000, all of them."""
+def test_every_guard_holds_exactly_when_expected() -> None:
+    """For all combinations of small facts, about 17,000."""
     tallies = [None, *itertools.starmap(ReviewTally, itertools.product((0, 1), repeat=3))]
     few, flag = (0, 1, 2), (False, True)
     checked = [(guard, name, HOLDS[name]) for name, guard in guards().items()]
@@ -257,11 +260,11 @@ def test_each_guard_can_be_the_only_one_that_fails(name: str) -> None:
     facts = attrs.evolve(ALL_HOLD, **FAILS_ALONE[name])
     assert [guard for guard, check in guards().items() if check(ALL_HOLD)] == []
     assert [guard for guard, check in guards().items() if check(facts)] == [name]
-    stopped = [line for line in TRANSITIONS if name in (one.__name__ for one in line.guards)]
-    assert stopped
+    guarded = [line for line in TRANSITIONS if name in (guard.__name__ for guard in line.guards)]
+    assert guarded
     for line in TRANSITIONS:
         error = why_not(line.source, line.action, facts)
-        if line in stopped:
+        if line in guarded:
             assert error is not None
             assert [unmet.guard for unmet in error.unmet] == [name]
         else:
@@ -269,34 +272,34 @@ def test_each_guard_can_be_the_only_one_that_fails(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     {
-        "has_enabled_steps": "the campaign has no enabled step; enable at least one",
-        "has_contacts": "the campaign has no contacts; assign some first",
-        "has_contacts_to_generate": "no contact is waiting for messages; "
-        "assign, enrich or retry some, or submit for review",
+        "has_enabled_steps": "the campaign has no enabled step; enable at least one step",
+        "has_contacts": "the campaign has no contacts; assign or include contacts",
+        "has_contacts_to_generate": "no contact waits for messages; "
+        "assign, enrich or retry contacts, or submit for review",
         "something_generated": "no contact has messages yet; start generation first",
-        "nothing_in_flight": "3 contact(s) are being generated right now; "
-        "wait until they are recorded or their leases run out",
-        "nothing_left_to_claim": "1 contact(s) still wait for messages; "
-        "let the workers finish, or cancel generation",
-        "review_counted": "nobody has counted the reviewed messages; give the tally (review)",
-        "nothing_undecided": "3 message(s) are neither approved nor rejected; decide on them",
-        "something_approved": "no message was approved, so nothing would be sent; "
-        "approve some, or say that an empty campaign is meant (allow_empty)",
+        "nothing_in_flight": "3 contact(s) are in flight; "
+        "wait until workers finish or leases expire",
+        "nothing_left_to_claim": "1 contact(s) wait for messages; "
+        "let workers finish, or cancel generation",
+        "review_counted": "the review tally is missing; pass it as review",
+        "nothing_undecided": "3 message(s) are undecided; approve or reject them",
+        "something_approved": "no message is approved, so nothing would be sent; "
+        "approve a message, or pass allow_empty to approve an empty campaign",
     }.items(),
 )
-def test_an_unmet_guard_says_what_to_do(name: str, says: str) -> None:
+def test_an_unmet_guard_says_what_to_do(name: str, message: str) -> None:
     unmet = guards()[name](attrs.evolve(ALL_HOLD, **FAILS_ALONE[name]))
     assert unmet is not None
-    assert unmet.to_dict() == {"guard": name, "message": says}
+    assert unmet.to_dict() == {"guard": name, "message": message}
 
 
-def test_guards_of_one_line_are_reported_together() -> None:
-    nothing = Facts()
+def test_a_refusal_reports_every_unmet_guard() -> None:
+    no_facts = Facts()
     cases = {
-        (Status.DRAFT, Action.MARK_READY): nothing,
-        (Status.READY, Action.START_GENERATION): nothing,
+        (Status.DRAFT, Action.MARK_READY): no_facts,
+        (Status.READY, Action.START_GENERATION): no_facts,
         (Status.READY, Action.SUBMIT_FOR_REVIEW): Facts(in_flight=1),
         (Status.GENERATING, Action.COMPLETE_GENERATION): Facts(claimable=1, in_flight=1),
     }
@@ -319,28 +322,28 @@ def test_guards_of_one_line_are_reported_together() -> None:
 
 
 def test_failure_09_generation_needs_an_enabled_step_and_a_contact_to_generate() -> None:
-    one = Facts(enabled_steps=1, contacts=1, claimable=1)
-    assert apply(Status.READY, Action.START_GENERATION, one).target is Status.GENERATING
-    for too_little in (attrs.evolve(one, enabled_steps=0), attrs.evolve(one, claimable=0)):
+    enough = Facts(enabled_steps=1, contacts=1, claimable=1)
+    assert apply(Status.READY, Action.START_GENERATION, enough).target is Status.GENERATING
+    for too_little in (attrs.evolve(enough, enabled_steps=0), attrs.evolve(enough, claimable=0)):
         with pytest.raises(TransitionNotAllowed):
             apply(Status.READY, Action.START_GENERATION, too_little)
 
 
-def test_failure_09_when_everything_is_generated_there_is_a_way_to_review() -> None:
-    done = Facts(enabled_steps=1, contacts=2, generated=2)
-    assert why_not(Status.READY, Action.START_GENERATION, done) is not None
-    assert apply(Status.READY, Action.SUBMIT_FOR_REVIEW, done).target is Status.REVIEW
+def test_failure_09_a_campaign_with_every_contact_generated_can_go_to_review() -> None:
+    all_generated = Facts(enabled_steps=1, contacts=2, generated=2)
+    assert why_not(Status.READY, Action.START_GENERATION, all_generated) is not None
+    assert apply(Status.READY, Action.SUBMIT_FOR_REVIEW, all_generated).target is Status.REVIEW
 
 
-def test_failure_18_an_empty_campaign_is_approved_only_when_that_is_said() -> None:
+def test_failure_18_an_empty_campaign_is_approved_only_with_allow_empty() -> None:
     empty = Facts(review=ReviewTally(approved=0, rejected=0, undecided=0))
     with pytest.raises(TransitionNotAllowed, match="nothing would be sent"):
         apply(Status.REVIEW, Action.APPROVE, empty)
-    meant = attrs.evolve(empty, allow_empty=True)
-    assert apply(Status.REVIEW, Action.APPROVE, meant).target is Status.APPROVED
+    allowed = attrs.evolve(empty, allow_empty=True)
+    assert apply(Status.REVIEW, Action.APPROVE, allowed).target is Status.APPROVED
 
 
-def test_allow_empty_does_not_excuse_anything_else() -> None:
+def test_allow_empty_does_not_replace_any_other_guard() -> None:
     for facts in (
         Facts(allow_empty=True),
         Facts(allow_empty=True, review=ReviewTally(0, 0, 1)),
@@ -352,8 +355,8 @@ def test_allow_empty_does_not_excuse_anything_else() -> None:
 # --- apply, why_not, actions --------------------------------------------------------------------
 
 
-def expected(source: Status, action: Action, facts: Facts) -> dict[str, Any] | None:
-    """What a refusal must say, from the design's text alone; ``None`` where it allows."""
+def expected_refusal(source: Status, action: Action, facts: Facts) -> dict[str, Any] | None:
+    """The data that a refusal must have, by ``EXPECTED_TABLE`` and ``HOLDS``; ``None`` if legal."""
     names = [name for name in GUARDS_OF.get((source, action), []) if name != "!"]
     failing = [name for name in names if not HOLDS[name](facts)]
     if (source, action) in TARGET_OF and not failing:
@@ -362,13 +365,13 @@ def expected(source: Status, action: Action, facts: Facts) -> dict[str, Any] | N
         "code": "transition_not_allowed",
         "source": source.value,
         "action": action.value,
-        "allowed": [known for start, known in TARGET_OF if start == source],
-        "legal_from": [start for start, known in TARGET_OF if known == action],
+        "allowed": [listed for start, listed in TARGET_OF if start == source],
+        "legal_from": [start for start, listed in TARGET_OF if listed == action],
         "unmet": failing,
     }
 
 
-def told(error: TransitionNotAllowed | None) -> dict[str, Any] | None:
+def refusal_data(error: TransitionNotAllowed | None) -> dict[str, Any] | None:
     if error is None:
         return None
     data = error.to_dict()
@@ -376,13 +379,13 @@ def told(error: TransitionNotAllowed | None) -> dict[str, Any] | None:
     return data | {"unmet": [unmet["guard"] for unmet in data["unmet"]]}
 
 
-@pytest.mark.parametrize("facts", [ALL_HOLD, Facts()], ids=["all-hold", "nothing-there"])
+@pytest.mark.parametrize("facts", [ALL_HOLD, Facts()], ids=["all-hold", "no-facts"])
 @pytest.mark.parametrize(("source", "action"), list(itertools.product(Status, Action)))
-def test_every_pair_is_in_the_table_or_refused(
+def test_every_pair_of_status_and_action_is_in_the_table_or_refused(
     source: Status, action: Action, facts: Facts
 ) -> None:
-    refusal = expected(source, action, facts)
-    assert told(why_not(source, action, facts)) == refusal
+    refusal = expected_refusal(source, action, facts)
+    assert refusal_data(why_not(source, action, facts)) == refusal
     if refusal is None:
         line = apply(source, action, facts)
         assert (line.source, line.action) == (source, action)
@@ -390,21 +393,22 @@ def test_every_pair_is_in_the_table_or_refused(
         return
     with pytest.raises(TransitionNotAllowed) as caught:
         apply(source, action, facts)
-    assert told(caught.value) == refusal
+    assert refusal_data(caught.value) == refusal
     if not refusal["unmet"]:
-        for known in (*refusal["legal_from"], *refusal["allowed"], source, action):
-            assert known in str(caught.value)
+        for word in (*refusal["legal_from"], *refusal["allowed"], source, action):
+            assert word in str(caught.value)
 
 
 @given(all_facts)
 def test_why_not_apply_and_actions_agree_for_all_facts(facts: Facts) -> None:
     for source in Status:
-        seen = actions(source, facts)
-        assert [state.action for state in seen] == list(Action)
-        for state in seen:
+        states = actions(source, facts)
+        assert [state.action for state in states] == list(Action)
+        for state in states:
             pair = source, state.action
             assert state.target == TARGET_OF.get(pair)
-            assert told(state.error) == told(why_not(*pair, facts)) == expected(*pair, facts)
+            refusal = expected_refusal(*pair, facts)
+            assert refusal_data(state.error) == refusal_data(why_not(*pair, facts)) == refusal
             assert state.allowed == (state.error is None)
             if state.allowed:
                 assert apply(*pair, facts).target is state.target
@@ -414,12 +418,12 @@ def test_why_not_apply_and_actions_agree_for_all_facts(facts: Facts) -> None:
                 assert caught.value.to_dict() == (state.error and state.error.to_dict())
 
 
-def test_an_archived_campaign_offers_no_action() -> None:
+def test_an_archived_campaign_allows_no_action() -> None:
     states = actions(Status.ARCHIVED, ALL_HOLD)
     assert not [state for state in states if state.allowed or state.target]
 
 
-def test_facts_and_lines_are_values() -> None:
+def test_facts_and_table_lines_are_immutable_values() -> None:
     for value in (ALL_HOLD, *TRANSITIONS, *CONTACT_TRANSITIONS, ReviewTally(1, 2, 3)):
         for copied in copies(value):
             assert copied == value
@@ -428,7 +432,7 @@ def test_facts_and_lines_are_values() -> None:
         TRANSITIONS[0].target = Status.ARCHIVED  # type: ignore[misc]
 
 
-def test_a_refused_action_is_a_value_that_travels() -> None:
+def test_the_error_of_a_refused_action_can_be_pickled() -> None:
     for state in actions(Status.DRAFT, Facts()):
         assert state.error is None or copies(state.error)[0].to_dict() == state.error.to_dict()
 
@@ -437,7 +441,7 @@ def test_a_refused_action_is_a_value_that_travels() -> None:
 
 
 @pytest.mark.parametrize(("permission", "status"), list(itertools.product(Permission, Status)))
-def test_each_change_is_permitted_exactly_where_the_design_says(
+def test_each_change_is_permitted_in_exactly_the_expected_statuses(
     permission: Permission, status: Status
 ) -> None:
     cells = grid(PERMITTED)
@@ -447,17 +451,17 @@ def test_each_change_is_permitted_exactly_where_the_design_says(
         return
     with pytest.raises(TransitionNotAllowed) as caught:
         check_permission(permission, status)
-    assert told(caught.value) == {
+    assert refusal_data(caught.value) == {
         "code": "transition_not_allowed",
         "source": status.value,
         "action": permission.value,
-        "allowed": [known for start, known in TARGET_OF if start == status],
-        "legal_from": [one.value for one in Status if cells[permission, one] == "x"],
+        "allowed": [listed for start, listed in TARGET_OF if start == status],
+        "legal_from": [known.value for known in Status if cells[permission, known] == "x"],
         "unmet": [],
     }
 
 
-def test_permissions_are_all_there_and_cannot_be_changed() -> None:
+def test_every_permission_has_statuses_and_the_mapping_is_read_only() -> None:
     assert PERMISSIONS.keys() == set(Permission)
     with pytest.raises(TypeError):
         PERMISSIONS[Permission.CLAIM] = frozenset(Status)  # type: ignore[index]
@@ -469,7 +473,7 @@ def test_permissions_are_all_there_and_cannot_be_changed() -> None:
 @pytest.mark.parametrize(
     ("source", "action"), list(itertools.product(ContactStatus, ContactAction))
 )
-def test_the_contact_table_is_the_one_of_the_design(
+def test_the_contact_table_has_exactly_the_expected_lines(
     source: ContactStatus, action: ContactAction
 ) -> None:
     cell = (grid(CONTACTS) | grid(MARKS))[source, action]
@@ -481,17 +485,17 @@ def test_the_contact_table_is_the_one_of_the_design(
     (line,) = lines
     assert line.expired_lease == (cell == "expired")
     assert (line.target is None) == (cell == "gaps")
-    for gaps, rests in zip(
+    for gaps, resting in zip(
         ALL_GAPS,
         ("pending", "enrichment_ok", "enrichment_needed", "enrichment_needed"),
         strict=True,
     ):
-        now = apply_contact(source, action, gaps)
-        assert now == {"gaps": rests, "expired": "generating"}.get(cell, cell)
-        assert type(now) is ContactStatus
+        status = apply_contact(source, action, gaps)
+        assert status == {"gaps": resting, "expired": "generating"}.get(cell, cell)
+        assert type(status) is ContactStatus
 
 
-def test_a_contact_is_claimed_outright_only_when_it_waits() -> None:
+def test_only_a_waiting_contact_is_claimed_without_an_expired_lease() -> None:
     assert {ContactStatus.PENDING, ContactStatus.ENRICHMENT_OK} == CLAIMABLE
     takeovers = [line for line in CONTACT_TRANSITIONS if line.expired_lease]
     assert [(line.source, line.action) for line in takeovers] == [
@@ -499,7 +503,7 @@ def test_a_contact_is_claimed_outright_only_when_it_waits() -> None:
     ]
 
 
-def test_gaps_decide_where_a_contact_rests() -> None:
+def test_the_gaps_decide_the_resting_status() -> None:
     assert resting_status(None) is ContactStatus.PENDING
     assert resting_status(()) is ContactStatus.ENRICHMENT_OK
     assert resting_status(("email_address",)) is ContactStatus.ENRICHMENT_NEEDED
@@ -514,81 +518,85 @@ def test_failure_17_a_contact_excluded_in_flight_stays_excluded(action: ContactA
     assert apply_contact(excluded, action, ()) is ContactStatus.EXCLUDED
 
 
-def test_failure_07_a_failed_contact_can_be_retried() -> None:
-    waiting = apply_contact(ContactStatus.FAILED, ContactAction.RETRY, ())
-    assert waiting in CLAIMABLE
+def test_failure_07_a_retried_contact_can_be_claimed() -> None:
+    status = apply_contact(ContactStatus.FAILED, ContactAction.RETRY, ())
+    assert status in CLAIMABLE
 
 
 def test_every_contact_status_is_reachable_from_pending() -> None:
-    found = {ContactStatus.PENDING}
-    while more := {
+    reached = {ContactStatus.PENDING}
+    while new := {
         after
         for line in CONTACT_TRANSITIONS
         for gaps in ALL_GAPS
-        if line.source in found
-        and (after := apply_contact(line.source, line.action, gaps)) not in found
+        if line.source in reached
+        and (after := apply_contact(line.source, line.action, gaps)) not in reached
         and after is not None
     }:
-        found |= more
-    assert found == set(ContactStatus)
+        reached |= new
+    assert reached == set(ContactStatus)
 
 
-# --- The document that other languages read -----------------------------------------------------
+# --- The JSON that other languages read ---------------------------------------------------------
 
 
-def test_the_tables_can_be_built_from_their_document() -> None:
-    said = json.loads(json.dumps(document()))
+def test_the_tables_can_be_rebuilt_from_their_json() -> None:
+    data = to_dict()
+    assert data == json.loads(json.dumps(data))
+    assert {type(status) for status in data["statuses"]} == {str}
     by_name = {guard.__name__: guard for line in TRANSITIONS for guard in line.guards}
     lines = [
         Transition(**line | {"guards": tuple(by_name[name] for name in line["guards"])})
-        for line in said["transitions"]
+        for line in data["transitions"]
     ]
     assert tuple(lines) == TRANSITIONS
     assert (
-        tuple(ContactTransition(**line) for line in said["contact_transitions"])
+        tuple(ContactTransition(**line) for line in data["contact_transitions"])
         == CONTACT_TRANSITIONS
     )
-    assert said["guards"] == {name: guard.__doc__ for name, guard in by_name.items()}
-    assert said["permissions"] == {
+    assert data["guards"] == {name: guard.__doc__ for name, guard in by_name.items()}
+    assert data["permissions"] == {
         permission: [status for status in Status if status in PERMISSIONS[permission]]
         for permission in Permission
     }
-    assert said["claimable"] == [status for status in ContactStatus if status in CLAIMABLE]
-    assert said["resting_status"] == {
+    assert data["claimable"] == [status for status in ContactStatus if status in CLAIMABLE]
+    assert data["resting_status"] == {
         "gaps_unknown": resting_status(None),
         "no_gaps": resting_status(()),
         "some_gaps": resting_status(("phone",)),
     }
-    for name, words in {
+    for name, members in {
         "statuses": Status,
         "actions": Action,
         "contact_statuses": ContactStatus,
         "contact_actions": ContactAction,
     }.items():
-        assert said[name] == list(words)
+        assert data[name] == list(members)
 
 
-def test_a_document_of_another_lifecycle_has_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = document()
-    assert re.fullmatch(r"urn:campaign-model:lifecycle:1:[0-9a-f]{16}", ours["id"])
-    document()["claimable"].clear()
-    assert document() == ours
+def test_another_table_has_another_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = to_dict()
+    assert re.fullmatch(r"urn:campaign-model:lifecycle:1:[0-9a-f]{16}", original["id"])
+    to_dict()["claimable"].clear()
+    assert to_dict() == original
     monkeypatch.setattr(lifecycle, "TRANSITIONS", TRANSITIONS[1:])
-    assert document()["id"] != ours["id"]
+    assert to_dict()["id"] != original["id"]
 
 
-# --- A whole campaign of two contacts, searched breadth-first ------------------------------------
+# --- A campaign of two contacts, searched breadth-first -----------------------------------------
 
 
 class Contact(NamedTuple):
-    """One contact of the model. ``status=None``: it is not in the campaign (yet)."""
+    """One contact of the model. ``status=None``: it is not in the campaign."""
 
     status: ContactStatus | None = None
-    lease: Literal["none", "live", "out"] = "none"
+    lease: Literal["none", "live", "expired"] = "none"
     gaps: tuple[str, ...] | None = None
 
 
 class State(NamedTuple):
+    """The campaign of the model. ``steps``: at least one step is enabled."""
+
     status: Status = Status.DRAFT
     contacts: tuple[Contact, Contact] = (Contact(), Contact())
     steps: bool = False
@@ -596,7 +604,7 @@ class State(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """``sure``: an operator or time can always make this happen, whatever the workers do."""
+    """One change of the model. ``sure``: it can happen without any worker."""
 
     label: str
     after: State
@@ -608,21 +616,21 @@ NO_MESSAGES = ReviewTally(0, 0, 0)
 
 
 def facts_of(state: State, **more: bool) -> Facts:
-    present = [one for one in state.contacts if one.status not in (None, "excluded")]
-    working = [one for one in present if one.status is ContactStatus.GENERATING]
+    present = [contact for contact in state.contacts if contact.status not in (None, "excluded")]
+    working = [contact for contact in present if contact.status is ContactStatus.GENERATING]
     return Facts(
         enabled_steps=int(state.steps),
         contacts=len(present),
-        claimable=sum(one.status in CLAIMABLE for one in present)
-        + sum(one.lease == "out" for one in working),
-        in_flight=sum(one.lease == "live" for one in working),
-        generated=sum(one.status is ContactStatus.GENERATED for one in present),
+        claimable=sum(contact.status in CLAIMABLE for contact in present)
+        + sum(contact.lease == "expired" for contact in working),
+        in_flight=sum(contact.lease == "live" for contact in working),
+        generated=sum(contact.status is ContactStatus.GENERATED for contact in present),
         review=state.tally,
         **more,
     )
 
 
-def may(permission: Permission, status: Status) -> bool:
+def is_permitted(permission: Permission, status: Status) -> bool:
     try:
         check_permission(permission, status)
     except TransitionNotAllowed:
@@ -632,7 +640,7 @@ def may(permission: Permission, status: Status) -> bool:
 
 @cache
 def contact_moves(contact: Contact, status: Status) -> list[tuple[str, Contact, bool]]:
-    """What may become of one contact while the campaign is in ``status``."""
+    """Every change of one contact that is legal while the campaign is in ``status``."""
     moves: list[tuple[str, Contact, bool]] = []
 
     def move(action: ContactAction, *, sure: bool = False, **changes: Any) -> None:
@@ -643,27 +651,27 @@ def contact_moves(contact: Contact, status: Status) -> list[tuple[str, Contact, 
             moves.append((action, changed._replace(status=after), sure))
 
     if contact.status is None:
-        if may(Permission.ASSIGN_CONTACTS, status):
+        if is_permitted(Permission.ASSIGN_CONTACTS, status):
             moves.append(("assign", Contact(ContactStatus.PENDING), True))
         return moves
-    if may(Permission.CLAIM, status) and contact.lease != "live":
+    if is_permitted(Permission.CLAIM, status) and contact.lease != "live":
         move(ContactAction.CLAIM, lease="live")
-    if contact.lease != "none":  # The token decides, never the clock.
+    if contact.lease != "none":  # The token decides, not the clock: also after the lease expired.
         move(ContactAction.SUCCEED, lease="none")
         move(ContactAction.FAIL, lease="none")
         move(ContactAction.RELEASE, lease="none")
         move(ContactAction.RELEASE, lease="none", gaps=("email_address",))
     if contact.lease == "live":
-        moves.append(("lease runs out", contact._replace(lease="out"), True))
-    if may(Permission.RETRY_FAILED, status):
+        moves.append(("lease expires", contact._replace(lease="expired"), True))
+    if is_permitted(Permission.RETRY_FAILED, status):
         move(ContactAction.RETRY, sure=True)
-    if may(Permission.REGENERATE, status):
+    if is_permitted(Permission.REGENERATE, status):
         move(ContactAction.REGENERATE, sure=True)
-    if may(Permission.EXCLUDE_CONTACTS, status):
+    if is_permitted(Permission.EXCLUDE_CONTACTS, status):
         move(ContactAction.EXCLUDE, sure=True)
-    if may(Permission.INCLUDE_CONTACTS, status):
+    if is_permitted(Permission.INCLUDE_CONTACTS, status):
         move(ContactAction.INCLUDE, sure=True, lease="none")
-    if may(Permission.SET_READINESS, status):
+    if is_permitted(Permission.SET_READINESS, status):
         move(ContactAction.MARK_OK, sure=True, gaps=())
         move(ContactAction.MARK_NEEDED, sure=True, gaps=("email_address",))
     return moves
@@ -672,7 +680,7 @@ def contact_moves(contact: Contact, status: Status) -> list[tuple[str, Contact, 
 def edges(state: State) -> Iterator[Edge]:
     for action in Action:
         if state.status not in sources(action):
-            continue  # Refused, as every pair is above; here that would only take time.
+            continue  # An earlier test proves that every other pair is refused.
         for option in ({}, {"allow_empty": True}, {"budget_exhausted": True}):
             try:
                 line = apply(state.status, action, facts_of(state, **option))
@@ -684,7 +692,7 @@ def edges(state: State) -> Iterator[Edge]:
                 tally = UNDECIDED if generated else NO_MESSAGES
             after = state._replace(status=line.target, tally=tally)
             yield Edge(action, after, sure="budget_exhausted" not in option)
-    if may(Permission.EDIT_STEPS, state.status):
+    if is_permitted(Permission.EDIT_STEPS, state.status):
         yield Edge("edit steps", state._replace(steps=not state.steps), sure=True)
     if state.tally not in (None, NO_MESSAGES):
         for tally in (UNDECIDED, APPROVED, REJECTED):
@@ -692,81 +700,87 @@ def edges(state: State) -> Iterator[Edge]:
     first, second = state.contacts
     for contact, other in ((first, second), (second, first)):
         for label, moved, sure in contact_moves(contact, state.status):
-            # Which of the two comes first makes no difference: half as many states.
+            # The order of the two makes no difference. Sorting them halves the number of states.
             pair = (moved, other) if hash(moved) < hash(other) else (other, moved)
             yield Edge(label, state._replace(contacts=pair), sure=sure)
 
 
 @pytest.fixture(scope="module")
 def graph() -> dict[State, list[Edge]]:
-    """Every state reachable from an empty draft, with what may happen in it."""
-    found: dict[State, list[Edge]] = {}
+    """Every state reachable from an empty draft, with the changes that are legal in it."""
+    edges_of: dict[State, list[Edge]] = {}
     frontier = [State()]
     while frontier:
         following: list[State] = []
         for state in frontier:
-            if state not in found:
-                found[state] = list(edges(state))
-                following.extend(edge.after for edge in found[state])
+            if state not in edges_of:
+                edges_of[state] = list(edges(state))
+                following.extend(edge.after for edge in edges_of[state])
         frontier = following
-    return found
+    return edges_of
 
 
-def leads_to(graph: dict[State, list[Edge]], end: Status, *, only_sure: bool) -> set[State]:
+def states_that_reach(
+    graph: dict[State, list[Edge]], end: Status, *, only_sure: bool
+) -> set[State]:
+    """The states from which some chain of changes leads to the status ``end``."""
     before: dict[State, list[State]] = {}
     for state, following in graph.items():
         for edge in following:
             if edge.sure or not only_sure:
                 before.setdefault(edge.after, []).append(state)
-    found = {state for state in graph if state.status is end}
-    frontier = list(found)
+    reaching = {state for state in graph if state.status is end}
+    frontier = list(reaching)
     while frontier:
         for state in before.get(frontier.pop(), ()):
-            if state not in found:
-                found.add(state)
+            if state not in reaching:
+                reaching.add(state)
                 frontier.append(state)
-    return found
+    return reaching
 
 
 def test_the_model_exercises_the_whole_lifecycle(graph: dict[State, list[Edge]]) -> None:
-    """Else the searches below would prove little."""
+    """Without this, the searches below would prove little."""
     labels = {edge.label for following in graph.values() for edge in following}
     assert labels >= {*Action, *ContactAction}
     assert {state.status for state in graph} == set(Status)
-    assert {one.status for state in graph for one in state.contacts} == {None, *ContactStatus}
+    statuses = {contact.status for state in graph for contact in state.contacts}
+    assert statuses == {None, *ContactStatus}
     assert len(graph) > 4000
 
 
 def test_archived_is_reachable_from_every_reachable_state(
     graph: dict[State, list[Edge]],
 ) -> None:
-    """No dead end, even if every worker is dead and the budget is spent."""
-    assert graph.keys() - leads_to(graph, Status.ARCHIVED, only_sure=True) == set()
+    """There is no dead end, even if every worker is dead and the budget is spent."""
+    assert graph.keys() - states_that_reach(graph, Status.ARCHIVED, only_sure=True) == set()
 
 
-def test_every_live_campaign_can_still_be_exported(graph: dict[State, list[Edge]]) -> None:
-    """Archived is not the only way out: with workers at work, no state is past saving."""
-    stuck = graph.keys() - leads_to(graph, Status.EXPORTED, only_sure=False)
+def test_every_campaign_that_is_not_archived_can_still_be_exported(
+    graph: dict[State, list[Edge]],
+) -> None:
+    """While workers work, every state has a way to exported, not only to archived."""
+    stuck = graph.keys() - states_that_reach(graph, Status.EXPORTED, only_sure=False)
     assert {state.status for state in stuck} == {Status.ARCHIVED}
 
 
 def test_failure_04_a_campaign_whose_workers_died_can_be_completed_or_cancelled(
     graph: dict[State, list[Edge]],
 ) -> None:
-    dead = [state for state in graph if state.status is Status.GENERATING]
-    sure = leads_to(graph, Status.READY, only_sure=True)
-    assert dead
-    assert sure.issuperset(dead)
-    # And their contacts come back to whoever claims next.
-    for state in dead:
+    generating = [state for state in graph if state.status is Status.GENERATING]
+    escaping = states_that_reach(graph, Status.READY, only_sure=True)
+    assert generating
+    assert escaping.issuperset(generating)
+    # Another worker can claim the contacts of a dead worker.
+    for state in generating:
         for contact in state.contacts:
-            if contact.status is ContactStatus.GENERATING and contact.lease == "out":
-                again = contact._replace(lease="live")
-                assert again in [moved for _, moved, _ in contact_moves(contact, state.status)]
+            if contact.status is ContactStatus.GENERATING and contact.lease == "expired":
+                claimed = contact._replace(lease="live")
+                assert claimed in [moved for _, moved, _ in contact_moves(contact, state.status)]
 
 
-def test_failure_02_after_a_cancel_the_next_run_starts(graph: dict[State, list[Edge]]) -> None:
-    """Nothing of a cancelled run stays behind that would stop the next."""
+def test_failure_02_after_a_cancel_the_next_run_can_start(graph: dict[State, list[Edge]]) -> None:
+    """A cancelled run leaves nothing behind that stops the next run."""
     for state, following in graph.items():
         for edge in following:
             if edge.label == Action.CANCEL_GENERATION:
@@ -775,7 +789,7 @@ def test_failure_02_after_a_cancel_the_next_run_starts(graph: dict[State, list[E
                 assert (error is None) == (facts.claimable + facts.in_flight > 0), state
 
 
-def test_nothing_is_in_flight_in_an_approved_or_exported_campaign(
+def test_an_approved_or_exported_campaign_has_no_contact_in_flight(
     graph: dict[State, list[Edge]],
 ) -> None:
     for state in graph:
@@ -783,7 +797,9 @@ def test_nothing_is_in_flight_in_an_approved_or_exported_campaign(
             assert facts_of(state).in_flight == 0, state
 
 
-def test_no_contact_is_claimed_outside_a_run(graph: dict[State, list[Edge]]) -> None:
+def test_contacts_are_claimed_only_while_the_campaign_is_generating(
+    graph: dict[State, list[Edge]],
+) -> None:
     for state, following in graph.items():
         for edge in following:
             if edge.label == ContactAction.CLAIM:

@@ -1,4 +1,4 @@
-"""The lifecycle as a state machine; and that it notices a service with another table."""
+"""The test kit's state machine passes for the lifecycle and catches services that break it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TestTheLifecycle = LifecycleMachine.TestCase
 
 
 class Service(LifecycleMachine):
-    """Moves campaigns by code of its own."""
+    """A service that keeps the status in a variable of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,12 +30,12 @@ class Service(LifecycleMachine):
 TestAService = Service.TestCase
 
 
-class AsksNobody(Service):
+class IgnoresTheFacts(Service):
     def move(self, action: Action, facts: Facts) -> None:  # noqa: ARG002
         super().move(action, FINE)
 
 
-class KnowsAShortcut(Service):
+class AllowsAShortcut(Service):
     def move(self, action: Action, facts: Facts) -> None:
         if (self.column, action) == ("draft", Action.SUBMIT_FOR_REVIEW):
             self.column = "review"
@@ -43,7 +43,7 @@ class KnowsAShortcut(Service):
             super().move(action, facts)
 
 
-class MovesBeforeItAsks(Service):
+class MovesBeforeItChecks(Service):
     def move(self, action: Action, facts: Facts) -> None:
         before, self.column = Status(self.column), lifecycle.target(action).value
         lifecycle.apply(before, action, facts)
@@ -54,12 +54,12 @@ class ForgetsToMove(Service):
         lifecycle.apply(Status(self.column), action, facts)
 
 
-class RefusesTooMuch(Service):
+class CountsNoContacts(Service):
     def move(self, action: Action, facts: Facts) -> None:
         super().move(action, attrs.evolve(facts, contacts=0))
 
 
-class TellsHalf(Service):
+class ReportsOneUnmetGuard(Service):
     def move(self, action: Action, facts: Facts) -> None:
         try:
             super().move(action, facts)
@@ -73,18 +73,18 @@ FINE = Facts(enabled_steps=1, contacts=2, generated=2, review=ReviewTally(1, 0, 
 
 
 @pytest.mark.parametrize(
-    ("machine", "action", "facts", "says"),
+    ("machine", "action", "facts", "message"),
     [
-        (AsksNobody, Action.MARK_READY, NOTHING, "mark_ready went through from draft"),
-        (KnowsAShortcut, Action.SUBMIT_FOR_REVIEW, FINE, "submit_for_review went through"),
-        (MovesBeforeItAsks, Action.EXPORT, NOTHING, "after export: exported"),
+        (IgnoresTheFacts, Action.MARK_READY, NOTHING, "mark_ready went through from draft"),
+        (AllowsAShortcut, Action.SUBMIT_FOR_REVIEW, FINE, "submit_for_review went through"),
+        (MovesBeforeItChecks, Action.EXPORT, NOTHING, "after export: exported"),
         (ForgetsToMove, Action.MARK_READY, FINE, "after mark_ready: draft"),
-        (RefusesTooMuch, Action.MARK_READY, FINE, "mark_ready was refused from draft"),
-        (TellsHalf, Action.MARK_READY, NOTHING, "has_contacts"),
+        (CountsNoContacts, Action.MARK_READY, FINE, "mark_ready was refused from draft"),
+        (ReportsOneUnmetGuard, Action.MARK_READY, NOTHING, "has_contacts"),
     ],
 )
-def test_a_service_with_another_table_is_found_out(
-    machine: type[LifecycleMachine], action: Action, facts: Facts, says: str
+def test_the_machine_catches_a_service_that_moves_campaigns_differently(
+    machine: type[LifecycleMachine], action: Action, facts: Facts, message: str
 ) -> None:
-    with pytest.raises(AssertionError, match=says):
+    with pytest.raises(AssertionError, match=message):
         machine().act(action, facts)

@@ -1,4 +1,4 @@
-"""What a person reads: where a fault is, what was found there, what is allowed; and no novels."""
+"""The messages of violations: they name the place, the value and what is allowed, and are short."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def shortened(value: Any) -> str:
     return repr(value)[:77]
 
 
-def found(value: Any) -> str:
-    """What a value of the wrong type is called."""
+def description(value: Any) -> str:
+    """Return the words for a value of the wrong type."""
     match value:
         case None:
             return "null"
@@ -41,7 +41,7 @@ def found(value: Any) -> str:
 
 
 def allowed(part: dict[str, Any]) -> list[str]:
-    """What a message has to name of the schema of its place."""
+    """Return what a message must name of the schema of its place."""
     if "description" in part:
         return [part["description"]]
     words = {"boolean": ["true", "false"], "object": ["an object"]}.get(part["type"], [])
@@ -49,10 +49,10 @@ def allowed(part: dict[str, Any]) -> list[str]:
     return [*limits, *part.get("enum", words)]
 
 
-# By code: what the message names, given the value found and the part of the schema that judges it.
+# What the message of each code names, given the value and the schema of its place.
 Names = Callable[[Any, dict[str, Any]], list[str]]
 NAMES: dict[str, Names] = {
-    "wrong_type": lambda value, part: [found(value), *allowed(part)],
+    "wrong_type": lambda value, part: [description(value), *allowed(part)],
     "required": lambda _, part: ["is missing", *allowed(part)],
     "unknown_value": lambda value, part: [shortened(value), *part["enum"]],
     "bad_pattern": lambda value, part: [shortened(value), *allowed(part)],
@@ -64,10 +64,10 @@ NAMES: dict[str, Names] = {
     "too_many_items": lambda value, part: [f"{len(value)} steps", *allowed(part)],
     "unknown_field": lambda _, part: [*part["properties"]],
     "wrong_position": lambda value, _: [str(value), "from 1 in order"],
-    "duplicate_key": lambda value, _: [repr(value) if value else "'s", "needs its own"],
-    "decreasing_day_offset": lambda value, _: [f"day {value}", "cannot go out earlier"],
-    "duplicate_member": lambda *_: ["more than once", "only one"],
-    "invalid_text": lambda *_: ["contains", "it has to go"],
+    "duplicate_key": lambda value, _: [repr(value) if value else "'s", "use another key"],
+    "decreasing_day_offset": lambda value, _: [f"day {value}", "use a later day"],
+    "duplicate_member": lambda *_: ["more than once", "keep only one"],
+    "invalid_text": lambda *_: ["contains", "remove it"],
     "not_json": lambda *_: ["JSON"],
     "number_too_large": lambda *_: ["larger than any double", "smaller number, or text"],
     "number_too_precise": lambda value, _: [str(value), "fewer digits, or text"],
@@ -82,8 +82,8 @@ def resolved(document: Any, path: str) -> Any:
     return document
 
 
-def judging(schema: dict[str, Any], path: str) -> dict[str, Any]:
-    """The part of a schema that judges what stands at ``path``; empty where none does."""
+def schema_at(schema: dict[str, Any], path: str) -> dict[str, Any]:
+    """Return the schema of the value at ``path``, or ``{}`` if there is none."""
     for token in path.split("/")[1:]:
         members = schema.get("properties", {})
         schema = schema.get("items", {}) if token.isdigit() else members.get(token, {})
@@ -91,28 +91,28 @@ def judging(schema: dict[str, Any], path: str) -> dict[str, Any]:
     return schema
 
 
-@pytest.mark.parametrize("fixture", fixtures("invalid"), ids=lambda one: one.name)
-def test_a_message_names_the_place_what_was_found_and_what_is_allowed(fixture: Fixture) -> None:
+@pytest.mark.parametrize("fixture", fixtures("invalid"), ids=lambda fixture: fixture.name)
+def test_a_message_names_the_place_the_value_and_what_is_allowed(fixture: Fixture) -> None:
     schema = published()[fixture.schema]
-    for one in violations(fixture, fixture.text) if fixture.is_in_use else ():
-        place, _, told = one.message.partition(": ")
-        parent, _, token = one.path.rpartition("/")
-        if one.path in ("", "/steps", "/generation_config"):
+    for violation in violations(fixture, fixture.text) if fixture.is_in_use else ():
+        place, _, text = violation.message.partition(": ")
+        parent, _, token = violation.path.rpartition("/")
+        if violation.path in ("", "/steps", "/generation_config"):
             name = token or fixture.kind
             assert place == {"template_config": "steps"}.get(name, name)
         else:
             assert place.endswith(f"[{token}]" if token.isdigit() else (f"{token}", "']")), place
         try:
-            value = resolved(fixture.document, one.path)
+            value = resolved(fixture.document, violation.path)
         except ValueError:
             value = None
-        part = judging(schema, parent if one.code == "unknown_field" else one.path)
-        for word in NAMES[one.code](value, part):
-            assert word in told, one
-        if one.code == "unknown_field":
-            assert repr(one.path.split("/")[-1].replace("~1", "/").replace("~0", "~")) in told
-        assert one.message.isprintable()
-        assert len(one.message) < LONGEST_MESSAGE
+        part = schema_at(schema, parent if violation.code == "unknown_field" else violation.path)
+        for word in NAMES[violation.code](value, part):
+            assert word in text, violation
+        if violation.code == "unknown_field":
+            assert repr(violation.path.split("/")[-1].replace("~1", "/").replace("~0", "~")) in text
+        assert violation.message.isprintable()
+        assert len(violation.message) < LONGEST_MESSAGE
 
 
 def test_every_code_has_a_fixture_and_a_line_in_the_readme() -> None:
@@ -165,17 +165,19 @@ MEANT: dict[str, dict[str, tuple[str, ...]]] = {
         for word in misspelt
     ],
 )
-def test_a_near_miss_is_answered_with_what_was_meant(what: str, meant: str, word: str) -> None:
+def test_the_message_for_a_misspelt_word_suggests_the_right_one(
+    what: str, meant: str, word: str
+) -> None:
     if what == "tone":
         (fault,) = DEFAULT.violations({"tone": word}, "generation_config")
     else:
         change: dict[str, Any] = {word: 1} if what == "field" else {what: word}
         (fault,) = DEFAULT.violations([a_step(**change)])
-    assert f" is not a known {what} (did you mean '{meant}'?); known are " in fault.message
+    assert f" is not a known {what} (did you mean '{meant}'?); use one of " in fault.message
 
 
 @pytest.mark.parametrize("word", ["sms", "", "zzz", "\u2603" * 200])
-def test_what_is_like_nothing_known_is_answered_with_all_that_is_known(word: str) -> None:
+def test_the_message_for_a_word_unlike_any_known_one_lists_all_known_words(word: str) -> None:
     (fault,) = DEFAULT.violations([a_step(channel=word)])
     assert "did you mean" not in fault.message
     assert all(repr(channel.name) in fault.message for channel in STANDARD.channels)
@@ -184,7 +186,7 @@ def test_what_is_like_nothing_known_is_answered_with_all_that_is_known(word: str
 LONG = "z" * 1_000_000
 
 
-def test_a_message_about_something_large_is_short() -> None:
+def test_a_message_about_a_large_value_is_short() -> None:
     large: list[dict[str, Any]] = [
         *({name: LONG} for name in ("step", "channel", "label", "enabled", "key", "condition")),
         {LONG: 1},
@@ -200,7 +202,7 @@ def test_a_message_about_something_large_is_short() -> None:
         assert len(fault.message) < LONGEST_MESSAGE, list(change)
 
 
-def test_a_message_about_something_deep_is_short() -> None:
+def test_a_message_about_a_deep_value_is_short() -> None:
     deep: Any = "\0"
     for _ in range(MAX_DEPTH - 4):
         deep = {"n" * 80: deep}
@@ -209,7 +211,7 @@ def test_a_message_about_something_deep_is_short() -> None:
     assert len(fault.message) < LONGEST_MESSAGE
 
 
-def test_a_refusal_of_very_many_faults_is_short_and_its_data_whole() -> None:
+def test_an_error_with_many_violations_has_a_short_text_and_complete_data() -> None:
     document = [a_step(**{f"field_{number}": 1 for number in range(5000)})]
     with pytest.raises(InvalidDocument) as refused:
         DEFAULT.parse_template_config(json.dumps(document))
@@ -218,15 +220,15 @@ def test_a_refusal_of_very_many_faults_is_short_and_its_data_whole() -> None:
     assert str(refused.value).endswith("; and 4980 more")
 
 
-def test_a_message_with_very_many_words_known_is_short() -> None:
+def test_a_message_that_lists_many_known_words_is_short() -> None:
     channels = tuple(Channel(f"channel_{number}") for number in range(5000))
     codec = Codec(Vocabulary(channels, STANDARD.tones))
     (fault,) = codec.violations([a_step(channel="fax")])
     assert fault.message.endswith("'channel_19', and 4980 more")
 
 
-class TestFieldsOfOthers:
-    """What a browser was given and did not give back as it was."""
+class TestFieldsOfAnotherProgram:
+    """Messages for unknown fields that a browser was given and did not send back unchanged."""
 
     previous = DEFAULT.recover_template_config(
         [a_step(1), a_step(2, note=1), a_step(3, key="last", note=1)]
@@ -244,23 +246,23 @@ class TestFieldsOfOthers:
         assert (within.path, within.message) == (f"/steps{fault.path}", fault.message)
         return fault.message
 
-    def test_a_step_that_was_moved_without_its_key(self) -> None:
+    def test_the_message_for_a_step_moved_without_its_key_names_the_key(self) -> None:
         assert self.message([a_step(1, note=1), a_step(2)], self.previous) == (
             "steps[0].note: belongs to another program and to the step with the key "
-            "'s2' or 'last'; it has to come back as it was, in a step with that key"
+            "'s2' or 'last'; send it back unchanged, in a step with that key"
         )
 
-    def test_a_field_that_was_changed(self) -> None:
-        assert "has to come back as it was" in self.message(
+    def test_the_message_for_a_changed_field_says_to_send_it_back_unchanged(self) -> None:
+        assert "send it back unchanged" in self.message(
             [a_step(1), a_step(2, note=2)], self.previous
         )
 
-    def test_a_field_that_nobody_was_given(self) -> None:
-        assert "known are" in self.message([a_step(1, note2=2)], self.previous)
+    def test_the_message_for_a_new_unknown_field_lists_the_known_fields(self) -> None:
+        assert "use one of" in self.message([a_step(1, note2=2)], self.previous)
 
-    def test_settings(self) -> None:
+    def test_the_message_for_a_changed_setting_says_to_send_it_back_unchanged(self) -> None:
         previous = DEFAULT.recover_generation_config({"model": 1}).value
         (fault,) = DEFAULT.violations({"model": 2}, "generation_config", previous=previous)
         assert fault.message == (
-            "generation_config.model: belongs to another program; it has to come back as it was"
+            "generation_config.model: belongs to another program; send it back unchanged"
         )

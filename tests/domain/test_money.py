@@ -1,4 +1,4 @@
-"""Money: Decimal from end to end, on every engine, to the last of nine decimals."""
+"""Money is an exact Decimal everywhere, on every engine, with nine decimals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import campaign_model
 from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
-from campaign_model.store.scope import chunks
+from campaign_model.store.connection import chunks
 from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
 from support.world import World
@@ -26,7 +26,7 @@ IS_TIME = re.compile(r"second|rate$|renewal|pause|wait|until|deadline", re.IGNOR
 
 
 def annotated(tree: ast.AST) -> list[tuple[str, str]]:
-    """Every name in a module that has an annotation, and the annotation."""
+    """Return every annotated name of a module, and the annotation."""
     found = []
     for node in ast.walk(tree):
         match node:
@@ -39,25 +39,25 @@ def annotated(tree: ast.AST) -> list[tuple[str, str]]:
     return found
 
 
-def test_no_float_is_annotated_or_made_but_for_time_and_the_numbers_of_json() -> None:
-    floats, made = set(), set()
+def test_floats_are_used_only_for_time_and_the_numbers_of_json() -> None:
+    annotated_floats, modules_with_float_calls = set(), set()
     for file in SOURCE.rglob("*.py"):
         module = file.relative_to(SOURCE).as_posix()
         tree = ast.parse(file.read_text())
-        floats |= {
+        annotated_floats |= {
             f"{module}: {name}" for name, text in annotated(tree) if re.search(r"\bfloat\b", text)
         }
         calls = [ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)]
         if "float" in calls:
-            made.add(module)
+            modules_with_float_calls.add(module)
     of_json = {"_json.py", "testing/documents.py"}
-    assert made == of_json
-    elsewhere = [one for one in floats if one.partition(":")[0] not in of_json]
+    assert modules_with_float_calls == of_json
+    elsewhere = [name for name in annotated_floats if name.partition(":")[0] not in of_json]
     assert elsewhere
-    assert [one for one in elsewhere if IS_MONEY.search(one) or not IS_TIME.search(one)] == []
+    assert [name for name in elsewhere if IS_MONEY.search(name) or not IS_TIME.search(name)] == []
 
 
-def test_every_column_of_money_is_exact_and_none_is_a_float() -> None:
+def test_every_amount_is_a_money_column_and_no_column_is_a_float() -> None:
     columns = [column for table in metadata.tables.values() for column in table.columns]
     assert not [column for column in columns if isinstance(column.type, sa.Float)]
     money = {f"{column.table}.{column.name}" for column in columns if type(column.type) is Money}

@@ -1,4 +1,4 @@
-"""The system templates: those that existing databases hold, found by being in the folder."""
+"""The presets: the JSON files that system templates are synced from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from campaign_model.errors import InvalidDocument
 from campaign_model.wire import dump_campaign_template, parse_campaign_template
 from support.sample_documents import a_template
 
-# Existing databases hold them under these ids, with these steps: channel, label, on, with a PDF.
+# Existing databases hold the presets under these ids: name, tone, and for each step its channel,
+# label, enabled and needs_pdf.
 EXPECTED = {
     1: (
         "LinkedIn + Email Sequence",
@@ -46,7 +47,7 @@ EXPECTED = {
 }
 
 
-def test_the_presets_are_the_three_that_databases_know() -> None:
+def test_the_presets_are_the_three_that_existing_databases_hold() -> None:
     loaded = presets.load()
     assert {
         template.id: (
@@ -59,7 +60,7 @@ def test_the_presets_are_the_three_that_databases_know() -> None:
     assert [template.id for template in loaded] == sorted(template.id for template in loaded)
 
 
-def test_every_preset_is_a_whole_system_template() -> None:
+def test_every_preset_is_a_complete_system_template() -> None:
     for template in presets.load():
         assert template.is_system
         assert template.description
@@ -70,14 +71,14 @@ def test_every_preset_is_a_whole_system_template() -> None:
         assert all(step.day_offset is not None for step in template.steps)
 
 
-def test_failure_20_disabled_steps_stay_disabled_in_the_presets() -> None:
+def test_failure_20_a_disabled_step_of_a_preset_stays_disabled() -> None:
     (template, *_) = presets.load()
     assert [step.label for step in template.steps if not step.enabled] == ["Email 3"]
-    again = parse_campaign_template(json.dumps(dump_campaign_template(template)))
-    assert [step.enabled for step in again.steps] == [True, True, True, True, False]
+    parsed = parse_campaign_template(json.dumps(dump_campaign_template(template)))
+    assert [step.enabled for step in parsed.steps] == [True, True, True, True, False]
 
 
-def test_a_file_put_into_the_folder_is_a_preset(
+def test_every_json_file_in_the_folder_is_a_preset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presets, "files", lambda _package: tmp_path)

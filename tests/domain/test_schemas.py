@@ -1,4 +1,4 @@
-"""The published schemas say what the types and the vocabulary say, in words every reader knows."""
+"""The published schemas agree with the value types, and use only widely known keywords."""
 
 from __future__ import annotations
 
@@ -13,29 +13,20 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from campaign_model import validation, vocabulary, wire
-from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN
+from campaign_model import converter, validation, vocabulary, wire
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.cli.document_files import Kind
-from campaign_model.generation_config import GENERATION_FIELDS, LANGUAGE_PATTERN, MAX_INSTRUCTIONS
-from campaign_model.steps import (
-    KEY_PATTERN,
-    MAX_DAY_OFFSET,
-    MAX_LABEL,
-    MAX_STEPS,
-    MAX_VARIANTS,
-    STEP_FIELDS,
-)
+from campaign_model.generation_config import GENERATION_FIELDS
+from campaign_model.steps import MAX_STEPS, STEP_FIELDS
 from campaign_model.testing.documents import KINDS
 from campaign_model.validation import document_schema, load_schema
-from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, MAX_TONE, STANDARD, Condition
-from campaign_model.wire import UUID_PATTERN
+from campaign_model.vocabulary import STANDARD
 from support.paths import SCHEMAS
 
 FORMS = ("submitted", "stored")
 NAMES = [f"{kind}.{form}" for kind in KINDS for form in FORMS]
 
-# What ajv's strict mode and the older of the JSON Schema readers know alike.
+# Keywords that ajv's strict mode and older readers of JSON Schema know.
 KEYWORDS = {
     *("$id", "$ref", "$schema", "additionalProperties", "description", "enum", "items"),
     *("maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern"),
@@ -55,7 +46,7 @@ def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
 
 
 @every_schema
-def test_a_schema_is_one_and_names_itself(name: str) -> None:
+def test_a_schema_is_valid_and_its_id_has_its_name(name: str) -> None:
     schema = load_schema(name)
     Draft202012Validator.check_schema(schema)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
@@ -65,17 +56,18 @@ def test_a_schema_is_one_and_names_itself(name: str) -> None:
 
 
 @every_schema
-def test_a_schema_uses_known_keywords_and_types_alone(name: str) -> None:
+def test_a_schema_uses_only_widely_known_keywords(name: str) -> None:
     for part in subschemas(load_schema(name)):
         assert part.keys() <= KEYWORDS
         assert "type" in part or "$ref" in part
         assert part.get("patternProperties", {"^x_": True}) == {"^x_": True}
         if "pattern" in part:
-            assert "description" in part  # Nobody can act on a regular expression.
-            assert not re.search(r"\\[dswbDSWB]", part["pattern"])  # These differ by language.
+            assert "description" in part  # A person cannot act on a regular expression.
+            # Languages differ in the meaning of these classes.
+            assert not re.search(r"\\[dswbDSWB]", part["pattern"])
 
 
-def test_a_file_is_called_as_its_schema_is() -> None:
+def test_the_name_of_a_file_is_the_id_of_its_schema() -> None:
     found = set()
     for path in SCHEMAS.glob("*.schema.json"):
         *name, version = path.name.removesuffix(".schema.json").split(".")
@@ -88,29 +80,29 @@ def test_a_file_is_called_as_its_schema_is() -> None:
         load_schema("template_config")
 
 
-def test_what_was_published_never_changes() -> None:
-    told = json.loads((SCHEMAS / "published.json").read_text(encoding="utf-8"))
-    found = {
+def test_a_published_schema_never_changes() -> None:
+    published = json.loads((SCHEMAS / "published.json").read_text(encoding="utf-8"))
+    present = {
         json.loads(path.read_bytes())["$id"]: hashlib.sha256(path.read_bytes()).hexdigest()
         for path in SCHEMAS.glob("*.schema.json")
     }
-    how = "schemas/README.md says how a new version is made"
-    gone = told.keys() - found.keys()
-    assert not gone, f"put back the files of {gone}: others have copies of them; {how}"
-    changed = {id_ for id_ in told if told[id_] != found[id_]}
-    assert not changed, f"put back {changed} as it was: others have copies of it; {how}"
-    new = {id_: digest for id_, digest in found.items() if id_ not in told}
-    assert not new, f"add to schemas/published.json what this version publishes: {new}"
+    how = "schemas/README.md says how to make a new version"
+    gone = published.keys() - present.keys()
+    assert not gone, f"restore the files of {gone}: other programs have copies of them; {how}"
+    changed = {id_ for id_ in published if published[id_] != present[id_]}
+    assert not changed, f"restore {changed}: other programs have copies of it; {how}"
+    new = {id_: digest for id_, digest in present.items() if id_ not in published}
+    assert not new, f"add the schemas that this version publishes to schemas/published.json: {new}"
 
 
-def test_the_newest_version_of_a_schema_is_the_one_in_use(
+def test_the_newest_version_of_a_schema_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "generation_config.stored"
     for version in (2, 9, 10):
         made = load_schema(name) | {"$id": f"urn:campaign-model:generation_config:stored:{version}"}
         (tmp_path / f"{name}.{version}.schema.json").write_text(json.dumps(made))
-    monkeypatch.setattr(validation, "_schemas", lambda: tmp_path)
+    monkeypatch.setattr(validation, "_schema_directory", lambda: tmp_path)
     validation._schema_text.cache_clear()
     try:
         assert load_schema(name)["$id"] == "urn:campaign-model:generation_config:stored:10"
@@ -120,12 +112,14 @@ def test_the_newest_version_of_a_schema_is_the_one_in_use(
 
 @pytest.mark.parametrize("kind", ["template_config", "generation_config"])
 @both_forms
-def test_the_files_are_the_standard_vocabulary_s(kind: str, form: str) -> None:
+def test_the_published_schemas_have_the_words_of_the_standard_vocabulary(
+    kind: str, form: str
+) -> None:
     assert document_schema(kind, form) == load_schema(f"{kind}.{form}")
 
 
 @both_forms
-def test_a_template_s_schema_comes_in_one_piece(form: str) -> None:
+def test_the_schema_of_a_template_contains_the_schemas_of_its_parts(form: str) -> None:
     whole = document_schema("campaign_template", form)
     definitions = whole.pop("$defs")
     assert whole == load_schema(f"campaign_template.{form}")
@@ -137,61 +131,60 @@ def test_a_template_s_schema_comes_in_one_piece(form: str) -> None:
         assert part == published
 
 
-@both_forms
-def test_limits_of_steps(form: str) -> None:
-    schema = load_schema(f"template_config.{form}")
+def test_the_stored_schema_of_steps_has_the_fields_of_the_value_type() -> None:
+    schema = load_schema("template_config.stored")
     step = schema["items"]
-    fields = step["properties"]
-    assert tuple(fields) == STEP_FIELDS
+    assert list(step["properties"].items()) == list(STEP_FIELDS.items())
+    assert step["required"] == ["channel"]
+    assert "additionalProperties" not in step
     assert schema["maxItems"] == MAX_STEPS
-    assert (fields["label"]["minLength"], fields["label"]["maxLength"]) == (1, MAX_LABEL)
-    variants = fields["variant_count"]
-    assert (variants["minimum"], variants["maximum"]) == (1, MAX_VARIANTS)
-    days = fields["day_offset"]
-    assert (days["minimum"], days["maximum"]) == (0, MAX_DAY_OFFSET)
-    assert fields["key"]["pattern"] == f"^{KEY_PATTERN}$"
-    assert f"1 to {MAX_IDENTIFIER} " in fields["key"]["description"]
-    assert fields["condition"]["enum"] == [condition.value for condition in Condition]
-    if form == "submitted":
-        assert schema["minItems"] == 1
-        assert step["required"] == list(STEP_FIELDS[:6])
-        assert fields["channel"]["enum"] == [channel.name for channel in STANDARD.channels]
-        assert step["additionalProperties"] is False
-    else:
-        assert "minItems" not in schema
-        assert step["required"] == ["channel"]
-        assert fields["channel"]["pattern"] == f"^{CHANNEL_PATTERN}$"
-        assert f" at most {MAX_IDENTIFIER} " in fields["channel"]["description"]
-        assert "additionalProperties" not in step
+    assert "minItems" not in schema
 
 
-@both_forms
-def test_limits_of_settings(form: str) -> None:
-    schema = load_schema(f"generation_config.{form}")
-    fields = schema["properties"]
-    assert tuple(fields) == GENERATION_FIELDS
-    assert fields["language"]["pattern"] == f"^{LANGUAGE_PATTERN}$"
-    assert fields["custom_instructions"] == {"type": "string", "maxLength": MAX_INSTRUCTIONS}
-    variants = fields["default_variant_count"]
-    assert (variants["minimum"], variants["maximum"]) == (1, MAX_VARIANTS)
-    assert fields["budget"]["pattern"] == f"^{MONEY_PATTERN}$"
-    assert fields["budget"]["description"].endswith(
-        f" below {MONEY_LIMIT} and with at most {MONEY_DECIMALS} decimals"
+def test_the_submitted_schema_of_steps_requires_more_and_allows_only_known_channels() -> None:
+    schema = load_schema("template_config.submitted")
+    step = schema["items"]
+    assert step["properties"] == {
+        **STEP_FIELDS,
+        "step": {
+            "description": "a whole number, the step's place counted from 1",
+            "type": "integer",
+        },
+        "channel": {
+            "type": "string",
+            "enum": [channel.name for channel in STANDARD.channels],
+        },
+    }
+    assert set(step["required"]) == STEP_FIELDS.required
+    assert step["additionalProperties"] is False
+    assert (schema["minItems"], schema["maxItems"]) == (1, MAX_STEPS)
+
+
+def test_the_schemas_of_settings_have_the_fields_of_the_value_type() -> None:
+    stored, submitted = (
+        load_schema(f"generation_config.{form}") for form in ("stored", "submitted")
     )
-    if form == "submitted":
-        assert fields["tone"]["enum"] == list(STANDARD.tones)
-        assert schema["additionalProperties"] is False
-    else:
-        assert (fields["tone"]["minLength"], fields["tone"]["maxLength"]) == (1, MAX_TONE)
-        assert "additionalProperties" not in schema
+    assert list(stored["properties"].items()) == list(GENERATION_FIELDS.items())
+    assert submitted["properties"] == {
+        **GENERATION_FIELDS,
+        "tone": {"type": "string", "enum": list(STANDARD.tones)},
+    }
+    assert GENERATION_FIELDS.required == set()
+    assert "required" not in stored
+    assert "required" not in submitted
+    assert "additionalProperties" not in stored
+    assert submitted["additionalProperties"] is False
 
 
 @both_forms
-def test_limits_of_templates(form: str) -> None:
+def test_the_limits_of_templates_are_those_of_the_value_type(form: str) -> None:
     schema = load_schema(f"campaign_template.{form}")
     fields = schema["properties"]
     assert schema["additionalProperties"] is False
-    assert fields["id"]["pattern"] == f"^{UUID_PATTERN}$"
+    assert list(fields) == list(converter._TEMPLATE_FIELDS)
+    optional_in_stored = {"generation_config"} if form == "stored" else set()
+    assert set(schema["required"]) == converter._TEMPLATE_REQUIRED - optional_in_stored
+    assert fields["id"]["pattern"] == f"^{converter.UUID_PATTERN}$"
     assert fields["name"]["maxLength"] == MAX_NAME
     assert f" at most {MAX_NAME} " in fields["name"]["description"]
     assert fields["description"]["maxLength"] == MAX_DESCRIPTION
@@ -200,30 +193,11 @@ def test_limits_of_templates(form: str) -> None:
         assert bool(visible.search(chr(code))) == bool(chr(code).strip()), hex(code)
 
 
-@both_forms
-def test_the_readers_take_the_types_and_members_of_the_schemas(form: str) -> None:
-    steps = load_schema(f"template_config.{form}")["items"]
-    settings = load_schema(f"generation_config.{form}")
-    template = load_schema(f"campaign_template.{form}")
-    types = {"array": list, "boolean": bool, "integer": int, "object": dict, "string": str}
-    for schema, read in (
-        (steps, wire._STEP_TYPES),
-        (settings, wire._GENERATION_TYPES),
-        (template, wire._TEMPLATE_TYPES),
-    ):
-        resolved = {
-            name: member
-            if "type" in member
-            else load_schema(".".join(member["$ref"].split(":")[2:4]))
-            for name, member in schema["properties"].items()
-        }
-        assert read == {name: types[member["type"]] for name, member in resolved.items()}
-    if form == "submitted":
-        assert set(steps["required"]) == {"step", *wire._STEP_REQUIRED}
-    assert list(KINDS) == list(Kind) == list(wire._READERS)
+def test_every_module_names_the_same_kinds_of_document() -> None:
+    assert list(KINDS) == list(Kind) == list(wire._KINDS.values())
 
 
-def test_no_anchored_pattern_has_an_alternative_at_its_top() -> None:
+def test_no_anchored_pattern_has_alternatives_outside_of_parentheses() -> None:
     for name in NAMES:
         for part in subschemas(load_schema(name)):
             pattern = part.get("pattern", "^$")
@@ -232,7 +206,7 @@ def test_no_anchored_pattern_has_an_alternative_at_its_top() -> None:
                 assert "|" not in re.sub(r"\([^)]*\)", "", pattern)
 
 
-def test_a_standard_vocabulary_made_anew_is_the_standard_one() -> None:
+def test_a_vocabulary_equal_to_the_standard_one_gives_the_published_schemas() -> None:
     same = vocabulary.Vocabulary(STANDARD.channels, STANDARD.tones)
     assert document_schema("template_config", vocabulary=same) == load_schema(
         "template_config.submitted"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from campaign_model._json import fault_in, thaw
+from campaign_model._json import fault_in, pointer_to, thaw
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import (
     MAX_STEPS,
@@ -44,8 +44,8 @@ def email(label: str = "Intro", **fields: Any) -> Step:
 
 # --- One step -----------------------------------------------------------------------------------
 
-# For each field: values it takes, and values it refuses. Nothing is coerced.
-TAKES: dict[str, list[Any]] = {
+# Values that each field accepts, and values that it refuses. Nothing is coerced.
+ACCEPTED: dict[str, list[Any]] = {
     "channel": ["email", "a", "a" * 40, "sms_2"],
     "label": ["x", "x" * 200, " ", "Ünïcödé ✉"],
     "enabled": [True, False],
@@ -57,7 +57,7 @@ TAKES: dict[str, list[Any]] = {
     "config": [None, {}, {"tone": "casual", "nested": [{"a": 1.5}]}],
     "extra": [{}, {"x_color": "red", "enabled_by": None}],
 }
-REFUSES: dict[str, list[Any]] = {
+REFUSED: dict[str, list[Any]] = {
     "channel": [
         "", "Email", "e-mail", "2email", "_a", "a" * 41, "email\n", "émail", None, 5, ["email"],
     ],
@@ -85,20 +85,20 @@ def cells(table: dict[str, list[Any]]) -> list[Any]:
     ]
 
 
-def test_every_field_of_a_step_is_in_the_tables() -> None:
+def test_the_tables_above_have_every_field_of_a_step() -> None:
     fields = {field.name for field in attrs.fields(Step)}
-    assert fields == TAKES.keys() == REFUSES.keys()
+    assert fields == ACCEPTED.keys() == REFUSED.keys()
     assert {*STEP_FIELDS, "extra"} == {*fields, "step"}
 
 
-@pytest.mark.parametrize(("name", "value"), cells(TAKES))
-def test_a_step_keeps_what_it_is_given(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), cells(ACCEPTED))
+def test_a_step_keeps_an_accepted_value(name: str, value: Any) -> None:
     right: dict[str, Any] = {"channel": "email", "label": "Intro"}
     assert thaw(getattr(Step(**{**right, name: value}), name)) == value
 
 
-@pytest.mark.parametrize(("name", "value"), cells(REFUSES))
-def test_a_step_refuses_a_wrong_field_by_name(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), cells(REFUSED))
+def test_a_step_refuses_a_wrong_value_and_names_the_field(name: str, value: Any) -> None:
     right: dict[str, Any] = {"channel": "email", "label": "Intro"}
     with pytest.raises(InvalidDocument) as caught:
         Step(**{**right, name: value})
@@ -107,13 +107,13 @@ def test_a_step_refuses_a_wrong_field_by_name(name: str, value: Any) -> None:
     assert (violation.path, violation.code) == (f"/{name}", "invalid_value")
     assert violation.message.startswith(f"step.{name}: ")
     assert len(violation.message) < 250
-    violation.message.encode()  # It can be printed, whatever the value was.
+    violation.message.encode()  # Every message can be printed.
 
 
-@given(st.sets(st.sampled_from(sorted(REFUSES)), min_size=1), st.data())
-def test_a_step_reports_every_wrong_field_at_once(names: set[str], data: st.DataObject) -> None:
+@given(st.sets(st.sampled_from(sorted(REFUSED)), min_size=1), st.data())
+def test_a_step_reports_every_wrong_field(names: set[str], data: st.DataObject) -> None:
     right: dict[str, Any] = {"channel": "email", "label": "Intro"}
-    wrong = {name: data.draw(st.sampled_from(REFUSES[name]), name) for name in sorted(names)}
+    wrong = {name: data.draw(st.sampled_from(REFUSED[name]), name) for name in sorted(names)}
     with pytest.raises(InvalidDocument) as caught:
         Step(**{**right, **wrong})
     assert sorted(violation.path for violation in caught.value.violations) == sorted(
@@ -121,12 +121,12 @@ def test_a_step_reports_every_wrong_field_at_once(names: set[str], data: st.Data
     )
 
 
-def test_a_condition_may_be_spelled_as_its_word() -> None:
+def test_a_condition_may_be_given_as_text() -> None:
     assert email(condition="no_response").condition is Condition.NO_RESPONSE
 
 
 @given(steps())
-def test_a_step_is_a_value(step: Step) -> None:
+def test_steps_are_equal_by_value_and_immutable(step: Step) -> None:
     for copied in [*copies(step), attrs.evolve(step)]:
         assert copied == step
         assert hash(copied) == hash(step)
@@ -137,8 +137,8 @@ def test_a_step_is_a_value(step: Step) -> None:
 
 
 @pytest.mark.parametrize("levels", range(55, 66))
-def test_a_step_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels: int) -> None:
-    """A template, which holds the array of steps: what fits a campaign can be saved as one."""
+def test_a_step_that_would_be_too_deep_in_a_template_is_refused(levels: int) -> None:
+    """So every campaign can be saved as a template, in which its steps are one level deeper."""
     for field in ("config", "extra"):
         value = {"x": deep(levels)}
         step = {"config": value} if field == "config" else value
@@ -151,7 +151,7 @@ def test_a_step_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels: i
                 email(**change)
 
 
-def test_a_step_does_not_share_what_the_caller_may_change() -> None:
+def test_a_step_does_not_change_with_the_dict_of_its_config() -> None:
     tones = ["casual"]
     config = {"tones": tones}
     step = email(config=config)
@@ -224,39 +224,38 @@ def test_a_step_does_not_share_what_the_caller_may_change() -> None:
         ),
     ],
 )
-def test_the_rules_between_steps(
+def test_every_broken_rule_between_steps_is_listed(
     keys: list[str | None],
     days: list[int | None],
     positions: list[int] | None,
     faults: list[tuple[str, str]],
 ) -> None:
-    found = list(sequence_faults(keys, days, positions))
-    assert [(fault.path, fault.code) for fault in found] == faults
-    for fault in found:
-        _, index, field = fault.path.split("/")
-        assert fault.message.startswith(f"steps[{index}].{field}: ")
+    found = sequence_faults(keys, days, positions)
+    assert [(pointer_to(tokens), code) for tokens, code, _ in found] == faults
 
 
-def test_a_fault_between_steps_says_what_it_should_be() -> None:
-    (fault,) = sequence_faults([None, None], [None, None], [1, 3])
-    assert fault.message == "steps[1].step: 3 should be 2; steps count from 1 in order"
-    (fault,) = sequence_faults(["intro", "intro"], [None, None])
-    assert "'intro' is already the key of steps[0]" in fault.message
-    (fault,) = sequence_faults([None, None], [7, 3])
-    assert "day 3 comes before day 7" in fault.message
+def test_a_fault_between_steps_says_what_to_do() -> None:
+    ((_, _, message),) = sequence_faults([None, None], [None, None], [1, 3])
+    assert message == "3 must be 2; steps count from 1 in order"
+    ((_, _, message),) = sequence_faults(["intro", "intro"], [None, None])
+    assert message == "'intro' is already the key of steps[0]; use another key"
+    ((_, _, message),) = sequence_faults([None, None], [7, 3])
+    assert message == "day 3 is before day 7 of an earlier step; use a later day"
 
 
 def test_a_sequence_that_breaks_the_rules_is_refused() -> None:
     with pytest.raises(InvalidDocument) as caught:
         StepSequence([email(key="a", day_offset=2), email(key="a", day_offset=1)])
     assert caught.value.document == "template_config"
-    assert [violation.code for violation in caught.value.violations] == [
-        "duplicate_key",
-        "decreasing_day_offset",
+    assert [
+        (fault.path, fault.code, fault.message.split()[0]) for fault in caught.value.violations
+    ] == [
+        ("/1/key", "duplicate_key", "steps[1].key:"),
+        ("/1/day_offset", "decreasing_day_offset", "steps[1].day_offset:"),
     ]
 
 
-def test_at_most_twenty_steps() -> None:
+def test_a_sequence_has_at_most_twenty_steps() -> None:
     full = StepSequence(email() for _ in range(MAX_STEPS))
     assert len(full) == MAX_STEPS == 20
     makers: list[Callable[[], StepSequence]] = [
@@ -275,10 +274,10 @@ def test_at_most_twenty_steps() -> None:
 
 
 @given(step_sequences())
-def test_a_sequence_is_a_value(sequence: StepSequence) -> None:
+def test_sequences_are_equal_by_value_and_immutable(sequence: StepSequence) -> None:
     before = StepSequence(sequence.steps)
     known = sequence.fingerprint, sequence.keys, sequence.slots()
-    for copied in [*copies(before), *copies(sequence)]:  # Before and after the cached digest.
+    for copied in [*copies(before), *copies(sequence)]:  # Without and with cached properties.
         assert copied == sequence
         assert hash(copied) == hash(sequence)
         assert (copied.fingerprint, copied.keys, copied.slots()) == known
@@ -289,7 +288,7 @@ def test_a_sequence_is_a_value(sequence: StepSequence) -> None:
 
 
 @given(step_sequences())
-def test_a_sequence_reads_like_a_tuple_of_its_steps(sequence: StepSequence) -> None:
+def test_a_sequence_behaves_like_the_tuple_of_its_steps(sequence: StepSequence) -> None:
     steps = sequence.steps
     assert type(steps) is tuple
     assert (list(sequence), len(sequence)) == (list(steps), len(steps))
@@ -302,7 +301,7 @@ def test_a_sequence_reads_like_a_tuple_of_its_steps(sequence: StepSequence) -> N
 
 
 @given(step_sequences())
-def test_position_is_the_order(sequence: StepSequence) -> None:
+def test_steps_are_found_by_their_effective_keys(sequence: StepSequence) -> None:
     for index, (key, step) in enumerate(zip(sequence.keys, sequence, strict=True)):
         assert sequence.by_key(key) is step
         assert key == (step.key or f"s{index + 1}")
@@ -310,7 +309,7 @@ def test_position_is_the_order(sequence: StepSequence) -> None:
 
 
 @given(step_sequences())
-def test_an_unknown_key_is_a_key_error(sequence: StepSequence) -> None:
+def test_an_unknown_key_raises_a_key_error(sequence: StepSequence) -> None:
     assume("nobody" not in sequence.keys)
     for edit in (
         lambda: sequence.by_key("nobody"),
@@ -322,11 +321,11 @@ def test_an_unknown_key_is_a_key_error(sequence: StepSequence) -> None:
             edit()
 
 
-# --- Editing: any number of edits, and who the steps are in spite of them ------------------------
+# --- Edits: a step keeps its identity ------------------------------------------------------------
 
 
 def messages(sequence: StepSequence) -> list[frozenset[UUID]]:
-    """Of every step: the ids of the messages of all its variants, were it switched on."""
+    """Return, for every step, the message ids of all its variants as if it were enabled."""
     everything = StepSequence(
         attrs.evolve(step, key=key, enabled=True, variant_count=3) for key, step in _keyed(sequence)
     )
@@ -341,52 +340,54 @@ def _keyed(sequence: StepSequence) -> Iterator[tuple[str, Step]]:
     return zip(sequence.keys, sequence, strict=True)
 
 
-def followed(edit: Edit, before: list[Any], new: Any) -> list[Any]:
-    """What stood beside each step, after the steps were edited; ``new`` for one that came."""
-    beside = [*before]
+def rearranged(edit: Edit, before: list[Any], new: Any) -> list[Any]:
+    """Apply an edit of steps to a list with one entry per step; ``new`` is for a new step."""
+    after = [*before]
     match edit:
         case Move(index, position):
-            beside.insert(position - 1, beside.pop(index))
+            after.insert(position - 1, after.pop(index))
         case Insert(position):
-            beside.insert(position - 1, new)
+            after.insert(position - 1, new)
         case Remove(index):
-            del beside[index]
-    return beside
+            del after[index]
+    return after
 
 
 @given(edits())
-def test_an_edit_does_what_it_says_and_nothing_else(drawn: Edits) -> None:
+def test_an_edit_changes_only_what_it_says(drawn: Edits) -> None:
     for before, edit, after in drawn.stages():
         check(before, edit, after)
 
 
 @given(edits())
 def test_failure_19_no_edit_orphans_the_messages_of_a_step(drawn: Edits) -> None:
-    """The messages of every step that stays keep their ids, and no two steps ever share one."""
-    who: list[Any] = [*range(len(drawn.start))]
-    ids = dict(zip(who, messages(drawn.start), strict=True))
+    """The messages of a remaining step keep their ids, and no two steps share an id."""
+    names: list[Any] = [*range(len(drawn.start))]
+    ids_by_name = dict(zip(names, messages(drawn.start), strict=True))
     for number, (_, edit, after) in enumerate(drawn.stages()):
-        who = followed(edit, who, f"came by edit {number}")
-        for step, theirs in zip(who, messages(after), strict=True):
-            assert ids.setdefault(step, theirs) == theirs
-    assert len(frozenset().union(*ids.values())) == 3 * len(ids)
+        names = rearranged(edit, names, f"inserted by edit {number}")
+        for name, ids in zip(names, messages(after), strict=True):
+            assert ids_by_name.setdefault(name, ids) == ids
+    assert len(frozenset().union(*ids_by_name.values())) == 3 * len(ids_by_name)
 
 
 @given(edits())
 def test_failure_20_a_disabled_step_stays_disabled_through_every_edit(drawn: Edits) -> None:
-    on = [step.enabled for step in drawn.start]
+    enabled = [step.enabled for step in drawn.start]
     for _, edit, after in drawn.stages():
-        on = followed(edit, on, edit.step.enabled if isinstance(edit, Insert) else None)
+        enabled = rearranged(edit, enabled, edit.step.enabled if isinstance(edit, Insert) else None)
         if isinstance(edit, Update) and "enabled" in edit.changes:
-            on[edit.index] = edit.changes["enabled"]
-        assert [step.enabled for step in after] == on
+            enabled[edit.index] = edit.changes["enabled"]
+        assert [step.enabled for step in after] == enabled
         assert {slot.step_key for slot in after.slots()} == {
-            key for key, is_on in zip(after.keys, on, strict=True) if is_on
+            key for key, is_enabled in zip(after.keys, enabled, strict=True) if is_enabled
         }
 
 
 @given(step_sequences(min_size=1), st.integers(0, 19), st.integers(0, 19))
-def test_moving_there_and_back_is_no_change(sequence: StepSequence, one: int, other: int) -> None:
+def test_moving_a_step_there_and_back_changes_nothing(
+    sequence: StepSequence, one: int, other: int
+) -> None:
     sequence = sequence.update(sequence.keys[0])
     key = sequence.keys[one % len(sequence)]
     there = sequence.move(key, other % len(sequence) + 1)
@@ -395,7 +396,9 @@ def test_moving_there_and_back_is_no_change(sequence: StepSequence, one: int, ot
 
 
 @given(step_sequences(), steps(), st.integers(0, 19))
-def test_inserting_and_removing_is_no_change(sequence: StepSequence, new: Step, index: int) -> None:
+def test_inserting_and_removing_a_step_changes_nothing(
+    sequence: StepSequence, new: Step, index: int
+) -> None:
     position = index % (len(sequence) + 1) + 1
     longer = sequence.insert(position, new)
     assert longer.remove(longer.keys[position - 1]).keys == sequence.keys
@@ -403,8 +406,8 @@ def test_inserting_and_removing_is_no_change(sequence: StepSequence, new: Step, 
     assert kept.by_key("mine") == attrs.evolve(new, key="mine")
 
 
-def test_a_new_step_never_gets_the_key_of_another() -> None:
-    """Not even of one that was removed: its messages would come back as the new step's."""
+def test_a_new_step_never_gets_the_key_of_another_step() -> None:
+    """Not even the key of a removed step: the new step would take over its messages."""
     sequence = StepSequence([email("one"), email("two")])
     keys = set(sequence.keys)
     for _ in range(50):
@@ -415,7 +418,7 @@ def test_a_new_step_never_gets_the_key_of_another() -> None:
         sequence.insert(1, email(key=sequence.keys[0]))
 
 
-def test_a_key_never_changes() -> None:
+def test_a_key_cannot_be_updated() -> None:
     sequence = StepSequence([email(key="intro")])
     for key in ("other", "intro", None):
         change: dict[str, Any] = {"key": key}
@@ -423,14 +426,14 @@ def test_a_key_never_changes() -> None:
             sequence.update("intro", **change)
 
 
-def test_a_wrong_change_is_refused_and_changes_nothing() -> None:
+def test_a_wrong_edit_is_refused_and_changes_nothing() -> None:
     sequence = StepSequence([email(day_offset=0), email(day_offset=3)])
     before = StepSequence(sequence.steps)
     with pytest.raises(InvalidDocument, match="variant_count"):
         sequence.update("s1", variant_count=4)
-    with pytest.raises(InvalidDocument, match="day 3 comes before day 5"):
+    with pytest.raises(InvalidDocument, match="day 3 is before day 5"):
         sequence.update("s1", day_offset=5)
-    with pytest.raises(InvalidDocument, match="comes before"):
+    with pytest.raises(InvalidDocument, match="is before"):
         sequence.insert(3, email(day_offset=1))
     assert sequence == before
 
@@ -449,7 +452,7 @@ def test_a_position_outside_the_sequence_is_refused(position: int) -> None:
 
 
 @given(step_sequences(), step_sequences())
-def test_a_diff_names_what_came_went_changed_and_moved(
+def test_a_diff_names_added_removed_changed_and_moved_steps(
     one: StepSequence, other: StepSequence
 ) -> None:
     diff = one.diff(other)
@@ -462,11 +465,11 @@ def test_a_diff_names_what_came_went_changed_and_moved(
         same = attrs.evolve(one.by_key(key), key=None) == attrs.evolve(other.by_key(key), key=None)
         assert (key in diff.changed) == (not same)
     before = [key for key in one.keys if key in common]
-    assert diff.moved == tuple(now for was, now in zip(before, common, strict=True) if was != now)
+    assert diff.moved == tuple(new for old, new in zip(before, common, strict=True) if old != new)
 
 
 @given(step_sequences())
-def test_a_sequence_differs_in_nothing_from_itself_or_from_its_keys_spelled_out(
+def test_a_diff_of_equal_sequences_is_empty_even_if_keys_are_written_out(
     sequence: StepSequence,
 ) -> None:
     assert sequence.diff(sequence) == UNCHANGED
@@ -491,8 +494,10 @@ def test_a_diff_of_each_edit_names_that_edit() -> None:
 
 
 @given(step_sequences())
-def test_the_fingerprint_does_not_depend_on_spelling(sequence: StepSequence) -> None:
-    """Keys left out, or defaults written: the messages would be the same."""
+def test_the_fingerprint_does_not_change_if_keys_and_defaults_are_written_out(
+    sequence: StepSequence,
+) -> None:
+    """The messages would be the same."""
     spelled = StepSequence(
         attrs.evolve(
             step,
@@ -506,8 +511,8 @@ def test_the_fingerprint_does_not_depend_on_spelling(sequence: StepSequence) -> 
     assert len(sequence.fingerprint) == 64
 
 
-def test_the_fingerprint_holds_one_and_one_point_zero_for_the_same_number() -> None:
-    """PostgreSQL's jsonb and JavaScript don't keep them apart; true is not a number."""
+def test_the_fingerprint_takes_1_and_1_0_as_the_same_number() -> None:
+    """PostgreSQL and JavaScript do not distinguish them; ``true`` is not a number."""
 
     def fingerprint(value: Any) -> str:
         return StepSequence([email(config={"a": value, "b": None})]).fingerprint
@@ -546,7 +551,7 @@ def test_the_fingerprint_changes_with_any_field_of_an_enabled_step(
         assert changed.fingerprint == sequence.fingerprint
 
 
-def test_the_fingerprint_changes_with_days_keys_and_order() -> None:
+def test_the_fingerprint_changes_with_day_offsets_keys_and_order() -> None:
     sequence = StepSequence([email("one"), email("two")])
     digests = {
         sequence.fingerprint,
@@ -561,14 +566,14 @@ def test_the_fingerprint_changes_with_days_keys_and_order() -> None:
 
 
 @given(step_sequences(), steps())
-def test_the_fingerprint_does_not_see_disabled_steps(sequence: StepSequence, new: Step) -> None:
+def test_the_fingerprint_ignores_disabled_steps(sequence: StepSequence, new: Step) -> None:
     off = attrs.evolve(new, enabled=False)
     for position in range(1, len(sequence) + 2):
         assert sequence.insert(position, off).fingerprint == sequence.fingerprint
 
 
-def test_the_fingerprint_stays_the_same_from_release_to_release() -> None:
-    """It is stored beside claims: a change would make every generated contact stale."""
+def test_the_fingerprint_never_changes_between_releases() -> None:
+    """Databases store it: a change would make every generated contact stale."""
     sequence = StepSequence(
         [
             email("Intro", variant_count=2, day_offset=0, config={"tone": "casual", "n": 1.0}),
@@ -588,7 +593,9 @@ def test_the_fingerprint_stays_the_same_from_release_to_release() -> None:
 
 
 @given(step_sequences())
-def test_slots_are_enabled_steps_times_variants_in_order(sequence: StepSequence) -> None:
+def test_there_is_a_slot_for_every_variant_of_every_enabled_step_in_order(
+    sequence: StepSequence,
+) -> None:
     assert sequence.slots() == tuple(
         MessageSlot(step_key=key, position=index + 1, channel=step.channel, variant=variant)
         for index, (key, step) in enumerate(_keyed(sequence))
@@ -607,8 +614,8 @@ def test_no_two_messages_share_an_id(sequence: StepSequence, contacts: list[UUID
     assert ids == [slot.message_id(contact, revision) for slot, contact, revision in asked]
 
 
-def test_a_message_id_is_the_published_uuid_5() -> None:
-    """Other languages make the same ids by the same rule; stored messages hold them for ever."""
+def test_a_message_id_is_the_published_uuid5() -> None:
+    """Programs in other languages compute the same ids, and stored messages keep them."""
     slot = MessageSlot(step_key="s1", position=1, channel="email", variant="a")
     assert UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47") == MESSAGE_NAMESPACE
     assert slot.message_id(CONTACT, 0) == UUID("221453e8-6b4b-570e-8bc4-1235f5618f04")
@@ -616,14 +623,14 @@ def test_a_message_id_is_the_published_uuid_5() -> None:
 
 
 def test_a_message_id_does_not_depend_on_position_or_channel() -> None:
-    """A step that moves, or goes by another channel, is still that step."""
+    """A step that moves or changes its channel keeps its messages."""
     contact = uuid4()
     slot = MessageSlot("s1", 1, "email", "a")
     moved = MessageSlot("s1", 5, "call_script", "a")
     assert slot.message_id(contact, 1) == moved.message_id(contact, 1)
 
 
-def test_slots_and_diffs_are_values() -> None:
+def test_slots_and_diffs_are_equal_by_value_and_immutable() -> None:
     for value in (MessageSlot("s1", 1, "email", "a"), SequenceDiff(("a",), (), ("b",), ())):
         for copied in copies(value):
             assert copied == value
@@ -632,10 +639,10 @@ def test_slots_and_diffs_are_values() -> None:
             setattr(value, attrs.fields(type(value))[0].name, "other")
 
 
-# --- Steps that come back from elsewhere ---------------------------------------------------------
+# --- Edited steps without keys ------------------------------------------------------------------
 
 
-def test_failure_19_a_step_without_a_key_never_takes_over_a_removed_ones_messages() -> None:
+def test_failure_19_a_step_without_a_key_never_takes_over_the_messages_of_a_removed_step() -> None:
     first = StepSequence(email(label) for label in "abc")
     edited = first.remove("s3")
     back = StepSequence((*edited, email("new")))
@@ -647,7 +654,7 @@ def test_failure_19_a_step_without_a_key_never_takes_over_a_removed_ones_message
 
 
 @given(step_sequences(), step_sequences())
-def test_succeeding_steps_all_have_keys_and_no_key_of_a_step_that_had_its_own(
+def test_succeeding_gives_every_step_a_key_and_no_step_the_key_of_another(
     previous: StepSequence, new: StepSequence
 ) -> None:
     saved = new.succeeding(previous)

@@ -1,4 +1,4 @@
-"""Every fault of a document, each once, in its order, in words a salesperson could act on."""
+"""Every violation of a document: each once, in document order, and in plain words."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from support.sample_documents import a_step, a_template
 Case = tuple[dict[str, Any], str, str, str]
 
 KNOWN_FIELDS = (
-    "known are 'step', 'channel', 'label', 'enabled', 'needs_pdf', 'variant_count', 'key', "
-    "'day_offset', 'condition', 'config'; fields of your own begin with x_"
+    "use one of 'step', 'channel', 'label', 'enabled', 'needs_pdf', 'variant_count', 'key', "
+    "'day_offset', 'condition', 'config', or a name that begins with x_"
 )
 A_KEY = "1 to 40 characters out of a-z, A-Z, 0-9, _ and -"
-NO_NUL = "contains a NUL character, which databases cannot keep; it has to go"
+NO_NUL = "contains a NUL character, which databases cannot store; remove it"
 
-# A change of the submitted step, and the pointer, code and message that it brings.
+# A change of a submitted step, and the pointer, code and message of the violation.
 STEP_CASES: dict[str, Case] = {
-    "type": (
+    "wrong type": (
         {"enabled": "yes"},
         "/0/enabled",
         "wrong_type",
-        "steps[0].enabled: is the text 'yes'; it has to be true or false",
+        "steps[0].enabled: is the text 'yes'; it must be true or false",
     ),
     "type of null": (
         {"label": None},
         "/0/label",
         "wrong_type",
-        "steps[0].label: is empty (null); it has to be text of 1 to 200 characters",
+        "steps[0].label: is empty (null); it must be text of 1 to 200 characters",
     ),
     "type of a float": (
         {"step": 1.0},
@@ -46,62 +46,62 @@ STEP_CASES: dict[str, Case] = {
         "wrong_type",
         (
             "steps[0].step: is 1.0 (with a decimal point); "
-            "it has to be a whole number, the step's place counted from 1"
+            "it must be a whole number, the step's place counted from 1"
         ),
     ),
     "type of a boolean": (
         {"variant_count": True},
         "/0/variant_count",
         "wrong_type",
-        "steps[0].variant_count: is true; it has to be a whole number, 1 to 3",
+        "steps[0].variant_count: is true; it must be a whole number, 1 to 3",
     ),
     "type of a list": (
         {"config": ["casual"]},
         "/0/config",
         "wrong_type",
-        "steps[0].config: is a list; it has to be an object",
+        "steps[0].config: is a list; it must be an object",
     ),
     "type of an object": (
         {"key": {}},
         "/0/key",
         "wrong_type",
-        f"steps[0].key: is an object; it has to be {A_KEY}",
+        f"steps[0].key: is an object; it must be {A_KEY}",
     ),
     "minLength": (
         {"label": ""},
         "/0/label",
         "too_short",
-        "steps[0].label: has 0 characters; it has to be text of 1 to 200 characters",
+        "steps[0].label: has 0 characters; it must be text of 1 to 200 characters",
     ),
     "maxLength": (
         {"label": "x" * 201},
         "/0/label",
         "too_long",
-        "steps[0].label: has 201 characters; it has to be text of 1 to 200 characters",
+        "steps[0].label: has 201 characters; it must be text of 1 to 200 characters",
     ),
     "minimum": (
         {"day_offset": -1},
         "/0/day_offset",
         "too_small",
-        "steps[0].day_offset: is -1; it has to be a whole number, 0 to 365",
+        "steps[0].day_offset: is -1; it must be a whole number, 0 to 365",
     ),
     "maximum": (
         {"variant_count": 4},
         "/0/variant_count",
         "too_large",
-        "steps[0].variant_count: is 4; it has to be a whole number, 1 to 3",
+        "steps[0].variant_count: is 4; it must be a whole number, 1 to 3",
     ),
     "pattern": (
         {"key": "first mail"},
         "/0/key",
         "bad_pattern",
-        f"steps[0].key: is the text 'first mail'; it has to be {A_KEY}",
+        f"steps[0].key: is the text 'first mail'; it must be {A_KEY}",
     ),
     "pattern, and a line break at the end": (
         {"key": "intro\n"},
         "/0/key",
         "bad_pattern",
-        rf"steps[0].key: is the text 'intro\n'; it has to be {A_KEY}",
+        rf"steps[0].key: is the text 'intro\n'; it must be {A_KEY}",
     ),
     "enum, near": (
         {"channel": "emial"},
@@ -109,7 +109,7 @@ STEP_CASES: dict[str, Case] = {
         "unknown_value",
         (
             "steps[0].channel: 'emial' is not a known channel (did you mean 'email'?); "
-            "known are 'linkedin_connect', 'linkedin_message', 'email', 'call_script'"
+            "use one of 'linkedin_connect', 'linkedin_message', 'email', 'call_script'"
         ),
     ),
     "enum, far": (
@@ -117,17 +117,18 @@ STEP_CASES: dict[str, Case] = {
         "/0/channel",
         "unknown_value",
         (
-            "steps[0].channel: 'zzz' is not a known channel; known are 'linkedin_connect', "
+            "steps[0].channel: 'zzz' is not a known channel; use one of 'linkedin_connect', "
             "'linkedin_message', 'email', 'call_script'"
         ),
     ),
-    "enum, but for case": (
+    "enum, other case": (
         {"condition": "NO_RESPONSE"},
         "/0/condition",
         "unknown_value",
         (
             "steps[0].condition: 'NO_RESPONSE' is not a known condition "
-            "(did you mean 'no_response'?); known are 'always', 'no_response', 'opened_not_replied'"
+            "(did you mean 'no_response'?); "
+            "use one of 'always', 'no_response', 'opened_not_replied'"
         ),
     ),
     "additionalProperties, near": (
@@ -145,7 +146,7 @@ STEP_CASES: dict[str, Case] = {
         "unknown_field",
         (f"steps[0]['Ü/~']: 'Ü/~' is not a known field; {KNOWN_FIELDS}"),
     ),
-    "additionalProperties, and almost one's own": (
+    "additionalProperties, almost a name with x_": (
         {"xkey": 3},
         "/0/xkey",
         "unknown_field",
@@ -155,55 +156,55 @@ STEP_CASES: dict[str, Case] = {
         {"step": 3},
         "/0/step",
         "wrong_position",
-        "steps[0].step: 3 should be 1; steps count from 1 in order",
+        "steps[0].step: 3 must be 1; steps count from 1 in order",
     ),
-    "no text of a database": (
+    "text that no database stores": (
         {"x_note": ["a\0"]},
         "/0/x_note/0",
         "invalid_text",
         f"steps[0].x_note[0]: {NO_NUL}",
     ),
-    "no label of a database": (
+    "label that no database stores": (
         {"label": "a\ud800"},
         "/0/label",
         "invalid_text",
-        "steps[0].label: contains half of a surrogate pair, which is no character; it has to go",
+        "steps[0].label: contains half of a surrogate pair, which is not a character; remove it",
     ),
-    "no name of a database": (
+    "member name that no database stores": (
         {"config": {"a\ud800": 1}},
         "/0/config",
         "invalid_text",
         (
             r"steps[0].config: has a member 'a\ud800', whose name contains half of a surrogate "
-            "pair, which is no character; it has to go"
+            "pair, which is not a character; remove it"
         ),
     ),
-    "a number that is none": (
+    "NaN": (
         {"variant_count": float("nan")},
         "/0/variant_count",
         "not_json",
-        "steps[0].variant_count: is NaN; it has to be a number that JSON has",
+        "steps[0].variant_count: is NaN, which JSON does not have; use a number",
     ),
     "a number too large": (
         {"day_offset": 10**400},
         "/0/day_offset",
         "number_too_large",
-        ("steps[0].day_offset: is larger than any double; it has to be a smaller number, or text"),
+        ("steps[0].day_offset: is larger than any double; use a smaller number, or text"),
     ),
     "a number too precise": (
         {"config": {"id": 2**53 + 1}},
         "/0/config/id",
         "number_too_precise",
         (
-            "steps[0].config.id: is 9007199254740993, which no double holds; "
-            "it has to be of fewer digits, or text"
+            "steps[0].config.id: is 9007199254740993, which no double holds exactly; "
+            "use fewer digits, or text"
         ),
     ),
 }
 
 
 @pytest.mark.parametrize("case", STEP_CASES.values(), ids=STEP_CASES)
-def test_a_fault_of_a_step_is_told_once_and_alike_wherever_the_step_stands(case: Case) -> None:
+def test_a_violation_of_a_step_is_reported_once_and_the_same_within_a_template(case: Case) -> None:
     change, path, code, message = case
     step = a_step(**change)
     expected = Violation(path, code, message)
@@ -223,62 +224,59 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         [{name: value for name, value in a_step().items() if name != "label"}],
         "/0/label",
         "required",
-        "steps[0].label: is missing; it has to be text of 1 to 200 characters",
+        "steps[0].label: is missing; it must be text of 1 to 200 characters",
     ),
     "minItems": (
         "template_config",
         [],
         "",
         "too_few_items",
-        "steps: has 0 steps; it has to be a list of 1 to 20 steps",
+        "steps: has 0 steps; it must be a list of 1 to 20 steps",
     ),
     "maxItems": (
         "template_config",
         [a_step(position) for position in range(1, 22)],
         "",
         "too_many_items",
-        "steps: has 21 steps; it has to be a list of 1 to 20 steps",
+        "steps: has 21 steps; it must be a list of 1 to 20 steps",
     ),
-    "no list": (
+    "not a list": (
         "template_config",
         {},
         "",
         "wrong_type",
-        "steps: is an object; it has to be a list of 1 to 20 steps",
+        "steps: is an object; it must be a list of 1 to 20 steps",
     ),
-    "no object": (
+    "not an object": (
         "template_config",
         [None],
         "/0",
         "wrong_type",
-        "steps[0]: is empty (null); it has to be an object",
+        "steps[0]: is empty (null); it must be an object",
     ),
-    "a key used twice": (
+    "duplicate key": (
         "template_config",
         [a_step(1), a_step(2, key="s1")],
         "/1/key",
         "duplicate_key",
         (
-            "steps[1].key: 's1' is already the key of steps[0]; every step needs its own, "
-            "and one without a key goes by s and its place"
+            "steps[1].key: 's1' is already the key of steps[0]; use another key; "
+            "a step without a key has the key s and its position"
         ),
     ),
-    "a day before": (
+    "decreasing day offset": (
         "template_config",
         [a_step(1, day_offset=5), a_step(2), a_step(3, day_offset=4)],
         "/2/day_offset",
         "decreasing_day_offset",
-        (
-            "steps[2].day_offset: day 4 comes before day 5 of an earlier step; "
-            "a later step cannot go out earlier"
-        ),
+        ("steps[2].day_offset: day 4 is before day 5 of an earlier step; use a later day"),
     ),
     "settings": (
         "generation_config",
         "[]",
         "",
         "wrong_type",
-        "generation_config: is a list; it has to be an object",
+        "generation_config: is a list; it must be an object",
     ),
     "a tone": (
         "generation_config",
@@ -287,7 +285,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "unknown_value",
         (
             "generation_config.tone: 'Proffesional' is not a known tone "
-            "(did you mean 'professional'?); known are 'professional', 'casual', 'friendly', "
+            "(did you mean 'professional'?); use one of 'professional', 'casual', 'friendly', "
             "'formal', 'conversational', 'enthusiastic', 'direct'"
         ),
     ),
@@ -298,7 +296,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "bad_pattern",
         (
             "generation_config.language: is the text 'English!'; "
-            "it has to be a language tag such as en or pt-BR: 2 to 8 letters, "
+            "it must be a language tag such as en or pt-BR: 2 to 8 letters, "
             "then at most three parts of 1 to 8 letters or digits, each after a -"
         ),
     ),
@@ -309,7 +307,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "too_long",
         (
             "generation_config.custom_instructions: has 10001 characters; "
-            "it has to be text of at most 10000 characters"
+            "it must be text of at most 10000 characters"
         ),
     ),
     "a budget": (
@@ -318,7 +316,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "/budget",
         "wrong_type",
         (
-            "generation_config.budget: is 25.5; it has to be an amount in quotes and plain digits "
+            "generation_config.budget: is 25.5; it must be an amount in quotes and plain digits "
             'such as "25.00", below 1000000000 and with at most 9 decimals'
         ),
     ),
@@ -328,9 +326,9 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "/temperature",
         "unknown_field",
         (
-            "generation_config.temperature: 'temperature' is not a known field; known are 'tone', "
-            "'language', 'custom_instructions', 'default_variant_count', 'budget'; "
-            "fields of your own begin with x_"
+            "generation_config.temperature: 'temperature' is not a known field; use one of 'tone', "
+            "'language', 'custom_instructions', 'default_variant_count', 'budget', "
+            "or a name that begins with x_"
         ),
     ),
     "a template": (
@@ -338,7 +336,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "null",
         "",
         "wrong_type",
-        "campaign_template: is empty (null); it has to be an object",
+        "campaign_template: is empty (null); it must be an object",
     ),
     "a name that no database stores": (
         "campaign_template",
@@ -360,7 +358,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "/name",
         "bad_pattern",
         (
-            r"name: is the text ' \u2003'; it has to be text of at most 500 characters "
+            r"name: is the text ' \u2003'; it must be text of at most 500 characters "
             "that is not blank"
         ),
     ),
@@ -371,7 +369,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "bad_pattern",
         (
             "id: is the text 'A0000000-0000-0000-0000-000000000001'; "
-            "it has to be a UUID in lower case with dashes"
+            "it must be a UUID in lower case with dashes"
         ),
     ),
     "a field of the template": (
@@ -380,28 +378,25 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
         "/x_color",
         "unknown_field",
         (
-            "x_color: 'x_color' is not a known field; known are 'id', 'name', 'description', "
+            "x_color: 'x_color' is not a known field; use one of 'id', 'name', 'description', "
             "'steps', 'generation_config'"
         ),
     ),
-    "a field said twice": (
+    "a repeated member": (
         "template_config",
         json.dumps([a_step()]).replace('"step": 1', '"step": 1, "step": 1'),
         "/0/step",
         "duplicate_member",
-        "steps[0].step: stands more than once in one object; only one may stay",
+        "steps[0].step: appears more than once in one object; keep only one",
     ),
     "a number no double holds": (
         "generation_config",
         '{"x_n": -1e400}',
         "/x_n",
         "number_too_large",
-        (
-            "generation_config.x_n: is larger than any double; "
-            "it has to be a smaller number, or text"
-        ),
+        ("generation_config.x_n: is larger than any double; use a smaller number, or text"),
     ),
-    "no JSON": (
+    "not JSON": (
         "template_config",
         '[{"step": 1,}]',
         "",
@@ -411,7 +406,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
             "(line 1, column 13)"
         ),
     ),
-    "no end": (
+    "too deep": (
         "template_config",
         "[" * 100_000,
         "",
@@ -422,7 +417,7 @@ OTHER_CASES: dict[str, tuple[str, Any, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", OTHER_CASES.values(), ids=OTHER_CASES)
-def test_a_fault_of_a_document_is_told_once(case: tuple[str, Any, str, str, str]) -> None:
+def test_a_violation_of_a_document_is_reported_once(case: tuple[str, Any, str, str, str]) -> None:
     kind, source, path, code, message = case
     assert DEFAULT.violations(source, kind) == (Violation(path, code, message),)
     with pytest.raises(InvalidDocument) as refused:
@@ -430,14 +425,14 @@ def test_a_fault_of_a_document_is_told_once(case: tuple[str, Any, str, str, str]
     assert refused.value.violations == (Violation(path, code, message),)
 
 
-def test_five_faults_are_five_violations_none_hiding_another() -> None:
+def test_no_violation_hides_another() -> None:
     document = [
         a_step(1, variant_count=9),
         a_step(3),
         a_step(3, channel="emial"),
         a_step(4, key="s1", lable="Hello"),
     ]
-    assert [(one.path, one.code) for one in iter_violations(document)] == [
+    assert [(fault.path, fault.code) for fault in iter_violations(document)] == [
         ("/0/variant_count", "too_large"),
         ("/1/step", "wrong_position"),
         ("/2/channel", "unknown_value"),
@@ -446,7 +441,7 @@ def test_five_faults_are_five_violations_none_hiding_another() -> None:
     ]
 
 
-def test_steps_are_compared_by_as_much_of_them_as_can_be_read() -> None:
+def test_rules_between_steps_apply_to_all_well_formed_members() -> None:
     document = [
         a_step(1, day_offset=9),
         "nothing",
@@ -455,7 +450,7 @@ def test_steps_are_compared_by_as_much_of_them_as_can_be_read() -> None:
         a_step(9, key="s1", day_offset=8, enabled=None),
         a_step(6, key="s2"),
     ]
-    assert [(one.path, one.code) for one in iter_violations(document)] == [
+    assert [(fault.path, fault.code) for fault in iter_violations(document)] == [
         ("/1", "wrong_type"),
         ("/2/step", "wrong_type"),
         ("/2/key", "bad_pattern"),
@@ -468,9 +463,9 @@ def test_steps_are_compared_by_as_much_of_them_as_can_be_read() -> None:
     ]
 
 
-def test_faults_come_in_the_document_s_order_and_missing_fields_last() -> None:
+def test_violations_come_in_document_order_and_missing_fields_last() -> None:
     step = {"key": "", "wrong": 1, "step": 4, "label": "", "enabled": True}
-    assert [(one.path, one.code) for one in iter_violations([step])] == [
+    assert [(fault.path, fault.code) for fault in iter_violations([step])] == [
         ("/0/key", "bad_pattern"),
         ("/0/wrong", "unknown_field"),
         ("/0/step", "wrong_position"),
@@ -481,11 +476,11 @@ def test_faults_come_in_the_document_s_order_and_missing_fields_last() -> None:
     ]
 
 
-def test_two_faults_of_one_value_are_both_told() -> None:
+def test_two_violations_of_one_value_are_both_reported() -> None:
     text = json.dumps([a_step(label="x" * 200 + "\0", lable="\0")])
     text = text.replace('"step": 1', '"step": 2, "step": 2')
     text = text.replace("true", 'true, "enabled": "yes"')
-    assert [(one.path, one.code) for one in iter_violations(text)] == [
+    assert [(fault.path, fault.code) for fault in iter_violations(text)] == [
         ("/0/step", "duplicate_member"),
         ("/0/step", "wrong_position"),
         ("/0/label", "invalid_text"),
@@ -497,7 +492,7 @@ def test_two_faults_of_one_value_are_both_told() -> None:
     ]
 
 
-def test_python_values_that_are_not_json_are_told_from_json() -> None:
+def test_python_values_that_are_not_json_are_refused() -> None:
     class Word(StrEnum):
         EMAIL = "email"
 
@@ -512,17 +507,17 @@ def test_python_values_that_are_not_json_are_told_from_json() -> None:
         ({7: 1}, "/0", "not_json"),
         ({"x_a": circle}, "/0/x_a" + "/0" * (MAX_DEPTH - 2), "too_deep"),
     ):
-        found = DEFAULT.violations([{**a_step(), **change}])
-        assert [(one.path, one.code) for one in found] == [(path, code)], change
+        violations = DEFAULT.violations([{**a_step(), **change}])
+        assert [(fault.path, fault.code) for fault in violations] == [(path, code)], change
     assert DEFAULT.violations([a_step(config={"a": Word.EMAIL})]) == ()
 
 
-def test_the_stored_form_is_open_but_for_what_it_knows() -> None:
+def test_the_stored_form_allows_unknown_fields_and_words_but_no_wrong_values() -> None:
     stored = [
         {"channel": "fax", "owner": None, "step": 7, "key": "a"},
         {"channel": "x", "key": "a"},
     ]
-    assert [(one.path, one.code) for one in DEFAULT.stored_violations(stored)] == [
+    assert [(fault.path, fault.code) for fault in DEFAULT.stored_violations(stored)] == [
         ("/1/key", "duplicate_key")
     ]
     for change, code in (
@@ -532,29 +527,29 @@ def test_the_stored_form_is_open_but_for_what_it_knows() -> None:
         ({"step": None}, "wrong_type"),
         ({"condition": "never"}, "unknown_value"),
     ):
-        found = DEFAULT.stored_violations([{"channel": "email", **change}])
-        assert [one.code for one in found] == [code]
+        violations = DEFAULT.stored_violations([{"channel": "email", **change}])
+        assert [fault.code for fault in violations] == [code]
     (fault,) = DEFAULT.stored_violations([{"channel": "Fax"}])
     assert fault.message == (
-        "steps[0].channel: is the text 'Fax'; it has to be a channel's name: "
+        "steps[0].channel: is the text 'Fax'; it must be a channel's name: "
         "a letter a-z, then a-z, 0-9 or _, at most 40 characters"
     )
     assert DEFAULT.stored_violations([]) == ()
-    (fault,) = DEFAULT.stored_violations([{"channel": "email"}] * 21)[-1:]
     assert DEFAULT.stored_violations([{"channel": "email", "step": 0}])[0].message == (
-        "steps[0].step: is 0; it has to be a whole number, at least 1"
+        "steps[0].step: is 0; it must be a whole number, at least 1"
     )
-    assert "steps: has 21 steps; it has to be a list of at most 20 steps" in {
-        one.message for one in DEFAULT.stored_violations([{"channel": "email"} for _ in range(21)])
+    assert "steps: has 21 steps; it must be a list of at most 20 steps" in {
+        violation.message
+        for violation in DEFAULT.stored_violations([{"channel": "email"} for _ in range(21)])
     }
     (fault,) = DEFAULT.stored_violations({"tone": ""}, "generation_config")
     assert fault.message == (
-        "generation_config.tone: has 0 characters; it has to be text of 1 to 40 characters"
+        "generation_config.tone: has 0 characters; it must be text of 1 to 40 characters"
     )
     assert DEFAULT.stored_violations("null", "generation_config")[0].code == "wrong_type"
 
 
-def test_long_values_are_shown_shortened() -> None:
+def test_long_values_are_shortened_in_messages() -> None:
     (fault,) = DEFAULT.violations([a_step(channel="z" * 100_000)])
     assert len(fault.message) < 250
     (fault,) = DEFAULT.violations([a_step(**{"z" * 100_000: 1})])
@@ -574,20 +569,20 @@ def resolve(document: Any, pointer: str) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=50)
 @given(data=st.data())
-def test_every_violation_points_into_its_document_and_none_comes_twice(
+def test_every_pointer_leads_into_the_document_and_no_violation_is_repeated(
     kind: str, data: st.DataObject
 ) -> None:
     document = data.draw(any_document(kind).filter(lambda drawn: not isinstance(drawn, str)))
-    for found in (
+    for violations in (
         DEFAULT.violations(document, kind),
         DEFAULT.stored_violations(document, kind),
     ):
-        assert len({(one.path, one.code) for one in found}) == len(found)
-        for one in found:
-            if one.code in {"required", "duplicate_key"}:
-                parent, _, name = one.path.rpartition("/")
-                assert one.code == "duplicate_key" or name not in resolve(document, parent)
+        assert len({(fault.path, fault.code) for fault in violations}) == len(violations)
+        for violation in violations:
+            if violation.code in {"required", "duplicate_key"}:
+                parent, _, name = violation.path.rpartition("/")
+                assert violation.code == "duplicate_key" or name not in resolve(document, parent)
             else:
-                resolve(document, one.path)
-            assert ": " in one.message
-            assert one.code in CODES
+                resolve(document, violation.path)
+            assert ": " in violation.message
+            assert violation.code in CODES

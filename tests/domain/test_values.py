@@ -55,7 +55,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import InvalidDocument, shown
+from campaign_model.errors import InvalidDocument, short_repr
 from campaign_model.generation_config import (
     GENERATION_FIELDS,
     MAX_INSTRUCTIONS,
@@ -65,16 +65,16 @@ from campaign_model.generation_config import (
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.testing.strategies import generation_configs, json_objects, step_sequences
-from campaign_model.vocabulary import MAX_TONE, STANDARD, Channel, Condition, Vocabulary
+from campaign_model.vocabulary import MAX_TONE, STANDARD, Condition
 from support.strategies import alike, copies
 
 ID = UUID("00000000-0000-0000-0000-00000000000a")
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-NAIVE = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - to be refused
+NAIVE = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - must be refused
 
 
 class NoOffset(tzinfo):
-    """A time zone that knows no offset: to Python, a datetime in it is naive."""
+    """A time zone without an offset: Python treats its datetimes as naive."""
 
     def utcoffset(self, _when: datetime | None) -> None:
         return None
@@ -112,7 +112,7 @@ def test_failure_22_money_is_kept_exactly_as_given(text: str) -> None:
     assert kept.as_tuple() == amount.as_tuple()
 
 
-def test_a_whole_number_is_money_and_nothing_is_coerced() -> None:
+def test_money_is_a_decimal_or_an_int_and_nothing_is_coerced() -> None:
     assert money(5) == Decimal(5)
     assert type(money(5)) is Decimal
     for value in (0.00144, 1.0, True, False, "1.5", None, Fraction(1, 2), [1]):
@@ -141,7 +141,7 @@ def test_a_whole_number_is_money_and_nothing_is_coerced() -> None:
         "1E-999999",
     ],
 )
-def test_what_is_no_amount_is_refused(text: str) -> None:
+def test_a_decimal_that_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="money"):
         money(Decimal(text))
 
@@ -158,8 +158,8 @@ decimals = st.builds(
 @example(Decimal("1.0000000000000000000000000000001"), 28)
 @example(Decimal("1.1234567891"), 5)
 @example(Decimal("-0"), 28)
-def test_money_is_judged_by_its_value_and_never_rounded(amount: Decimal, precision: int) -> None:
-    """Whatever precision the caller's decimal context has."""
+def test_money_is_checked_exactly_and_never_rounded(amount: Decimal, precision: int) -> None:
+    """The precision of the caller's decimal context does not matter."""
     exact = Fraction(amount)
     right = 0 <= exact < 10**9 and (exact * 10**9).denominator == 1
     with localcontext(Context(prec=precision, traps=[Inexact, Rounded])):
@@ -178,7 +178,7 @@ def test_money_is_judged_by_its_value_and_never_rounded(amount: Decimal, precisi
 @example(Decimal("0E-50"))
 @example(Decimal("1E+8"))
 @example(Decimal("1.100000000000000000000000000000000000000000"))
-def test_money_is_written_as_plain_digits_that_read_back(amount: Decimal) -> None:
+def test_money_text_is_plain_digits_that_read_back_as_the_amount(amount: Decimal) -> None:
     try:
         kept = money(amount)
     except ValueError:
@@ -197,10 +197,10 @@ def test_failure_22_sums_of_money_are_exact_in_any_context(
         with exactly():
             total = sum(amounts, start=Decimal(0))
         assert Fraction(total) == sum(map(Fraction, amounts))
-        assert context.prec == precision  # And the caller has his own again.
+        assert context.prec == precision  # The caller's context is restored.
 
 
-def test_none_stays_none() -> None:
+def test_optional_functions_return_none_for_none() -> None:
     assert optional_money(None) is None
     assert optional_utc(None) is None
     assert optional_text(None) is None
@@ -220,7 +220,7 @@ def test_none_stays_none() -> None:
     st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30)),  # noqa: DTZ001 - as drawn
     st.timedeltas(timedelta(hours=-23), timedelta(hours=23)),
 )
-def test_a_moment_is_kept_in_utc(moment: datetime, offset: timedelta) -> None:
+def test_a_datetime_is_converted_to_utc(moment: datetime, offset: timedelta) -> None:
     there = moment.replace(tzinfo=timezone(offset))
     kept = utc(there)
     assert kept == there
@@ -229,29 +229,29 @@ def test_a_moment_is_kept_in_utc(moment: datetime, offset: timedelta) -> None:
 
 
 @pytest.mark.parametrize("moment", [NAIVE, NAIVE.replace(tzinfo=NoOffset())], ids=["naive", "odd"])
-def test_a_moment_without_a_time_zone_is_refused(moment: datetime) -> None:
+def test_a_datetime_without_a_time_zone_is_refused(moment: datetime) -> None:
     with pytest.raises(ValueError, match="needs a time zone"):
         utc(moment)
 
 
-def test_a_day_is_no_moment() -> None:
+def test_a_value_that_is_no_datetime_is_refused() -> None:
     for value in (date(2026, 3, 1), "2026-03-01T12:00:00Z", 0):
         with pytest.raises(AttributeError):
             utc(value)
 
 
-# --- How a wrong value is shown -----------------------------------------------------------------
+# --- Wrong values in messages -------------------------------------------------------------------
 
 
-def test_a_wrong_value_is_shown_short() -> None:
+def test_a_long_value_is_shortened_in_a_message() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]
-    assert shown("emial") == "'emial'"
-    assert shown("x" * 78) == repr("x" * 78)
-    assert shown("x" * 79) == "'" + "x" * 76 + "..."
-    assert shown(10**5000) == "this int"
-    assert shown(deep) == "this list"
+    assert short_repr("emial") == "'emial'"
+    assert short_repr("x" * 78) == repr("x" * 78)
+    assert short_repr("x" * 79) == "'" + "x" * 76 + "..."
+    assert short_repr(10**5000) == "this int"
+    assert short_repr(deep) == "this list"
 
 
 # --- Every value type ---------------------------------------------------------------------------
@@ -321,7 +321,7 @@ VALUES: list[Any] = [
 ]
 
 
-def test_every_public_value_type_has_an_example() -> None:
+def test_every_public_value_type_has_an_example_here() -> None:
     types = {
         found
         for module in (
@@ -354,7 +354,7 @@ class TestEveryValue:
             with pytest.raises(attrs.exceptions.FrozenInstanceError):
                 delattr(value, field.name)
 
-    def test_every_moment_needs_a_time_zone(self, value: Any) -> None:
+    def test_every_datetime_needs_a_time_zone(self, value: Any) -> None:
         east = NOON.astimezone(timezone(timedelta(hours=5)))
         for field in attrs.fields(type(value)):
             if getattr(value, field.name) == NOON:
@@ -365,16 +365,16 @@ class TestEveryValue:
                 assert kept.tzinfo is UTC
 
 
-def test_values_differ_by_each_of_their_fields() -> None:
+def test_values_with_different_fields_are_not_equal() -> None:
     assert attrs.evolve(CLAIM, attempts=2) != CLAIM
     assert attrs.evolve(SUMMARY, unknown_costs=1) != SUMMARY
     assert Generated(None) != Generated(Decimal(0))
-    assert Campaign("a") != Campaign("a")  # Each has an id of its own.
+    assert Campaign("a") != Campaign("a")  # Each gets a new id.
 
 
 # --- GenerationConfig ---------------------------------------------------------------------------
 
-TAKES: dict[str, list[Any]] = {
+ACCEPTED: dict[str, list[Any]] = {
     "tone": [None, "casual", "x" * MAX_TONE],
     "language": [None, "en", "pt-BR", "zh-Hant-TW", "abcdefgh"],
     "custom_instructions": [None, "", "Be brief.\n", "x" * MAX_INSTRUCTIONS],
@@ -382,7 +382,7 @@ TAKES: dict[str, list[Any]] = {
     "budget": [None, Decimal(0), Decimal("0.000000001"), Decimal("12.50"), 5],
     "extra": [{}, {"x_model": {"name": "big", "n": 1}}, {"tones": []}],
 }
-REFUSES: dict[str, list[Any]] = {
+REFUSED: dict[str, list[Any]] = {
     "tone": ["", "x" * (MAX_TONE + 1), 5, True, ["casual"], "\0", "\ud800"],
     "language": ["", "e", "abcdefghi", "en_US", "en-", "en\n", "éé", 5, "en-a-b-c-d"],
     "custom_instructions": ["x" * (MAX_INSTRUCTIONS + 1), 0, [], False, "nul \0"],
@@ -400,18 +400,18 @@ def cells(table: dict[str, list[Any]]) -> list[Any]:
     ]
 
 
-def test_every_field_of_the_config_is_in_the_tables() -> None:
+def test_the_tables_above_have_every_field_of_the_config() -> None:
     fields = {field.name for field in attrs.fields(GenerationConfig)}
-    assert fields == TAKES.keys() == REFUSES.keys() == {*GENERATION_FIELDS, "extra"}
+    assert fields == ACCEPTED.keys() == REFUSED.keys() == {*GENERATION_FIELDS, "extra"}
 
 
-@pytest.mark.parametrize(("name", "value"), cells(TAKES))
-def test_a_config_keeps_what_it_is_given(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), cells(ACCEPTED))
+def test_a_config_keeps_an_accepted_value(name: str, value: Any) -> None:
     assert thaw(getattr(GenerationConfig(**{name: value}), name)) == value
 
 
-@pytest.mark.parametrize(("name", "value"), cells(REFUSES))
-def test_a_config_refuses_a_wrong_field_by_name(name: str, value: Any) -> None:
+@pytest.mark.parametrize(("name", "value"), cells(REFUSED))
+def test_a_config_refuses_a_wrong_value_and_names_the_field(name: str, value: Any) -> None:
     with pytest.raises(InvalidDocument) as caught:
         GenerationConfig(**{name: value})
     (violation,) = caught.value.violations
@@ -422,9 +422,9 @@ def test_a_config_refuses_a_wrong_field_by_name(name: str, value: Any) -> None:
     violation.message.encode()
 
 
-@given(st.sets(st.sampled_from(sorted(REFUSES)), min_size=1), st.data())
-def test_a_config_reports_every_wrong_field_at_once(names: set[str], data: st.DataObject) -> None:
-    wrong = {name: data.draw(st.sampled_from(REFUSES[name]), name) for name in sorted(names)}
+@given(st.sets(st.sampled_from(sorted(REFUSED)), min_size=1), st.data())
+def test_a_config_reports_every_wrong_field(names: set[str], data: st.DataObject) -> None:
+    wrong = {name: data.draw(st.sampled_from(REFUSED[name]), name) for name in sorted(names)}
     with pytest.raises(InvalidDocument) as caught:
         GenerationConfig(**wrong)
     assert sorted(violation.path for violation in caught.value.violations) == sorted(
@@ -433,8 +433,8 @@ def test_a_config_reports_every_wrong_field_at_once(names: set[str], data: st.Da
 
 
 @pytest.mark.parametrize("levels", range(58, 66))
-def test_a_config_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels: int) -> None:
-    """A template: what fits a campaign can be saved as one."""
+def test_a_config_that_would_be_too_deep_in_a_template_is_refused(levels: int) -> None:
+    """So every campaign can be saved as a template, in which its settings are deeper."""
     deep: Any = "bottom"
     for _ in range(levels):
         deep = [deep]
@@ -445,14 +445,14 @@ def test_a_config_is_no_deeper_than_the_deepest_document_it_may_stand_in(levels:
             GenerationConfig(extra={"x": deep})
 
 
-def test_a_whole_budget_is_a_decimal() -> None:
+def test_a_budget_given_as_an_int_becomes_a_decimal() -> None:
     assert type(GenerationConfig(budget=5).budget) is Decimal
 
 
 # --- effective_config ---------------------------------------------------------------------------
 
 names = st.sampled_from(["tone", "language", "x_words", "x_model"])
-layers = st.dictionaries(names, alike, max_size=4)
+one_layer = st.dictionaries(names, alike, max_size=4)
 
 
 @given(
@@ -465,25 +465,25 @@ layers = st.dictionaries(names, alike, max_size=4)
         budget=st.just(Decimal(5)),
         extra=st.dictionaries(st.sampled_from(["x_words", "x_model"]), alike),
     ),
-    st.none() | layers,
-    st.none() | layers,
+    st.none() | one_layer,
+    st.none() | one_layer,
 )
-def test_the_last_layer_that_speaks_decides(
+def test_the_override_takes_precedence_over_the_step_and_the_step_over_the_campaign(
     config: GenerationConfig, own: dict[str, Any] | None, override: dict[str, Any] | None
 ) -> None:
-    """The campaign's settings, then the step's, then the override; a null speaks too."""
+    """A null takes precedence like any other value."""
     merged = effective_config(config, Step("email", "Intro", config=own), override)
     settings = {
         "tone": config.tone,
         "language": config.language,
         "custom_instructions": config.custom_instructions,
     }
-    said = {name: value for name, value in settings.items() if value is not None}
-    last_first: list[Mapping[str, Any]] = [override or {}, own or {}, config.extra, said]
-    assert merged.keys() == {name for layer in last_first for name in layer}
+    campaign_settings = {name: value for name, value in settings.items() if value is not None}
+    layers: list[Mapping[str, Any]] = [override or {}, own or {}, config.extra, campaign_settings]
+    assert merged.keys() == {name for layer in layers for name in layer}
     for name, value in merged.items():
-        deciding = next(layer for layer in last_first if name in layer)
-        assert JsonObject({"": value}) == JsonObject({"": deciding[name]})
+        first = next(layer for layer in layers if name in layer)
+        assert JsonObject({"": value}) == JsonObject({"": first[name]})
     assert type(merged) is JsonObject
 
 
@@ -495,14 +495,14 @@ def test_an_override_changes_neither_config_nor_step(override: dict[str, Any]) -
     assert effective_config(config, step, MappingProxyType(override)) == merged
     assert effective_config(config, step)["tone"] == "formal"
     assert effective_config(config, Step("email", "Intro")) == JsonObject({"tone": "casual"})
-    no_words = GenerationConfig(default_variant_count=2, budget=Decimal(1))
-    assert effective_config(no_words, Step("email", "Intro")) == JsonObject()
+    not_for_messages = GenerationConfig(default_variant_count=2, budget=Decimal(1))
+    assert effective_config(not_for_messages, Step("email", "Intro")) == JsonObject()
 
 
-# --- What workers claim and report --------------------------------------------------------------
+# --- Claims and outcomes ------------------------------------------------------------------------
 
 
-def test_a_claim_reserves_money_and_nothing_unless_told() -> None:
+def test_a_claim_reserves_nothing_by_default() -> None:
     assert Claim(ID, ID, ID, ID, NOON, 1, 0, "f").reserved == Decimal(0)
     for wrong in (0.5, -1, Decimal("1E-10")):
         with pytest.raises((TypeError, ValueError), match="money"):
@@ -530,8 +530,8 @@ def test_failure_22_an_outcome_costs_an_exact_amount_or_an_unknown_one(
             outcome(wrong)
 
 
-def test_failure_07_who_generated_or_failed_has_to_say_what_it_cost() -> None:
-    """A cost left out would count as nothing spent; unknown has to be said, as ``None``."""
+def test_failure_07_generated_and_failed_require_a_cost() -> None:
+    """A default of zero would hide a forgotten cost; an unknown cost is ``None``."""
     with pytest.raises(TypeError, match="cost"):
         Generated()  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="cost"):
@@ -540,21 +540,21 @@ def test_failure_07_who_generated_or_failed_has_to_say_what_it_cost() -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", None, 5, "nul \0", "half \ud800", ["code"]])
-def test_a_failure_needs_words_a_database_can_store(wrong: Any) -> None:
+def test_a_failure_needs_a_code_and_a_message_that_a_database_can_store(wrong: Any) -> None:
     for code, message in ((wrong, "message"), ("code", wrong)):
         with pytest.raises(ValueError, match="text that a database can store"):
             Failed(code, message, None)
 
 
 @pytest.mark.parametrize("wrong", [(), [], ("",), ("email", ""), (5,), (None,), ("\0",)])
-def test_not_ready_names_what_is_missing(wrong: Any) -> None:
+def test_not_ready_needs_at_least_one_gap_with_a_name(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"at least one gap|text that a database can store"):
         NotReady(wrong)
 
 
-def test_gaps_may_come_as_any_list_but_not_as_one_word() -> None:
+def test_gaps_may_be_any_list_but_not_a_single_string() -> None:
     assert NotReady(["phone", "email"]).gaps == ("phone", "email")
-    with pytest.raises(TypeError, match="several names"):
+    with pytest.raises(TypeError, match="list of names"):
         NotReady("email")
 
 
@@ -568,7 +568,7 @@ def test_progress_counts_every_status() -> None:
     assert Progress({}, Decimal(0), Decimal(0), 0, None).total == 0
 
 
-def test_words_of_stored_and_published_enumerations_are_pinned() -> None:
+def test_the_words_of_stored_enumerations_never_change_between_releases() -> None:
     assert [*StopReason] == ["not_generating", "drained", "leases_pending", "budget"]
     assert [*Recorded] == ["applied", "already", "requeued", "excluded", "booked", "skipped"]
     assert [*Condition] == ["always", "no_response", "opened_not_replied"]
@@ -605,7 +605,7 @@ def test_a_wrong_description_is_refused_beside_a_wrong_name(description: Any) ->
 @pytest.mark.parametrize(
     "description", [None, "", "x" * MAX_DESCRIPTION], ids=["none", "empty", "longest"]
 )
-def test_a_right_name_and_description_are_kept(name: str, description: str | None) -> None:
+def test_a_valid_name_and_description_are_kept(name: str, description: str | None) -> None:
     campaign = Campaign(name, description=description)
     assert (campaign.name, campaign.description) == (name, description)
 
@@ -631,7 +631,7 @@ def test_failure_08_an_unknown_status_is_refused() -> None:
 def test_failure_20_steps_go_from_campaign_to_template_and_back_unchanged(
     steps: StepSequence, config: GenerationConfig, description: str | None
 ) -> None:
-    """The disabled ones stay disabled, and keys, days and unknown fields are all kept."""
+    """Disabled steps, keys, day offsets and unknown fields are kept."""
     campaign = Campaign("Spring", steps, config, description, status=Status.EXPORTED)
     template = CampaignTemplate.from_campaign(campaign, "Preset")
     assert (template.name, template.description) == ("Preset", description)
@@ -645,7 +645,7 @@ def test_failure_20_steps_go_from_campaign_to_template_and_back_unchanged(
     assert (again.name, again.description) == ("Summer", description)
 
 
-def test_a_template_is_new_and_nobodys_preset() -> None:
+def test_a_template_from_a_campaign_is_new_and_not_a_system_template() -> None:
     campaign = Campaign("Spring", STEPS, CONFIG, version=7, created_at=NOON)
     template = CampaignTemplate.from_campaign(campaign, "Preset")
     assert template.id != campaign.id
@@ -654,8 +654,8 @@ def test_a_template_is_new_and_nobodys_preset() -> None:
     assert template.id != CampaignTemplate.from_campaign(campaign, "Preset").id
 
 
-def test_failure_14_a_campaign_from_a_template_starts_afresh() -> None:
-    """No state of a run, and no id or version of the template, comes along."""
+def test_failure_14_a_campaign_from_a_template_has_no_state_of_another() -> None:
+    """It has neither the id and version of the template nor the state of a run."""
     template = CampaignTemplate("Preset", STEPS, CONFIG, is_system=True, version=9, created_at=NOON)
     campaign = Campaign.from_template(template, "Spring", owner_id=ID)
     assert campaign == Campaign(
@@ -666,78 +666,15 @@ def test_failure_14_a_campaign_from_a_template_starts_afresh() -> None:
     assert (other.description, other.id) == ("Other", ID)
 
 
-def test_a_campaign_copies_its_steps() -> None:
-    """Later changes of the template do not reach it."""
+def test_a_campaign_copies_the_steps_of_its_template() -> None:
     template = CampaignTemplate("Preset", STEPS)
     campaign = Campaign.from_template(template, "Spring")
     attrs.evolve(template, steps=template.steps.update("s1", label="Changed"))
     assert campaign.steps == STEPS
 
 
-def test_repairs_do_not_make_another_campaign() -> None:
+def test_repairs_are_not_part_of_equality() -> None:
     repairs = (Repair("/0", "decoded", "was a string"),)
     campaign = Campaign("Spring", id=uuid4())
     assert attrs.evolve(campaign, repairs=repairs) == campaign
     assert hash(attrs.evolve(campaign, repairs=repairs)) == hash(campaign)
-
-
-# --- Vocabulary ---------------------------------------------------------------------------------
-
-
-def test_the_standard_channels_are_those_of_the_design() -> None:
-    assert [
-        (channel.name, channel.max_length, channel.has_subject, channel.requires)
-        for channel in STANDARD.channels
-    ] == [
-        ("linkedin_connect", 300, False, ("linkedin_url",)),
-        ("linkedin_message", 2000, False, ("linkedin_url",)),
-        ("email", 5000, True, ("email_address",)),
-        ("call_script", 2000, False, ("phone",)),
-    ]
-    assert {"professional", "casual"} <= set(STANDARD.tones)
-    assert len(set(STANDARD.tones)) == len(STANDARD.tones)
-
-
-def test_a_vocabulary_grows_by_new_values() -> None:
-    before = Vocabulary(STANDARD.channels, STANDARD.tones)
-    sms = Channel("sms", max_length=160, requires=("phone",))
-    wider = STANDARD.with_channel(sms).with_tone("cheeky")
-    assert wider.channel("sms") == sms
-    assert wider.channels == (*STANDARD.channels, sms)
-    assert wider.tones == (*STANDARD.tones, "cheeky")
-    assert before == STANDARD
-    assert STANDARD.channel("sms") is None
-    assert STANDARD.with_tone("casual") == STANDARD
-
-
-def test_a_channel_takes_the_place_of_its_namesake() -> None:
-    longer = Channel("email", max_length=None, has_subject=True)
-    wider = STANDARD.with_channel(longer)
-    assert wider.channel("email") == longer
-    assert len(wider.channels) == len(STANDARD.channels)
-
-
-@pytest.mark.parametrize("name", ["", "Email", "e-mail", "2sms", "_a", "a" * 41, "sms\n", "smś"])
-def test_a_channels_name_follows_the_pattern(name: str) -> None:
-    with pytest.raises(ValueError, match="lower-case letters"):
-        Channel(name)
-    assert Channel("a" * 40).name == "a" * 40
-
-
-@pytest.mark.parametrize(
-    ("channels", "tones"),
-    [
-        pytest.param((), ("casual",), id="no-channel"),
-        pytest.param((Channel("sms"), Channel("sms", 160)), ("casual",), id="channel-twice"),
-        pytest.param((Channel("sms"),), (), id="no-tone"),
-        pytest.param((Channel("sms"),), ("casual", "casual"), id="tone-twice"),
-        pytest.param((Channel("sms"),), ("",), id="empty-tone"),
-        pytest.param((Channel("sms"),), ("x" * (MAX_TONE + 1),), id="long-tone"),
-        pytest.param((Channel("sms"),), (5,), id="tone-no-text"),
-        pytest.param((Channel("sms"),), ("nul \0",), id="tone-no-database-stores"),
-    ],
-)
-def test_a_vocabulary_names_each_of_some(channels: Any, tones: Any) -> None:
-    with pytest.raises(ValueError, match=r"each of them once|a tone's name"):
-        Vocabulary(channels, tones)
-    assert Vocabulary((Channel("sms"),), ("x" * MAX_TONE,)).channel("sms") == Channel("sms")

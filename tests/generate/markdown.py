@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from campaign_model import lifecycle
 
-_TABLES = lifecycle.document()
+_TABLES = lifecycle.to_dict()
 _BY_GAPS = "by_gaps"
-_STAYS = "as it was"
+_STAYS = "unchanged"
 
 
 def campaign_diagram() -> str:
-    """What may happen to a campaign."""
+    """Return the diagram of the campaign lifecycle."""
     statuses, lines = _TABLES["statuses"], _TABLES["transitions"]
     sources = {line["source"] for line in lines}
     return _diagram(
@@ -23,7 +23,7 @@ def campaign_diagram() -> str:
 
 
 def campaign_table() -> str:
-    """The same, with what each move needs."""
+    """Return the table of the campaign lifecycle, with the guards of each move."""
     return _table(
         ("from", "action", "to", "guards"),
         (
@@ -39,12 +39,12 @@ def campaign_table() -> str:
 
 
 def guards() -> str:
-    """What each guard asks for."""
+    """Return the table of guards."""
     return _table(("guard", "holds when"), _TABLES["guards"].items())
 
 
 def permissions() -> str:
-    """What may be changed in which status."""
+    """Return the table of changes and the statuses that allow them."""
     statuses = _TABLES["statuses"]
     return _table(
         ("change", *statuses),
@@ -56,7 +56,7 @@ def permissions() -> str:
 
 
 def contact_diagram() -> str:
-    """What may happen to a contact, without what leaves its status as it was."""
+    """Return the diagram of the contact lifecycle, without moves that keep the status."""
     resting, moves = _TABLES["resting_status"], _contact_moves()
     everywhere = {
         move: sources
@@ -78,23 +78,27 @@ def contact_diagram() -> str:
 
 
 def contact_table() -> str:
-    """Every move of a contact."""
+    """Return the table of every move of a contact."""
     return _table(
         ("action", "from", "to"),
         (
-            (action, ", ".join(sources), "by its gaps" if target == _BY_GAPS else target)
+            (
+                action,
+                ", ".join(sources),
+                "resting status of its gaps" if target == _BY_GAPS else target,
+            )
             for (action, target), sources in _contact_moves().items()
         ),
     )
 
 
 def _contact_moves() -> dict[tuple[str, str], list[str]]:
-    """From where an action leads to one place."""
+    """Return (action, target) -> sources."""
     moves: dict[tuple[str, str], list[str]] = {}
     for line in _TABLES["contact_transitions"]:
         action, target = line["action"], line["target"] or _BY_GAPS
         if line["expired_lease"]:
-            action += " (lease ran out)"
+            action += " (lease expired)"
         elif target == line["source"]:
             target = _STAYS
         moves.setdefault((action, target), []).append(line["source"])

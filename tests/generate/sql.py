@@ -1,6 +1,6 @@
-"""The CHECK constraints as SQL for people: to review, and to apply by hand where that is done.
+"""The CHECK constraints as SQL files, for people who review them or apply them by hand.
 
-No program reads these files: they stand in docs/, and not in schemas/ with what is installed.
+No program reads these files. So they are in docs/, and not in schemas/, which is installed.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ _WIDTH = 100
 _POSTGRESQL = """\
 -- Written by `nox -s generate` from campaign_model.db.checks; do not edit.
 --
--- Every CHECK constraint of the schema on PostgreSQL, for review. The migrations add them by
--- themselves; whoever does it by hand can run this, one statement at a time: each ADD holds the
--- table for a moment only, and each VALIDATE reads the rows that are there while others write.
+-- Every CHECK constraint of the schema on PostgreSQL, for review. The migrations add them. To add
+-- them by hand, run one statement at a time: each ADD locks the table only briefly, and each
+-- VALIDATE reads the existing rows while other sessions write.
 """
 _SQLITE = """\
 -- Written by `nox -s generate` from campaign_model.db.checks; do not edit.
 --
--- Every CHECK constraint of the schema on SQLite, for review. They stand in CREATE TABLE: SQLite
--- cannot add a constraint to a table. Nor does it allow a subquery in one, which is why what holds
--- of a step is written out for each place that a step may have.
+-- Every CHECK constraint of the schema on SQLite, for review. They are part of CREATE TABLE: SQLite
+-- cannot add a constraint to a table. It also allows no subquery in a constraint, so the condition
+-- on a step is repeated for every position.
 """
 
 
 def checks_sql(dialect: str) -> str:
-    """Every CHECK constraint on ``dialect``, table by table."""
+    """Return every CHECK constraint on ``dialect``, table by table."""
     return "\n".join(
         [
             _POSTGRESQL if dialect == "postgresql" else _SQLITE,
@@ -44,6 +44,7 @@ def checks_sql(dialect: str) -> str:
 
 
 def _statement(dialect: str, table: str, name: str, condition: str) -> str:
+    """Return the SQL that adds a constraint, or for SQLite only the constraint."""
     constraint = f"ck_{table}_{name}"
     body = "\n".join((f"CONSTRAINT {constraint} CHECK (", *_lines(condition, 4), ")"))
     if dialect == "postgresql":
@@ -55,10 +56,11 @@ def _statement(dialect: str, table: str, name: str, condition: str) -> str:
 
 
 def _lines(text: str, indent: int) -> Iterator[str]:
-    """``text``, with line breaks for some of its spaces: in the outermost parentheses first."""
+    """Break a long text at its operators, the ones in the outermost parentheses first."""
+    # (depth of parentheses, index) of every space before an operator.
     places = [
-        (text.count("(", 0, found.start()) - text.count(")", 0, found.start()), found.start())
-        for found in re.finditer(
+        (text.count("(", 0, space.start()) - text.count(")", 0, space.start()), space.start())
+        for space in re.finditer(
             r"(?<!BETWEEN \d) (?=(AND|OR|&&|[|]{2}|THEN|WHEN|ELSE|END)( |$))", text
         )
     ]
@@ -66,7 +68,7 @@ def _lines(text: str, indent: int) -> Iterator[str]:
         yield " " * indent + text
         return
     outermost, _ = min(places)
-    first, *others = [at for depth, at in places if depth == outermost]
+    first, *others = [index for depth, index in places if depth == outermost]
     yield from _lines(text[:first], indent)
     for start, end in pairwise((first, *others, len(text))):
         yield from _lines(text[start + 1 : end], indent + 4 * (outermost > 0))

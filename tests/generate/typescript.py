@@ -1,4 +1,4 @@
-"""The TypeScript types of what front ends hold: documents, their faults, the lifecycle."""
+"""The TypeScript types for front ends: documents, violations, and the lifecycle."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 import attrs
 
-from campaign_model import lifecycle
+from campaign_model import fields, lifecycle
 from campaign_model.errors import Violation
-from campaign_model.validation import _wanted, load_schema
+from campaign_model.validation import load_schema
 from campaign_model.vocabulary import Condition
 
 _WIDTH = 100
-_FORMS = {"submitted": "as callers send it", "stored": "as databases and older services hold it"}
+_FORMS = {"submitted": "as callers send it", "stored": "as databases contain it"}
 _TYPES = {
     "bool": "boolean",
     "boolean": "boolean",
@@ -27,39 +27,40 @@ _TYPES = {
     "str": "string",
     "string": "string",
 }
-"""What types of Python and of JSON Schema are called, where it is something else."""
+"""The TypeScript names of types of Python and JSON Schema, where they differ."""
 
 _HEADER = """\
 // Written by `nox -s generate` from the JSON Schemas and the lifecycle; do not edit.
 //
-// Comments say what types cannot: limits and patterns. The JSON Schemas beside this file hold them.
+// Comments say what types cannot express: limits and patterns. The JSON Schemas beside this file
+// have them too.
 """
 
 _LIFECYCLE = """\
-/** lifecycle.json: what may happen to campaigns and to contacts in them. */
+/** lifecycle.json: the lifecycles of campaigns and of the contacts in them. */
 export type Lifecycle = {
-  /** Ends in a digest of all the rest: copies of one id say the same. */
+  /** Ends in a digest of all other members: copies with the same id are equal. */
   id: string;
   statuses: Status[];
   actions: Action[];
   transitions: Transition[];
-  /** What each guard asks for. Whether it holds is for the service to say. */
+  /** What each guard requires. Only the service knows whether it holds. */
   guards: Record<Guard, string>;
   /** The statuses in which each change is allowed. */
   permissions: Record<Permission, Status[]>;
   contact_statuses: ContactStatus[];
   contact_actions: ContactAction[];
   contact_transitions: ContactTransition[];
-  /** Where a contact is claimed outright, without waiting for a lease to run out. */
+  /** The statuses in which a contact can be claimed without waiting for a lease to expire. */
   claimable: ContactStatus[];
-  /** Where a transition without a target leads, by what is known of the contact's gaps. */
+  /** The target of a transition without one, by the contact's gaps. */
   resting_status: Record<"gaps_unknown" | "no_gaps" | "some_gaps", ContactStatus>;
 };
 """
 
 
 def typescript() -> str:
-    """The whole file."""
+    """Return the text of the file."""
     enums: tuple[type[StrEnum], ...] = (
         lifecycle.Status,
         lifecycle.Action,
@@ -71,8 +72,8 @@ def typescript() -> str:
         (
             _HEADER,
             *(_comment(_about(enum)) + _union(enum.__name__, enum) for enum in enums),
-            _comment("A condition on a move, by its name.")
-            + _union("Guard", lifecycle.document()["guards"]),
+            _comment("The name of a condition on a move.")
+            + _union("Guard", lifecycle.to_dict()["guards"]),
             *map(_class, (lifecycle.Transition, lifecycle.ContactTransition)),
             _LIFECYCLE,
             _class(Violation),
@@ -82,6 +83,7 @@ def typescript() -> str:
 
 
 def _documents() -> Iterator[str]:
+    """Yield the types of documents and of their words."""
     steps, settings, template = (
         {form: load_schema(f"{kind}.{form}") for form in _FORMS}
         for kind in ("template_config", "generation_config", "campaign_template")
@@ -97,7 +99,7 @@ def _documents() -> Iterator[str]:
         whole = _camel(form)
         yield _object(f"{whole}Step", f"A step {meaning}.", steps[form]["items"])
         yield (
-            _comment(f"template_config {meaning}: {_wanted(steps[form])}.")
+            _comment(f"template_config {meaning}: {fields.meaning(steps[form])}.")
             + f"export type {whole}TemplateConfig = {whole}Step[];\n"
         )
         for kind, schema in (("generation_config", settings), ("campaign_template", template)):
@@ -105,17 +107,18 @@ def _documents() -> Iterator[str]:
 
 
 def _object(name: str, meaning: str, schema: dict[str, Any]) -> str:
-    fields, required = [], schema.get("required", ())
-    for field, one in schema["properties"].items():
-        if one.get("type") in ("integer", "string") and "enum" not in one:
-            wanted = _wanted(one)
-            fields.append(_comment(f"{wanted[0].upper()}{wanted[1:]}."))
-        fields.append(f"{field}{'' if field in required else '?'}: {_type(field, one)};\n")
+    """Return the type of the JSON objects that a schema describes."""
+    lines, required = [], schema.get("required", ())
+    for field, member in schema["properties"].items():
+        if member.get("type") in ("integer", "string") and "enum" not in member:
+            text = fields.meaning(member)
+            lines.append(_comment(f"{text[0].upper()}{text[1:]}."))
+        lines.append(f"{field}{'' if field in required else '?'}: {_type(field, member)};\n")
     if "patternProperties" in schema:
-        fields += [_comment("Fields of your own."), "[own: `x_${string}`]: unknown;\n"]
+        lines += [_comment("Fields of your own."), "[own: `x_${string}`]: unknown;\n"]
     elif "additionalProperties" not in schema:
-        fields += [_comment("Fields of others: keep them."), "[other: string]: unknown;\n"]
-    return _fields(name, meaning, fields)
+        lines += [_comment("Unknown fields: keep them."), "[other: string]: unknown;\n"]
+    return _fields(name, meaning, lines)
 
 
 def _type(field: str, schema: dict[str, Any]) -> str:
@@ -126,18 +129,18 @@ def _type(field: str, schema: dict[str, Any]) -> str:
 
 
 def _class(cls: type[attrs.AttrsInstance]) -> str:
-    """The type of a class whose instances travel as JSON objects of their fields."""
-    fields = []
+    """Return the type of a class whose instances become JSON objects of their fields."""
+    lines = []
     for field in attrs.fields(cls):
         array = re.sub(r"tuple\[(\w+), \.\.\.\]", r"\1[]", str(field.type))
         words = re.sub(r"\w+", lambda word: _TYPES.get(word[0], word[0]), array)
-        fields.append(f"{field.name}: {words};\n")
-    return _fields(cls.__name__, _about(cls), fields)
+        lines.append(f"{field.name}: {words};\n")
+    return _fields(cls.__name__, _about(cls), lines)
 
 
-def _fields(name: str, meaning: str, fields: Iterable[str]) -> str:
-    # Not an interface: a value of one could not be given where unknown fields may stand.
-    body = textwrap.indent("".join(fields), "  ")
+def _fields(name: str, meaning: str, lines: Iterable[str]) -> str:
+    # Not an interface: its values could not be assigned to a type with unknown fields.
+    body = textwrap.indent("".join(lines), "  ")
     return f"{_comment(meaning)}export type {name} = {{\n{body}}};\n"
 
 
@@ -150,7 +153,7 @@ def _union(name: str, words: Iterable[str]) -> str:
 
 
 def _about(cls: type) -> str:
-    """The class's docstring, with the names that TypeScript has for things."""
+    """Return the class's docstring, with TypeScript's names for types."""
     text = " ".join((inspect.getdoc(cls) or "").split())
     text = re.sub(r":\w+:`(\w+)`", r"`\1`", text.replace("``", "`"))
     return re.sub(r"\bNone\b", "null", text)

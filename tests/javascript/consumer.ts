@@ -1,4 +1,5 @@
-// A front end that uses the published types: rightly, and in every wrong way that they should stop.
+// A front end that uses the published types: correctly first, then in every wrong way that the
+// compiler must reject.
 
 import type {
   Channel,
@@ -16,7 +17,7 @@ import type {
 } from "./campaign-model";
 import tables from "./lifecycle.json";
 
-// Rightly.
+// Correct uses.
 
 const lifecycle = tables as Lifecycle;
 
@@ -42,14 +43,14 @@ export const template: SubmittedCampaignTemplate = {
   generation_config: settings,
 };
 
-/** What is submitted can be read as what is stored; the other way round needs a look. */
+/** A submitted document can be used as a stored one, but not the other way round. */
 export const kept: StoredCampaignTemplate = template;
 
 export function labels(steps: StoredTemplateConfig): string[] {
   return steps.map((step, index) => step.label ?? `${step.channel} ${index + 1}`);
 }
 
-/** A stored step may hold more than we know, and all of it goes back as it came. */
+/** A stored step may have unknown fields, and keeps all of them. */
 export function renamed(step: StoredStep, label: string): StoredStep {
   return { ...step, label };
 }
@@ -70,7 +71,7 @@ export function describe(channel: Channel): string {
   }
 }
 
-/** A button for each action that the status knows; the service says which of them are open. */
+/** A button for each action of the status; the service says which of them are allowed. */
 export function buttons(status: Status): { text: string; hints: string[] }[] {
   return lifecycle.transitions
     .filter((line) => line.source === status)
@@ -95,7 +96,7 @@ export function told(faults: Violation[]): string {
 
 // Wrongly. The compiler's code stands for its reason: it must not be another one.
 
-// @ts-expect-error TS2322: a channel that nobody knows
+// @ts-expect-error TS2322: an unknown channel
 export const channel: Channel = "fax";
 
 // @ts-expect-error TS2741: no label
@@ -104,37 +105,37 @@ export const unlabelled: SubmittedStep = { step: 1, channel: "email", enabled: t
 // @ts-expect-error TS2322: a number in quotes
 export const quoted: SubmittedStep = { ...first, variant_count: "2" };
 
-// @ts-expect-error TS2322: null where a field is left out
+// @ts-expect-error TS2322: null instead of an absent field
 export const empty: SubmittedStep = { ...first, key: null };
 
-// @ts-expect-error TS2561: a field that is neither known nor one's own
+// @ts-expect-error TS2561: an unknown field without x_
 export const misspelled: SubmittedStep = { ...first, varaint_count: 2 };
 
-// @ts-expect-error TS2322: a condition that nobody knows
+// @ts-expect-error TS2322: an unknown condition
 export const conditional: SubmittedStep = { ...first, condition: "sometimes" };
 
-// @ts-expect-error TS2322: a list where an object belongs
+// @ts-expect-error TS2322: a list instead of an object
 export const listed: SubmittedStep = { ...first, config: ["friendly"] };
 
-// @ts-expect-error TS2375: a stored step, which may lack anything, is not fit to be sent
+// @ts-expect-error TS2375: a stored step may lack fields, so it cannot be submitted
 export const resent: SubmittedTemplateConfig = [{ channel: "email" } as StoredStep];
 
 // @ts-expect-error TS2322: money as a number
 export const paid: SubmittedGenerationConfig = { budget: 25 };
 
-// @ts-expect-error TS2322: a tone that nobody knows
+// @ts-expect-error TS2322: an unknown tone
 export const toned: SubmittedGenerationConfig = { tone: "rude" };
 
-// @ts-expect-error TS2353: a template has no fields of one's own
+// @ts-expect-error TS2353: a template has no unknown fields
 export const extended: SubmittedCampaignTemplate = { ...template, x_owner: "me" };
 
 // @ts-expect-error TS2741: a stored step without a channel
 export const unreachable: StoredStep = { label: "Say hello" };
 
-// @ts-expect-error TS2322: a stored step with a field that is known, and of another type
+// @ts-expect-error TS2322: a known field of a stored step with another type
 export const mistyped: StoredStep = { channel: "fax", enabled: "yes" };
 
-// @ts-expect-error TS2345: a status that nobody knows
+// @ts-expect-error TS2345: an unknown status
 export const stray = buttons("paused");
 
 // @ts-expect-error TS2345: an action is not a change
@@ -143,8 +144,8 @@ export const confused = isGrey("approve", "draft");
 // @ts-expect-error TS2345: a contact's status is not a campaign's
 export const mixed = lifecycle.statuses.includes("pending");
 
-// @ts-expect-error TS2339: a guard's name that nobody knows
+// @ts-expect-error TS2339: an unknown name of a guard
 export const guessed = lifecycle.guards.has_budget;
 
-// @ts-expect-error TS2339: a violation says where by its path
+// @ts-expect-error TS2339: the place of a violation is its path
 export const lost = ({ path: "/0", code: "required", message: "" } satisfies Violation).pointer;

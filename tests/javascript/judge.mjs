@@ -1,7 +1,7 @@
-// Tells of documents whether the published schemas accept them, as a browser would.
+// Answers whether the published schemas accept documents, as a browser would.
 //
-// node judge.mjs SCHEMA_FILE... reads lines, each a JSON array of [schema's $id, document's text],
-// and answers each with a line: a JSON array of true and false in the same order.
+// node judge.mjs SCHEMA_FILE... reads lines. Each line is a JSON array of [$id of a schema, text of
+// a document]. The answer is a line too: a JSON array of true and false, in the same order.
 
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";

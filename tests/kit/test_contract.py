@@ -202,7 +202,7 @@ DAMAGES = {
         "campaign_totals.cost has to have a default"
     ),
     "ALTER TABLE campaign_contacts "
-    "DROP CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id": (
+    "DROP CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id": (
         "campaign_contacts lacks UNIQUE (tenant_id, campaign_id, contact_id)"
     ),
     "ALTER TABLE campaign_totals DROP CONSTRAINT pk_campaign_totals": (

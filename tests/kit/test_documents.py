@@ -14,7 +14,7 @@ from campaign_model import STANDARD, Channel, Codec, Condition, InvalidDocument,
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS
 from campaign_model.testing import documents
 from campaign_model.testing.documents import KINDS, Invalid
-from kit_rates import FORMS, drawn
+from kit_rates import FORMS, draw_values
 from support import corpus
 
 DEFAULT = Codec()
@@ -67,7 +67,7 @@ def test_invalid_documents_have_the_fault_they_say(
 def test_every_fault_is_the_only_one_of_its_document(kind: str, form: str) -> None:
     """Not only those that are drawn: all of them, in the plainest document and in another one."""
     words = documents._words(form, STANDARD)
-    for document in drawn(documents._VALID[kind](words, 1), 2):
+    for document in draw_values(documents._VALID[kind](words, 1), 2):
         for code, of_code in documents._faults(kind, words).items():
             for number, fault in enumerate(of_code):
                 wrong, path = fault.put(copy.deepcopy(document), number)
@@ -91,7 +91,7 @@ def test_there_is_a_fault_for_every_published_code(form: str) -> None:
 @both_forms
 def test_every_code_is_drawn(form: str) -> None:
     codes = documents._faults("campaign_template", documents._words(form, STANDARD)).keys()
-    found = drawn(documents.invalid("campaign_template", form), 160)
+    found = draw_values(documents.invalid("campaign_template", form), 160)
     assert {one.code for one in found} == codes
 
 
@@ -109,7 +109,7 @@ REACHED: dict[str, set[Any]] = {
 
 @both_forms
 def test_documents_of_steps_reach_every_word_and_limit(form: str) -> None:
-    found = drawn(documents.valid("template_config", form), 200)
+    found = draw_values(documents.valid("template_config", form), 200)
     assert {len(steps) for steps in found} >= {1, 2, 3, 4, MAX_STEPS}
     assert ([] in found) is (form == "stored")
     steps = [step for steps in found for step in steps]
@@ -132,7 +132,7 @@ def test_documents_of_steps_reach_every_word_and_limit(form: str) -> None:
 
 def test_legacy_documents_need_every_repair_and_keep_what_was_theirs() -> None:
     repairs, kept = set(), set()
-    for document in drawn(documents.legacy("template_config"), 160):
+    for document in draw_values(documents.legacy("template_config"), 160):
         recovered = DEFAULT.recover_template_config(json.dumps(document))
         repairs |= {repair.code for repair in recovered.repairs}
         kept |= {name for step in recovered.value for name in step.extra}
@@ -155,7 +155,7 @@ def test_legacy_documents_are_recovered(kind: str, data: st.DataObject) -> None:
 def test_any_document_is_accepted_and_refused_by_either(kind: str) -> None:
     verdicts = {
         tuple(not faults(document, kind, form) for form in FORMS)
-        for document in drawn(documents.any_document(kind), 120)
+        for document in draw_values(documents.any_document(kind), 120)
     }
     # What is submitted is stored; else nobody could read back what was accepted.
     assert verdicts == {(True, True), (False, True), (False, False)}
@@ -163,7 +163,7 @@ def test_any_document_is_accepted_and_refused_by_either(kind: str) -> None:
 
 def test_changed_documents_are_mostly_out_of_order() -> None:
     kind = "template_config"
-    found = drawn(documents.changed(documents.valid(kind)), 160)
+    found = draw_values(documents.changed(documents.valid(kind)), 160)
     refused = [document for document in found if faults(document, kind, "submitted")]
     assert 80 < len(refused) < 160
 

@@ -38,11 +38,11 @@ from campaign_model import (
     lifecycle,
 )
 from campaign_model.campaign import ADOPTED, MAX_DESCRIPTION, MAX_NAME
-from campaign_model.claims import LONGEST
+from campaign_model.claims import MAX_DURATION
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS
 from campaign_model.testing import strategies
 from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update, apply, check
-from kit_rates import drawn, every
+from kit_rates import draw_values, iter_strategies
 from support import contract
 
 # --- Reach --------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ REACH: dict[str, Reach] = {
             ),
             (
                 lambda outcome: {getattr(outcome, "retry_after", None)},
-                {timedelta(0), LONGEST},
+                {timedelta(0), MAX_DURATION},
             ),
         ],
     ),
@@ -283,7 +283,7 @@ REACH: dict[str, Reach] = {
 @pytest.mark.parametrize("name", REACH)
 def test_every_word_and_limit_is_reached(name: str) -> None:
     strategy, among = REACH[name]
-    values = drawn(strategy, 160)
+    values = draw_values(strategy, 160)
     for number, (read, wanted) in enumerate(among):
         assert wanted <= {found for value in values for found in read(value)}, number
 
@@ -373,7 +373,9 @@ def test_a_failing_example_is_what_a_person_would_write(name: str) -> None:
 
 def test_no_strategy_has_a_name_that_hypothesis_warns_of() -> None:
     assert {
-        name: len(repr(strategy)) for name, strategy in every() if len(repr(strategy)) > 6000
+        name: len(repr(strategy))
+        for name, strategy in iter_strategies()
+        if len(repr(strategy)) > 6000
     } == {}
 
 

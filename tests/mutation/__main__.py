@@ -1,7 +1,8 @@
-"""Mutation testing: ``nox -s mutation`` breaks the library in thousands of ways, one at a time.
+"""Mutation testing: ``nox -s mutation`` makes thousands of small changes to the library.
 
-Each of these breaks has to make some test fail. Those that don't are listed with a reason in
-``survivors.toml``; one that is not listed there ends the run with exit code 1.
+Each change is a *mutant*. The tests of its part must fail on it ("kill" it). ``survivors.toml``
+lists the mutants that may survive, with reasons. The exit code is 1 if another mutant survives, or
+if the tests kill fewer than ``MIN_KILLED`` of all mutants.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-LEAST_KILLED = 0.9
+MIN_KILLED = 0.9
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
 _COPIED = ("src", "tests", "schemas", "docs", "pyproject.toml", "noxfile.py", "README.md")
-_SURVIVED = re.compile(
-    r"^\s*(\S+__mutmut_\d+): (?!killed|timeout|caught by type check)", re.MULTILINE
-)
+_RESULT = re.compile(r"^\s*(\S+__mutmut_\d+): (.*)$", re.MULTILINE)
+_KILLED = ("killed", "timeout", "caught by type check")
+"""What mutmut says of a mutant that did not survive."""
 
 
 class Part(NamedTuple):
-    """Some modules, and the tests that have to notice a change of them."""
+    """Modules to mutate, the tests that must kill the mutants, and options of pytest."""
 
     modules: tuple[str, ...]
     tests: tuple[str, ...]
@@ -42,7 +43,7 @@ PARTS = {
             "domain/test_fixtures.py",
         ),
     ),
-    # What is called at import alone, as most that makes statements is, mutmut finds no tests of.
+    # mutmut finds no tests for code that runs only at import, such as most statements.
     "store": Part(
         ("store/*.py",),
         (
@@ -53,44 +54,46 @@ PARTS = {
         ("-k", "not postgresql-15"),
     ),
 }
-"""What is mutated: under ``src/campaign_model``, judged by tests under ``tests``."""
+"""Modules are below ``src/campaign_model``, tests below ``tests``."""
 
 
 class Survivor(NamedTuple):
-    """A mutant that no test noticed."""
+    """A mutant on which no test failed."""
 
     name: str
     change: str
-    """Its lines as in a diff, those taken out before those put in."""
+    """The changed lines as in a diff: removed lines with ``-``, then added lines with ``+``."""
 
 
 class Reason(NamedTuple):
-    """Why mutants like these may live: ``pattern`` is searched in function and change."""
+    """Why the mutants that match ``pattern`` may survive."""
 
     pattern: re.Pattern[str]
     why: str
 
-    def excuses(self, survivor: Survivor) -> bool:
-        """Whether the survivor is one of these."""
+    def applies_to(self, survivor: Survivor) -> bool:
+        """Return whether the pattern matches the mutant's function name and change."""
         function = re.sub(r"__mutmut_\d+$", "", survivor.name)
         return self.pattern.search(f"{function}\n{survivor.change}") is not None
 
 
-def reasons() -> list[Reason]:
-    """What ``survivors.toml`` says."""
+def load_reasons() -> list[Reason]:
+    """Load ``survivors.toml``."""
     with (_HERE / "survivors.toml").open("rb") as file:
-        listed = tomllib.load(file)["survivors"]
-    return [Reason(re.compile(one["pattern"], re.DOTALL), one["why"]) for one in listed]
+        entries = tomllib.load(file)["survivors"]
+    return [Reason(re.compile(entry["pattern"], re.DOTALL), entry["why"]) for entry in entries]
 
 
-def _mutmut(directory: Path, *arguments: str) -> str:
+def _run_mutmut(directory: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "mutmut", *arguments]
-    done = subprocess.run(command, cwd=directory, stdout=subprocess.PIPE, text=True, check=True)
-    return done.stdout
+    completed = subprocess.run(
+        command, cwd=directory, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return completed.stdout
 
 
-def _prepare(directory: Path, part: Part) -> None:
-    """A copy of the project, with mutmut's settings, in the empty ``directory``."""
+def _copy_project(directory: Path, part: Part) -> None:
+    """Copy the project into the empty ``directory`` and add mutmut's settings for ``part``."""
     ignored = shutil.ignore_patterns("node_modules", "__pycache__", "mutants")
     for name in _COPIED:
         source = _ROOT / name
@@ -103,9 +106,9 @@ def _prepare(directory: Path, part: Part) -> None:
         "only_mutate": [f"src/campaign_model/{module}" for module in part.modules],
         "also_copy": [name for name in _COPIED if name not in {"src", "tests"}],
         "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
-        # Whether a test fails is all that is asked: no time is spent on a smaller example.
+        # The profile does not shrink failing examples: any failure kills the mutant.
         "pytest_add_cli_args": ["--hypothesis-profile=mutation", *part.options],
-        # Forked off before any test ran: nothing is remembered that a mutant would do anew.
+        # Each mutant starts from a process that has run no test, so that no cache hides it.
         "process_isolation": "forkserver",
     }
     with (directory / "pyproject.toml").open("a", encoding="utf-8") as file:
@@ -113,38 +116,40 @@ def _prepare(directory: Path, part: Part) -> None:
         file.writelines(f"{name} = {value!r}\n" for name, value in settings.items())
 
 
-def _survivors(directory: Path) -> tuple[int, list[Survivor]]:
-    """How many mutants there were, and those that live."""
-    found = _mutmut(directory, "results", "--all", "true")
+def _collect_results(directory: Path) -> tuple[int, list[Survivor]]:
+    """Return the number of mutants and the survivors."""
+    results = _RESULT.findall(_run_mutmut(directory, "results", "--all", "true"))
     survivors = []
-    for name in _SURVIVED.findall(found):
-        diff = _mutmut(directory, "show", name).splitlines()
-        change = [line for line in diff if re.match(r"[-+](?![-+]{2} )", line)]
-        survivors.append(Survivor(name, "\n".join(change)))
-    return len(found.split()) // 2, survivors
+    for name, result in results:
+        if not result.startswith(_KILLED):
+            diff = _run_mutmut(directory, "show", name).splitlines()
+            change = [line for line in diff if re.match(r"[-+](?![-+]{2} )", line)]
+            survivors.append(Survivor(name, "\n".join(change)))
+    return len(results), survivors
 
 
-def main(directory: Path, names: list[str]) -> int:
-    """Mutate the parts of these names, all of them if there are none; the exit code."""
-    known, mutants, unexplained, alive = reasons(), 0, 0, 0
-    for name in names or PARTS:
-        home = directory / name
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        _prepare(home, PARTS[name])
-        _mutmut(home, "run")
-        number, survivors = _survivors(home)
-        mutants, alive = mutants + number, alive + len(survivors)
+def main(directory: Path, part_names: list[str]) -> int:
+    """Mutate the named parts, or all parts, in ``directory``; return the exit code."""
+    reasons = load_reasons()
+    mutants = survived = unexplained = 0
+    for name in part_names or PARTS:
+        part_directory = directory / name
+        shutil.rmtree(part_directory, ignore_errors=True)
+        part_directory.mkdir(parents=True)
+        _copy_project(part_directory, PARTS[name])
+        _run_mutmut(part_directory, "run")
+        part_mutants, survivors = _collect_results(part_directory)
+        mutants, survived = mutants + part_mutants, survived + len(survivors)
         for survivor in survivors:
-            if not any(reason.excuses(survivor) for reason in known):
+            if not any(reason.applies_to(survivor) for reason in reasons):
                 unexplained += 1
                 print(f"\nsurvived without a reason: {survivor.name}\n{survivor.change}")
-    killed = mutants - alive
+    killed = mutants - survived
     print(
         f"mutation: {mutants} mutants, {killed} killed ({killed / mutants:.1%}), "
-        f"{alive} survived, {unexplained} of them without a reason"
+        f"{survived} survived, {unexplained} of them without a reason"
     )
-    return int(unexplained > 0 or killed < LEAST_KILLED * mutants)
+    return int(unexplained > 0 or killed < MIN_KILLED * mutants)
 
 
 if __name__ == "__main__":

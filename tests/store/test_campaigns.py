@@ -37,7 +37,7 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
-from campaign_model.store.scope import database_time
+from campaign_model.store.connection import database_time
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,

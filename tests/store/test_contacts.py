@@ -26,9 +26,15 @@ from campaign_model.lifecycle import (
     Permission,
     Status,
 )
-from campaign_model.store import CampaignStore, HostTables, scope
-from campaign_model.store import contacts as module
-from campaign_model.store.contacts import MAX_PRIORITY
+from campaign_model.store import (
+    CampaignStore,
+    HostTables,
+    assignment,
+    connection,
+    contact_moves,
+    contacts,
+)
+from campaign_model.store.assignment import MAX_PRIORITY
 from campaign_model.store.tables import campaign_contacts, campaigns
 from support.transactions import behind, contents, execute, refused, together, undone
 from support.world import HOST, LEASE, World
@@ -40,9 +46,10 @@ NOTHING = Decimal(0)
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every list of ids takes several chunks."""
-    monkeypatch.setattr(module, "_ASSIGN_CHUNK", 3)
-    monkeypatch.setattr(module, "_EXPORT_PAGE", 2)
-    monkeypatch.setattr(module, "chunks", lambda values, size=3: scope.chunks(values, size))
+    monkeypatch.setattr(assignment, "_CHUNK", 3)
+    monkeypatch.setattr(contacts, "_EXPORT_PAGE", 2)
+    for module in (contact_moves, contacts):
+        monkeypatch.setattr(module, "chunks", lambda values: connection.chunks(values, 3))
 
 
 def assign(world: World, campaign_id: UUID, contacts: Any) -> Assigned:

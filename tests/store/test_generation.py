@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from campaign_model.campaign import Campaign
 from campaign_model.claims import (
-    LONGEST,
+    MAX_DURATION,
     Claim,
     ClaimBatch,
     Cursor,
@@ -43,14 +43,14 @@ from campaign_model.lifecycle import (
     Status,
 )
 from campaign_model.store import CampaignStore
+from campaign_model.store.connection import database_time
 from campaign_model.store.generation import (
     ATTEMPTS_EXHAUSTED,
     MAX_ATTEMPTS,
     MAX_CLAIM,
     OnLost,
 )
-from campaign_model.store.scope import database_time
-from campaign_model.store.statements import REMEMBERED
+from campaign_model.store.statements import MAX_REPORTED_TOKENS
 from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import STEPS
@@ -1790,9 +1790,11 @@ def test_of_very_many_reports_the_last_are_remembered(world: World) -> None:
     reports: list[dict[Claim, Outcome]] = []
     with transaction(world) as store:
         record = store.generation.record
-        for number in range(REMEMBERED + 1):
+        for number in range(MAX_REPORTED_TOKENS + 1):
             (claim,) = store.generation.claim(campaign.id, 1, LEASE).claims
-            reports.append({claim: Generated(CENT) if number == REMEMBERED else Unfinished()})
+            reports.append(
+                {claim: Generated(CENT) if number == MAX_REPORTED_TOKENS else Unfinished()}
+            )
             record(reports[-1])
         with pytest.raises(LeaseLost):
             record(reports[0])
@@ -1858,8 +1860,8 @@ def test_who_is_at_the_cap_takes_nobodys_place(
         ({"limit": 0}, f"1 to {MAX_CLAIM}"),
         ({"limit": MAX_CLAIM + 1}, f"1 to {MAX_CLAIM}"),
         ({"limit": 2.5}, f"1 to {MAX_CLAIM}"),
-        ({"lease": timedelta(0)}, f"at most {LONGEST}"),
-        ({"lease": LONGEST + timedelta.resolution}, f"at most {LONGEST}"),
+        ({"lease": timedelta(0)}, f"at most {MAX_DURATION}"),
+        ({"lease": MAX_DURATION + timedelta.resolution}, f"at most {MAX_DURATION}"),
         ({"max_attempts": 0}, "max_attempts is from 1"),
         ({"max_attempts": MAX_CLAIM + 1}, "max_attempts is from 1"),
         ({"reserve": None}, "reserve= what one contact may cost"),
@@ -1886,8 +1888,8 @@ def test_a_claim_of_nonsense_is_refused_before_anything_is_written(
 def test_a_claim_may_be_as_large_and_as_long_as_its_limits_say(world: World) -> None:
     campaign = world.campaign(2, Status.GENERATING)
     with transaction(world) as store:
-        batch = store.generation.claim(campaign.id, MAX_CLAIM, LONGEST, max_attempts=MAX_CLAIM)
-    assert [claim.expires_at for claim in batch.claims] == [batch.at + LONGEST] * 2
+        batch = store.generation.claim(campaign.id, MAX_CLAIM, MAX_DURATION, max_attempts=MAX_CLAIM)
+    assert [claim.expires_at for claim in batch.claims] == [batch.at + MAX_DURATION] * 2
 
 
 def test_a_report_of_nonsense_is_refused_before_anything_is_written(world: World) -> None:

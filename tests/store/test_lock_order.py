@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Unfinished
 from campaign_model.lifecycle import Action, Status
-from campaign_model.store import CampaignStore
+from campaign_model.store import CampaignStore, campaign_documents
 from campaign_model.store.campaigns import Campaigns
 from campaign_model.store.contacts import Contacts
 from campaign_model.store.generation import Generation
@@ -144,10 +144,13 @@ def test_failure_25_who_shares_a_campaign_locks_in_one_order(
         "release": lambda store: store.generation.release(claims),
     }
     assert sharing.keys() == SHARING
-    taken = {name: locking(world, work) for name, work in sharing.items()}
+    taken = {}
+    for name, work in sharing.items():
+        campaign_documents._last_read.clear()  # A record then sorts its claims before it writes.
+        taken[name] = locking(world, work)
     for name, statements in taken.items():
         assert re.search(
-            r"pg_advisory_xact_lock_shared\(.* FOR SHARE OF campaigns", statements[0]
+            r"pg_advisory_xact_lock_shared\(.* FOR SHARE OF campaigns", statements[0], re.DOTALL
         ), name
         if name == "claim":
             claiming = [one for one in statements if "UPDATE campaign_contacts" in one]
@@ -163,8 +166,9 @@ def test_failure_25_who_shares_a_campaign_locks_in_one_order(
 @pytest.mark.parametrize("method", ALONE)
 def test_failure_25_who_changes_a_campaign_has_it_alone_first(world: World, method: str) -> None:
     campaign = world.campaign(2, Status.APPROVED if method == "exportable" else Status.READY)
-    row, *_ = locking(world, lambda store: ALONE[method](store, campaign.id))
-    assert re.search(r"pg_advisory_xact_lock\(.* FOR NO KEY UPDATE OF campaigns", row)
+    gate, row, *_ = locking(world, lambda store: ALONE[method](store, campaign.id))
+    assert re.search(r"pg_advisory_xact_lock\(.* FROM campaigns", gate)
+    assert re.search(r"FROM campaigns .* FOR NO KEY UPDATE", row, re.DOTALL)
 
 
 @on_postgresql

@@ -1,4 +1,4 @@
-"""What others wrote comes through: from a row to a row, and from us to a browser and back."""
+"""Fields of other programs survive every edit in the store, and the way to a browser and back."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from campaign_model.wire import DEFAULT
 from support.sample_documents import a_step
 from support.world import World
 
-# What is written and read here is so on every server, as the tests of the store show.
+# The tests of the store show that all servers read and write alike, so the newest is enough.
 pytestmark = pytest.mark.newest
 
 Json = Any
 Touched = dict[str, set[str]]
-"""The fields that an edit changes, by the step's key."""
+"""The fields that an edit changes, by step key."""
 
 
 def read(text: str) -> Json:
-    """JSON with every number as the double that it is: ``jsonb`` spells large ones out."""
+    """Read JSON with every number as a double: ``jsonb`` writes large doubles as integers."""
     return json.loads(text, parse_int=float)
 
 
@@ -49,7 +49,7 @@ def by_key(steps: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {effective_key(step.get("key"), index): step for index, step in enumerate(steps)}
 
 
-# Edits of every kind.
+# --- Edits of every kind -------------------------------------------------------------------------
 
 NEW_STEP = Step("email", "New", config={"subject": "Hello"}, extra={"x_new": 1})
 UPDATES: dict[str, st.SearchStrategy[Any]] = {
@@ -78,7 +78,7 @@ def update(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touc
 
 def move(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
     key, position = data.draw(st.sampled_from(steps.keys)), data.draw(st.integers(1, len(steps)))
-    # Days belong to places.
+    # Day offsets belong to positions.
     return steps.move(key, position), {key: {"day_offset"} for key in steps.keys}
 
 
@@ -90,8 +90,8 @@ def remove(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touc
     return steps.remove(data.draw(st.sampled_from(steps.keys))), {}
 
 
-def put_back(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
-    """As a browser does that shows labels only."""
+def edit_in_a_browser(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, Touched]:
+    """Send all steps back with one changed label, as a browser does that shows only labels."""
     document = DEFAULT.dump_template_config(steps)
     index = data.draw(st.integers(0, len(steps) - 1))
     document[index]["label"] = "From a browser"
@@ -100,11 +100,11 @@ def put_back(data: st.DataObject, steps: StepSequence) -> tuple[StepSequence, To
 
 
 Edit = Callable[[st.DataObject, StepSequence], tuple[StepSequence, Touched]]
-EDITS: tuple[Edit, ...] = (update, move, insert, remove, put_back)
+EDITS: tuple[Edit, ...] = (update, move, insert, remove, edit_in_a_browser)
 
 
 def edited(data: st.DataObject, steps: StepSequence, *edits: Edit) -> tuple[StepSequence, Touched]:
-    """``steps`` after up to three edits of those kinds, or of any."""
+    """Return ``steps`` after up to three of these edits, and the changed fields."""
     touched: Touched = defaultdict(set)
     for _ in range(data.draw(st.integers(0, 3))):
         possible = [
@@ -130,15 +130,15 @@ def reconfigured(
 
 
 def check_steps(before: Json, after: Json, steps: StepSequence, touched: Touched) -> None:
-    """The untouched fields of the steps in two documents are the same, and no others came."""
-    then, now = by_key(before), by_key(after)
-    assert tuple(now) == steps.keys
-    for key in now.keys() & then.keys():
-        for name, value in then[key].items():
+    """Check that the untouched fields of the steps are the same, and that there are no new ones."""
+    steps_before, steps_after = by_key(before), by_key(after)
+    assert tuple(steps_after) == steps.keys
+    for key in steps_after.keys() & steps_before.keys():
+        for name, value in steps_before[key].items():
             if name != "step" and name not in touched.get(key, ()):
-                assert name in now[key], (key, name)
-                assert same(value, now[key][name]), (key, name)
-        assert now[key].keys() <= then[key].keys() | set(STEP_FIELDS)
+                assert name in steps_after[key], (key, name)
+                assert same(value, steps_after[key][name]), (key, name)
+        assert steps_after[key].keys() <= steps_before[key].keys() | set(STEP_FIELDS)
 
 
 def check_config(before: Json, after: Json, touched: set[str]) -> None:
@@ -149,16 +149,16 @@ def check_config(before: Json, after: Json, touched: set[str]) -> None:
     assert after.keys() <= before.keys() | touched
 
 
-# From a row to a row.
+# --- From a row to a row -------------------------------------------------------------------------
 
 stored_steps = valid("template_config", "stored")
 stored_config = valid("generation_config", "stored")
-# A failing document is small enough as it was drawn; shrinking it takes minutes.
+# Without shrinking, which takes minutes: drawn documents are small.
 on_one_database = settings(max_examples=25, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 
 
 def write(world: World, table: sa.Table, id: Any, **documents: Json) -> None:
-    """Put documents into a row as a service does that does not know this library."""
+    """Write documents into a row as a service does that does not use the library."""
     texts = {name: json.dumps(document) for name, document in documents.items()}
     with world.engine.begin() as connection:
         assert connection.execute(sa.update(table).where(table.c.id == id).values(texts)).rowcount
@@ -169,12 +169,12 @@ def row(world: World, table: sa.Table, id: Any) -> Any:
         return connection.execute(sa.select(table).where(table.c.id == id)).one()
 
 
-def test_what_others_wrote_into_a_campaign_survives_every_edit_of_it(world: World) -> None:
+def test_unknown_fields_of_a_campaign_survive_every_edit(world: World) -> None:
     id_ = world.campaign(0).id
 
     @on_one_database
     @given(steps=stored_steps, config=stored_config, data=st.data())
-    def every(steps: Json, config: Json, data: st.DataObject) -> None:
+    def check_edits(steps: Json, config: Json, data: st.DataObject) -> None:
         write(world, campaigns, id_, template_config=steps, generation_config=config)
         before = row(world, campaigns, id_)
         campaign = world.transact(lambda store: store.campaigns.get(id_))
@@ -200,17 +200,17 @@ def test_what_others_wrote_into_a_campaign_survives_every_edit_of_it(world: Worl
         if new_config == campaign.generation_config:
             assert after.generation_config == before.generation_config
 
-    every()
+    check_edits()
 
 
-def test_what_others_wrote_into_a_template_survives_every_edit_of_it(world: World) -> None:
+def test_unknown_fields_of_a_template_survive_every_edit(world: World) -> None:
     id_ = world.transact(
         lambda store: store.templates.add(CampaignTemplate("Template", StepSequence()))
     ).id
 
     @on_one_database
     @given(steps=stored_steps, config=stored_config, data=st.data())
-    def every(steps: Json, config: Json, data: st.DataObject) -> None:
+    def check_edits(steps: Json, config: Json, data: st.DataObject) -> None:
         write(world, campaign_templates, id_, steps=steps, default_config=config)
         template = world.transact(lambda store: store.templates.get(id_))
         new_steps, touched = edited(data, template.steps)
@@ -224,10 +224,10 @@ def test_what_others_wrote_into_a_template_survives_every_edit_of_it(world: Worl
         check_steps(steps, read(after.steps), new_steps, touched)
         check_config(config, read(after.default_config), set())
 
-    every()
+    check_edits()
 
 
-def test_what_others_wrote_goes_along_into_copies(world: World) -> None:
+def test_unknown_fields_are_copied_into_clones_and_templates(world: World) -> None:
     steps = [
         {"channel": "fax", "owner": {"id": 7.205759403792251e16}, "config": {"a": [None]}},
         a_step(2, note=[{}]),
@@ -248,15 +248,15 @@ def test_what_others_wrote_goes_along_into_copies(world: World) -> None:
 
     for copy in world.transact(copies):
         check_steps(steps, DEFAULT.dump_template_config(copy.steps), copy.steps, {})
-        kept = (
+        expected = (
             config
             if isinstance(copy, Campaign) and copy.template_id is None
             else {name: value for name, value in config.items() if name != "budget"}
         )
-        check_config(kept, DEFAULT.dump_generation_config(copy.generation_config), set())
+        check_config(expected, DEFAULT.dump_generation_config(copy.generation_config), set())
 
 
-def test_moves_and_generation_leave_the_documents_as_they_are(world: World) -> None:
+def test_moves_and_generation_do_not_change_the_documents(world: World) -> None:
     campaign = world.campaign(2)
     write(
         world,
@@ -267,8 +267,8 @@ def test_moves_and_generation_leave_the_documents_as_they_are(world: World) -> N
     )
 
     def documents() -> tuple[str, str]:
-        found = row(world, campaigns, campaign.id)
-        return found.template_config, found.generation_config
+        campaign_row = row(world, campaigns, campaign.id)
+        return campaign_row.template_config, campaign_row.generation_config
 
     before = documents()
     for action in (Action.MARK_READY, Action.START_GENERATION):
@@ -283,7 +283,7 @@ def test_moves_and_generation_leave_the_documents_as_they_are(world: World) -> N
     assert documents() == before
 
 
-# From us to a browser and back.
+# --- To a browser and back -----------------------------------------------------------------------
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 few = settings(max_examples=30)
@@ -294,8 +294,8 @@ def recovered(kind: str, document: Json) -> Any:
     return getattr(DEFAULT, f"recover_{kind}")(document).value
 
 
-def given_out(kind: str, value: Any) -> Json:
-    """The document, as a browser has it."""
+def sent_to_browser(kind: str, value: Any) -> Json:
+    """Return the document as a browser receives it."""
     return json.loads(json.dumps(getattr(DEFAULT, f"dump_{kind}")(value)))
 
 
@@ -309,12 +309,12 @@ def refusal(kind: str, document: Json, previous: Any) -> list[tuple[str, str]]:
     try:
         accepted(kind, document, previous)
     except InvalidDocument as error:
-        return [(one.path, one.code) for one in error.violations]
+        return [(violation.path, violation.code) for violation in error.violations]
     return []
 
 
 def part(kind: str, whole: Any, name: str) -> Any:
-    """The steps, or the settings, of a value or a document that is them or has them."""
+    """Return the steps or settings ``name`` of a template; any other value is them itself."""
     if kind != "campaign_template":
         return whole
     return whole[name] if isinstance(whole, dict) else getattr(whole, name)
@@ -323,13 +323,15 @@ def part(kind: str, whole: Any, name: str) -> Any:
 @every_kind
 @few
 @given(data=st.data())
-def test_a_browser_may_put_back_what_it_was_given(kind: str, data: st.DataObject) -> None:
+def test_a_browser_may_send_back_the_document_that_it_was_given(
+    kind: str, data: st.DataObject
+) -> None:
     previous = recovered(kind, data.draw(valid(kind, "stored")))
-    assert accepted(kind, given_out(kind, previous), previous) == previous
+    assert accepted(kind, sent_to_browser(kind, previous), previous) == previous
 
 
 def rearranged(data: st.DataObject, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Some of the steps in any order, each with its key, and new ones among them."""
+    """Return some of the steps in any order, each with its key, and some new steps."""
     keyed = [{**step, "key": key} for key, step in by_key(steps).items()]
     order = data.draw(st.lists(st.sampled_from(keyed), unique_by=id)) if keyed else []
     for number in range(data.draw(st.integers(0 if order else 1, 2))):
@@ -346,92 +348,90 @@ def rearranged(data: st.DataObject, steps: list[dict[str, Any]]) -> list[dict[st
 @where_steps_are
 @few
 @given(data=st.data())
-def test_a_step_takes_along_what_others_wrote_wherever_a_browser_puts_it(
+def test_a_step_that_a_browser_moves_keeps_its_unknown_fields(
     kind: str, data: st.DataObject
 ) -> None:
     previous = recovered(kind, data.draw(valid(kind, "stored")))
-    document = given_out(kind, previous)
+    document = sent_to_browser(kind, previous)
     steps = part(kind, document, "steps")
     steps[:] = rearranged(data, steps)
-    then = part(kind, previous, "steps")
-    now = part(kind, accepted(kind, document, previous), "steps")
-    assert now.keys == tuple(by_key(steps))
-    for key in set(now.keys) & set(then.keys):
-        assert now.by_key(key).extra == then.by_key(key).extra
+    before = part(kind, previous, "steps")
+    after = part(kind, accepted(kind, document, previous), "steps")
+    assert after.keys == tuple(by_key(steps))
+    for key in set(after.keys) & set(before.keys):
+        assert after.by_key(key).extra == before.by_key(key).extra
 
 
 @where_steps_are
 @few
 @given(data=st.data())
-def test_what_others_did_to_the_steps_meanwhile_matters_to_those_they_removed(
+def test_steps_that_were_removed_meanwhile_must_not_come_back_with_unknown_fields_or_words(
     kind: str, data: st.DataObject
 ) -> None:
     previous = recovered(kind, data.draw(valid(kind, "stored")))
-    document = given_out(kind, previous)
+    document = sent_to_browser(kind, previous)
     steps = part(kind, previous, "steps")
     later, _ = edited(data, steps, move, insert, remove)
     present = attrs.evolve(previous, steps=later.steps if kind == "template_config" else later)
-    known = {channel.name for channel in STANDARD.channels}
-    at = "/steps" if kind == "campaign_template" else ""
+    known_channels = {channel.name for channel in STANDARD.channels}
+    prefix = "/steps" if kind == "campaign_template" else ""
     expected = {
-        (at + pointer_to((index, name)), code)
+        (prefix + pointer_to((index, name)), code)
         for index, (key, step) in enumerate(zip(steps.keys, steps, strict=True))
         if key not in later.keys
         for name, code in [
             *((name, "unknown_field") for name in step.extra if not name.startswith("x_")),
-            *([] if step.channel in known else [("channel", "unknown_value")]),
+            *([] if step.channel in known_channels else [("channel", "unknown_value")]),
         ]
     }
     if not steps and later:
-        expected = {(at, "too_few_items")}
+        expected = {(prefix, "too_few_items")}
     assert set(refusal(kind, document, present)) == expected
 
 
-NAMES_OF_OTHERS = ["owner", "a/b~c", "", "Label", "extra", "is_system"]
+FIELDS_OF_OTHER_PROGRAMS = ["owner", "a/b~c", "", "Label", "extra", "is_system"]
 small_values: st.SearchStrategy[Json] = st.sampled_from(
     [None, 0, 1, False, True, {}, [], {"id": 1}, "x"]
 )
 
 
-def check_intrusion(
+def check_new_field(
     data: st.DataObject, kind: str, document: Json, previous: Any, place: tuple[str | int, ...]
 ) -> None:
-    """An unknown field at ``place`` passes if it stands there in ``previous`` just so."""
-    inside, held = document, previous
+    """Add an unknown field at ``place``: it is accepted only if ``previous`` has the same there."""
+    members, before = document, previous
     for token in place:
-        inside = inside[token]
-        held = getattr(held, token) if isinstance(token, str) else held[token]
+        members = members[token]
+        before = getattr(before, token) if isinstance(token, str) else before[token]
     name, value = (
-        data.draw(st.sampled_from([*held.extra, *NAMES_OF_OTHERS])),
+        data.draw(st.sampled_from([*before.extra, *FIELDS_OF_OTHER_PROGRAMS])),
         data.draw(small_values),
     )
-    inside[name] = value
-    may = name.startswith("x_") or same_member(held.extra, name, value)
-    expected = [] if may else [(pointer_to((*place, name)), "unknown_field")]
+    members[name] = value
+    is_allowed = name.startswith("x_") or same_member(before.extra, name, value)
+    expected = [] if is_allowed else [(pointer_to((*place, name)), "unknown_field")]
     assert refusal(kind, document, previous) == expected
 
 
 @where_steps_are
 @few
 @given(data=st.data())
-def test_a_browser_writes_nothing_into_a_step_that_is_for_others(
-    kind: str, data: st.DataObject
-) -> None:
+def test_a_browser_cannot_add_unknown_fields_to_a_step(kind: str, data: st.DataObject) -> None:
     previous = recovered(kind, data.draw(valid(kind, "stored")))
-    document = given_out(kind, previous)
+    document = sent_to_browser(kind, previous)
     steps = part(kind, document, "steps")
     assume(steps)
     index = data.draw(st.integers(0, len(steps) - 1))
-    at = ("steps", index) if kind == "campaign_template" else (index,)
-    check_intrusion(data, kind, document, previous, at)
+    place = ("steps", index) if kind == "campaign_template" else (index,)
+    check_new_field(data, kind, document, previous, place)
 
 
 @pytest.mark.parametrize("kind", ["generation_config", "campaign_template"])
 @few
 @given(data=st.data())
-def test_a_browser_writes_nothing_into_the_settings_that_is_for_others(
+def test_a_browser_cannot_add_unknown_fields_to_the_settings(
     kind: str, data: st.DataObject
 ) -> None:
     previous = recovered(kind, data.draw(valid(kind, "stored")))
-    at = ("generation_config",) if kind == "campaign_template" else ()
-    check_intrusion(data, kind, given_out(kind, previous), previous, at)
+    place = ("generation_config",) if kind == "campaign_template" else ()
+    check_new_field(data, kind, sent_to_browser(kind, previous), previous, place)

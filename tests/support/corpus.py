@@ -1,4 +1,4 @@
-"""The fixtures of ``schemas/fixtures``, as its README describes them."""
+"""The fixtures of ``schemas/fixtures``; its README describes them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from support.paths import SCHEMAS
 
 @attrs.frozen
 class Fixture:
-    """A document, the schema it was written for, and what is wrong with it.
+    """A document, its schema, and its violations.
 
-    ``text`` is the document as JSON text (or as what should have been). ``is_text`` says that
-    only this text shows what the fixture is about. ``violations`` are (pointer, code), in order.
+    ``text`` is the document as text, which need not be JSON. ``is_text`` is true if the fixture is
+    about the text itself, such as a repeated member. ``violations`` are (pointer, code) in order.
     """
 
     name: str
@@ -41,29 +41,31 @@ class Fixture:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether its schema is the newest version, by which the library judges."""
+        """True if its schema is the newest version, which the library uses."""
         return bool(load_schema(f"{self.kind}.{self.form}")["$id"] == self.schema)
 
     @property
     def document(self) -> Any:
-        """The document as Python reads it, fresh. Raises ``ValueError`` if it is no JSON."""
+        """The document as Python reads it, fresh. Raises ``ValueError`` if it is not JSON."""
         return json.loads(self.text)
 
 
 def violations(fixture: Fixture, source: Any) -> tuple[Violation, ...]:
-    """What the library says of a fixture's document, given as text or as JSON."""
-    judge = DEFAULT.violations if fixture.form == "submitted" else DEFAULT.stored_violations
-    return judge(source, fixture.kind)
+    """Return the library's violations of a fixture's document, given as text or as JSON."""
+    list_violations = (
+        DEFAULT.violations if fixture.form == "submitted" else DEFAULT.stored_violations
+    )
+    return list_violations(source, fixture.kind)
 
 
 @cache
 def fixtures(folder: str) -> tuple[Fixture, ...]:
-    """Those that are ``valid``, or ``invalid``, by name."""
-    found = []
+    """Return the fixtures of the folder ``valid`` or ``invalid``, by name."""
+    result = []
     for path in sorted((SCHEMAS / "fixtures" / folder).glob("*.json")):
         content = json.loads(path.read_text(encoding="utf-8"))
         text = content.get("text")
-        found.append(
+        result.append(
             Fixture(
                 name=path.name.removesuffix(".json"),
                 schema=content["schema"],
@@ -71,15 +73,16 @@ def fixtures(folder: str) -> tuple[Fixture, ...]:
                 is_text=text is not None,
                 why=content["why"],
                 violations=tuple(
-                    (one["path"], one["code"]) for one in content.get("violations", ())
+                    (violation["path"], violation["code"])
+                    for violation in content.get("violations", ())
                 ),
             )
         )
-    return tuple(found)
+    return tuple(result)
 
 
 def published() -> dict[str, dict[str, Any]]:
-    """Every version of every schema that was published, by ``$id``."""
+    """Return every published version of every schema, by ``$id``."""
     schemas = [
         json.loads(path.read_text(encoding="utf-8")) for path in SCHEMAS.glob("*.schema.json")
     ]

@@ -1,7 +1,8 @@
-"""What the judges of documents are known to differ in, and nothing else: one list.
+"""The known differences between the judges of documents.
 
-The library's violations say what is right. Each entry names the judges that say otherwise; they
-are told apart by the first word of their names. The table in ``docs/documents.md`` is this list.
+The library's violations are the reference. Each :class:`Difference` names the judges that differ
+from them, by the first word of the judge's name. The table in ``docs/documents.md`` is generated
+from this list.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from campaign_model.wire import iter_stored_violations
 from support.sample_documents import a_step
 
 JUDGES = {"postgresql": "PostgreSQL's CHECK", "sqlite": "SQLite's CHECK", "ajv": "ajv"}
-"""Those that can differ from the library, as the table calls them."""
+"""The judges that can differ from the library, and their names in the table."""
 
 
 class Document(NamedTuple):
-    """A JSON document as it is sent and stored: text, which need not be any JSON."""
+    """A document as it is sent and stored: text, which need not be JSON."""
 
     kind: str
     text: str
@@ -34,11 +35,11 @@ Covers = Callable[[Document, Violation | None], bool]
 
 @attrs.frozen
 class Difference:
-    """Something in which judges differ from the library.
+    """A difference between some judges and the library.
 
-    ``covers(document, violation)`` says whether one of ``judges`` may let that violation pass;
-    with ``None``, whether it may refuse the document although there are none. Each of
-    ``examples`` is a document on which all of ``judges`` differ and no other does.
+    ``covers(document, violation)`` is true if one of ``judges`` may accept the document despite
+    the violation; with ``None``, if it may refuse a document without violations. On each of
+    ``examples``, all of ``judges`` differ and no other judge does.
     """
 
     what: str
@@ -50,15 +51,18 @@ class Difference:
 
 
 def is_known(judge: str, form: str, document: Document, violations: Sequence[Violation]) -> bool:
-    """Whether the list says that ``judge`` may differ from the library on this document.
+    """Return True if the list allows ``judge`` to differ from the library on this document.
 
-    That is: may accept it, whatever its ``violations``, or if it has none, refuse it.
+    It may accept the document despite all its ``violations``, or refuse it although it has none.
     """
-    known = [
-        one for one in DIFFERENCES if form in one.forms and judge.partition("-")[0] in one.judges
+    differences = [
+        difference
+        for difference in DIFFERENCES
+        if form in difference.forms and judge.partition("-")[0] in difference.judges
     ]
     return all(
-        any(one.covers(document, violation) for one in known) for violation in violations or (None,)
+        any(difference.covers(document, violation) for difference in differences)
+        for violation in violations or (None,)
     )
 
 
@@ -66,22 +70,22 @@ def _code(*codes: str) -> Covers:
     return lambda _document, violation: violation is not None and violation.code in codes
 
 
-def _first_of_doubles_passes(document: Document, violation: Violation | None) -> bool:
-    """SQLite judges another document: of two members of one name that with the first."""
+def _first_member_is_valid(document: Document, violation: Violation | None) -> bool:
+    """SQLite uses the first of two members with the same name, so it judges another document."""
     if violation is None or violation.code in ("not_json", "too_deep"):
-        return False  # There may be nothing to read.
+        return False  # Python may not be able to read the text.
     if violation.code == "duplicate_member":
         return True
     first = json.loads(document.text, object_pairs_hook=lambda pairs: dict(reversed(pairs)))
-    found = {(one.path, one.code) for one in iter_stored_violations(first, document.kind)}
-    return (violation.path, violation.code) not in found
+    violations = {(one.path, one.code) for one in iter_stored_violations(first, document.kind)}
+    return (violation.path, violation.code) not in violations
 
 
 _WHOLE = re.compile(r"/(step|variant_count|day_offset|default_variant_count)\Z")
 
 
 def _whole(is_whole: Callable[[Decimal], bool]) -> Covers:
-    """Numbers that the library doesn't read as whole ones, and others may."""
+    """Cover numbers that the library does not accept as whole, although other judges may."""
 
     def covers(document: Document, violation: Violation | None) -> bool:
         if violation is None or violation.code != "wrong_type":
@@ -109,17 +113,17 @@ def _is_beyond_numeric(document: Document, violation: Violation | None) -> bool:
     return any(not -16384 < number.as_tuple().exponent < 10**9 for number in numbers)
 
 
-def _found(pattern: str) -> Covers:
-    """Documents that are in order and in whose text there is ``pattern``."""
+def _contains(pattern: str) -> Covers:
+    """Cover documents without violations whose text contains ``pattern``."""
     search = re.compile(pattern).search
-    # With those gone that only escape another, every backslash begins an escape.
+    # Without escaped backslashes, every backslash begins an escape.
     return lambda document, violation: (
         violation is None and search(document.text.replace(r"\\", "//")) is not None
     )
 
 
 def _steps(*more: str) -> Document:
-    """Steps in order, but for the members (as JSON text) that each has beside its own."""
+    """Return valid steps with additional members, given as JSON text for each step."""
     steps = (
         f"{json.dumps(a_step(index + 1))[:-1]}{', ' if members else ''}{members}}}"
         for index, members in enumerate(more)
@@ -128,7 +132,7 @@ def _steps(*more: str) -> Document:
 
 
 def _step(name: str, value: str) -> Document:
-    """One step in order, but for a value (as JSON text)."""
+    """Return one valid step with another value, given as JSON text."""
     step = json.dumps(a_step() | {name: "VALUE"}).replace('"VALUE"', value)
     return Document("template_config", f"[{step}]")
 
@@ -141,30 +145,30 @@ def _nested(depth: int) -> Document:
     return _steps(f'"x_": {"[" * depth}{"]" * depth}')
 
 
-EVERYBODY = tuple(JUDGES)
+ALL_JUDGES = tuple(JUDGES)
 DIFFERENCES = (
     Difference(
         "Two steps have the same key.",
-        EVERYBODY,
+        ALL_JUDGES,
         (_steps('"key": "a"', '"key": "a"'), _steps("", '"key": "s1"')),
         _code("duplicate_key"),
     ),
     Difference(
-        "A step has an earlier day offset than one before it.",
-        EVERYBODY,
+        "A step has an earlier day offset than a step before it.",
+        ALL_JUDGES,
         (_steps('"day_offset": 2', '"day_offset": 1'),),
         _code("decreasing_day_offset"),
     ),
     Difference(
-        "A step has the number of another place.",
+        "A step has the number of another position.",
         ("ajv",),
         (_step("step", "2"), _step("step", "-1")),
         _code("wrong_position"),
         forms=("submitted",),
     ),
     Difference(
-        "A number is one that no double holds, such as 9007199254740993 or 1e400.",
-        EVERYBODY,
+        "No double holds the number, such as 9007199254740993 or 1e400.",
+        ALL_JUDGES,
         (
             _steps(f'"x_": {2**53 + 1}'),
             _steps('"x_": 1e400'),
@@ -174,13 +178,13 @@ DIFFERENCES = (
         _code("number_too_precise", "number_too_large"),
     ),
     Difference(
-        "Something is nested deeper than 64 levels.",
-        EVERYBODY,
+        "A value is nested deeper than 64 levels.",
+        ALL_JUDGES,
         (_nested(70), _nested(500)),
         _code("too_deep"),
     ),
     Difference(
-        "A member stands twice: the last of the two is judged.",
+        "An object has a member twice: the judge uses the last one.",
         ("postgresql", "ajv"),
         (
             _step("channel", '1, "channel": "email"'),
@@ -189,7 +193,7 @@ DIFFERENCES = (
         _code("duplicate_member"),
     ),
     Difference(
-        "A number is whole but not written as one, such as 1.0.",
+        "A whole number has a decimal point, such as 1.0.",
         ("ajv",),
         (
             _step("variant_count", "1.0"),
@@ -201,7 +205,7 @@ DIFFERENCES = (
         _whole(lambda number: float(number).is_integer()),
     ),
     Difference(
-        "A whole number is written with an exponent, such as 1e0, of which jsonb keeps 1.",
+        "A whole number has an exponent, such as 1e0. `jsonb` stores it as 1.",
         ("postgresql", "ajv"),
         (
             _step("variant_count", "1e0"),
@@ -212,7 +216,7 @@ DIFFERENCES = (
         _whole(_has_no_decimals),
     ),
     Difference(
-        r"Text has a NUL (`\u0000`) or half of a surrogate pair (`\ud800`).",
+        r"A text has a NUL (`\u0000`) or half of a surrogate pair (`\ud800`).",
         ("ajv",),
         (
             _steps(r'"x_": "\u0000"'),
@@ -225,42 +229,43 @@ DIFFERENCES = (
         _code("invalid_text"),
     ),
     Difference(
-        "A member stands twice: the first of the two is judged.",
+        "An object has a member twice: the judge uses the first one.",
         ("sqlite",),
         (
             _step("channel", '"email", "channel": 1'),
             _settings('"tone": "casual", "tone": ""'),
         ),
-        _first_of_doubles_passes,
+        _first_member_is_valid,
         forms=("stored",),
     ),
     Difference(
-        "The document is a JSON string that holds the document, as legacy services stored it.",
-        EVERYBODY,
+        "The document is a JSON string that contains the document, as legacy services stored it.",
+        ALL_JUDGES,
         (
             Document("template_config", json.dumps(_steps("").text)),
             Document("template_config", json.dumps(json.dumps("[]"))),
             Document("generation_config", ' "{}"'),
         ),
-        _found(r'\A\s*"'),
+        _contains(r'\A\s*"'),
         forms=("stored",),
         refused_by_library=False,
     ),
     Difference(
-        r"A lower-case letter or `_` is written as an escape, such as `\u0061`: some versions of "
-        "SQLite don't know a name that is written so.",
+        r"A lower-case letter or `_` is an escape, such as `\u0061`. Some versions of SQLite do "
+        "not recognise a member name with such an escape.",
         ("sqlite",),
         (
             _steps(r'"x_": "\u0061"'),
             _steps(r'"lab\u0065l_": 1, "\\\u005Fx": 1'),
             _settings(r'"\u007aone": 1'),
         ),
-        _found(r"(?i)\\u00(5f|6[1-9a-f]|7[0-9a])"),
+        _contains(r"(?i)\\u00(5f|6[1-9a-f]|7[0-9a])"),
         forms=("stored",),
         refused_by_library=False,
     ),
     Difference(
-        "A number has more decimals than PostgreSQL keeps, 16383, or an exponent of ten digits.",
+        "A number has more than 16383 decimals, or an exponent of ten digits: PostgreSQL cannot "
+        "store it.",
         ("postgresql",),
         (
             _steps('"x_": 1e-16384'),
@@ -275,11 +280,11 @@ DIFFERENCES = (
 
 
 def table() -> str:
-    """The list as the table in the docs."""
-    lines = ["| document | form | the library | decide otherwise |", "| --- | --- | --- | --- |"]
-    for one in DIFFERENCES:
-        form = "both" if len(one.forms) > 1 else one.forms[0]
-        library = "refuses" if one.refused_by_library else "accepts"
-        others = ", ".join(JUDGES[judge] for judge in one.judges)
-        lines.append(f"| {one.what} | {form} | {library} | {others} |")
+    """Return the list as a Markdown table."""
+    lines = ["| document | form | the library | judges that differ |", "| --- | --- | --- | --- |"]
+    for difference in DIFFERENCES:
+        form = "both" if len(difference.forms) > 1 else difference.forms[0]
+        library = "refuses" if difference.refused_by_library else "accepts"
+        judges = ", ".join(JUDGES[judge] for judge in difference.judges)
+        lines.append(f"| {difference.what} | {form} | {library} | {judges} |")
     return "\n".join(lines)

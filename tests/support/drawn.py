@@ -1,7 +1,7 @@
-"""Documents by the thousand: Hypothesis draws some, and each is changed cheaply many times.
+"""Thousands of documents for the judges: Hypothesis draws some, and each is changed many times.
 
-Changed is the value, or the text that spells it: members that stand twice, escapes, numbers in
-every spelling.
+A change is cheap. It replaces a value, or spells the text in another way: repeated members,
+escapes, other notations of numbers.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from campaign_model.testing.strategies import json_values
 from support.differences import Document
 
 BATCH = 25
-"""How many documents are made of each that Hypothesis draws."""
+"""The number of documents made from each one that Hypothesis draws."""
 
 _SPELLINGS = (
-    # Numbers, whole and nearly so, in every way of writing them.
+    # Numbers, whole and almost whole, in every notation.
     *("-0", "0.0", "-0.0", "0e0", "1.0", "1e0", "1E+0", "10e-1", "0.1e1", "1.00", "2.0", "3.0"),
     *("3e0", "30e-1", "4e0", "1.5", "0.99999999999999999999", "3.00000000000000000001", "0.1"),
     *("365.0", "3.65e2", "365.00000000000000001", "1e1", "1e22", "1e23", "1e30", "1e400", "-1e400"),
     *("1e-400", "1e-16384", "9007199254740993", "9007199254740993.0", "12345678901234567890"),
     *("100000000000000000000", "-1.0", "01", "1.", ".5", "+1", "0x1", "1e", "-", "NaN", "Infinity"),
     *("0e9999999999", "0." + "1" * 16_383),
-    # Text, and what is none.
+    # Text, and spellings that are not JSON text.
     *(r'"\u0065mail"', r'"\/"', '"é"', r'"e\u0301"', r'"\uFEFF"', r'"\u007f"', r'"\u2028"'),
     *(r'"\u0085"', r'"\u180e"', r'"\u001f"', r'"\x41"', r'"\u12"', "'email'", "email"),
 )
@@ -47,9 +47,9 @@ _CHANGES = (*["spelling"] * 5, *["value"] * 2, "remove", "add", "double", "move"
 
 
 class _Object(list[list[Any]]):
-    """A JSON object as it is written: names and members in order, any name as often as one likes.
+    """A JSON object as its text: pairs of name and value, in order, with repeated names.
 
-    Names are JSON text, as are all values that are neither objects nor arrays.
+    Names and scalar values are JSON text.
     """
 
 
@@ -70,17 +70,17 @@ def _copy(tree: Any) -> Any:
 
 
 def _places(tree: list[Any]) -> list[tuple[list[Any], int]]:
-    """Where something stands: the array or object, and the index in it."""
-    found = [(tree, index) for index in range(len(tree))]
+    """Return every place in the tree: the array or object, and the index in it."""
+    places = [(tree, index) for index in range(len(tree))]
     for value in tree:
         inner = value[1] if isinstance(tree, _Object) else value
         if isinstance(inner, list):
-            found += _places(inner)
-    return found
+            places += _places(inner)
+    return places
 
 
 def _respelled(random: Random, text: str) -> str:
-    """The same number or text spelled otherwise, or one very much like it."""
+    """Return the same number or text in another spelling, or a similar one."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -96,14 +96,18 @@ def _respelled(random: Random, text: str) -> str:
 
 
 def _change(random: Random, document: list[Any], values: list[str]) -> None:
-    """Change one thing in ``document``, which stands in a list by itself."""
-    # What is of another type altogether is drawn often.
+    """Change one value in ``document``, a list that contains only the document."""
+    # Choose a value of another type often.
     value = random.choice(random.choice([_SIMPLEST, values]))
     if not document:
         document.append(value)
     places = _places(document)
-    # There are many places, and what stands by a name that is known matters most.
-    known = [one for one in places if isinstance(one[0], _Object) and one[0][one[1]][0] in _KNOWN]
+    # Prefer the values of known fields: they matter most, and there are many other places.
+    known = [
+        (parent, index)
+        for parent, index in places
+        if isinstance(parent, _Object) and parent[index][0] in _KNOWN
+    ]
     parent, index = random.choice(known if known and random.random() < 0.6 else places)
     is_object = isinstance(parent, _Object)
     place, at = (parent[index], 1) if is_object else (parent, index)
@@ -136,12 +140,13 @@ def _change(random: Random, document: list[Any], values: list[str]) -> None:
 
 
 def _garbled(random: Random, text: str) -> str:
+    """Replace or insert one character."""
     at = random.randint(0, len(text))
     return f"{text[:at]}{random.choice(_CHARACTERS)}{text[at + random.choice([0, 0, 1, 5]) :]}"
 
 
 def _variants(random: Random, document: Any, noise: list[Any]) -> Iterator[str]:
-    """The text of ``document``, and without end those of others that are changed from it."""
+    """Yield the text of ``document``, and then endlessly texts of changed documents."""
     tree, values = _tree(document), [*_VALUES, *map(json.dumps, noise)]
     yield from map(json.dumps, [document, *noise])
     while True:
@@ -155,9 +160,9 @@ def _variants(random: Random, document: Any, noise: list[Any]) -> Iterator[str]:
 def draw(
     kind: str, form: str, count: int, seen: set[int], visit: Callable[[list[Document]], None]
 ) -> None:
-    """``visit`` so many documents, drawn in order in that form and then changed.
+    """Call ``visit`` with ``count`` documents of that kind, valid in that form or changed.
 
-    None of them is among ``seen``, the hashes of documents; all are added there.
+    ``seen`` holds the hashes of all documents so far: none is visited twice.
     """
     left = count
 
@@ -176,7 +181,7 @@ def draw(
     @given(valid(kind, form), st.lists(json_values(), max_size=2), st.integers(0, 2**64))
     def batch(document: Any, noise: list[Any], seed: int) -> None:
         nonlocal left
-        # Hypothesis likes to draw a seed again.
+        # Hypothesis may draw the same seed again.
         texts = _variants(Random(f"{seed} {left}"), document, noise)
         new = filter(is_new, (Document(kind, text) for text in texts))
         documents = list(islice(new, min(BATCH, left)))

@@ -1,4 +1,4 @@
-"""Documents to change: what a person would write; and whether two say the same."""
+"""Valid documents for tests to change, and a comparison of documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PRESET_ID = str(UUID("a0000000-0000-0000-0000-000000000001"))
 
 
 def a_step(position: int = 1, **members: Any) -> dict[str, Any]:
-    """A submitted step."""
+    """Return a submitted step with these members changed or added."""
     return {
         "step": position,
         "channel": "email",
@@ -24,7 +24,7 @@ def a_step(position: int = 1, **members: Any) -> dict[str, Any]:
 
 
 def a_template(**members: Any) -> dict[str, Any]:
-    """A submitted campaign_template."""
+    """Return a submitted campaign_template with these members changed or added."""
     return {
         "id": PRESET_ID,
         "name": "Three e-mails",
@@ -34,14 +34,16 @@ def a_template(**members: Any) -> dict[str, Any]:
     }
 
 
-def kept(document: Any, dumped: Any) -> bool:
-    """Whether every field of ``document`` stands in ``dumped`` too, but for the steps' numbers."""
+def keeps_every_field(document: Any, dumped: Any) -> bool:
+    """Return True if ``dumped`` has every field of ``document``; step numbers may differ."""
     if isinstance(document, dict) and isinstance(dumped, dict):
         return all(
             name in dumped
-            and ((name == "step" and "channel" in document) or kept(value, dumped[name]))
+            and (
+                (name == "step" and "channel" in document) or keeps_every_field(value, dumped[name])
+            )
             for name, value in document.items()
         )
     if isinstance(document, list) and isinstance(dumped, list) and len(document) == len(dumped):
-        return all(map(kept, document, dumped))
+        return all(map(keeps_every_field, document, dumped))
     return canonical(document) == canonical(dumped)

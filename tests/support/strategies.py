@@ -1,4 +1,4 @@
-"""What only our own property tests need, and how Hypothesis runs here."""
+"""Strategies for our own property tests, and the profiles of Hypothesis."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-# A busy machine is no fault of the code: neither a slow example nor slow drawing fails a test.
+# A busy machine must not fail a test: no deadline, no check of slow drawing.
 settings.register_profile(
     "campaign-model",
     settings.get_profile("ci" if os.environ.get("CI") else "default"),
     deadline=None,
-    # Half of what Hypothesis draws by itself: every engine is asked, on every run.
+    # Half of the default, because tests run on every engine.
     max_examples=50,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# A mutant is judged by whether a test fails, not by how small the example is.
+# For mutation testing, a failure is enough: the example need not be small.
 settings.register_profile(
     "mutation",
     settings.get_profile("campaign-model"),
     phases=(Phase.explicit, Phase.generate),
     database=None,
 )
-# For a change of the store: an hour of tests/store/test_model.py.
+# One hour of tests/store/test_model.py, for changes of the store.
 settings.register_profile(
     "long", settings.get_profile("campaign-model"), max_examples=5000, derandomize=False
 )
@@ -36,7 +36,7 @@ V = TypeVar("V")
 
 
 def copies(value: V) -> list[V]:
-    """``value`` by each way of copying it: every pickle protocol, copy, deepcopy."""
+    """Return copies of ``value`` by every pickle protocol, ``copy`` and ``deepcopy``."""
     return [
         *(
             pickle.loads(pickle.dumps(value, protocol))  # noqa: S301 - our own bytes
@@ -47,7 +47,7 @@ def copies(value: V) -> list[V]:
     ]
 
 
-# A small world, in which two values drawn apart are often equal, or equal but for their spelling.
+# Few values: two drawn separately are often equal, or equal except for their spelling.
 alike: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from([None, False, True, 0, 0.0, -0.0, 1, 1.0, "", "1", 2**53, float(2**53), 0.5]),
     lambda inner: (

@@ -1,21 +1,12 @@
-"""Workers: to the end, told to stop, cancelled, broken off, beside others, and found dead.
-
-Each test holds of threads and of coroutines. Run as a program, this file is the worker process
-that the tests send signals to.
-"""
+"""A worker claims, generates, records and completes; it waits for others or leaves."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import signal
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -24,1082 +15,275 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from campaign_model import db
-from campaign_model.campaign import Campaign
-from campaign_model.claims import Claim, Failed, Generated, Outcome, Progress, Recorded, Unfinished
-from campaign_model.errors import LeaseLost, NotFound, TransitionNotAllowed
+from campaign_model.claims import Generated, Outcome, Progress, Recorded, Unfinished
+from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import Generation
-from campaign_model.store.scope import database_time
-from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.death import Death, dying
 from campaign_model.testing.sample_campaigns import STEPS
-from campaign_model.worker import (
-    GENERATE_FAILED,
-    SAVE_FAILED,
-    AsyncTask,
-    Task,
-    WorkerReport,
-    WorkerStop,
-    run_worker,
-    run_worker_async,
-)
+from campaign_model.worker import Task, WorkerReport, WorkerStop
 from campaign_model.worker import run as worker_run
-from support import servers
-from support.parallel import PATIENCE, broken_commit, on_postgresql, until
-from support.paths import TESTS
-from support.world import HOST, LEASE, World
+from support.parallel import PATIENCE
+from support.workers import (
+    COST,
+    PRICE,
+    SLOTS,
+    RunWorker,
+    campaign_status,
+    check_all_generated_once,
+    contact_statuses,
+    count_messages,
+    insert_message,
+    progress,
+    save_messages,
+    taking_over,
+)
+from support.world import World
 
-# Their statements are the store's, whose tests run on every server.
+# The tests of the store run its statements on every server.
 pytestmark = pytest.mark.newest
 
 
-SLOTS = len(STEPS.slots())
-PRICE = Decimal("0.00144")
-COST = SLOTS * PRICE
-
-
-def insert_message(connection: sa.Connection, task: Task, slot: MessageSlot) -> None:
-    connection.execute(
-        sa.insert(HOST.messages).values(
-            id=task.message_id(slot),
-            tenant_id=connection.scalar(
-                sa.select(HOST.contacts.c.tenant_id).where(HOST.contacts.c.id == task.contact_id)
-            ),
-            campaign_id=task.claim.campaign_id,
-            campaign_contact_id=task.claim.id,
-            contact_id=task.contact_id,
-            step_key=slot.step_key,
-            variant=slot.variant,
-            channel=slot.channel,
-            body="Hello",
-            generation_cost=PRICE,
-        )
-    )
-
-
-def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-    """The host's ``save``: all of a contact's messages, each of which may exist only once."""
-    if isinstance(outcome, Generated):
-        for slot in task.slots:
-            insert_message(connection, task, slot)
-
-
-def generate(_task: Task) -> Outcome:
-    return Generated(COST)
-
-
-def run_coroutines(
-    engine: sa.Engine,
-    tenant_id: UUID,
-    campaign_id: UUID,
-    generate: Callable[[Any], Outcome],
-    *,
-    concurrency: int = 1,
-    **options: Any,
-) -> WorkerReport:
-    """``run_worker_async``, with coroutines that wait for functions written for threads."""
-
-    async def main(pool: ThreadPoolExecutor) -> WorkerReport:
-        loop = asyncio.get_running_loop()
-
-        async def work(task: AsyncTask) -> Outcome:
-            def checkpoint(*arguments: Any) -> None:
-                asyncio.run_coroutine_threadsafe(task.checkpoint(*arguments), loop).result()
-
-            blocking = Blocking(task, checkpoint)
-            return await loop.run_in_executor(pool, generate, blocking)
-
-        return await run_worker_async(
-            engine, tenant_id, campaign_id, work, concurrency=concurrency, **options
-        )
-
-    with ThreadPoolExecutor(max(concurrency, 1)) as pool:
-        return asyncio.run(main(pool))
-
-
-@attrs.frozen
-class Blocking:
-    """An asynchronous task as a task of threads."""
-
-    task: AsyncTask
-    checkpoint: Callable[..., None]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.task, name)
-
-
-FORMS: dict[str, Callable[..., WorkerReport]] = {
-    "threads": run_worker,
-    "coroutines": run_coroutines,
-}
-form_of_this_test: list[str] = []
-only_threads = pytest.mark.parametrize("form", ["threads"], indirect=True)
-
-
-@pytest.fixture(autouse=True, params=FORMS)
-def form(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Each form of a worker in turn."""
-    form_of_this_test.append(request.param)
-    yield
-    form_of_this_test.clear()
-
-
-def run(
-    world: World,
-    campaign: Campaign,
-    how: Any = generate,
-    *,
-    stop: threading.Event | None = None,
-    **options: Any,
-) -> WorkerReport:
-    """Run a worker, and stop one that does not come to an end by itself."""
-    stop = stop or threading.Event()
-    timer = threading.Timer(PATIENCE, stop.set)
-    timer.daemon = True
-    timer.start()
-    try:
-        work = FORMS[form_of_this_test[0]]
-        return work(world.engine, world.tenant_id, campaign.id, how, stop=stop, **options)
-    finally:
-        timer.cancel()
-
-
-def status(world: World, campaign: Campaign) -> Status:
-    return world.transact(lambda store: store.campaigns.get(campaign.id)).status
-
-
-def progress(world: World, campaign: Campaign) -> Progress:
-    return world.transact(lambda store: store.generation.progress(campaign.id))
-
-
-def statuses(world: World, campaign: Campaign) -> list[str]:
-    return sorted(row.status for row in world.rows(campaign.id).values())
-
-
-def messages(world: World, campaign: Campaign) -> dict[UUID, int]:
-    """The number of messages of each contact."""
-    table = HOST.messages.c
-    with world.engine.begin() as connection:
-        return {
-            row[0]: row[1]
-            for row in connection.execute(
-                sa.select(table.contact_id, sa.func.count())
-                .where(table.campaign_id == campaign.id)
-                .group_by(table.contact_id)
-            )
-        }
-
-
-def check_whole(world: World, campaign: Campaign, *, spent: Decimal | None = None) -> None:
-    """Everybody generated once, each message written once, every cost counted once."""
-    rows = world.rows(campaign.id)
-    assert {row.status for row in rows.values()} == {"generated"}
-    assert messages(world, campaign) == dict.fromkeys(rows, SLOTS)
-    assert progress(world, campaign).spent == (len(rows) * COST if spent is None else spent)
-    world.check(campaign.id)
-
-
-# To the end.
+# --- Until the campaign is done ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
-def test_a_run_goes_on_until_all_is_done_and_completes_it(world: World, concurrency: int) -> None:
+def test_a_worker_generates_every_contact_and_completes_generation(
+    world: World, run_worker: RunWorker, concurrency: int
+) -> None:
     campaign = world.campaign(9, Status.GENERATING)
-    seen: list[Progress] = []
+    reported: list[Progress] = []
     threads = set()
 
-    def work(task: Task) -> Outcome:
+    def generate(task: Task) -> Outcome:
         threads.add(threading.get_ident())
         assert (task.steps, task.generation_config) == (STEPS, campaign.generation_config)
         assert not task.stopping
         return Generated(COST)
 
-    report = run(
-        world, campaign, work, save=save, concurrency=concurrency, report=seen.append, actor="me"
+    report = run_worker(
+        world,
+        campaign,
+        generate,
+        save=save_messages,
+        concurrency=concurrency,
+        report=reported.append,
+        actor="me",
     )
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 9}, 9 * COST, True)
-    assert status(world, campaign) is Status.REVIEW
-    check_whole(world, campaign)
+    assert campaign_status(world, campaign) is Status.REVIEW
+    check_all_generated_once(world, campaign)
     assert threading.get_ident() not in threads
     assert len(threads) <= concurrency
-    assert all(one.assigned == 9 for one in seen)
-    done = [one.by_status[ContactStatus.GENERATED] for one in seen]
-    assert done == sorted(done)
-    assert done[-1] == 9
+    assert all(state.assigned == 9 for state in reported)
+    generated = [state.by_status[ContactStatus.GENERATED] for state in reported]
+    assert generated == sorted(generated)
+    assert generated[-1] == 9
     history = world.transact(lambda store: store.campaigns.history(campaign.id))
     assert (history[-1].action, history[-1].actor) == (Action.COMPLETE_GENERATION, "me")
 
 
-def test_as_many_contacts_are_worked_on_at_once_as_there_are_threads(world: World) -> None:
+def test_a_worker_generates_as_many_contacts_at_once_as_its_concurrency(
+    world: World, run_worker: RunWorker
+) -> None:
     campaign = world.campaign(8, Status.GENERATING)
-    together = threading.Barrier(4)
+    four_at_once = threading.Barrier(4)
 
-    def work(_task: Task) -> Outcome:
-        together.wait(PATIENCE)
+    def generate(_task: Task) -> Outcome:
+        four_at_once.wait(PATIENCE)
         return Generated(COST)
 
-    report = run(world, campaign, work, concurrency=4)
+    report = run_worker(world, campaign, generate, concurrency=4)
     assert report.answers == {Recorded.APPLIED: 8}
 
 
-def test_no_transaction_is_open_while_messages_are_written(world: World) -> None:
+def test_no_transaction_is_open_while_messages_are_generated(
+    world: World, run_worker: RunWorker
+) -> None:
     campaign = world.campaign(2, Status.GENERATING)
 
-    def work(_task: Task) -> Outcome:
+    def generate(_task: Task) -> Outcome:
         assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-        # On SQLite this would wait for ever, on PostgreSQL for the claim's share of the lock.
+        # An open claim would block these moves: on SQLite by its transaction, on PostgreSQL by its
+        # lock on the campaign row.
         world.apply(campaign.id, Action.CANCEL_GENERATION)
         world.apply(campaign.id, Action.START_GENERATION)
         return Generated(COST)
 
-    assert run(world, campaign, work).stop is WorkerStop.DRAINED
+    assert run_worker(world, campaign, generate).stop is WorkerStop.DRAINED
     world.check(campaign.id)
 
 
-def test_a_run_within_a_budget_ends_when_it_is_spent(world: World) -> None:
+def test_a_worker_ends_when_the_budget_is_spent(world: World, run_worker: RunWorker) -> None:
     campaign = world.campaign(5, Status.GENERATING, budget=3 * COST)
     with pytest.raises(ValueError, match="reserve"):
-        run(world, campaign)
-    report = run(world, campaign, reserve=COST, concurrency=2)
+        run_worker(world, campaign)
+    report = run_worker(world, campaign, reserve=COST, concurrency=2)
     assert report == WorkerReport(WorkerStop.BUDGET, {Recorded.APPLIED: 3}, 3 * COST, True)
-    assert status(world, campaign) is Status.REVIEW
+    assert campaign_status(world, campaign) is Status.REVIEW
     assert progress(world, campaign).spent == 3 * COST
     world.check(campaign.id)
 
 
-def test_a_campaign_that_is_not_generating_is_left_alone(world: World) -> None:
+def test_a_worker_leaves_a_campaign_alone_that_is_not_generating(
+    world: World, run_worker: RunWorker
+) -> None:
     campaign = world.campaign(2, Status.READY)
 
-    def never(_task: Task) -> Outcome:
+    def never_called(_task: Task) -> Outcome:
         raise AssertionError
 
-    report = run(world, campaign, never)
+    report = run_worker(world, campaign, never_called)
     assert report == WorkerReport(WorkerStop.NOT_GENERATING, {}, Decimal(0), False)
-    assert status(world, campaign) is Status.READY
+    assert campaign_status(world, campaign) is Status.READY
 
 
-def test_a_contact_put_off_is_waited_for(world: World) -> None:
+def test_a_worker_waits_for_contacts_with_a_retry_time(world: World, run_worker: RunWorker) -> None:
     campaign = world.campaign(2, Status.GENERATING)
     attempts: dict[UUID, int] = {}
 
-    def work(task: Task) -> Outcome:
+    def generate(task: Task) -> Outcome:
         attempts[task.contact_id] = attempts.get(task.contact_id, 0) + 1
         if attempts[task.contact_id] < 3:
             return Unfinished(timedelta(milliseconds=5), cost=PRICE)
         return Generated(COST)
 
-    report = run(world, campaign, work, save=save)
+    report = run_worker(world, campaign, generate, save=save_messages)
     assert report.stop is WorkerStop.DRAINED
     assert set(attempts.values()) == {3}
     assert report.cost == 2 * COST + 4 * PRICE
-    check_whole(world, campaign, spent=2 * COST + 4 * PRICE)
+    check_all_generated_once(world, campaign, spent=2 * COST + 4 * PRICE)
 
 
-def test_a_worker_that_is_not_to_wait_leaves_what_others_work_on(world: World) -> None:
+def test_a_worker_with_wait_false_leaves_contacts_that_others_hold(
+    world: World, run_worker: RunWorker
+) -> None:
     campaign = world.campaign(3, Status.GENERATING)
-    (theirs,) = world.claim(campaign.id, 1, lease=timedelta(hours=1))
+    (claim_of_other,) = world.claim(campaign.id, 1, lease=timedelta(hours=1))
 
     outcomes = iter([Unfinished(timedelta(hours=1)), Generated(COST)])
-    report = run(world, campaign, lambda _task: next(outcomes), save=save, wait=False)
+    report = run_worker(
+        world, campaign, lambda _task: next(outcomes), save=save_messages, wait=False
+    )
     assert report == WorkerReport(
         WorkerStop.LEASES_PENDING, {Recorded.APPLIED: 2}, COST, completed=False
     )
-    assert world.rows(campaign.id)[theirs.contact_id].status == "generating"
-    assert statuses(world, campaign) == ["generated", "generating", "pending"]
-    assert status(world, campaign) is Status.GENERATING
+    assert world.rows(campaign.id)[claim_of_other.contact_id].status == "generating"
+    assert contact_statuses(world, campaign) == ["generated", "generating", "pending"]
+    assert campaign_status(world, campaign) is Status.GENERATING
+
+
+def test_two_workers_share_a_campaign_and_one_of_them_completes_it(
+    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_run, "_POLL_INTERVAL", 0.02)
+    campaign = world.campaign(12, Status.GENERATING)
+    both_working = threading.Barrier(2)
+
+    def run_one_worker() -> WorkerReport:
+        first_call = iter([True])
+
+        def generate(_task: Task) -> Outcome:
+            if next(first_call, False):
+                both_working.wait(PATIENCE)
+            return Generated(COST)
+
+        return run_worker(world, campaign, generate, save=save_messages)
+
+    with ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(run_one_worker) for _ in range(2)]
+        reports = [future.result() for future in futures]
+    assert [report.completed for report in reports].count(True) == 1
+    assert sum(report.answers[Recorded.APPLIED] for report in reports) == 12
+    assert sum((report.cost for report in reports), Decimal(0)) == 12 * COST
+    check_all_generated_once(world, campaign)
+    assert campaign_status(world, campaign) is Status.REVIEW
+
+
+def test_an_unknown_campaign_is_not_found(world: World, run_worker: RunWorker) -> None:
+    campaign = attrs.evolve(world.campaign(1, Status.GENERATING), id=world.owner_id)
+    with pytest.raises(NotFound):
+        run_worker(world, campaign)
+
+
+def test_a_concurrency_of_zero_is_refused(world: World, run_worker: RunWorker) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    with pytest.raises(ValueError, match="0"):
+        run_worker(world, campaign, concurrency=0)
+
+
+# --- Tasks that finish at the same time ----------------------------------------------------------
 
 
 @contextmanager
-def all_at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Whatever is in flight finishes at the same moment; how many each call records."""
-    recorded: list[int] = []
+def all_tasks_finish_together(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Make the worker wait for all of its tasks. Yield the sizes of the calls of ``record``."""
+    sizes: list[int] = []
     record = Generation.record
 
     def wait_for_all(running: Any, **_: object) -> object:
         return wait(running, PATIENCE)
 
-    def note(self: Generation, outcomes: Any, **options: Any) -> object:
-        recorded.append(len(outcomes))
+    def note_size(self: Generation, outcomes: Any, **options: Any) -> object:
+        sizes.append(len(outcomes))
         return record(self, outcomes, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(worker_run, "wait", wait_for_all)
-        patched.setattr(Generation, "record", note)
-        yield recorded
+        patched.setattr(Generation, "record", note_size)
+        yield sizes
 
 
-def test_what_finishes_together_is_recorded_together(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_outcomes_of_the_same_moment_are_recorded_together(
+    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = world.campaign(8, Status.GENERATING)
-    with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, save=save, concurrency=4)
-    assert recorded == [4, 4]
+    with all_tasks_finish_together(monkeypatch) as sizes:
+        report = run_worker(world, campaign, save=save_messages, concurrency=4)
+    assert sizes == [4, 4]
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 8}, 8 * COST, True)
-    check_whole(world, campaign)
+    check_all_generated_once(world, campaign)
 
 
-def test_what_finishes_beside_one_that_is_lost_is_recorded_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_lost_lease_keeps_no_other_outcome_from_being_recorded(
+    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = world.campaign(4, Status.GENERATING)
-    take = take_over(world, campaign)
-    taken = iter([True])
+    take_over = taking_over(world, campaign)
+    first_call = iter([True])
 
-    def work(_task: Task) -> Outcome:
-        if next(taken, False):
-            take()
+    def generate(_task: Task) -> Outcome:
+        if next(first_call, False):
+            take_over()
         return Generated(COST)
 
-    with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, work, save=save, concurrency=4)
-    # By whoever took it over; all together; one by one; the cost of the one that is lost.
-    assert recorded == [1, 4, 1, 1, 1, 1, 1]
+    with all_tasks_finish_together(monkeypatch) as sizes:
+        report = run_worker(world, campaign, generate, save=save_messages, concurrency=4)
+    # The worker that took over; all four together; one by one; the cost of the lost contact.
+    assert sizes == [1, 4, 1, 1, 1, 1, 1]
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
-    assert statuses(world, campaign) == ["generated"] * 4
-    assert sorted(messages(world, campaign).values()) == [SLOTS] * 3
+    assert contact_statuses(world, campaign) == ["generated"] * 4
+    assert sorted(count_messages(world, campaign).values()) == [SLOTS] * 3
     assert progress(world, campaign).spent == 5 * COST
     world.check(campaign.id)
 
 
-def test_what_finishes_beside_one_that_is_not_saved_is_recorded_all_the_same(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_save_keeps_no_other_outcome_from_being_recorded(
+    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign = world.campaign(4, Status.GENERATING)
     ids = list(world.rows(campaign.id))
 
-    def save_badly(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        save(connection, task, outcome)
+    def save_one_message_twice(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        save_messages(connection, task, outcome)
         if task.contact_id == ids[2]:
             insert_message(connection, task, task.slots[0])
 
-    with all_at_once(monkeypatch) as recorded:
-        report = run(world, campaign, save=save_badly, concurrency=4)
-    # All together; one by one; the failure of the one that is not saved.
-    assert recorded == [4, 1, 1, 1, 1, 1]
+    with all_tasks_finish_together(monkeypatch) as sizes:
+        report = run_worker(world, campaign, save=save_one_message_twice, concurrency=4)
+    # All four together; one by one; the failure of the third contact.
+    assert sizes == [4, 1, 1, 1, 1, 1]
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 4}, 4 * COST)
-    assert statuses(world, campaign) == ["failed", "generated", "generated", "generated"]
-    assert messages(world, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
+    assert contact_statuses(world, campaign) == ["failed", "generated", "generated", "generated"]
+    assert count_messages(world, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
     assert progress(world, campaign).spent == 4 * COST
     world.check(campaign.id)
-
-
-def test_two_workers_side_by_side_share_the_work_and_one_completes(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_run, "_BEAT", 0.02)
-    campaign = world.campaign(12, Status.GENERATING)
-    both = threading.Barrier(2)
-
-    def worker_of_its_own() -> WorkerReport:
-        first = iter([True])
-
-        def work(_task: Task) -> Outcome:
-            if next(first, False):
-                both.wait(PATIENCE)
-            return Generated(COST)
-
-        return run(world, campaign, work, save=save)
-
-    with ThreadPoolExecutor(2) as pool:
-        reports = [one.result() for one in [pool.submit(worker_of_its_own) for _ in range(2)]]
-    assert [report.completed for report in reports].count(True) == 1
-    assert sum(report.answers[Recorded.APPLIED] for report in reports) == 12
-    assert sum((report.cost for report in reports), Decimal(0)) == 12 * COST
-    check_whole(world, campaign)
-    assert status(world, campaign) is Status.REVIEW
-
-
-# Told to stop.
-
-
-def test_failure_02_cancelled_in_mid_run_it_stops_and_the_next_run_works(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-
-    def work(_task: Task) -> Outcome:
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
-        return Generated(COST)
-
-    for done in (1, 2):
-        report = run(world, campaign, work, save=save)
-        # What was being written is finished, and counts.
-        assert report == WorkerReport(WorkerStop.NOT_GENERATING, {Recorded.APPLIED: 1}, COST, False)
-        assert status(world, campaign) is Status.READY
-        assert sum(messages(world, campaign).values()) == done * SLOTS
-        world.check(campaign.id)
-        world.apply(campaign.id, Action.START_GENERATION)
-    assert run(world, campaign, save=save).completed
-    check_whole(world, campaign)
-
-
-def test_a_cancel_is_told_to_whoever_is_at_work(world: World) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
-
-    def work(task: Task) -> Outcome:
-        if task.claim.attempts == 1 and not messages(world, campaign):
-            world.apply(campaign.id, Action.CANCEL_GENERATION)
-        until(lambda: task.stopping, "the task is told to stop")
-        return Unfinished()
-
-    # The renewal tells, and comes soon with a short lease.
-    report = run(world, campaign, work, lease=timedelta(milliseconds=30))
-    assert report.stop is WorkerStop.NOT_GENERATING
-    assert report.answers == {Recorded.APPLIED: 1}
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-    world.check(campaign.id)
-
-
-def test_a_cancel_is_told_by_the_next_claim_where_a_thread_is_free(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_run, "_BEAT", 0.02)
-    campaign = world.campaign(1, Status.GENERATING)
-
-    def work(task: Task) -> Outcome:
-        world.apply(campaign.id, Action.CANCEL_GENERATION)
-        until(lambda: task.stopping, "the task is told to stop")
-        return Unfinished()
-
-    report = run(world, campaign, work, lease=timedelta(days=1), concurrency=2)
-    assert report.stop is WorkerStop.NOT_GENERATING
-
-
-def test_told_to_stop_it_finishes_what_it_has_and_claims_no_more(world: World) -> None:
-    campaign = world.campaign(6, Status.GENERATING)
-    stop = threading.Event()
-    both = threading.Barrier(2)
-
-    def work(task: Task) -> Outcome:
-        if both.wait(PATIENCE) == 0:
-            stop.set()
-            return Generated(COST)
-        until(lambda: task.stopping, "the task is told to stop")
-        return Unfinished(cost=PRICE)
-
-    report = run(world, campaign, work, save=save, concurrency=2, stop=stop)
-    assert report == WorkerReport(WorkerStop.STOPPED, {Recorded.APPLIED: 2}, COST + PRICE, False)
-    assert statuses(world, campaign) == ["generated", *["pending"] * 5]
-    assert status(world, campaign) is Status.GENERATING
-    world.check(campaign.id)
-    assert run(world, campaign, save=save).completed
-    check_whole(world, campaign, spent=6 * COST + PRICE)
-
-
-def test_told_to_stop_before_it_began_it_claims_nothing(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    stop = threading.Event()
-    stop.set()
-    report = run(world, campaign, stop=stop)
-    assert (report.stop, report.answers) == (WorkerStop.STOPPED, {})
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-
-
-def test_told_to_stop_while_it_waits_for_others_it_waits_no_longer(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    world.claim(campaign.id, lease=timedelta(hours=1))
-    stop = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(run, world, campaign, stop=stop)
-        stop.set()
-        assert running.result(PATIENCE).stop is WorkerStop.STOPPED
-
-
-def test_the_programs_own_handler_of_sigterm_comes_back(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    before = signal.getsignal(signal.SIGTERM)
-    during = []
-
-    def work(_task: Task) -> Outcome:
-        during.append(signal.getsignal(signal.SIGTERM))
-        return Generated(COST)
-
-    run(world, campaign, work)
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert during != [before]
-
-
-# What the host's own code raises.
-
-
-def test_whatever_generate_raises_fails_its_contact_and_no_other(world: World) -> None:
-    campaign = world.campaign(4, Status.GENERATING)
-    ids = list(world.rows(campaign.id))
-
-    def work(task: Task) -> Outcome:
-        if task.contact_id == ids[0]:
-            raise RuntimeError("no such\0 model \ud800")
-        if task.contact_id == ids[1]:
-            return None  # type: ignore[return-value]
-        if task.contact_id == ids[2]:
-            task.checkpoint(PRICE)
-            raise ExceptionGroup("two", [KeyError("later"), ValueError("too")])
-        return Generated(COST)
-
-    report = run(world, campaign, work, save=save)
-    assert (report.stop, report.answers) == (WorkerStop.DRAINED, {Recorded.APPLIED: 4})
-    rows = world.rows(campaign.id)
-    assert [rows[one].status for one in ids] == ["failed", "failed", "failed", "generated"]
-    assert {rows[one].error_code for one in ids[:3]} == {GENERATE_FAILED}
-    assert rows[ids[0]].error == "RuntimeError: no such model ?"
-    assert "None" in rows[ids[1]].error
-    assert rows[ids[2]].error == "KeyError: 'later'; ValueError: too"
-    # Nobody knows what the attempt cost beyond what was booked on the way.
-    assert [rows[one].unknown_costs for one in ids] == [1, 1, 1, 0]
-    assert rows[ids[2]].generation_cost == PRICE
-    assert messages(world, campaign) == {ids[3]: SLOTS}
-    world.check(campaign.id)
-
-
-def test_whatever_save_raises_fails_its_contact_and_writes_nothing(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    ids = list(world.rows(campaign.id))
-
-    def save_badly(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        save(connection, task, outcome)
-        if task.contact_id == ids[0]:
-            raise RuntimeError("after the messages were written")
-        if task.contact_id == ids[1]:
-            insert_message(connection, task, task.slots[0])
-
-    report = run(world, campaign, save=save_badly)
-    assert (report.answers, report.cost) == ({Recorded.APPLIED: 3}, 3 * COST)
-    rows = world.rows(campaign.id)
-    assert [rows[one].status for one in ids] == ["failed", "failed", "generated"]
-    assert {rows[one].error_code for one in ids[:2]} == {SAVE_FAILED}
-    assert rows[ids[0]].error == "RuntimeError: after the messages were written"
-    assert messages(world, campaign) == {ids[2]: SLOTS}
-    # Paid for all the same.
-    assert progress(world, campaign).spent == 3 * COST
-    world.check(campaign.id)
-
-
-def test_save_is_called_once_for_each_outcome_that_is_applied(world: World) -> None:
-    ids = world.contacts(3)
-    campaign = world.campaign(ids, Status.GENERATING)
-    saved = []
-
-    def work(task: Task) -> Outcome:
-        if task.contact_id == ids[0]:
-            world.transact(lambda store: store.contacts.exclude(campaign.id, ids[:1]))
-        return Failed("no", "no", PRICE) if task.contact_id == ids[1] else Generated(COST)
-
-    def note(_connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        saved.append((task.contact_id, type(outcome)))
-
-    report = run(world, campaign, work, save=note)
-    assert report.answers == {Recorded.APPLIED: 2, Recorded.EXCLUDED: 1}
-    assert saved == [(ids[1], Failed), (ids[2], Generated)]
-    world.check(campaign.id)
-
-
-@on_postgresql
-def test_a_conflict_in_save_is_tried_again_with_all_of_its_transaction(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    attempts = []
-
-    def save_in_conflict(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        save(connection, task, outcome)
-        attempts.append(task)
-        if len(attempts) == 1:
-            connection.execute(
-                sa.text("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$")
-            )
-
-    report = run(world, campaign, save=save_in_conflict)
-    assert report.answers == {Recorded.APPLIED: 1}
-    assert len(attempts) == 2
-    check_whole(world, campaign)
-
-
-# Leases: renewed while it works, and lost.
-
-
-@contextmanager
-def renewals(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
-    """Every renewal that is over."""
-    over: list[object] = []
-    renew = Generation.renew
-
-    def note(self: Generation, *arguments: Any) -> object:
-        renewal = renew(self, *arguments)
-        over.append(renewal)
-        return renewal
-
-    monkeypatch.setattr(Generation, "renew", note)
-    yield over
-
-
-def test_leases_are_renewed_for_as_long_as_it_takes(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    clock, lease = FrozenClock(), timedelta(milliseconds=30)
-
-    with renewals(monkeypatch) as over:
-
-        def work(_task: Task) -> Outcome:
-            for _ in range(4):
-                clock.forward(lease * 0.8)
-                # One may have been on its way; the second began after that.
-                enough = len(over) + 2
-                until(lambda: len(over) >= enough, "another renewal")  # noqa: B023
-            assert world.claim(campaign.id, clock=clock) == ()
-            return Generated(COST)
-
-        report = run(world, campaign, work, lease=lease, clock=clock)
-    assert report.answers == {Recorded.APPLIED: 1}
-    world.check(campaign.id)
-
-
-def take_over(world: World, campaign: Campaign) -> Callable[[], None]:
-    """Have another worker take over a claimed contact, its lease having run out meanwhile."""
-
-    def take() -> None:
-        later = FrozenClock()
-        with world.engine.begin() as connection:
-            later.now = database_time(connection) + 2 * LEASE
-        taken: list[Claim] = []
-
-        def claim() -> bool:
-            # A renewal may hold the row for a moment.
-            taken.extend(world.claim(campaign.id, 1, clock=later))
-            return bool(taken)
-
-        until(claim, "the takeover")
-        outcomes = dict.fromkeys(taken, Generated(COST))
-        world.transact(lambda store: store.generation.record(outcomes))
-
-    return take
-
-
-def test_a_result_whose_lease_is_lost_is_paid_for_and_not_saved(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    take = take_over(world, campaign)
-
-    def work(task: Task) -> Outcome:
-        task.checkpoint(PRICE)
-        take()
-        return Generated(COST)
-
-    report = run(world, campaign, work, save=save)
-    assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.BOOKED: 1}, COST + PRICE, True)
-    assert messages(world, campaign) == {}
-    assert progress(world, campaign).spent == 2 * COST + PRICE
-    world.check(campaign.id)
-
-
-def test_whoever_lost_the_lease_learns_it_at_the_next_checkpoint(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    (row,) = world.rows(campaign.id).values()
-    take = take_over(world, campaign)
-    raised = []
-
-    def work(task: Task) -> Outcome:
-        take()
-        slot = task.slots[0]
-        try:
-            task.checkpoint(PRICE, lambda connection: insert_message(connection, task, slot))
-        except LeaseLost as lost:
-            raised.append(lost.ids)
-            raise
-        return Generated(COST)
-
-    report = run(world, campaign, work, save=save)
-    assert raised == [(row.id,)]
-    # What it paid for last is thrown away, and was paid for.
-    assert (report.answers, report.cost) == ({Recorded.BOOKED: 1}, PRICE)
-    assert messages(world, campaign) == {}
-    assert progress(world, campaign).spent == COST + PRICE
-    world.check(campaign.id)
-
-
-def test_whoever_lost_the_lease_is_told_by_the_renewal(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    take = take_over(world, campaign)
-
-    def work(task: Task) -> Outcome:
-        take()
-        until(lambda: task.stopping, "the task is told that it is lost")
-        return Unfinished()
-
-    report = run(world, campaign, work, lease=timedelta(milliseconds=30))
-    assert report.answers == {Recorded.BOOKED: 1}
-    assert {row.status for row in world.rows(campaign.id).values()} == {"generated"}
-    world.check(campaign.id)
-
-
-# Failure 28: the answer to a commit is lost.
-
-
-@pytest.mark.parametrize("done", [True, False], ids=["committed", "not-committed"])
-def test_failure_28_a_lost_answer_to_a_commit_doubles_nothing(
-    world: World,
-    monkeypatch: pytest.MonkeyPatch,
-    done: bool,  # noqa: FBT001
-) -> None:
-    campaign = world.campaign(2, Status.GENERATING, budget=Decimal(1))
-    saved = []
-    with broken_commit(world, monkeypatch, done=done) as armed:
-
-        def save_and_break(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-            save(connection, task, outcome)
-            saved.append(task.contact_id)
-            if len(saved) == 1:
-                armed.set()
-
-        report = run(world, campaign, save=save_and_break, reserve=COST)
-    if done:
-        assert report.answers == {Recorded.ALREADY: 1, Recorded.APPLIED: 1}
-        assert len(saved) == 2
-    else:
-        assert report.answers == {Recorded.APPLIED: 2}
-        assert len(saved) == 3
-    assert (report.stop, report.cost) == (WorkerStop.DRAINED, 2 * COST)
-    check_whole(world, campaign)
-
-
-def test_a_checkpoint_whose_answer_is_lost_is_not_repeated(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Nobody could tell a repeat from a second call: the contact comes back, its cost unknown.
-    campaign = world.campaign(1, Status.GENERATING)
-    with broken_commit(world, monkeypatch, done=True) as armed:
-
-        def work(task: Task) -> Outcome:
-            armed.set()
-            task.checkpoint(PRICE)
-            raise AssertionError
-
-        with pytest.raises(sa.exc.DBAPIError) as raised:
-            run(world, campaign, work)
-    assert raised.value.connection_invalidated
-    (row,) = world.rows(campaign.id).values()
-    assert (row.status, row.generation_cost, row.unknown_costs) == ("pending", PRICE, 1)
-    world.check(campaign.id)
-
-
-# Failures 4 and 5: the database fails, or the worker dies.
-
-
-def fill_the_disk(*_: object) -> Any:
-    raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
-
-
-def exhaust_the_pool(*_: object) -> Any:
-    raise sa.exc.TimeoutError
-
-
-def fail_in_several_ways(task: Task) -> Outcome:
-    error = sa.exc.OperationalError("SELECT 1", {}, Exception("out of memory"))
-    raise ExceptionGroup("two", [LeaseLost((task.claim.id,)), ExceptionGroup("one", [error])])
-
-
-def fail_in_a_checkpoint(task: Task) -> Outcome:
-    task.checkpoint(PRICE, fill_the_disk)
-    raise AssertionError
-
-
-FAULTS: dict[str, Callable[[Task], Outcome]] = {
-    "itself": fill_the_disk,
-    "pool": exhaust_the_pool,
-    "group": fail_in_several_ways,
-    "checkpoint": fail_in_a_checkpoint,
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_of_the_database_gives_the_contact_back_and_ends_the_worker(
-    world: World, fault: str
-) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    first, second, third = world.rows(campaign.id)
-    both = threading.Barrier(2)
-
-    def work(task: Task) -> Outcome:
-        both.wait(PATIENCE)
-        if task.contact_id == first:
-            return FAULTS[fault](task)
-        until(lambda: task.stopping, "the other is told to stop")
-        return Generated(COST)
-
-    with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
-        run(world, campaign, work, save=save, concurrency=2)
-    rows = world.rows(campaign.id)
-    assert [rows[one].status for one in (first, second, third)] == [
-        "pending",
-        "generated",
-        "pending",
-    ]
-    # What it had cost nobody knows; the other's work is kept, and no more was begun.
-    assert [rows[one].unknown_costs for one in (first, second, third)] == [1, 0, 0]
-    assert rows[third].attempts == 0
-    assert messages(world, campaign) == {second: SLOTS}
-    world.check(campaign.id)
-
-
-@pytest.mark.parametrize("fault", [fill_the_disk, exhaust_the_pool])
-def test_a_fault_of_the_database_in_save_fails_no_contact(
-    world: World, fault: Callable[..., object]
-) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
-        run(world, campaign, save=fault)
-    (row,) = world.rows(campaign.id).values()
-    assert (row.status, row.generation_cost) == (ContactStatus.GENERATING, Decimal(0))
-    world.check(campaign.id)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[servers.Server, World]]:
-    """A server of these tests' own, and a tenant on it."""
-    directory, close = servers.open_directory(on_disk=True)
-    oldest = servers.postgresql()[0]
-    server = servers.Server(directory, oldest)
-    engine = sa.create_engine(servers.Databases(directory).create(oldest))
-    db.init(engine, with_host_tables=True)
-    yield server, World(engine)
-    engine.dispose()
-    server.stop()
-    close()
-
-
-def test_a_worker_lives_through_a_restart_of_the_server(
-    server: tuple[servers.Server, World],
-) -> None:
-    process, world = server
-    campaign = world.campaign(4, Status.GENERATING)
-    calls, stopped, refused = itertools.count(), threading.Event(), threading.Event()
-
-    def note(context: sa.engine.ExceptionContext) -> None:
-        if context.connection is None:
-            refused.set()
-
-    def work(task: Task) -> Outcome:
-        match next(calls):
-            case 0:
-                process.kill()
-                stopped.set()
-                assert refused.wait(PATIENCE)
-                process.start()
-            case 1:
-                assert stopped.wait(PATIENCE)
-                task.checkpoint(PRICE)
-        return Generated(COST)
-
-    sa.event.listen(world.engine, "handle_error", note)
-    report = run(world, campaign, work, save=save, concurrency=2)
-    sa.event.remove(world.engine, "handle_error", note)
-    assert refused.is_set()
-    assert report == WorkerReport(
-        WorkerStop.DRAINED, {Recorded.APPLIED: 4}, 4 * COST + PRICE, completed=True
-    )
-    check_whole(world, campaign, spent=4 * COST + PRICE)
-
-
-class Broken:
-    """A clock that asks the database for what it does not have, once it is told to."""
-
-    def __init__(self) -> None:
-        self.now = threading.Event()
-
-    def __call__(self, connection: sa.Connection) -> datetime:
-        if self.now.is_set():
-            connection.execute(sa.text("SELECT * FROM nowhere"))
-        return database_time(connection)
-
-
-def test_failure_05_an_error_before_the_loop_leaves_a_campaign_that_can_go_on(
-    world: World,
-) -> None:
-    campaign = world.campaign(2, Status.GENERATING)
-    clock = Broken()
-    clock.now.set()
-    with pytest.raises(sa.exc.DBAPIError, match="nowhere"):
-        run(world, campaign, clock=clock)
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-    assert status(world, campaign) is Status.GENERATING
-    # Both ways on are open: to run it again, and to cancel it.
-    world.apply(campaign.id, Action.CANCEL_GENERATION)
-    world.apply(campaign.id, Action.START_GENERATION)
-    assert run(world, campaign, save=save).completed
-    check_whole(world, campaign)
-
-
-def test_failure_05_an_error_in_mid_run_ends_it_and_leases_bring_everybody_back(
-    world: World,
-) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    clock = Broken()
-    both = threading.Barrier(2)
-    told = []
-
-    def work(task: Task) -> Outcome:
-        if both.wait(PATIENCE) == 0:
-            clock.now.set()
-            return Generated(COST)
-        until(lambda: task.stopping, "the other is told to stop")
-        told.append(task)
-        return Generated(COST)
-
-    with pytest.raises(sa.exc.DBAPIError, match="nowhere"):
-        run(world, campaign, work, save=save, concurrency=2, clock=clock)
-    assert len(told) == 1
-    assert messages(world, campaign) == {}
-    world.check(campaign.id)
-    assert run(world, campaign, save=save, clock=an_hour_later).completed
-    check_whole(world, campaign)
-
-
-def test_an_unknown_campaign_is_not_found(world: World) -> None:
-    with pytest.raises(NotFound):
-        FORMS[form_of_this_test[0]](world.engine, world.tenant_id, world.owner_id, generate)
-
-
-def test_a_worker_that_could_do_nothing_is_refused(world: World) -> None:
-    campaign = world.campaign(1, Status.GENERATING)
-    with pytest.raises(ValueError, match="0"):
-        run(world, campaign, concurrency=0)
-
-
-def an_hour_later(connection: sa.Connection) -> datetime:
-    return database_time(connection) + timedelta(hours=1)
-
-
-@contextmanager
-def process(world: World, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that works on a campaign, and has said that it is in the middle of it."""
-    url = world.engine.url.render_as_string(hide_password=False)
-    command = [
-        sys.executable,
-        "-m",
-        "worker.test_worker",
-        url,
-        str(world.tenant_id),
-        str(campaign.id),
-        role,
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TESTS) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "working\n"
-            yield child
-        finally:
-            child.kill()
-
-
-def resume(world: World) -> Callable[[Task], Outcome]:
-    """Write the messages that are not there yet, each paid for and kept by a checkpoint."""
-
-    def work(task: Task) -> Outcome:
-        with world.engine.begin() as connection:
-            there = connection.scalars(
-                sa.select(HOST.messages.c.id).where(
-                    HOST.messages.c.campaign_contact_id == task.claim.id
-                )
-            ).all()
-        for slot in task.slots:
-            if task.message_id(slot) not in there:
-                task.checkpoint(PRICE, lambda connection: insert_message(connection, task, slot))  # noqa: B023
-        return Generated(Decimal(0))
-
-    return work
-
-
-@only_threads
-@pytest.mark.parametrize("budget", [None, Decimal(1)], ids=["no-budget", "budget"])
-def test_failure_04_a_worker_killed_in_mid_contact_is_taken_over(
-    world: World, budget: Decimal | None
-) -> None:
-    campaign = world.campaign(3, Status.GENERATING, budget=budget)
-    with process(world, campaign, "dies") as child:
-        child.kill()
-        assert child.wait(PATIENCE) == -signal.SIGKILL
-    world.check(campaign.id)
-    (dead,) = (row for row in world.rows(campaign.id).values() if row.status == "generating")
-    assert messages(world, campaign) == {dead.contact_id: 1}
-    assert dead.generation_cost == PRICE
-    with pytest.raises(TransitionNotAllowed):
-        world.apply(campaign.id, Action.COMPLETE_GENERATION)
-    report = run(world, campaign, resume(world), reserve=COST, clock=an_hour_later)
-    # What the dead one had paid for is not paid again, and no message is lost or doubled.
-    assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 3}, 3 * COST - PRICE, True)
-    check_whole(world, campaign)
-
-
-@pytest.mark.parametrize("form", ["coroutines"], indirect=True)
-@pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
-def test_a_worker_may_die_before_any_of_its_statements(world: World) -> None:
-    # Of threads this is what the example in docs holds, with PostgreSQL what nox -s chaos does.
-    clock, survived = FrozenClock(), False
-    for at in itertools.count():
-        campaign = world.campaign(1, Status.GENERATING)
-        with dying(world.engine, at):
-            survived = run(world, campaign, resume(world), clock=clock, lease=LEASE).completed
-        clock.forward(LEASE)
-        run(world, campaign, resume(world), clock=clock, lease=LEASE)
-        assert status(world, campaign) is Status.REVIEW
-        check_whole(world, campaign)
-        if survived:
-            break
-    assert at > 20
-
-
-@only_threads
-def test_the_dead_do_nothing_more(world: World) -> None:
-    with dying(world.engine, 1) as moment:
-        moment()
-        for _ in range(2):
-            with pytest.raises(Death):
-                moment()
-        with pytest.raises(Death), world.engine.begin() as connection:
-            connection.execute(sa.select(1))
-    assert world.contacts(1)
-
-
-@only_threads
-def test_sigterm_ends_a_worker_in_good_order(world: World) -> None:
-    campaign = world.campaign(3, Status.GENERATING)
-    with process(world, campaign, "ends") as child:
-        child.terminate()
-        output, _ = child.communicate(timeout=PATIENCE)
-        assert child.returncode == 0
-    assert output == "stopped {'applied': 1}\n"
-    assert {row.status for row in world.rows(campaign.id).values()} == {"pending"}
-    assert progress(world, campaign).spent == PRICE
-    world.check(campaign.id)
-    assert run(world, campaign, save=save).completed
-
-
-def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
-    """Work on a campaign until a signal comes."""
-    worker_run._BEAT = 0.02
-    engine = db.prepare_engine(sa.create_engine(url))
-
-    def dies(task: Task) -> Outcome:
-        slot = task.slots[0]
-        task.checkpoint(PRICE, lambda connection: insert_message(connection, task, slot))
-        print("working", flush=True)  # noqa: T201
-        threading.Event().wait()
-        raise AssertionError
-
-    def ends(task: Task) -> Outcome:
-        print("working", flush=True)  # noqa: T201
-        until(lambda: task.stopping, "SIGTERM")
-        return Unfinished(cost=PRICE)
-
-    report = run_worker(
-        engine,
-        UUID(tenant_id),
-        UUID(campaign_id),
-        {"dies": dies, "ends": ends}[role],
-        reserve=COST,
-    )
-    answers = {str(answer): number for answer, number in report.answers.items()}
-    print(report.stop.value, answers)  # noqa: T201
-    engine.dispose()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

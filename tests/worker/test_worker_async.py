@@ -1,6 +1,6 @@
-"""run_worker_async: fifty calls at once in one event loop, cancelled, stopped, and beside others.
+"""run_worker_async: many coroutines in one event loop; it can be cancelled and stopped.
 
-What it has in common with run_worker stands in test_worker.
+The other modules of this folder test what it has in common with run_worker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import pytest
@@ -24,19 +23,19 @@ from campaign_model.lifecycle import Status
 from campaign_model.worker import AsyncTask, WorkerReport, WorkerStop, run_worker_async
 from campaign_model.worker import run as worker_run
 from support.parallel import PATIENCE, on_postgresql, transaction, until
+from support.workers import COST, contact_statuses, fill_the_disk
 from support.world import World
 
-COST = Decimal("0.00144")
 Result = TypeVar("Result")
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine, and cancel one that does not come to an end by itself."""
+    """Run a coroutine, and cancel it after ``PATIENCE``."""
 
-    async def patiently() -> Result:
+    async def run_with_timeout() -> Result:
         return await asyncio.wait_for(main, PATIENCE)
 
-    return asyncio.run(patiently())
+    return asyncio.run(run_with_timeout())
 
 
 def worker(
@@ -48,86 +47,87 @@ def worker(
     return run_worker_async(world.engine, world.tenant_id, campaign.id, generate, **options)
 
 
-async def generated(_task: AsyncTask) -> Outcome:
+async def succeed(_task: AsyncTask) -> Outcome:
     return Generated(COST)
 
 
-async def never(_task: AsyncTask) -> Outcome:
+async def never_called(_task: AsyncTask) -> Outcome:
     raise AssertionError
 
 
-async def forever() -> Outcome:
+async def wait_forever() -> Outcome:
     await asyncio.Event().wait()
     raise AssertionError
 
 
-def statuses(world: World, campaign: Campaign) -> list[str]:
-    return sorted(row.status for row in world.rows(campaign.id).values())
+def barrier(parties: int) -> tuple[Callable[[], None], Callable[[], Awaitable[object]]]:
+    """Return ``arrive`` and ``all_arrived``, which waits until ``arrive`` was called so often.
 
-
-def at_work(number: int) -> tuple[Callable[[], None], Callable[[], Awaitable[object]]]:
-    """Call the first when at work; the second waits until so many are."""
-    arrived: list[None] = []
-    everybody = asyncio.Event()
+    Unlike ``asyncio.Barrier``, the test can wait without being one of the parties.
+    """
+    arrivals: list[None] = []
+    complete = asyncio.Event()
 
     def arrive() -> None:
-        arrived.append(None)
-        if len(arrived) == number:
-            everybody.set()
+        arrivals.append(None)
+        if len(arrivals) == parties:
+            complete.set()
 
-    return arrive, everybody.wait
+    return arrive, complete.wait
 
 
-async def a_lock_is_waited_for(world: World) -> None:
-    """Somebody waits for a lock; meanwhile the loop goes on."""
-    waiting = sa.text(
+async def wait_for_blocked_session(world: World) -> None:
+    """Wait until a database session waits for a lock. The event loop stays free."""
+    count_blocked = sa.text(
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
 
-    def look() -> bool:
+    def is_blocked() -> bool:
         with world.engine.connect() as connection:
-            return bool(connection.scalar(waiting))
+            return bool(connection.scalar(count_blocked))
 
-    await asyncio.to_thread(until, look, "somebody waits for a lock")
-
-
-# Many at once, in one loop.
+    await asyncio.to_thread(until, is_blocked, "a session waits for a lock")
 
 
-def test_fifty_calls_are_in_flight_at_once_and_hold_nothing(world: World) -> None:
+# --- Many coroutines in one event loop -----------------------------------------------------------
+
+
+def test_fifty_coroutines_run_at_once_without_open_transactions(world: World) -> None:
     campaign = world.campaign(60, Status.GENERATING)
-    before = threading.active_count()
-    arrived: list[AsyncTask] = []
-    everybody = asyncio.Event()
+    threads_before = threading.active_count()
+    tasks: list[AsyncTask] = []
+    fifty_running = asyncio.Event()
 
     async def generate(task: AsyncTask) -> Outcome:
-        arrived.append(task)
-        if len(arrived) == 50:
-            check_nothing_is_held()
-            everybody.set()
-        await everybody.wait()
+        tasks.append(task)
+        if len(tasks) == 50:
+            check_no_open_transaction()
+            fifty_running.set()
+        await fifty_running.wait()
         return Generated(COST)
 
-    def check_nothing_is_held() -> None:
-        assert threading.active_count() - before <= 5
+    def check_no_open_transaction() -> None:
+        assert threading.active_count() - threads_before <= 5
         assert world.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         if world.engine.dialect.name == "postgresql":
-            held = sa.text(
+            count_idle = sa.text(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND state LIKE 'idle in transaction%'"
             )
             with world.engine.connect() as connection:
-                assert connection.scalar(held) == 0
+                assert connection.scalar(count_idle) == 0
 
     report = run(worker(world, campaign, generate))
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.APPLIED: 60}, 60 * COST, True)
-    assert statuses(world, campaign) == ["generated"] * 60
+    assert contact_statuses(world, campaign) == ["generated"] * 60
     world.check(campaign.id)
 
 
 @on_postgresql
-def test_the_loop_goes_on_while_a_claim_or_a_checkpoint_waits(world: World) -> None:
+def test_the_event_loop_is_free_while_a_claim_or_a_checkpoint_waits_for_a_lock(
+    world: World,
+) -> None:
     campaign = world.campaign(1, Status.GENERATING)
     begun = asyncio.Event()
     locked = asyncio.Event()
@@ -142,18 +142,18 @@ def test_the_loop_goes_on_while_a_claim_or_a_checkpoint_waits(world: World) -> N
         with transaction(world) as store:
             store.campaigns.get(campaign.id, lock=True)
             running = asyncio.create_task(worker(world, campaign, generate))
-            await a_lock_is_waited_for(world)
+            await wait_for_blocked_session(world)
         await begun.wait()
         with transaction(world) as store:
             store.campaigns.get(campaign.id, lock=True)
             locked.set()
-            await a_lock_is_waited_for(world)
+            await wait_for_blocked_session(world)
         return await running
 
     assert run(main()).cost == 2 * COST
 
 
-def test_a_loop_that_is_blocked_loses_no_lease(world: World) -> None:
+def test_leases_are_renewed_while_the_event_loop_is_blocked(world: World) -> None:
     campaign = world.campaign(1, Status.GENERATING)
 
     def expiry() -> Any:
@@ -161,20 +161,20 @@ def test_a_loop_that_is_blocked_loses_no_lease(world: World) -> None:
         return row.lease_expires_at
 
     async def generate(_task: AsyncTask) -> Outcome:
-        first = expiry()
-        until(lambda: expiry() > first, "the lease is renewed")
+        first_expiry = expiry()
+        until(lambda: expiry() > first_expiry, "the lease is renewed")
         return Generated(COST)
 
     assert run(worker(world, campaign, generate, lease=timedelta(milliseconds=300))).completed
 
 
-def test_what_is_called_where(world: World) -> None:
+def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(world: World) -> None:
     campaign = world.campaign(1, Status.GENERATING)
-    of_the_caller = contextvars.ContextVar[str]("of_the_caller")
-    places: dict[str, tuple[int, str]] = {}
+    context_variable = contextvars.ContextVar[str]("context_variable")
+    calls: dict[str, tuple[int, str]] = {}
 
-    def note(what: str) -> None:
-        places[what] = threading.get_ident(), of_the_caller.get()
+    def note(function: str) -> None:
+        calls[function] = threading.get_ident(), context_variable.get()
 
     async def generate(task: AsyncTask) -> Outcome:
         note("generate")
@@ -188,32 +188,32 @@ def test_what_is_called_where(world: World) -> None:
         note("report")
 
     async def main() -> None:
-        of_the_caller.set("seen")
+        context_variable.set("set by the caller")
         await worker(world, campaign, generate, save=save, report=report)
 
     run(main())
-    loop = threading.get_ident()
-    assert {what for what, (thread, _) in places.items() if thread == loop} == {
+    event_loop_thread = threading.get_ident()
+    assert {name for name, (thread, _) in calls.items() if thread == event_loop_thread} == {
         "generate",
         "report",
     }
-    assert set(places) == {"generate", "report", "checkpoint", "save"}
-    assert {seen for _, seen in places.values()} == {"seen"}
+    assert set(calls) == {"generate", "report", "checkpoint", "save"}
+    assert {value for _, value in calls.values()} == {"set by the caller"}
 
 
-# Cancelled, stopped, broken off.
+# --- Cancelled, stopped, or ended by an error ----------------------------------------------------
 
 
-def test_cancelled_it_gives_back_what_it_has(world: World) -> None:
+def test_a_cancelled_worker_gives_its_contacts_back(world: World) -> None:
     campaign = world.campaign(4, Status.GENERATING)
     first, *_ = world.rows(campaign.id)
     stop = threading.Event()
-    arrive, everybody = at_work(3)
+    arrive, all_arrived = barrier(3)
 
     async def generate(task: AsyncTask) -> Outcome:
         arrive()
         try:
-            return await forever()
+            return await wait_forever()
         except asyncio.CancelledError:
             if task.contact_id != first:
                 raise
@@ -221,7 +221,7 @@ def test_cancelled_it_gives_back_what_it_has(world: World) -> None:
 
     async def main() -> None:
         running = asyncio.create_task(worker(world, campaign, generate, concurrency=3, stop=stop))
-        await everybody()
+        await all_arrived()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -229,18 +229,18 @@ def test_cancelled_it_gives_back_what_it_has(world: World) -> None:
     run(main())
     assert not stop.is_set()
     rows = world.rows(campaign.id)
-    assert statuses(world, campaign) == ["pending"] * 4
+    assert contact_statuses(world, campaign) == ["pending"] * 4
     assert (rows[first].generation_cost, rows[first].unknown_costs) == (COST, 0)
     assert sum(row.unknown_costs for row in rows.values()) == 2
     world.check(campaign.id)
-    assert run(worker(world, campaign, generated)).completed
+    assert run(worker(world, campaign, succeed)).completed
 
 
 @on_postgresql
-def test_cancelled_it_finishes_a_checkpoint_that_has_begun(world: World) -> None:
+def test_a_cancelled_worker_finishes_a_checkpoint_that_has_begun(world: World) -> None:
     campaign = world.campaign(1, Status.GENERATING)
     begun, locked, saved = asyncio.Event(), asyncio.Event(), threading.Event()
-    left: list[bool] = []
+    saved_on_return: list[bool] = []
 
     async def generate(task: AsyncTask) -> Outcome:
         begun.set()
@@ -248,7 +248,7 @@ def test_cancelled_it_finishes_a_checkpoint_that_has_begun(world: World) -> None
         try:
             await task.checkpoint(COST, lambda _connection: saved.set())
         finally:
-            left.append(saved.is_set())
+            saved_on_return.append(saved.is_set())
         raise AssertionError
 
     async def main() -> None:
@@ -257,31 +257,31 @@ def test_cancelled_it_finishes_a_checkpoint_that_has_begun(world: World) -> None
         with transaction(world) as store:
             store.campaigns.get(campaign.id, lock=True)
             locked.set()
-            await a_lock_is_waited_for(world)
+            await wait_for_blocked_session(world)
             running.cancel()
-            # Whoever would leave leaves now.
+            # The coroutine has every chance to end, and still waits for its checkpoint.
             for _ in range(100):
                 await asyncio.sleep(0)
-            assert left == []
+            assert saved_on_return == []
         with pytest.raises(asyncio.CancelledError):
             await running
 
     run(main())
-    assert left == [True]
+    assert saved_on_return == [True]
     (row,) = world.rows(campaign.id).values()
     assert (row.status, row.generation_cost) == ("pending", COST)
     world.check(campaign.id)
 
 
 @on_postgresql
-def test_cancelled_while_it_claims_it_begins_nothing(world: World) -> None:
+def test_a_worker_cancelled_during_a_claim_starts_no_coroutine(world: World) -> None:
     campaign = world.campaign(3, Status.GENERATING)
 
     async def main() -> None:
         with transaction(world) as store:
             store.campaigns.get(campaign.id, lock=True)
-            running = asyncio.create_task(worker(world, campaign, never))
-            await a_lock_is_waited_for(world)
+            running = asyncio.create_task(worker(world, campaign, never_called))
+            await wait_for_blocked_session(world)
             running.cancel()
             await asyncio.sleep(0)
         with pytest.raises(asyncio.CancelledError):
@@ -293,24 +293,20 @@ def test_cancelled_while_it_claims_it_begins_nothing(world: World) -> None:
     world.check(campaign.id)
 
 
-def fill_the_disk(*_: object) -> None:
-    raise sa.exc.OperationalError("INSERT", {}, Exception("disk full"))
-
-
-def test_cancelled_it_tells_what_the_database_said_last(world: World) -> None:
+def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(world: World) -> None:
     campaign = world.campaign(1, Status.GENERATING)
-    arrive, everybody = at_work(1)
+    arrive, all_arrived = barrier(1)
 
     async def generate(_task: AsyncTask) -> Outcome:
         arrive()
         try:
-            return await forever()
+            return await wait_forever()
         except asyncio.CancelledError:
             return Generated(COST)
 
     async def main() -> None:
         running = asyncio.create_task(worker(world, campaign, generate, save=fill_the_disk))
-        await everybody()
+        await all_arrived()
         running.cancel()
         await running
 
@@ -318,19 +314,19 @@ def test_cancelled_it_tells_what_the_database_said_last(world: World) -> None:
         run(main())
 
 
-def test_broken_off_it_leaves_no_coroutine_behind(world: World) -> None:
+def test_a_worker_that_raises_leaves_no_coroutine_behind(world: World) -> None:
     campaign = world.campaign(2, Status.GENERATING)
-    arrive, everybody = at_work(2)
+    arrive, all_arrived = barrier(2)
     ended: list[AsyncTask] = []
 
     async def generate(task: AsyncTask) -> Outcome:
         arrive()
-        await everybody()
+        await all_arrived()
         if not ended:
             ended.append(task)
             return Generated(COST)
         try:
-            return await forever()
+            return await wait_forever()
         finally:
             ended.append(task)
 
@@ -341,41 +337,45 @@ def test_broken_off_it_leaves_no_coroutine_behind(world: World) -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(main())
-    assert statuses(world, campaign) == ["generating"] * 2
+    assert contact_statuses(world, campaign) == ["generating"] * 2
 
 
-def test_sigterm_stops_every_worker_of_the_loop(
+def test_sigterm_stops_every_worker_of_the_event_loop(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_run, "_BEAT", 0.02)
-    short, long = (world.campaign(2, Status.GENERATING) for _ in range(2))
-    asked: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
-    arrive, everybody = at_work(2)
+    monkeypatch.setattr(worker_run, "_POLL_INTERVAL", 0.02)
+    first_campaign, second_campaign = (world.campaign(2, Status.GENERATING) for _ in range(2))
+    signals: list[int] = []
+    handler_before = signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
+    arrive, all_arrived = barrier(2)
 
     async def finish(_task: AsyncTask) -> Outcome:
         arrive()
-        await everybody()
+        await all_arrived()
         return Generated(COST)
 
-    async def go_on(task: AsyncTask) -> Outcome:
+    async def work_until_stopped(task: AsyncTask) -> Outcome:
         arrive()
-        await asyncio.to_thread(until, lambda: task.stopping, "it is told to stop")
+        await asyncio.to_thread(until, lambda: task.stopping, "the task is asked to stop")
         return Unfinished()
 
     async def main() -> tuple[WorkerReport, WorkerReport]:
-        first = asyncio.create_task(worker(world, short, finish, concurrency=1))
+        first = asyncio.create_task(worker(world, first_campaign, finish, concurrency=1))
         await asyncio.sleep(0)
-        second = asyncio.create_task(worker(world, long, go_on, concurrency=1))
-        ended = await first
+        second = asyncio.create_task(
+            worker(world, second_campaign, work_until_stopped, concurrency=1)
+        )
+        first_report = await first
+        # The first worker has ended, and the handler still serves the second one.
         os.kill(os.getpid(), signal.SIGTERM)
-        return ended, await second
+        return first_report, await second
 
     try:
-        ended, stopped = run(main())
-        assert (ended.stop, stopped.stop) == (WorkerStop.DRAINED, WorkerStop.STOPPED)
-        assert asked == []
+        first_report, second_report = run(main())
+        assert (first_report.stop, second_report.stop) == (WorkerStop.DRAINED, WorkerStop.STOPPED)
+        assert signals == []
+        # Without a worker, the program's own handler is back.
         signal.raise_signal(signal.SIGTERM)
-        assert asked == [signal.SIGTERM]
+        assert signals == [signal.SIGTERM]
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, handler_before)

@@ -1,4 +1,4 @@
-"""The command ``campaign-model``; it needs the extra ``cli``."""
+"""The command ``campaign-model``. It needs the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command (by default with the arguments of this process); its exit code.
+    """Run the command and return its exit code.
 
-    0 is fine, 1 found something wrong, 2 is a mistake in how it was called or in what it was given.
+    ``arguments`` default to those of this process. Exit codes: 0 success, 1 the command found
+    problems, 2 a usage error.
     """
     try:
-        from campaign_model.cli.app import run  # noqa: PLC0415 - may find its extra missing
+        from campaign_model.cli.app import run  # noqa: PLC0415 - the extra may be missing
     except ModuleNotFoundError as error:
-        # The entry point is there even where the extra isn't.
+        # pip installs the entry point even without the extra.
         if error.name not in {"typer", "rich"}:
             raise
         sys.stderr.write("campaign-model: run  pip install 'campaign-model[cli]'  first\n")

@@ -1,4 +1,4 @@
-"""``python -m campaign_model.cli``."""
+"""Run the command as ``python -m campaign_model.cli``."""
 
 import sys
 

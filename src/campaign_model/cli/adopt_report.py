@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from campaign_model import db
-from campaign_model.cli.console import UserError, print_table
-from campaign_model.cli.views import say
+from campaign_model.cli.console import UserError, print_labelled, print_table
 from campaign_model.lifecycle import Status
 
 __all__ = ["adoption_progress", "pairs", "print_report", "print_verdict", "status_cases"]
@@ -54,16 +53,16 @@ def status_cases(values: Iterable[str] | None) -> dict[str, Status]:
 
 def print_verdict(console: Console, verdict: db.Verdict) -> None:
     """Print the shape of a database, what is to be done, and the warnings."""
-    say(console, "Shape", verdict.shape)
+    print_labelled(console, "Shape", verdict.shape)
     _print_statements(console, verdict.pending, "Pending")
     _print_warnings(console, verdict.warnings)
 
 
 def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> None:
     """Print what an adoption adds, repairs and refuses."""
-    say(console, "Shape", report.shape)
+    print_labelled(console, "Shape", report.shape)
     rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
-    say(console, "No status", f"{rule} (--status-rule)")
+    print_labelled(console, "No status", f"{rule} (--status-rule)")
     has_written = not (dry_run or report.refused)
     _print_statements(console, report.added, "Added" if has_written else "To be added")
     print_table(
@@ -96,7 +95,7 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
     _print_warnings(console, report.warnings)
     if report.presets is not None and report.presets.edited:
         names = ", ".join(report.presets.edited)
-        say(console, "Templates", f"edited by hand and left as they are: {names}")
+        print_labelled(console, "Templates", f"edited by hand and left as they are: {names}")
 
 
 def _print_statements(console: Console, statements: Iterable[str], title: str) -> None:
@@ -107,7 +106,7 @@ def _print_statements(console: Console, statements: Iterable[str], title: str) -
 
 def _print_warnings(console: Console, warnings: Iterable[str]) -> None:
     for warning in warnings:
-        say(console, "Note", warning)
+        print_labelled(console, "Note", warning)
 
 
 def _format_value(value: Any) -> str:

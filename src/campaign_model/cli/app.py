@@ -1,20 +1,20 @@
-"""The commands, and what becomes of their errors."""
+"""The command ``campaign-model``: its subcommands, and the exit code and message of every error.
+
+The groups ``templates`` and ``campaigns`` are in ``campaign_commands``.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-from uuid import UUID
+from typing import Annotated, Literal
 
-import attrs
 import sqlalchemy as sa
 import typer
 
 import campaign_model
 from campaign_model import db, lifecycle
-from campaign_model.cli import document_files
 from campaign_model.cli.adopt_report import (
     adoption_progress,
     pairs,
@@ -22,88 +22,75 @@ from campaign_model.cli.adopt_report import (
     print_verdict,
     status_cases,
 )
+from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     UserError,
-    moment,
+    make_printable,
     open_console,
     print_json,
     print_json_line,
-    print_table,
-    printable,
 )
-from campaign_model.cli.database import explanation, open_database, parse_url
+from campaign_model.cli.database import explain_database_error, open_database, parse_url
 from campaign_model.cli.demo import run_demo
-from campaign_model.cli.document_files import Kind
-from campaign_model.cli.views import print_campaign, print_lifecycle
+from campaign_model.cli.document_files import Kind, check_file
+from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored, Url
+from campaign_model.cli.views import print_checked_file, print_lifecycle, print_sync_report
 from campaign_model.errors import CampaignModelError
-from campaign_model.lifecycle import Status
-from campaign_model.store import HostTables, transact
+from campaign_model.store import HostTables
 from campaign_model.validation import document_schema
 
 __all__ = ["app", "run"]
 
 _NAME = "campaign-model"
-_FINE, _FAULTY, _MISTAKEN = 0, 1, 2
-
-_WIDE = 110
-"""Columns of a terminal that has room for every column of a list."""
+_SUCCESS, _FOUND_PROBLEMS, _USAGE_ERROR = 0, 1, 2
+"""Exit codes."""
 
 _HOST = HostTables()
-_SUBCOMMANDS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
 
-app = typer.Typer(**_SUBCOMMANDS, pretty_exceptions_enable=False)
-database_app = typer.Typer(**_SUBCOMMANDS, help="The schema in a database.")
-templates_app = typer.Typer(**_SUBCOMMANDS, help="Templates that campaigns start from.")
-campaigns_app = typer.Typer(**_SUBCOMMANDS, help="Campaigns of a tenant.")
+app = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
+database_app = typer.Typer(
+    **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
+)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")
 
-Url = Annotated[
-    str,
-    typer.Option(
-        metavar="URL", envvar="CAMPAIGN_MODEL_URL", help="The database, as SQLAlchemy names it."
-    ),
-]
-Tenant = Annotated[
-    UUID, typer.Option(envvar="CAMPAIGN_MODEL_TENANT", help="The tenant's id.", metavar="UUID")
-]
 TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tenants.")]
 OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
 ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
 MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-Stored = Annotated[
-    bool, typer.Option("--stored", help="The form that databases hold, not the submitted one.")
-]
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """Run a command; its exit code. A mistake of the user's is told in one line."""
+    """Run a command and return its exit code.
+
+    A user's mistake becomes one line on standard error and exit code 2. All other exceptions are
+    bugs and propagate.
+    """
     try:
-        code: int | None = app(arguments, prog_name=_NAME, standalone_mode=False)
+        exit_code: int | None = app(arguments, prog_name=_NAME, standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message()
     except (UserError, CampaignModelError, db.SetupError) as error:
         message = str(error)
     except sa.exc.DBAPIError as error:
-        told = explanation(error)
-        if told is None:
+        explanation = explain_database_error(error)
+        if explanation is None:
             raise
-        message = told
+        message = explanation
     else:
-        return code or _FINE
-    if message:
-        _complain(message)
-    return _MISTAKEN
+        return exit_code or _SUCCESS
+    if message:  # Empty after the help of a command that was called without arguments.
+        _print_error(message)
+    return _USAGE_ERROR
 
 
-def _complain(message: str) -> None:
-    sys.stderr.write(f"{_NAME}: {printable(' '.join(message.split()))}\n")
+def _print_error(message: str) -> None:
+    sys.stderr.write(f"{_NAME}: {make_printable(' '.join(message.split()))}\n")
 
 
-def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it so
-    if wanted:
+def _print_version(requested: bool) -> None:  # noqa: FBT001 - Typer passes it by position
+    if requested:
         typer.echo(f"{_NAME} {campaign_model.__version__}")
         raise typer.Exit
 
@@ -114,11 +101,14 @@ def _options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
 ) -> None:
-    """What an outreach campaign is, what may happen to it, and how it is kept."""
+    """Check campaign documents, set up databases, and show campaigns.
+
+    Start with  campaign-model demo  to see one campaign from template to export.
+    """
 
 
 @app.command()
@@ -126,28 +116,50 @@ def demo(
     *,
     url: Annotated[
         str,
-        typer.Option(metavar="URL", help="The database, as SQLAlchemy names it; made if missing."),
+        typer.Option(
+            metavar="URL",
+            help="SQLAlchemy URL of the database. An SQLite file is created if missing.",
+        ),
     ] = "sqlite:///campaign-model-demo.db",
     contacts: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Your contacts, a CSV file; a sample comes along."),
+        typer.Option(metavar="FILE", help="CSV file of contacts. Default: 40 sample contacts."),
     ] = None,
     template: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The preset to start from.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="System template to start from. Default: the first one.",
+        ),
     ] = None,
-    workers: Annotated[int, typer.Option(min=2, max=16, help="One of them will die.")] = 4,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER", min=2, max=16, help="How many workers, with the one that is killed."
+        ),
+    ] = 4,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write the messages, as JSON Lines."),
+        typer.Option(
+            metavar="FILE",
+            help="File for the exported messages, as JSON Lines. Default: "
+            "campaign-model-demo-ID.jsonl.",
+        ),
     ] = None,
 ) -> int:
-    """Run one campaign from template to export."""
+    """Run one campaign from template to export, in about five seconds.
+
+    The demo creates the tables, assigns contacts and writes sample messages.
+    It kills one worker on the way; the others take over its contacts.
+    Then it reviews the messages, approves them and exports them to a file.
+    It calls no language model and sends nothing.
+    """
     return run_demo(
         open_console(),
         parse_url(url),
-        contacts=contacts,
-        template=template,
-        workers=workers,
+        contacts_path=contacts,
+        template_name=template,
+        worker_count=workers,
         out=out,
     )
 
@@ -155,57 +167,59 @@ def demo(
 @app.command()
 def validate(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="JSON files; - is standard input.")
+        list[str], typer.Argument(metavar="FILE...", help="JSON files; - reads standard input.")
     ],
     *,
     document: Annotated[
-        Kind | None, typer.Option(help="What they are; told by their shape if not given.")
+        Kind | None,
+        typer.Option(
+            metavar="KIND",
+            help="Kind of the documents: template_config (steps), generation_config (settings) or "
+            "campaign_template (both). Default: guessed from the shape.",
+        ),
     ] = None,
     stored: Stored = False,
     as_json: Json = False,
 ) -> int:
-    """Tell everything that is wrong with documents."""
-    checked = []
-    code = _FINE
+    """List every violation in JSON documents.
+
+    The exit code is 1 if there are any.
+    """
+    exit_code = _SUCCESS
+    checked_files = []
     for file in files:
         try:
-            checked.append(document_files.check(file, document, stored=stored))
-        except UserError as error:
-            _complain(str(error))
-            code = _MISTAKEN
+            checked_files.append(check_file(file, document, stored=stored))
+        except UserError as error:  # The other files are still checked.
+            _print_error(str(error))
+            exit_code = _USAGE_ERROR
     if as_json:
         print_json(
             [
-                ({"file": one.file} if len(files) > 1 else {}) | fault.to_dict()
-                for one in checked
-                for fault in one.faults
+                ({"file": checked.file} if len(files) > 1 else {}) | violation.to_dict()
+                for checked in checked_files
+                for violation in checked.violations
             ]
         )
     else:
         console = open_console()
-        for one in checked:
-            number = len(one.faults)
-            file = "standard input" if one.file == document_files.STANDARD_INPUT else one.file
-            title = f"{file}: {number or 'no'} fault{'s' * (number != 1)} as a {one.kind}"
-            if one.faults:
-                faults = [
-                    (fault.path or "(whole)", fault.code, fault.message) for fault in one.faults
-                ]
-                print_table(console, ("location", "code", "message"), faults, title=title)
-            else:
-                console.print(printable(title))
-    return max(code, _FAULTY if any(one.faults for one in checked) else _FINE)
+        for checked in checked_files:
+            print_checked_file(console, checked)
+    if any(checked.violations for checked in checked_files):
+        exit_code = max(exit_code, _FOUND_PROBLEMS)
+    return exit_code
 
 
 @app.command()
 def schema(
     name: Annotated[
-        Kind | None, typer.Argument(help="The document; lists them if missing.")
+        Kind | None,
+        typer.Argument(metavar="KIND", help="Kind of document. Default: list the kinds."),
     ] = None,
     *,
     stored: Stored = False,
 ) -> None:
-    """Print the JSON Schema of a document."""
+    """Print the JSON Schema of a kind of document."""
     if name is None:
         typer.echo("\n".join(Kind))
     else:
@@ -214,9 +228,9 @@ def schema(
 
 @app.command("lifecycle")
 def show_lifecycle(*, as_json: Json = False) -> None:
-    """Show what may happen to campaigns and to contacts in them."""
+    """Print the lifecycle: the actions of campaigns and contacts, guards and permissions."""
     if as_json:
-        print_json(lifecycle.document())
+        print_json(lifecycle.to_dict())
     else:
         print_lifecycle(open_console())
 
@@ -235,9 +249,12 @@ def init(
 ) -> None:
     """Build the schema in a fresh database, or upgrade it, and sync the system templates."""
     host = HostTables(tenants, owners, contacts)
-    with open_database(parse_url(url), create=with_host_tables, schema=False) as engine:
+    with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
-    _print_sync(report, as_json=as_json)
+    if as_json:
+        print_json(report)
+    else:
+        print_sync_report(open_console(), report)
 
 
 @database_app.command()
@@ -255,13 +272,13 @@ def verify(
     The exit code is 1 if something is missing.
     """
     host = HostTables(tenants, owners, contacts)
-    with open_database(parse_url(url), schema=False) as engine:
+    with open_database(parse_url(url), needs_schema=False) as engine:
         verdict = db.verify(engine, host=host, messages=messages)
     if as_json:
         print_json(verdict)
     else:
         print_verdict(open_console(), verdict)
-    return _FAULTY if verdict.pending else _FINE
+    return _FOUND_PROBLEMS if verdict.pending else _SUCCESS
 
 
 @database_app.command()
@@ -308,7 +325,7 @@ def adopt(
     """
     console = open_console()
     with (
-        open_database(parse_url(url), schema=False) as engine,
+        open_database(parse_url(url), needs_schema=False) as engine,
         adoption_progress() as on_progress,
     ):
         try:
@@ -326,14 +343,14 @@ def adopt(
             )
         except db.AdoptionRefused as refusal:
             report = refusal.report
-            _complain(str(refusal))
+            _print_error(str(refusal))
         except ValueError as error:
             raise UserError(str(error)) from None
     if as_json:
         print_json_line(report)
     else:
         print_report(console, report, dry_run=dry_run)
-    return _FAULTY if report.refused else _FINE
+    return _FOUND_PROBLEMS if report.refused else _SUCCESS
 
 
 @database_app.command("sql")
@@ -359,132 +376,5 @@ def print_sql(
         assert shape is not None
         typer.echo(db.sql(shape, host=host, messages=messages), nl=False)
         return
-    with open_database(parse_url(url), schema=False) as engine:
+    with open_database(parse_url(url), needs_schema=False) as engine:
         typer.echo(db.sql(engine, host=host, messages=messages), nl=False)
-
-
-@templates_app.command("sync")
-def sync_templates(*, url: Url, as_json: Json = False) -> None:
-    """Bring the system templates in a database up to date."""
-    with open_database(parse_url(url)) as engine, engine.begin() as connection:
-        report = db.sync_presets(connection)
-    _print_sync(report, as_json=as_json)
-
-
-def _print_sync(report: db.SyncReport, *, as_json: bool) -> None:
-    if as_json:
-        print_json(report)
-        return
-    done = [(name, word) for word, names in attrs.asdict(report).items() for name in names]
-    print_table(open_console(), ("system template", "was"), done)
-
-
-@templates_app.command("list")
-def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
-    """List the templates that a tenant sees."""
-    with open_database(parse_url(url)) as engine:
-        templates = transact(engine, tenant, lambda store: store.templates.list())
-    if as_json:
-        print_json(templates)
-        return
-    print_table(
-        open_console(),
-        ("id", "name", "steps", "messages", "whose"),
-        [
-            (
-                template.id,
-                template.name,
-                len(template.steps.enabled),
-                len(template.steps.slots()),
-                "system" if template.is_system else "own",
-            )
-            for template in templates
-        ],
-        wraps="name",
-    )
-
-
-@campaigns_app.command("list")
-def list_campaigns(
-    *,
-    url: Url,
-    tenant: Tenant,
-    status: Annotated[
-        list[Status] | None, typer.Option(metavar="STATUS", help="Only these; may be repeated.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 50,
-    after: Annotated[
-        str | None, typer.Option(metavar="PAGE", help="Go on where the last page ended.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """List a tenant's campaigns, newest first."""
-    with open_database(parse_url(url)) as engine:
-        try:
-            page = transact(
-                engine,
-                tenant,
-                lambda store: store.campaigns.list(status=status, limit=limit, after=after),
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
-    if as_json:
-        print_json(page)
-        return
-    console = open_console()
-    columns: tuple[str, ...] = ("id", "status", "done", "name", "cost", "created (UTC)")
-    if console.width < _WIDE:
-        columns = columns[:4]
-    print_table(
-        console,
-        columns,
-        [
-            (
-                one.id,
-                one.status,
-                f"{one.generated_count}/{one.total_contacts}",
-                one.name,
-                one.generation_cost,
-                moment(one.created_at),
-            )[: len(columns)]
-            for one in page.items
-        ],
-        wraps="name",
-    )
-    if page.next is not None:
-        console.print(f"More with --after {page.next}")
-
-
-@campaigns_app.command("show")
-def show_campaign(
-    id_: Annotated[UUID, typer.Argument(metavar="ID", help="The campaign's id.")],
-    *,
-    url: Url,
-    tenant: Tenant,
-    as_json: Json = False,
-) -> None:
-    """Show a campaign: its steps, its progress, what may happen to it and what did."""
-    with open_database(parse_url(url)) as engine:
-        campaign, progress, actions, history = transact(
-            engine,
-            tenant,
-            lambda store: (
-                store.campaigns.get(id_),
-                store.generation.progress(id_),
-                store.campaigns.actions(id_),
-                store.campaigns.history(id_),
-            ),
-        )
-    if as_json:
-        print_json(
-            {
-                "campaign": campaign,
-                "progress": progress,
-                "actions": [
-                    attrs.asdict(one, recurse=False) | {"allowed": one.allowed} for one in actions
-                ],
-                "history": history,
-            }
-        )
-    else:
-        print_campaign(open_console(), campaign, progress, actions, history)

@@ -1,4 +1,9 @@
-"""What people and programs are shown, and the mistakes of users."""
+"""Printing to standard output: tables and labelled lines for people, JSON for programs.
+
+``print_table`` and ``print_labelled`` remove control characters from everything they print, so
+that text from a database or a file cannot control the terminal. ``UserError`` is the exception
+for every mistake that the user can correct.
+"""
 
 from __future__ import annotations
 
@@ -22,50 +27,65 @@ from campaign_model.steps import StepSequence
 from campaign_model.wire import dump_generation_config, dump_template_config
 
 __all__ = [
+    "LABEL_WIDTH",
     "UserError",
-    "amount",
-    "moment",
+    "format_amount",
+    "format_time",
+    "make_printable",
     "open_console",
     "print_json",
     "print_json_line",
+    "print_labelled",
     "print_table",
-    "printable",
 ]
 
-_ENDLESS = 10_000
+LABEL_WIDTH = 11
+"""Columns of the label in ``print_labelled``."""
+
+_UNLIMITED_WIDTH = 10_000
 
 
 class UserError(Exception):
-    """Something the user can put right; the message is the one line that says it."""
+    """A mistake that the user can correct. The message is one line that says how."""
 
 
 def open_console() -> Console:
-    """A console on standard output, which takes nothing in a text for markup."""
+    """Open a console on standard output that prints text as it is, without markup."""
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
-        # Whatever reads this looks for lines, not for columns of a screen.
-        console.width = _ENDLESS
+        # A program that reads the output needs each row on one line.
+        console.width = _UNLIMITED_WIDTH
     return console
 
 
-def printable(text: str) -> str:
-    """``text`` in one line and without what a terminal would obey."""
-    return "".join(one if one.isprintable() else " " for one in text)
+def make_printable(text: str) -> str:
+    """Replace line breaks and control characters by spaces."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
-def amount(value: Decimal) -> str:
-    """Money for people: exact, with two decimals or as many as it has."""
-    whole, _, decimals = _shortest(value).partition(".")
+def format_amount(amount: Decimal) -> str:
+    """Format money exactly, with at least two decimals."""
+    whole, _, decimals = _format_shortest(amount).partition(".")
     return f"{whole}.{decimals:0<2}"
 
 
-def _shortest(value: Decimal) -> str:
-    return f"{value.normalize():f}"  # The same for amounts of both engines.
+def _format_shortest(amount: Decimal) -> str:
+    # The engines return different numbers of trailing zeros; normalize() removes them.
+    return f"{amount.normalize():f}"
 
 
-def moment(value: datetime | None) -> str:
-    """A point in time for people, in UTC."""
-    return "" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+def format_time(time: datetime | None) -> str:
+    """Format a UTC time without its time zone; ``None`` gives an empty string."""
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
+
+
+def print_labelled(console: Console, label: str, text: str) -> None:
+    """Print ``text`` with a bold label to its left; long text wraps beside the label."""
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=LABEL_WIDTH, style="bold")
+    grid.add_column(overflow="fold")
+    grid.add_row(label, make_printable(text))
+    console.print(grid)
 
 
 def print_table(
@@ -76,9 +96,9 @@ def print_table(
     title: str | None = None,
     wraps: str | None = None,
 ) -> None:
-    """Print a table; numbers stand to the right.
+    """Print a table. Columns of numbers are aligned to the right.
 
-    Where room is short, the texts of column ``wraps`` are broken into lines, by default the last.
+    On a narrow terminal only the column ``wraps`` breaks its text into lines (default: the last).
     """
     table = Table(
         title=title,
@@ -90,42 +110,44 @@ def print_table(
     )
     rows = list(rows)
     for index, column in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[index], int | Decimal) for row in rows)
+        is_numeric = bool(rows) and all(isinstance(row[index], int | Decimal) for row in rows)
         table.add_column(
             column,
-            justify="right" if numbers else "left",
+            justify="right" if is_numeric else "left",
             no_wrap=column != (wraps or columns[-1]),
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(_format_cell(value) for value in row))
     console.print(table)
     if title is not None:
         console.print()
 
 
-def _cell(value: object) -> str:
+def _format_cell(value: object) -> str:
     if isinstance(value, Decimal):
-        return f"{value:.{MONEY_DECIMALS}f}"  # Not shorter, so that points stand under points.
-    return printable(str(value))
+        # All decimals, so that the decimal points of a column are aligned.
+        return f"{value:.{MONEY_DECIMALS}f}"
+    return make_printable(str(value))
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON for programs: ids, moments and money as text."""
-    sys.stdout.write(json.dumps(_plain(value), indent=2, ensure_ascii=False) + "\n")
+    """Print ``value`` as indented JSON. Ids, times and money become strings."""
+    sys.stdout.write(json.dumps(_to_json(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def print_json_line(value: Any) -> None:
-    """Print ``value`` as one line of JSON, to be read while more of them come."""
-    sys.stdout.write(json.dumps(_plain(value), ensure_ascii=False) + "\n")
+    """Print ``value`` as one line of JSON, for a stream of values."""
+    sys.stdout.write(json.dumps(_to_json(value), ensure_ascii=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
+    """Convert a value of the library, and all values inside it, to plain JSON types."""
     match value:
         case None | str() | bool() | int() | float():
             return value
         case Decimal():
-            return _shortest(value)
+            return _format_shortest(value)
         case datetime():
             return value.isoformat()
         case UUID():
@@ -137,11 +159,11 @@ def _plain(value: Any) -> Any:
         case CampaignModelError():
             return value.to_dict()
         case Mapping():
-            return {str(name): _plain(one) for name, one in value.items()}
+            return {str(key): _to_json(item) for key, item in value.items()}
         case _ if attrs.has(type(value)):
             return {
-                field.name: _plain(getattr(value, field.name))
+                field.name: _to_json(getattr(value, field.name))
                 for field in attrs.fields(type(value))
             }
         case _:
-            return [_plain(one) for one in value]
+            return [_to_json(item) for item in value]

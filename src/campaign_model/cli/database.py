@@ -1,4 +1,4 @@
-"""Opening the database that a user named, or saying in one line why it can't be."""
+"""Opening the database of ``--url``, and explaining in one line why it cannot be opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.cli.console import UserError
 
-__all__ = ["explanation", "open_database", "open_engine", "parse_url"]
+__all__ = ["explain_database_error", "open_database", "open_engine", "parse_url"]
 
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
@@ -22,30 +22,38 @@ _DRIVERS = {
     "postgresql": _POSTGRESQL,
     _POSTGRESQL: _POSTGRESQL,
 }
-"""Those that the store understands the errors of."""
+"""Accepted driver names, and the SQLAlchemy driver that each of them stands for."""
 
-_ANSWER_SECONDS = 10
+_CONNECT_TIMEOUT_SECONDS = 10
 
 _INSUFFICIENT_PRIVILEGE = "42501"
-_PRIMARY_CODE = 0xFF
+_PRIMARY_CODE_MASK = 0xFF
+"""SQLite's extended error codes hold the primary code in their lowest byte."""
 
 
 def parse_url(text: str) -> sa.URL:
-    """The URL, with the driver that this library works with."""
+    """Parse a database URL and choose its driver. Raise ``UserError`` if it is not supported."""
     try:
         url = sa.make_url(text)
         return url.set(drivername=_DRIVERS[url.drivername])
     except (sa.exc.ArgumentError, KeyError):
-        # Without repeating it: there may be a password in it.
+        # The message does not repeat the URL, which may contain a password.
         raise UserError(
-            "--url has to look like sqlite:///campaigns.db or postgresql://user@host/name"
+            "--url must look like sqlite:///campaigns.db or postgresql://user@host/name"
         ) from None
 
 
 def open_engine(url: sa.URL) -> sa.Engine:
-    """An engine on that database, prepared for the store. Nothing is connected yet."""
+    """Create an engine that the store can use. This does not connect yet.
+
+    Raise ``UserError`` if the driver is not installed.
+    """
+    connect_arguments = {}
+    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
+        # Without a limit, a server that never answers blocks the command for minutes.
+        connect_arguments["connect_timeout"] = _CONNECT_TIMEOUT_SECONDS
     try:
-        return db.prepare_engine(sa.create_engine(url, connect_args=_patience(url)))
+        return db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
     except ModuleNotFoundError as error:
         if error.name != url.get_driver_name():
             raise
@@ -55,56 +63,55 @@ def open_engine(url: sa.URL) -> sa.Engine:
 
 
 @contextmanager
-def open_database(url: sa.URL, *, create: bool = False, schema: bool = True) -> Iterator[sa.Engine]:
-    """The database at ``url``, which answers.
+def open_database(
+    url: sa.URL, *, may_create: bool = False, needs_schema: bool = True
+) -> Iterator[sa.Engine]:
+    """Open an engine for the block, after one connection has shown that the database answers.
 
-    ``create`` lets an SQLite file be made that is not there; ``schema`` asks for our tables.
+    ``may_create`` creates an SQLite file that does not exist. ``needs_schema`` requires the
+    library's tables. Raise ``UserError`` if the database does not answer or lacks the tables.
     """
     if url.get_backend_name() == "sqlite":
-        _check_file(url, create=create)
+        _check_sqlite_file(url, may_create=may_create)
     engine = open_engine(url)
-    shown = url.render_as_string()
+    shown_url = url.render_as_string()  # Without the password.
     try:
         try:
             with engine.connect():
                 pass
         except sa.exc.DBAPIError as error:
-            if explanation(error) is None:
+            if explain_database_error(error) is None:
                 raise
-            raise UserError(f"cannot open {shown}: {error.orig}") from None
-        if schema and not sa.inspect(engine).has_table(db.VERSION_TABLE):
-            raise UserError(f"{shown} has no campaign tables; run  campaign-model db init  first")
+            raise UserError(f"cannot open {shown_url}: {error.orig}") from None
+        if needs_schema and not sa.inspect(engine).has_table(db.VERSION_TABLE):
+            raise UserError(
+                f"{shown_url} has no campaign tables; run  campaign-model db init  first"
+            )
         yield engine
     finally:
         engine.dispose()
 
 
-def explanation(error: sa.exc.DBAPIError) -> str | None:
-    """What to tell the user of an error that the database's surroundings caused.
+def explain_database_error(error: sa.exc.DBAPIError) -> str | None:
+    """Return a sentence for an error that the user can act on, such as a read-only database.
 
-    ``None`` for an error that only a fault of this program explains.
+    ``None`` means that the error is a bug of this program, and its traceback must be shown.
     """
-    original = error.orig
-    if isinstance(original, sqlite3.Error):
-        code = getattr(original, "sqlite_errorcode", 0) & _PRIMARY_CODE
-        ours = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
+    driver_error = error.orig
+    if isinstance(driver_error, sqlite3.Error):
+        code = getattr(driver_error, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
+        is_bug = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
     else:
-        denied = getattr(original, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
-        ours = not (isinstance(error, sa.exc.OperationalError) or denied)
-    return None if ours else f"the database says: {original}"
+        is_denied = getattr(driver_error, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+        is_bug = not (isinstance(error, sa.exc.OperationalError) or is_denied)
+    return None if is_bug else f"database error: {driver_error}"
 
 
-def _patience(url: sa.URL) -> dict[str, int]:
-    # A server that never answers would otherwise be waited for as long as TCP does.
-    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
-        return {"connect_timeout": _ANSWER_SECONDS}
-    return {}
-
-
-def _check_file(url: sa.URL, *, create: bool) -> None:
+def _check_sqlite_file(url: sa.URL, *, may_create: bool) -> None:
     if not url.database or ":memory:" in url.database:
         raise UserError(
-            "a database in memory ends with this command; name a file: sqlite:///campaigns.db"
+            "a database in memory is lost when this command ends; name a file, such as "
+            "sqlite:///campaigns.db"
         )
-    if not create and "uri" not in url.query and not Path(url.database).exists():
+    if not may_create and "uri" not in url.query and not Path(url.database).exists():
         raise UserError(f"there is no database file {url.database}")

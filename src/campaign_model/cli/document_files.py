@@ -1,4 +1,4 @@
-"""Documents in files: which kind they are and what is wrong with them."""
+"""Checking JSON documents in files, for ``campaign-model validate``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from campaign_model.cli.console import UserError
 from campaign_model.errors import Violation
 from campaign_model.wire import DEFAULT
 
-__all__ = ["STANDARD_INPUT", "Checked", "Kind", "check"]
+__all__ = ["STANDARD_INPUT", "CheckedFile", "Kind", "check_file"]
 
 STANDARD_INPUT = "-"
 
 
 class Kind(StrEnum):
-    """The documents that have a schema."""
+    """The kinds of document that have a JSON Schema."""
 
     TEMPLATE_CONFIG = "template_config"
     GENERATION_CONFIG = "generation_config"
@@ -27,16 +27,20 @@ class Kind(StrEnum):
 
 
 @attrs.frozen
-class Checked:
-    """A file, what it was taken for, and its faults."""
+class CheckedFile:
+    """A file, the kind of document that it was checked as, and its violations."""
 
     file: str
     kind: Kind
-    faults: tuple[Violation, ...]
+    violations: tuple[Violation, ...]
 
 
-def check(file: str, kind: Kind | None, *, stored: bool) -> Checked:
-    """Look for faults in one file. Without ``kind`` the document's shape tells what it is."""
+def check_file(file: str, kind: Kind | None, *, stored: bool) -> CheckedFile:
+    """List the violations of the document in ``file``.
+
+    Without ``kind`` the document's shape decides. ``stored`` checks the stored form instead of
+    the submitted form. Raise ``UserError`` if the file cannot be read.
+    """
     try:
         content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
     except OSError as error:
@@ -45,14 +49,15 @@ def check(file: str, kind: Kind | None, *, stored: bool) -> Checked:
         text = content.decode()
     except UnicodeDecodeError:
         kind = kind or Kind.TEMPLATE_CONFIG
-        fault = Violation("", "not_json", f"{kind}: this is not JSON: it is not UTF-8 text")
-        return Checked(file, kind, (fault,))
-    kind = kind or _kind_of(text)
-    violations = DEFAULT.stored_violations if stored else DEFAULT.violations
-    return Checked(file, kind, violations(text, kind))
+        violation = Violation("", "not_json", f"{kind}: this is not JSON: it is not UTF-8 text")
+        return CheckedFile(file, kind, (violation,))
+    kind = kind or _guess_kind(text)
+    list_violations = DEFAULT.stored_violations if stored else DEFAULT.violations
+    return CheckedFile(file, kind, list_violations(text, kind))
 
 
-def _kind_of(text: str) -> Kind:
+def _guess_kind(text: str) -> Kind:
+    """Guess a document's kind from its shape; an array, or text that is not JSON, is steps."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):

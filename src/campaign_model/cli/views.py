@@ -1,61 +1,134 @@
-"""What campaigns look like to people: their history, and generation while it goes on."""
+"""Tables for people: campaigns, templates, the lifecycle and the violations of documents."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import attrs
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
 
 from campaign_model import lifecycle
-from campaign_model.campaign import Campaign, HistoryEntry
+from campaign_model.campaign import (
+    Campaign,
+    CampaignSummary,
+    CampaignTemplate,
+    HistoryEntry,
+    Page,
+)
 from campaign_model.claims import Progress
-from campaign_model.cli.console import amount, moment, print_table, printable
-from campaign_model.lifecycle import ActionState, ContactStatus
+from campaign_model.cli.console import (
+    format_amount,
+    format_time,
+    make_printable,
+    print_labelled,
+    print_table,
+)
+from campaign_model.cli.document_files import STANDARD_INPUT, CheckedFile
+from campaign_model.db import SyncReport
+from campaign_model.lifecycle import ActionState
 
 __all__ = [
-    "GenerationView",
-    "generation_view",
     "print_campaign",
+    "print_campaign_page",
+    "print_checked_file",
+    "print_contact_counts",
     "print_history",
     "print_lifecycle",
-    "print_progress",
-    "say",
+    "print_sync_report",
+    "print_templates",
 ]
 
-_QUARTERS = 4
+_WIDE_TERMINAL = 110
+"""Columns that a list of campaigns needs for all its fields."""
 
 
-def say(console: Console, topic: str, text: str) -> None:
-    """One sentence of a story, under its topic."""
-    line = Table.grid(padding=(0, 1))
-    line.add_column(width=10, style="bold")
-    line.add_column(overflow="fold")
-    line.add_row(topic, printable(text))
-    console.print(line)
+def print_checked_file(console: Console, checked: CheckedFile) -> None:
+    """Print how many violations a document has, and a table of them."""
+    file = "standard input" if checked.file == STANDARD_INPUT else checked.file
+    count = len(checked.violations)
+    title = make_printable(
+        f"{file}: {count or 'no'} violation{'s' * (count != 1)} (as {checked.kind})"
+    )
+    if not checked.violations:
+        console.print(title)
+        return
+    print_table(
+        console,
+        ("location", "code", "message"),
+        [
+            (violation.path or "(document)", violation.code, violation.message)
+            for violation in checked.violations
+        ],
+        title=title,
+    )
+
+
+def print_templates(console: Console, templates: Sequence[CampaignTemplate]) -> None:
+    """Print a list of templates."""
+    print_table(
+        console,
+        ("id", "name", "steps", "messages", "owner"),
+        [
+            (
+                template.id,
+                template.name,
+                len(template.steps.enabled),
+                len(template.steps.slots()),
+                "system" if template.is_system else "tenant",
+            )
+            for template in templates
+        ],
+        wraps="name",
+    )
+
+
+def print_sync_report(console: Console, report: SyncReport) -> None:
+    """Print what a sync did with each system template."""
+    results = [(name, result) for result, names in attrs.asdict(report).items() for name in names]
+    print_table(console, ("system template", "result"), results)
+
+
+def print_campaign_page(console: Console, page: Page[CampaignSummary]) -> None:
+    """Print one page of campaigns. A narrow terminal leaves out cost and creation time."""
+    columns: tuple[str, ...] = ("id", "status", "generated", "name", "cost", "created (UTC)")
+    if console.width < _WIDE_TERMINAL:
+        columns = columns[:4]
+    print_table(
+        console,
+        columns,
+        [
+            (
+                summary.id,
+                summary.status,
+                f"{summary.generated_count}/{summary.total_contacts}",
+                summary.name,
+                summary.generation_cost,
+                format_time(summary.created_at),
+            )[: len(columns)]
+            for summary in page.items
+        ],
+        wraps="name",
+    )
+    if page.next is not None:
+        console.print(f"For the next page, add  --after {page.next}")
 
 
 def print_history(console: Console, history: tuple[HistoryEntry, ...]) -> None:
-    """Who moved a campaign, from where to where, and when."""
+    """Print every move of a campaign: when, who, from which status to which."""
     print_table(
         console,
         ("when (UTC)", "who", "action", "from", "to"),
         [
-            (moment(entry.at), entry.actor or "", entry.action, entry.source, entry.target)
+            (format_time(entry.at), entry.actor or "", entry.action, entry.source, entry.target)
             for entry in history
         ],
         title="History",
     )
 
 
-def print_progress(console: Console, progress: Progress) -> None:
-    """How many contacts stand where; statuses that nobody is in are left out."""
-    counts = [(status, number) for status, number in progress.by_status.items() if number]
+def print_contact_counts(console: Console, progress: Progress) -> None:
+    """Print how many contacts have each status, without empty statuses."""
+    counts = [(status, count) for status, count in progress.by_status.items() if count]
     print_table(console, ("status", "contacts"), counts, title="Contacts")
 
 
@@ -66,28 +139,28 @@ def print_campaign(
     actions: tuple[ActionState, ...],
     history: tuple[HistoryEntry, ...],
 ) -> None:
-    """All about one campaign."""
+    """Print a campaign: details, repairs, steps, contact counts, actions and history."""
     details = {
         "Campaign": campaign.name,
         "Id": campaign.id,
-        "Status": campaign.status if campaign.is_active else f"{campaign.status}, deleted",
-        "About": campaign.description,
+        "Status": campaign.status if campaign.is_active else f"{campaign.status} (deleted)",
+        "Description": campaign.description,
         "Owner": campaign.owner_id,
         "Template": campaign.template_id,
-        "Created": moment(campaign.created_at),
-        "Changed": moment(campaign.updated_at),
-        "Cost": amount(progress.spent),
-        "Budget": None if progress.budget is None else amount(progress.budget),
+        "Created": format_time(campaign.created_at),
+        "Updated": format_time(campaign.updated_at),
+        "Cost": format_amount(progress.spent),
+        "Budget": None if progress.budget is None else format_amount(progress.budget),
     }
-    for topic, text in details.items():
-        if text is not None:
-            say(console, topic, str(text))
+    for label, value in details.items():
+        if value is not None:
+            print_labelled(console, label, str(value))
     for repair in campaign.repairs:
-        say(console, "Repaired", repair.message)
+        print_labelled(console, "Repaired", repair.message)
     console.print()
     print_table(
         console,
-        ("step", "channel", "label", "on", "variants", "day", "condition"),
+        ("step", "channel", "label", "enabled", "variants", "day", "condition"),
         [
             (
                 position,
@@ -103,100 +176,69 @@ def print_campaign(
         title="Steps",
         wraps="label",
     )
-    print_progress(console, progress)
+    print_contact_counts(console, progress)
     print_table(
         console,
-        ("action", "to", "possible"),
-        [(one.action, one.target, _why_not(one)) for one in actions if one.target is not None],
-        title="What may happen next",
+        ("action", "to", "allowed"),
+        [
+            (state.action, state.target, _describe_permission(state))
+            for state in actions
+            if state.target is not None
+        ],
+        title="Actions",
     )
     print_history(console, history)
 
 
-def _why_not(state: ActionState) -> str:
+def _describe_permission(state: ActionState) -> str:
+    """Say ``yes``, or ``no`` with every guard that does not hold."""
     if state.error is None:
         return "yes"
     return f"no: {'; '.join(unmet.message for unmet in state.error.unmet)}"
 
 
 def print_lifecycle(console: Console) -> None:
-    """Both tables, what the guards mean, and what may be changed when."""
-    tables = lifecycle.document()
+    """Print the actions of campaigns, their guards, the permissions, and the contact actions."""
+    tables = lifecycle.to_dict()
     print_table(
         console,
         ("from", "action", "to", "guards"),
         [
             (
-                line["source"],
-                line["action"],
-                f"{line['target']}, inactive" if line["deletes"] else line["target"],
-                ", ".join(line["guards"]),
+                transition["source"],
+                transition["action"],
+                f"{transition['target']} (deleted)"
+                if transition["deletes"]
+                else transition["target"],
+                ", ".join(transition["guards"]),
             )
-            for line in tables["transitions"]
+            for transition in tables["transitions"]
         ],
-        title="Campaigns",
+        title="Campaign actions",
     )
     print_table(console, ("guard", "holds when"), list(tables["guards"].items()), title="Guards")
     print_table(
         console,
-        ("change", "allowed in"),
+        ("permission", "granted in"),
         [(name, ", ".join(statuses)) for name, statuses in tables["permissions"].items()],
-        title="Changes",
+        title="Permissions",
     )
     print_table(
         console,
         ("from", "action", "to"),
         [
             (
-                line["source"],
-                f"{line['action']}, lease run out" if line["expired_lease"] else line["action"],
-                line["target"] or "by its enrichment gaps",
+                transition["source"],
+                f"{transition['action']} (lease expired)"
+                if transition["expired_lease"]
+                else transition["action"],
+                transition["target"] or "by its gaps",
             )
-            for line in tables["contact_transitions"]
+            for transition in tables["contact_transitions"]
         ],
-        title="Contacts",
+        title="Contact actions",
     )
-
-
-@attrs.frozen
-class GenerationView:
-    """Shows a generation: as a bar that moves, or by lines where nothing can move."""
-
-    console: Console
-    total: int
-    _bar: Bar
-    _task: TaskID
-    _lock: threading.Lock = attrs.field(factory=threading.Lock)
-    _quarters: list[int] = attrs.field(factory=lambda: [0])
-
-    def update(self, progress: Progress) -> None:
-        """Show how far it is. Workers may call this at the same time."""
-        counts = progress.by_status
-        done = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
-        spent = f"{amount(progress.spent)} spent"
-        with self._lock:
-            if not self._bar.disable:
-                self._bar.update(self._task, completed=done, spent=spent)
-            elif (quarter := done * _QUARTERS // self.total) > self._quarters[-1]:
-                self._quarters.append(quarter)
-                self.say(f"{done} of {self.total} contacts, {spent}")
-
-    def say(self, text: str) -> None:
-        """Tell of something that happened meanwhile."""
-        say(self.console, "", text)
-
-
-@contextmanager
-def generation_view(console: Console, total: int) -> Iterator[GenerationView]:
-    """A view of the generation of ``total`` contacts, while the block lasts."""
-    bar = Bar(
-        TextColumn(" " * 10),
-        SpinnerColumn(finished_text="\N{CHECK MARK}"),
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TextColumn("contacts, {task.fields[spent]}"),
-        console=console,
-        disable=not console.is_terminal,
+    statuses = (
+        f"{status} ({gaps.replace('_', ' ')})" for gaps, status in tables["resting_status"].items()
     )
-    with bar:
-        yield GenerationView(console, total, bar, bar.add_task("", total=total, spent=""))
+    console.print(f"By its gaps: {', '.join(statuses)}")

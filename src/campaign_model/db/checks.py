@@ -1,6 +1,10 @@
-"""The CHECK constraints, generated from the facts they guard, for each engine.
+"""The CHECK constraints of the schema, for PostgreSQL and SQLite.
 
-A CHECK whose text comes to NULL passes, so all of them are written to come to true or false.
+:func:`checks` generates them from the fields of the value types
+(:mod:`campaign_model.fields`), the lifecycle and the columns of money. The migrations contain the
+same text, frozen; a test compares.
+
+SQL accepts a row if its CHECK is NULL. So every condition here is written to be true or false.
 """
 
 from __future__ import annotations
@@ -8,179 +12,86 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from campaign_model._values import MONEY_DECIMALS, MONEY_PATTERN
-from campaign_model.generation_config import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
+from campaign_model.fields import Schema
+from campaign_model.generation_config import GENERATION_FIELDS, LANGUAGE_PATTERN
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
-from campaign_model.steps import KEY_PATTERN, MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
+from campaign_model.steps import KEY_PATTERN, MAX_STEPS, STEP_FIELDS
 from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
-from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, MAX_TONE, Condition
+from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER
 
 __all__ = ["checks"]
 
+_STEPS_COLUMNS = {"campaigns": "template_config", "campaign_templates": "steps"}
+_SETTINGS_COLUMNS = {"campaigns": "generation_config", "campaign_templates": "default_config"}
+
 
 def checks(dialect: str) -> dict[str, dict[str, str]]:
-    """Every CHECK of the schema on ``dialect``: table -> constraint name -> condition."""
-    found: dict[str, dict[str, str]] = {table: {} for table in metadata.tables}
-    archived = f"'{target(Action.DELETE)}'"
-    found["campaigns"]["status"] = _one_of("status", Status)
-    found["campaigns"]["is_active"] = f"is_active OR status = {archived}"
-    found["campaign_contacts"]["status"] = _one_of("status", ContactStatus)
-    found["campaign_templates"]["is_system"] = "is_system = (tenant_id IS NULL)"
+    """Return every CHECK on ``dialect``: table name -> constraint name -> condition."""
+    by_table: dict[str, dict[str, str]] = {table: {} for table in metadata.tables}
+    by_table["campaigns"]["status"] = _one_of("status", Status)
+    by_table["campaigns"]["is_active"] = f"is_active OR status = '{target(Action.DELETE)}'"
+    by_table["campaign_contacts"]["status"] = _one_of("status", ContactStatus)
+    by_table["campaign_templates"]["is_system"] = "is_system = (tenant_id IS NULL)"
     if dialect == "postgresql":
-        steps, settings, array = (
-            _steps_postgresql,
-            _settings_postgresql,
-            "jsonb_typeof({0}) = 'array'",
-        )
+        steps, settings = _steps_postgresql, _settings_postgresql
+        is_array = "jsonb_typeof({0}) = 'array'"
     else:
         steps, settings = _steps_sqlite, _settings_sqlite
-        array = "CASE WHEN json_valid({0}) THEN json_type({0}) = 'array' ELSE 0 END"
-    for table, column in (("campaigns", "template_config"), ("campaign_templates", "steps")):
-        found[table][column] = steps(column)
-    for table, column in (
-        ("campaigns", "generation_config"),
-        ("campaign_templates", "default_config"),
-    ):
-        found[table][column] = settings(column)
-    found["campaign_contacts"]["reported_tokens"] = array.format("reported_tokens")
-    found["campaign_contacts"]["enrichment_gaps"] = (
-        f"enrichment_gaps IS NULL OR {array.format('enrichment_gaps')}"
-    )
-    for name, columns in metadata.tables.items():
+        is_array = "CASE WHEN json_valid({0}) THEN json_type({0}) = 'array' ELSE 0 END"
+    for table, column in _STEPS_COLUMNS.items():
+        by_table[table][column] = steps(column)
+    for table, column in _SETTINGS_COLUMNS.items():
+        by_table[table][column] = settings(column)
+    contacts = by_table["campaign_contacts"]
+    contacts["reported_tokens"] = is_array.format("reported_tokens")
+    contacts["enrichment_gaps"] = f"enrichment_gaps IS NULL OR {is_array.format('enrichment_gaps')}"
+    for table, columns in metadata.tables.items():
+        # A row of the totals holds signed deltas of one shard; only their sum is an amount.
+        signed = table == "campaign_totals"
         for amount in columns.c:
             if isinstance(amount.type, Money):
-                found[name][amount.name] = _money(
-                    amount.name, dialect, signed=name == "campaign_totals"
-                )
-    return found
+                by_table[table][amount.name] = _money(amount.name, dialect, signed=signed)
+    return by_table
 
 
-def _one_of(column: str, words: Iterable[str]) -> str:
-    return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
+def _one_of(value: str, words: Iterable[str]) -> str:
+    return f"{value} IN ({', '.join(repr(str(word)) for word in words)})"
 
 
-def _money(name: str, dialect: str, *, signed: bool) -> str:
-    # A shard of the totals holds signed deltas; only their sum is an amount.
-    floor = "" if signed else f" AND {name} >= 0"
+def _money(column: str, dialect: str, *, signed: bool) -> str:
+    least = "" if signed else f" AND {column} >= 0"
     if dialect == "sqlite":
-        return f"typeof({name}) = 'integer'{floor}"
+        return f"typeof({column}) = 'integer'{least}"
     if signed:
-        floor = f" AND {name} > '-Infinity'"
-    return f"{name} < 'Infinity'{floor} AND scale(trim_scale({name})) <= {MONEY_DECIMALS}"
+        least = f" AND {column} > '-Infinity'"
+    return f"{column} < 'Infinity'{least} AND scale(trim_scale({column})) <= {MONEY_DECIMALS}"
 
 
-def _settings_postgresql(column: str) -> str:
-    def optional(name: str, kind: str, condition: str) -> str:
-        typed = f"jsonb_typeof({column}->'{name}') = '{kind}'"
-        return f"({column}->'{name}' IS NULL OR ({typed} AND {condition}))"
-
-    # As text, because jsonb holds 1.0 equal to 1, and the types do not read it as one.
-    counts = ", ".join(f"'{count}'" for count in range(1, MAX_VARIANTS + 1))
-    length = f"char_length({column}->>'{{0}}') BETWEEN {{1}} AND {{2}}"
-    matches = f"{column}->>'{{0}}' ~ '^{{1}}$'"
-    conditions = (
-        optional("tone", "string", length.format("tone", 1, MAX_TONE)),
-        optional("language", "string", matches.format("language", LANGUAGE_PATTERN)),
-        optional(
-            "custom_instructions",
-            "string",
-            length.format("custom_instructions", 0, MAX_INSTRUCTIONS),
-        ),
-        optional(
-            "default_variant_count", "number", f"{column}->>'default_variant_count' IN ({counts})"
-        ),
-        # In brackets, a dot needs no backslash, which not every SQL string takes as it stands.
-        optional("budget", "string", matches.format("budget", MONEY_PATTERN.replace(r"\.", "[.]"))),
-    )
-    return (
-        f"CASE WHEN jsonb_typeof({column}) = 'object' THEN {' AND '.join(conditions)} "
-        "ELSE false END"
-    )
-
-
-def _settings_sqlite(column: str) -> str:
-    """SQLite has no regular expressions: what they say is said with GLOB (a test compares)."""
-
-    def optional(name: str, kind: str, *conditions: str) -> str:
-        typed = f"json_type({column}, '$.{name}')"
-        value = f"json_extract({column}, '$.{name}')"
-        held = " AND ".join(f"{value} {condition}" for condition in conditions)
-        return f"({typed} IS NULL OR ({typed} = '{kind}' AND {held}))"
-
-    def length(name: str, least: int, most: int) -> str:
-        typed = f"json_type({column}, '$.{name}')"
-        value = f"length(json_extract({column}, '$.{name}')) BETWEEN {least} AND {most}"
-        return f"({typed} IS NULL OR ({typed} = 'text' AND {value}))"
-
-    letter, either, digit = "[A-Za-z]", "[A-Za-z0-9]", "[0-9]"
-    conditions = (
-        length("tone", 1, MAX_TONE),
-        optional(
-            "language",
-            "text",
-            f"GLOB '{letter * 2}*'",
-            "NOT GLOB '*[^A-Za-z0-9-]*'",
-            f"NOT GLOB '*{either * 9}*'",
-            "NOT GLOB '*-'",
-            "NOT GLOB '*--*'",
-            "NOT GLOB '*-*-*-*-*'",
-            *(f"NOT GLOB '{letter * count}{digit}*'" for count in range(2, 8)),
-        ),
-        length("custom_instructions", 0, MAX_INSTRUCTIONS),
-        optional("default_variant_count", "integer", f"BETWEEN 1 AND {MAX_VARIANTS}"),
-        optional(
-            "budget",
-            "text",
-            f"GLOB '{digit}*'",
-            "NOT GLOB '*[^0-9.]*'",
-            f"NOT GLOB '0{digit}*'",
-            f"NOT GLOB '*{digit * 10}*'",
-            "NOT GLOB '*.'",
-            "NOT GLOB '*.*.*'",
-        ),
-    )
-    return (
-        f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'object' THEN 0 "
-        f"ELSE {_exact_text_sqlite(column)} AND {' AND '.join(conditions)} END"
-    )
+# --- PostgreSQL: jsonpath for the steps, SQL for the settings ------------------------------------
 
 
 def _steps_postgresql(column: str) -> str:
-    """Strict mode counts objects, lax mode counts those of the right shape: both must be all.
+    """Return the condition that all elements are objects, and all are well-formed steps.
 
-    (Lax mode alone would look through an array that stands where a step should.)
+    It compares two counts with the length of the array. The count of objects uses strict mode,
+    because lax mode would look into an array in the place of a step.
     """
-
-    def optional(name: str, condition: str) -> str:
-        return f"(!exists(@.{name}) || ({condition}))"
-
-    def text(name: str, pattern: str) -> str:
-        return f'@.{name}.type() == "string" && @.{name} like_regex "{pattern}" flag "s"'
-
-    def whole(name: str, least: int, most: int | None) -> str:
-        upper = "" if most is None else f" && @.{name} <= {most}"
-        return f'@.{name}.type() == "number" && @.{name} >= {least}{upper}'
-
-    words = " || ".join(f'@.condition == "{word}"' for word in Condition)
     well_formed = " && ".join(
         (
-            text("channel", f"^{CHANNEL_PATTERN}$"),
-            optional("step", whole("step", 1, None)),
-            optional("label", text("label", f"^.{{1,{MAX_LABEL}}}$")),
-            optional("enabled", '@.enabled.type() == "boolean"'),
-            optional("needs_pdf", '@.needs_pdf.type() == "boolean"'),
-            optional("variant_count", whole("variant_count", 1, MAX_VARIANTS)),
-            optional("key", text("key", f"^{KEY_PATTERN}$")),
-            optional("day_offset", whole("day_offset", 0, MAX_DAY_OFFSET)),
-            optional("condition", f'@.condition.type() == "string" && ({words})'),
-            optional("config", '@.config.type() == "object"'),
+            _jsonpath("channel", STEP_FIELDS["channel"]),
+            *(
+                f"(!exists(@.{name}) || ({_jsonpath(name, schema)}))"
+                for name, schema in STEP_FIELDS.items()
+                if name != "channel"
+            ),
         )
     )
-    # To jsonpath 1.0 is whole as well as 1, but not to the types. jsonb writes a number with the
-    # decimals that it came with.
-    decimals = " AND ".join(
+    # jsonpath accepts 1.0 as a whole number, the value types do not. jsonb keeps the decimals.
+    no_decimals = " AND ".join(
         f"jsonb_path_query_array({column}, '$[*].{name}')::text !~ '[.]'"
-        for name in ("step", "variant_count", "day_offset")
+        for name, schema in STEP_FIELDS.items()
+        if schema["type"] == "integer"
     )
     length = f"jsonb_array_length({column})"
     objects = f"""jsonb_path_query_array({column}, 'strict $[*] ? (@.type() == "object")')"""
@@ -188,84 +99,165 @@ def _steps_postgresql(column: str) -> str:
     return (
         f"CASE WHEN jsonb_typeof({column}) = 'array' THEN {length} <= {MAX_STEPS} "
         f"AND jsonb_array_length({objects}) = {length} "
-        f"AND jsonb_array_length({steps}) = {length} AND {decimals} ELSE false END"
+        f"AND jsonb_array_length({steps}) = {length} AND {no_decimals} ELSE false END"
     )
+
+
+def _jsonpath(name: str, schema: Schema) -> str:
+    """Return the jsonpath condition that member ``name`` of a step matches ``schema``."""
+    value, json_type = f"@.{name}", schema["type"]
+    conditions = [f'{value}.type() == "{"number" if json_type == "integer" else json_type}"']
+    if "enum" in schema:
+        words = " || ".join(f'{value} == "{word}"' for word in schema["enum"])
+        conditions.append(f"({words})")
+    elif json_type == "string":
+        pattern = schema.get("pattern") or f"^.{{{schema['minLength']},{schema['maxLength']}}}$"
+        conditions.append(f'{value} like_regex "{pattern}" flag "s"')
+    for keyword, operator in (("minimum", ">="), ("maximum", "<=")):
+        if keyword in schema:
+            conditions.append(f"{value} {operator} {schema[keyword]}")
+    return " && ".join(conditions)
+
+
+def _settings_postgresql(column: str) -> str:
+    """Return the condition that every known field of the settings is absent or right."""
+    conditions = []
+    for name, schema in GENERATION_FIELDS.items():
+        value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
+        json_type = "string"
+        if schema["type"] == "integer":
+            json_type = "number"
+            # Compared as text: jsonb holds 1.0 equal to 1, the value types do not.
+            numbers = range(schema["minimum"], schema["maximum"] + 1)
+            condition = _one_of(text, map(str, numbers))
+        elif "pattern" in schema:
+            # [.] instead of \\., because SQL strings differ in what a backslash means.
+            pattern = schema["pattern"].replace(r"\.", "[.]")
+            condition = f"{text} ~ '{pattern}'"
+        else:
+            shortest = schema.get("minLength", 0)
+            condition = f"char_length({text}) BETWEEN {shortest} AND {schema['maxLength']}"
+        conditions.append(
+            f"({value} IS NULL OR (jsonb_typeof({value}) = '{json_type}' AND {condition}))"
+        )
+    return (
+        f"CASE WHEN jsonb_typeof({column}) = 'object' THEN {' AND '.join(conditions)} "
+        "ELSE false END"
+    )
+
+
+# --- SQLite: JSON functions, and GLOB instead of regular expressions -----------------------------
+
+_LETTER, _ALPHANUMERIC, _DIGIT = "[A-Za-z]", "[A-Za-z0-9]", "[0-9]"
+_IDENTIFIER_LENGTH = f"length({{0}}) BETWEEN 1 AND {MAX_IDENTIFIER}"
+_SQLITE_PATTERNS: dict[str, tuple[str, ...]] = {
+    CHANNEL_PATTERN: (_IDENTIFIER_LENGTH, "{0} GLOB '[a-z]*'", "{0} NOT GLOB '*[^a-z0-9_]*'"),
+    KEY_PATTERN: (_IDENTIFIER_LENGTH, "{0} NOT GLOB '*[^A-Za-z0-9_-]*'"),
+    LANGUAGE_PATTERN: (
+        f"{{0}} GLOB '{_LETTER * 2}*'",
+        "{0} NOT GLOB '*[^A-Za-z0-9-]*'",
+        f"{{0}} NOT GLOB '*{_ALPHANUMERIC * 9}*'",
+        "{0} NOT GLOB '*-'",
+        "{0} NOT GLOB '*--*'",
+        "{0} NOT GLOB '*-*-*-*-*'",
+        *(f"{{0}} NOT GLOB '{_LETTER * count}{_DIGIT}*'" for count in range(2, 8)),
+    ),
+    MONEY_PATTERN: (
+        f"{{0}} GLOB '{_DIGIT}*'",
+        "{0} NOT GLOB '*[^0-9.]*'",
+        f"{{0}} NOT GLOB '0{_DIGIT}*'",
+        f"{{0}} NOT GLOB '*{_DIGIT * 10}*'",
+        "{0} NOT GLOB '*.'",
+        "{0} NOT GLOB '*.*.*'",
+    ),
+}
+"""What each pattern says, as conditions on ``{0}``. Tests compare them with the pattern."""
 
 
 def _steps_sqlite(column: str) -> str:
-    """SQLite allows no subquery in a CHECK: every possible index is written out."""
+    """Return the condition on one step for every index, because a CHECK allows no subquery."""
 
     def step(index: int) -> str:
-        def kind(name: str) -> str:
-            return f"json_type({column}, '$[{index}].{name}')"
-
-        def value(name: str) -> str:
-            return f"json_extract({column}, '$[{index}].{name}')"
-
-        def optional(name: str, condition: str) -> str:
-            return f"({kind(name)} IS NULL OR ({condition}))"
-
-        def whole(name: str, least: int, most: int | None) -> str:
-            upper = "" if most is None else f" AND {value(name)} <= {most}"
-            return f"{kind(name)} = 'integer' AND {value(name)} >= {least}{upper}"
-
-        def text(name: str, longest: int, *globs: str) -> str:
-            return " AND ".join(
-                (
-                    f"{kind(name)} = 'text'",
-                    f"length({value(name)}) BETWEEN 1 AND {longest}",
-                    *(f"{value(name)} {glob}" for glob in globs),
-                )
-            )
-
+        path = f"$[{index}]"
         conditions = (
-            f"coalesce(json_type({column}, '$[{index}]'), '') = 'object'",
-            f"coalesce({kind('channel')}, '') = 'text'",
-            text("channel", MAX_IDENTIFIER, "GLOB '[a-z]*'", "NOT GLOB '*[^a-z0-9_]*'"),
-            optional("step", whole("step", 1, None)),
-            optional("label", text("label", MAX_LABEL)),
-            optional("enabled", f"{kind('enabled')} IN ('true', 'false')"),
-            optional("needs_pdf", f"{kind('needs_pdf')} IN ('true', 'false')"),
-            optional("variant_count", whole("variant_count", 1, MAX_VARIANTS)),
-            optional("key", text("key", MAX_IDENTIFIER, "NOT GLOB '*[^A-Za-z0-9_-]*'")),
-            optional("day_offset", whole("day_offset", 0, MAX_DAY_OFFSET)),
-            optional(
-                "condition",
-                f"{kind('condition')} = 'text' AND {_one_of(value('condition'), Condition)}",
+            f"coalesce(json_type({column}, '{path}'), '') = 'object'",
+            f"coalesce(json_type({column}, '{path}.channel'), '') = 'text'",
+            _member_sqlite(column, f"{path}.channel", STEP_FIELDS["channel"]),
+            *(
+                _optional_member_sqlite(column, f"{path}.{name}", schema)
+                for name, schema in STEP_FIELDS.items()
+                if name != "channel"
             ),
-            optional("config", f"{kind('config')} = 'object'"),
         )
         return f"(json_array_length({column}) <= {index} OR ({' AND '.join(conditions)}))"
 
-    every = " AND ".join(step(index) for index in range(MAX_STEPS))
+    every_step = " AND ".join(step(index) for index in range(MAX_STEPS))
     return (
         f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'array' THEN 0 "
         f"WHEN json_array_length({column}) > {MAX_STEPS} THEN 0 "
-        f"ELSE {_exact_text_sqlite(column)} AND {every} END"
+        f"ELSE {_exact_text_sqlite(column)} AND {every_step} END"
     )
 
 
-def _exact_text_sqlite(column: str) -> str:
-    """Nothing that SQLite reads otherwise than all others, or keeps although nobody can read it.
+def _settings_sqlite(column: str) -> str:
+    conditions = " AND ".join(
+        _optional_member_sqlite(column, f"$.{name}", schema)
+        for name, schema in GENERATION_FIELDS.items()
+    )
+    return (
+        f"CASE WHEN NOT json_valid({column}) THEN 0 WHEN json_type({column}) <> 'object' THEN 0 "
+        f"ELSE {_exact_text_sqlite(column)} AND {conditions} END"
+    )
 
-    SQLite ends a text at a NUL and keeps half a surrogate pair. Before 3.45 it also doesn't know
-    a member by its name if a letter of that is escaped, which nobody who writes JSON does.
+
+def _optional_member_sqlite(column: str, path: str, schema: Schema) -> str:
+    condition = _member_sqlite(column, path, schema)
+    return f"(json_type({column}, '{path}') IS NULL OR ({condition}))"
+
+
+def _member_sqlite(column: str, path: str, schema: Schema) -> str:
+    """Return the condition that the JSON value at ``path`` matches ``schema``."""
+    found_type, value = f"json_type({column}, '{path}')", f"json_extract({column}, '{path}')"
+    if schema["type"] == "boolean":
+        return f"{found_type} IN ('true', 'false')"
+    json_type = {"string": "text"}.get(schema["type"], schema["type"])
+    conditions = [f"{found_type} = '{json_type}'"]
+    if "enum" in schema:
+        conditions.append(_one_of(value, schema["enum"]))
+    elif "pattern" in schema:
+        pattern = schema["pattern"].removeprefix("^").removesuffix("$")
+        conditions += (condition.format(value) for condition in _SQLITE_PATTERNS[pattern])
+    elif json_type == "text":
+        shortest = schema.get("minLength", 0)
+        conditions.append(f"length({value}) BETWEEN {shortest} AND {schema['maxLength']}")
+    elif "maximum" in schema:
+        conditions.append(f"{value} BETWEEN {schema['minimum']} AND {schema['maximum']}")
+    elif "minimum" in schema:
+        conditions.append(f"{value} >= {schema['minimum']}")
+    return " AND ".join(conditions)
+
+
+def _exact_text_sqlite(column: str) -> str:
+    """Return the condition that SQLite reads the text as every other reader of JSON does.
+
+    SQLite ends a text at a NUL character and keeps half of a surrogate pair. Before version 3.45
+    it also does not recognise a member name with an escaped letter.
     """
-    # With those gone that only escape another, every backslash begins an escape; and before the
-    # first escape there is something that is none.
+    # Replace escaped backslashes, so that every backslash begins an escape. Some patterns need
+    # characters before an escape: the slashes in front provide them at the start of the text.
     text = f"replace('//////' || {column}, '\\\\', '//')"
-    nowhere = " AND ".join(f"{text} NOT GLOB '*{escapes}*'" for escapes in _INEXACT_ESCAPES)
-    return f"instr({column}, char(0)) = 0 AND {nowhere}"
+    no_escapes = " AND ".join(f"{text} NOT GLOB '*{escapes}*'" for escapes in _INEXACT_ESCAPES)
+    return f"instr({column}, char(0)) = 0 AND {no_escapes}"
 
 
 _INEXACT_ESCAPES = (
     r"\u0000",
-    # Small letters and the underscore, of which the names of our members are made.
+    # Lower-case letters and the underscore: member names consist of them.
     *(r"\u005[fF]", r"\u006[1-9a-fA-F]", r"\u007[0-9aA]"),
-    # The first half of a surrogate pair, and then anything but a second one.
+    # The first half of a surrogate pair, followed by anything but a second half.
     *(r"\u[dD][89abAB]??[^\]", r"\u[dD][89abAB]??\[^u]"),
     *(r"\u[dD][89abAB]??\u[^dD]", r"\u[dD][89abAB]??\u[dD][^c-fC-F]"),
-    # The second half, and before it anything but a first one.
+    # The second half, after anything but a first half.
     *(r"[^\]?????\u[dD][c-fC-F]", r"\[^u]????\u[dD][c-fC-F]"),
     *(r"\u[^dD]???\u[dD][c-fC-F]", r"\u[dD][^89abAB]??\u[dD][c-fC-F]"),
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.store.scope import PREPARED
+from campaign_model.store.connection import PREPARED
 
 __all__ = ["prepare_engine"]
 

@@ -11,8 +11,8 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.lifecycle import ContactStatus
-from campaign_model.store import totals
 from campaign_model.store.tables import campaigns, is_running
+from campaign_model.store.totals import Totals, join_totals, sum_columns
 
 __all__ = ["Generating", "generating"]
 
@@ -34,7 +34,7 @@ class Generating:
 
 # The totals of every campaign that is generating, the longest running first.
 _SELECT_GENERATING = (
-    totals.joined(sa.select(campaigns.c.tenant_id, campaigns.c.id, *totals.sums()), campaigns)
+    join_totals(sa.select(campaigns.c.tenant_id, campaigns.c.id, *sum_columns()), campaigns)
     .where(is_running)
     .group_by(campaigns.c.tenant_id, campaigns.c.id)
     .order_by(campaigns.c.generation_started_at, campaigns.c.id)
@@ -50,7 +50,7 @@ def generating(engine: sa.Engine) -> tuple[Generating, ...]:
         rows = connection.execute(_SELECT_GENERATING).mappings().all()
     campaigns_generating = []
     for row in rows:
-        total = totals.from_row(row)
+        total = Totals.from_columns(row)
         in_flight = total.counts[ContactStatus.GENERATING]
         campaigns_generating.append(
             Generating(row["tenant_id"], row["id"], total.waiting, in_flight)

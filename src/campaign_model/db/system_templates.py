@@ -18,9 +18,9 @@ from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
-from campaign_model.store.scope import database_time, insert_into
+from campaign_model.store.connection import database_time, insert_into
 from campaign_model.store.tables import campaign_templates
-from campaign_model.store.templates import template_from_row, template_values
+from campaign_model.store.templates import template_columns, template_from_row
 from campaign_model.wire import DEFAULT
 
 __all__ = ["SyncReport", "sync_presets", "write_preset_insert"]
@@ -52,7 +52,7 @@ def sync_presets(
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:
         shipped_digest = _digest(template)
-        values = template_values(template, DEFAULT) | {"shipped_digest": shipped_digest}
+        values = template_columns(template, DEFAULT) | {"shipped_digest": shipped_digest}
         now = database_time(connection)
         select_row = sa.select(table).where(table.c.id == template.id).with_for_update()
         row = connection.execute(select_row).one_or_none()
@@ -100,7 +100,7 @@ def write_preset_insert() -> str:
     table = campaign_templates
     rows = [
         {"id": template.id, "is_system": True, "shipped_digest": _digest(template)}
-        | template_values(template, DEFAULT)
+        | template_columns(template, DEFAULT)
         for template in presets.load()
     ]
     insert = postgresql.insert(table).values(rows).on_conflict_do_nothing(index_elements=["id"])

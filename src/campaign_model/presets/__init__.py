@@ -1,4 +1,7 @@
-"""The system's own templates: every JSON file of this folder is one, a submitted document."""
+"""The presets: JSON files in this folder, from which system templates are synced.
+
+Every file is a campaign template in the submitted form.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,11 @@ __all__ = ["load"]
 
 
 def load() -> tuple[CampaignTemplate, ...]:
-    """Every preset, in the order of their ids."""
+    """Load every preset as a system template, ordered by id."""
     templates = (
         parse_campaign_template(file.read_text(encoding="utf-8"))
         for file in files(__name__).iterdir()
         if file.name.endswith(".json")
     )
-    system = (attrs.evolve(template, is_system=True) for template in templates)
-    return tuple(sorted(system, key=lambda template: template.id))
+    system_templates = (attrs.evolve(template, is_system=True) for template in templates)
+    return tuple(sorted(system_templates, key=lambda template: template.id))

@@ -1,4 +1,9 @@
-"""Campaigns: kept, edited with compare-and-set, and moved through one door."""
+"""Campaigns: kept, edited by compare-and-set, and moved by ``apply``, the one door.
+
+Invariants: a status changes only by :meth:`Campaigns.apply`, along a line of the lifecycle's table,
+after all guards of the line were judged under the campaign's exclusive lock; every move is one row
+of the history; an edit is written only if its version is the present one.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +37,11 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.store import summaries, totals, words
-from campaign_model.store.contacts import move_contacts
-from campaign_model.store.floor import undone
-from campaign_model.store.scope import SHARDS, Scope, refused_by_database
+from campaign_model.store.campaign_list import list_campaigns
+from campaign_model.store.connection import savepoint
+from campaign_model.store.contact_moves import is_in_campaign, move_all
+from campaign_model.store.locking import lock_campaign, read_campaign, time_of_lock
+from campaign_model.store.scope import SHARDS, Scope
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_history,
@@ -43,7 +49,14 @@ from campaign_model.store.tables import (
     campaigns,
     host_owners,
 )
-from campaign_model.store.templates import visible
+from campaign_model.store.templates import is_visible
+from campaign_model.store.totals import (
+    Totals,
+    legacy_columns,
+    load_totals,
+    lock_totals,
+    replace_totals,
+)
 from campaign_model.wire import Codec
 
 __all__ = ["Campaigns", "campaign_from_row", "gather_facts"]
@@ -61,7 +74,7 @@ _MOVED_BY_APPLY = (
 
 
 def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
-    """The campaign in a row of campaigns."""
+    """Make a campaign of its row."""
     steps = codec.recover_template_config(row.template_config)
     config = codec.recover_generation_config(row.generation_config)
     return Campaign(
@@ -83,38 +96,45 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
     )
 
 
-def _lease_ran_out(scope: Scope) -> sa.ColumnElement[bool]:
-    """Who is generating no more. Who was excluded in flight has a report to come, still."""
-    return sa.and_(
-        campaign_contacts.c.status == ContactStatus.GENERATING,
-        campaign_contacts.c.lease_expires_at <= scope.now(),
+def _has_expired_lease(scope: Scope, campaign_id: UUID, total: Totals) -> sa.ColumnElement[bool]:
+    """Build the condition that a contact's lease has expired.
+
+    A contact that was excluded in flight is not meant: its outcome is still to come.
+    """
+    contact = campaign_contacts.c
+    condition = sa.and_(
+        is_in_campaign(scope, campaign_id),
+        contact.status == ContactStatus.GENERATING,
+        contact.lease_expires_at <= scope.now(),
     )
+    if total.low_watermark is not None:
+        condition = sa.and_(condition, contact.rank >= total.low_watermark)
+    return condition
 
 
 @exactly()
 def gather_facts(
     scope: Scope,
     campaign: Campaign,
-    total: totals.Totals,
+    total: Totals,
     review: ReviewTally | None,
     *,
     allow_empty: bool,
 ) -> Facts:
-    """What the guards look at. Exact when the campaign's row is locked exclusively."""
-    counts = total.counts
+    """Gather what the guards look at. Exact under the campaign's exclusive lock."""
+    generating = total.counts[ContactStatus.GENERATING]
     expired = 0
-    if counts[ContactStatus.GENERATING]:
+    if generating:
         expired = scope.connection.execute(
-            sa.select(sa.func.count()).where(undone, _lease_ran_out(scope)),
-            scope.place(campaign.id),
+            sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id, total))
         ).scalar_one()
     budget = campaign.generation_config.budget
     return Facts(
         enabled_steps=len(campaign.steps.enabled),
         contacts=total.total,
         claimable=total.waiting + expired,
-        in_flight=counts[ContactStatus.GENERATING] - expired,
-        generated=counts[ContactStatus.GENERATED],
+        in_flight=generating - expired,
+        generated=total.counts[ContactStatus.GENERATED],
         budget_exhausted=(
             budget is not None and total.spent + total.reserved + total.unit_reserve > budget
         ),
@@ -130,35 +150,35 @@ class Campaigns:
         self._scope = scope
 
     def add(self, campaign: Campaign) -> Campaign:
-        """Keep a new campaign, a draft, under its own ``id``.
+        """Add a new campaign, a draft, under its own ``id``.
 
         Raises :class:`NotFound` for an owner, template or tenant that this tenant does not have,
-        :class:`Conflict` (``already_exists``) when the id is taken, (``read_only``) when the value
+        :class:`Conflict` (``already_exists``) if the id is taken, (``read_only``) if the value
         is not a fresh draft, and :class:`InvalidDocument` for unknown channels and tones.
         """
         scope = self._scope
-        fresh = attrs.fields_dict(Campaign)
+        fields = attrs.fields_dict(Campaign)
         for name in ("status", "is_active", "version"):
-            if getattr(campaign, name) != fresh[name].default:
+            if getattr(campaign, name) != fields[name].default:
                 raise Conflict("read_only", f"a new campaign is a draft; {name} cannot be chosen")
-        words.check(scope.codec, campaign.steps, campaign.generation_config)
+        scope.codec.check_words(campaign)
         if campaign.template_id is not None:
             self._check_template(campaign.template_id)
-        with refused_by_database(scope.connection) as refusal:
+        with savepoint(scope.connection) as refusal:
             self._insert(campaign)
-        if refusal.taken:
+        if refusal.unique_key_violated:
             raise Conflict("already_exists", f"a campaign with id {campaign.id} exists already")
-        if refusal.missing:
-            raise self._missing_owner(campaign.owner_id)
+        if refusal.foreign_key_violated:
+            raise self._missing_owner_or_tenant(campaign.owner_id)
         return self.get(campaign.id)
 
     def get(self, id: UUID, *, lock: bool = False) -> Campaign:
-        """One campaign. ``lock`` holds off every other change of it until the transaction ends.
+        """Return one campaign. With ``lock``, it cannot change until the transaction ends.
 
         Raises :class:`NotFound`, and :class:`InvalidDocument` for a row that another writer made
         unreadable.
         """
-        row = self._scope.campaign_row(id, "exclusive" if lock else "plain")
+        row = lock_campaign(self._scope, id) if lock else read_campaign(self._scope, id)
         return campaign_from_row(row, self._scope.codec)
 
     def list(
@@ -171,12 +191,12 @@ class Campaigns:
         limit: int = 50,
         after: str | None = None,
     ) -> Page[CampaignSummary]:
-        """Campaigns, newest first, by pages of ``limit`` (1 to 500).
+        """Return campaigns, newest first, by pages of ``limit`` (1 to 500).
 
         ``after`` is the ``next`` of the page before. Deleted drafts are left out unless
         ``deleted``. Raises ``ValueError`` for a bad ``limit`` or ``after``.
         """
-        return summaries.page(
+        return list_campaigns(
             self._scope,
             status=status,
             owner_id=owner_id,
@@ -187,9 +207,9 @@ class Campaigns:
         )
 
     def save(self, campaign: Campaign) -> Campaign:
-        """Write what changed, if nobody saved since ``campaign`` was loaded; the new version.
+        """Write what changed, if the campaign was not saved since it was loaded; return it anew.
 
-        Changed steps all have keys from then on (:meth:`StepSequence.succeeding`).
+        If the steps changed, every step has a key from then on (:meth:`StepSequence.succeeding`).
 
         Raises :class:`NotFound` (campaign or owner), :class:`Conflict` (``stale_version``, or
         ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed`
@@ -197,11 +217,11 @@ class Campaigns:
         tones. Then nothing was written.
         """
         scope = self._scope
-        row = scope.campaign_row(campaign.id, "exclusive")
+        row = lock_campaign(scope, campaign.id)
         stored = campaign_from_row(row, scope.codec)
-        # A writer who knows nothing of versions may still have touched updated_at.
-        touched = campaign.updated_at is not None and campaign.updated_at != stored.updated_at
-        if stored.version != campaign.version or touched:
+        # A legacy writer does not count the version up, but may set updated_at.
+        was_touched = campaign.updated_at is not None and campaign.updated_at != stored.updated_at
+        if stored.version != campaign.version or was_touched:
             raise _stale(stored, campaign.version)
         campaign = attrs.evolve(campaign, steps=campaign.steps.succeeding(stored.steps))
         for name in _MOVED_BY_APPLY:
@@ -209,20 +229,15 @@ class Campaigns:
                 raise Conflict("read_only", f"{name} cannot be edited; apply an action instead")
         for permission in _permissions(stored, campaign):
             lifecycle.check_permission(permission, stored.status)
-        words.check(
-            scope.codec,
-            campaign.steps,
-            campaign.generation_config,
-            known=(stored.steps, stored.generation_config),
-        )
+        scope.codec.check_words(campaign, stored)
         before, after = _content(stored, scope.codec), _content(campaign, scope.codec)
         changed = {name: value for name, value in after.items() if value != before[name]}
         if not changed:
             return stored
-        with refused_by_database(scope.connection) as refusal:
-            self._update(stored, {"updated_at": scope.time_of(row), **changed})
-        if refusal.missing:
-            raise self._missing_owner(campaign.owner_id)
+        with savepoint(scope.connection) as refusal:
+            self._update(stored, {"updated_at": time_of_lock(scope, row), **changed})
+        if refusal.foreign_key_violated:
+            raise self._missing_owner_or_tenant(campaign.owner_id)
         return self.get(campaign.id)
 
     def apply(
@@ -237,27 +252,30 @@ class Campaigns:
     ) -> Campaign:
         """Move a campaign: the one door for every change of status, deletion included.
 
-        ``version``, when given, must be the present one. ``review`` is the tally of messages that
+        ``version``, if given, must be the present one. ``review`` is the tally of messages that
         ``approve`` needs, or a function that counts it on the connection once the campaign is
-        locked. ``reason`` goes into the history.
+        locked. ``reason`` goes into the history. A move that needs "nothing in flight" releases
+        the contacts whose lease has expired.
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
         :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
-        or an empty reason. Contacts whose lease ran out are released on the way out of generation.
+        or an empty reason.
         """
         scope = self._scope
         optional_text(reason)
-        row = scope.campaign_row(id, "exclusive")
-        campaign = campaign_from_row(row, scope.codec)
+        # 1. Lock the campaign and judge the guards.
+        campaign = self.get(id, lock=True)
         if version is not None and version != campaign.version:
             raise _stale(campaign, version)
         tally = review(scope.connection) if callable(review) else review
-        total = totals.read(scope, id)
+        total = lock_totals(scope, id)
         facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
         line = lifecycle.apply(campaign.status, Action(action), facts)
+        # 2. Release what dead workers left behind: after this move no worker will claim it.
         if lifecycle.nothing_in_flight in line.guards and total.counts[ContactStatus.GENERATING]:
-            # What dead workers left behind: nobody will claim it while others review and send.
-            move_contacts(scope, id, ContactAction.RELEASE, _lease_ran_out(scope))
-            total = totals.read(scope, id)
+            is_expired = _has_expired_lease(scope, id, total)
+            move_all(scope, id, ContactAction.RELEASE, is_expired)
+            total = lock_totals(scope, id)
+        # 3. Write status, legacy columns, totals and history.
         now = scope.now()
         changes: dict[str, Any] = {"status": line.target, "updated_at": now}
         if line.deletes:
@@ -270,9 +288,9 @@ class Campaigns:
             }
         if line.action is Action.COMPLETE_GENERATION:
             changes["generation_completed_at"] = now
-        self._update(campaign, changes | totals.settled(total))
-        workable = line.target in lifecycle.PERMISSIONS[Permission.CLAIM]
-        totals.fold(scope, id, total, shards=SHARDS if workable else 1)
+        self._update(campaign, changes | legacy_columns(total))
+        is_running = line.target in lifecycle.PERMISSIONS[Permission.CLAIM]
+        replace_totals(scope, id, total, shards=SHARDS if is_running else 1)
         scope.connection.execute(
             sa.insert(campaign_history).values(
                 id=uuid4(),
@@ -292,21 +310,22 @@ class Campaigns:
     def actions(
         self, id: UUID, *, review: Review | None = None, allow_empty: bool = False
     ) -> tuple[ActionState, ...]:
-        """Every action, whether it is allowed now and if not why: a front end's buttons.
+        """Return every action, whether it is allowed now, and if not why: a front end's buttons.
 
-        Nothing is locked: by the time somebody clicks, the answer may be another one.
+        Nothing is locked, so the answer may have changed by the time a user clicks. Raises
+        :class:`NotFound`.
         """
         scope = self._scope
         campaign = self.get(id)
         tally = review(scope.connection) if callable(review) else review
-        total = totals.peek(scope, id)
+        total = load_totals(scope, id)
         facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
         return lifecycle.actions(campaign.status, facts)
 
     def clone(self, id: UUID, *, name: str | None = None) -> Campaign:
-        """A new draft with the same steps, settings, description and owner, and no contacts.
+        """Add a draft with the same steps, settings, description and owner, and no contacts.
 
-        Without ``name`` it is called after the original, with a number no other clone of it got.
+        Without ``name`` it gets the original's name with a number that no other clone of it has.
         Raises :class:`NotFound`, and :class:`InvalidDocument` for a bad name.
         """
         scope = self._scope
@@ -332,9 +351,9 @@ class Campaigns:
         return self.get(clone.id)
 
     def history(self, id: UUID) -> tuple[HistoryEntry, ...]:
-        """Every move of a campaign, oldest first. Raises :class:`NotFound`."""
+        """Return every move of a campaign, oldest first. Raises :class:`NotFound`."""
         scope = self._scope
-        scope.campaign_row(id)
+        read_campaign(scope, id)
         table = campaign_history.c
         rows = scope.connection.execute(
             sa.select(campaign_history)
@@ -385,21 +404,22 @@ class Campaigns:
             raise _stale(present, present.version)
 
     def _check_template(self, id: UUID) -> None:
-        found = self._scope.connection.execute(
+        template_id = self._scope.connection.execute(
             sa.select(campaign_templates.c.id).where(
-                visible(self._scope), campaign_templates.c.id == id
+                is_visible(self._scope), campaign_templates.c.id == id
             )
         ).one_or_none()
-        if found is None:
+        if template_id is None:
             raise NotFound("template", (id,))
 
-    def _missing_owner(self, owner_id: UUID | None) -> NotFound:
+    def _missing_owner_or_tenant(self, owner_id: UUID | None) -> NotFound:
+        """Make the error for a refused foreign key: the owner is missing, or else the tenant."""
         scope = self._scope
         owners = host_owners(scope.host)
-        found = scope.connection.execute(
+        owner = scope.connection.execute(
             sa.select(owners.c.id).where(scope.of_tenant(owners), owners.c.id == owner_id)
         ).one_or_none()
-        if owner_id is None or found is not None:
+        if owner_id is None or owner is not None:
             return NotFound("tenant", (scope.tenant_id,))
         return NotFound("owner", (owner_id,))
 
@@ -415,6 +435,7 @@ def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
 
 
 def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
+    """Return the permissions that an edit needs."""
     needed = []
     if (before.name, before.description, before.owner_id) != (
         after.name,
@@ -444,6 +465,6 @@ def _suffixed(name: str, copy: str) -> str:
 def _stale(present: Campaign, version: int) -> Conflict:
     return Conflict(
         "stale_version",
-        f"the campaign {present.name!r} was changed by somebody meanwhile: yours is version "
-        f"{version}, the present one {present.version}; load it again",
+        f"the campaign {present.name!r} was changed since you loaded it: you have version "
+        f"{version}, the present version is {present.version}; load it again",
     )

@@ -1,28 +1,52 @@
-"""Generation: contacts claimed under a lease, outcomes recorded once, money held to the budget.
+"""Generation: contacts are claimed under a lease, outcomes are recorded once, budgets hold.
 
-No transaction is open while messages are written. A claim leaves a token on the contact's row;
-whoever holds the row's present token owns the contact, whatever any clock says. Every method but
-``retry_failed`` and ``regenerate`` shares the campaign's row lock: workers run side by side.
+Theory of operation
+===================
+
+No transaction is open while messages are generated. A worker repeats two short transactions, the
+claim and the record; between them it renews its leases and books paid calls.
+
+**Claim.** 1. Lock the campaign shared; it must be generating. 2. With a budget, reserve money for
+the claims that fit. 3. Take contacts that wait, by rank, from the worker's cursor on; a claim that
+comes up short looks once more from the low-water mark. 4. Take over contacts whose lease has
+expired. 5. Write a new token into each contact, and count it as generating.
+*Invariant: the token in the row says who owns the contact, whatever any clock says.*
+
+**Record.** 1. Lock the campaign shared, then the contacts by id. 2. An outcome counts if its
+claim's token is in the row. Then its cost is booked, the token is moved to the reported tokens, and
+the contact gets its next status from the lifecycle's table. 3. An outcome whose token has been
+reported already is answered ``already``; any other is lost. 4. Write all outcomes, or nothing.
+*Invariant: every outcome is booked exactly once, however often it is reported.*
+
+A success under other steps than the present ones is booked, and the contact waits again
+(``requeued``). A contact that was excluded in flight stays excluded.
+
+**Renew** extends leases and tells of a cancel. **Checkpoint** books the cost of one call.
+
+In the usual case a claim and a record are one statement each: the statement itself checks that the
+campaign still is what this process last read (:mod:`campaign_model.store.campaign_documents`), and
+does nothing if it is not.
+
+``retry_failed`` and ``regenerate`` lock the campaign exclusively; every other method here locks it
+shared, so that workers run side by side (:mod:`campaign_model.store.locking`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from decimal import Decimal
-from operator import attrgetter
-from typing import Any, Literal, NamedTuple, get_args
-from uuid import UUID, uuid4
+from typing import Literal, get_args
+from uuid import UUID
 
-import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import EXACT, MONEY_DECIMALS, exactly, money, utc
+from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.campaign_contact import Changed
 from campaign_model.claims import (
-    LONGEST,
+    MAX_DURATION,
     Claim,
     ClaimBatch,
     Cursor,
@@ -34,52 +58,52 @@ from campaign_model.claims import (
     Progress,
     Recorded,
     Renewal,
-    StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, listed
-from campaign_model.generation_config import GenerationConfig
+from campaign_model.errors import LeaseLost, NotFound, join_words
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
-from campaign_model.store import arrays, totals
-from campaign_model.store.contacts import move_contacts, move_named, settle
-from campaign_model.store.documents import UNREAD, Documents, read, read_before
-from campaign_model.store.floor import STRIDE, lift
-from campaign_model.store.progress import progress
-from campaign_model.store.scope import Scope, Shared
+from campaign_model.store import postgresql, sqlite
+from campaign_model.store.campaign_documents import (
+    CampaignDocuments,
+    last_read_documents,
+    read_documents,
+)
+from campaign_model.store.claiming import claim_contacts, may_claim
+from campaign_model.store.contact_moves import move_all, move_named, refresh_campaign
+from campaign_model.store.locking import campaign_parameters, lock_campaign_for, read_campaign
+from campaign_model.store.progress import load_progress
+from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     ATTEMPTS_EXHAUSTED,
-    CLAIM_EXPIRED,
-    CLAIM_FRESH,
-    CLAIMED_ROWS,
-    LOCK_CLAIMED,
-    LOCKED,
-    RECORD_GENERATED,
-    REMEMBERED,
-    RENEW,
-    SOONEST,
-    WRITE_BACK,
-    WRITE_ONE_BACK,
-    ClaimStatements,
+    CampaignRow,
+    HeldContact,
+    OutcomeRow,
+    Statements,
 )
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
-from campaign_model.store.types import JsonText, Uuid, checked_id, read_json
+from campaign_model.store.totals import Totals, add_to_totals, choose_shard, load_totals
+from campaign_model.store.types import checked_id
 
 __all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
 
-OnLost = Literal["raise", "skip", "book"]
-_ON_LOST = get_args(OnLost)
-
 MAX_CLAIM = 10_000
 """The most contacts that one claim takes."""
 
-_BUSY_PAUSE = timedelta(seconds=1)
+OnLost = Literal["raise", "skip", "book"]
+_ON_LOST = get_args(OnLost)
+
 _ZERO = Decimal(0)
-_COLUMNS = campaign_contacts.c
-_CLAIM_STATUS = ContactStatus.GENERATING
-_START = Cursor()
+_CONTACT = campaign_contacts.c
+
+_ACTION_OF: dict[type[Outcome], ContactAction] = {
+    Generated: ContactAction.SUCCEED,
+    Failed: ContactAction.FAIL,
+    NotReady: ContactAction.RELEASE,
+    Unfinished: ContactAction.RELEASE,
+}
 
 
 class Generation:
@@ -87,6 +111,7 @@ class Generation:
 
     def __init__(self, scope: Scope) -> None:
         self._scope = scope
+        self._statements: Statements = postgresql if scope.on_postgresql else sqlite
 
     def claim(
         self,
@@ -98,12 +123,12 @@ class Generation:
         cursor: Cursor | None = None,
         max_attempts: int = MAX_ATTEMPTS,
     ) -> ClaimBatch:
-        """Take up to ``limit`` contacts to write messages for, until ``lease`` runs out.
+        """Claim up to ``limit`` contacts, to generate their messages before ``lease`` runs out.
 
-        Contacts come by priority, then in the order of assignment; those whose lease ran out come
-        after the rest. ``reserve`` is what one contact may cost: with a budget it is required,
-        and no claim goes beyond it. Pass the ``cursor`` of your last batch to go on from there;
-        without one, a claim begins at the first contact that is not done.
+        Contacts come by priority, then in the order of assignment; those whose lease has expired
+        come last. ``reserve`` is what one contact may cost: it is required with a budget, and no
+        claim goes beyond the budget. Pass the ``cursor`` of your last batch to continue there;
+        without one, a claim begins at the first unfinished contact.
         A contact that was claimed ``max_attempts`` times without an outcome fails instead. One
         that was claimed before under other steps gets a new revision: its messages are others.
         Raises :class:`NotFound` and ``ValueError``; fewer claims than asked for come with the
@@ -114,141 +139,158 @@ class Generation:
         if type(max_attempts) is not int or not 1 <= max_attempts <= MAX_CLAIM:
             raise ValueError(f"max_attempts is from 1 to {MAX_CLAIM}, not {max_attempts!r}")
         _check_lease(lease)
-        scope = self._scope
-        cursor = cursor or _START
-        first = None if cursor.rank == _START.rank else cursor.rank
-        picked = _Picked(scope, campaign_id, lease, max_attempts)
-        taken = picked.begin(limit, first)
-        documents, now = picked.documents, picked.now
-        if not _may_claim(picked.status):
-            return ClaimBatch(
-                (), StopReason.NOT_GENERATING, None, now, cursor, documents.steps, documents.config
-            )
-        each, granted = self._grant(campaign_id, documents.config, reserve, limit)
-        picked.reserve = each
-        if not taken:
-            picked.take(CLAIM_FRESH, granted, first, _END)
-        short = len(picked.claims) < limit
-        anybody = not short or totals.peek(scope, campaign_id).any_left
-        if first is None or (short and anybody) or picked.lifts:
-            lift(scope, campaign_id, picked.shard)
-        if anybody and len(picked.claims) < granted:
-            picked.take(CLAIM_FRESH, granted, None, _END if first is None else first)
-        if each:
-            unused = EXACT.multiply(each, len(picked.claims) - granted)
-            totals.add(scope, campaign_id, totals.Totals(reserved=unused), picked.shard)
-        short_of_money = len(picked.claims) == granted < limit
-        if anybody:
-            # A contact taken over keeps what was reserved for it.
-            picked.take(CLAIM_EXPIRED, limit, None, _END)
-        stop, retry_at = None, None
-        if not anybody:
-            stop = StopReason.DRAINED
-        elif len(picked.claims) < limit:
-            stop, retry_at = self._why_short(campaign_id, now, short_of_money=short_of_money)
-        cursor = Cursor(picked.last_rank + 1) if picked.last_rank is not None else _START
-        claims = tuple(picked.claims)
-        return ClaimBatch(claims, stop, retry_at, now, cursor, documents.steps, documents.config)
+        return claim_contacts(
+            self._scope,
+            self._statements,
+            campaign_id,
+            limit,
+            lease,
+            reserve=reserve,
+            cursor=cursor,
+            max_attempts=max_attempts,
+        )
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Extend the leases of one campaign's claims, counted from now.
 
-        ``lost`` are those to stop working on: taken over, released, erased or excluded. Raises
-        :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
+        The answer names the claims that are ``lost``: taken over, released, erased or excluded.
+        Stop working on those. Raises :class:`NotFound`, and ``ValueError`` for claims of several
+        campaigns or of none.
         """
         _check_lease(lease)
         scope = self._scope
         claims = tuple(claims)
         campaign_id = _campaign_of(claims)
-        # Locked in the order of ids, as record does: two calls about the same contacts never cross.
-        row, locked = self._locked(campaign_id, [claim.id for claim in claims])
-        held = {
-            claim.id: locked[str(claim.id)]["status"] == _CLAIM_STATUS
+        campaign_row, contacts = self._lock_claimed(campaign_id, claims)
+        held_ids = [claim.id for claim in claims if _holds(claim, contacts.get(claim.id))]
+        lost_ids = tuple(
+            claim.id
             for claim in claims
-            if _holds(claim, locked.get(str(claim.id)))
-        }
+            if claim.id not in held_ids or contacts[claim.id].status != ContactStatus.GENERATING
+        )
         expires_at = scope.now() + lease
-        if held:
-            scope.connection.execute(RENEW, self._these(campaign_id, held) | {"until": expires_at})
-        lost = tuple(claim.id for claim in claims if not held.get(claim.id))
-        return Renewal(expires_at, lost, cancelled=not _may_claim(row.status))
+        if held_ids:
+            self._statements.renew(
+                scope.connection,
+                {"tenant": scope.tenant_id, "ids": held_ids, "lease_expires_at": expires_at},
+            )
+        return Renewal(expires_at, lost_ids, cancelled=not may_claim(campaign_row.status))
 
     @exactly()
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
         """Book a paid call while the work on a contact goes on.
 
-        Write the message it paid for in the same transaction, under its own id: a death later on
-        loses neither, and a repeated call fails on the message instead of booking twice.
-        ``None`` says that the cost is unknown. Raises :class:`NotFound` and :class:`LeaseLost`.
+        Write the message that the call paid for in the same transaction, under its message id: a
+        worker that dies later loses neither, and a repeated call fails on the message instead of
+        booking twice. ``None`` says that the cost is unknown.
+        Raises :class:`NotFound` and :class:`LeaseLost`.
         """
         scope = self._scope
         amount = _ZERO if cost is None else money(cost)
-        row, locked = self._locked(claim.campaign_id, [claim.id])
-        held = locked.get(str(claim.id))
-        if held is None or not _holds(claim, held):
+        unknown_costs = int(cost is None)
+        campaign_row, contacts = self._lock_claimed(claim.campaign_id, (claim,))
+        contact = contacts.get(claim.id)
+        if contact is None or not _holds(claim, contact):
             raise LeaseLost((claim.id,))
-        freed = min(held["reserved"], amount)
-        delta = totals.Totals(cost=amount, unknown_costs=int(cost is None), reserved=-freed)
-        self._write_back(
-            claim.campaign_id,
-            [
-                held
-                | {
-                    "generation_cost": held["generation_cost"] + amount,
-                    "unknown_costs": held["unknown_costs"] + delta.unknown_costs,
-                    "reserved": held["reserved"] - freed,
-                }
-            ],
-            delta,
-            _shard(scope, row.status, scope.config(row)),
+        freed = min(contact.reserved, amount)
+        scope.connection.execute(
+            sa.update(campaign_contacts)
+            .where(scope.of_tenant(campaign_contacts), _CONTACT.id == claim.id)
+            .values(
+                generation_cost=_CONTACT.generation_cost + amount,
+                unknown_costs=_CONTACT.unknown_costs + unknown_costs,
+                reserved=_CONTACT.reserved - freed,
+            )
         )
+        delta = Totals(cost=amount, unknown_costs=unknown_costs, reserved=-freed)
+        shard = choose_shard(scope, campaign_row.status, scope.config(campaign_row))
+        self._add_to_totals(claim.campaign_id, shard, delta)
 
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
     ) -> dict[Claim, Recorded]:
-        """Report what became of claimed contacts: all of it or, when this raises, nothing.
+        """Record what became of claimed contacts: all of it or, if this raises, nothing.
 
-        The token decides. An outcome recorded before answers ``already``. One whose lease was
-        lost raises :class:`LeaseLost` with every such id; with ``on_lost="skip"`` it is left out,
-        with ``"book"`` its cost is booked and its result dropped. A result that arrives after a
-        cancel counts; if the steps changed meanwhile it is booked and the contact queued again.
-        The answers come in the order of ``outcomes``.
+        The token decides. An outcome that was recorded before answers ``already``. An outcome
+        whose lease was lost raises :class:`LeaseLost` with the ids of all such claims; with
+        ``on_lost="skip"`` it is left out, with ``"book"`` its cost is booked and its result
+        dropped. A result that arrives after a cancel counts. If the steps changed meanwhile, its
+        cost is booked and the contact waits again. The answers have the order of ``outcomes``.
         Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns or another
-        ``on_lost``, and ``TypeError`` for what is no outcome.
+        ``on_lost``, and ``TypeError`` for a value that is no outcome.
         """
         if on_lost not in _ON_LOST:
-            raise ValueError(f"on_lost is one of {listed(_ON_LOST)}, not {on_lost!r}")
-        scope = self._scope
+            raise ValueError(f"on_lost is one of {join_words(_ON_LOST)}, not {on_lost!r}")
+        for outcome in outcomes.values():
+            if type(outcome) not in _ACTION_OF:
+                raise TypeError(f"not an outcome: {outcome!r}")
         if not outcomes:
             return {}
-        kinds = {*map(type, outcomes.values())}
-        if not kinds <= _ACTION_OF.keys():
-            odd = next(one for one in outcomes.values() if type(one) not in _ACTION_OF)
-            raise TypeError(f"not an outcome: {odd!r}")
         campaign_id = _campaign_of(outcomes)
-        campaign: Shared | sa.Row[Any]
-        if scope.on_postgresql and kinds == {Generated}:
-            campaign, held = self._record_generated(campaign_id, outcomes)
-            if held is None:
-                return dict.fromkeys(outcomes, Recorded.APPLIED)
-            documents, now = read(scope, campaign_id, campaign), utc(campaign.now)
-        else:
-            campaign, held = self._locked(campaign_id, [claim.id for claim in outcomes])
-            documents = Documents(scope.steps(campaign), scope.config(campaign))
-            now = scope.time_of(campaign)
-        return self._record_each(outcomes, held, documents, now, campaign.status, on_lost=on_lost)
+
+        # 1. The usual case, in one statement: the campaign is generating and what this process
+        #    last read, and every claim still holds its contact.
+        documents = last_read_documents(campaign_id)
+        if documents is not None and len({claim.id for claim in outcomes}) == len(outcomes):
+            answers = self._record_held(campaign_id, outcomes, documents, Status.GENERATING)
+            if answers is not None:
+                return answers
+
+        # 2. Otherwise lock campaign and contacts, and sort the claims by what they still hold.
+        campaign_row, contacts = self._lock_claimed(campaign_id, outcomes)
+        documents = read_documents(self._scope, campaign_id, campaign_row)
+        answers = {}
+        held: dict[Claim, Outcome] = {}
+        excluded: list[Claim] = []
+        lost: list[Claim] = []
+        ended: set[tuple[UUID, UUID]] = set()
+        for claim, outcome in outcomes.items():
+            contact = contacts.get(claim.id)
+            if (claim.id, claim.token) in ended or _has_reported(claim, contact):
+                answers[claim] = Recorded.ALREADY
+            elif contact is None or not _holds(claim, contact):
+                lost.append(claim)
+            else:
+                ended.add((claim.id, claim.token))
+                if contact.status == ContactStatus.EXCLUDED:
+                    excluded.append(claim)
+                else:
+                    held[claim] = outcome
+        if lost and on_lost == "raise":
+            raise LeaseLost(tuple(claim.id for claim in lost))
+
+        # 3. Book the costs of the others.
+        delta = Totals()
+        for claim in excluded:
+            self._book_cost(claim, contacts[claim.id], outcomes[claim], delta)
+            answers[claim] = Recorded.EXCLUDED
+        for claim in sorted(lost, key=lambda claim: claim.id):
+            answers[claim] = Recorded.SKIPPED
+            if on_lost == "book" and self._book_lost(
+                claim, contacts.get(claim.id), outcomes[claim], delta
+            ):
+                answers[claim] = Recorded.BOOKED
+
+        # 4. Record the outcomes of claims that hold their contacts; last, because it locks totals.
+        if held:
+            recorded = self._record_held(campaign_id, held, documents, Status(campaign_row.status))
+            assert recorded is not None, "campaign and contacts are locked"
+            answers |= recorded
+        shard = choose_shard(self._scope, campaign_row.status, documents.config)
+        self._add_to_totals(campaign_id, shard, delta)
+        return {claim: answers[claim] for claim in outcomes}
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
-        """Give contacts back unfinished, to be claimed again at once; lost ones are skipped."""
+        """Give contacts back unfinished, to be claimed again at once. Skip lost claims."""
         return self.record(dict.fromkeys(claims, Unfinished()), on_lost="skip")
 
     def retry_failed(self, campaign_id: UUID, contact_ids: Iterable[UUID] | None = None) -> Changed:
-        """Put failed contacts, all or the given ones, back to wait; their costs stay booked.
+        """Put failed contacts, all or the given ones, back to wait. Their costs stay booked.
 
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
-        self._scope.lock_for(Permission.RETRY_FAILED, campaign_id)
-        return self._requeue(campaign_id, ContactAction.RETRY, contact_ids, sa.true())
+        lock_campaign_for(Permission.RETRY_FAILED, self._scope, campaign_id)
+        return self._send_back(campaign_id, ContactAction.RETRY, contact_ids, sa.true())
 
     def regenerate(
         self,
@@ -257,498 +299,204 @@ class Generation:
         *,
         only_stale: bool = False,
     ) -> Changed:
-        """Have messages written anew for generated contacts: all, or the given ones.
+        """Put generated contacts, all or the given ones, back to wait for new messages.
 
-        ``only_stale`` means those generated from other steps than the present ones. Their
-        revision grows, so that the new messages get ids of their own; costs stay booked.
-
+        ``only_stale`` restricts it to contacts generated from other steps than the present ones.
+        Their revision grows, so that the new messages get ids of their own. Costs stay booked.
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
-        row = self._scope.lock_for(Permission.REGENERATE, campaign_id)
-        which: sa.ColumnElement[bool] = sa.true()
+        campaign_row = lock_campaign_for(Permission.REGENERATE, self._scope, campaign_id)
+        condition: sa.ColumnElement[bool] = sa.true()
         if only_stale:
-            steps = self._scope.steps(row)
-            which = _COLUMNS.steps_fingerprint.is_distinct_from(steps.fingerprint)
-        return self._requeue(campaign_id, ContactAction.REGENERATE, contact_ids, which)
+            steps = self._scope.steps(campaign_row)
+            condition = _CONTACT.steps_fingerprint.is_distinct_from(steps.fingerprint)
+        return self._send_back(campaign_id, ContactAction.REGENERATE, contact_ids, condition)
 
     def progress(self, campaign_id: UUID) -> Progress:
-        """How far the campaign is, in one query whose cost does not depend on its size.
+        """Return how far the campaign is, in one query whose cost does not depend on its size.
 
         Raises :class:`NotFound`.
         """
-        return progress(self._scope, campaign_id)
+        return load_progress(self._scope, campaign_id)
 
     @exactly()
     def estimate(self, campaign_id: UUID) -> Estimate:
-        """What the contacts that still wait would take, at the average cost so far.
+        """Estimate what the unfinished contacts would take, at the average cost so far.
 
         Raises :class:`NotFound`.
         """
-        row = self._scope.campaign_row(campaign_id)
-        steps = self._scope.steps(row)
-        total = totals.peek(self._scope, campaign_id)
-        left = total.left
-        known = total.finished - total.unknown_costs
-        return Estimate(
-            contacts=left,
-            messages=left * len(steps.slots()),
-            cost=_rounded(total.cost * left / known) if known > 0 else None,
-        )
+        campaign_row = read_campaign(self._scope, campaign_id)
+        steps = self._scope.steps(campaign_row)
+        total = load_totals(self._scope, campaign_id)
+        with_known_cost = total.finished - total.unknown_costs
+        cost = None
+        if with_known_cost > 0:
+            average = total.cost * total.unfinished / with_known_cost
+            cost = average.quantize(Decimal(1).scaleb(-MONEY_DECIMALS))
+        messages = total.unfinished * len(steps.slots())
+        return Estimate(contacts=total.unfinished, messages=messages, cost=cost)
 
-    def _grant(
-        self, campaign_id: UUID, config: GenerationConfig, reserve: Decimal | None, limit: int
-    ) -> tuple[Decimal, int]:
-        """What each claim sets aside, and for how many of them the budget has room."""
-        if config.budget is None:
-            return _ZERO, limit
-        if reserve is None:
-            raise ValueError(
-                "this campaign has a budget: say with reserve= what one contact may cost"
-            )
-        each = money(reserve)
-        return each, totals.reserve(self._scope, campaign_id, config.budget, each, limit)
-
-    def _why_short(
-        self, campaign_id: UUID, now: datetime, *, short_of_money: bool
-    ) -> tuple[StopReason, datetime | None]:
-        """Why there was not more to claim, and when there may be."""
-        scope = self._scope
-        soon = now + _BUSY_PAUSE
-        next_expiry, next_try = scope.connection.execute(
-            SOONEST, scope.place(campaign_id) | {"soon": soon}
-        ).one()
-        if short_of_money and next_try is not None:
-            if next_expiry is None:
-                return StopReason.BUDGET, None
-            next_try = None
-        moments = [moment for moment in (next_expiry, next_try) if moment is not None]
-        if not moments:
-            return StopReason.DRAINED, None
-        soonest = min(moments)
-        # What is due already and was not claimed is locked by somebody right now.
-        return StopReason.LEASES_PENDING, soonest if soonest > now else soon
-
-    def _these(self, campaign_id: UUID, ids: Iterable[UUID]) -> dict[str, Any]:
-        return self._scope.place(campaign_id) | {"ids": sorted(map(checked_id, ids))}
-
-    def _locked(
-        self, campaign_id: UUID, ids: Iterable[UUID]
-    ) -> tuple[Shared | sa.Row[Any], dict[str, dict[str, Any]]]:
-        """The campaign's row, shared, and of its contacts those, to write them back: as JSON."""
-        scope = self._scope
-        these = self._these(campaign_id, ids)
-        if scope.on_postgresql:
-            ((*row, below),) = scope.sharing(campaign_id, LOCK_CLAIMED, these)
-            return Shared(*row), _by_id(below)
-        campaign = scope.campaign_row(campaign_id)
-        found = scope.connection.execute(CLAIMED_ROWS, these).mappings()
-        rows = [_with_json(dict(row), json.loads, str) for row in found]
-        return campaign, {row["id"]: row for row in rows}
-
-    def _record_generated(
-        self, campaign_id: UUID, outcomes: Mapping[Claim, Outcome]
-    ) -> tuple[Shared, dict[str, dict[str, Any]] | None]:
-        """Write them all, if each is as ordinary as can be; or lock them, and give the rows."""
-        scope = self._scope
-        documents = read_before(campaign_id) or UNREAD
-        fingerprint = documents.steps.fingerprint
-        ids = [checked_id(claim.id).bytes for claim in outcomes]
-        tokens = [checked_id(claim.token).bytes for claim in outcomes]
-        ordinary = len({*ids}) == len(ids) and all(
-            claim.steps_fingerprint == fingerprint for claim in outcomes
-        )
-        connection = scope.connection
-        values = {
-            "ids": arrays.uuids(connection, ids),
-            "tokens": arrays.uuids(connection, tokens),
-            "costs": arrays.numbers(connection, [one.cost for one in outcomes.values()]),
-            "number": len(outcomes),
-            "now": scope.fixed_time(),
-            "digest": documents.digest if ordinary else UNREAD.digest,
-            "fingerprint": fingerprint,
-            "shard": _spread(scope, documents.config),
+    def _lock_claimed(
+        self, campaign_id: UUID, claims: Iterable[Claim]
+    ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+        """Lock the campaign shared, then the contacts of the claims. Raise :class:`NotFound`."""
+        parameters = {
+            **campaign_parameters(self._scope, campaign_id),
+            "ids": sorted(checked_id(claim.id) for claim in claims),
         }
-        ((*row, rows),) = scope.sharing(campaign_id, RECORD_GENERATED, values)
-        campaign = Shared(*row)
-        return campaign, None if campaign.template_config is None else _by_id(rows)
+        locked = self._statements.lock_claimed(self._scope.connection, parameters)
+        if locked is None:
+            raise NotFound("campaign", (campaign_id,))
+        return locked
 
-    @exactly()
-    def _record_each(
-        self,
-        outcomes: Mapping[Claim, Outcome],
-        held: dict[str, dict[str, Any]],
-        documents: Documents,
-        now: datetime,
-        status: str,
-        *,
-        on_lost: OnLost,
-    ) -> dict[Claim, Recorded]:
-        """One after the other, by the rows that are ``held``, under the campaign's shared lock."""
-        delta = totals.Totals()
-        answers: dict[Claim, Recorded] = {}
-        lost: list[Claim] = []
-        writes: dict[str, Mapping[str, Any]] = {}
-        for claim, outcome in outcomes.items():
-            id_ = str(claim.id)
-            present = held.get(id_)
-            if present is None:
-                lost.append(claim)
-                continue
-            if _holds(claim, present):
-                same_steps = claim.steps_fingerprint == documents.steps.fingerprint
-                write, answers[claim] = _settled(present, claim, outcome, now, welcome=same_steps)
-            elif str(claim.token) in present["reported_tokens"]:
-                answers[claim] = Recorded.ALREADY
-                continue
-            elif on_lost == "book":
-                write, answers[claim] = _booked(present, claim, outcome.cost), Recorded.BOOKED
-            else:
-                lost.append(claim)
-                continue
-            # The next claim on the same contact, perhaps an older one, finds it so.
-            held[id_] = writes[id_] = present | write
-            _count(delta, present, held[id_])
-        if lost and on_lost == "raise":
-            raise LeaseLost(tuple(claim.id for claim in lost))
-        for claim in sorted(lost, key=lambda claim: claim.id):
-            answers[claim] = Recorded.SKIPPED
-            if on_lost == "book" and self._take_erased(claim):
-                answers[claim] = Recorded.BOOKED
-                cost = outcomes[claim].cost
-                delta.erased_cost += cost or _ZERO
-                delta.erased_unknown_costs += int(cost is None)
-        shard = _shard(self._scope, status, documents.config)
-        self._write_back(_campaign_of(outcomes), writes.values(), delta, shard)
-        return {claim: answers[claim] for claim in outcomes}
-
-    def _write_back(
+    def _record_held(
         self,
         campaign_id: UUID,
-        rows: Collection[Mapping[str, Any]],
-        delta: totals.Totals,
-        shard: int,
-    ) -> None:
-        """Write rows that :meth:`_locked` read, and what that changes in the totals."""
-        connection = self._scope.connection
-        if rows and self._scope.on_postgresql:
-            values = totals.addition(self._scope, campaign_id, delta, shard)
-            values |= {"changed": delta.changes(), "rows": _encode([*rows])}
-            WRITE_BACK.execute(connection, values)
-            return
-        if rows:
-            place = self._scope.place(campaign_id)
-            plain = [_with_json(row, json.dumps, UUID) for row in rows]
-            new = [place | {f"new_{name}": row[name] for name in LOCKED} for row in plain]
-            connection.execute(WRITE_ONE_BACK, new)
-        totals.add(self._scope, campaign_id, delta, shard)
+        outcomes: Mapping[Claim, Outcome],
+        documents: CampaignDocuments,
+        status: Status,
+    ) -> dict[Claim, Recorded] | None:
+        """Record outcomes of claims that hold their contacts; return the answers.
 
-    def _take_erased(self, claim: Claim) -> bool:
-        """Whether the claim was out when its contact was erased, and nobody reported on it yet."""
-        table = campaign_erased_claims
-        gone = self._scope.connection.execute(
-            sa.delete(table).where(
-                self._scope.of_tenant(table),
-                table.c.campaign_id == claim.campaign_id,
-                table.c.campaign_contact_id == claim.id,
-                table.c.token == claim.token,
+        Return None, with nothing written, if a contact is not held or was excluded, or if the
+        campaign has other documents or another status. Raise :class:`NotFound`.
+        """
+        scope = self._scope
+        fingerprint = documents.steps.fingerprint
+        requeued = {
+            claim.id
+            for claim, outcome in outcomes.items()
+            if isinstance(outcome, Generated) and claim.steps_fingerprint != fingerprint
+        }
+        rows = [
+            _outcome_row(claim, outcome, steps_unchanged=claim.id not in requeued)
+            for claim, outcome in outcomes.items()
+        ]
+        parameters = {
+            **campaign_parameters(scope, campaign_id),
+            "expected_status": status,
+            "template_config": documents.template_config,
+            "generation_config": documents.generation_config,
+            "shard": choose_shard(scope, status, documents.config),
+        }
+        is_recorded = self._statements.record(scope.connection, parameters, rows)
+        if is_recorded is None:
+            raise NotFound("campaign", (campaign_id,))
+        if not is_recorded:
+            return None
+        return {
+            claim: Recorded.REQUEUED if claim.id in requeued else Recorded.APPLIED
+            for claim in outcomes
+        }
+
+    @exactly()
+    def _book_lost(
+        self, claim: Claim, contact: HeldContact | None, outcome: Outcome, delta: Totals
+    ) -> bool:
+        """Book the cost of a lost claim. Return False if there is nothing to book it on."""
+        if contact is not None:
+            self._book_cost(claim, contact, outcome, delta)
+            return True
+        # The contact was erased. Its claim was kept, to be booked once.
+        erased_claim = campaign_erased_claims.c
+        deleted = self._scope.connection.execute(
+            sa.delete(campaign_erased_claims).where(
+                self._scope.of_tenant(campaign_erased_claims),
+                erased_claim.campaign_id == claim.campaign_id,
+                erased_claim.campaign_contact_id == claim.id,
+                erased_claim.token == claim.token,
             )
         )
-        return gone.rowcount > 0
+        if deleted.rowcount:
+            delta.erased_cost += outcome.cost or _ZERO
+            delta.erased_unknown_costs += int(outcome.cost is None)
+        return bool(deleted.rowcount)
 
-    def _requeue(
+    @exactly()
+    def _book_cost(
+        self, claim: Claim, contact: HeldContact, outcome: Outcome, delta: Totals
+    ) -> None:
+        """Book the cost of a claim whose result does not count: excluded, or lost."""
+        amount, unknown_costs = outcome.cost or _ZERO, int(outcome.cost is None)
+        is_holding = _holds(claim, contact)
+        gaps = json.dumps(outcome.gaps) if is_holding and isinstance(outcome, NotReady) else None
+        self._statements.book_cost(
+            self._scope.connection,
+            {
+                "tenant": self._scope.tenant_id,
+                "id": claim.id,
+                "token": claim.token,
+                "cost": amount,
+                "unknown_costs": unknown_costs,
+                "gaps": gaps,
+            },
+        )
+        delta.cost += amount
+        delta.unknown_costs += unknown_costs
+        if is_holding:
+            delta.reserved -= contact.reserved
+
+    def _add_to_totals(self, campaign_id: UUID, shard: int, delta: Totals) -> None:
+        add_to_totals(self._scope.connection, self._scope.tenant_id, campaign_id, shard, delta)
+
+    def _send_back(
         self,
         campaign_id: UUID,
         action: ContactAction,
         contact_ids: Iterable[UUID] | None,
-        which: sa.ColumnElement[bool],
+        condition: sa.ColumnElement[bool],
     ) -> Changed:
         if contact_ids is None:
-            changed = Changed(move_contacts(self._scope, campaign_id, action, which), ())
+            changed = Changed(move_all(self._scope, campaign_id, action, condition), ())
         else:
-            changed = move_named(self._scope, campaign_id, action, contact_ids, which)
-        settle(self._scope, campaign_id)
+            changed = move_named(self._scope, campaign_id, action, contact_ids, condition)
+        refresh_campaign(self._scope, campaign_id)
         return changed
 
 
-_END = 2**63 - 1
-_WIDTH = len(Shared._fields)
-
-
-class _PickedRow(NamedTuple):
-    """A row that was claimed, and its status from before."""
-
-    id: UUID
-    contact_id: UUID
-    status: str
-    attempts: int
-    revision: int
-    rank: int
-    reserved: Decimal
-    was: str
-
-
-@attrs.define
-class _Picked:
-    """The claims made so far in one call."""
-
-    scope: Scope
-    campaign_id: UUID
-    lease: timedelta
-    max_attempts: int
-    reserve: Decimal = _ZERO
-    token: UUID = attrs.field(factory=uuid4)
-    claims: list[Claim] = attrs.field(factory=list)
-    last_rank: int | None = None
-    lifts: bool = False
-    status: str = ""
-    documents: Documents = attrs.field(init=False)
-    now: datetime = attrs.field(init=False)
-
-    @property
-    def shard(self) -> int:
-        """The row of totals for what this call changes."""
-        return _shard(self.scope, self.status, self.documents.config)
-
-    def begin(self, limit: int, first_rank: int | None) -> bool:
-        """Share the campaign; whether this has taken already what is fresh from ``first_rank`` on.
-
-        It has if the campaign's documents are those that were read before, with no budget.
-        """
-        scope = self.scope
-        if not scope.on_postgresql:
-            found = scope.campaign_row(self.campaign_id)
-            self.status, self.now = found.status, scope.time_of(found)
-            self.documents = Documents(scope.steps(found), scope.config(found))
-            return False
-        before = read_before(self.campaign_id)
-        if before is None or before.config.budget is not None:
-            before = UNREAD
-        window = {"number": limit, "first_rank": first_rank, "end_rank": _END}
-        row, rows = self._together(CLAIM_FRESH, window, before, scope.fixed_time())
-        self.status, self.now = row.status, utc(row.now)
-        if row.template_config is not None:
-            self.documents = read(scope, self.campaign_id, row)
-            return False
-        self.documents = before
-        self._note(rows)
-        return len(rows) < limit
-
-    def take(
-        self, statements: ClaimStatements, upto: int, first_rank: int | None, end_rank: int
-    ) -> None:
-        """Claim until there are ``upto`` claims or nothing more to find.
-
-        ``first_rank`` is where to begin, if not at the floor.
-        """
-        while (number := upto - len(self.claims)) > 0:
-            window = {"number": number, "first_rank": first_rank, "end_rank": end_rank}
-            if self.scope.on_postgresql:
-                _, rows = self._together(statements, window, self.documents, self.now)
-            else:
-                rows = self._alone(statements, window)
-            self._note(rows)
-            if len(rows) < number:
-                return
-
-    def _note(self, rows: list[_PickedRow]) -> None:
-        """Count as claimed what was taken, in order."""
-        rows.sort(key=_rank)
-        expires_at = self.now + self.lease
-        fingerprint = self.documents.steps.fingerprint
-        # The names of _PickedRow, once for all: there are as many rows as a batch has contacts.
-        for id_, contact_id, status, attempts, revision, rank, reserved, was in rows:
-            if status != _CLAIM_STATUS:
-                continue
-            if was != _CLAIM_STATUS:
-                self.last_rank = rank
-                self.lifts |= rank % STRIDE == 0
-            self.claims.append(
-                Claim(
-                    id_,
-                    self.campaign_id,
-                    contact_id,
-                    self.token,
-                    expires_at,
-                    attempts,
-                    revision,
-                    fingerprint,
-                    reserved,
-                )
-            )
-
-    def _values(self, documents: Documents) -> dict[str, Any]:
-        return self.scope.place(self.campaign_id) | {
-            "token": self.token,
-            "reserve": self.reserve,
-            "fingerprint": documents.steps.fingerprint,
-            "most_attempts": self.max_attempts,
-        }
-
-    def _together(
-        self,
-        statements: ClaimStatements,
-        window: dict[str, int | None],
-        documents: Documents,
-        now: datetime | None,
-    ) -> tuple[Shared, list[_PickedRow]]:
-        values = self._values(documents) | window
-        values |= {
-            "now": now,
-            "lease": self.lease,
-            "digest": documents.digest,
-            "shard": _spread(self.scope, documents.config),
-        }
-        rows = self.scope.sharing(self.campaign_id, statements.together, values)
-        campaign = Shared(*rows[0][:_WIDTH])
-        picked = [_PickedRow._make(row[_WIDTH:]) for row in rows if row[_WIDTH] is not None]
-        return campaign, picked
-
-    @exactly()
-    def _alone(
-        self, statements: ClaimStatements, window: dict[str, int | None]
-    ) -> list[_PickedRow]:
-        connection = self.scope.connection
-        values = self._values(self.documents)
-        values |= {"now": self.now, "expires_at": self.now + self.lease}
-        found = connection.execute(statements.picking, values | window)
-        before = {row.id: row for row in found}
-        changed = connection.execute(statements.alone, values | {"ids": list(before)})
-        picked = [_PickedRow._make((*row, before[row.id].was)) for row in changed]
-        delta = totals.Totals()
-        for row in picked:
-            delta.move(row.was, row.status)
-            if row.status != _CLAIM_STATUS:
-                delta.reserved -= before[row.id].had
-        totals.add(self.scope, self.campaign_id, delta, self.shard)
-        return picked
-
-
-_rank = attrgetter("rank")
-
-
-def _may_claim(status: str) -> bool:
-    return Status(status) in lifecycle.PERMISSIONS[Permission.CLAIM]
-
-
-def _shard(scope: Scope, status: str, config: GenerationConfig) -> int:
-    """The row of totals for what a call changes: only a running campaign has them all."""
-    return _spread(scope, config) if _may_claim(status) else 0
-
-
-def _spread(scope: Scope, config: GenerationConfig) -> int:
-    """The same for a running campaign."""
-    return scope.shard if config.budget is None else 0
-
-
 def _check_lease(lease: timedelta) -> None:
-    if not timedelta(0) < lease <= LONGEST:
-        raise ValueError(f"a lease is longer than zero and at most {LONGEST}, not {lease}")
+    if not timedelta(0) < lease <= MAX_DURATION:
+        raise ValueError(f"a lease is longer than zero and at most {MAX_DURATION}, not {lease}")
 
 
 def _campaign_of(claims: Iterable[Claim]) -> UUID:
-    campaigns_named = {claim.campaign_id for claim in claims}
-    if len(campaigns_named) != 1:
+    campaign_ids = {claim.campaign_id for claim in claims}
+    if len(campaign_ids) != 1:
         raise ValueError("one call takes the claims of one campaign")
-    return campaigns_named.pop()
+    return campaign_ids.pop()
 
 
-_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
-_DOCUMENTS = [name for name in LOCKED if isinstance(_COLUMNS[name].type, JsonText)]
-_IDS = [name for name in LOCKED if isinstance(_COLUMNS[name].type, Uuid)]
+def _holds(claim: Claim, contact: HeldContact | None) -> bool:
+    return contact is not None and contact.claim_token == claim.token
 
 
-def _with_json(
-    row: Mapping[str, Any], document: Callable[[Any], Any], id: Callable[[Any], Any]
-) -> dict[str, Any]:
-    """SQLite's row as PostgreSQL's JSON has it, or back again."""
-    changes = dict.fromkeys(_DOCUMENTS, document) | dict.fromkeys(_IDS, id)
-    changed = {name: changes[name](row[name]) for name in changes if row[name] is not None}
-    return {**row, **changed}
+def _has_reported(claim: Claim, contact: HeldContact | None) -> bool:
+    return contact is not None and str(claim.token) in json.loads(contact.reported_tokens)
 
 
-def _by_id(rows: str | None) -> dict[str, dict[str, Any]]:
-    """Rows that came as JSON, if any did."""
-    return {row["id"]: row for row in read_json(rows or "[]")}
-
-
-def _holds(claim: Claim, row: Mapping[str, Any] | None) -> bool:
-    """Whether the row's present token is the claim's."""
-    return row is not None and row["claim_token"] == str(claim.token)
-
-
-def _booked(present: Mapping[str, Any], claim: Claim, cost: Decimal | None) -> dict[str, Any]:
-    # The tokens of the claims that reported on this contact, oldest first.
-    tokens = [*present["reported_tokens"], str(claim.token)][-REMEMBERED:]
-    write: dict[str, Any] = {"reported_tokens": tokens}
-    if cost is None:
-        return write | {"unknown_costs": present["unknown_costs"] + 1}
-    return write | {"generation_cost": present["generation_cost"] + cost}
-
-
-_ACTION_OF: dict[type[Outcome], ContactAction] = {
-    Generated: ContactAction.SUCCEED,
-    Failed: ContactAction.FAIL,
-    NotReady: ContactAction.RELEASE,
-    Unfinished: ContactAction.RELEASE,
-}
-
-
-def _settled(
-    present: Mapping[str, Any],
-    claim: Claim,
-    outcome: Outcome,
-    now: datetime,
-    *,
-    welcome: bool,
-) -> tuple[dict[str, Any], Recorded]:
-    """What an outcome makes of a row whose present token is the claim's, and how it is called.
-
-    A success that is not ``welcome`` is booked, and the contact waits again.
-    """
+def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:
+    """Say what an outcome changes in the contact that its claim holds."""
     action = _ACTION_OF[type(outcome)]
-    answer = Recorded.APPLIED
-    if action is ContactAction.SUCCEED and not welcome:
-        action, answer = ContactAction.RELEASE, Recorded.REQUEUED
-    write = _booked(present, claim, outcome.cost) | {
-        "claim_token": None,
-        "lease_expires_at": None,
-        "reserved": _ZERO,
-        "error_code": None,
-        "error": None,
-    }
-    gaps = present["enrichment_gaps"]
-    if isinstance(outcome, NotReady):
-        write["enrichment_gaps"] = gaps = outcome.gaps
-    source = ContactStatus(present["status"])
-    known = None if gaps is None else tuple(gaps)
-    status = lifecycle.apply_contact(source, action, known)
-    assert status is not None, f"a row in {source} holds a claim's token"
-    write["status"] = status.value
-    if status is source:
-        return write, Recorded.EXCLUDED
-    match action:
-        case ContactAction.SUCCEED:
-            write |= {"generated_at": now, "steps_fingerprint": claim.steps_fingerprint}
-        case ContactAction.FAIL:
-            assert isinstance(outcome, Failed)
-            write |= {"error_code": outcome.code, "error": outcome.message}
-        case ContactAction.RELEASE:
-            if not (isinstance(outcome, Unfinished) and outcome.cost != 0):
-                # It came back in order, and not to be paid for again and again for ever: this
-                # claim does not count towards the cap.
-                write["attempts"] = present["attempts"] - 1
-            if isinstance(outcome, Unfinished) and outcome.retry_after:
-                write["retry_at"] = now + outcome.retry_after
-    return write, answer
-
-
-def _count(delta: totals.Totals, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    delta.move(before["status"], after["status"])
-    delta.cost += after["generation_cost"] - before["generation_cost"]
-    delta.unknown_costs += after["unknown_costs"] - before["unknown_costs"]
-    delta.reserved += after["reserved"] - before["reserved"]
-
-
-def _rounded(amount: Decimal) -> Decimal:
-    """An estimate is no booking: it may be rounded to the decimals that money has."""
-    return amount.quantize(Decimal(1).scaleb(-MONEY_DECIMALS))
+    if action is ContactAction.SUCCEED and not steps_unchanged:
+        action = ContactAction.RELEASE
+    status = None
+    if action is not ContactAction.RELEASE:
+        status = lifecycle.apply_contact(ContactStatus.GENERATING, action, None)
+    is_unfinished = isinstance(outcome, Unfinished)
+    # A contact that was given back for nothing does not use up an attempt. One that was paid for
+    # does, so that it is not paid for again and again.
+    gives_back_attempt = action is ContactAction.RELEASE and not (
+        is_unfinished and outcome.cost != 0
+    )
+    return OutcomeRow(
+        id=checked_id(claim.id),
+        token=checked_id(claim.token),
+        status=status,
+        attempts=-1 if gives_back_attempt else 0,
+        retry_after=(outcome.retry_after or None) if isinstance(outcome, Unfinished) else None,
+        gaps=outcome.gaps if isinstance(outcome, NotReady) else None,
+        cost=outcome.cost or _ZERO,
+        unknown_costs=int(outcome.cost is None),
+        error_code=outcome.code if isinstance(outcome, Failed) else None,
+        error=outcome.message if isinstance(outcome, Failed) else None,
+    )

@@ -7,9 +7,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.store.campaigns import Campaigns
+from campaign_model.store.connection import Clock, check_connection, database_time
 from campaign_model.store.contacts import Contacts
 from campaign_model.store.generation import Generation
-from campaign_model.store.scope import Clock, Scope, check_connection, database_time
+from campaign_model.store.scope import Scope
 from campaign_model.store.tables import HostTables
 from campaign_model.store.templates import Templates
 from campaign_model.store.types import checked_id
@@ -22,13 +23,13 @@ class CampaignStore:
     """Campaigns, templates, contacts and generation of one tenant.
 
     The caller owns the transaction: the store never begins, commits or rolls back, so that a
-    service writes its own rows and ours together. Use one store per transaction. ``actor`` is
-    noted in the history; ``clock`` tells the time (the database's, unless a test brings another);
-    ``host`` names the tables of the host. A method that raises one of the library's errors has
-    written nothing and leaves the transaction usable.
+    service writes its own rows and the library's together. Use one store per transaction.
+    ``actor`` is noted in the history; ``clock`` tells the time (the database's, unless a test
+    passes another one); ``host`` names the host's tables. A method that raises one of the
+    library's errors has written nothing and leaves the transaction usable.
 
-    Raises ``ValueError`` for a connection on which these promises cannot be kept: an SQLite
-    engine that ``db.prepare_engine`` has not seen, another database, or AUTOCOMMIT.
+    Raises ``ValueError`` for a connection on which the store cannot keep its promises: SQLite
+    without ``db.prepare_engine``, another database, AUTOCOMMIT, or a ``schema_translate_map``.
     """
 
     campaigns: Campaigns

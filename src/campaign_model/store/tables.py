@@ -1,7 +1,7 @@
 """The library's tables, and the names of the host's tables that they refer to.
 
-Every key between them carries ``tenant_id``, so that a row of one tenant cannot refer to a row of
-another. CHECK constraints are generated in :mod:`campaign_model.db.checks`.
+Every foreign key between them includes ``tenant_id``, so that a row of one tenant cannot refer to
+a row of another. :mod:`campaign_model.db.checks` generates their CHECK constraints.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.lifecycle import CLAIMABLE, ContactStatus, Status
+from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
 __all__ = [
     "COUNTED",
-    "ZERO",
+    "HIGHEST_RANK",
+    "LOWEST_RANK",
     "HostTables",
     "campaign_contacts",
     "campaign_erased_claims",
@@ -24,17 +25,14 @@ __all__ = [
     "campaigns",
     "host_contacts",
     "host_owners",
-    "is_claimable",
-    "is_generating",
     "is_running",
     "metadata",
-    "written_out",
 ]
 
 
 @attrs.frozen
 class HostTables:
-    """What the host calls the tables that this library refers to and does not own.
+    """The names of the host's tables that the library refers to and does not own.
 
     Each has columns ``id`` and (all but ``tenants``) ``tenant_id``.
     """
@@ -44,8 +42,11 @@ class HostTables:
     contacts: str = "contacts"
 
 
+LOWEST_RANK, HIGHEST_RANK = -(2**63 - 1), 2**63 - 1
+"""No contact's rank is below the one or above the other."""
+
 COUNTED: tuple[ContactStatus, ...] = tuple(ContactStatus)
-"""campaign_totals has a column of this name for each of them."""
+"""The contact statuses, each a column of ``campaign_totals``."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -97,8 +98,8 @@ campaigns = sa.Table(
     sa.Column("template_id", Uuid),
     sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
     sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
-    # Settled from campaign_totals by moves and by changes of the contact set, for legacy readers.
-    # Integers, as existing databases have them: to widen them would rewrite the table.
+    # Legacy columns: copied from campaign_totals by moves and by changes of the contacts. They are
+    # integers as in existing databases; widening them would rewrite the table.
     sa.Column("total_contacts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("generated_count", sa.Integer, nullable=False, server_default="0"),
     _money("generation_cost"),
@@ -123,7 +124,7 @@ campaign_contacts = sa.Table(
     sa.Column("contact_id", Uuid, nullable=False),
     sa.Column("status", sa.Text, nullable=False, server_default=ContactStatus.PENDING.value),
     sa.Column("enrichment_gaps", JsonText),
-    # Ascending: higher priority first, then earlier assigned (see store.contacts).
+    # The order of generation: higher priority first, then earlier assignment (store.assignment).
     _count("rank"),
     _count("attempts"),
     _count("revision"),
@@ -131,7 +132,7 @@ campaign_contacts = sa.Table(
     sa.Column("claimed_at", UtcDateTime),
     sa.Column("lease_expires_at", UtcDateTime),
     sa.Column("retry_at", UtcDateTime),
-    # The tokens of all claims that reported, so that a repeated report is known again.
+    # The tokens of claims that reported, so that a repeated report is recognised.
     sa.Column("reported_tokens", JsonText, nullable=False, server_default="[]"),
     _money("generation_cost"),
     _count("unknown_costs"),
@@ -141,27 +142,23 @@ campaign_contacts = sa.Table(
     sa.Column("error", sa.Text),
     _now("added_at"),
     sa.Column("generated_at", UtcDateTime),
-    sa.UniqueConstraint("tenant_id", "id"),
-    sa.UniqueConstraint("tenant_id", "campaign_id", "contact_id"),
+    # The tenant comes last in these keys. Led by the tenant, they would look cheap to PostgreSQL
+    # for a tenant that its statistics do not know, and it would read all that the tenant has.
+    sa.UniqueConstraint("id", "tenant_id"),
+    sa.UniqueConstraint("campaign_id", "contact_id", "tenant_id"),
     _of_campaign(),
-    sa.Index("contact", "tenant_id", "contact_id"),
-    sa.Index("rank", "tenant_id", "campaign_id", "rank"),
-    # No index knows what a claim or a record changes, and there is room for a row's next version
-    # beside it: PostgreSQL then touches no index at all for it.
+    sa.Index("contact", "contact_id", "tenant_id"),
+    sa.Index("rank", "campaign_id", "rank", "tenant_id"),
+    # Claims and records change no indexed column, and each page has room for new row versions:
+    # PostgreSQL then updates no index for them (HOT updates).
     postgresql_with={"fillfactor": 50},
 )
 
 
-def written_out(word: str) -> sa.ColumnElement[str]:
-    """One of our own words, which nobody has to send; the condition of an index knows it again."""
-    return sa.literal_column(f"'{word}'", sa.Text)
+is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'", sa.Text)
+"""Written out, so that PostgreSQL recognises the condition of the partial index."""
 
-
-ZERO: sa.ColumnElement[int] = sa.literal_column("0", sa.BigInteger)
-"""Written out too."""
-
-is_running = campaigns.c.status == written_out(Status.GENERATING)
-# For whoever asks across tenants, again and again.
+# For a pool of workers, which looks again and again for running campaigns of all tenants.
 sa.Index(
     "running",
     campaigns.c.tenant_id,
@@ -170,18 +167,7 @@ sa.Index(
     sqlite_where=is_running,
 )
 
-
-def is_claimable(contacts: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Which contacts of the table, or of an alias of it, wait."""
-    return contacts.c.status.in_([written_out(one) for one in ContactStatus if one in CLAIMABLE])
-
-
-def is_generating(contacts: sa.FromClause) -> sa.ColumnElement[bool]:
-    """Which contacts of the table, or of an alias of it, are out."""
-    return contacts.c.status == written_out(ContactStatus.GENERATING)
-
-
-# Claims that were out when their contact was erased: what they spent can still be booked, once.
+# Claims of contacts that were erased in flight: their cost can still be booked, once.
 campaign_erased_claims = sa.Table(
     "campaign_erased_claims",
     metadata,
@@ -204,10 +190,10 @@ campaign_totals = sa.Table(
     _money("erased_cost"),
     _count("erased_unknown_costs"),
     _money("reserved"),
-    # The least that a claim of this run asked to reserve: below it, the budget is as good as spent.
+    # The least that a claim of this run asked to reserve. The budget is spent if it does not fit.
     _money("unit_reserve"),
-    # No contact of a rank below it waits or is generating, as far as is known.
-    sa.Column("done_below", sa.BigInteger),
+    # Every contact with a lower rank is finished. The highest one of the shards holds.
+    sa.Column("low_watermark", sa.BigInteger),
     _of_campaign(),
 )
 
@@ -232,14 +218,14 @@ campaign_templates = sa.Table(
     "campaign_templates",
     metadata,
     _id(),
-    # NULL for the system's own, which every tenant sees.
+    # NULL for a system template, which every tenant sees.
     sa.Column("tenant_id", Uuid),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text),
     sa.Column("steps", JsonText, nullable=False, server_default="[]"),
     sa.Column("default_config", JsonText, nullable=False, server_default="{}"),
     sa.Column("is_system", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Of the preset file last written here, to tell a row edited by hand from an outdated one.
+    # Digest of the preset file that was synced last, to tell an edited row from an outdated one.
     sa.Column("shipped_digest", sa.Text),
     _count("version", 1),
     _now("created_at"),
@@ -249,10 +235,10 @@ campaign_templates = sa.Table(
 
 
 def host_contacts(host: HostTables) -> sa.TableClause:
-    """The host's contacts, as far as this library looks at them."""
+    """Return the columns of the host's contacts that the library reads."""
     return sa.table(host.contacts, sa.column("id", Uuid), sa.column("tenant_id", Uuid))
 
 
 def host_owners(host: HostTables) -> sa.TableClause:
-    """The host's owners, as far as this library looks at them."""
+    """Return the columns of the host's owners that the library reads."""
     return sa.table(host.owners, sa.column("id", Uuid), sa.column("tenant_id", Uuid))

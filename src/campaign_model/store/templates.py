@@ -1,4 +1,4 @@
-"""Templates: a tenant's own, and the system's, which every tenant sees and none changes."""
+"""Templates: a tenant's own, and system templates, which every tenant sees and none changes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import sqlalchemy as sa
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.steps import StepSequence
-from campaign_model.store import words
-from campaign_model.store.scope import Scope, refused_by_database
+from campaign_model.store.connection import savepoint
+from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_templates
 from campaign_model.wire import Codec
 
-__all__ = ["Templates", "template_from_row", "template_values", "visible"]
+__all__ = ["Templates", "is_visible", "template_columns", "template_from_row"]
 
-_TABLE = campaign_templates
-
-
-def visible(scope: Scope) -> sa.ColumnElement[bool]:
-    """The tenant's own templates and the system's."""
-    return sa.or_(scope.of_tenant(_TABLE), _TABLE.c.tenant_id.is_(None))
+_TEMPLATES = campaign_templates
 
 
-def template_values(template: CampaignTemplate, codec: Codec) -> dict[str, Any]:
-    """The columns that hold a template's content."""
+def is_visible(scope: Scope) -> sa.ColumnElement[bool]:
+    """Build the condition that a template is the tenant's own or a system template."""
+    return sa.or_(scope.of_tenant(_TEMPLATES), _TEMPLATES.c.tenant_id.is_(None))
+
+
+def template_columns(template: CampaignTemplate, codec: Codec) -> dict[str, Any]:
+    """Return the columns that hold a template's content."""
     return {
         "name": template.name,
         "description": template.description,
@@ -38,7 +38,7 @@ def template_values(template: CampaignTemplate, codec: Codec) -> dict[str, Any]:
 
 
 def template_from_row(row: sa.Row[Any], codec: Codec) -> CampaignTemplate:
-    """The template in a row of campaign_templates."""
+    """Make a template of its row."""
     steps = codec.recover_template_config(row.steps)
     config = codec.recover_generation_config(row.default_config)
     return CampaignTemplate(
@@ -62,81 +62,81 @@ class Templates:
         self._scope = scope
 
     def list(self) -> tuple[CampaignTemplate, ...]:
-        """The system's templates, then the tenant's own, each by name."""
+        """Return the system templates, then the tenant's own, each by name."""
         rows = self._scope.connection.execute(
-            sa.select(_TABLE)
-            .where(visible(self._scope))
-            .order_by(_TABLE.c.is_system.desc(), _TABLE.c.name, _TABLE.c.id)
+            sa.select(_TEMPLATES)
+            .where(is_visible(self._scope))
+            .order_by(_TEMPLATES.c.is_system.desc(), _TEMPLATES.c.name, _TEMPLATES.c.id)
         )
         return tuple(template_from_row(row, self._scope.codec) for row in rows)
 
     def get(self, id: UUID) -> CampaignTemplate:
-        """One template that this tenant sees. Raises :class:`NotFound`."""
+        """Return one template that this tenant sees. Raises :class:`NotFound`."""
         return template_from_row(self._row(id), self._scope.codec)
 
     def add(self, template: CampaignTemplate) -> CampaignTemplate:
-        """Keep a new template of the tenant's own.
+        """Add a new template of the tenant's own.
 
-        Raises :class:`Conflict` (``already_exists``) when its id or, among the tenant's own, its
-        name is taken, (``read_only``) when it claims to be a system template or another version,
-        and :class:`InvalidDocument` for channels and tones the codec does not know.
+        Raises :class:`Conflict` (``already_exists``) if its id or, among the tenant's own, its
+        name is taken, (``read_only``) if it is a system template or not at version 1, and
+        :class:`InvalidDocument` for channels and tones the codec does not know.
         """
         scope = self._scope
         if template.is_system or template.version != 1:
             raise Conflict("read_only", "a new template is a tenant's own, at version 1")
-        words.check(scope.codec, template.steps, template.generation_config)
+        scope.codec.check_words(template)
         now = scope.now()
-        with refused_by_database(scope.connection) as refusal:
+        with savepoint(scope.connection) as refusal:
             scope.connection.execute(
-                sa.insert(_TABLE).values(
+                sa.insert(_TEMPLATES).values(
                     id=template.id,
                     tenant_id=scope.tenant_id,
                     is_system=False,
                     version=1,
                     created_at=now,
                     updated_at=now,
-                    **template_values(template, scope.codec),
+                    **template_columns(template, scope.codec),
                 )
             )
-        if refusal.taken:
+        if refusal.unique_key_violated:
             raise _taken(template.name)
-        if refusal.missing:
+        if refusal.foreign_key_violated:
             raise NotFound("tenant", (scope.tenant_id,))
         return self.get(template.id)
 
     def rename(self, id: UUID, name: str, *, version: int | None = None) -> CampaignTemplate:
         """Give a template another name.
 
-        Raises like :meth:`replace_steps`, and :class:`Conflict` (``already_exists``) when the
-        name is taken.
+        Raises as :meth:`replace_steps`, and :class:`Conflict` (``already_exists``) if the name is
+        taken.
         """
-        present = self._own(id, version)
+        present = self._lock_own(id, version)
         return self._save(attrs.evolve(present, name=name))
 
     def replace_steps(
         self, id: UUID, steps: StepSequence, *, version: int | None = None
     ) -> CampaignTemplate:
-        """Give a template other steps; campaigns made from it keep theirs.
+        """Give a template other steps. Campaigns made from it keep theirs.
 
-        Raises :class:`NotFound`, :class:`Conflict` (``read_only`` for the system's,
-        ``stale_version`` when ``version`` is given and somebody saved since), and
+        Raises :class:`NotFound`, :class:`Conflict` (``read_only`` for a system template,
+        ``stale_version`` if ``version`` is given and is not the present one), and
         :class:`InvalidDocument` for channels the codec does not know.
         """
-        present = self._own(id, version)
-        config = present.generation_config
-        words.check(self._scope.codec, steps, config, known=(present.steps, config))
-        return self._save(attrs.evolve(present, steps=steps))
+        present = self._lock_own(id, version)
+        edited = attrs.evolve(present, steps=steps)
+        self._scope.codec.check_words(edited, present)
+        return self._save(edited)
 
     def remove(self, id: UUID, *, version: int | None = None) -> None:
-        """Delete a template of the tenant's own; campaigns made from it stay.
+        """Delete a template of the tenant's own. Campaigns made from it stay.
 
-        Raises like :meth:`replace_steps`, and :class:`Conflict` (``still_referred_to``) where a key
-        of the host's own holds it.
+        Raises as :meth:`replace_steps`, and :class:`Conflict` (``still_referred_to``) while a
+        foreign key of the host refers to it.
         """
-        present = self._own(id, version)
-        with refused_by_database(self._scope.connection) as refusal:
-            self._scope.connection.execute(sa.delete(_TABLE).where(*self._is(present)))
-        if refusal.missing:
+        present = self._lock_own(id, version)
+        with savepoint(self._scope.connection) as refusal:
+            self._scope.connection.execute(sa.delete(_TEMPLATES).where(*self._is(present)))
+        if refusal.foreign_key_violated:
             raise Conflict(
                 "still_referred_to",
                 f"other rows still refer to the template {present.name!r}; delete or change them "
@@ -144,7 +144,7 @@ class Templates:
             )
 
     def _row(self, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
-        query = sa.select(_TABLE).where(visible(self._scope), _TABLE.c.id == id)
+        query = sa.select(_TEMPLATES).where(is_visible(self._scope), _TEMPLATES.c.id == id)
         if lock:
             query = query.with_for_update()
         row = self._scope.connection.execute(query).one_or_none()
@@ -152,7 +152,8 @@ class Templates:
             raise NotFound("template", (id,))
         return row
 
-    def _own(self, id: UUID, version: int | None) -> CampaignTemplate:
+    def _lock_own(self, id: UUID, version: int | None) -> CampaignTemplate:
+        """Lock and return a template of the tenant's own, at ``version`` if that is given."""
         row = self._row(id, lock=True)
         if row.tenant_id is None:
             raise Conflict(
@@ -169,24 +170,24 @@ class Templates:
 
     def _is(self, present: CampaignTemplate) -> tuple[sa.ColumnElement[bool], ...]:
         return (
-            self._scope.of_tenant(_TABLE),
-            _TABLE.c.id == present.id,
-            _TABLE.c.version == present.version,
+            self._scope.of_tenant(_TEMPLATES),
+            _TEMPLATES.c.id == present.id,
+            _TEMPLATES.c.version == present.version,
         )
 
     def _save(self, template: CampaignTemplate) -> CampaignTemplate:
         scope = self._scope
-        with refused_by_database(scope.connection) as refusal:
+        with savepoint(scope.connection) as refusal:
             scope.connection.execute(
-                sa.update(_TABLE)
+                sa.update(_TEMPLATES)
                 .where(*self._is(template))
                 .values(
                     version=template.version + 1,
                     updated_at=scope.now(),
-                    **template_values(template, scope.codec),
+                    **template_columns(template, scope.codec),
                 )
             )
-        if refusal.taken:
+        if refusal.unique_key_violated:
             raise _taken(template.name)
         return self.get(template.id)
 

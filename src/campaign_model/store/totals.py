@@ -1,73 +1,102 @@
-"""The counts and costs of a campaign, kept as deltas in a few rows and exact in their sum.
+"""Totals: the counts and costs of a campaign, kept as sums so that nobody has to count contacts.
 
-Every change of a contact's status or cost moves its delta here in the same transaction. Workers
-of a campaign without a budget each use one of several shard rows; with a budget all use shard 0,
-which one conditional update can then hold to it.
+Invariant: summed over its rows ("shards"), ``campaign_totals`` says what the campaign's contacts
+say: how many have each status, what was booked and what is reserved for them. Whatever changes a
+contact's status or money changes the totals in the same transaction, by a signed delta.
+
+* A running campaign has :data:`~campaign_model.store.scope.SHARDS` rows, and each call of a worker
+  adds its delta to one of them, so that workers do not wait for each other.
+* With a budget all workers use shard 0. One conditional UPDATE of that row then decides whether a
+  reservation fits (:func:`reserve_budget`), whatever other claims do at the same moment.
+* A move of the campaign, under its exclusive lock, puts the sum into shard 0
+  (:func:`replace_totals`) and copies it to the campaign's legacy columns.
+* Costs of erased contacts stay, in columns of their own.
+
+``low_watermark`` is kept beside the sums: every contact with a lower rank is finished. It may rise
+under the campaign's shared lock, because there only contacts that are generating go back to wait.
+Every change under the exclusive lock may put others back to wait, so it resets the mark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model._values import exactly
-from campaign_model.lifecycle import CLAIMABLE, ContactStatus
-from campaign_model.store.prepared import Prepared
-from campaign_model.store.scope import Scope
-from campaign_model.store.tables import (
-    COUNTED,
-    ZERO,
-    campaign_totals,
-    campaigns,
-    is_generating,
-    written_out,
+from campaign_model.generation_config import GenerationConfig
+from campaign_model.lifecycle import (
+    CLAIMABLE,
+    PERMISSIONS,
+    ContactStatus,
+    Permission,
+    Status,
 )
-from campaign_model.store.types import Money
+from campaign_model.store.scope import Scope
+from campaign_model.store.statements import statement
+from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
 
 __all__ = [
     "Totals",
-    "add",
-    "adding",
-    "addition",
-    "fold",
-    "found",
-    "from_row",
-    "gist",
-    "given",
-    "joined",
-    "moved",
-    "of",
-    "peek",
-    "read",
-    "reserve",
-    "settle",
-    "settled",
-    "settled_sums",
-    "sums",
+    "add_to_totals",
+    "choose_shard",
+    "is_shard_of",
+    "join_totals",
+    "legacy_columns",
+    "load_totals",
+    "lock_totals",
+    "refresh_legacy_columns",
+    "replace_totals",
+    "reserve_budget",
+    "reset_low_watermark",
+    "sum_columns",
+    "summary_columns",
 ]
 
 _ZERO = Decimal(0)
-_AMOUNTS = ("cost", "unknown_costs", "erased_cost", "erased_unknown_costs", "reserved")
+_MONEY = ("cost", "erased_cost", "reserved")
+_AMOUNTS = (*_MONEY, "unknown_costs", "erased_unknown_costs")
+_T = campaign_totals.c
 
 
 @attrs.define
 class Totals:
-    """Counts by status, and money; as an absolute sum or as a signed delta."""
+    """Counts by contact status, and money: the sum of a campaign, or a signed delta.
+
+    ``unit_reserve`` and ``low_watermark`` belong to a campaign's sum and not to a delta.
+    """
 
     counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTED, 0))
-    """By :class:`ContactStatus`."""
     cost: Decimal = _ZERO
     unknown_costs: int = 0
     erased_cost: Decimal = _ZERO
     erased_unknown_costs: int = 0
     reserved: Decimal = _ZERO
     unit_reserve: Decimal = _ZERO
+    low_watermark: int | None = attrs.field(default=None, eq=False)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any] | sa.RowMapping) -> Self:
+        """Make totals of columns of ``campaign_totals``; those that are missing are zero."""
+        total = cls()
+        for status in COUNTED:
+            total.counts[status] = int(columns.get(status.value, 0))
+        for name in _MONEY:
+            setattr(total, name, Decimal(columns.get(name, 0)))
+        total.unknown_costs = int(columns.get("unknown_costs", 0))
+        total.erased_unknown_costs = int(columns.get("erased_unknown_costs", 0))
+        total.unit_reserve = columns.get("unit_reserve", _ZERO)
+        total.low_watermark = columns.get("low_watermark")
+        return total
+
+    def columns(self) -> dict[str, Any]:
+        """Return the sums as columns of ``campaign_totals``."""
+        counts = {status.value: self.counts[status] for status in COUNTED}
+        return counts | {name: getattr(self, name) for name in _AMOUNTS}
 
     def move(self, source: str, target: str, number: int = 1) -> None:
         """Count ``number`` contacts over from one status to another."""
@@ -87,7 +116,7 @@ class Totals:
 
     @property
     def unknown(self) -> int:
-        """Outcomes whose cost nobody knew, erased contacts' included."""
+        """Outcomes without a known cost, erased contacts' included."""
         return self.unknown_costs + self.erased_unknown_costs
 
     @property
@@ -97,239 +126,127 @@ class Totals:
 
     @property
     def waiting(self) -> int:
-        """Contacts that can be claimed, at once or when their pause is over."""
+        """Contacts that can be claimed, at once or after a pause."""
         return sum(self.counts[status] for status in CLAIMABLE)
 
     @property
-    def left(self) -> int:
-        """Contacts that are still to get their messages."""
+    def unfinished(self) -> int:
+        """Contacts whose messages are still to be generated."""
         return self.waiting + self.counts[ContactStatus.GENERATING]
 
     @property
-    def any_left(self) -> bool:
-        """Whether there may be contacts to get messages, even where totals miss somebody's rows.
+    def may_have_unfinished(self) -> bool:
+        """Whether any contact may be unfinished, even if a legacy writer inserted contacts.
 
-        Then what was claimed of them was counted away from those that wait, and both are not zero.
+        Totals miss such contacts. Claims of them were subtracted from the contacts that wait, so
+        that the counts may be negative, and sum up to zero.
         """
         return any(self.counts[status] for status in (*CLAIMABLE, ContactStatus.GENERATING))
 
-    def changes(self) -> bool:
-        """Whether there is anything in it, as a delta."""
-        return any(self.counts.values()) or any(getattr(self, name) for name in _AMOUNTS)
 
-    def values(self) -> dict[str, Any]:
-        """The sums (all but ``unit_reserve``, which is no sum) as columns of campaign_totals."""
-        return {status.value: self.counts[status] for status in COUNTED} | {
-            name: getattr(self, name) for name in _AMOUNTS
-        }
+_COUNTED_COLUMNS = ", ".join(Totals().columns())
+_COUNTED_VALUES = ", ".join(f":{name}" for name in Totals().columns())
+_COUNTED_SUMS = ", ".join(
+    f"{name} = campaign_totals.{name} + excluded.{name}" for name in Totals().columns()
+)
 
+# Add a delta to a shard, which need not exist yet.
+ADD = f"""
+INSERT INTO campaign_totals (tenant_id, campaign_id, shard, {_COUNTED_COLUMNS})
+VALUES (:tenant_id, :campaign_id, :shard, {_COUNTED_VALUES})
+ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE
+SET {_COUNTED_SUMS}
+"""  # noqa: S608 - our own names
 
-def sums() -> list[sa.ColumnElement[Any]]:
-    """The columns of a campaign's totals, summed over its shards; all zero without a row."""
-    table = campaign_totals.c
-    names = (*(status.value for status in COUNTED), *_AMOUNTS)
-    summed = [_sum(table[name]).label(name) for name in names]
-    return [*summed, sa.func.coalesce(sa.func.max(table.unit_reserve), ZERO).label("unit_reserve")]
-
-
-def gist() -> list[sa.ColumnElement[Any]]:
-    """Sums of a campaign's counts by status, and what is spent, unknown and reserved in it."""
-    table = campaign_totals.c
-    counts = [_sum(table[status.value]) for status in COUNTED]
-    return [*counts, _sum(_SPENT), _sum(_UNKNOWN), _sum(table.reserved)]
+_ADD = statement(ADD)
+_NO_CHANGE = Totals().columns()
 
 
-def settled_sums() -> list[sa.Label[Any]]:
-    """What :func:`settled` gives, as it is at this moment, and ``unknown_costs``."""
-    table = campaign_totals.c
-    counted = [table[one.value] for one in COUNTED if one is not ContactStatus.EXCLUDED]
-    return [
-        sa.cast(_sum(sum(counted[1:], counted[0])), sa.BigInteger).label("total_contacts"),
-        sa.cast(_sum(table[ContactStatus.GENERATED.value]), sa.BigInteger).label("generated_count"),
-        _sum(_SPENT).label("generation_cost"),
-        sa.cast(_sum(_UNKNOWN), sa.BigInteger).label("unknown_costs"),
-    ]
-
-
-_SPENT = campaign_totals.c.cost + campaign_totals.c.erased_cost
-_UNKNOWN = campaign_totals.c.unknown_costs + campaign_totals.c.erased_unknown_costs
-
-
-def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(sa.func.sum(column), ZERO)
-
-
-def joined(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:
-    """``query`` with the shards of each campaign in ``campaigns``, if it has any."""
-    return query.join(campaign_totals, _shards_of(campaigns), isouter=True)
-
-
-def of(query: sa.Select[Any], campaigns: sa.FromClause) -> sa.Select[Any]:
-    """``query`` on the shards of one of ``campaigns``, which somebody else selects."""
-    return query.where(_shards_of(campaigns)).correlate(campaigns)
-
-
-def _shards_of(campaigns: sa.FromClause) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        campaign_totals.c.tenant_id == campaigns.c.tenant_id,
-        campaign_totals.c.campaign_id == campaigns.c.id,
-    )
-
-
-def from_row(row: sa.RowMapping) -> Totals:
-    """The totals in a row with the columns of :func:`sums`."""
-    return Totals(
-        {status: int(row[status.value]) for status in COUNTED},
-        row["cost"],
-        int(row["unknown_costs"]),
-        row["erased_cost"],
-        int(row["erased_unknown_costs"]),
-        row["reserved"],
-        row["unit_reserve"],
-    )
-
-
-_PLACE = {"tenant_id": "tenant", "campaign_id": "campaign", "shard": "shard"}
-_GIVEN: dict[str, sa.BindParameter[Any]] = {
-    column: sa.bindparam(name, type_=campaign_totals.c[column].type)
-    for column, name in (_PLACE | {name: name for name in Totals().values()}).items()
-}
-
-
-def _adding(insert: Any, new: sa.Select[Any] | None = None) -> Any:
-    names = [*_GIVEN] if new is None else [column.name for column in new.selected_columns]
-    statement = insert(campaign_totals)
-    statement = statement.values(_GIVEN) if new is None else statement.from_select(names, new)
-    table = campaign_totals.c
-    return statement.on_conflict_do_update(
-        index_elements=[*_PLACE],
-        set_={name: table[name] + statement.excluded[name] for name in names if name not in _PLACE},
-    )
-
-
-_ADDING = Prepared(_adding(postgresql.insert))
-_ADDING_ON_SQLITE = _adding(sqlite.insert)
-
-
-def adding(new: sa.Select[Any]) -> Any:
-    """For PostgreSQL: add what is ``new`` to a shard, in the same statement that found it out."""
-    return _adding(postgresql.insert, new)
-
-
-def given() -> sa.Select[Any]:
-    """For :func:`adding`: the values of :func:`addition`."""
-    return sa.select(*(value.label(name) for name, value in _GIVEN.items()))
-
-
-def moved(
-    rows: sa.FromClause, sources: Collection[ContactStatus], targets: Collection[ContactStatus]
-) -> sa.Select[Any]:
-    """For :func:`adding`: that ``rows``, if any, went from the status ``was`` to ``status``.
-
-    Of one that is not generating now it frees what it ``had`` reserved. ``sources`` and
-    ``targets`` are those that there can be.
-    """
-    changes: dict[str, sa.ColumnElement[Any]] = {}
-    for one in COUNTED:
-        if one in targets:
-            changes[one.value] = _number(rows.c.status == written_out(one))
-        if one in sources:
-            went = _number(rows.c.was == written_out(one))
-            changes[one.value] = changes[one.value] - went if one in targets else -went
-    freed = sa.func.sum(rows.c.had).filter(sa.not_(is_generating(rows)))
-    return found(changes | {"reserved": -sa.func.coalesce(freed, ZERO)})
-
-
-def found(columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.Select[Any]:
-    """For :func:`adding`: what these come to of the rows that they are of, if there are any."""
-    place = {name: _GIVEN[name] for name in _PLACE}
-    summed = [value.label(name) for name, value in {**place, **columns}.items()]
-    return sa.select(*summed).having(sa.func.count() > ZERO)
-
-
-def _number(which: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
-    return sa.func.count().filter(which)
-
-
-def addition(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> dict[str, Any]:
-    """The values that one shard gets added."""
-    return scope.place(campaign_id) | {"shard": shard} | delta.values()
-
-
-def add(scope: Scope, campaign_id: UUID, delta: Totals, shard: int) -> None:
+def add_to_totals(
+    connection: sa.Connection, tenant_id: UUID, campaign_id: UUID, shard: int, delta: Totals
+) -> None:
     """Add a delta to one shard, which need not exist yet."""
-    if not delta.changes():
-        return
-    values = addition(scope, campaign_id, delta, shard)
-    if scope.on_postgresql:
-        _ADDING.execute(scope.connection, values)
-    else:
-        scope.connection.execute(_ADDING_ON_SQLITE, values)
+    columns = delta.columns()
+    if columns != _NO_CHANGE:
+        place = {"tenant_id": tenant_id, "campaign_id": campaign_id, "shard": shard}
+        connection.execute(_ADD, place | columns)
 
 
-def _of(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
-    return sa.and_(scope.of_tenant(campaign_totals), campaign_totals.c.campaign_id == campaign_id)
+def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
+    """Choose the row of totals that a worker's call changes.
 
-
-@exactly()
-def peek(scope: Scope, campaign_id: UUID) -> Totals:
-    """The present totals for somebody who only looks: nothing is locked."""
-    row = scope.connection.execute(sa.select(*sums()).where(_of(scope, campaign_id)))
-    return from_row(row.mappings().one())
-
-
-@exactly()
-def read(scope: Scope, campaign_id: UUID) -> Totals:
-    """The present totals. Under the campaign's exclusive lock nobody else can change them.
-
-    The rows are locked as well: under an isolation level with one snapshot for the whole
-    transaction the database then notices totals that changed since, instead of showing old ones.
+    Only a running campaign has all shards, and a budget is held on shard 0.
     """
-    locked = (
-        sa.select(campaign_totals)
-        .where(_of(scope, campaign_id))
-        .order_by(campaign_totals.c.shard)
-        .with_for_update(key_share=True)
+    is_running = Status(status) in PERMISSIONS[Permission.CLAIM]
+    return scope.shard if is_running and config.budget is None else 0
+
+
+def _of_campaign(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
+    return sa.and_(scope.of_tenant(campaign_totals), _T.campaign_id == campaign_id)
+
+
+@exactly()
+def load_totals(scope: Scope, campaign_id: UUID) -> Totals:
+    """Return the campaign's present totals. Lock nothing."""
+    row = scope.connection.execute(
+        sa.select(*sum_columns()).where(_of_campaign(scope, campaign_id))
     )
+    return Totals.from_columns(row.mappings().one())
+
+
+@exactly()
+def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
+    """Lock the campaign's totals and return their sum. Call it under the exclusive lock.
+
+    Nobody else can change them then. The rows are locked all the same: under REPEATABLE READ the
+    database then notices totals that changed since its snapshot, instead of showing old ones.
+    """
+    rows = scope.connection.execute(
+        sa.select(campaign_totals)
+        .where(_of_campaign(scope, campaign_id))
+        .order_by(_T.shard)
+        .with_for_update(key_share=True)
+    ).mappings()
     total = Totals()
-    for row in scope.connection.execute(locked).mappings():
+    for row in rows:
         for status in COUNTED:
             total.counts[status] += row[status.value]
         for name in _AMOUNTS:
             setattr(total, name, getattr(total, name) + row[name])
         total.unit_reserve = max(total.unit_reserve, row["unit_reserve"])
+        marks = (total.low_watermark, row["low_watermark"])
+        total.low_watermark = max((mark for mark in marks if mark is not None), default=None)
     return total
 
 
-def fold(scope: Scope, campaign_id: UUID, total: Totals, *, shards: int) -> None:
-    """Put the whole sum into shard 0, beside empty ones. Only under the exclusive lock.
+def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: int) -> None:
+    """Put the whole sum into shard 0, beside empty shards. Call it under the exclusive lock.
 
-    A campaign that workers are on has all shards, so that they only ever change rows: of a new one
-    :func:`read` could not notice, under one snapshot, that it has come.
+    A running campaign gets all its shards here, so that workers only ever update rows: a new row
+    is one that a REPEATABLE READ transaction could not notice.
     """
-    scope.connection.execute(sa.delete(campaign_totals).where(_of(scope, campaign_id)))
+    scope.connection.execute(sa.delete(campaign_totals).where(_of_campaign(scope, campaign_id)))
     place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id}
-    nothing = Totals().values()
     scope.connection.execute(
         sa.insert(campaign_totals),
         [
-            place | {"shard": shard} | (nothing if shard else total.values())
+            place | {"shard": shard} | (_NO_CHANGE if shard else total.columns())
             for shard in range(shards)
         ],
     )
 
 
-def settle(scope: Scope, campaign_id: UUID, total: Totals) -> None:
-    """Bring the columns that legacy readers look at up to date with ``total``."""
+def reset_low_watermark(scope: Scope, campaign_id: UUID) -> None:
+    """Forget the low-water mark. Call it after any change that may put contacts back to wait."""
     scope.connection.execute(
-        sa.update(campaigns)
-        .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
-        .values(**settled(total))
+        sa.update(campaign_totals)
+        .where(_of_campaign(scope, campaign_id), _T.low_watermark.is_not(None))
+        .values(low_watermark=None)
     )
 
 
-def settled(total: Totals) -> dict[str, Any]:
-    """Values of the columns that legacy readers look at."""
+def legacy_columns(total: Totals) -> dict[str, Any]:
+    """Return the campaign's columns for readers that do not know totals."""
     return {
         "total_contacts": total.total,
         "generated_count": total.counts[ContactStatus.GENERATED],
@@ -337,43 +254,95 @@ def settled(total: Totals) -> dict[str, Any]:
     }
 
 
+def refresh_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> None:
+    """Write :func:`legacy_columns` to the campaign row."""
+    scope.connection.execute(
+        sa.update(campaigns)
+        .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+        .values(**legacy_columns(total))
+    )
+
+
 @exactly()
-def reserve(scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int) -> int:
-    """Set ``each`` aside for up to ``wanted`` claims, as far as the budget goes; how many.
+def reserve_budget(
+    scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int
+) -> int:
+    """Set ``each`` aside for up to ``wanted`` claims, as far as the budget goes; return how many.
 
-    One conditional update decides, whatever other claimers do at the same moment.
+    One conditional UPDATE decides, whatever other claims do at the same moment.
     """
-    table = campaign_totals
-    shard = sa.and_(_of(scope, campaign_id), table.c.shard == 0)
-    used = table.c.cost + table.c.erased_cost + table.c.reserved
-
-    def amount(value: Decimal) -> sa.BindParameter[Decimal]:
-        return sa.literal(value, Money())
-
+    shard = sa.and_(_of_campaign(scope, campaign_id), _T.shard == 0)
+    used = _T.cost + _T.erased_cost + _T.reserved
     least = sa.case(
         (
-            sa.or_(table.c.unit_reserve == amount(_ZERO), table.c.unit_reserve > amount(each)),
-            amount(each),
+            sa.or_(_T.unit_reserve == _amount(_ZERO), _T.unit_reserve > _amount(each)),
+            _amount(each),
         ),
-        else_=table.c.unit_reserve,
+        else_=_T.unit_reserve,
     )
+
+    def reserve(number: int, *conditions: sa.ColumnElement[bool]) -> bool:
+        updated = scope.connection.execute(
+            sa.update(campaign_totals)
+            .where(shard, *conditions)
+            .values(reserved=_T.reserved + _amount(each * number), unit_reserve=least)
+        )
+        return updated.rowcount > 0
+
+    # 1. All that is wanted, if the budget has room for it.
     if each:
         wanted = min(wanted, int(budget // each))
-    taken = scope.connection.execute(
-        sa.update(table)
-        .where(shard, used + amount(each * wanted) <= amount(budget))
-        .values(reserved=table.c.reserved + amount(each * wanted), unit_reserve=least)
-    )
-    if taken.rowcount:
+    if reserve(wanted, used + _amount(each * wanted) <= _amount(budget)):
         return wanted
+    # 2. As many as fit, with the row locked.
     row = scope.connection.execute(
-        sa.select(table).where(shard).with_for_update(key_share=True)
+        sa.select(campaign_totals).where(shard).with_for_update(key_share=True)
     ).one()
     left = budget - (row.cost + row.erased_cost + row.reserved)
     granted = min(wanted, int(left // each)) if each and left > 0 else 0
-    scope.connection.execute(
-        sa.update(table)
-        .where(shard)
-        .values(reserved=table.c.reserved + amount(each * granted), unit_reserve=least)
-    )
+    reserve(granted)
     return granted
+
+
+def _amount(value: Decimal) -> sa.BindParameter[Decimal]:
+    return sa.literal(value, _T.reserved.type)
+
+
+# Totals in queries of the store and of the database's owner.
+
+
+def sum_columns() -> list[sa.Label[Any]]:
+    """Return every column of the totals, summed over the shards; zero without a row."""
+    names = (*(status.value for status in COUNTED), *_AMOUNTS)
+    return [
+        *(_sum(_T[name]).label(name) for name in names),
+        sa.func.coalesce(sa.func.max(_T.unit_reserve), _amount(_ZERO)).label("unit_reserve"),
+        sa.func.max(_T.low_watermark).label("low_watermark"),
+    ]
+
+
+def summary_columns() -> list[sa.Label[Any]]:
+    """Return what a campaign's summary shows: the live legacy columns, and ``unknown_costs``."""
+    counted = [_T[status.value] for status in COUNTED if status is not ContactStatus.EXCLUDED]
+    return [
+        sa.cast(_sum(sum(counted[1:], counted[0])), sa.BigInteger).label("total_contacts"),
+        sa.cast(_sum(_T[ContactStatus.GENERATED.value]), sa.BigInteger).label("generated_count"),
+        _sum(_T.cost + _T.erased_cost).label("generation_cost"),
+        sa.cast(_sum(_T.unknown_costs + _T.erased_unknown_costs), sa.BigInteger).label(
+            "unknown_costs"
+        ),
+    ]
+
+
+def join_totals(query: sa.Select[Any], campaign_rows: sa.FromClause) -> sa.Select[Any]:
+    """Join the shards of each of ``campaign_rows``, if it has any, to ``query``."""
+    return query.join(campaign_totals, is_shard_of(campaign_rows), isouter=True)
+
+
+def is_shard_of(campaign_rows: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Build the condition that a row of totals belongs to one of ``campaign_rows``."""
+    return sa.and_(_T.tenant_id == campaign_rows.c.tenant_id, _T.campaign_id == campaign_rows.c.id)
+
+
+def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    return sa.func.coalesce(sa.func.sum(column), sa.literal(0, column.type))

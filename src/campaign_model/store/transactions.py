@@ -1,4 +1,4 @@
-"""The transaction-and-retry loop that every service would write."""
+"""``transact``: run work in a transaction of its own, and retry where that is safe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model.store.scope import sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.store import CampaignStore
 
 __all__ = ["is_retryable", "transact"]
@@ -28,10 +28,10 @@ _LONGEST_PAUSE = 1000
 
 
 def is_retryable(error: BaseException) -> bool:
-    """Whether the same transaction may succeed if it is run once more from its beginning.
+    """Return True if the same transaction may succeed when it is run again from its beginning.
 
-    Judged by SQLSTATE (serialization failure, deadlock), on SQLite by its result code (busy,
-    locked). A lost connection is not among them: whether the commit took place is unknown then.
+    True for serialization failures and deadlocks (by SQLSTATE), on SQLite for a busy or locked
+    database (by result code). False for a lost connection: the commit may have taken place.
     """
     if not isinstance(error, sa.exc.DBAPIError):
         return False
@@ -51,19 +51,19 @@ def transact(
     idempotent: bool = False,
     **options: Any,
 ) -> Result:
-    """Run ``work(store)`` in a transaction of its own and commit it; what ``work`` returned.
+    """Run ``work(store)`` in a transaction of its own, commit, and return what ``work`` returned.
 
-    Where nothing of it can have been committed, it is run again from the beginning, up to
-    ``attempts`` times in all: what :func:`is_retryable` approves of, a connection that could not
-    be made, and one that was lost before the commit. One that is lost during the commit is tried
-    again only if ``idempotent`` says that doing the work twice does no harm. For ``patience`` a
-    server that cannot be reached, as while it restarts, is tried more often than that.
+    ``bind`` is an engine, or a connection without a transaction. A loop that claims and records
+    many times a second should keep a connection: borrowing one from the engine's pool takes about
+    as long as a claim.
+
+    The work is run again from its beginning, up to ``attempts`` times in all, if nothing of it
+    can have been committed: after an error for which :func:`is_retryable` is true, if no connection
+    could be made, or if it was lost before the commit. If it was lost during the commit, the work
+    is run again only if ``idempotent`` says that doing it twice does no harm. While the server
+    cannot be reached, for example while it restarts, attempts go on for ``patience``.
     ``options`` are those of :class:`CampaignStore`. Every other error rolls back and passes
-    through.
-
-    ``bind`` is an engine, or a connection that has no transaction yet: whoever claims and records
-    again and again keeps one, for to borrow it from an engine's pool takes about as long as a
-    claim does.
+    through. Raises ``ValueError`` for less than one attempt.
     """
     if attempts < 1:
         raise ValueError(f"attempts is at least 1, not {attempts}")
@@ -71,22 +71,24 @@ def transact(
     attempt = 0
     while True:
         attempt += 1
-        connected = committing = False
+        is_connected = is_committing = False
         try:
             with bind.begin() as begun:
-                connected = True
+                is_connected = True
                 connection = begun if isinstance(begun, sa.Connection) else begun.connection
                 result = work(CampaignStore(connection, tenant_id, **options))
-                committing = True
+                is_committing = True
         except sa.exc.DBAPIError as error:
-            unreachable = error.connection_invalidated or (
-                not connected and isinstance(error, sa.exc.OperationalError)
+            is_unreachable = error.connection_invalidated or (
+                not is_connected and isinstance(error, sa.exc.OperationalError)
             )
-            again = is_retryable(error) or (unreachable and (idempotent or not committing))
-            patient = unreachable and time.monotonic() < deadline
-            if not again or (attempt >= attempts and not patient):
+            may_retry = is_retryable(error) or (
+                is_unreachable and (idempotent or not is_committing)
+            )
+            has_patience = is_unreachable and time.monotonic() < deadline
+            if not may_retry or (attempt >= attempts and not has_patience):
                 raise
         else:
             return result
-        # Apart in time, so that the two that got into each other's way do not meet again.
+        # A random pause, so that two transactions in conflict do not meet again.
         time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE)) / 1000)

@@ -1,4 +1,4 @@
-"""Column types and the few SQL expressions that the two engines spell differently."""
+"""Column types, and the few SQL expressions that PostgreSQL and SQLite write differently."""
 
 from __future__ import annotations
 
@@ -24,21 +24,18 @@ __all__ = [
     "Money",
     "UtcDateTime",
     "Uuid",
-    "any_held",
     "any_of",
     "array_length",
     "as_json",
     "checked_id",
     "database_clock",
-    "has",
     "json_array",
     "new_id",
     "read_json",
-    "unseen",
 ]
 
 read_json = json.JSONDecoder(parse_float=Decimal).decode
-"""JSON that a database made of its values: money comes back as exactly as it stands there."""
+"""Read JSON that a database made: numbers with decimals become ``Decimal``, with all digits."""
 
 
 T = TypeVar("T")
@@ -49,14 +46,14 @@ def _is_postgresql(dialect: Dialect) -> bool:
 
 
 def checked_id(value: Any) -> UUID:
-    """``value`` if it is an id; ``TypeError`` before a database sees it and gives up on us."""
+    """Return ``value`` if it is an id. Raise ``TypeError`` before a database sees anything else."""
     if not isinstance(value, UUID):
         raise TypeError(f"an id is a uuid.UUID, not {value!r}")
     return value
 
 
 class _NativeOnPostgresql(sa.types.TypeDecorator[T]):
-    """What PostgreSQL's drivers give is what we want: in lists of rows each call would be felt."""
+    """A type whose values PostgreSQL's drivers return as they should be: nothing is converted."""
 
     __abstract__ = True
 
@@ -83,7 +80,7 @@ class Uuid(_NativeOnPostgresql[UUID]):
         return checked_id(value) if _is_postgresql(dialect) else str(checked_id(value))
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        # The driver's own values are right, and a call for each of them would show.
+        # The driver returns UUIDs; a call for each of them would be felt in lists of rows.
         return None if _is_postgresql(dialect) else super().result_processor(dialect, coltype)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> UUID | None:  # noqa: ARG002
@@ -93,7 +90,7 @@ class Uuid(_NativeOnPostgresql[UUID]):
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
     """A point in time: ``timestamptz`` on PostgreSQL, fixed-width UTC text on SQLite.
 
-    Refuses a datetime without a time zone: each engine would take it for another moment.
+    Refuses a datetime without a time zone: the engines would read it as different moments.
     """
 
     impl = sa.TIMESTAMP(timezone=True)
@@ -146,7 +143,7 @@ class Money(_NativeOnPostgresql[Decimal]):
 class JsonText(sa.types.TypeDecorator[str]):
     """A JSON document, ``jsonb`` on PostgreSQL and text on SQLite.
 
-    Python sees text on both, by which the codec knows a document it has read before.
+    Python sees text on both. The codec caches documents by their text.
     """
 
     impl = sa.TEXT()
@@ -198,12 +195,12 @@ def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class _Expression(sa.sql.functions.GenericFunction[Any]):
-    """A function that each engine spells in its own way, as the templates below say."""
+    """A function that each engine writes in its own way, by the templates in ``spelling``."""
 
     spelling: ClassVar[dict[str, str]]
 
     def __init_subclass__(cls) -> None:
-        # SQLAlchemy wants to be told by every class itself that its cache key is complete.
+        # SQLAlchemy asks every class itself whether its cache key is complete.
         cls.inherit_cache = True
         super().__init_subclass__()
         compiles(cls)(_spell)
@@ -226,47 +223,6 @@ class any_of(_Expression):  # noqa: N801
     }
 
 
-class any_held(_Expression):  # noqa: N801
-    """As :class:`any_of`, for the few ids that a worker holds, again and again.
-
-    PostgreSQL would make a plan for each number of values; of a subquery it expects ten, and
-    keeps the plan. Only where an index finds them: it would compare each row with each value.
-    """
-
-    type = sa.Boolean()
-    spelling: ClassVar = {
-        "postgresql": "{0} = ANY (ARRAY(SELECT unnest({1})))",
-        "sqlite": any_of.spelling["sqlite"],
-    }
-
-
-class has(_Expression):  # noqa: N801
-    """``has(column, value)``: rows found by their id have that value too; no way to find them.
-
-    Of a tenant or a campaign that its statistics do not know, PostgreSQL expects one row, and
-    would rather read all that it has than look up a few ids; of a CASE it expects every second.
-    """
-
-    type = sa.Boolean()
-    spelling: ClassVar = {
-        "postgresql": "CASE WHEN {0} = {1} THEN true ELSE false END",
-        "sqlite": "{0} = {1}",
-    }
-
-
-class unseen(_Expression):  # noqa: N801
-    """``unseen(parameter)``: the same value, but PostgreSQL makes its plan without it.
-
-    For other values it would expect other numbers of rows, and so think a plan for one time worth
-    its making, each time; and it might choose one that reads all that a tenant has.
-    """
-
-    spelling: ClassVar = {"postgresql": "(SELECT {0})", "sqlite": "{0}"}
-
-    def __init__(self, value: sa.ColumnElement[Any]) -> None:
-        super().__init__(value, type_=value.type)
-
-
 class array_length(_Expression):  # noqa: N801
     """The number of members of a JSON array."""
 
@@ -278,7 +234,7 @@ class array_length(_Expression):  # noqa: N801
 
 
 class json_array(_Expression):  # noqa: N801
-    """Any number of values as one JSON array, in text; numbers with all their digits."""
+    """Any number of values as one JSON array in text, numbers with all their digits."""
 
     type = sa.TEXT()
     spelling: ClassVar = {
@@ -288,7 +244,7 @@ class json_array(_Expression):  # noqa: N801
 
 
 class database_clock(_Expression):  # noqa: N801
-    """What time the database has, read when the row is."""
+    """The database's time when the row is read."""
 
     type = UtcDateTime()
     spelling: ClassVar = {
@@ -298,7 +254,7 @@ class database_clock(_Expression):  # noqa: N801
 
 
 class new_id(_Expression):  # noqa: N801
-    """A column default for writers that know nothing of this library, which binds its own ids."""
+    """A random id as a column default, for legacy writers. The library sends ids itself."""
 
     type = Uuid()
     spelling: ClassVar = {

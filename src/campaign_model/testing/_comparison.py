@@ -14,9 +14,8 @@ import sqlalchemy as sa
 from campaign_model.campaign import HistoryEntry
 from campaign_model.errors import CampaignModelError
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.store import totals
+from campaign_model.store.assignment import POSITIONS
 from campaign_model.store.campaigns import campaign_from_row
-from campaign_model.store.contacts import POSITIONS
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.tables import (
     campaign_contacts,
@@ -25,6 +24,7 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
+from campaign_model.store.totals import Totals, sum_columns
 from campaign_model.testing.kept import Contact, Kept
 from campaign_model.wire import Codec
 
@@ -35,7 +35,7 @@ _UNORDERED = frozenset({"ids", "kept", "lost", "skipped", "unknown"})
 
 
 _TOTALS = (
-    sa.select(campaign_totals.c.campaign_id, sa.func.count().label("shards"), *totals.sums())
+    sa.select(campaign_totals.c.campaign_id, sa.func.count().label("shards"), *sum_columns())
     .where(campaign_totals.c.tenant_id == sa.bindparam("tenant"))
     .group_by(campaign_totals.c.campaign_id)
 )
@@ -115,7 +115,7 @@ def stored(connection: sa.Connection, tenant_id: UUID, codec: Codec) -> dict[UUI
         for row in connection.execute(_TOTALS, {"tenant": tenant_id}).mappings()
     }
     for id_, kept in found.items():
-        total = totals.from_row(sums[id_]) if id_ in sums else totals.Totals()
+        total = Totals.from_columns(sums[id_]) if id_ in sums else Totals()
         kept.least_reserve = total.unit_reserve
         kept.erased_cost = total.erased_cost
         kept.erased_unknown_costs = total.erased_unknown_costs
@@ -125,9 +125,9 @@ def stored(connection: sa.Connection, tenant_id: UUID, codec: Codec) -> dict[UUI
     return found
 
 
-def _sums(kept: Kept) -> totals.Totals:
+def _sums(kept: Kept) -> Totals:
     contacts = kept.contacts.values()
-    return totals.Totals(
+    return Totals(
         counts={status: kept.number(status) for status in ContactStatus},
         cost=sum((one.cost for one in contacts), Decimal(0)),
         unknown_costs=sum(one.unknown_costs for one in contacts),

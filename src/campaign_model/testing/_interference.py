@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.store.scope import sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.transactions import is_retryable
 
 __all__ = ["ProcessDied", "at_statement", "close", "die", "impatient", "would_wait"]

@@ -111,6 +111,7 @@ class Contact:
             self,
             **NOBODYS,
             status=ContactStatus.FAILED,
+            retry_at=None,
             error_code=ATTEMPTS_EXHAUSTED,
         )
 
@@ -220,18 +221,24 @@ class Kept:
         max_attempts: int,
         claim: Callable[[UUID, Contact], Claim],
     ) -> list[Claim]:
-        """Claim the first ``number`` of these; who was claimed too often before, fails instead."""
+        """Claim the first ``number`` of these that were not claimed too often before."""
         claims: list[Claim] = []
         for contact_id in contact_ids:
             if len(claims) == number:
                 break
             contact = self.contacts[contact_id].under(self.campaign.steps.fingerprint)
-            if contact.attempts >= max_attempts:
-                self.contacts[contact_id] = contact.given_up()
-            else:
+            if contact.attempts < max_attempts:
                 claims.append(claim(contact_id, contact))
                 self.contacts[contact_id] = contact.claimed(claims[-1])
         return claims
+
+    def give_up(self, now: datetime, max_attempts: int) -> None:
+        """Fail those that no worker holds and that were claimed too often."""
+        expired = self.expired(now)
+        for contact_id, one in self.contacts.items():
+            waits = one.status in CLAIMABLE and one.status is not ContactStatus.GENERATING
+            if one.attempts >= max_attempts and (waits or contact_id in expired):
+                self.contacts[contact_id] = one.given_up()
 
     def why_short(self, *, of_money: bool) -> tuple[StopReason, datetime | None]:
         """Why a claim got fewer contacts than it asked for, and when to come again."""

@@ -353,6 +353,7 @@ class Model:
             )
             stop = None
             if len(claims) < limit:
+                kept.give_up(now, max_attempts)
                 stop, retry_at = kept.why_short(of_money=short_of_money)
                 if self.crowded:
                     stop, retry_at = batch.stop, batch.retry_at

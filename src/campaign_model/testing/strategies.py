@@ -31,7 +31,7 @@ from campaign_model.campaign import (
 )
 from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
 from campaign_model.claims import (
-    LONGEST,
+    MAX_DURATION,
     Claim,
     ClaimBatch,
     Cursor,
@@ -581,7 +581,7 @@ _OUTCOMES: dict[type[Outcome], SearchStrategy[Any]] = {
         retry_after=st.one_of(
             st.just(timedelta(0)),
             st.integers(0, 3600).map(lambda seconds: timedelta(seconds=seconds)),
-            st.just(LONGEST),
+            st.just(MAX_DURATION),
         ),
         cost=_costs,
     ),

@@ -1,6 +1,8 @@
-"""A worker: claims contacts, has messages written for them, records what came of it.
+"""A worker claims contacts, has their messages generated, and records the outcomes.
 
-It owns its transactions, all of them short: none is open while messages are written.
+``run_worker`` calls a function in threads, ``run_worker_async`` a coroutine function in an event
+loop. A worker makes its own transactions. All of them are short, and none is open while messages
+are generated. ``run.py`` describes the worker loop step by step.
 """
 
 from campaign_model.worker.coroutines import run_worker_async

@@ -1,7 +1,7 @@
-"""A worker whose ``generate`` is a coroutine function: many at once, in one event loop.
+"""``run_worker_async``: a worker whose ``generate`` is a coroutine function, in an event loop.
 
-The run itself, with all that it says to the database, is in a thread, and starts coroutines in
-the loop. So nothing blocks the loop, and a loop that is blocked by others loses no lease.
+The worker loop, with all of its database work, runs in a thread. It starts the coroutines in the
+event loop. So the database never blocks the event loop, and a blocked event loop loses no lease.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.claims import Outcome, Progress, Unfinished
-from campaign_model.worker.run import Run, WorkerReport
-from campaign_model.worker.sigterm import stopped_by_sigterm
+from campaign_model.worker.run import WorkerLoop, WorkerReport
+from campaign_model.worker.sigterm import stop_on_sigterm
 from campaign_model.worker.task import AsyncTask
 
 __all__ = ["run_worker_async"]
@@ -31,7 +31,7 @@ Generate = Callable[[AsyncTask], Coroutine[Any, Any, Outcome]]
 Save = Callable[[sa.Connection, AsyncTask, Outcome], None]
 
 _THREADS = 5
-"""One for the run, the others for checkpoints: as many as an engine keeps connections."""
+"""One thread for the worker loop and four for checkpoints: the default pool size of an engine."""
 
 
 async def run_worker_async(
@@ -50,83 +50,88 @@ async def run_worker_async(
     actor: str | None = "worker",
     **options: Any,
 ) -> WorkerReport:
-    """Do as :func:`run_worker` does, with ``concurrency`` coroutines instead of threads.
+    """Do what :func:`run_worker` does, with ``concurrency`` coroutines instead of threads.
 
-    ``await generate(task)`` and ``report`` run in the event loop, ``save`` in a thread. The engine
-    is an ordinary one, on which transactions are short and in threads: there is nothing in them
-    to await, and no need of greenlet. Let its pool have room for five connections of each worker.
+    ``await generate(task)`` and ``report`` run in the event loop, ``save`` runs in a thread.
+    ``engine`` is an ordinary engine, because all transactions run in threads: greenlet is not
+    needed. One worker uses up to five connections of the engine's pool.
 
-    Cancelling this cancels what is being written: each contact is given back, its cost unknown
-    unless its coroutine returns an outcome all the same. ``stop`` lets it finish instead.
+    If the caller cancels this coroutine, its running coroutines are cancelled too. Their contacts
+    are given back with an unknown cost, except where a coroutine still returns an outcome. Set
+    ``stop`` instead to let them finish.
     """
-    loop = asyncio.get_running_loop()
-    working: set[asyncio.Task[Any]] = set()
+    event_loop = asyncio.get_running_loop()
+    running: set[asyncio.Task[Any]] = set()
     stop = stop or threading.Event()
     pool = ThreadPoolExecutor(_THREADS)
 
-    async def work(task: AsyncTask) -> Outcome:
-        if run.ending:
+    async def generate_outcome(task: AsyncTask) -> Outcome:
+        if worker_loop.ending:
             return Unfinished()
         current = asyncio.current_task()
         assert current is not None
-        working.add(current)
+        running.add(current)
         try:
             return await generate(task)
         finally:
-            working.discard(current)
+            running.discard(current)
 
     def start(task: AsyncTask) -> Future[Outcome]:
-        return asyncio.run_coroutine_threadsafe(work(task), loop)
+        return asyncio.run_coroutine_threadsafe(generate_outcome(task), event_loop)
 
-    def tell(progress: Progress) -> None:
+    def report_in_event_loop(progress: Progress) -> None:
         assert report is not None
-        loop.call_soon_threadsafe(report, progress)
+        event_loop.call_soon_threadsafe(report, progress)
 
-    def end() -> None:
-        run.ending = True
-        for one in working:
-            one.cancel()
+    def cancel_running() -> None:
+        worker_loop.ending = True
+        for coroutine in running:
+            coroutine.cancel()
 
-    run = Run(
+    worker_loop = WorkerLoop(
         engine=engine,
         tenant_id=tenant_id,
         campaign_id=campaign_id,
-        new_task=partial(AsyncTask, in_thread=partial(_in_thread, pool)),
+        new_task=partial(AsyncTask, run_in_thread=partial(_run_in_thread, pool)),
         start=start,
         save=save,
         concurrency=concurrency,
         lease=lease,
         reserve=reserve,
-        report=report and tell,
+        report=report and report_in_event_loop,
         stop=stop,
         wait=wait,
         options={"actor": actor, **options},
     )
-    with stopped_by_sigterm(stop):
+    with stop_on_sigterm(stop):
         try:
-            return await _in_thread(pool, run.until_done, on_cancel=end)
+            return await _run_in_thread(pool, worker_loop.run, on_cancel=cancel_running)
         finally:
-            # Cancelled, or broken off: nobody records any more what still runs.
-            end()
-            if working:
-                await asyncio.wait(working)
+            # The worker loop has ended. If it raised, coroutines may still run: leave none behind.
+            cancel_running()
+            if running:
+                await asyncio.wait(running)
             pool.shutdown(wait=False)
 
 
-async def _in_thread(
+async def _run_in_thread(
     pool: ThreadPoolExecutor,
     work: Callable[..., Result],
     *arguments: Any,
     on_cancel: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Await ``work(*arguments)`` in a thread; whoever is cancelled meanwhile waits for its end."""
+    """Await ``work(*arguments)`` in a thread of ``pool``.
+
+    A cancelled caller calls ``on_cancel`` and still waits for the end of ``work``, because a
+    transaction in a thread cannot be interrupted.
+    """
     call = partial(contextvars.copy_context().run, work, *arguments)
-    done = asyncio.get_running_loop().run_in_executor(pool, call)
+    future = asyncio.get_running_loop().run_in_executor(pool, call)
     try:
-        await asyncio.wait([done])
+        await asyncio.wait([future])
     except asyncio.CancelledError:
         on_cancel()
-        await asyncio.wait([done])
-        done.result()  # Its error says more than that somebody was in a hurry.
+        await asyncio.wait([future])
+        future.result()  # An error of `work` is raised instead of the CancelledError.
         raise
-    return done.result()
+    return future.result()

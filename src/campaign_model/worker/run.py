@@ -1,15 +1,56 @@
-"""What every worker does, whether its messages are written by threads or by coroutines."""
+"""The worker loop: claim contacts, have their messages generated, record the outcomes.
+
+``run_worker`` and ``run_worker_async`` both run a :class:`WorkerLoop`. A *task* is one claimed
+contact. The loop repeats these steps:
+
+1. Claim. Claim contacts for the free places, under a lease. The claim commits before a task starts,
+   so no transaction is open while messages are generated.
+2. Start. ``start`` schedules each task in a thread or a coroutine and returns its future.
+3. Wait until a task is done, until the next renewal is due, or for one second.
+4. Record. Record the outcomes of all finished tasks and call the host's ``save`` for those that
+   are applied, in one transaction. If a lease is lost or ``save`` raises, that transaction writes
+   nothing. Record the outcomes one by one then, so that no contact is held up by another.
+5. Renew. After a third of the lease, or ten seconds if that is less, extend the leases of all
+   running tasks. The answer names lost leases, and says if the run was cancelled.
+6. End when no task runs and nothing can be claimed. If every contact is finished or the budget is
+   spent, try to complete the campaign's generation. The last worker to finish succeeds.
+
+Events that end tasks or the loop:
+
+* The campaign is cancelled. The next claim or renewal says so, and the loop asks its tasks to stop
+  (``task.stopping``). It still records their outcomes, which count. Then it ends.
+* ``stop`` is set, for example by SIGTERM. The loop claims nothing more, asks its tasks to stop and
+  records their outcomes. Then it ends. ``ending`` does the same for this loop alone.
+* A lease is lost, because another worker took the contact over, or the contact was excluded,
+  released or erased. The next renewal says so, and the loop asks the task to stop. It drops the
+  task's outcome and books only its cost.
+* A task meets a database fault in ``generate`` or in a checkpoint. The loop gives the contact back
+  with an unknown cost, ends as if it were stopped, and raises the fault.
+* The loop itself meets a database fault. ``transact`` retries, for up to a minute if the server
+  cannot be reached. If that fails, the loop asks its tasks to stop and raises the fault. Their
+  contacts can be claimed again when their leases expire.
+
+Invariants:
+
+* A contact's messages are saved once. The store applies an outcome only while the claim's token is
+  in the contact's row, and ``save`` runs in that transaction (step 4).
+* Every cost is booked once. A repeated record changes nothing, so a lost answer to a commit is
+  repeated. A checkpoint or a completion is not repeatable, so it is not repeated.
+* No contact stays with a worker that died: its lease expires (step 1). No live worker loses a
+  contact by being slow: it renews (step 5).
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -35,7 +76,7 @@ from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.worker.task import AnyTask, Transact
 
-__all__ = ["GENERATE_FAILED", "SAVE_FAILED", "Run", "WorkerReport", "WorkerStop"]
+__all__ = ["GENERATE_FAILED", "SAVE_FAILED", "WorkerLoop", "WorkerReport", "WorkerStop"]
 
 GENERATE_FAILED = "generate_failed"
 """Error code of a contact for which ``generate`` raised."""
@@ -43,20 +84,20 @@ GENERATE_FAILED = "generate_failed"
 SAVE_FAILED = "save_failed"
 """Error code of a contact for which ``save`` raised."""
 
-_LONGEST_UNHEARD = 10.0
-"""Seconds after which leases are renewed at the latest: so a busy worker hears of a cancel."""
+_MAX_RENEWAL_INTERVAL = 10.0
+"""The most seconds between two renewals, so that a busy worker notices a cancel."""
 
-_BEAT = 1.0
-"""Seconds after which a worker looks up from waiting, to see whether it was told to stop."""
+_POLL_INTERVAL = 1.0
+"""The most seconds that the loop waits before it looks at ``stop`` again."""
 
-_PATIENCE = timedelta(minutes=1)
-"""How long a database that has answered before, and does so no more, is waited for."""
+_RECONNECT_PATIENCE = timedelta(minutes=1)
+"""How long the loop waits for a server that has answered before and cannot be reached now."""
 
 Result = TypeVar("Result")
 
 
 class WorkerStop(StrEnum):
-    """Why a worker came to an end."""
+    """Why a worker ended."""
 
     DRAINED = "drained"
     BUDGET = "budget"
@@ -69,8 +110,9 @@ class WorkerStop(StrEnum):
 class WorkerReport:
     """What one worker did.
 
-    ``answers`` counts what became of its outcomes; ``cost`` is what it reported in them and in
-    checkpoints; ``completed`` says that it was the one that completed the campaign's generation.
+    ``answers`` counts the answers to its outcomes. ``cost`` is the sum of all costs that it
+    reported, in outcomes and checkpoints. ``completed`` is true if this worker completed the
+    campaign's generation.
     """
 
     stop: WorkerStop
@@ -88,8 +130,11 @@ class _SaveError(Exception):
 
 
 @attrs.define(eq=False)
-class Run(Generic[AnyTask]):
-    """One worker at work; ``start`` has a task's outcome made, where and how is its own matter."""
+class WorkerLoop(Generic[AnyTask]):
+    """One worker of one campaign. ``start`` schedules a task and returns its future.
+
+    ``ending`` is true once this worker must end. ``stop`` may end other workers as well.
+    """
 
     engine: sa.Engine
     tenant_id: UUID
@@ -105,151 +150,127 @@ class Run(Generic[AnyTask]):
     wait: bool
     options: dict[str, Any]
     ending: bool = False
-    """Whether this run alone is to end as if it were told to stop."""
     cursor: Cursor = attrs.field(factory=Cursor)
     running: dict[Future[Outcome], AnyTask] = attrs.field(factory=dict)
     answers: Counter[Recorded] = attrs.field(factory=Counter)
     cost: Decimal = Decimal(0)
     next_renewal: float = 0.0
-    fault: Exception | None = None
-    patience: timedelta = timedelta(0)
+    database_fault: Exception | None = None
+    reconnect_patience: timedelta = timedelta(0)
 
-    def until_done(self) -> WorkerReport:
-        """Work until there is a reason to end."""
-        self._renewed()
+    def run(self) -> WorkerReport:
+        """Run the loop until it must end. Raise the first database fault that a task met."""
+        self._schedule_renewal()
         try:
             while True:
-                batch = self._claim()
+                # 1. Claim, 2. Start
+                batch = self._claim_and_start()
                 if self.running:
+                    # 3. Wait, 4. Record
                     self._wait_and_record()
-                elif self._told_to_end:
-                    return self._finished(WorkerStop.STOPPED)
+                    if self._must_end:
+                        self._ask_to_stop(self.running.values())
+                    # 5. Renew
+                    if self.running and time.monotonic() >= self.next_renewal:
+                        self._renew()
+                # 6. End
+                elif self._must_end:
+                    return self._finish(WorkerStop.STOPPED)
                 elif batch is not None and batch.stop is not None:
                     if not (self.wait and batch.stop is StopReason.LEASES_PENDING):
-                        return self._finished(WorkerStop(batch.stop.value))
+                        return self._finish(WorkerStop(batch.stop.value))
                     assert batch.retry_at is not None
                     pause = (batch.retry_at - batch.at).total_seconds()
-                    self.stop.wait(min(max(pause, 0.0), _BEAT))
+                    self.stop.wait(min(max(pause, 0.0), _POLL_INTERVAL))
         except BaseException:
-            # What still runs cannot be recorded any more: let it come to an end soon.
-            self._tell(self.running.values())
+            # The loop can record no outcome any more, so let its tasks end soon.
+            self._ask_to_stop(self.running.values())
             raise
 
     @property
-    def _told_to_end(self) -> bool:
+    def _must_end(self) -> bool:
         return self.ending or self.stop.is_set()
 
     def _transact(
         self, work: Callable[[CampaignStore], Result], *, idempotent: bool = True
     ) -> Result:
+        """Run ``work`` in a transaction. Wait for a lost server, but only after a first success.
+
+        A server that never answered is more likely a wrong URL than a restart.
+        """
         result = transact(
             self.engine,
             self.tenant_id,
             work,
-            patience=self.patience,
+            patience=self.reconnect_patience,
             idempotent=idempotent,
             **self.options,
         )
-        # Where it has answered once it will again; before that, a mistake is more likely.
-        self.patience = _PATIENCE
+        self.reconnect_patience = _RECONNECT_PATIENCE
         return result
 
-    def _checkpoint(self, work: Callable[[CampaignStore], None]) -> None:
-        self._transact(work, idempotent=False)
-
-    def _finished(self, stop: WorkerStop) -> WorkerReport:
-        if self.fault is not None:
-            raise self.fault
-        completed = False
-        if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
-            completed = self._transact(self._complete, idempotent=False)
-        return WorkerReport(stop, dict(self.answers), self.cost, completed)
-
-    def _complete(self, store: CampaignStore) -> bool:
-        try:
-            store.campaigns.apply(self.campaign_id, Action.COMPLETE_GENERATION)
-        except TransitionNotAllowed:
-            return False
-        return True
-
-    def _claim(self) -> ClaimBatch | None:
-        free = self.concurrency - len(self.running)
-        if self._told_to_end or not free:
+    def _claim_and_start(self) -> ClaimBatch | None:
+        """Claim contacts for the free places and start their tasks. ``None``: no claim was made."""
+        free_places = self.concurrency - len(self.running)
+        if self._must_end or not free_places:
             return None
-        # Claims whose answer is lost come back when their leases run out.
+        # Idempotent: claims whose answer is lost can be claimed again when their leases expire.
         batch = self._transact(
             lambda store: store.generation.claim(
-                self.campaign_id, free, self.lease, reserve=self.reserve, cursor=self.cursor
+                self.campaign_id, free_places, self.lease, reserve=self.reserve, cursor=self.cursor
             )
         )
         self.cursor = batch.cursor
         if batch.stop is StopReason.NOT_GENERATING:
-            self._tell(self.running.values())
+            self._ask_to_stop(self.running.values())
+        checkpoint = partial(self._transact, idempotent=False)
         for claim in batch.claims:
-            task = self.new_task(claim, batch.steps, batch.generation_config, self._checkpoint)
+            task = self.new_task(claim, batch.steps, batch.generation_config, checkpoint)
             self.running[self.start(task)] = task
         return batch
 
     def _wait_and_record(self) -> None:
-        pause = min(max(self.next_renewal - time.monotonic(), 0.0), _BEAT)
+        """Wait for finished tasks, record their outcomes, and report the progress."""
+        pause = min(max(self.next_renewal - time.monotonic(), 0.0), _POLL_INTERVAL)
         done, _ = wait(self.running, timeout=pause, return_when=FIRST_COMPLETED)
-        if done:
-            self._record(
-                {
-                    self.running[future]: self._outcome(future, self.running[future])
-                    for future in done
-                }
-            )
-            for future in done:
-                del self.running[future]
-            if self.report is not None:
-                self.report(
-                    self._transact(lambda store: store.generation.progress(self.campaign_id))
-                )
-        if self._told_to_end:
-            self._tell(self.running.values())
-        if self.running and time.monotonic() >= self.next_renewal:
-            self._renew()
-
-    def _renew(self) -> None:
-        claims = [task.claim for task in self.running.values()]
-        renewal = self._transact(lambda store: store.generation.renew(claims, self.lease))
-        self._tell(
-            task
-            for task in self.running.values()
-            if renewal.cancelled or task.claim.id in renewal.lost
+        if not done:
+            return
+        self._record(
+            {
+                self.running[future]: self._get_outcome(future, self.running[future])
+                for future in done
+            }
         )
-        self._renewed()
+        for future in done:
+            del self.running[future]
+        if self.report is not None:
+            self.report(self._transact(lambda store: store.generation.progress(self.campaign_id)))
 
-    def _tell(self, tasks: Iterable[AnyTask]) -> None:
-        """Let tasks know that they should come to an end."""
-        for task in tasks:
-            task._stop.set()  # noqa: SLF001
-
-    def _renewed(self) -> None:
-        pause = min(self.lease.total_seconds() / 3, _LONGEST_UNHEARD)
-        self.next_renewal = time.monotonic() + pause
-
-    def _outcome(self, future: Future[Outcome], task: AnyTask) -> Outcome:
+    def _get_outcome(self, future: Future[Outcome], task: AnyTask) -> Outcome:
+        """Return the outcome of a finished task, or the outcome that its exception stands for."""
         try:
-            outcome = future.result()
-            if not isinstance(outcome, Outcome):
-                raise TypeError(f"generate returned {outcome!r}, which is no outcome")  # noqa: TRY301
+            outcome: Any = future.result()
         except CancelledError:
             return Unfinished(cost=None)
-        except Exception as error:  # noqa: BLE001 - whatever the host's code raises is told of its contact
-            for one in _each(error):
-                if _is_databases_fault(one):
-                    self.fault, self.ending = self.fault or one, True
+        except Exception as error:  # noqa: BLE001 - code of the host may raise anything
+            errors = _flatten_groups(error)
+            for leaf in errors:
+                if _is_database_fault(leaf):
+                    self.database_fault = self.database_fault or leaf
+                    self.ending = True
                     return Unfinished(cost=None)
-            if any(isinstance(one, LeaseLost) for one in _each(error)):
-                return Unfinished(cost=task._unbooked())  # noqa: SLF001
-            return Failed(GENERATE_FAILED, _described(error), cost=None)
+            if any(isinstance(leaf, LeaseLost) for leaf in errors):
+                return Unfinished(cost=task._sum_unbooked_costs())  # noqa: SLF001
+            return Failed(GENERATE_FAILED, _describe(error), cost=None)
+        if not isinstance(outcome, Outcome):
+            returned = type(outcome).__name__
+            message = f"generate returned {returned}; it must return an outcome, such as Generated"
+            return Failed(GENERATE_FAILED, message, cost=None)
         return outcome
 
     @exactly()
     def _record(self, outcomes: dict[AnyTask, Outcome]) -> None:
-        """All together; one by one if any of them was lost or cannot be saved."""
+        """Record outcomes in one transaction, or one by one if a lease is lost or a save fails."""
         try:
             answers = self._transact(lambda store: self._record_and_save(store, outcomes))
         except (LeaseLost, _SaveError) as error:
@@ -259,15 +280,19 @@ class Run(Generic[AnyTask]):
                 return
             ((task, outcome),) = outcomes.items()
             if isinstance(error, _SaveError):
-                outcome = Failed(SAVE_FAILED, _described(error.cause), outcome.cost)
-            answers = self._book(task.claim, outcome)
+                outcome = Failed(SAVE_FAILED, _describe(error.cause), outcome.cost)
+            answers = self._record_or_book(task.claim, outcome)
         for task, outcome in outcomes.items():
             self.answers[answers[task.claim]] += 1
-            self.cost += (outcome.cost or Decimal(0)) + task._spent()  # noqa: SLF001
+            self.cost += (outcome.cost or Decimal(0)) + task._sum_booked_costs()  # noqa: SLF001
 
     def _record_and_save(
         self, store: CampaignStore, outcomes: dict[AnyTask, Outcome]
     ) -> dict[Claim, Recorded]:
+        """Record outcomes and call ``save`` for those that are applied.
+
+        Raises :class:`LeaseLost`, ``_SaveError``, and the database faults of ``save`` themselves.
+        """
         answers = store.generation.record(
             {task.claim: outcome for task, outcome in outcomes.items()}
         )
@@ -276,33 +301,70 @@ class Run(Generic[AnyTask]):
                 try:
                     self.save(store.connection, task, outcome)
                 except Exception as error:
-                    if _is_databases_fault(error):
+                    if _is_database_fault(error):
                         raise
                     raise _SaveError(error) from error
         return answers
 
-    def _book(self, claim: Claim, outcome: Outcome) -> dict[Claim, Recorded]:
-        """Record without saving; of a claim that was lost, only its cost."""
+    def _record_or_book(self, claim: Claim, outcome: Outcome) -> dict[Claim, Recorded]:
+        """Record one outcome without ``save``. If the lease is lost, book its cost alone."""
         return self._transact(
             lambda store: store.generation.record({claim: outcome}, on_lost="book")
         )
 
+    def _renew(self) -> None:
+        """Extend the leases of all running tasks. Ask those to stop whose contact is lost."""
+        claims = [task.claim for task in self.running.values()]
+        renewal = self._transact(lambda store: store.generation.renew(claims, self.lease))
+        self._ask_to_stop(
+            task
+            for task in self.running.values()
+            if renewal.cancelled or task.claim.id in renewal.lost
+        )
+        self._schedule_renewal()
 
-def _each(error: BaseException) -> Iterator[Any]:
-    """The errors themselves, of a group that may hold groups."""
-    if isinstance(error, BaseExceptionGroup):
-        for one in error.exceptions:
-            yield from _each(one)
-    else:
-        yield error
+    def _schedule_renewal(self) -> None:
+        pause = min(self.lease.total_seconds() / 3, _MAX_RENEWAL_INTERVAL)
+        self.next_renewal = time.monotonic() + pause
+
+    def _ask_to_stop(self, tasks: Iterable[AnyTask]) -> None:
+        for task in tasks:
+            task._stop.set()  # noqa: SLF001
+
+    def _finish(self, stop: WorkerStop) -> WorkerReport:
+        """Complete the campaign's generation if nothing is left. Report what this worker did."""
+        if self.database_fault is not None:
+            raise self.database_fault
+        completed = False
+        if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
+            completed = self._transact(self._complete_generation, idempotent=False)
+        return WorkerReport(stop, dict(self.answers), self.cost, completed)
+
+    def _complete_generation(self, store: CampaignStore) -> bool:
+        """Complete generation. Return False if it is over or other workers still have contacts."""
+        try:
+            store.campaigns.apply(self.campaign_id, Action.COMPLETE_GENERATION)
+        except TransitionNotAllowed:
+            return False
+        return True
 
 
-def _is_databases_fault(error: BaseException) -> bool:
-    """Whether the database could not do its work, whatever it was asked for."""
-    lost = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    return lost or isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError)
+def _flatten_groups(error: BaseException) -> list[Any]:
+    """Return the errors in an exception group and in the groups inside it, or the error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for nested in error.exceptions for leaf in _flatten_groups(nested)]
 
 
-def _described(error: Exception) -> str:
-    text = "; ".join(f"{type(one).__name__}: {one}" for one in _each(error)).replace("\0", "")
+def _is_database_fault(error: BaseException) -> bool:
+    """Return whether the database could not work, whatever the statement was."""
+    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError)
+
+
+def _describe(error: Exception) -> str:
+    """Return the types and messages of an error, as text that every database can store."""
+    errors = _flatten_groups(error)
+    text = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in errors).replace("\0", "")
     return text.encode(errors="replace").decode()

@@ -1,4 +1,9 @@
-"""What ``generate`` is given: one contact to write messages for, and where to keep what it paid."""
+"""The argument of the host's ``generate``: one contact to generate messages for.
+
+:class:`Task` is for functions, :class:`AsyncTask` for coroutines. A task also remembers the costs
+of its checkpoints for the worker loop. A checkpoint that lost the lease could not book its cost, so
+the loop books that cost with the contact's outcome.
+"""
 
 from __future__ import annotations
 
@@ -26,87 +31,89 @@ SaveMessage = Callable[[sa.Connection], None]
 
 @attrs.frozen(eq=False)
 class _Task:
-    """One contact to write messages for."""
-
     claim: Claim
     steps: StepSequence
     generation_config: GenerationConfig
     _transact: Transact = attrs.field(repr=False)
     _stop: threading.Event = attrs.field(factory=threading.Event, repr=False)
-    _booked: list[Decimal] = attrs.field(factory=list, repr=False)
-    _lost: list[Decimal | None] = attrs.field(factory=list, repr=False)
+    _booked_costs: list[Decimal] = attrs.field(factory=list, repr=False)
+    _unbooked_costs: list[Decimal | None] = attrs.field(factory=list, repr=False)
 
     @property
     def contact_id(self) -> UUID:
-        """The host's contact."""
+        """The id of the host's contact."""
         return self.claim.contact_id
 
     @property
     def slots(self) -> tuple[MessageSlot, ...]:
-        """The messages to write, in order."""
+        """The messages to generate, in order."""
         return self.steps.slots()
 
     @property
     def stopping(self) -> bool:
-        """Whether the worker was told to stop, or lost this contact: come to an end soon.
+        """Whether this task should end soon, because the worker stops or lost the contact.
 
-        What is finished is recorded all the same; return ``Unfinished`` to give the rest back.
+        The worker still records the outcome. Return ``Unfinished`` to give the contact back.
         """
         return self._stop.is_set()
 
     def message_id(self, slot: MessageSlot) -> UUID:
-        """The id of that slot's message for this contact, the same on every attempt."""
+        """Return the id of the slot's message for this contact. A takeover gets the same id."""
         return slot.message_id(self.claim.id, self.claim.revision)
 
     def _checkpoint(self, cost: Decimal | None, save: SaveMessage | None) -> None:
-        def work(store: CampaignStore) -> None:
+        def book_and_save(store: CampaignStore) -> None:
             store.generation.checkpoint(self.claim, cost)
             if save is not None:
                 save(store.connection)
 
         try:
-            self._transact(work)
+            self._transact(book_and_save)
         except LeaseLost:
-            self._lost.append(cost)
+            self._unbooked_costs.append(cost)
             raise
-        self._booked.append(cost or Decimal(0))
+        self._booked_costs.append(cost or Decimal(0))
 
     @exactly()
-    def _spent(self) -> Decimal:
-        """What its checkpoints booked."""
-        return sum(self._booked, Decimal(0))
+    def _sum_booked_costs(self) -> Decimal:
+        return sum(self._booked_costs, Decimal(0))
 
     @exactly()
-    def _unbooked(self) -> Decimal | None:
-        """What checkpoints could not book because the lease was lost."""
-        known = [cost for cost in self._lost if cost is not None]
-        return sum(known, Decimal(0)) if len(known) == len(self._lost) else None
+    def _sum_unbooked_costs(self) -> Decimal | None:
+        """Sum the costs that no checkpoint could book. ``None`` if one of them is unknown."""
+        known_costs = [cost for cost in self._unbooked_costs if cost is not None]
+        if len(known_costs) < len(self._unbooked_costs):
+            return None
+        return sum(known_costs, Decimal(0))
 
 
 AnyTask = TypeVar("AnyTask", bound=_Task)
 
 
 class Task(_Task):
-    """One contact to write messages for, as the ``generate`` of ``run_worker`` is given it."""
+    """One contact to generate messages for: the argument of ``run_worker``'s ``generate``."""
 
     def checkpoint(self, cost: Decimal | None, save: SaveMessage | None = None) -> None:
-        """Book a paid call at once, and write with ``save`` what it paid for, together.
+        """Book the cost of one paid call, and call ``save`` in the same transaction.
 
-        Leave its cost out of the outcome then. Raises :class:`LeaseLost`: stop working on the
-        contact. Let it pass, as any error of the database, and the cost is booked all the same.
+        Write the message that was paid for in ``save``. Leave this cost out of the outcome.
+
+        Raises :class:`LeaseLost` if the worker lost the contact: stop working on it. Do not catch
+        this error or database errors: the worker needs them to book the cost that the checkpoint
+        could not.
         """
         self._checkpoint(cost, save)
 
 
 @attrs.frozen(eq=False)
 class AsyncTask(_Task):
-    """One contact to write messages for, as the coroutine of ``run_worker_async`` is given it."""
+    """One contact to generate messages for: the argument of ``run_worker_async``'s ``generate``."""
 
-    _in_thread: Callable[..., Awaitable[None]] = attrs.field(kw_only=True, repr=False)
+    _run_in_thread: Callable[..., Awaitable[None]] = attrs.field(kw_only=True, repr=False)
 
     async def checkpoint(self, cost: Decimal | None, save: SaveMessage | None = None) -> None:
-        """Do as :meth:`Task.checkpoint` does, in a thread; ``save`` is called there.
+        """Do what :meth:`Task.checkpoint` does, in a thread. ``save`` runs in that thread too.
 
-        A checkpoint that has begun is finished, even if its coroutine is cancelled meanwhile.
+        A checkpoint that has begun is finished even if its coroutine is cancelled.
         """
-        await self._in_thread(self._checkpoint, cost, save)
+        await self._run_in_thread(self._checkpoint, cost, save)

@@ -1,4 +1,4 @@
-"""A worker whose ``generate`` is a function, called in threads."""
+"""``run_worker``: a worker whose ``generate`` is a function, called in threads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.claims import Outcome, Progress
-from campaign_model.worker.run import Run, WorkerReport
-from campaign_model.worker.sigterm import stopped_by_sigterm
+from campaign_model.worker.run import WorkerLoop, WorkerReport
+from campaign_model.worker.sigterm import stop_on_sigterm
 from campaign_model.worker.task import Task
 
 __all__ = ["run_worker"]
@@ -39,31 +39,38 @@ def run_worker(
     actor: str | None = "worker",
     **options: Any,
 ) -> WorkerReport:
-    """Work on a campaign until nothing is left, the budget is spent, it is cancelled, or ``stop``.
+    """Generate the messages of a campaign until nothing is left, or the worker must stop.
 
-    ``generate(task)`` runs in one of ``concurrency`` threads, with no transaction open, and
-    returns an outcome; an exception from it fails the contact. ``save(connection, task,
-    outcome)`` writes the host's rows in the transaction that applies the outcome, once; an
-    exception from it fails the contact instead. It may meet messages of an attempt before, under
-    the same ids: insert what is missing, or update. Leases are renewed while ``generate`` runs.
-    ``reserve`` is what one contact may cost, required with a budget. ``report`` is given the
-    progress whenever something was recorded. The worker that finishes last completes generation;
-    without ``wait`` one does not stay for contacts that others work on or that were put off.
+    The worker ends when every contact is finished, when the budget is spent, when the campaign is
+    cancelled, or when it is asked to stop. It renews its leases while ``generate`` runs. The last
+    worker to finish completes the campaign's generation.
 
-    Setting ``stop``, or SIGTERM when this runs in the main thread, ends it in good order:
-    nothing more is claimed, what is being written is finished and recorded. ``options`` are those
-    of :class:`CampaignStore`.
+    * ``generate(task)`` returns an outcome. It runs in one of ``concurrency`` threads, without an
+      open transaction. If it raises, the contact fails.
+    * ``save(connection, task, outcome)`` writes the host's rows. It runs once for each applied
+      outcome, in the transaction that records the outcome. If it raises, the contact fails and
+      nothing is written. Messages of an earlier attempt may exist under the same ids: insert those
+      that are missing, or update.
+    * ``reserve`` is the most that one contact may cost. A campaign with a budget needs it.
+    * ``report(progress)`` is called after outcomes are recorded.
+    * ``wait=False``: end when only contacts are left that other workers hold or that wait for a
+      retry. By default the worker waits for them.
+    * ``options`` are options of :class:`CampaignStore`.
 
-    A fault of the database (SQLAlchemy's ``OperationalError``, a lost connection, an exhausted
-    pool) fails no contact. A server that cannot be reached, as while it restarts, is waited for
-    for a minute. A fault out of ``generate`` or a checkpoint gives its contact back, its cost
-    unknown; the worker ends in good order and raises it. Raises :class:`NotFound`, and other
-    errors of the database at once: then every contact in flight comes back when its lease runs
-    out.
+    Set ``stop`` to stop the worker, or send SIGTERM if it runs in the main thread. It then claims
+    nothing more, and finishes and records the contacts that it has.
+
+    A database fault fails no contact. Such a fault is an ``OperationalError`` of SQLAlchemy, a lost
+    connection or an exhausted pool. If the server cannot be reached, for example while it restarts,
+    the worker waits up to one minute. A fault in ``generate`` or in a checkpoint gives the contact
+    back with an unknown cost; the worker then stops as above and raises the fault.
+
+    Raises :class:`NotFound` for an unknown campaign, and every other database error at once: the
+    contacts in flight can be claimed again when their leases expire.
     """
     stop = stop or threading.Event()
-    with stopped_by_sigterm(stop), ThreadPoolExecutor(concurrency) as pool:
-        return Run(
+    with stop_on_sigterm(stop), ThreadPoolExecutor(concurrency) as pool:
+        return WorkerLoop(
             engine=engine,
             tenant_id=tenant_id,
             campaign_id=campaign_id,
@@ -77,4 +84,4 @@ def run_worker(
             stop=stop,
             wait=wait,
             options={"actor": actor, **options},
-        ).until_done()
+        ).run()

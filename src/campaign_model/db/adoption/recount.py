@@ -79,5 +79,5 @@ written_total AS (
     ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE
     SET
         {changes},
-        done_below = NULL
+        low_watermark = NULL
 )"""

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTIONS
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.setup import SetupError, lock_setup, unlock_setup
-from campaign_model.store.scope import sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.transactions import is_retryable
 
 __all__ = ["OnProgress", "Session", "open_session"]

@@ -21,7 +21,7 @@ from campaign_model.db import HostTables
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.campaigns import campaign_from_row
-from campaign_model.store.scope import database_time
+from campaign_model.store.connection import database_time
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_templates,

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.store import CampaignStore
-from campaign_model.store.scope import database_time, sqlstate
+from campaign_model.store.connection import database_time, sqlstate
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import NotFound
 from campaign_model.store import CampaignStore
-from campaign_model.store.scope import sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.tables import campaign_templates
 from campaign_model.testing.contract.work import on_postgresql, on_sqlite
 from campaign_model.testing.sample_campaigns import STEPS, Tenant

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.tables import campaign_contacts, campaign_totals
-from campaign_model.store.totals import Totals, from_row, sums
+from campaign_model.store.totals import Totals, sum_columns
 from campaign_model.store.types import Array, Uuid, any_of
 
 __all__ = ["disagreements"]
@@ -48,9 +48,9 @@ def disagreements(
         total.unknown_costs += int(row.unknown_costs)
         total.reserved += row.reserved
     stored = {
-        row["campaign_id"]: from_row(row)
+        row["campaign_id"]: Totals.from_columns(row)
         for row in connection.execute(
-            sa.select(campaign_totals.c.campaign_id, *sums())
+            sa.select(campaign_totals.c.campaign_id, *sum_columns())
             .where(these(campaign_totals))
             .group_by(campaign_totals.c.campaign_id)
         ).mappings()

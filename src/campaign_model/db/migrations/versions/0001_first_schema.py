@@ -68,9 +68,9 @@ STEP_CHECK_SQLITE = """\
     (json_type(COLUMN, '$[INDEX].label') IS NULL OR (json_type(COLUMN, '$[INDEX].label') = 'text' AND length(json_extract(COLUMN, '$[INDEX].label')) BETWEEN 1 AND 200)) AND
     (json_type(COLUMN, '$[INDEX].enabled') IS NULL OR (json_type(COLUMN, '$[INDEX].enabled') IN ('true', 'false'))) AND
     (json_type(COLUMN, '$[INDEX].needs_pdf') IS NULL OR (json_type(COLUMN, '$[INDEX].needs_pdf') IN ('true', 'false'))) AND
-    (json_type(COLUMN, '$[INDEX].variant_count') IS NULL OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') >= 1 AND json_extract(COLUMN, '$[INDEX].variant_count') <= 3)) AND
+    (json_type(COLUMN, '$[INDEX].variant_count') IS NULL OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') BETWEEN 1 AND 3)) AND
     (json_type(COLUMN, '$[INDEX].key') IS NULL OR (json_type(COLUMN, '$[INDEX].key') = 'text' AND length(json_extract(COLUMN, '$[INDEX].key')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].key') NOT GLOB '*[^A-Za-z0-9_-]*')) AND
-    (json_type(COLUMN, '$[INDEX].day_offset') IS NULL OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') >= 0 AND json_extract(COLUMN, '$[INDEX].day_offset') <= 365)) AND
+    (json_type(COLUMN, '$[INDEX].day_offset') IS NULL OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') BETWEEN 0 AND 365)) AND
     (json_type(COLUMN, '$[INDEX].condition') IS NULL OR (json_type(COLUMN, '$[INDEX].condition') = 'text' AND json_extract(COLUMN, '$[INDEX].condition') IN ('always', 'no_response', 'opened_not_replied'))) AND
     (json_type(COLUMN, '$[INDEX].config') IS NULL OR (json_type(COLUMN, '$[INDEX].config') = 'object'))))"""
 STEPS_CHECK_SQLITE = (
@@ -189,8 +189,8 @@ CREATE TABLE campaign_contacts (
     generated_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
+    CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id UNIQUE (campaign_id, contact_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (jsonb_typeof(reported_tokens) = 'array'),
@@ -200,10 +200,10 @@ CREATE TABLE campaign_contacts (
 ) WITH (fillfactor = 50)
 """,
     """
-CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
+CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (contact_id, tenant_id)
 """,
     """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
 """,
     """
 CREATE TABLE campaign_erased_claims (
@@ -250,7 +250,7 @@ CREATE TABLE campaign_totals (
     erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved NUMERIC DEFAULT '0' NOT NULL,
     unit_reserve NUMERIC DEFAULT '0' NOT NULL,
-    done_below BIGINT,
+    low_watermark BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT ck_campaign_totals_cost CHECK (cost < 'Infinity' AND cost > '-Infinity' AND scale(trim_scale(cost)) <= 9),
@@ -349,8 +349,8 @@ CREATE TABLE campaign_contacts (
     generated_at TEXT,
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_tenant_id_campaign_id_contact_id UNIQUE (tenant_id, campaign_id, contact_id),
+    CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
+    CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id UNIQUE (campaign_id, contact_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (CASE WHEN json_valid(reported_tokens) THEN json_type(reported_tokens) = 'array' ELSE 0 END),
@@ -360,10 +360,10 @@ CREATE TABLE campaign_contacts (
 )
 """,
     """
-CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (tenant_id, contact_id)
+CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (contact_id, tenant_id)
 """,
     """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (tenant_id, campaign_id, rank)
+CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
 """,
     """
 CREATE TABLE campaign_erased_claims (
@@ -410,7 +410,7 @@ CREATE TABLE campaign_totals (
     erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
     reserved BIGINT DEFAULT '0' NOT NULL,
     unit_reserve BIGINT DEFAULT '0' NOT NULL,
-    done_below BIGINT,
+    low_watermark BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT ck_campaign_totals_cost CHECK (typeof(cost) = 'integer'),

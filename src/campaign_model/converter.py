@@ -1,0 +1,186 @@
+"""The cattrs converter between JSON documents and values.
+
+``CONVERTER.structure(document, cls)`` makes a value from a decoded document, and
+``CONVERTER.unstructure(value)`` writes a value as fresh JSON. cattrs generates the code from the
+annotations of the value types. The hooks of this module say how each type looks in JSON.
+
+A hook accepts exactly one JSON type and coerces nothing. Every required field must be present,
+and steps must be numbered from 1. Unknown members of steps and settings become ``extra``.
+``structure`` raises one of ``REFUSALS``; :mod:`campaign_model.validation` says what is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from types import NoneType
+from typing import Any, get_args
+from uuid import UUID
+
+import attrs
+from cattrs import Converter
+from cattrs.gen import (
+    make_dict_structure_fn,
+    make_dict_structure_fn_from_attrs,
+    make_dict_unstructure_fn,
+    override,
+)
+
+from campaign_model._json import JsonObject, thaw
+from campaign_model._values import MONEY_PATTERN, money_text
+from campaign_model.campaign import CampaignTemplate
+from campaign_model.errors import InvalidDocument
+from campaign_model.fields import DocumentFields
+from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
+from campaign_model.steps import STEP_FIELDS, Step, StepSequence
+from campaign_model.vocabulary import Condition
+
+__all__ = ["CONVERTER", "REFUSALS", "UUID_PATTERN", "RefusedError"]
+
+UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+"""The shape of an id in a document; the whole text must match."""
+
+
+class RefusedError(Exception):
+    """The document has another shape than the value type."""
+
+
+REFUSALS = (RefusedError, InvalidDocument)
+"""What ``CONVERTER.structure`` raises, for a wrong shape and for a wrong value."""
+
+CONVERTER = Converter(detailed_validation=False)  # Without detailed errors it is faster.
+
+# --- Single values -------------------------------------------------------------------------------
+
+
+def _exactly(json_type: type) -> Callable[[Any, Any], Any]:
+    """Return a hook that accepts one JSON type. The value type converts and checks the value."""
+
+    def structure(value: Any, _type: Any) -> Any:
+        if type(value) is not json_type:
+            raise RefusedError
+        return value
+
+    return structure
+
+
+def _text(pattern: str, make: Callable[[str], Any]) -> Callable[[Any, Any], Any]:
+    """Return a hook that accepts text of the shape ``pattern``, and converts it with ``make``."""
+    matches = re.compile(pattern).fullmatch
+
+    def structure(value: Any, _type: Any) -> Any:
+        if type(value) is not str or matches(value) is None:
+            raise RefusedError
+        return make(value)
+
+    return structure
+
+
+CONVERTER.register_structure_hook(bool, _exactly(bool))
+CONVERTER.register_structure_hook(int, _exactly(int))
+CONVERTER.register_structure_hook(str, _exactly(str))
+CONVERTER.register_structure_hook(Condition, _exactly(str))
+CONVERTER.register_unstructure_hook(Condition, str)
+CONVERTER.register_structure_hook(JsonObject, _exactly(dict))
+CONVERTER.register_unstructure_hook(JsonObject, thaw)
+CONVERTER.register_structure_hook(Decimal, _text(MONEY_PATTERN, Decimal))
+CONVERTER.register_unstructure_hook(Decimal, money_text)
+CONVERTER.register_structure_hook(UUID, _text(UUID_PATTERN, UUID))
+CONVERTER.register_unstructure_hook(UUID, str)
+# "type | None" has the hook of the type: null is refused. None means that the field is absent.
+CONVERTER.register_structure_hook_factory(
+    lambda annotation: NoneType in get_args(annotation),
+    lambda annotation, converter: converter.get_structure_hook(get_args(annotation)[0]),
+)
+
+# --- Steps and settings: objects that keep unknown members in "extra" ----------------------------
+
+
+def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> None:
+    """Generate and register the hooks of a value type with the attribute ``extra``."""
+    names = frozenset(fields)
+    # To cattrs, a field is required if its attribute has no default.
+    attributes = [
+        attribute.evolve(default=attrs.NOTHING) if attribute.name in fields.required else attribute
+        for attribute in attrs.fields(cls)
+    ]
+    make = make_dict_structure_fn_from_attrs(attributes, cls, CONVERTER)
+    omit_none: dict[str, Any] = {
+        name: override(omit_if_default=True) for name in names - fields.required
+    }
+    write = make_dict_unstructure_fn(cls, CONVERTER, extra=override(omit=True), **omit_none)
+
+    def structure(document: Any, _type: Any) -> Any:
+        if type(document) is not dict:
+            raise RefusedError
+        if not names.issuperset(document):
+            extra = {name: value for name, value in document.items() if name not in names}
+            document = {**document, "extra": extra}
+        try:
+            return make(document, cls)
+        except KeyError:  # A required field is missing.
+            raise RefusedError from None
+
+    CONVERTER.register_structure_hook(cls, structure)
+    CONVERTER.register_unstructure_hook(cls, lambda value: {**write(value), **thaw(value.extra)})
+
+
+_register_hooks(Step, STEP_FIELDS)
+_register_hooks(GenerationConfig, GENERATION_FIELDS)
+
+# --- Sequences: arrays whose steps are numbered from 1 -------------------------------------------
+
+_structure_step = CONVERTER.get_structure_hook(Step)
+_unstructure_step = CONVERTER.get_unstructure_hook(Step)
+
+
+def _structure_steps(documents: Any, _type: Any) -> StepSequence:
+    if type(documents) is not list:
+        raise RefusedError
+    steps = []
+    for index, document in enumerate(documents):
+        steps.append(_structure_step(document, Step))
+        position = document.get("step")
+        if type(position) is not int or position != index + 1:
+            raise RefusedError
+    return StepSequence(steps)
+
+
+def _unstructure_steps(steps: StepSequence) -> list[dict[str, Any]]:
+    return [{"step": index + 1, **_unstructure_step(step)} for index, step in enumerate(steps)]
+
+
+CONVERTER.register_structure_hook(StepSequence, _structure_steps)
+CONVERTER.register_unstructure_hook(StepSequence, _unstructure_steps)
+
+# --- Templates: objects without unknown members --------------------------------------------------
+
+_TEMPLATE_FIELDS = ("id", "name", "description", "steps", "generation_config")
+_TEMPLATE_REQUIRED = {"id", "name", "steps", "generation_config"}
+_columns_only: dict[str, Any] = {
+    attribute.name: override(omit=True)
+    for attribute in attrs.fields(CampaignTemplate)
+    if attribute.name not in _TEMPLATE_FIELDS
+}
+_make_template = make_dict_structure_fn(CampaignTemplate, CONVERTER, **_columns_only)
+_write_template = make_dict_unstructure_fn(
+    CampaignTemplate, CONVERTER, description=override(omit_if_default=True), **_columns_only
+)
+
+
+def _structure_template(document: Any, _type: Any) -> CampaignTemplate:
+    if type(document) is not dict or not (
+        _TEMPLATE_REQUIRED <= document.keys() <= set(_TEMPLATE_FIELDS)
+    ):
+        raise RefusedError
+    return _make_template(document, CampaignTemplate)
+
+
+def _unstructure_template(template: CampaignTemplate) -> dict[str, Any]:
+    document = _write_template(template)
+    return {name: document[name] for name in _TEMPLATE_FIELDS if name in document}
+
+
+CONVERTER.register_structure_hook(CampaignTemplate, _structure_template)
+CONVERTER.register_unstructure_hook(CampaignTemplate, _unstructure_template)

@@ -1,0 +1,166 @@
+"""The fields of documents. Each is described once, where its value type declares it.
+
+``Step`` and ``GenerationConfig`` describe a field by
+
+- its annotation: the type (``_SCHEMAS`` gives the JSON type of each Python type);
+- its default: a submitted document may omit the field only if the default is ``None``;
+- its ``metadata``: the limits, as keywords of JSON Schema.
+
+:class:`DocumentFields` turns these descriptions into the check that every instance passes, and
+into the JSON Schemas that :mod:`campaign_model.db.checks` writes as CHECK constraints.
+:func:`meaning` puts a schema into words, for errors. Tests compare the schemas with the published
+ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from enum import StrEnum
+from types import NoneType
+from typing import Any, cast, get_args
+
+import attrs
+
+from campaign_model._json import EMPTY, JsonObject, fault_in, text_fault
+from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, is_money
+from campaign_model.errors import InvalidDocument, Violation, join_words, short_repr
+
+__all__ = ["DocumentFields", "Schema", "meaning", "quoted"]
+
+Schema = Mapping[str, Any]
+"""The keywords of one JSON Schema."""
+
+_SCHEMAS: dict[type, Schema] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    JsonObject: {"type": "object"},
+    Decimal: {"type": "string"},
+}
+
+_STORABLE_OBJECT = "a JSON object that a database can store"
+_PYTHON_MEANINGS: dict[type, str] = {
+    JsonObject: _STORABLE_OBJECT,
+    Decimal: f"a Decimal from 0 to below {MONEY_LIMIT} with at most {MONEY_DECIMALS} decimals",
+}
+"""What a Python value must be, in words, where the words for its JSON value do not fit."""
+
+
+class DocumentFields(dict[str, Schema]):
+    """The JSON Schema of each field of a stored document, by name, in the order of writing.
+
+    The fields are the attributes of the value type ``cls``, and those of ``also``, which have no
+    attribute. The attribute ``extra`` is not a field: it keeps the unknown members of a document.
+    ``required`` names the fields that a submitted document must have. Errors call a value
+    ``document``. ``depth`` is how deep it is nested in a campaign template, the largest document.
+    """
+
+    def __init__(
+        self, cls: type[attrs.AttrsInstance], document: str, depth: int, **also: Schema
+    ) -> None:
+        super().__init__(also)
+        self.required = {*also}
+        self._document, self._depth = document, depth
+        self._meanings = {"extra": f"{_STORABLE_OBJECT}, without known fields"}
+        self._checks: list[tuple[str, type, bool, Callable[[Any], Any] | None]] = []
+        for attribute in attrs.fields(attrs.resolve_types(cls)):
+            if attribute.name == "extra":
+                continue
+            name, python_type = attribute.name, _without_none(attribute.type)
+            schema = self[name] = {**_type_schema(python_type), **attribute.metadata}
+            may_be_none = attribute.default is None
+            if not may_be_none:
+                self.required.add(name)
+            self._meanings[name] = _PYTHON_MEANINGS.get(python_type) or meaning(schema)
+            is_within_limits = _limits_check(python_type, schema, depth + 1)
+            self._checks.append((name, python_type, may_be_none, is_within_limits))
+
+    def check(self, instance: Any) -> None:
+        """Raise :class:`InvalidDocument` naming every field of ``instance`` with a wrong value."""
+        wrong = []
+        for name, python_type, may_be_none, is_within_limits in self._checks:
+            value = getattr(instance, name)
+            if type(value) is not python_type:
+                if value is not None or not may_be_none:
+                    wrong.append(name)
+            elif is_within_limits is not None and not is_within_limits(value):
+                wrong.append(name)
+        if instance.extra is not EMPTY and not self._allows_extra(instance.extra):
+            wrong.append("extra")
+        if wrong:
+            raise InvalidDocument(
+                self._document, tuple(self._violation(name, instance) for name in wrong)
+            )
+
+    def _allows_extra(self, extra: Any) -> bool:
+        return (
+            type(extra) is JsonObject
+            and fault_in(extra, self._depth) is None
+            and extra.keys().isdisjoint(self)
+        )
+
+    def _violation(self, name: str, instance: Any) -> Violation:
+        value = short_repr(getattr(instance, name))
+        message = f"{self._document}.{name}: {value} is not {self._meanings[name]}"
+        return Violation(f"/{name}", "invalid_value", message)
+
+
+def _without_none(annotation: Any) -> type:
+    """Return the type of the annotation ``type`` or ``type | None``."""
+    return cast("type", get_args(annotation)[0] if NoneType in get_args(annotation) else annotation)
+
+
+def _type_schema(python_type: type) -> Schema:
+    if issubclass(python_type, StrEnum):
+        return {"type": "string", "enum": [word.value for word in python_type]}
+    return _SCHEMAS[python_type]
+
+
+def _limits_check(python_type: type, schema: Schema, depth: int) -> Callable[[Any], Any] | None:
+    """Return the test that a value of the right type is within the limits of ``schema``."""
+    if python_type is str and "pattern" in schema:
+        return re.compile(schema["pattern"]).fullmatch
+    if python_type is str:
+        shortest, longest = schema.get("minLength", 0), schema["maxLength"]
+        return lambda text: shortest <= len(text) <= longest and text_fault(text) is None
+    if python_type is int:
+        return range(schema["minimum"], schema["maximum"] + 1).__contains__
+    if python_type is JsonObject:
+        return lambda members: fault_in(members, depth) is None
+    return is_money if python_type is Decimal else None
+
+
+def meaning(schema: Schema) -> str:
+    """Say in words what a value must be, such as "text of 1 to 200 characters"."""
+    if "description" in schema:
+        return str(schema["description"])
+    if "enum" in schema:
+        return f"one of {quoted(schema['enum'])}"
+    match schema["type"]:
+        case "array":
+            return f"a list of {_limits(schema)} steps"
+        case "string":
+            return f"text of {_limits(schema)} characters"
+        case "integer":
+            return f"a whole number, {_limits(schema)}"
+        case "boolean":
+            return "true or false"
+        case _:
+            return "an object"
+
+
+def _limits(schema: Schema) -> str:
+    least, most = (
+        next((schema[word] for word in words if word in schema), None)
+        for words in (("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems"))
+    )
+    if least is not None and most is not None:
+        return f"{least} to {most}"
+    return f"at least {least}" if most is None else f"at most {most}"
+
+
+def quoted(words: Iterable[str]) -> str:
+    """List the words in quotes, as part of a sentence; very many are shortened."""
+    return join_words([repr(word) for word in words])

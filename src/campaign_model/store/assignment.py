@@ -1,0 +1,194 @@
+"""Assignment: contacts put into a campaign, any number of them, in the order in which they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import sqlalchemy as sa
+
+from campaign_model.campaign_contact import Assigned
+from campaign_model.lifecycle import Permission, resting_status
+from campaign_model.store.connection import chunks, insert_into, savepoint
+from campaign_model.store.contact_moves import has_contact_id, is_in_campaign, refresh_campaign
+from campaign_model.store.locking import lock_campaign_for, time_of_lock
+from campaign_model.store.scope import Scope
+from campaign_model.store.tables import campaign_contacts, campaigns, host_contacts
+from campaign_model.store.totals import Totals, add_to_totals
+from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of, checked_id
+
+__all__ = ["MAX_PRIORITY", "POSITIONS", "assign_contacts"]
+
+POSITIONS = 1 << 40
+"""A rank is minus the priority, times this, plus the position in the order of assignment."""
+
+MAX_PRIORITY = (1 << 22) - 1
+"""Priorities go from minus this to this. With the position they make one ascending rank."""
+
+_CHUNK = 50_000
+_CONTACT = campaign_contacts.c
+
+_INSERT = sa.text("""
+    INSERT INTO campaign_contacts
+        (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
+    SELECT new.id, campaigns.tenant_id, campaigns.id, new.contact_id, new.rank, :status, :added_at
+    FROM campaigns
+    CROSS JOIN unnest(
+        CAST(:ids AS uuid[]), CAST(:contact_ids AS uuid[]), CAST(:ranks AS bigint[])
+    ) AS new (id, contact_id, rank)
+    WHERE campaigns.tenant_id = :tenant_id
+      AND campaigns.id = :campaign_id
+    ORDER BY new.contact_id -- fills the indexes from one end to the other
+    ON CONFLICT (campaign_id, contact_id, tenant_id) DO NOTHING
+""").bindparams(
+    sa.bindparam("ids", type_=sa.Text),
+    sa.bindparam("contact_ids", type_=sa.Text),
+    sa.bindparam("ranks", type_=sa.Text),
+    sa.bindparam("tenant_id", type_=Uuid),
+    sa.bindparam("campaign_id", type_=Uuid),
+    sa.bindparam("status", type_=sa.Text),
+    sa.bindparam("added_at", type_=UtcDateTime),
+)
+"""For PostgreSQL. The tenant comes from a table, as a sharded database needs it."""
+
+
+def assign_contacts(
+    scope: Scope,
+    campaign_id: UUID,
+    contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any],
+) -> Assigned:
+    """Do the work of :meth:`Contacts.assign`."""
+    campaign_row = lock_campaign_for(Permission.ASSIGN_CONTACTS, scope, campaign_id)
+    now = time_of_lock(scope, campaign_row)
+    if isinstance(contacts, sa.Select):
+        contacts = _execute(scope, contacts)
+    position: int = campaign_row.next_position
+    added = 0
+    already_there: set[UUID] = set()
+    unknown: dict[UUID, None] = {}
+    with scope.connection.begin_nested():
+        for chunk in chunks(contacts, _CHUNK):
+            ranks = _ranks(chunk, position)
+            position += len(ranks)
+            number, missing = _insert(scope, campaign_id, ranks, now)
+            added += number
+            unknown |= dict.fromkeys(missing)
+            if number + len(missing) < len(ranks):
+                first_position = campaign_row.next_position
+                already_there |= _assigned_before(scope, campaign_id, ranks, first_position, now)
+    if added:
+        delta = Totals()
+        delta.counts[resting_status(None)] += added
+        add_to_totals(scope.connection, scope.tenant_id, campaign_id, 0, delta)
+        scope.connection.execute(
+            sa.update(campaigns)
+            .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+            .values(next_position=position)
+        )
+        refresh_campaign(scope, campaign_id)
+    return Assigned(added, len(already_there), tuple(unknown))
+
+
+def _execute(scope: Scope, select: sa.Select[Any]) -> Iterable[UUID | tuple[UUID, int]]:
+    rows: Iterable[Any] = scope.connection.execute(select)
+    if not scope.on_postgresql:
+        # SQLite reads on while rows are inserted, and might find the inserted ones.
+        rows = [*rows]
+    return (row[0] if len(row) == 1 else (row[0], row[1]) for row in rows)
+
+
+def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[UUID, int]:
+    """Return each contact's rank, in the given order from ``position`` on.
+
+    The first mention of a contact counts. Raise ``ValueError`` for a priority out of range.
+    """
+    priorities: dict[UUID, int] = {}
+    for contact in contacts:
+        contact_id, priority = contact if isinstance(contact, tuple) else (contact, 0)
+        if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+            raise ValueError(
+                f"a priority is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}, "
+                f"not {priority!r}"
+            )
+        priorities.setdefault(checked_id(contact_id), priority)
+    return {
+        contact_id: place - priority * POSITIONS
+        for place, (contact_id, priority) in enumerate(priorities.items(), position)
+    }
+
+
+def _insert(
+    scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: datetime
+) -> tuple[int, tuple[UUID, ...]]:
+    """Insert rows. Return how many were new, and the contacts that the tenant does not have."""
+    known = ranks
+    while known:
+        with savepoint(scope.connection):
+            return _insert_known(scope, campaign_id, known, now), tuple(ranks.keys() - known.keys())
+        # A key refused them: leave out the contacts that the tenant does not have.
+        table = host_contacts(scope.host)
+        present = scope.connection.scalars(
+            sa.select(table.c.id).where(
+                scope.of_tenant(table), any_of(table.c.id, sa.literal([*known], Array(Uuid)))
+            )
+        ).all()
+        if len(present) == len(known):
+            # All are there. A contact was inserted just now, or a key of the host's own refuses
+            # them: try once more, and let the database's error pass.
+            with scope.connection.begin_nested():
+                number = _insert_known(scope, campaign_id, known, now)
+            return number, tuple(ranks.keys() - known.keys())
+        known = {contact_id: ranks[contact_id] for contact_id in present}
+    return 0, tuple(ranks)
+
+
+def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
+    fixed = {
+        "tenant_id": scope.tenant_id,
+        "campaign_id": campaign_id,
+        "status": resting_status(None).value,
+        "added_at": now,
+    }
+    if scope.on_postgresql:
+        columns = {
+            "ids": _array_literal(uuid4() for _ in ranks),
+            "contact_ids": _array_literal(ranks),
+            "ranks": _array_literal(ranks.values()),
+        }
+        return scope.connection.execute(_INSERT, fixed | columns).rowcount
+    return scope.connection.execute(
+        insert_into(scope.connection, campaign_contacts).on_conflict_do_nothing(),
+        [
+            fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
+            for contact_id, rank in ranks.items()
+        ],
+    ).rowcount
+
+
+def _array_literal(values: Iterable[UUID | int]) -> str:
+    """Write an array as PostgreSQL does. Drivers take several times as long for a long list."""
+    return f"{{{','.join(map(str, values))}}}"
+
+
+def _assigned_before(
+    scope: Scope,
+    campaign_id: UUID,
+    contact_ids: Iterable[UUID],
+    first_position: int,
+    now: datetime,
+) -> set[UUID]:
+    """Return those of the contacts that were in the campaign before this assignment began."""
+    assigned_now = sa.and_(
+        _CONTACT.rank.bitwise_and(POSITIONS - 1) >= first_position, _CONTACT.added_at == now
+    )
+    return set(
+        scope.connection.scalars(
+            sa.select(_CONTACT.contact_id).where(
+                is_in_campaign(scope, campaign_id),
+                has_contact_id(contact_ids),
+                sa.not_(assigned_now),
+            )
+        )
+    )

@@ -1,0 +1,117 @@
+"""The list of campaigns with their live totals, by keyset pages."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Collection
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.campaign import CampaignSummary, Page
+from campaign_model.lifecycle import Status
+from campaign_model.store.scope import Scope
+from campaign_model.store.tables import campaign_totals, campaigns
+from campaign_model.store.totals import is_shard_of, join_totals, summary_columns
+from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of
+
+__all__ = ["list_campaigns"]
+
+_CAMPAIGN = campaigns.c
+_PAGE_KEY = (_CAMPAIGN.created_at, _CAMPAIGN.id)
+_DRIVERS_TIME = sa.TIMESTAMP(timezone=True)
+_MAX_PAGE = 500
+
+_FILTERS: dict[str, sa.ColumnElement[bool]] = {
+    "status": any_of(_CAMPAIGN.status, sa.bindparam("status", type_=Array(sa.Text))),
+    "owner_id": _CAMPAIGN.owner_id == sa.bindparam("owner_id", type_=Uuid),
+    "template_id": _CAMPAIGN.template_id == sa.bindparam("template_id", type_=Uuid),
+    # A row comparison, for which the index on the page key is entered at the right place.
+    "after": sa.tuple_(*_PAGE_KEY)
+    < sa.tuple_(sa.bindparam("moment", type_=UtcDateTime), sa.bindparam("last", type_=Uuid)),
+}
+
+
+def list_campaigns(
+    scope: Scope,
+    *,
+    status: Collection[Status] | None,
+    owner_id: UUID | None,
+    template_id: UUID | None,
+    deleted: bool,
+    limit: int,
+    after: str | None,
+) -> Page[CampaignSummary]:
+    """Do the work of :meth:`Campaigns.list`."""
+    if type(limit) is not int or not 1 <= limit <= _MAX_PAGE:
+        raise ValueError(f"limit is a whole number from 1 to {_MAX_PAGE}, not {limit!r}")
+    parameters: dict[str, Any] = {"owner_id": owner_id, "template_id": template_id}
+    if status is not None:
+        statuses = (status,) if isinstance(status, str) else status
+        parameters["status"] = [Status(word).value for word in statuses]
+    if after is not None:
+        parameters["after"] = after
+        parameters["moment"], parameters["last"] = _parse_cursor(after)
+    filters = frozenset(name for name in _FILTERS if parameters.get(name) is not None)
+    # One more than the page holds, to see whether there is another page.
+    query = _query(scope.connection.dialect.name, filters, limit + 1, deleted=deleted)
+    rows = scope.connection.execute(query, parameters | {"tenant": scope.tenant_id}).all()
+    summaries = tuple([CampaignSummary(*row) for row in rows[:limit]])
+    return Page(summaries, _cursor(summaries[-1]) if len(rows) > limit else None)
+
+
+@lru_cache(maxsize=256)
+def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) -> sa.Select[Any]:
+    """Build the query of a page, whose columns are the fields of a summary."""
+    conditions = [_CAMPAIGN.tenant_id == sa.bindparam("tenant", type_=Uuid)]
+    conditions += [condition for name, condition in _FILTERS.items() if name in filters]
+    if not deleted:
+        conditions.append(_CAMPAIGN.is_active)
+    sums = {column.name: column for column in summary_columns()}
+    fields = [field.name for field in attrs.fields(CampaignSummary)]
+    # 1. The campaigns of the page. The limit is written out: PostgreSQL would plan each time anew
+    #    for a limit that it does not know.
+    page = (
+        sa.select(_CAMPAIGN.tenant_id, *(_CAMPAIGN[name] for name in fields if name not in sums))
+        .where(*conditions)
+        .order_by(*(column.desc() for column in _PAGE_KEY))
+        .limit(sa.literal_column(str(limit), sa.Integer))
+        .subquery()
+    )
+    order = (page.c.created_at.desc(), page.c.id.desc())
+    # 2. Their totals.
+    if dialect != "postgresql":
+        columns = [sums[name] if name in sums else page.c[name] for name in fields]
+        return join_totals(sa.select(*columns), page).group_by(*page.c).order_by(*order)
+    # PostgreSQL sums each campaign's few shards as it meets them, and sorts nothing to group it.
+    total = (
+        sa.select(*sums.values())
+        .where(campaign_totals.c.tenant_id == sa.bindparam("tenant", type_=Uuid), is_shard_of(page))
+        .correlate(page)
+        .lateral()
+    )
+    columns = [total.c[name] if name in sums else page.c[name] for name in fields]
+    # CampaignSummary converts times to UTC itself, so they come as the driver gives them.
+    plain = [
+        sa.type_coerce(column, _DRIVERS_TIME) if isinstance(column.type, UtcDateTime) else column
+        for column in columns
+    ]
+    return sa.select(*plain).join_from(page, total, sa.true()).order_by(*order)
+
+
+def _cursor(last: CampaignSummary) -> str:
+    text = f"{last.created_at.isoformat()} {last.id}"
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:
+    """Return creation time and id of the last campaign of the page before."""
+    try:
+        moment, id_ = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        return datetime.fromisoformat(moment).astimezone(UTC), UUID(id_)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

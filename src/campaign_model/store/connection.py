@@ -1,0 +1,148 @@
+"""What the store asks of a database connection, and the errors it understands.
+
+:func:`check_connection` refuses connections on which the store cannot keep its promises.
+:class:`savepoint` runs statements that a key may refuse. :func:`sqlstate` gives the one name that
+errors of all drivers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from campaign_model.store.types import checked_id, database_clock
+
+__all__ = [
+    "PREPARED",
+    "Clock",
+    "check_connection",
+    "checked_ids",
+    "chunks",
+    "database_time",
+    "insert_into",
+    "is_postgresql",
+    "savepoint",
+    "sqlstate",
+]
+
+PREPARED = "campaign_model.prepared"
+"""Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has prepared."""
+
+_CHUNK = 10_000
+_FOREIGN_KEY_VIOLATION = "23503"
+_UNIQUE_VIOLATION = "23505"
+_SQLSTATE_OF_SQLITE_ERROR = {
+    "SQLITE_CONSTRAINT_FOREIGNKEY": _FOREIGN_KEY_VIOLATION,
+    "SQLITE_CONSTRAINT_UNIQUE": _UNIQUE_VIOLATION,
+    "SQLITE_CONSTRAINT_PRIMARYKEY": _UNIQUE_VIOLATION,
+}
+
+Clock = Callable[[sa.Connection], datetime]
+"""Tells the time by which leases and pauses are measured."""
+
+T = TypeVar("T")
+
+
+def database_time(connection: sa.Connection) -> datetime:
+    """Return the database's time, the one clock that all workers share."""
+    now: datetime = connection.execute(sa.select(database_clock())).scalar_one()
+    return now
+
+
+def is_postgresql(connection: sa.Connection) -> bool:
+    """Return True on PostgreSQL, False on SQLite."""
+    return connection.dialect.name == "postgresql"
+
+
+def check_connection(connection: sa.Connection) -> None:
+    """Raise ``ValueError`` for a connection on which the store could not keep its promises."""
+    name = connection.dialect.name
+    if name == "sqlite":
+        if not connection.info.get(PREPARED):
+            raise ValueError(
+                "this SQLite engine is not prepared; call campaign_model.db.prepare_engine(engine) "
+                "before its first connection"
+            )
+        autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    elif name == "postgresql":
+        # Ask the driver: an engine can be made with AUTOCOMMIT without any execution option.
+        driver: Any = connection.connection.dbapi_connection
+        autocommit = connection.dialect.detect_autocommit_setting(driver)
+    else:
+        raise ValueError(f"the store works on SQLite and PostgreSQL, not on {name}")
+    if connection.get_execution_options().get("schema_translate_map"):
+        raise ValueError(
+            "the store does not support schema_translate_map; set the search_path of the "
+            "connection instead"
+        )
+    if autocommit:
+        raise ValueError("the store needs a transaction; this connection is in AUTOCOMMIT")
+
+
+def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
+    """Build an INSERT that supports ``ON CONFLICT``, in the dialect of ``connection``."""
+    dialect = postgresql if is_postgresql(connection) else sqlite
+    return dialect.insert(table)
+
+
+def sqlstate(error: sa.exc.DBAPIError) -> str | None:
+    """Return the SQLSTATE of a database error, whatever the driver calls it, SQLite included."""
+    state: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
+    return state or _SQLSTATE_OF_SQLITE_ERROR.get(getattr(error.orig, "sqlite_errorname", ""))
+
+
+class savepoint:  # noqa: N801 - a context manager that reads as a clause
+    """Run a block in a savepoint. A key that refuses it is noted instead of raised.
+
+    After the block, ``foreign_key_violated`` and ``unique_key_violated`` tell whether a key
+    refused it; nothing that the block wrote is left then. Any other error passes through.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._state: str | None = None
+
+    @property
+    def foreign_key_violated(self) -> bool:
+        """Whether a row referred to nothing, or was deleted while still referred to."""
+        return self._state == _FOREIGN_KEY_VIOLATION
+
+    @property
+    def unique_key_violated(self) -> bool:
+        """Whether a row with the same unique value exists already."""
+        return self._state == _UNIQUE_VIOLATION
+
+    def __enter__(self) -> Self:
+        self._savepoint = self._connection.begin_nested()
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if error is None:
+            self._savepoint.commit()
+            return False
+        self._savepoint.rollback()
+        if isinstance(error, sa.exc.IntegrityError):
+            self._state = sqlstate(error)
+        return self.foreign_key_violated or self.unique_key_violated
+
+
+def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
+    """Yield lists of at most ``size`` values, in order."""
+    chunk: list[T] = []
+    for value in values:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def checked_ids(ids: Iterable[UUID]) -> list[UUID]:
+    """Return the ids without repetition, in order. Raise ``TypeError`` for anything else."""
+    return [checked_id(id_) for id_ in dict.fromkeys(ids)]

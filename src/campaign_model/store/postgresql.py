@@ -1,0 +1,531 @@
+"""The worker loop's statements for PostgreSQL.
+
+:mod:`campaign_model.store.statements` says what each function does and what the parameters mean.
+``generation.py`` tells the protocol, ``locking.py`` the order of locks.
+
+Each statement does its parts in that order, because each part reads from the one before it: the
+gate, the campaign row, contacts, totals. ``campaign.is_expected`` says whether the row still is
+what the caller last read. ``uncounted`` is the change of the totals, as JSON, if their shard has no
+row yet; it is added by a statement of its own.
+
+So that a sharded database can run every statement on one shard, each table is restricted to the
+tenant, plainly; a WITH contains no INSERT; and times are computed before the UPDATE.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from campaign_model.store.statements import (
+    ATTEMPTS_EXHAUSTED,
+    ATTEMPTS_EXHAUSTED_MESSAGE,
+    FAILED,
+    GENERATED,
+    GENERATING,
+    MAX_REPORTED_TOKENS,
+    NOT_CHECKED,
+    NOT_READY,
+    READY,
+    WAITING,
+    CampaignRow,
+    ClaimedContact,
+    ClaimResult,
+    HeldContact,
+    NextChance,
+    OutcomeRow,
+    Parameters,
+    plan_once,
+    statement,
+)
+from campaign_model.store.tables import LOWEST_RANK
+from campaign_model.store.totals import Totals, add_to_totals
+from campaign_model.store.types import read_json
+
+__all__ = [
+    "book_cost",
+    "claim",
+    "fail_exhausted",
+    "find_next_chance",
+    "lock_claimed",
+    "raise_low_watermark",
+    "record",
+    "renew",
+]
+
+# Take the gate, then lock the campaign row, both shared. Another tenant's campaign has no row here,
+# so its gate stays untouched.
+LOCKED_CAMPAIGN = """
+WITH gate AS (
+    SELECT pg_advisory_xact_lock_shared(:gate)
+    FROM campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+),
+campaign AS (
+    SELECT status,
+           CAST(template_config AS text) AS template_config,
+           CAST(generation_config AS text) AS generation_config,
+           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+    FROM gate
+    CROSS JOIN campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+    FOR SHARE OF campaigns
+)
+"""
+
+# The rank below which every contact is finished.
+LOW_WATERMARK = f"""
+coalesce(
+    (
+        SELECT max(low_watermark)
+        FROM campaign_totals
+        WHERE tenant_id = :tenant
+          AND campaign_id = :campaign
+    ),
+    {LOWEST_RANK}
+)
+"""
+
+# Claim the first contacts that wait, by rank; then take over those whose lease has expired.
+CLAIM = f"""
+{LOCKED_CAMPAIGN},
+expected AS (
+    SELECT status = :expected_status
+               AND template_config = :template_config
+               AND generation_config = :generation_config AS is_expected,
+           now + :lease AS lease_expires_at
+    FROM campaign
+),
+fresh AS (
+    SELECT id, status, reserved
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND (SELECT is_expected FROM expected)
+      AND status IN ({WAITING})
+      AND attempts < :max_attempts
+      AND (retry_at IS NULL OR retry_at <= (SELECT now FROM campaign))
+      AND rank >= coalesce(CAST(:first_rank AS bigint), {LOW_WATERMARK})
+      AND rank < :end_rank
+    ORDER BY rank
+    LIMIT :number
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+expired AS (
+    SELECT id, status, reserved
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND (SELECT is_expected FROM expected)
+      AND status = '{GENERATING}'
+      AND attempts < :max_attempts
+      AND lease_expires_at <= (SELECT now FROM campaign)
+      AND rank >= {LOW_WATERMARK}
+    ORDER BY lease_expires_at
+    LIMIT greatest(:takeover_limit - (SELECT count(*) FROM fresh), 0)
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+claimed AS (
+    UPDATE campaign_contacts AS contact
+    SET status = '{GENERATING}',
+        attempts = attempts + 1,
+        revision = revision + CASE WHEN steps_fingerprint <> :fingerprint THEN 1 ELSE 0 END,
+        steps_fingerprint = :fingerprint,
+        claim_token = :token,
+        claimed_at = (SELECT now FROM campaign),
+        lease_expires_at = (SELECT lease_expires_at FROM expected),
+        retry_at = NULL,
+        reserved = CASE WHEN picked.status = '{GENERATING}' THEN picked.reserved ELSE :reserve END,
+        error_code = NULL,
+        error = NULL
+    FROM (SELECT * FROM fresh UNION ALL SELECT * FROM expired) AS picked
+    WHERE contact.tenant_id = :tenant
+      AND contact.id = picked.id
+    RETURNING contact.*, picked.status AS status_before
+),
+moved AS (
+    SELECT -count(*) FILTER (WHERE status_before = '{NOT_CHECKED}') AS pending,
+           -count(*) FILTER (WHERE status_before = '{READY}') AS enrichment_ok,
+           count(*) FILTER (WHERE status_before <> '{GENERATING}') AS generating
+    FROM claimed
+    HAVING count(*) > 0
+),
+counted AS (
+    UPDATE campaign_totals AS totals
+    SET pending = totals.pending + moved.pending,
+        enrichment_ok = totals.enrichment_ok + moved.enrichment_ok,
+        generating = totals.generating + moved.generating
+    FROM moved
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND shard = :shard
+    RETURNING 1
+)
+SELECT campaign.status AS campaign_status,
+       now,
+       CASE WHEN NOT is_expected THEN template_config END AS template_config,
+       CASE WHEN NOT is_expected THEN generation_config END AS generation_config,
+       (
+           SELECT CAST(row_to_json(moved) AS text)
+           FROM moved
+           WHERE NOT EXISTS (SELECT FROM counted)
+       ) AS uncounted,
+       id,
+       contact_id,
+       attempts,
+       revision,
+       rank,
+       reserved,
+       status_before = '{GENERATING}' AS is_takeover
+FROM campaign
+CROSS JOIN expected
+LEFT JOIN claimed ON true
+"""
+
+# Lock contacts by id, to see which claims still hold them.
+LOCK_CLAIMED = f"""
+{LOCKED_CAMPAIGN},
+held AS (
+    SELECT id, campaign_id, status, claim_token, reported_tokens, reserved
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND id = ANY (ARRAY(SELECT unnest(:ids)))
+      AND EXISTS (SELECT FROM campaign)
+    ORDER BY id
+    FOR NO KEY UPDATE
+)
+SELECT campaign.status AS campaign_status,
+       now,
+       template_config,
+       generation_config,
+       id,
+       held.status,
+       claim_token,
+       CAST(reported_tokens AS text) AS reported_tokens,
+       reserved
+FROM campaign
+LEFT JOIN held ON held.campaign_id = :campaign
+"""
+
+# Write the outcomes of claims if every one of them still holds its contact, or else nothing.
+RECORD = f"""
+{LOCKED_CAMPAIGN},
+outcome AS (
+    SELECT *
+    FROM json_to_recordset(CAST(:outcomes AS json)) AS outcome (
+        id uuid,
+        token uuid,
+        status text,
+        attempts bigint,
+        retry_after interval,
+        gaps jsonb,
+        cost numeric,
+        unknown_costs bigint,
+        error_code text,
+        error text
+    )
+),
+contact AS (
+    SELECT id, campaign_id, status, claim_token, reserved, enrichment_gaps
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND id = ANY (ARRAY(SELECT id FROM outcome))
+      AND (
+          SELECT status = :expected_status
+             AND template_config = :template_config
+             AND generation_config = :generation_config
+          FROM campaign
+      )
+    ORDER BY id
+    FOR NO KEY UPDATE
+),
+held AS (
+    SELECT outcome.*,
+           now,
+           now + retry_after AS retry_at,
+           to_jsonb(CAST(token AS text)) AS reported,
+           coalesce(gaps, enrichment_gaps) AS gaps_after,
+           reserved AS reserved_before
+    FROM contact
+    JOIN outcome ON outcome.id = contact.id AND token = claim_token
+    CROSS JOIN campaign
+    WHERE campaign_id = :campaign
+      AND contact.status = '{GENERATING}'
+),
+written AS (
+    UPDATE campaign_contacts AS contact
+    SET status = CASE
+            WHEN held.status IS NOT NULL THEN held.status
+            WHEN gaps_after IS NULL THEN '{NOT_CHECKED}'
+            WHEN gaps_after = '[]' THEN '{READY}'
+            ELSE '{NOT_READY}'
+        END,
+        claim_token = NULL,
+        lease_expires_at = NULL,
+        retry_at = held.retry_at,
+        attempts = contact.attempts + held.attempts,
+        reported_tokens = CASE
+            WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
+            ELSE reported_tokens - 0
+        END || reported,
+        enrichment_gaps = gaps_after,
+        generation_cost = generation_cost + held.cost,
+        unknown_costs = contact.unknown_costs + held.unknown_costs,
+        reserved = 0,
+        error_code = held.error_code,
+        error = held.error,
+        generated_at = CASE WHEN held.status = '{GENERATED}' THEN now ELSE generated_at END
+    FROM held
+    WHERE contact.tenant_id = :tenant
+      AND contact.id = held.id
+      AND (SELECT count(*) FROM held) = :number
+    RETURNING contact.status, reserved_before, cost, held.unknown_costs
+),
+moved AS (
+    SELECT count(*) FILTER (WHERE status = '{NOT_CHECKED}') AS pending,
+           count(*) FILTER (WHERE status = '{READY}') AS enrichment_ok,
+           count(*) FILTER (WHERE status = '{NOT_READY}') AS enrichment_needed,
+           -count(*) AS generating,
+           count(*) FILTER (WHERE status = '{GENERATED}') AS generated,
+           count(*) FILTER (WHERE status = '{FAILED}') AS failed,
+           sum(cost) AS cost,
+           sum(unknown_costs) AS unknown_costs,
+           -sum(reserved_before) AS reserved
+    FROM written
+    HAVING count(*) > 0
+),
+counted AS (
+    UPDATE campaign_totals AS totals
+    SET pending = totals.pending + moved.pending,
+        enrichment_ok = totals.enrichment_ok + moved.enrichment_ok,
+        enrichment_needed = totals.enrichment_needed + moved.enrichment_needed,
+        generating = totals.generating + moved.generating,
+        generated = totals.generated + moved.generated,
+        failed = totals.failed + moved.failed,
+        cost = totals.cost + moved.cost,
+        unknown_costs = totals.unknown_costs + moved.unknown_costs,
+        reserved = totals.reserved + moved.reserved
+    FROM moved
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND shard = :shard
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM written) AS is_recorded,
+       (
+           SELECT CAST(row_to_json(moved) AS text)
+           FROM moved
+           WHERE NOT EXISTS (SELECT FROM counted)
+       ) AS uncounted
+FROM campaign
+"""
+
+# Book the cost of a claim whose result does not count, and end the claim if it still holds.
+BOOK_COST = f"""
+UPDATE campaign_contacts
+SET generation_cost = generation_cost + :cost,
+    unknown_costs = unknown_costs + :unknown_costs,
+    reported_tokens = CASE
+        WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
+        ELSE reported_tokens - 0
+    END || to_jsonb(CAST(:token AS text)),
+    enrichment_gaps = coalesce(CAST(:gaps AS jsonb), enrichment_gaps),
+    claim_token = nullif(claim_token, :token),
+    lease_expires_at = CASE WHEN claim_token <> :token THEN lease_expires_at END,
+    reserved = CASE WHEN claim_token <> :token THEN reserved ELSE 0 END
+WHERE tenant_id = :tenant
+  AND id = :id
+"""
+
+# Extend the leases of locked contacts.
+RENEW = """
+UPDATE campaign_contacts
+SET lease_expires_at = :lease_expires_at
+WHERE tenant_id = :tenant
+  AND id = ANY (ARRAY(SELECT unnest(:ids)))
+"""
+
+# When the first lease expires, when the first waiting contact is due, and whether any contact may
+# not be claimed again.
+NEXT_CHANCE = f"""
+SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
+       min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
+       coalesce(
+           bool_or(
+               attempts >= :max_attempts
+               AND (status <> '{GENERATING}' OR lease_expires_at <= :now)
+           ),
+           false
+       ) AS any_exhausted
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND status IN ({WAITING}, '{GENERATING}')
+  AND rank >= {LOW_WATERMARK}
+"""
+
+# Fail the contacts that no worker holds and that may not be claimed again.
+FAIL_EXHAUSTED = f"""
+WITH exhausted AS (
+    SELECT id, status, reserved
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND attempts >= :max_attempts
+      AND (
+          status IN ({WAITING})
+          OR (status = '{GENERATING}' AND lease_expires_at <= :now)
+      )
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE campaign_contacts AS contact
+SET status = '{FAILED}',
+    claim_token = NULL,
+    lease_expires_at = NULL,
+    retry_at = NULL,
+    reserved = 0,
+    error_code = '{ATTEMPTS_EXHAUSTED}',
+    error = '{ATTEMPTS_EXHAUSTED_MESSAGE}'
+FROM exhausted
+WHERE contact.tenant_id = :tenant
+  AND contact.id = exhausted.id
+RETURNING exhausted.status, exhausted.reserved
+"""
+
+# Raise the low-water mark to the first unfinished contact, unless another worker has the shard.
+RAISE_LOW_WATERMARK = f"""
+WITH first_unfinished AS MATERIALIZED (
+    SELECT rank
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND status IN ({WAITING}, '{GENERATING}')
+      AND rank >= {LOW_WATERMARK}
+    ORDER BY rank
+    LIMIT 1
+),
+own_shard AS (
+    SELECT shard
+    FROM campaign_totals
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND shard = :shard
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE campaign_totals AS totals
+SET low_watermark = rank
+FROM first_unfinished
+CROSS JOIN own_shard
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND totals.shard = own_shard.shard
+  AND rank > coalesce(low_watermark, {LOWEST_RANK})
+"""
+
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def _planned_once(sql: str, *columns: str) -> Any:
+    return statement(plan_once(sql), *columns)
+
+
+_CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
+_CLAIM = _planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
+_LOCK_CLAIMED = _planned_once(LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
+_RECORD = _planned_once(RECORD)
+_BOOK_COST = _planned_once(BOOK_COST)
+_RENEW = _planned_once(RENEW)
+_NEXT_CHANCE = _planned_once(NEXT_CHANCE, *NextChance._fields)
+_FAIL_EXHAUSTED = _planned_once(FAIL_EXHAUSTED, "status", "reserved")
+_RAISE_LOW_WATERMARK = _planned_once(RAISE_LOW_WATERMARK)
+
+
+def claim(connection: sa.Connection, parameters: Parameters) -> ClaimResult | None:
+    rows = connection.execute(_CLAIM, parameters).all()
+    if not rows:
+        return None
+    status, now, template_config, generation_config, uncounted = rows[0][:5]
+    if template_config is not None:
+        campaign = CampaignRow(status, now, template_config, generation_config)
+        return ClaimResult(campaign, now, ())
+    if uncounted is not None:
+        _add_uncounted(connection, parameters, uncounted)
+    return ClaimResult(
+        None, now, [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
+    )
+
+
+def lock_claimed(
+    connection: sa.Connection, parameters: Parameters
+) -> tuple[CampaignRow, dict[UUID, HeldContact]] | None:
+    rows = connection.execute(_LOCK_CLAIMED, parameters).all()
+    if not rows:
+        return None
+    contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
+    return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
+
+
+def record(
+    connection: sa.Connection, parameters: Parameters, outcomes: Sequence[OutcomeRow]
+) -> bool | None:
+    documents = [
+        {
+            "id": str(row.id),
+            "token": str(row.token),
+            "status": row.status,
+            "attempts": row.attempts,
+            "retry_after": row.retry_after and f"{row.retry_after // _MICROSECOND} microseconds",
+            "gaps": row.gaps,
+            "cost": str(row.cost),
+            "unknown_costs": row.unknown_costs,
+            "error_code": row.error_code,
+            "error": row.error,
+        }
+        for row in outcomes
+    ]
+    given = {"outcomes": json.dumps(documents, ensure_ascii=False), "number": len(outcomes)}
+    row = connection.execute(_RECORD, {**parameters, **given}).one_or_none()
+    if row is None:
+        return None
+    if row.uncounted is not None:
+        _add_uncounted(connection, parameters, row.uncounted)
+    return bool(row.is_recorded)
+
+
+def book_cost(connection: sa.Connection, parameters: Parameters) -> None:
+    connection.execute(_BOOK_COST, parameters)
+
+
+def renew(connection: sa.Connection, parameters: Parameters) -> None:
+    connection.execute(_RENEW, parameters)
+
+
+def find_next_chance(connection: sa.Connection, parameters: Parameters) -> NextChance:
+    return NextChance._make(connection.execute(_NEXT_CHANCE, parameters).one())
+
+
+def fail_exhausted(
+    connection: sa.Connection, parameters: Parameters
+) -> Sequence[tuple[str, Decimal]]:
+    rows = connection.execute(_FAIL_EXHAUSTED, parameters)
+    return [(row.status, row.reserved) for row in rows]
+
+
+def raise_low_watermark(connection: sa.Connection, parameters: Parameters) -> None:
+    connection.execute(_RAISE_LOW_WATERMARK, parameters)
+
+
+def _add_uncounted(connection: sa.Connection, parameters: Parameters, uncounted: str) -> None:
+    """Add to the totals what a statement could not, because its shard has no row yet."""
+    delta = Totals.from_columns(read_json(uncounted))
+    place = parameters["tenant"], parameters["campaign"], parameters["shard"]
+    add_to_totals(connection, *place, delta)

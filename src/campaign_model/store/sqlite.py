@@ -1,0 +1,417 @@
+"""The worker loop's statements for SQLite.
+
+:mod:`campaign_model.store.statements` says what each function does and what the parameters mean;
+``postgresql.py`` has the same functions. SQLite's transaction is alone in the database, so nothing
+is locked here, and a function may look first and write then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from campaign_model._values import exactly
+from campaign_model.store.statements import (
+    ATTEMPTS_EXHAUSTED,
+    ATTEMPTS_EXHAUSTED_MESSAGE,
+    FAILED,
+    GENERATED,
+    GENERATING,
+    MAX_REPORTED_TOKENS,
+    NOT_CHECKED,
+    NOT_READY,
+    READY,
+    WAITING,
+    CampaignRow,
+    ClaimedContact,
+    ClaimResult,
+    HeldContact,
+    NextChance,
+    OutcomeRow,
+    Parameters,
+    statement,
+)
+from campaign_model.store.tables import LOWEST_RANK
+from campaign_model.store.totals import Totals, add_to_totals
+from campaign_model.store.types import Money, UtcDateTime
+
+__all__ = [
+    "book_cost",
+    "claim",
+    "fail_exhausted",
+    "find_next_chance",
+    "lock_claimed",
+    "raise_low_watermark",
+    "record",
+    "renew",
+]
+
+CAMPAIGN = """
+SELECT status AS campaign_status,
+       coalesce(:now, strftime('%Y-%m-%d %H:%M:%f000', 'now')) AS now,
+       template_config,
+       generation_config
+FROM campaigns
+WHERE tenant_id = :tenant
+  AND id = :campaign
+"""
+
+# The rank below which every contact is finished.
+LOW_WATERMARK = f"""
+coalesce(
+    (
+        SELECT max(low_watermark)
+        FROM campaign_totals
+        WHERE tenant_id = :tenant
+          AND campaign_id = :campaign
+    ),
+    {LOWEST_RANK}
+)
+"""
+
+# The first contacts that wait, by rank, then those whose lease has expired.
+PICK = f"""
+WITH fresh AS (
+    SELECT id, status
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND status IN ({WAITING})
+      AND attempts < :max_attempts
+      AND (retry_at IS NULL OR retry_at <= :now)
+      AND rank >= coalesce(:first_rank, {LOW_WATERMARK})
+      AND rank < :end_rank
+    ORDER BY rank
+    LIMIT :number
+),
+expired AS (
+    SELECT id, status
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND status = '{GENERATING}'
+      AND attempts < :max_attempts
+      AND lease_expires_at <= :now
+      AND rank >= {LOW_WATERMARK}
+    ORDER BY lease_expires_at
+    LIMIT max(:takeover_limit - (SELECT count(*) FROM fresh), 0)
+)
+SELECT id, status FROM fresh
+UNION ALL
+SELECT id, status FROM expired
+"""
+
+# Claim the picked contacts.
+CLAIM = f"""
+UPDATE campaign_contacts
+SET status = '{GENERATING}',
+    attempts = attempts + 1,
+    revision = revision + CASE WHEN steps_fingerprint <> :fingerprint THEN 1 ELSE 0 END,
+    steps_fingerprint = :fingerprint,
+    claim_token = :token,
+    claimed_at = :now,
+    lease_expires_at = :lease_expires_at,
+    retry_at = NULL,
+    reserved = CASE WHEN status = '{GENERATING}' THEN reserved ELSE :reserve END,
+    error_code = NULL,
+    error = NULL
+WHERE tenant_id = :tenant
+  AND id IN (SELECT value FROM json_each(:ids))
+RETURNING id, contact_id, attempts, revision, rank, reserved
+"""
+
+# Contacts by id, to see which claims still hold them.
+CLAIMED = """
+SELECT id, status, claim_token, reported_tokens, reserved
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND id IN (SELECT value FROM json_each(:ids))
+"""
+
+# Write the outcomes of claims that still hold their contacts.
+RECORD = f"""
+UPDATE campaign_contacts AS contact
+SET status = CASE
+        WHEN outcome.status IS NOT NULL THEN outcome.status
+        WHEN coalesce(outcome.gaps, enrichment_gaps) IS NULL THEN '{NOT_CHECKED}'
+        WHEN json_array_length(coalesce(outcome.gaps, enrichment_gaps)) = 0 THEN '{READY}'
+        ELSE '{NOT_READY}'
+    END,
+    claim_token = NULL,
+    lease_expires_at = NULL,
+    retry_at = outcome.retry_at,
+    attempts = contact.attempts + outcome.attempts,
+    reported_tokens = json_insert(
+        CASE
+            WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
+            ELSE json_remove(reported_tokens, '$[0]')
+        END,
+        '$[#]',
+        outcome.token
+    ),
+    enrichment_gaps = coalesce(outcome.gaps, enrichment_gaps),
+    generation_cost = generation_cost + outcome.cost,
+    unknown_costs = contact.unknown_costs + outcome.unknown_costs,
+    reserved = 0,
+    error_code = outcome.error_code,
+    error = outcome.error,
+    generated_at = CASE WHEN outcome.status = '{GENERATED}' THEN :now ELSE generated_at END
+FROM (
+    SELECT json_extract(value, '$.id') AS id,
+           json_extract(value, '$.token') AS token,
+           json_extract(value, '$.status') AS status,
+           json_extract(value, '$.attempts') AS attempts,
+           json_extract(value, '$.retry_at') AS retry_at,
+           json_extract(value, '$.gaps') AS gaps,
+           json_extract(value, '$.cost') AS cost,
+           json_extract(value, '$.unknown_costs') AS unknown_costs,
+           json_extract(value, '$.error_code') AS error_code,
+           json_extract(value, '$.error') AS error
+    FROM json_each(:outcomes)
+) AS outcome
+WHERE contact.tenant_id = :tenant
+  AND contact.id = outcome.id
+RETURNING id, status
+"""
+
+# Book the cost of a claim whose result does not count, and end the claim if it still holds.
+BOOK_COST = f"""
+UPDATE campaign_contacts
+SET generation_cost = generation_cost + :cost,
+    unknown_costs = unknown_costs + :unknown_costs,
+    reported_tokens = json_insert(
+        CASE
+            WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
+            ELSE json_remove(reported_tokens, '$[0]')
+        END,
+        '$[#]',
+        :token
+    ),
+    enrichment_gaps = coalesce(:gaps, enrichment_gaps),
+    claim_token = nullif(claim_token, :token),
+    lease_expires_at = CASE WHEN claim_token <> :token THEN lease_expires_at END,
+    reserved = CASE WHEN claim_token <> :token THEN reserved ELSE 0 END
+WHERE tenant_id = :tenant
+  AND id = :id
+"""
+
+# Extend the leases of contacts.
+RENEW = """
+UPDATE campaign_contacts
+SET lease_expires_at = :lease_expires_at
+WHERE tenant_id = :tenant
+  AND id IN (SELECT value FROM json_each(:ids))
+"""
+
+# When the first lease expires, when the first waiting contact is due, and whether any contact may
+# not be claimed again.
+NEXT_CHANCE = f"""
+SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
+       min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
+       coalesce(
+           max(
+               attempts >= :max_attempts
+               AND (status <> '{GENERATING}' OR lease_expires_at <= :now)
+           ),
+           0
+       ) AS any_exhausted
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND status IN ({WAITING}, '{GENERATING}')
+  AND rank >= {LOW_WATERMARK}
+"""
+
+# The contacts that no worker holds and that may not be claimed again.
+EXHAUSTED = f"""
+SELECT id, status, reserved
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND attempts >= :max_attempts
+  AND (
+      status IN ({WAITING})
+      OR (status = '{GENERATING}' AND lease_expires_at <= :now)
+  )
+"""
+
+# Fail them.
+FAIL_EXHAUSTED = f"""
+UPDATE campaign_contacts
+SET status = '{FAILED}',
+    claim_token = NULL,
+    lease_expires_at = NULL,
+    retry_at = NULL,
+    reserved = 0,
+    error_code = '{ATTEMPTS_EXHAUSTED}',
+    error = '{ATTEMPTS_EXHAUSTED_MESSAGE}'
+WHERE tenant_id = :tenant
+  AND id IN (SELECT value FROM json_each(:ids))
+"""
+
+# Raise the low-water mark to the first unfinished contact.
+RAISE_LOW_WATERMARK = f"""
+UPDATE campaign_totals
+SET low_watermark = first_unfinished.rank
+FROM (
+    SELECT rank
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND status IN ({WAITING}, '{GENERATING}')
+      AND rank >= {LOW_WATERMARK}
+    ORDER BY rank
+    LIMIT 1
+) AS first_unfinished
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND shard = :shard
+  AND first_unfinished.rank > coalesce(low_watermark, {LOWEST_RANK})
+"""
+
+_CAMPAIGN = statement(CAMPAIGN, "campaign_status", "now", "template_config", "generation_config")
+_PICK = statement(PICK, "id", "status")
+_CLAIM = statement(CLAIM, "id", "contact_id", "attempts", "revision", "rank", "reserved")
+_CLAIMED = statement(CLAIMED, *HeldContact._fields)
+_RECORD = statement(RECORD, "id", "status")
+_BOOK_COST = statement(BOOK_COST)
+_RENEW = statement(RENEW)
+_NEXT_CHANCE = statement(NEXT_CHANCE, *NextChance._fields)
+_EXHAUSTED = statement(EXHAUSTED, "id", "status", "reserved")
+_FAIL_EXHAUSTED = statement(FAIL_EXHAUSTED)
+_RAISE_LOW_WATERMARK = statement(RAISE_LOW_WATERMARK)
+
+
+def claim(connection: sa.Connection, parameters: Parameters) -> ClaimResult | None:
+    campaign = _read_campaign(connection, parameters)
+    if campaign is None:
+        return None
+    if not _is_expected(campaign, parameters):
+        return ClaimResult(campaign, campaign.now, ())
+    now = campaign.now
+    picked = connection.execute(_PICK, {**parameters, "now": now}).all()
+    status_before = {row.id: row.status for row in picked}
+    claimed = connection.execute(
+        _CLAIM,
+        {
+            **parameters,
+            "now": now,
+            "lease_expires_at": now + parameters["lease"],
+            "ids": [*status_before],
+        },
+    ).all()
+    delta = Totals()
+    for row in claimed:
+        delta.move(status_before[row.id], GENERATING)
+    _add_to_totals(connection, parameters, delta)
+    return ClaimResult(
+        None,
+        now,
+        [ClaimedContact._make((*row, status_before[row.id] == GENERATING)) for row in claimed],
+    )
+
+
+def lock_claimed(
+    connection: sa.Connection, parameters: Parameters
+) -> tuple[CampaignRow, dict[UUID, HeldContact]] | None:
+    campaign = _read_campaign(connection, parameters)
+    if campaign is None:
+        return None
+    contacts = [HeldContact._make(row) for row in connection.execute(_CLAIMED, parameters)]
+    return campaign, {contact.id: contact for contact in contacts}
+
+
+def record(
+    connection: sa.Connection, parameters: Parameters, outcomes: Sequence[OutcomeRow]
+) -> bool | None:
+    ids = [row.id for row in outcomes]
+    locked = lock_claimed(connection, {**parameters, "ids": ids})
+    if locked is None:
+        return None
+    campaign, contacts = locked
+    if not _is_expected(campaign, parameters) or any(
+        row.id not in contacts
+        or contacts[row.id].claim_token != row.token
+        or contacts[row.id].status != GENERATING
+        for row in outcomes
+    ):
+        return False
+    now = campaign.now
+    documents = [
+        {
+            **row._asdict(),
+            "id": str(row.id),
+            "token": str(row.token),
+            "cost": Money().process_bind_param(row.cost, connection.dialect),
+            "retry_at": _moment(
+                connection, None if row.retry_after is None else now + row.retry_after
+            ),
+            "retry_after": None,
+        }
+        for row in outcomes
+    ]
+    written = connection.execute(
+        _RECORD, {**parameters, "now": now, "outcomes": json.dumps(documents)}
+    ).all()
+    delta = Totals()
+    for row in written:
+        delta.move(contacts[row.id].status, row.status)
+    with exactly():
+        for outcome in outcomes:
+            delta.cost += outcome.cost
+            delta.unknown_costs += outcome.unknown_costs
+            delta.reserved -= contacts[outcome.id].reserved
+    _add_to_totals(connection, parameters, delta)
+    return True
+
+
+def book_cost(connection: sa.Connection, parameters: Parameters) -> None:
+    connection.execute(_BOOK_COST, parameters)
+
+
+def renew(connection: sa.Connection, parameters: Parameters) -> None:
+    connection.execute(_RENEW, parameters)
+
+
+def find_next_chance(connection: sa.Connection, parameters: Parameters) -> NextChance:
+    return NextChance._make(connection.execute(_NEXT_CHANCE, parameters).one())
+
+
+def fail_exhausted(
+    connection: sa.Connection, parameters: Parameters
+) -> Sequence[tuple[str, Decimal]]:
+    exhausted = connection.execute(_EXHAUSTED, parameters).all()
+    connection.execute(_FAIL_EXHAUSTED, {**parameters, "ids": [row.id for row in exhausted]})
+    return [(row.status, row.reserved) for row in exhausted]
+
+
+def raise_low_watermark(connection: sa.Connection, parameters: Parameters) -> None:
+    connection.execute(_RAISE_LOW_WATERMARK, parameters)
+
+
+def _read_campaign(connection: sa.Connection, parameters: Parameters) -> CampaignRow | None:
+    row = connection.execute(_CAMPAIGN, parameters).one_or_none()
+    return None if row is None else CampaignRow._make(row)
+
+
+def _is_expected(campaign: CampaignRow, parameters: Parameters) -> bool:
+    return bool(
+        campaign.status == parameters["expected_status"]
+        and campaign.template_config == parameters["template_config"]
+        and campaign.generation_config == parameters["generation_config"]
+    )
+
+
+def _add_to_totals(connection: sa.Connection, parameters: Parameters, delta: Totals) -> None:
+    place = parameters["tenant"], parameters["campaign"], parameters["shard"]
+    add_to_totals(connection, *place, delta)
+
+
+def _moment(connection: sa.Connection, value: Any) -> Any:
+    return UtcDateTime().process_bind_param(value, connection.dialect)

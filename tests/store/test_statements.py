@@ -1,0 +1,254 @@
+"""The SQL text of the worker loop: what drivers can send, what PostgreSQL plans once."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import psycopg
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
+from sqlalchemy.ext.asyncio import create_async_engine
+
+import campaign_model
+from campaign_model.campaign import Campaign
+from campaign_model.claims import (
+    Claim,
+    Cursor,
+    Failed,
+    Generated,
+    NotReady,
+    Outcome,
+    Recorded,
+    StopReason,
+    Unfinished,
+)
+from campaign_model.lifecycle import Status
+from campaign_model.store import CampaignStore, postgresql, sqlite, transact
+from campaign_model.store.statements import Statements
+from support.parallel import on_postgresql
+from support.world import LEASE, World
+
+LONGEST_KEPT_PARSED = 4096
+"""Characters: psycopg parses longer statements anew each time."""
+
+SQL = [
+    (module, name)
+    for module in (postgresql, sqlite)
+    for name, value in vars(module).items()
+    if name.startswith("_") and isinstance(value, sa.TextClause | sa.TextualSelect)
+]
+
+
+def test_both_engines_have_the_same_functions() -> None:
+    functions = {name for name in vars(Statements) if not name.startswith("_")}
+    assert {*postgresql.__all__} == {*sqlite.__all__} == functions
+
+
+@pytest.mark.parametrize(("module", "name"), SQL, ids=lambda one: getattr(one, "__name__", one))
+def test_every_parameter_has_a_type(module: ModuleType, name: str) -> None:
+    dialect = {postgresql: psycopg.dialect, sqlite: sqlite_dialect}[module]()
+    compiled = getattr(module, name).compile(dialect=dialect)
+    assert compiled.binds
+    assert not [
+        bind for bind in compiled.binds.values() if isinstance(bind.type, sa.types.NullType)
+    ]
+
+
+@pytest.mark.parametrize("name", [name for module, name in SQL if module is postgresql])
+def test_psycopg_keeps_every_statement_parsed(name: str) -> None:
+    dialect = psycopg.dialect()  # type: ignore[no-untyped-call]
+    assert len(str(getattr(postgresql, name).compile(dialect=dialect))) <= LONGEST_KEPT_PARSED
+
+
+@on_postgresql
+@pytest.mark.parametrize("number", [1, 7])
+@pytest.mark.parametrize("is_analyzed", [False, True])
+def test_claims_and_records_are_planned_once(
+    engine: sa.Engine, number: int, *, is_analyzed: bool
+) -> None:
+    """Whether or not the statistics know the tenant and the campaign, on any connection."""
+    world = World(engine)
+    analyze = sa.text("ANALYZE campaign_contacts, campaigns, campaign_totals")
+    with engine.begin() as connection:
+        connection.execute(analyze)
+    campaign = world.campaign(2_000, Status.GENERATING)
+    cursor = world.transact(lambda store: store.generation.claim(campaign.id, 1, LEASE)).cursor
+    with engine.connect() as connection:
+        if is_analyzed:
+            connection.execute(analyze)
+            connection.commit()
+
+        def cycle(store: CampaignStore) -> Cursor:
+            batch = store.generation.claim(campaign.id, number, LEASE, cursor=cursor)
+            store.generation.record(dict.fromkeys(batch.claims, Generated(None)))
+            return batch.cursor
+
+        for _ in range(20):
+            cursor = transact(connection, world.tenant_id, cycle)
+        plans = connection.exec_driver_sql(
+            "SELECT custom_plans, generic_plans > 0 FROM pg_prepared_statements "
+            "WHERE statement LIKE 'WITH gate%%'"
+        ).all()
+        connection.invalidate()
+    # PostgreSQL makes five plans for the values at hand, and then one for all values, which it
+    # keeps if it is as cheap.
+    assert plans == [(5, True)] * 2
+
+
+def test_a_connection_with_another_schema_is_refused(engine: sa.Engine) -> None:
+    elsewhere = engine.execution_options(schema_translate_map={None: "elsewhere"})
+    with (
+        elsewhere.connect() as connection,
+        pytest.raises(ValueError, match="schema_translate_map"),
+    ):
+        CampaignStore(connection, World(engine).tenant_id)
+
+
+def test_an_id_of_another_type_is_refused_before_it_is_sent(world: World) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    (claim,) = world.claim(campaign.id)
+    odd = attrs.evolve(claim, id=str(claim.id))  # type: ignore[arg-type]
+    calls: list[Callable[[CampaignStore], object]] = [
+        lambda store: store.generation.record({odd: Generated(None)}),
+        lambda store: store.generation.renew([odd], LEASE),
+        lambda store: store.generation.checkpoint(odd, None),
+    ]
+    with world.engine.begin() as connection:
+        store = CampaignStore(connection, world.tenant_id)
+        for call in calls:
+            with pytest.raises(TypeError, match="an id is a uuid"):
+                call(store)
+        # Nothing was sent that would have spoiled the transaction.
+        assert store.generation.record({claim: Generated(None)}) == {claim: Recorded.APPLIED}
+
+
+def through_asyncpg(url: sa.URL, work: Callable[[sa.Connection], Any]) -> Any:
+    """Run ``work`` on an asynchronous engine, in a transaction."""
+
+    async def run() -> Any:
+        engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
+        async with engine.begin() as connection:
+            answer = await connection.run_sync(work)
+        await engine.dispose()
+        return answer
+
+    return asyncio.run(run())
+
+
+def through_psycopg2(url: sa.URL, work: Callable[[sa.Connection], Any]) -> Any:
+    engine = sa.create_engine(url.set(drivername="postgresql+psycopg2"))
+    with engine.begin() as connection:
+        answer = work(connection)
+    engine.dispose()
+    return answer
+
+
+@on_postgresql
+@pytest.mark.parametrize("through", [through_asyncpg, through_psycopg2])
+def test_other_drivers_can_send_every_statement(
+    engine: sa.Engine, through: Callable[..., Any]
+) -> None:
+    world = World(engine)
+    contacts = world.contacts(6)
+    campaign = world.campaign(contacts[:5], Status.GENERATING, budget=Decimal(1))
+
+    def work(connection: sa.Connection) -> list[Recorded]:
+        store = CampaignStore(connection, world.tenant_id)
+        cent = Decimal("0.01")
+        batch = store.generation.claim(campaign.id, 6, LEASE, reserve=cent)
+        assert [claim.contact_id for claim in batch.claims] == contacts[:5]
+        assert store.generation.renew(batch.claims, LEASE).lost == ()
+        store.generation.checkpoint(batch.claims[0], cent)
+        store.contacts.exclude(campaign.id, contacts[4:5])
+        outcomes: dict[Claim, Outcome] = dict(
+            zip(
+                batch.claims,
+                [
+                    Generated(cent),
+                    Failed("odd", "it's odd: ☃", None),
+                    NotReady(("email",)),
+                    Unfinished(timedelta(seconds=5)),
+                    Generated(cent),
+                ],
+                strict=True,
+            )
+        )
+        answers = store.generation.record(outcomes)
+        assert {*store.generation.record(outcomes).values()} == {Recorded.ALREADY}
+        again = store.generation.claim(campaign.id, 1, LEASE, reserve=cent, cursor=batch.cursor)
+        assert again.stop is StopReason.LEASES_PENDING
+        draft = store.campaigns.add(Campaign("Another"))
+        assert store.contacts.assign(draft.id, contacts).added == 6
+        assert len(store.campaigns.list().items) == 2
+        return [*answers.values()]
+
+    answers = through(engine.url, work)
+    assert answers == [Recorded.APPLIED] * 4 + [Recorded.EXCLUDED]
+    world.check(campaign.id)
+
+
+@on_postgresql
+def test_a_shard_that_is_missing_is_made(world: World) -> None:
+    """As for a campaign that a legacy service has started, without totals."""
+    campaign = world.campaign(3, Status.GENERATING)
+    with world.engine.begin() as connection:
+        connection.execute(
+            sa.text("DELETE FROM campaign_totals WHERE campaign_id = :id AND shard > 0"),
+            {"id": campaign.id},
+        )
+    for _ in range(20):
+        claims = world.claim(campaign.id, 1)
+        world.transact(lambda store: store.generation.release(claims))  # noqa: B023
+        world.check(campaign.id)
+    claims = world.claim(campaign.id)
+    outcomes: dict[Claim, Outcome] = {
+        claims[0]: Generated(Decimal("0.000000001")),
+        claims[1]: Generated(None),
+        claims[2]: Failed("no", "no", Decimal("0.1")),
+    }
+    world.transact(lambda store: store.generation.record(outcomes))
+    world.check(campaign.id)
+
+
+def attributes(tree: ast.AST) -> Iterator[ast.Attribute]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            yield node
+
+
+def test_no_private_name_of_another_library_is_used() -> None:
+    """An attribute with an underscore is one that this library defines."""
+    trees = {
+        path: ast.parse(path.read_text(encoding="utf-8"))
+        for path in Path(campaign_model.__file__).parent.rglob("*.py")
+    }
+    own = {"_asdict", "_fields", "_make"}  # The public names of a NamedTuple.
+    for tree in trees.values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                    own.add(name)
+                case ast.Attribute(value=ast.Name(id="self" | "cls"), attr=name):
+                    if isinstance(node.ctx, ast.Store):
+                        own.add(name)
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    own.add(name)
+                case ast.Constant(value=str(name)) if re.fullmatch("_[a-z]+", name):
+                    own.add(name)  # In __slots__, or set with object.__setattr__.
+    private: list[tuple[str, Any]] = [
+        (f"{path.name}:{node.lineno}", node.attr)
+        for path, tree in trees.items()
+        for node in attributes(tree)
+        if re.match("_[^_]", node.attr) and node.attr not in own
+    ]
+    assert private == []

@@ -1,0 +1,74 @@
+"""A worker in a process of its own, for tests that send it signals.
+
+``started`` starts the process and waits until it is at work. Run as a program, this module is the
+process.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from campaign_model import db
+from campaign_model.campaign import Campaign
+from campaign_model.claims import Outcome, Unfinished
+from campaign_model.worker import Task, run_worker
+from campaign_model.worker import run as worker_run
+from support.parallel import until
+from support.paths import TESTS
+from support.workers import COST, PRICE, insert_message
+from support.world import World
+
+
+@contextmanager
+def started(world: World, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker process and wait until it works on a contact. ``role`` is a key of ROLES."""
+    url = world.engine.url.render_as_string(hide_password=False)
+    command = [
+        *(sys.executable, "-m", "support.worker_process"),
+        *(url, str(world.tenant_id), str(campaign.id), role),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=TESTS) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "working\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def write_one_message_and_hang(task: Task) -> Outcome:
+    slot = task.slots[0]
+    task.checkpoint(PRICE, lambda connection: insert_message(connection, task, slot))
+    print("working", flush=True)  # noqa: T201
+    threading.Event().wait()
+    raise AssertionError
+
+
+def give_back_when_stopping(task: Task) -> Outcome:
+    print("working", flush=True)  # noqa: T201
+    until(lambda: task.stopping, "SIGTERM")
+    return Unfinished(cost=PRICE)
+
+
+ROLES = {"hangs": write_one_message_and_hang, "stops": give_back_when_stopping}
+
+
+def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
+    """Work on the campaign, and print the reason for the end and the answers."""
+    worker_run._POLL_INTERVAL = 0.02
+    engine = db.prepare_engine(sa.create_engine(url))
+    report = run_worker(engine, UUID(tenant_id), UUID(campaign_id), ROLES[role], reserve=COST)
+    answers = {str(answer): number for answer, number in report.answers.items()}
+    print(report.stop.value, answers)  # noqa: T201
+    engine.dispose()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,162 @@
+"""A worker ends in good order when the campaign is cancelled, on ``stop`` and on SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from campaign_model.claims import Generated, Outcome, Recorded, Unfinished
+from campaign_model.lifecycle import Action, Status
+from campaign_model.worker import Task, WorkerReport, WorkerStop
+from campaign_model.worker import run as worker_run
+from support import worker_process
+from support.parallel import PATIENCE, until
+from support.workers import (
+    COST,
+    PRICE,
+    SLOTS,
+    RunWorker,
+    campaign_status,
+    check_all_generated_once,
+    contact_statuses,
+    count_messages,
+    progress,
+    save_messages,
+)
+from support.world import World
+
+pytestmark = pytest.mark.newest
+
+
+def test_failure_02_a_worker_stops_on_cancel_and_the_next_run_works(
+    world: World, run_worker: RunWorker
+) -> None:
+    campaign = world.campaign(3, Status.GENERATING)
+
+    def cancel_and_generate(_task: Task) -> Outcome:
+        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        return Generated(COST)
+
+    for generated in (1, 2):
+        report = run_worker(world, campaign, cancel_and_generate, save=save_messages)
+        # The task that was running is finished and its outcome counts.
+        assert report == WorkerReport(WorkerStop.NOT_GENERATING, {Recorded.APPLIED: 1}, COST, False)
+        assert campaign_status(world, campaign) is Status.READY
+        assert sum(count_messages(world, campaign).values()) == generated * SLOTS
+        world.check(campaign.id)
+        world.apply(campaign.id, Action.START_GENERATION)
+    assert run_worker(world, campaign, save=save_messages).completed
+    check_all_generated_once(world, campaign)
+
+
+def test_a_renewal_asks_running_tasks_to_stop_after_a_cancel(
+    world: World, run_worker: RunWorker
+) -> None:
+    campaign = world.campaign(2, Status.GENERATING)
+
+    def cancel_and_wait(task: Task) -> Outcome:
+        if task.claim.attempts == 1 and not count_messages(world, campaign):
+            world.apply(campaign.id, Action.CANCEL_GENERATION)
+        until(lambda: task.stopping, "the task is asked to stop")
+        return Unfinished()
+
+    # With a short lease, the first renewal comes soon.
+    report = run_worker(world, campaign, cancel_and_wait, lease=timedelta(milliseconds=30))
+    assert report.stop is WorkerStop.NOT_GENERATING
+    assert report.answers == {Recorded.APPLIED: 1}
+    assert contact_statuses(world, campaign) == ["pending"] * 2
+    world.check(campaign.id)
+
+
+def test_the_next_claim_asks_running_tasks_to_stop_after_a_cancel(
+    world: World, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_run, "_POLL_INTERVAL", 0.02)
+    campaign = world.campaign(1, Status.GENERATING)
+
+    def cancel_and_wait(task: Task) -> Outcome:
+        world.apply(campaign.id, Action.CANCEL_GENERATION)
+        until(lambda: task.stopping, "the task is asked to stop")
+        return Unfinished()
+
+    # With a long lease no renewal comes, and with a free place the worker claims again.
+    report = run_worker(world, campaign, cancel_and_wait, lease=timedelta(days=1), concurrency=2)
+    assert report.stop is WorkerStop.NOT_GENERATING
+
+
+def test_a_stopped_worker_finishes_its_tasks_and_claims_no_more(
+    world: World, run_worker: RunWorker
+) -> None:
+    campaign = world.campaign(6, Status.GENERATING)
+    stop = threading.Event()
+    both_working = threading.Barrier(2)
+
+    def generate(task: Task) -> Outcome:
+        if both_working.wait(PATIENCE) == 0:
+            stop.set()
+            return Generated(COST)
+        until(lambda: task.stopping, "the task is asked to stop")
+        return Unfinished(cost=PRICE)
+
+    report = run_worker(world, campaign, generate, save=save_messages, concurrency=2, stop=stop)
+    assert report == WorkerReport(WorkerStop.STOPPED, {Recorded.APPLIED: 2}, COST + PRICE, False)
+    assert contact_statuses(world, campaign) == ["generated", *["pending"] * 5]
+    assert campaign_status(world, campaign) is Status.GENERATING
+    world.check(campaign.id)
+    assert run_worker(world, campaign, save=save_messages).completed
+    check_all_generated_once(world, campaign, spent=6 * COST + PRICE)
+
+
+def test_a_worker_stopped_before_it_starts_claims_nothing(
+    world: World, run_worker: RunWorker
+) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    stop = threading.Event()
+    stop.set()
+    report = run_worker(world, campaign, stop=stop)
+    assert (report.stop, report.answers) == (WorkerStop.STOPPED, {})
+    assert contact_statuses(world, campaign) == ["pending"]
+
+
+def test_a_worker_that_waits_for_others_stops_at_once(world: World, run_worker: RunWorker) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    world.claim(campaign.id, lease=timedelta(hours=1))
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_worker, world, campaign, stop=stop)
+        stop.set()
+        assert running.result(PATIENCE).stop is WorkerStop.STOPPED
+
+
+def test_a_worker_restores_the_programs_own_sigterm_handler(
+    world: World, run_worker: RunWorker
+) -> None:
+    campaign = world.campaign(1, Status.GENERATING)
+    handler_before = signal.getsignal(signal.SIGTERM)
+    handlers_during = []
+
+    def generate(_task: Task) -> Outcome:
+        handlers_during.append(signal.getsignal(signal.SIGTERM))
+        return Generated(COST)
+
+    run_worker(world, campaign, generate)
+    assert signal.getsignal(signal.SIGTERM) is handler_before
+    assert handlers_during != [handler_before]
+
+
+@pytest.mark.parametrize("run_worker", ["threads"], indirect=True)
+def test_sigterm_ends_a_worker_process_in_good_order(world: World, run_worker: RunWorker) -> None:
+    campaign = world.campaign(3, Status.GENERATING)
+    with worker_process.started(world, campaign, "stops") as process:
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0
+    assert output == "stopped {'applied': 1}\n"
+    assert contact_statuses(world, campaign) == ["pending"] * 3
+    assert progress(world, campaign).spent == PRICE
+    world.check(campaign.id)
+    assert run_worker(world, campaign, save=save_messages).completed
