@@ -12,14 +12,16 @@ import json
 
 import attrs
 
-from campaign_model.steps import Step
+from campaign_model.steps import STEP_FIELDS, Step
 
 __all__ = ["CREATE_FUNCTIONS", "DROP_FUNCTIONS"]
 
+# The required fields of a step that have a default.
 _STEP_DEFAULTS = json.dumps(
     {
-        name: attrs.fields_dict(Step)[name].default
-        for name in ("enabled", "needs_pdf", "variant_count")
+        name: attribute.default
+        for name, attribute in attrs.fields_dict(Step).items()
+        if name in STEP_FIELDS.required and attribute.default is not attrs.NOTHING
     }
 )
 
