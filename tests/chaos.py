@@ -397,10 +397,10 @@ def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
     # 4. Compare the campaign with the ledger.
     spent = tenant.transact(lambda store: store.generation.progress(campaign_id)).spent
     paid = sum(costs.values(), Decimal(0))
-    if not spent == legacy_columns(tenant, campaign_id)[2] == paid:
+    in_row = legacy_columns(tenant, campaign_id)[2]
+    if not spent == in_row == paid:
         findings.problems.append(
-            f"the campaign has spent {spent}, its row has {legacy_columns(tenant, campaign_id)[2]}, "
-            f"the ledger has {paid}"
+            f"the campaign has spent {spent}, its row has {in_row}, the ledger has {paid}"
         )
     return findings
 

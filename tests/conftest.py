@@ -168,18 +168,20 @@ def tenant(engine: sa.Engine) -> Tenant:
 
 
 @pytest.fixture(scope="session", params=adoption.POSTGRESQL)
-def legacies(request: pytest.FixtureRequest, databases: servers.Databases) -> adoption.Legacies:
-    """Make legacy databases to adopt, on each PostgreSQL."""
-    return adoption.Legacies(databases, request.param)
+def legacies(
+    request: pytest.FixtureRequest, databases: servers.Databases
+) -> adoption.LegacyDatabases:
+    """Legacy databases to adopt, on each PostgreSQL in turn."""
+    return adoption.LegacyDatabases(databases, request.param)
 
 
 @pytest.fixture(scope="session")
-def newest(databases: servers.Databases) -> adoption.Legacies:
-    """Make legacy databases on the newest PostgreSQL, where all versions behave alike."""
-    return adoption.Legacies(databases, adoption.POSTGRESQL[-1])
+def newest(databases: servers.Databases) -> adoption.LegacyDatabases:
+    """Legacy databases on the newest PostgreSQL, for what no version of it does differently."""
+    return adoption.LegacyDatabases(databases, adoption.POSTGRESQL[-1])
 
 
 @pytest.fixture(scope="session")
-def oldest(databases: servers.Databases) -> adoption.Legacies:
-    """Make legacy databases on the oldest PostgreSQL."""
-    return adoption.Legacies(databases, adoption.POSTGRESQL[0])
+def oldest(databases: servers.Databases) -> adoption.LegacyDatabases:
+    """Legacy databases on the oldest PostgreSQL."""
+    return adoption.LegacyDatabases(databases, adoption.POSTGRESQL[0])

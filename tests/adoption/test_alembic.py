@@ -1,4 +1,4 @@
-"""The how-to for a host with an Alembic history of its own, run as it is written."""
+"""The code of docs/alembic.md, in the Alembic history of a host."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ with engine.connect() as connection:
         context.run_migrations()
 """
 
-# Theirs, before and after ours; the first has the id that our own first one has.
+# The host's revisions before and after the library's. The first has the same id as the library's
+# own first revision.
 BEFORE = """
 from alembic import op
 
@@ -56,8 +57,8 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    ours = sa.ForeignKey("campaign_contacts.id", name="messages_campaign_contact_id_fkey")
-    op.add_column("messages", sa.Column("campaign_contact_id", sa.Uuid, ours))
+    key = sa.ForeignKey("campaign_contacts.id", name="messages_campaign_contact_id_fkey")
+    op.add_column("messages", sa.Column("campaign_contact_id", sa.Uuid, key))
 
 
 def downgrade() -> None:
@@ -74,24 +75,24 @@ def upgrade() -> None:
 """
 
 
-def block(name: str) -> str:
-    """The guide's code for that file."""
-    (found,) = re.findall(rf"```python\n# {re.escape(name)}\n(.*?)```", GUIDE, re.DOTALL)
-    return str(found)
+def read_code(name: str) -> str:
+    """Return the guide's code for that file."""
+    (code,) = re.findall(rf"```python\n# {re.escape(name)}\n(.*?)```", GUIDE, re.DOTALL)
+    return str(code)
 
 
 @pytest.fixture
 def host(new_database: Callable[..., str], tmp_path: Path) -> Iterator[tuple[Config, sa.Engine]]:
-    """A host's migrations, with the guide's revision among them, and an empty database."""
+    """A host's Alembic configuration, with the guide's revision, and an empty database."""
     versions = tmp_path / "versions"
     versions.mkdir()
     (versions / "0001.py").write_text(BEFORE)
     (tmp_path / "versions/0002_campaign_model.py").write_text(
-        block("versions/0002_campaign_model.py")
+        read_code("versions/0002_campaign_model.py")
     )
     (versions / "0003.py").write_text(AFTER)
     (tmp_path / "script.py.mako").write_text(MAKO)
-    configure = block("env.py").replace("\n", "\n    ")
+    configure = read_code("env.py").replace("\n", "\n    ")
     (tmp_path / "env.py").write_text(ENV.replace("@configure@", configure))
     url = new_database(POSTGRESQL[-1])
     config = Config()
@@ -102,19 +103,20 @@ def host(new_database: Callable[..., str], tmp_path: Path) -> Iterator[tuple[Con
     engine.dispose()
 
 
-def noted(engine: sa.Engine, table: str) -> list[str]:
+def read_versions(engine: sa.Engine, table: str) -> list[str]:
+    """Return the versions that are recorded in a version table."""
     with engine.begin() as connection:
         return [*connection.scalars(sa.text(f"SELECT version_num FROM {table}"))]  # noqa: S608
 
 
-def test_a_hosts_own_history_brings_our_schema_in(host: tuple[Config, sa.Engine]) -> None:
+def test_a_revision_of_the_host_builds_the_librarys_schema(host: tuple[Config, sa.Engine]) -> None:
     config, engine = host
     command.upgrade(config, "head")
-    assert noted(engine, "alembic_version") == ["0003"]
+    assert read_versions(engine, "alembic_version") == ["0003"]
     assert db.verify(engine).shape == "current"
-    assert noted(engine, db.VERSION_TABLE)
+    assert read_versions(engine, db.VERSION_TABLE)
     command.upgrade(config, "head")
-    # Nothing of ours is proposed for dropping.
+    # Autogenerate proposes to drop only tables of the host, which has no models here.
     tables = {*sa.inspect(engine).get_table_names()}
     assert tables > db.TABLES
     command.revision(config, "auto", autogenerate=True, rev_id="0004")
@@ -123,18 +125,20 @@ def test_a_hosts_own_history_brings_our_schema_in(host: tuple[Config, sa.Engine]
     assert dropped == tables - db.TABLES - {"alembic_version"}
 
 
-def test_a_database_that_was_adopted_before_is_left_as_it_is(
+def test_a_revision_of_the_host_changes_nothing_in_an_adopted_database(
     host: tuple[Config, sa.Engine],
 ) -> None:
     config, engine = host
     command.upgrade(config, "0001")
     db.adopt(engine)
-    before = noted(engine, db.VERSION_TABLE)
+    before = read_versions(engine, db.VERSION_TABLE)
     command.upgrade(config, "head")
-    assert noted(engine, db.VERSION_TABLE) == before
+    assert read_versions(engine, db.VERSION_TABLE) == before
 
 
-def test_no_downgrade_takes_our_tables_along(host: tuple[Config, sa.Engine]) -> None:
+def test_a_downgrade_of_the_host_does_not_drop_the_librarys_tables(
+    host: tuple[Config, sa.Engine],
+) -> None:
     config, engine = host
     command.upgrade(config, "head")
     for _ in range(2):

@@ -1,9 +1,9 @@
-"""How an adoption is felt by those who read and write meanwhile.
+"""Measure how long readers and writers wait during an adoption.
 
 ``python tests/benchmarks/adopt.py`` fills a legacy database with 100,000 campaigns and 2,000,000
-campaign contacts and adopts it, beside a reader and a writer who never pause. It takes minutes and
-some gigabytes. ``--campaigns`` and ``--contacts`` (of each campaign) make it smaller; ``--engine``
-chooses the server, ``--url`` an empty database on a server of one's own.
+campaign contacts, and adopts it while a reader and a writer work without a pause. It takes several
+minutes and some gigabytes. ``--campaigns`` and ``--contacts`` (of each campaign) make it smaller.
+``--engine`` chooses the server; ``--url`` names an empty database on another server.
 """
 
 from __future__ import annotations
@@ -31,134 +31,148 @@ from support import legacy, servers
 SHAPE = legacy.Shape(extended=True, service=True)
 _spawn = multiprocessing.get_context("spawn")
 
-READ = """SELECT name, status, total_contacts, generated_count, generation_cost, template_config
-    FROM campaigns WHERE tenant_id = md5('t' || %s)::uuid LIMIT 50"""
+SELECT_CAMPAIGNS = """
+SELECT name, status, total_contacts, generated_count, generation_cost, template_config
+FROM campaigns
+WHERE tenant_id = md5('t' || %s)::uuid
+LIMIT 50
+"""
 WRITES = (
     "INSERT INTO campaigns (id, tenant_id, name) VALUES (%s, md5('t1')::uuid, 'New')",
     "UPDATE campaigns SET language = 'nl' WHERE id = %s",
     "INSERT INTO messages (tenant_id, campaign_id, body) VALUES (md5('t1')::uuid, %s, 'Hello')",
 )
-LOCKS = """SELECT relation::regclass::text FROM pg_locks JOIN pg_class ON pg_class.oid = relation
-    WHERE mode = 'AccessExclusiveLock' AND granted AND relkind = 'r' AND relpersistence = 'p'
-        AND relnamespace = 'public'::regnamespace"""
+SELECT_LOCKED_TABLES = """
+SELECT relation::regclass::text
+FROM pg_locks
+JOIN pg_class ON pg_class.oid = relation
+WHERE mode = 'AccessExclusiveLock'
+    AND granted
+    AND relkind = 'r'
+    AND relpersistence = 'p'
+    AND relnamespace = 'public'::regnamespace
+"""
 
 
-def read(connection: psycopg.Connection, number: int) -> None:
-    """What a legacy reader asks for."""
-    connection.execute(READ, [number % 10 + 1]).fetchall()
+def read_once(connection: psycopg.Connection, number: int) -> None:
+    """Read like a legacy service."""
+    connection.execute(SELECT_CAMPAIGNS, [number % 10 + 1]).fetchall()
 
 
-def write(connection: psycopg.Connection, _number: int) -> None:
-    """What a legacy writer does."""
-    id_ = uuid4()
+def write_once(connection: psycopg.Connection, _number: int) -> None:
+    """Write like a legacy service: three statements."""
+    campaign_id = uuid4()
     for statement in WRITES:
-        connection.execute(statement, [id_])
+        connection.execute(statement, [campaign_id])
 
 
-def work(url: str, what: str, pipe: Connection) -> None:
-    """Read or write until told to stop; send how often, and the longest time it took."""
-    do = {"read": read, "write": write}[what]
-    number, longest = 0, 0.0
+def measure_waits(url: str, work: str, pipe: Connection) -> None:
+    """Read or write until a message arrives. Send how often, and the longest time it took."""
+    work_once = {"read": read_once, "write": write_once}[work]
+    count, longest = 0, 0.0
     # Prepared statements fail once when the type of a column changes: docs/adopting.md.
     with psycopg.connect(url, autocommit=True, prepare_threshold=None) as connection:
         pipe.send(None)
         while not pipe.poll():
-            begun = time.monotonic()
-            do(connection, number)
-            longest = max(longest, time.monotonic() - begun)
-            number += 1
-    pipe.send((number, longest))
+            began = time.monotonic()
+            work_once(connection, count)
+            longest = max(longest, time.monotonic() - began)
+            count += 1
+    pipe.send((count, longest))
 
 
-def watch(url: str, _what: str, pipe: Connection) -> None:
-    """Look for ACCESS EXCLUSIVE locks until told to stop; send how often, and the longest one.
+def measure_locks(url: str, _work: str, pipe: Connection) -> None:
+    """Look for ACCESS EXCLUSIVE locks until a message arrives. Send the longest time of one.
 
-    From the last look that did not find it to the first that no longer did: never too short.
+    The time runs from the last look without the lock to the first look after it, so it is never
+    too short.
     """
-    number, longest = 0, 0.0
-    since: dict[str, float] = {}
+    count, longest = 0, 0.0
+    locked_since: dict[str, float] = {}
     with psycopg.connect(url, autocommit=True) as connection:
         pipe.send(None)
-        before = time.monotonic()
+        last_look = time.monotonic()
         while not pipe.poll(0.002):
-            number += 1
-            held = {name for (name,) in connection.execute(LOCKS)}
+            count += 1
+            locked = {name for (name,) in connection.execute(SELECT_LOCKED_TABLES)}
             now = time.monotonic()
-            for name in since.keys() - held:
-                longest = max(longest, now - since.pop(name))
-            since |= dict.fromkeys(held - since.keys(), before)
-            before = now
-    pipe.send((number, longest))
+            for name in locked_since.keys() - locked:
+                longest = max(longest, now - locked_since.pop(name))
+            locked_since |= dict.fromkeys(locked - locked_since.keys(), last_look)
+            last_look = now
+    pipe.send((count, longest))
 
 
 @contextmanager
-def process(target: Callable[..., None], url: str, what: str) -> Iterator[Callable[[], Any]]:
-    """A process at work; the function ends it and says what it has found."""
-    ours, theirs = _spawn.Pipe()
-    one = _spawn.Process(target=target, args=(url, what, theirs), daemon=True)
-    one.start()
-    theirs.close()
-    ours.recv()
+def run_process(
+    target: Callable[..., None], url: str, work: str = ""
+) -> Iterator[Callable[[], Any]]:
+    """Run ``target`` in a process. The function that is yielded ends it and returns its result."""
+    pipe, childs_pipe = _spawn.Pipe()
+    process = _spawn.Process(target=target, args=(url, work, childs_pipe), daemon=True)
+    process.start()
+    childs_pipe.close()
+    pipe.recv()
 
     def end() -> Any:
-        ours.send(None)
-        found = ours.recv()
-        one.join()
-        return found
+        pipe.send(None)
+        result = pipe.recv()
+        process.join()
+        return result
 
     yield end
 
 
 def peak_megabytes() -> float:
-    """The most memory that this process has had so far."""
+    """Return the most memory that this process has used so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def run(engine: sa.Engine, campaigns: int, contacts: int) -> None:
-    """Fill, adopt and tell."""
-    plain = servers.plain(engine.url)
-    begun = time.monotonic()
+    """Fill the database, adopt it, and print the measurements."""
+    url = servers.plain(engine.url)
+    began = time.monotonic()
     with engine.begin() as connection:
         legacy.build(connection, SHAPE)
-        legacy.bulk(connection, SHAPE, campaigns=campaigns, contacts=contacts)
+        legacy.fill_bulk(connection, SHAPE, campaigns=campaigns, contacts=contacts)
     with engine.connect() as connection:
         connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")
-    say(f"filled in {time.monotonic() - begun:.0f} s")
-    begun, before = time.monotonic(), peak_megabytes()
+    print_line(f"filled in {time.monotonic() - began:.0f} s")
+    began, memory_before = time.monotonic(), peak_megabytes()
     with (
-        process(work, plain, "read") as end_reading,
-        process(work, plain, "write") as end_writing,
-        process(watch, plain, "") as end_watching,
+        run_process(measure_waits, url, "read") as end_reading,
+        run_process(measure_waits, url, "write") as end_writing,
+        run_process(measure_locks, url) as end_looking,
     ):
         report = db.adopt(engine)
-        took, memory = time.monotonic() - begun, peak_megabytes()
-        (reads, read_longest), (writes, write_longest), (looks, held) = (
-            end() for end in (end_reading, end_writing, end_watching)
-        )
+        duration, memory_after = time.monotonic() - began, peak_megabytes()
+        reads, longest_read = end_reading()
+        writes, longest_write = end_writing()
+        looks, longest_lock = end_looking()
     verdict = db.verify(engine)
     assert verdict.shape == "current", verdict
     lines = (
         ("campaigns", f"{campaigns:,}"),
         ("campaign contacts", f"{campaigns * contacts:,}"),
         ("values repaired", f"{sum(report.repaired.values()):,}"),
-        ("adopted in", f"{took:.1f} s"),
-        ("longest ACCESS EXCLUSIVE lock", f"{held:.3f} s ({looks:,} looks)"),
-        ("longest wait of the reader", f"{read_longest:.3f} s ({reads:,} reads)"),
-        ("longest wait of the writer", f"{write_longest:.3f} s ({writes:,} x 3 writes)"),
-        ("memory before, at most", f"{before:.0f} MB, {memory:.0f} MB"),
+        ("adopted in", f"{duration:.1f} s"),
+        ("longest ACCESS EXCLUSIVE lock", f"{longest_lock:.3f} s ({looks:,} looks)"),
+        ("longest wait of the reader", f"{longest_read:.3f} s ({reads:,} reads)"),
+        ("longest wait of the writer", f"{longest_write:.3f} s ({writes:,} x 3 writes)"),
+        ("memory before, at most", f"{memory_before:.0f} MB, {memory_after:.0f} MB"),
     )
     for name, value in lines:
-        say(f"{name:<32}{value}")
+        print_line(f"{name:<32}{value}")
 
 
-def say(line: str) -> None:
-    """Print a line at once."""
+def print_line(line: str) -> None:
+    """Print a line without a delay."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """Parse the arguments and run."""
+    """Parse the arguments and run the benchmark."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--campaigns", type=int, default=100_000)
     parser.add_argument("--contacts", type=int, default=20)

@@ -1,7 +1,7 @@
-"""An adoption killed at each of its statements, in both shapes: half an hour.
+"""Kill an adoption at each of its statements, in both shapes. This takes about half an hour.
 
-``pytest -o faulthandler_timeout=0 tests/benchmarks/every_statement.py``. Of these,
-``tests/adoption/test_interrupted.py`` does a few in every run.
+Run it with ``pytest -o faulthandler_timeout=0 tests/benchmarks/every_statement.py``. The ordinary
+tests, ``tests/adoption/test_interrupted.py``, kill at a few statements only.
 """
 
 from __future__ import annotations
@@ -10,45 +10,45 @@ import itertools
 
 import pytest
 
-from adoption.test_interrupted import (
-    adopt_until,
-    kill_again_and_again,
-    kill_while_building,
-    outcome,
+from support.adoption import LegacyDatabases, adopt, describe_shape
+from support.interruption import (
+    adopt_until_killed,
+    kill_index_builds,
+    kill_repeatedly,
+    read_result,
+    read_undisturbed_result,
 )
-from adoption.test_rows import names
-from support.adoption import Legacies, adopt
 from support.legacy import Shape
-from support.legacy_data import sample
+from support.legacy_rows import sample_rows
 
 SHAPES = (Shape(service=True), Shape(extended=True, tags=True, full_name=True, service=True))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=names)
-def test_after_a_kill_at_any_statement_the_next_adoption_completes_it(
-    legacies: Legacies, shape: Shape
+@pytest.mark.parametrize("shape", SHAPES, ids=describe_shape)
+def test_an_adoption_continues_after_a_kill_at_any_statement(
+    legacies: LegacyDatabases, shape: Shape
 ) -> None:
-    with legacies.database(shape, sample) as engine:
-        adopt(engine)
-        wanted = outcome(engine)
+    expected = read_undisturbed_result(legacies, shape)
     for number in itertools.count(1):
-        with legacies.database(shape, sample) as engine:
-            killed = adopt_until(engine, number, writing=False)
+        with legacies.database(shape, sample_rows) as engine:
+            was_killed = adopt_until_killed(engine, number, after_writes=False)
             adopt(engine)
-            assert outcome(engine) == wanted, number
-        if not killed:
+            assert read_result(engine) == expected, number
+        if not was_killed:
             break
     assert number > 100
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=names)
-def test_killed_after_every_write_it_ends_as_if_it_never_was(
-    legacies: Legacies, shape: Shape
+@pytest.mark.parametrize("shape", SHAPES, ids=describe_shape)
+def test_an_adoption_that_is_killed_after_every_write_ends_like_an_undisturbed_one(
+    legacies: LegacyDatabases, shape: Shape
 ) -> None:
-    assert kill_again_and_again(legacies, shape, 1) > 50
+    assert kill_repeatedly(legacies, shape, 1) > 50
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=names)
-def test_killed_while_it_builds_any_index(legacies: Legacies, shape: Shape) -> None:
+@pytest.mark.parametrize("shape", SHAPES, ids=describe_shape)
+def test_every_index_whose_build_was_killed_is_built_again(
+    legacies: LegacyDatabases, shape: Shape
+) -> None:
     pattern = "CREATE (UNIQUE )?INDEX CONCURRENTLY"
-    assert len(kill_while_building(legacies, shape, pattern)) > 2
+    assert len(kill_index_builds(legacies, shape, pattern)) > 2

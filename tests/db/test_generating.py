@@ -1,4 +1,4 @@
-"""What is generating, across tenants."""
+"""``db.generating``: the campaigns that need a worker, across all tenants."""
 
 from __future__ import annotations
 
@@ -17,13 +17,19 @@ from support.tenants import generate_all, new_tenant
 COST = Decimal("0.00144")
 
 
-def of(*worlds: Tenant) -> list[db.Generating]:
-    """What is said of these tenants; others are in the database too."""
-    tenants = {tenant.id for tenant in worlds}
-    return [one for one in db.generating(worlds[0].engine) if one.tenant_id in tenants]
+def list_generating(*tenants: Tenant) -> list[db.Generating]:
+    """List the campaigns of these tenants only: other tests use the same database."""
+    tenant_ids = {tenant.id for tenant in tenants}
+    return [
+        generating
+        for generating in db.generating(tenants[0].engine)
+        if generating.tenant_id in tenant_ids
+    ]
 
 
-def test_it_lists_what_generates_of_every_tenant_the_longest_running_first(tenant: Tenant) -> None:
+def test_generating_campaigns_of_all_tenants_are_listed_the_longest_running_first(
+    tenant: Tenant,
+) -> None:
     other = new_tenant(tenant.engine)
     running = []
     for status in Status:
@@ -31,16 +37,16 @@ def test_it_lists_what_generates_of_every_tenant_the_longest_running_first(tenan
             campaign = one.campaign(status, contacts=2)
             if status is Status.GENERATING:
                 running.append(db.Generating(one.id, campaign.id, waiting=2, in_flight=0))
-    assert of(tenant, other) == running
+    assert list_generating(tenant, other) == running
 
 
-def test_it_counts_who_waits_and_who_is_with_a_worker(tenant: Tenant) -> None:
+def test_waiting_contacts_and_contacts_in_flight_are_counted(tenant: Tenant) -> None:
     ids = tenant.contacts(10)
     campaign = tenant.campaign(Status.GENERATING, contacts=ids)
 
     def counts() -> tuple[int, int]:
-        (one,) = of(tenant)
-        return one.waiting, one.in_flight
+        (generating,) = list_generating(tenant)
+        return generating.waiting, generating.in_flight
 
     claims = tenant.claim(campaign.id, 4)
     assert counts() == (6, 4)
@@ -55,33 +61,37 @@ def test_it_counts_who_waits_and_who_is_with_a_worker(tenant: Tenant) -> None:
     assert counts() == (5, 1)
 
 
-def test_it_lists_what_only_has_to_be_completed(tenant: Tenant) -> None:
+def test_a_campaign_that_only_has_to_be_completed_is_listed(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
-    # As a worker leaves it that dies after the last record.
+    # A worker that dies after its last record leaves a campaign in this state.
     generate_all(tenant, campaign.id)
-    (one,) = of(tenant)
-    assert (one.waiting, one.in_flight) == (0, 0)
+    (generating,) = list_generating(tenant)
+    assert (generating.waiting, generating.in_flight) == (0, 0)
     report = run_worker(
-        tenant.engine, one.tenant_id, one.campaign_id, lambda _task: Generated(COST), wait=False
+        tenant.engine,
+        generating.tenant_id,
+        generating.campaign_id,
+        lambda _task: Generated(COST),
+        wait=False,
     )
     assert report.completed
-    assert of(tenant) == []
+    assert list_generating(tenant) == []
 
 
-def test_it_looks_at_nothing_but_what_generates(tenant: Tenant) -> None:
+def test_the_query_reads_only_generating_campaigns(tenant: Tenant) -> None:
     postgresql = tenant.engine.dialect.name == "postgresql"
-    said: list[tuple[str, Any]] = []
+    statements: list[tuple[str, Any]] = []
 
-    def note(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        said.append((statement, parameters))
+    def record(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        statements.append((statement, parameters))
 
-    sa.event.listen(tenant.engine, "before_cursor_execute", note)
+    sa.event.listen(tenant.engine, "before_cursor_execute", record)
     db.generating(tenant.engine)
-    sa.event.remove(tenant.engine, "before_cursor_execute", note)
-    query, parameters = said[-1]
+    sa.event.remove(tenant.engine, "before_cursor_execute", record)
+    query, parameters = statements[-1]
     with tenant.engine.connect() as connection:
         if postgresql:
-            # Of few rows it would read all.
+            # PostgreSQL reads a small table as a whole, unless it is told not to.
             connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
         explain = "EXPLAIN" if postgresql else "EXPLAIN QUERY PLAN"
         plan = connection.exec_driver_sql(f"{explain} {query}", parameters).all()

@@ -1,3 +1,5 @@
+"""Building the schema with ``db.init``: what it creates, refuses, and leaves alone."""
+
 from __future__ import annotations
 
 import ast
@@ -35,7 +37,7 @@ from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from support import servers
 from support.tenants import generate_all, legacy_columns, new_owner
 
-OURS = set(metadata.tables)
+LIBRARY_TABLES = set(metadata.tables)
 HOST = HostTables()
 OTHER_NAMES = HostTables('Tenants x"', "50% @owners@", "user")
 VERSIONS = Path(db.__file__).parent / "migrations" / "versions"
@@ -60,7 +62,7 @@ def execute(engine: sa.Engine, *statements: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in result] if result.returns_rows else []
 
 
-# What a database says of its own schema: (kind, table, name) -> definition.
+# The catalog of a database: (kind, table, name) -> definition.
 
 POSTGRESQL_CATALOG = """
     WITH mine AS (SELECT * FROM pg_class WHERE relnamespace = current_schema()::regnamespace)
@@ -86,35 +88,37 @@ POSTGRESQL_CATALOG = """
 """
 
 
-def members(create_table: str) -> tuple[str, ...]:
-    """The columns of a CREATE TABLE in order, then its constraints by name."""
+def split_create_table(create_table: str) -> tuple[str, ...]:
+    """Return the columns of a CREATE TABLE in order, then its constraints by name."""
     body = create_table[create_table.index("(") + 1 : create_table.rindex(")")]
-    found, depth = [""], 0
+    members, depth = [""], 0
     for part in re.findall(r"'[^']*'|\"[^\"]*\"|\s+|.", body):
         depth += {"(": 1, ")": -1}.get(part, 0)
         if part == "," and not depth:
-            found.append("")
+            members.append("")
         else:
-            found[-1] += part if part.strip() else " "
-    stripped = [one.strip() for one in found]
-    columns = [one for one in stripped if not one.startswith("CONSTRAINT ")]
+            members[-1] += part if part.strip() else " "
+    stripped = [member.strip() for member in members]
+    columns = [member for member in stripped if not member.startswith("CONSTRAINT ")]
     return (*columns, *sorted(set(stripped) - set(columns)))
 
 
-def catalog(engine: sa.Engine) -> Catalog:
+def read_catalog(engine: sa.Engine) -> Catalog:
     if engine.dialect.name == "postgresql":
         return {row[:3]: row[3] for row in execute(engine, POSTGRESQL_CATALOG)}
     rows = execute(engine, "SELECT type, tbl_name, name, sql FROM sqlite_master")
     return {
-        (kind, table, name): members(sql) if kind == "table" else sql and " ".join(sql.split())
+        (kind, table, name): split_create_table(sql)
+        if kind == "table"
+        else sql and " ".join(sql.split())
         for kind, table, name, sql in rows
     }
 
 
-def test_the_catalog_of_a_test_shows_every_part_of_a_table(
+def test_read_catalog_tells_different_tables_apart(
     engine_name: str, new_database: NewDatabase
 ) -> None:
-    """Else the comparisons below would compare nothing."""
+    """The comparisons below depend on it."""
     variants = (
         "CREATE TABLE t (a INTEGER, b TEXT)",
         "CREATE TABLE t (a INTEGER NOT NULL, b TEXT)",
@@ -129,57 +133,57 @@ def test_the_catalog_of_a_test_shows_every_part_of_a_table(
         "CREATE TABLE t (a INTEGER, b TEXT); CREATE INDEX t_i ON t (a) WHERE a > 0",
     )
     with opened(new_database(engine_name)) as engine:
-        assert catalog(engine) == {}
+        assert read_catalog(engine) == {}
         for number, variant in enumerate(variants):
             named = re.sub(r"\bt(?=[ _])", f"t{number}z", variant)
             execute(engine, *named.split(";"))
-        found = [
+        catalogs = [
             {
                 str(key).replace(name, "t"): str(value).replace(name, "t")
-                for key, value in catalog(engine).items()
+                for key, value in read_catalog(engine).items()
                 if name in str(key)
             }
             for name in (f"t{number}z" for number in range(len(variants)))
         ]
-    assert all(found.count(one) == 1 for one in found)
+    assert all(catalogs.count(catalog) == 1 for catalog in catalogs)
 
 
-# Building it.
+# What init creates.
 
 
-def test_init_builds_an_empty_database_and_a_second_one_changes_nothing(
+def test_init_builds_the_schema_and_a_second_init_changes_nothing(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     with opened(new_database(engine_name)) as engine:
         first = db.init(engine, with_host_tables=True)
         assert {len(names) for names in attrs.astuple(first)} == {3, 0}
         assert first.inserted == tuple(template.name for template in presets.load())
-        built = catalog(engine)
+        built = read_catalog(engine)
         rows = execute(engine, "SELECT * FROM campaign_templates ORDER BY id")
         assert len(rows) == 3
         for with_host_tables in (True, False):
             again = db.init(engine, with_host_tables=with_host_tables)
             assert again == db.SyncReport((), (), first.inserted, ())
-            assert catalog(engine) == built
+            assert read_catalog(engine) == built
             assert execute(engine, "SELECT * FROM campaign_templates ORDER BY id") == rows
 
 
-def test_init_makes_no_host_tables_unless_asked(
+def test_init_creates_host_tables_only_on_request(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     with opened(new_database(engine_name)) as engine:
         with engine.begin() as connection:
             db.MinimalHost(HOST).create_referred(connection)
-        before = catalog(engine)
+        before = read_catalog(engine)
         db.init(engine)
-        after = catalog(engine)
-        made = {table for _, table, _ in after} - {table for _, table, _ in before}
+        after = read_catalog(engine)
+        new_names = {table for _, table, _ in after} - {table for _, table, _ in before}
         tables = set(sa.inspect(engine).get_table_names())
-        assert made & tables == {*OURS, db.VERSION_TABLE}
+        assert new_names & tables == {*LIBRARY_TABLES, db.VERSION_TABLE}
         assert after.items() >= before.items()
 
 
-def test_the_migrations_build_what_the_tables_and_checks_say(
+def test_the_migrations_build_the_same_schema_as_the_tables_and_checks(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     for host in (HOST, OTHER_NAMES):
@@ -188,18 +192,18 @@ def test_the_migrations_build_what_the_tables_and_checks_say(
             db.init(migrated, host=host, with_host_tables=True)
             built = {
                 key: value
-                for key, value in catalog(migrated).items()
+                for key, value in read_catalog(migrated).items()
                 if not key[1].startswith(db.VERSION_TABLE)
             }
         with opened(new_database(engine_name)) as generated:
             with generated.begin() as connection:
                 minimal.create_referred(connection)
-            execute(generated, *schema.statements(generated.dialect.name, host))
+            execute(generated, *schema.create_statements(generated.dialect.name, host))
             with generated.begin() as connection:
                 minimal.create_referring(connection)
-            wanted = catalog(generated)
-        assert built == wanted
-        assert {table for _, table, _ in built} >= OURS
+            expected = read_catalog(generated)
+        assert built == expected
+        assert {table for _, table, _ in built} >= LIBRARY_TABLES
 
 
 @pytest.mark.parametrize("file", [*VERSIONS.glob("*.py")], ids=lambda file: file.stem)
@@ -212,14 +216,14 @@ def test_a_revision_imports_nothing_of_the_library(file: Path) -> None:
         for name in (
             [node.module or "."]
             if isinstance(node, ast.ImportFrom)
-            else [one.name for one in node.names]
+            else [alias.name for alias in node.names]
         )
     }
-    assert imported <= {"__future__", "re", "alembic"}
+    assert imported <= {"__future__", "collections", "re", "sqlalchemy"}
     assert not re.search(r"import_module|__import__|campaign_model", file.read_text())
 
 
-def test_the_notes_of_the_hosts_own_migrations_are_left_alone(
+def test_init_does_not_change_the_hosts_own_alembic_version(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     with opened(new_database(engine_name)) as engine:
@@ -233,24 +237,22 @@ def test_the_notes_of_the_hosts_own_migrations_are_left_alone(
         assert execute(engine, f"SELECT * FROM {db.VERSION_TABLE}") == [("0001",)]  # noqa: S608
 
 
-# What a schema must be like to be spread over machines, and to be one nobody can be surprised by.
+# Rules that a sharded database needs, and that keep the database from changing rows by itself.
 
 
 def test_every_table_has_a_primary_key(engine: sa.Engine) -> None:
     inspector = sa.inspect(engine)
     keys = {
         table: inspector.get_pk_constraint(table)["constrained_columns"]
-        for table in (*OURS, db.VERSION_TABLE)
+        for table in (*LIBRARY_TABLES, db.VERSION_TABLE)
     }
     assert all(keys.values()), keys
 
 
-def test_every_key_between_our_tables_and_to_the_hosts_carries_the_tenant(
-    engine: sa.Engine,
-) -> None:
+def test_every_foreign_key_contains_the_tenant(engine: sa.Engine) -> None:
     inspector = sa.inspect(engine)
-    seen = set()
-    for table in OURS:
+    references = set()
+    for table in LIBRARY_TABLES:
         for key in inspector.get_foreign_keys(table):
             pairs = dict(zip(key["constrained_columns"], key["referred_columns"], strict=True))
             if key["referred_table"] == HOST.tenants:
@@ -258,10 +260,10 @@ def test_every_key_between_our_tables_and_to_the_hosts_carries_the_tenant(
             else:
                 assert pairs.pop("tenant_id") == "tenant_id", key
                 assert set(pairs.values()) == {"id"}, key
-            # Nothing is deleted, set to NULL or put off by the database on its own.
+            # No key cascades, sets values to NULL or is deferred.
             assert key["options"] == {}, key
-            seen.add((table, key["referred_table"]))
-    assert seen == {
+            references.add((table, key["referred_table"]))
+    assert references == {
         ("campaigns", "tenants"),
         ("campaign_erased_claims", "campaigns"),
         ("campaigns", "owners"),
@@ -273,43 +275,43 @@ def test_every_key_between_our_tables_and_to_the_hosts_carries_the_tenant(
     }
 
 
-def test_nothing_but_a_primary_key_is_unique_across_tenants(engine: sa.Engine) -> None:
+def test_only_primary_keys_are_unique_across_tenants(engine: sa.Engine) -> None:
     inspector = sa.inspect(engine)
-    for table in OURS:
-        for one in inspector.get_unique_constraints(table):
-            assert "tenant_id" in one["column_names"], one
+    for table in LIBRARY_TABLES:
+        for constraint in inspector.get_unique_constraints(table):
+            assert "tenant_id" in constraint["column_names"], constraint
         for index in inspector.get_indexes(table):
             assert not index["unique"] or "tenant_id" in index["column_names"], index
     assert len(inspector.get_unique_constraints("campaign_contacts")) == 2
 
 
-def test_there_is_no_trigger_and_no_function_to_depend_on(engine: sa.Engine) -> None:
-    assert {kind for kind, _, _ in catalog(engine)}.isdisjoint({"trigger", "function", "view"})
+def test_the_schema_has_no_triggers_functions_or_views(engine: sa.Engine) -> None:
+    assert {kind for kind, _, _ in read_catalog(engine)}.isdisjoint({"trigger", "function", "view"})
 
 
-# Refusing, and leaving no trace of it.
+# What init refuses. It then leaves no trace.
 
 
-@pytest.mark.parametrize("there", [(), ("tenants",), ("owners", "contacts")], ids=len)
-def test_without_host_tables_init_says_which_are_missing_and_creates_nothing(
-    engine_name: str, new_database: NewDatabase, there: tuple[str, ...]
+@pytest.mark.parametrize("present", [(), ("tenants",), ("owners", "contacts")], ids=len)
+def test_init_names_missing_host_tables_and_creates_nothing(
+    engine_name: str, new_database: NewDatabase, present: tuple[str, ...]
 ) -> None:
     with opened(new_database(engine_name)) as engine:
-        for table in there:
+        for table in present:
             execute(engine, f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
-        before = catalog(engine)
-        missing = {"tenants", "owners", "contacts"} - {*there}
+        before = read_catalog(engine)
+        missing = {"tenants", "owners", "contacts"} - {*present}
         with pytest.raises(db.SetupError, match="HostTables") as caught:
             db.init(engine)
-        named = re.search(r"no table ([^;]*);", str(caught.value))
-        assert named is not None
-        assert set(named[1].split(", ")) == missing
-        assert catalog(engine) == before
+        message = re.search(r"no table ([^;]*);", str(caught.value))
+        assert message is not None
+        assert set(message[1].split(", ")) == missing
+        assert read_catalog(engine) == before
 
 
 @pytest.mark.parametrize("with_host_tables", [False, True], ids=["host's", "minimal"])
 @pytest.mark.parametrize("foreign", ["campaigns", "campaign_totals"])
-def test_tables_of_somebody_else_under_our_names_are_not_touched(
+def test_init_does_not_touch_foreign_tables_with_names_of_the_library(
     engine_name: str, new_database: NewDatabase, foreign: str, *, with_host_tables: bool
 ) -> None:
     with opened(new_database(engine_name)) as engine:
@@ -320,14 +322,14 @@ def test_tables_of_somebody_else_under_our_names_are_not_touched(
         if not with_host_tables:
             with engine.begin() as connection:
                 db.MinimalHost(HOST).create_referred(connection)
-        before = catalog(engine)
+        before = read_catalog(engine)
         with pytest.raises(db.SetupError, match=rf"already has {foreign}, .*changed nothing"):
             db.init(engine, with_host_tables=with_host_tables)
-        assert catalog(engine) == before
+        assert read_catalog(engine) == before
         assert execute(engine, f"SELECT * FROM {foreign}") == [(1, "cam_1")]  # noqa: S608
 
 
-def test_a_database_of_a_newer_library_is_refused(
+def test_init_refuses_a_database_of_a_newer_library(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     with opened(new_database(engine_name)) as engine:
@@ -345,29 +347,29 @@ def test_an_init_interrupted_at_any_statement_leaves_nothing(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     with opened(new_database(engine_name)) as engine:
-        left = [0]
+        statements_left = [0]
 
         def interrupt(_connection: object, _cursor: object, statement: str, *_: object) -> None:
             if statement.lstrip().startswith(("CREATE", "INSERT")):
-                left[0] -= 1
-                if not left[0]:
+                statements_left[0] -= 1
+                if not statements_left[0]:
                     raise InterruptionError
 
         sa.event.listen(engine, "before_cursor_execute", interrupt)
         for number in range(1, 100):
-            left[0] = number
+            statements_left[0] = number
             try:
                 db.init(engine, with_host_tables=True)
             except InterruptionError:
-                assert catalog(engine) == {}, number
+                assert read_catalog(engine) == {}, number
             else:
                 break
-        # Every CREATE of ours and the host's, the version and its table, and the presets.
-        assert number > len(OURS) + 4 + 2 + 3
-        assert set(sa.inspect(engine).get_table_names()) >= OURS
+        # The CREATEs of the library and of the host, the version and its table, and the presets.
+        assert number > len(LIBRARY_TABLES) + 4 + 2 + 3
+        assert set(sa.inspect(engine).get_table_names()) >= LIBRARY_TABLES
 
 
-def at_once(jobs: Sequence[Callable[[], db.SyncReport]]) -> list[db.SyncReport]:
+def run_at_once(jobs: Sequence[Callable[[], db.SyncReport]]) -> list[db.SyncReport]:
     barrier = threading.Barrier(len(jobs))
 
     def run(job: Callable[[], db.SyncReport]) -> db.SyncReport:
@@ -387,15 +389,12 @@ def test_threads_that_init_one_database_at_once_build_it_once(
         with opened(url) as engine:
             return db.init(engine, with_host_tables=True)
 
-    reports = at_once([init] * 4)
+    reports = run_at_once([init] * 4)
     assert sorted(len(report.inserted) for report in reports) == [0, 0, 0, 3]
     assert sorted(len(report.unchanged) for report in reports) == [0, 3, 3, 3]
 
 
-def test_threads_that_init_databases_of_their_own_do_not_mix_them_up(
-    new_database: NewDatabase,
-) -> None:
-    """Alembic knows one database at a time."""
+def test_threads_can_init_different_databases_at_once(new_database: NewDatabase) -> None:
     urls = [new_database("sqlite") for _ in range(4)]
     hosts = [HostTables(f"t{number}", f"o{number}", f"c{number}") for number in range(4)]
 
@@ -404,11 +403,11 @@ def test_threads_that_init_databases_of_their_own_do_not_mix_them_up(
             return db.init(engine, host=host, with_host_tables=True)
 
     jobs = [partial(init, url, host) for url, host in zip(urls, hosts, strict=True)]
-    assert [len(report.inserted) for report in at_once(jobs)] == [3] * 4
+    assert [len(report.inserted) for report in run_at_once(jobs)] == [3] * 4
     for url, host in zip(urls, hosts, strict=True):
         with opened(url) as engine:
             tables = set(sa.inspect(engine).get_table_names())
-            assert tables == {*OURS, *attrs.astuple(host), "messages", db.VERSION_TABLE}
+            assert tables == {*LIBRARY_TABLES, *attrs.astuple(host), "messages", db.VERSION_TABLE}
 
 
 PROCESS = """
@@ -425,7 +424,7 @@ for url in sys.argv[1:]:
 def test_processes_that_init_one_database_at_once_build_it_once(new_database: NewDatabase) -> None:
     urls = [new_database(name) for name in servers.available()]
 
-    def hear(process: subprocess.Popen[str]) -> str:
+    def read_line(process: subprocess.Popen[str]) -> str:
         assert process.stdout is not None
         return process.stdout.readline()
 
@@ -443,15 +442,15 @@ def test_processes_that_init_one_database_at_once_build_it_once(new_database: Ne
             stack.callback(process.kill)
             processes.append(process)
         for url in urls:
-            assert [hear(process) for process in processes] == ["ready\n"] * 2
+            assert [read_line(process) for process in processes] == ["ready\n"] * 2
             for process in processes:
                 assert process.stdin is not None
                 process.stdin.write("go\n")
-            assert sorted(hear(process) for process in processes) == ["0\n", "3\n"], url
+            assert sorted(read_line(process) for process in processes) == ["0\n", "3\n"], url
         assert [process.wait(timeout=60) for process in processes] == [0, 0]
 
 
-def test_an_engine_is_prepared_once_and_only_one_that_fits(
+def test_prepare_engine_configures_sqlite_and_refuses_other_databases(
     engine_name: str, new_database: NewDatabase
 ) -> None:
     engine = sa.create_engine(new_database(engine_name), poolclass=sa.NullPool)
@@ -470,15 +469,15 @@ def test_an_engine_is_prepared_once_and_only_one_that_fits(
         db.init(oracle)
 
 
-def test_a_file_that_another_program_writes_is_waited_for_when_it_is_opened(
+def test_opening_an_sqlite_file_waits_for_another_program_that_writes_it(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such is a new one, too, when several processes open it at once."""
+    """Several processes that open a new file at once are in this situation, too."""
     url = new_database("sqlite")
     file = sa.make_url(url).database
     assert file is not None
 
-    def journal() -> str:
+    def read_journal_mode() -> str:
         with opened(url) as engine, engine.connect() as connection:
             return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar_one())
 
@@ -487,18 +486,18 @@ def test_a_file_that_another_program_writes_is_waited_for_when_it_is_opened(
         ThreadPoolExecutor(1) as pool,
     ):
         writer.execute("BEGIN IMMEDIATE")
-        writer.execute("CREATE TABLE theirs (id INTEGER)")
-        with monkeypatch.context() as hurried:
-            hurried.setattr(db_engine, "_BUSY_MILLISECONDS", 50)
+        writer.execute("CREATE TABLE other (id INTEGER)")
+        with monkeypatch.context() as short_wait:
+            short_wait.setattr(db_engine, "_BUSY_MILLISECONDS", 50)
             with pytest.raises(sa.exc.OperationalError, match="locked"):
-                journal()
-        waiting = pool.submit(journal)
-        assert not wait([waiting], timeout=0.2).done
+                read_journal_mode()
+        journal_mode = pool.submit(read_journal_mode)
+        assert not wait([journal_mode], timeout=0.2).done
         writer.execute("COMMIT")
-        assert waiting.result(timeout=30) == "wal"
+        assert journal_mode.result(timeout=30) == "wal"
 
 
-# The host's side of it.
+# Tables and rows of the host.
 
 
 def test_the_store_works_on_host_tables_of_any_name(
@@ -534,7 +533,7 @@ def test_the_store_works_on_host_tables_of_any_name(
 
 
 def legacy_row(tenant: Tenant) -> UUID:
-    """Insert a campaign as a service does that knows nothing of us."""
+    """Insert a campaign like a legacy service. Return its id."""
     legacy = sa.table("campaigns", *(sa.column(name, Uuid) for name in ("id", "tenant_id")))
     legacy.append_column(sa.column("name", sa.Text))
     with tenant.engine.begin() as connection:
@@ -543,7 +542,7 @@ def legacy_row(tenant: Tenant) -> UUID:
         return id_
 
 
-def test_a_bare_legacy_row_is_read_listed_edited_and_run(tenant: Tenant) -> None:
+def test_a_bare_legacy_row_can_be_read_listed_edited_and_generated(tenant: Tenant) -> None:
     with tenant.engine.begin() as connection:
         before = connection.execute(sa.select(database_clock())).scalar_one()
     ids = [legacy_row(tenant) for _ in range(5)]
@@ -584,11 +583,11 @@ def test_a_legacy_reader_finds_its_columns(tenant: Tenant) -> None:
         "template_config, generation_config, description, owner_id, generation_started_at, "
         "generation_completed_at, created_at, updated_at FROM campaigns WHERE id = :id"
     )
-    of_contacts = (
+    contacts_query = (
         "SELECT id, contact_id, tenant_id, status, enrichment_gaps, generation_cost, error, "
         "added_at, generated_at FROM campaign_contacts WHERE campaign_id = :id"
     )
-    of_templates = (
+    templates_query = (
         "SELECT id, tenant_id, name, description, steps, default_config, is_system, created_at, "
         "updated_at FROM campaign_templates"
     )
@@ -596,5 +595,5 @@ def test_a_legacy_reader_finds_its_columns(tenant: Tenant) -> None:
     with closing(tenant.engine.connect()) as connection:
         row = connection.execute(sa.text(query), {"id": id_}).one()
         assert row[:5] == ("Campaign", "draft", True, 2, 0)
-        assert len(connection.execute(sa.text(of_contacts), {"id": id_}).all()) == 2
-        assert connection.execute(sa.text(of_templates)).all()
+        assert len(connection.execute(sa.text(contacts_query), {"id": id_}).all()) == 2
+        assert connection.execute(sa.text(templates_query)).all()

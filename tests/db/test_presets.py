@@ -1,3 +1,5 @@
+"""``db.sync_presets``: inserted, updated, unchanged and edited system templates."""
+
 from __future__ import annotations
 
 import json
@@ -19,7 +21,7 @@ from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import Conflict
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import Step, StepSequence
-from campaign_model.store import CampaignStore, transact
+from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
 from campaign_model.testing.parallel import BackgroundTransactions
 from campaign_model.testing.sample_campaigns import Tenant
@@ -31,7 +33,7 @@ SHIPPED = presets.load()
 NAMES = tuple(template.name for template in SHIPPED)
 INTRO = Step("email", "Introduction", config={"words": 80, "tone": "casual"})
 
-# What somebody with psql may do to a row.
+# Changes that an operator may make to a row with psql.
 EDITS: dict[str, dict[str, Any]] = {
     "name": {"name": "Ours"},
     "description": {"description": "By hand"},
@@ -48,7 +50,7 @@ EDITS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def synced(databases: servers.Databases, engine_name: str) -> Iterator[str]:
-    """A database that has our schema and the presets, for others to be copied from."""
+    """A database with the schema and the presets. Each test gets a copy."""
     url = databases.create(engine_name)
     engine = sa.create_engine(url)
     db.init(engine, with_host_tables=True)
@@ -59,7 +61,7 @@ def synced(databases: servers.Databases, engine_name: str) -> Iterator[str]:
 
 @pytest.fixture
 def host(new_database: Callable[..., str], engine_name: str, synced: str) -> Iterator[Tenant]:
-    """One tenant in a database of its own."""
+    """A tenant in a database of its own."""
     engine = db.prepare_engine(sa.create_engine(new_database(engine_name, synced)))
     yield new_tenant(engine)
     engine.dispose()
@@ -72,18 +74,18 @@ def sync(host: Tenant, *shipped: CampaignTemplate) -> db.SyncReport:
 
 def rows(host: Tenant) -> dict[UUID, dict[str, Any]]:
     with host.engine.connect() as connection:
-        found = connection.execute(sa.select(TABLE)).mappings()
-        return {row["id"]: dict(row) for row in found}
+        table_rows = connection.execute(sa.select(TABLE)).mappings()
+        return {row["id"]: dict(row) for row in table_rows}
 
 
 def edit(host: Tenant, template: CampaignTemplate, **values: Any) -> None:
     with host.engine.begin() as connection:
-        edited = sa.update(TABLE).where(TABLE.c.id == template.id).values(values)
-        assert connection.execute(edited).rowcount == 1
+        update = sa.update(TABLE).where(TABLE.c.id == template.id).values(values)
+        assert connection.execute(update).rowcount == 1
 
 
 def content(template: CampaignTemplate) -> CampaignTemplate:
-    """A template without what a database adds to it."""
+    """Return a template without the fields that the database adds."""
     return attrs.evolve(template, version=1, created_at=None, updated_at=None)
 
 
@@ -91,8 +93,8 @@ def listed(host: Tenant) -> tuple[CampaignTemplate, ...]:
     return host.transact(lambda store: store.templates.list())
 
 
-def anew(template: CampaignTemplate) -> CampaignTemplate:
-    """The preset as a later release may ship it."""
+def next_release(template: CampaignTemplate) -> CampaignTemplate:
+    """Return the preset as a later release may ship it."""
     return attrs.evolve(
         template,
         name=f"{template.name} 2",
@@ -101,7 +103,7 @@ def anew(template: CampaignTemplate) -> CampaignTemplate:
     )
 
 
-def test_three_presets_ship_under_the_ids_that_databases_know_them_by() -> None:
+def test_three_presets_ship_with_the_ids_of_existing_databases() -> None:
     assert [(str(template.id), template.name) for template in SHIPPED] == [
         ("a0000000-0000-0000-0000-000000000001", "LinkedIn + Email Sequence"),
         ("a0000000-0000-0000-0000-000000000002", "Email 3-Step"),
@@ -119,19 +121,19 @@ def test_three_presets_ship_under_the_ids_that_databases_know_them_by() -> None:
     assert settings == [("professional", "en"), ("professional", "en"), ("casual", "en")]
 
 
-def test_sync_inserts_them_and_every_tenant_reads_what_was_shipped(host: Tenant) -> None:
+def test_a_sync_inserts_the_presets_and_every_tenant_reads_them(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
     assert sync(host) == db.SyncReport(NAMES, (), (), ())
     for tenant in (host, new_tenant(host.engine)):
-        found = sorted(listed(tenant), key=lambda template: template.id)
-        assert tuple(map(content, found)) == SHIPPED
-        assert all(template.is_system and template.repairs == () for template in found)
+        templates = sorted(listed(tenant), key=lambda template: template.id)
+        assert tuple(map(content, templates)) == SHIPPED
+        assert all(template.is_system and template.repairs == () for template in templates)
         with pytest.raises(Conflict, match="system template"):
             tenant.transact(lambda store: store.templates.rename(SHIPPED[0].id, "Mine"))
 
 
-def test_a_sync_with_nothing_new_writes_nothing(host: Tenant) -> None:
+def test_a_sync_of_unchanged_presets_writes_nothing(host: Tenant) -> None:
     before = rows(host)
     assert {row["version"] for row in before.values()} == {1}
     for _ in range(2):
@@ -139,16 +141,16 @@ def test_a_sync_with_nothing_new_writes_nothing(host: Tenant) -> None:
         assert rows(host) == before
 
 
-def test_one_that_is_deleted_comes_back(host: Tenant) -> None:
+def test_a_deleted_system_template_is_inserted_again(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE).where(TABLE.c.id == SHIPPED[1].id))
     assert sync(host) == db.SyncReport((NAMES[1],), (), (NAMES[0], NAMES[2]), ())
     assert {content(one) for one in listed(host)} == {*SHIPPED}
 
 
-def test_a_preset_that_shipped_anew_is_updated_and_the_others_are_not(host: Tenant) -> None:
+def test_only_the_system_template_whose_preset_changed_is_updated(host: Tenant) -> None:
     before = rows(host)
-    new = anew(SHIPPED[0])
+    new = next_release(SHIPPED[0])
     release = (new, *SHIPPED[1:])
     assert sync(host, *release) == db.SyncReport((), (new.name,), NAMES[1:], ())
     after = rows(host)
@@ -160,13 +162,13 @@ def test_a_preset_that_shipped_anew_is_updated_and_the_others_are_not(host: Tena
     assert timedelta(0) <= changed["updated_at"] - old["updated_at"] < timedelta(minutes=5)
     assert changed["updated_at"] > changed["created_at"]
     assert content(next(one for one in listed(host) if one.id == new.id)) == new
-    # Again, and on to the next release, and back.
+    # Sync the same release again, then go back to the previous one.
     assert sync(host, *release) == db.SyncReport((), (), (new.name, *NAMES[1:]), ())
     assert sync(host, *SHIPPED) == db.SyncReport((), NAMES[:1], NAMES[1:], ())
     assert {content(one) for one in listed(host)} == {*SHIPPED}
 
 
-def test_whitespace_and_the_order_of_members_are_no_news(host: Tenant) -> None:
+def test_white_space_and_the_order_of_fields_do_not_count_as_a_change(host: Tenant) -> None:
     before = rows(host)
     for template in SHIPPED:
         steps = json.loads(before[template.id]["steps"])
@@ -175,40 +177,44 @@ def test_whitespace_and_the_order_of_members_are_no_news(host: Tenant) -> None:
     assert sync(host) == db.SyncReport((), (), NAMES, ())
 
 
-def test_a_row_edited_by_hand_is_reported_and_not_touched(host: Tenant) -> None:
+def test_a_row_edited_by_hand_is_reported_and_not_changed(host: Tenant) -> None:
     original = rows(host)[SHIPPED[1].id]
-    shipped = tuple(map(anew, SHIPPED))
-    for what, values in EDITS.items():
+    shipped = tuple(map(next_release, SHIPPED))
+    for name, values in EDITS.items():
         edit(host, SHIPPED[1], **original | values)
         before = rows(host)[SHIPPED[1].id]
-        assert sync(host, SHIPPED[1]).edited == (SHIPPED[1].name,), what
+        assert sync(host, SHIPPED[1]).edited == (SHIPPED[1].name,), name
         report = sync(host, *shipped)
-        assert report.edited == (shipped[1].name,), what
-        assert len(report.updated + report.unchanged) == 2, what
-        assert rows(host)[SHIPPED[1].id] == before, what
+        assert report.edited == (shipped[1].name,), name
+        assert len(report.updated + report.unchanged) == 2, name
+        assert rows(host)[SHIPPED[1].id] == before, name
 
 
-def test_an_edit_that_was_undone_is_no_edit(host: Tenant) -> None:
+def test_an_edit_that_was_undone_does_not_count_as_an_edit(host: Tenant) -> None:
     original = rows(host)[SHIPPED[2].id]
     edit(host, SHIPPED[2], name="By hand")
     assert sync(host).edited == (NAMES[2],)
     edit(host, SHIPPED[2], name=original["name"])
-    assert sync(host, *map(anew, SHIPPED)).edited == ()
+    assert sync(host, *map(next_release, SHIPPED)).edited == ()
 
 
-def test_a_row_that_others_wrote_as_it_is_shipped_is_ours_from_then_on(host: Tenant) -> None:
-    """Databases that are older than this library hold the presets without a digest."""
+def test_a_row_without_a_digest_that_equals_its_preset_is_updated_from_then_on(
+    host: Tenant,
+) -> None:
+    """Legacy databases hold the presets without a digest."""
     edit(host, SHIPPED[0], shipped_digest=None)
     edit(host, SHIPPED[1], shipped_digest=None, name="By hand")
     report = sync(host)
     assert (report.unchanged, report.edited) == ((NAMES[0], NAMES[2]), (NAMES[1],))
-    report = sync(host, *map(anew, SHIPPED))
+    report = sync(host, *map(next_release, SHIPPED))
     assert report.updated == (f"{NAMES[0]} 2", f"{NAMES[2]} 2")
     assert report.edited == (f"{NAMES[1]} 2",)
 
 
-def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host: Tenant) -> None:
-    """As older databases hold them: channel, label, on, with a PDF; no key, day or condition."""
+def test_a_row_with_fewer_fields_than_its_preset_is_updated_unless_a_field_differs(
+    host: Tenant,
+) -> None:
+    """Legacy databases hold the presets without step keys, day offsets and conditions."""
     older = {
         template.id: {
             "shipped_digest": None,
@@ -235,15 +241,15 @@ def test_an_older_form_is_brought_up_to_date_unless_it_says_something_else(host:
     assert {content(one) for one in listed(host)} == {*SHIPPED}
     original = rows(host)[SHIPPED[1].id] | older[SHIPPED[1].id]
     short = json.dumps([{"channel": "email"}])
-    synced = {"shipped_digest": "of an earlier release"}
-    for what in (*EDITS.values(), {"steps": "[]"}, {"steps": short}, synced):
-        edit(host, SHIPPED[1], **original | what)
+    with_digest = {"shipped_digest": "of an earlier release"}
+    for values in (*EDITS.values(), {"steps": "[]"}, {"steps": short}, with_digest):
+        edit(host, SHIPPED[1], **original | values)
         before = rows(host)[SHIPPED[1].id]
-        assert sync(host) == db.SyncReport((), (), (NAMES[0], NAMES[2]), (NAMES[1],)), what
-        assert rows(host)[SHIPPED[1].id] == before, what
+        assert sync(host) == db.SyncReport((), (), (NAMES[0], NAMES[2]), (NAMES[1],)), values
+        assert rows(host)[SHIPPED[1].id] == before, values
 
 
-def test_a_tenants_own_template_is_never_taken_for_a_preset(host: Tenant) -> None:
+def test_a_tenants_own_template_with_the_id_of_a_preset_is_not_changed(host: Tenant) -> None:
     preset = attrs.evolve(SHIPPED[0], id=uuid4(), name="New")
     host.transact(lambda store: store.templates.add(attrs.evolve(preset, is_system=False)))
     before = rows(host)[preset.id]
@@ -262,7 +268,7 @@ def test_a_new_preset_needs_no_migration(host: Tenant) -> None:
     )
     assert sync(host, *SHIPPED, new) == db.SyncReport(("Call first",), (), NAMES, ())
     assert {content(one) for one in listed(host)} == {*SHIPPED, new}
-    # A release without it leaves it where it is: campaigns refer to it.
+    # A later release without it leaves the row, because campaigns refer to it.
     assert sync(host) == db.SyncReport((), (), NAMES, ())
     assert len(listed(host)) == 4
 
@@ -281,7 +287,7 @@ def test_a_new_preset_file_needs_no_migration(
     assert "Brought by a file" in {template.name for template in listed(host)}
 
 
-def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: Tenant) -> None:
+def test_concurrent_syncs_insert_each_preset_once_and_all_succeed(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
     barrier = threading.Barrier(4)
@@ -299,14 +305,14 @@ def test_syncs_at_once_insert_each_preset_once_and_all_succeed(host: Tenant) -> 
 
 
 def test_a_sync_waits_for_one_that_has_inserted_and_not_yet_committed(host: Tenant) -> None:
-    """The order that the threads above only sometimes find."""
+    """The concurrent syncs above meet in this order only sometimes."""
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
 
     def second(store: CampaignStore) -> db.SyncReport:
         return db.sync_presets(store.connection, SHIPPED)
 
-    new = tuple(map(anew, SHIPPED))
+    new = tuple(map(next_release, SHIPPED))
     for shipped, expected in (
         (SHIPPED, db.SyncReport((), (), NAMES, ())),
         (new, db.SyncReport((), NAMES, (), ())),
@@ -322,7 +328,7 @@ def test_a_sync_waits_for_one_that_has_inserted_and_not_yet_committed(host: Tena
             assert waiting.result() == expected
 
 
-def test_the_callers_transaction_decides(host: Tenant) -> None:
+def test_a_rollback_of_the_caller_undoes_the_sync(host: Tenant) -> None:
     with host.engine.begin() as connection:
         connection.execute(sa.delete(TABLE))
     with host.engine.connect() as connection:
@@ -338,7 +344,7 @@ def test_a_campaign_made_from_a_preset_keeps_its_steps_when_the_preset_changes(
         template = store.templates.get(SHIPPED[0].id)
         return store.campaigns.add(Campaign.from_template(template, "From a preset"))
 
-    campaign = transact(host.engine, host.id, add)
-    sync(host, *map(anew, SHIPPED))
+    campaign = host.transact(add)
+    sync(host, *map(next_release, SHIPPED))
     again = host.transact(lambda store: store.campaigns.get(campaign.id))
     assert (again.steps, again.template_id) == (SHIPPED[0].steps, SHIPPED[0].id)

@@ -1,20 +1,16 @@
-"""Databases as they were before this library: how they are built, and how they are filled.
+"""The schemas of legacy databases, and functions that build and fill them.
 
-``build`` makes the tables of a :class:`Shape`, ``fill`` puts rows into them, ``bulk`` makes very
-many. What real life left in such rows is in :mod:`legacy_data`.
+``build`` creates the tables of a :class:`Shape`. ``fill`` inserts rows (:mod:`legacy_rows` has
+some), ``fill_bulk`` very many. ``read_tables`` reads rows as text.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
-
-PRESETS = tuple(f"a0000000-0000-0000-0000-00000000000{number}" for number in (1, 2, 3))
-"""The ids by which databases know the three system templates."""
 
 Row = Mapping[str, Any]
 Rows = Mapping[str, tuple[Row, ...]]
@@ -22,24 +18,24 @@ Rows = Mapping[str, tuple[Row, ...]]
 
 @attrs.frozen
 class Shape:
-    """Which legacy shape, and in which of its variants."""
+    """A legacy shape and its variant."""
 
     extended: bool = False
     tags: bool = False
-    """Batches are called tags, in tables and columns; the keys' names keep "batch"."""
+    """Tables and columns say "tag" instead of "batch". The names of keys still say "batch"."""
     full_name: bool = False
-    """Contacts have one name, not two."""
+    """Contacts have one column for the name, not two."""
     service: bool = False
-    """With columns, tables, a view and privileges of a service's own."""
+    """A service has added its own columns, tables, a view and privileges."""
 
     @property
     def batches(self) -> str:
-        """The table of batches."""
+        """Return the name of the table of batches."""
         return "tags" if self.tags else "batches"
 
     @property
     def batch_id(self) -> str:
-        """The column that refers to it."""
+        """Return the name of the column that refers to a batch."""
         return "tag_id" if self.tags else "batch_id"
 
 
@@ -140,7 +136,7 @@ _SERVICE_EXTENDED = (
     "CREATE INDEX idx_campaigns_status ON campaigns (tenant_id, status)",
 )
 
-_SERVICE_POSTGRESQL = (
+_SERVICE_PRIVILEGES = (
     "COMMENT ON TABLE campaigns IS 'From Airtable'",
     "COMMENT ON COLUMN campaigns.strategy_id IS 'Why we do this'",
     "GRANT SELECT ON campaigns, messages, contacts TO pg_monitor",
@@ -148,11 +144,11 @@ _SERVICE_POSTGRESQL = (
     "CREATE SEQUENCE campaign_numbers START 1000",
 )
 
-# Of the extension uuid-ossp, which not every server has, as far as these databases use it.
+# The part of the extension uuid-ossp that these databases use, for servers without it.
 _UUID_FUNCTION = """CREATE FUNCTION uuid_generate_v4() RETURNS uuid LANGUAGE sql
     AS 'SELECT gen_random_uuid()'"""
 
-_TRIGGER_POSTGRESQL = (
+_TRIGGER = (
     """CREATE FUNCTION set_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.updated_at = now();
@@ -161,64 +157,41 @@ END $$""",
     """CREATE TRIGGER campaigns_updated_at BEFORE UPDATE ON campaigns
     FOR EACH ROW EXECUTE FUNCTION set_updated_at()""",
 )
-_TRIGGER_SQLITE = (
-    """CREATE TRIGGER campaigns_updated_at AFTER UPDATE ON campaigns
-    WHEN NEW.updated_at IS OLD.updated_at
-    BEGIN UPDATE campaigns SET updated_at = CURRENT_TIMESTAMP WHERE id = NEW.id; END""",
-)
-
-_UUID_SQLITE = (
-    "(lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)),"
-    " 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))))"
-)
-_SQLITE = (
-    (r"DEFAULT uuid_generate_v4\(\)", f"DEFAULT {_UUID_SQLITE}"),
-    (r"DEFAULT now\(\)", "DEFAULT CURRENT_TIMESTAMP"),
-    (r"bigserial PRIMARY KEY", "integer PRIMARY KEY"),
-    (r"\b(uuid|timestamptz|jsonb|campaign_channel|message_\w+)(?= |,|\)|$)", "text"),
-)
 
 
-def statements(shape: Shape, dialect: str) -> Iterator[str]:
-    """The statements that build ``shape``, one by one."""
-    postgresql = dialect == "postgresql"
-    if postgresql:
-        yield from _TYPES
+def statements(shape: Shape) -> Iterator[str]:
+    """Yield the statements that build ``shape``."""
+    yield from _TYPES
     names = "full_name text" if shape.full_name else "first_name text, last_name text"
-    common = [
+    for statement in (
         *_BARE,
         *(_EXTENDED if shape.extended else ()),
         *(_TAGS if shape.tags else ()),
         *(_SERVICE if shape.service else ()),
         *(_SERVICE_EXTENDED if shape.service and shape.extended else ()),
-    ]
-    for statement in common:
-        yield (statement if postgresql else _for_sqlite(statement)).replace("@names@", names)
-    yield from _TRIGGER_POSTGRESQL if postgresql else _TRIGGER_SQLITE
-    if postgresql and shape.service:
-        yield from _SERVICE_POSTGRESQL
+    ):
+        yield statement.replace("@names@", names)
+    yield from _TRIGGER
+    yield from _SERVICE_PRIVILEGES if shape.service else ()
 
 
 def build(connection: sa.Connection, shape: Shape) -> None:
-    """Make the tables of ``shape``, and all that stands around them, in an empty database."""
-    if connection.dialect.name == "postgresql":
-        has_extension = connection.exec_driver_sql(
-            "SELECT count(*) FROM pg_available_extensions WHERE name = 'uuid-ossp'"
-        ).scalar_one()
-        connection.exec_driver_sql(
-            'CREATE EXTENSION "uuid-ossp"' if has_extension else _UUID_FUNCTION
-        )
-    for statement in statements(shape, connection.dialect.name):
+    """Build the tables of ``shape``, with types, triggers and privileges, in an empty database."""
+    has_extension = connection.exec_driver_sql(
+        "SELECT count(*) FROM pg_available_extensions WHERE name = 'uuid-ossp'"
+    ).scalar_one()
+    connection.exec_driver_sql('CREATE EXTENSION "uuid-ossp"' if has_extension else _UUID_FUNCTION)
+    for statement in statements(shape):
         connection.exec_driver_sql(statement)
 
 
 def fill(connection: sa.Connection, rows: Rows) -> None:
-    """Insert ``rows``, table by table in their order; a column that a row lacks gets its default.
+    """Insert ``rows``, in their order. A column that is not in a row gets its default.
 
-    Ids and points in time are text, JSON is JSON text, and amounts are text or ``Decimal``.
+    Ids and times are text, JSON is JSON text, and amounts are text or ``Decimal``.
     """
-    for table, several in rows.items():
-        for row in several:
+    for table, rows_of_table in rows.items():
+        for row in rows_of_table:
             columns = ", ".join(row)
             values = ", ".join(f":{name}" for name in row)
             connection.execute(
@@ -227,25 +200,21 @@ def fill(connection: sa.Connection, rows: Rows) -> None:
             )
 
 
-def contents(connection: sa.Connection, tables: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
-    """Every row of ``tables`` as the database writes it, in the order of their ids.
+def read_tables(
+    connection: sa.Connection, tables: Iterable[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Read every row of ``tables``, ordered by the first column.
 
-    All values are text (or NULL), so that 1.10 differs from 1.1; JSON is as jsonb spells it.
+    All values are text as PostgreSQL spells it, or ``None``, so that 1.10 differs from 1.1.
     """
-    found = {}
+    rows_by_table = {}
     for table in tables:
         columns = [column["name"] for column in sa.inspect(connection).get_columns(table)]
         listed = ", ".join(f'CAST("{name}" AS text) AS "{name}"' for name in columns)
         query = f'SELECT {listed} FROM "{table}" ORDER BY 1'  # noqa: S608
         rows = connection.exec_driver_sql(query)
-        found[table] = [dict(row) for row in rows.mappings()]
-    return found
-
-
-def _for_sqlite(statement: str) -> str:
-    for pattern, replacement in _SQLITE:
-        statement = re.sub(pattern, replacement, statement)
-    return statement
+        rows_by_table[table] = [dict(row) for row in rows.mappings()]
+    return rows_by_table
 
 
 def _bindable(value: Any) -> Any:
@@ -299,14 +268,11 @@ _BULK_EXTENDED = (
 )
 
 
-def bulk(connection: sa.Connection, shape: Shape, *, campaigns: int, contacts: int) -> None:
-    """Fill a PostgreSQL database with that many campaigns, each with that many junction rows.
+def fill_bulk(connection: sa.Connection, shape: Shape, *, campaigns: int, contacts: int) -> None:
+    """Insert many campaigns, each with that many contacts (1000 at most).
 
-    Everything in it can be repaired. At most 1000 contacts to a campaign.
+    All of their values can be repaired.
     """
-    many = {"campaigns": campaigns, "contacts": contacts}
+    numbers = {"campaigns": campaigns, "contacts": contacts}
     for statement in (*_BULK, *(_BULK_EXTENDED if shape.extended else ())):
-        # No colon but those of parameters and of casts stands in these.
-        names = re.findall(r"(?<!:):(\w+)", statement)
-        text = sa.text(re.sub(r"::(\w+)", r"\\:\\:\1", statement))
-        connection.execute(text, {name: many[name] for name in names if name in many})
+        connection.execute(sa.text(statement), numbers)

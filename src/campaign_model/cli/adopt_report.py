@@ -1,4 +1,4 @@
-"""What an adoption looks like to people."""
+"""The output of ``db verify`` and ``db adopt`` for people, and the parsing of their options."""
 
 from __future__ import annotations
 
@@ -16,86 +16,92 @@ from campaign_model.lifecycle import Status
 
 __all__ = ["adoption_progress", "pairs", "print_report", "print_verdict", "status_cases"]
 
-_LONGEST_CELL = 60
+_LONGEST_VALUE = 60
 _LONGEST_STATEMENT = 120
 
-_FATES = {
+_OUTCOMES = {
     "repaired": ("will be repaired", "repaired"),
-    "quarantined": ("will be moved aside", "moved aside"),
+    "quarantined": ("will be quarantined", "quarantined"),
     "refused": ("needs a decision", "needs a decision"),
 }
+"""For each list of a report, what it says before and after the adoption has written."""
 
 
 def pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
-    """``WORD=STATUS`` several times as a mapping. Raises :class:`UserError`."""
-    found = {}
+    """Parse options of the form ``WORD=STATUS``. Raise :class:`UserError` for another form."""
+    statuses = {}
     for value in values or ():
         word, equals, status = value.rpartition("=")
         if not equals:
-            raise UserError(f"{option} has to look like WORD=STATUS, not {value}")
-        found[word] = status
-    return found
+            raise UserError(f"{option} must have the form WORD=STATUS, not {value}")
+        statuses[word] = status
+    return statuses
 
 
 def status_cases(values: Iterable[str] | None) -> dict[str, Status]:
-    """``CASE=STATUS`` several times as a mapping. Raises :class:`UserError`."""
-    found = {}
+    """Parse options of the form ``CASE=STATUS``. Raise :class:`UserError` for unknown words."""
+    statuses = {}
     for case, status in pairs("--status-rule", values).items():
         if case not in db.STATUS_CASES or status not in {*Status}:
             raise UserError(
-                f"--status-rule knows {', '.join(db.STATUS_CASES)} and the statuses "
-                f"{', '.join(Status)}, not {case}={status}"
+                f"--status-rule {case}={status}: the case must be one of "
+                f"{', '.join(db.STATUS_CASES)}, the status one of {', '.join(Status)}"
             )
-        found[case] = Status(status)
-    return found
+        statuses[case] = Status(status)
+    return statuses
 
 
 def print_verdict(console: Console, verdict: db.Verdict) -> None:
-    """Shape, what is pending, and what is worth knowing."""
+    """Print the shape of a database, what is to be done, and the warnings."""
     print_labelled(console, "Shape", verdict.shape)
     _print_statements(console, verdict.pending, "Pending")
     _print_warnings(console, verdict.warnings)
 
 
 def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> None:
-    """What an adoption adds and repairs, and what it refuses."""
+    """Print what an adoption adds, repairs and refuses."""
     print_labelled(console, "Shape", report.shape)
     rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
     print_labelled(console, "No status", f"{rule} (--status-rule)")
-    changes = not (dry_run or report.refused)
-    _print_statements(console, report.added, "Added" if changes else "To be added")
-    fates = [
-        (kind, number, fate)
-        for name, fate in _FATES.items()
-        for kind, number in getattr(report, name).items()
-    ]
+    has_written = not (dry_run or report.refused)
+    _print_statements(console, report.added, "Added" if has_written else "To be added")
     print_table(
         console,
         ("kind", "values", "", "meaning"),
-        [(kind, number, fate[changes], db.KINDS[kind]) for kind, number, fate in fates],
+        [
+            (kind, number, outcomes[has_written], db.KINDS[kind])
+            for name, outcomes in _OUTCOMES.items()
+            for kind, number in getattr(report, name).items()
+        ],
         title="Values",
     )
     print_table(
         console,
         ("kind", "table", "row", "column", "before", "after"),
         [
-            (one.kind, one.table, one.row_id, one.column or "", _cell(one.before), _after(one))
-            for found in report.samples.values()
-            for one in found
+            (
+                finding.kind,
+                finding.table,
+                finding.row_id,
+                finding.column or "",
+                _format_value(finding.before),
+                (finding.reason or "?") if finding.undecided else _format_value(finding.after),
+            )
+            for samples in report.samples.values()
+            for finding in samples
         ],
-        title="Some of them (--json lists all)",
+        title="Samples (--json lists every value)",
     )
     _print_warnings(console, report.warnings)
     if report.presets is not None and report.presets.edited:
         names = ", ".join(report.presets.edited)
-        print_labelled(console, "Templates", f"left as somebody has edited them: {names}")
+        print_labelled(console, "Templates", f"edited by hand and left as they are: {names}")
 
 
 def _print_statements(console: Console, statements: Iterable[str], title: str) -> None:
-    lines = [" ".join(one.split()) for one in statements]
-    if lines:
-        shown = [one if len(one) <= _LONGEST_STATEMENT else f"{one[:117]}..." for one in lines]
-        print_table(console, ("",), [(one,) for one in shown], title=f"{title}: {len(lines)}")
+    rows = [(_shorten(" ".join(sql.split()), _LONGEST_STATEMENT),) for sql in statements]
+    if rows:
+        print_table(console, ("",), rows, title=f"{title}: {len(rows)}")
 
 
 def _print_warnings(console: Console, warnings: Iterable[str]) -> None:
@@ -103,20 +109,17 @@ def _print_warnings(console: Console, warnings: Iterable[str]) -> None:
         print_labelled(console, "Note", warning)
 
 
-def _after(finding: db.Finding) -> str:
-    if finding.undecided:
-        return finding.reason or "?"
-    return _cell(finding.after)
+def _format_value(value: Any) -> str:
+    return _shorten(json.dumps(value, ensure_ascii=False, default=str), _LONGEST_VALUE)
 
 
-def _cell(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 3]}..."
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 @contextmanager
 def adoption_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error for as long as the block lasts, where it can move."""
+    """Show a progress bar on standard error during the block, if that is a terminal."""
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -130,9 +133,9 @@ def adoption_progress() -> Iterator[Callable[[str, int, int], None]]:
     tasks: dict[str, Any] = {}
     with bar:
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what)
-            bar.update(tasks[what], completed=done, total=total)
+        def show_progress(step: str, done: int, total: int) -> None:
+            if step not in tasks:
+                tasks[step] = bar.add_task(step)
+            bar.update(tasks[step], completed=done, total=total)
 
-        yield show
+        yield show_progress

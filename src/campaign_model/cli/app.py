@@ -240,14 +240,14 @@ def init(
     *,
     url: Url,
     with_host_tables: Annotated[
-        bool, typer.Option("--with-host-tables", help="Make minimal host tables where missing.")
+        bool, typer.Option("--with-host-tables", help="Create minimal host tables if missing.")
     ] = False,
     tenants: TenantsTable = _HOST.tenants,
     owners: OwnersTable = _HOST.owners,
     contacts: ContactsTable = _HOST.contacts,
     as_json: Json = False,
 ) -> None:
-    """Build the schema in a fresh database, or bring it up to date."""
+    """Build the schema in a fresh database, or upgrade it, and sync the system templates."""
     host = HostTables(tenants, owners, contacts)
     with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
@@ -267,7 +267,10 @@ def verify(
     messages: MessagesTable = "messages",
     as_json: Json = False,
 ) -> int:
-    """Say in which shape a database is, and what it lacks."""
+    """Print the shape of a PostgreSQL database and what it lacks. Change nothing.
+
+    The exit code is 1 if something is missing.
+    """
     host = HostTables(tenants, owners, contacts)
     with open_database(parse_url(url), needs_schema=False) as engine:
         verdict = db.verify(engine, host=host, messages=messages)
@@ -283,28 +286,28 @@ def adopt(
     *,
     url: Url,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done.")
+        bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")
     ] = False,
     status_map: Annotated[
         list[str] | None,
-        typer.Option(metavar="WORD=STATUS", help="What a word that is no status means."),
+        typer.Option(metavar="WORD=STATUS", help="The status that an unknown word means."),
     ] = None,
     status_rule: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CASE=STATUS",
-            help="What campaigns without a status become: those that have sent messages (sent), a "
-            "Lemlist id (lemlist), and all others (otherwise).",
+            help="What campaigns without a status become: those with sent messages (sent), those "
+            "with a Lemlist id (lemlist), and all others (otherwise).",
         ),
     ] = None,
     quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Move values that need a decision aside.")
+        bool, typer.Option("--quarantine", help="Move values that need a decision to a table.")
     ] = False,
     contacts_from_messages: Annotated[
         bool,
         typer.Option(
             "--contacts-from-messages",
-            help="Make contacts of campaigns that have none out of their messages.",
+            help="Create the contacts of campaigns that have messages but no contacts.",
         ),
     ] = False,
     tenants: TenantsTable = _HOST.tenants,
@@ -312,10 +315,14 @@ def adopt(
     contacts: ContactsTable = _HOST.contacts,
     messages: MessagesTable = "messages",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print every finding, and the report, as a JSON line.")
+        bool, typer.Option("--json", help="Print every finding, then the report, as JSON lines.")
     ] = False,
 ) -> int:
-    """Bring a database that is older than this library to its schema, in place."""
+    """Bring a legacy PostgreSQL database to the schema, in place.
+
+    Others can read and write meanwhile. Run it with --dry-run first.
+    The exit code is 1 if values need a decision; then nothing was changed.
+    """
     console = open_console()
     with (
         open_database(parse_url(url), needs_schema=False) as engine,
@@ -351,20 +358,20 @@ def print_sql(
     *,
     shape: Annotated[
         Literal["empty", "bare", "extended"] | None,
-        typer.Option("--from", help="The shape of the database."),
+        typer.Option("--from", help="Shape of the database."),
     ] = None,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Or the database, to look at its shape.")
+        str | None, typer.Option(metavar="URL", help="Or the database itself, to inspect it.")
     ] = None,
     tenants: TenantsTable = _HOST.tenants,
     owners: OwnersTable = _HOST.owners,
     contacts: ContactsTable = _HOST.contacts,
     messages: MessagesTable = "messages",
 ) -> None:
-    """Print an adoption as plain SQL for psql."""
+    """Print an adoption as an SQL script for psql."""
     host = HostTables(tenants, owners, contacts)
     if (shape is None) == (url is None):
-        raise UserError("give one of --from and --url")
+        raise UserError("give either --from or --url")
     if url is None:
         assert shape is not None
         typer.echo(db.sql(shape, host=host, messages=messages), nl=False)

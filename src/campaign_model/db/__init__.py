@@ -1,17 +1,32 @@
-"""The schema and its upkeep, acting as the owner of the database."""
+"""The database schema and its upkeep, with the rights of the schema's owner.
+
+``init`` builds the schema in a fresh database. ``adopt`` brings a legacy database to it in place;
+``verify`` says what is missing, ``sql`` writes the adoption as plain SQL. ``sync_presets`` updates
+the system templates, ``prepare_engine`` configures an engine for the store, and ``generating``
+lists the campaigns that need a worker, across all tenants.
+"""
 
 from __future__ import annotations
 
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption import adopt, sql, verify
+from campaign_model.db.adoption import (
+    KINDS,
+    STATUS_CASES,
+    AdoptionRefused,
+    AdoptReport,
+    Finding,
+    Verdict,
+    adopt,
+    sql,
+    verify,
+)
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.generating import Generating, generating
-from campaign_model.db.host import MinimalHost
-from campaign_model.db.report import AdoptionRefused, AdoptReport, Finding, Verdict
-from campaign_model.db.revisions import VERSION_TABLE, SetupError, one_at_a_time, upgrade
-from campaign_model.db.rules import KINDS, STATUS_CASES
+from campaign_model.db.minimal_host import MinimalHost
+from campaign_model.db.revisions import VERSION_TABLE, upgrade
+from campaign_model.db.setup import SetupError, lock_setup
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables, metadata
 
@@ -39,45 +54,46 @@ __all__ = [
 ]
 
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
-"""The names of this library's tables, for a host's own migrations to keep off."""
+"""The names of the library's tables, which the host's own migrations must leave alone."""
 
 
 def init(
     engine: sa.Engine, *, host: HostTables | None = None, with_host_tables: bool = False
 ) -> SyncReport:
-    """Build the schema in a fresh database, or bring ours up to date, and sync the presets.
+    """Build the schema in a fresh database, or upgrade it, and sync the system templates.
 
-    ``host`` names the host's tables; ``with_host_tables`` makes minimal ones where they are
-    missing (for demos and tests). One transaction: it happens whole or not at all.
-    Raises :class:`SetupError` when a host table is missing, when tables of our names are there
-    that this library did not make, or that a newer version of it made. Needs the ``migrations``
-    extra.
+    ``host`` names the host's tables. ``with_host_tables`` creates minimal ones where they are
+    missing (for demos and tests). All of this is one transaction. Needs the extra ``migrations``.
+
+    Raises :class:`SetupError` if a host table is missing, if there are tables of the same names
+    that this library has not created, or if a newer version of the library has created them.
     """
     host = host or HostTables()
     minimal = MinimalHost(host)
     with prepare_engine(engine).begin() as connection:
-        one_at_a_time(connection)
+        lock_setup(connection)
         if with_host_tables:
             minimal.create_referred(connection)
-        _check(connection, host)
+        _check_tables(connection, host)
         upgrade(connection, attrs.asdict(host))
         if with_host_tables:
             minimal.create_referring(connection)
         return sync_presets(connection)
 
 
-def _check(connection: sa.Connection, host: HostTables) -> None:
+def _check_tables(connection: sa.Connection, host: HostTables) -> None:
+    """Raise :class:`SetupError` if the schema cannot be built beside the tables that are there."""
     present = set(sa.inspect(connection).get_table_names())
-    missing = [name for name in attrs.asdict(host).values() if name not in present]
+    missing = [name for name in attrs.astuple(host) if name not in present]
     if missing:
         raise SetupError(
-            f"the database has no table {', '.join(missing)}; name your own with HostTables, or "
-            "let minimal ones be made (--with-host-tables)"
+            f"the database has no table {', '.join(missing)}; name your own tables with "
+            "HostTables, or have minimal ones created (--with-host-tables)"
         )
-    ours = present & set(metadata.tables)
-    if ours and VERSION_TABLE not in present:
+    library_tables = present & set(metadata.tables)
+    if library_tables and VERSION_TABLE not in present:
         raise SetupError(
-            f"the database already has {', '.join(sorted(ours))}, not made by this library; init "
-            "changed nothing: db.adopt (campaign-model db adopt) brings such a database to our "
-            "schema"
+            f"the database already has {', '.join(sorted(library_tables))}, not made by this "
+            "library; init changed nothing. On PostgreSQL, db.adopt (campaign-model db adopt) "
+            "brings such a database to the schema"
         )

@@ -1,4 +1,9 @@
-"""Making an engine fit for the store."""
+"""``prepare_engine``: configure an SQLAlchemy engine for the store.
+
+PostgreSQL needs nothing. SQLite needs write transactions from the start (``BEGIN IMMEDIATE``),
+enforced foreign keys, and a write-ahead log, so that readers do not wait for a writer. The store
+refuses an SQLite connection that was opened without them.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +21,10 @@ _BUSY_MILLISECONDS = 30_000
 
 
 def prepare_engine(engine: sa.Engine) -> sa.Engine:
-    """Make ``engine`` keep the store's promises, and return it. Calling it twice is fine.
+    """Configure ``engine`` for the store, and return it.
 
-    On SQLite every transaction begins with ``BEGIN IMMEDIATE``, foreign keys are enforced and a
-    busy database is waited for; on PostgreSQL there is nothing to do. Call it before the engine
-    opens its first connection. Raises ``ValueError`` for any other database.
+    Call it before the engine opens its first connection. A second call changes nothing. Raises
+    ``ValueError`` for a database that is neither SQLite nor PostgreSQL.
     """
     if engine.dialect.name == "sqlite":
         if not sa.event.contains(engine, "connect", _on_connect):
@@ -28,13 +32,13 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             sa.event.listen(engine, "begin", _on_begin)
     elif engine.dialect.name != "postgresql":
         raise ValueError(
-            f"campaign-model keeps campaigns in SQLite or PostgreSQL, not in {engine.dialect.name}"
+            f"campaign-model stores campaigns in SQLite or PostgreSQL, not in {engine.dialect.name}"
         )
     return engine
 
 
 def _on_connect(connection: Any, record: Any) -> None:
-    # None: the sqlite3 module begins no transaction of its own; _on_begin does.
+    # With None, the sqlite3 module begins no transactions: _on_begin does.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -45,18 +49,19 @@ def _on_connect(connection: Any, record: Any) -> None:
 
 
 def _use_wal(cursor: Any) -> None:
-    """Have readers and a writer side by side; the database stays so once it is.
+    """Switch the database to a write-ahead log. The setting is stored in the file.
 
-    Of several that open a new database at once SQLite tells some that it is busy, without the
-    waiting that ``busy_timeout`` asks for.
+    If several processes open a new file at once, SQLite reports "busy" to some of them at once and
+    ignores ``busy_timeout``, so this function waits itself.
     """
     deadline = time.monotonic() + _BUSY_MILLISECONDS / 1000
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY  # Of which there are kinds.
-            if not busy or time.monotonic() > deadline:
+            # The low byte of an extended error code is the primary code.
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:

@@ -1,4 +1,7 @@
-"""What is generating, across tenants: for the operator of a pool of workers."""
+"""``generating``: list the campaigns that need a worker, across all tenants.
+
+It is for operators of a pool of workers. It needs the rights of the schema's owner.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,11 @@ __all__ = ["Generating", "generating"]
 
 @attrs.frozen
 class Generating:
-    """A campaign that has use for a worker.
+    """A campaign that needs a worker.
 
-    ``waiting`` contacts can be claimed, at once or when their pause is over; ``in_flight`` ones
-    are with workers, and can be claimed when a lease runs out. Where there is neither, the worker
-    that was to complete the campaign's generation is gone, and the next one will.
+    ``waiting`` contacts can be claimed now, or after their pause. ``in_flight`` contacts are with
+    workers, and can be claimed when their lease expires. If both are 0, the last worker died
+    before it completed the generation, and the next worker completes it.
     """
 
     tenant_id: UUID
@@ -29,7 +32,8 @@ class Generating:
     in_flight: int
 
 
-_RUNNING = (
+# The totals of every campaign that is generating, the longest running first.
+_SELECT_GENERATING = (
     join_totals(sa.select(campaigns.c.tenant_id, campaigns.c.id, *sum_columns()), campaigns)
     .where(is_running)
     .group_by(campaigns.c.tenant_id, campaigns.c.id)
@@ -38,16 +42,17 @@ _RUNNING = (
 
 
 def generating(engine: sa.Engine) -> tuple[Generating, ...]:
-    """Every campaign that is generating, of every tenant, the longest running first.
+    """List every campaign of every tenant that is generating, the longest running first.
 
-    For whoever runs workers for all tenants: it reads past them, as the owner of the schema.
-    Where row-level security is on, its role has to be one that bypasses it.
+    With row-level security, the role must be one that bypasses it.
     """
     with engine.begin() as connection:
-        rows = connection.execute(_RUNNING).mappings().all()
-    found = []
+        rows = connection.execute(_SELECT_GENERATING).mappings().all()
+    campaigns_generating = []
     for row in rows:
         total = Totals.from_columns(row)
         in_flight = total.counts[ContactStatus.GENERATING]
-        found.append(Generating(row["tenant_id"], row["id"], total.waiting, in_flight))
-    return tuple(found)
+        campaigns_generating.append(
+            Generating(row["tenant_id"], row["id"], total.waiting, in_flight)
+        )
+    return tuple(campaigns_generating)

@@ -1,139 +1,92 @@
-"""Which version of the schema a database has: noted by Alembic, in a table of our own."""
+"""The version of the schema: the library's revisions, and the table that records the newest one.
+
+``upgrade`` runs the missing revisions, ``stamp`` records the newest one without running any, and
+``compare_version`` compares the recorded revision with the library's own.
+
+Alembic orders the revisions and keeps the version table, which is apart from the host's own. The
+revisions do not use ``alembic.op`` or ``alembic.context``: these are module globals, and a revision
+of the host's own Alembic history may be what calls ``db.adopt`` or ``db.init`` (docs/alembic.md).
+Each revision is a module in ``migrations/versions`` with a function ``upgrade(connection, host)``;
+``host`` maps ``tenants``, ``owners`` and ``contacts`` to the names of the host's tables.
+
+Alembic comes with the extra ``migrations``, so this module imports it only where it is used.
+"""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-__all__ = [
-    "LOCK",
-    "UNLOCK",
-    "VERSION_TABLE",
-    "SetupError",
-    "known",
-    "one_at_a_time",
-    "stamp",
-    "standing",
-    "upgrade",
-]
+from campaign_model.db.setup import SetupError
+
+if TYPE_CHECKING:
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+__all__ = ["VERSION_TABLE", "compare_version", "newest_revision", "stamp", "upgrade"]
 
 VERSION_TABLE = "campaign_model_alembic_version"
-"""Where our revisions are noted, apart from the host's own."""
-
-LOCK = 0x63616D706169676E
-"""Key of the advisory lock that lets one ``init`` or ``adopt`` at a time go on."""
-
-UNLOCK = f"SELECT pg_advisory_unlock({LOCK})"
-"""Ends what :func:`one_at_a_time` began for a session."""
-
-_LOOK_AGAIN_SECONDS = 0.05
-
-_one_command = threading.Lock()
+"""The table that records the newest revision that has run."""
 
 
-class SetupError(Exception):
-    """The database is not one that this command can work on; the message says what to do."""
+def compare_version(connection: sa.Connection) -> str | None:
+    """Return ``current``, ``outdated`` or ``newer``: how the database compares with the library.
 
-
-def one_at_a_time(connection: sa.Connection, *, session: bool = False) -> None:
-    """Wait, on PostgreSQL, until no other ``init`` or ``adopt`` is at work.
-
-    It holds until the transaction ends, or with ``session`` the connection. Asked for again and
-    again: a statement that waited would have to be waited for by the other's CREATE INDEX
-    CONCURRENTLY, for ever.
+    Return ``None`` if no revision is recorded: the library has not built this schema, or an
+    adoption has not finished it.
     """
-    if connection.dialect.name != "postgresql":
-        return
-    function = "pg_try_advisory_lock" if session else "pg_try_advisory_xact_lock"
-    while not connection.exec_driver_sql(f"SELECT {function}({LOCK})").scalar_one():
-        time.sleep(_LOOK_AGAIN_SECONDS)
-
-
-def standing(connection: sa.Connection) -> str | None:
-    """``current``, ``outdated`` or ``newer``: how the database stands to this library.
-
-    ``None`` for one whose schema this library has not made, or not finished. Needs the
-    ``migrations`` extra.
-    """
-    if not sa.inspect(connection).has_table(VERSION_TABLE):
+    recorded = _migration_context(connection).get_current_revision()
+    if recorded is None:
         return None
-    table = sa.table(VERSION_TABLE, sa.column("version_num"))
-    present = connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
-    if present is None:
-        return None
-    newest, *older = known()
-    return "current" if present == newest else "outdated" if present in older else "newer"
+    newest, *older = _list_revisions(_script_directory())
+    return "current" if recorded == newest else "outdated" if recorded in older else "newer"
 
 
-def known() -> tuple[str, ...]:
-    """Every revision, the newest first. Needs the ``migrations`` extra."""
-    from alembic.script import ScriptDirectory  # noqa: PLC0415 - an extra
-
-    script = ScriptDirectory.from_config(_config())
-    return tuple(one.revision for one in script.walk_revisions())
+def newest_revision() -> str:
+    """Return the identifier of the newest revision."""
+    return _list_revisions(_script_directory())[0]
 
 
 def upgrade(connection: sa.Connection, host: Mapping[str, str]) -> None:
-    """Run the revisions that are missing, in the transaction of ``connection``.
+    """Run the missing revisions in the transaction of ``connection``, and record the newest one.
 
-    Raises :class:`SetupError` for a database that a newer version of this library has set up.
+    Raises :class:`SetupError` if a newer version of the library has set up the database.
     """
-    from alembic import command  # noqa: PLC0415
-
-    _run(command.upgrade, connection, host)
+    scripts = _script_directory()
+    revisions = _list_revisions(scripts)
+    recorded = _migration_context(connection).get_current_revision()
+    if recorded is not None and recorded not in revisions:
+        raise SetupError(
+            f"a newer version of this library has set up the database (revision {recorded}); "
+            "upgrade the library"
+        )
+    missing = revisions if recorded is None else revisions[: revisions.index(recorded)]
+    for revision in reversed(missing):
+        scripts.get_revision(revision).module.upgrade(connection, host)
+    if missing:
+        stamp(connection)
 
 
 def stamp(connection: sa.Connection) -> None:
-    """Note that the schema is that of the newest revision."""
-    from alembic import command  # noqa: PLC0415
-
-    _run(command.stamp, connection, {})
+    """Record that the schema is that of the newest revision."""
+    _migration_context(connection).stamp(_script_directory(), "head")
 
 
-def _run(
-    command: Callable[[Any, str], object], connection: sa.Connection, host: Mapping[str, str]
-) -> None:
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    config = _config()
-    config.attributes.update(connection=connection, host=host, version_table=VERSION_TABLE)
-    try:
-        with _alembics_globals():
-            command(config, "head")
-    except CommandError as error:
-        raise SetupError(
-            f"the database was set up by a newer version of this library ({error}); upgrade the "
-            "library"
-        ) from error
+def _list_revisions(scripts: ScriptDirectory) -> list[str]:
+    """List every revision, the newest first."""
+    return [script.revision for script in scripts.walk_revisions()]
 
 
-@contextmanager
-def _alembics_globals() -> Iterator[None]:
-    """Alembic keeps what it works on in module globals: they are ours until the end of the block.
+def _script_directory() -> ScriptDirectory:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - an extra
 
-    A revision of the host's own may be what calls us; then they are its again.
-    """
-    from alembic import context, op  # noqa: PLC0415
-
-    with _one_command:
-        before = [getattr(module, "_proxy", None) for module in (context, op)]
-        try:
-            yield
-        finally:
-            for proxy in filter(None, before):
-                proxy._install_proxy()  # noqa: SLF001 - Alembic offers no way to run within a run
+    return ScriptDirectory(str(Path(__file__).parent / "migrations"))
 
 
-def _config() -> Any:
-    from alembic.config import Config  # noqa: PLC0415
+def _migration_context(connection: sa.Connection) -> MigrationContext:
+    from alembic.runtime.migration import MigrationContext  # noqa: PLC0415 - an extra
 
-    config = Config()
-    folder = str(Path(__file__).parent / "migrations")
-    config.set_main_option("script_location", folder.replace("%", "%%"))
-    return config
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})

@@ -1,7 +1,8 @@
-"""The schema as it should be, generated from the tables and the checks.
+"""The schema as it should be, generated from the tables, the CHECKs and the host's table names.
 
-Migrations hold it as frozen text, and adoption compares a database with it; tests compare what
-all three build.
+``create_statements`` gives it as CREATE statements. ``expected_tables`` gives it in parts, so that
+adoption can compare a database with it and plan what is missing. The migrations hold the same
+schema as frozen text; tests compare what all of these build.
 """
 
 from __future__ import annotations
@@ -14,31 +15,32 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import DDLCompiler
 
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
     "HOST_KEY",
-    "Column",
-    "Constraint",
-    "Table",
-    "complete",
-    "options",
-    "quoted",
-    "statements",
-    "tables",
+    "ExpectedColumn",
+    "ExpectedConstraint",
+    "ExpectedTable",
+    "build_tables",
+    "create_statements",
+    "expected_tables",
+    "quote",
+    "storage_options",
 ]
 
 _DIALECTS = {"postgresql": postgresql.dialect, "sqlite": sqlite.dialect}
 
 HOST_KEY = ("tenant_id", "id")
-"""What is unique in the host's tables that our keys point at."""
+"""The columns of owners and contacts that the library's foreign keys refer to: a unique key."""
 
 
 @attrs.frozen
-class Column:
-    """A column as PostgreSQL says it in its catalog; ``sql`` is its line in CREATE TABLE."""
+class ExpectedColumn:
+    """A column in the spelling of PostgreSQL's catalog; ``sql`` is its line in CREATE TABLE."""
 
     type: str
     default: str | None
@@ -47,8 +49,11 @@ class Column:
 
 
 @attrs.frozen
-class Constraint:
-    """``kind`` is as in pg_constraint: p, u, f or c. ``sql`` is what follows the name."""
+class ExpectedConstraint:
+    """A constraint. ``kind`` is as in ``pg_constraint``: p, u, f or c.
+
+    ``sql`` is the part of ADD CONSTRAINT that follows the name.
+    """
 
     kind: str
     columns: tuple[str, ...]
@@ -56,65 +61,107 @@ class Constraint:
 
 
 @attrs.frozen
-class Table:
-    """A table of ours, in parts; ``create`` makes it without its foreign keys and indexes.
+class ExpectedTable:
+    """A table of the library on PostgreSQL, in parts.
 
-    ``options`` are its storage options, as PostgreSQL says them.
+    ``create`` creates the table without its foreign keys and indexes. ``indexes`` are CREATE INDEX
+    CONCURRENTLY statements by name. ``options`` are storage options, spelled as in the catalog.
     """
 
-    create: str
-    columns: Mapping[str, Column]
-    constraints: Mapping[str, Constraint]
-    indexes: Mapping[str, str]
+    create: str = ""
+    columns: Mapping[str, ExpectedColumn] = attrs.field(factory=dict)
+    constraints: Mapping[str, ExpectedConstraint] = attrs.field(factory=dict)
+    indexes: Mapping[str, str] = attrs.field(factory=dict)
     options: tuple[str, ...] = ()
 
 
-def statements(dialect: str, host: HostTables) -> tuple[str, ...]:
-    """``CREATE`` statements for the library's tables, in order, onto the host's tables."""
-    compiled = _DIALECTS[dialect]()
-    built = []
-    for table in complete(dialect, host):
-        built.append(_text(sa.schema.CreateTable(table), compiled))
-        built += [_text(sa.schema.CreateIndex(index), compiled) for index in _indexes(table)]
-    return tuple(built)
+def create_statements(dialect_name: str, host: HostTables) -> tuple[str, ...]:
+    """Return the CREATE statements of the library's tables and indexes, in an order that works."""
+    dialect = _DIALECTS[dialect_name]()
+    statements = []
+    for table in build_tables(dialect_name, host):
+        statements.append(_compile(sa.schema.CreateTable(table), dialect))
+        statements += [
+            _compile(sa.schema.CreateIndex(index), dialect) for index in _sorted_indexes(table)
+        ]
+    return tuple(statements)
 
 
 @cache
-def tables(host: HostTables) -> Mapping[str, Table]:
-    """The library's tables on PostgreSQL, in parts, each after those that it refers to."""
+def expected_tables(host: HostTables) -> Mapping[str, ExpectedTable]:
+    """Return the library's tables on PostgreSQL in parts, each after the tables it refers to."""
     dialect = _DIALECTS["postgresql"]()
-    found = {}
-    for table in complete(dialect.name, host):
-        constraints = {}
-        for constraint in table.constraints:
-            name = dialect.identifier_preparer.format_constraint(constraint)
-            assert name is not None
-            adding = sa.schema.AddConstraint(constraint, isolate_from_table=False)
-            _, _, sql = _text(adding, dialect).partition(f" {name} ")
-            columns: tuple[str, ...] = ()
-            if isinstance(constraint, sa.schema.ColumnCollectionConstraint):
-                columns = tuple(constraint.columns.keys())
-            constraints[name] = Constraint(_KINDS[type(constraint)], columns, sql)
-        found[table.name] = Table(
-            create=_text(sa.schema.CreateTable(table, include_foreign_key_constraints=()), dialect),
-            columns={column.name: _column(column, dialect) for column in table.columns},
-            constraints=dict(sorted(constraints.items(), key=_as_made)),
+    tables = {}
+    for table in build_tables("postgresql", host):
+        create = sa.schema.CreateTable(table, include_foreign_key_constraints=())
+        tables[table.name] = ExpectedTable(
+            create=_compile(create, dialect),
+            columns={column.name: _expected_column(column, dialect) for column in table.columns},
+            constraints=_expected_constraints(table, dialect),
             indexes={
-                str(index.name): _text(sa.schema.CreateIndex(index), dialect)
-                for index in _indexes(table)
+                str(index.name): _create_concurrently(index, dialect)
+                for index in _sorted_indexes(table)
             },
-            options=options(table),
+            options=storage_options(table),
         )
-    return MappingProxyType(found)
+    return MappingProxyType(tables)
 
 
-def quoted(name: str) -> str:
-    """``name`` as PostgreSQL's SQL writes it, with quotes where it needs them."""
-    written: str = _DIALECTS["postgresql"]().identifier_preparer.quote(name)
-    return written
+def build_tables(dialect_name: str, host: HostTables) -> list[sa.Table]:
+    """Copy the library's tables and add the CHECKs and the foreign keys to the host's tables.
+
+    Return them in an order in which they can be created.
+    """
+    conditions = checks(dialect_name)
+    copies = sa.MetaData(naming_convention=metadata.naming_convention)
+    for name in attrs.astuple(host):
+        sa.Table(name, copies, sa.Column("tenant_id"), sa.Column("id", primary_key=True))
+    for table in metadata.sorted_tables:
+        table.to_metadata(copies)
+    for table_name, columns, target in (
+        ("campaigns", ("tenant_id",), (f"{host.tenants}.id",)),
+        ("campaigns", ("tenant_id", "owner_id"), _host_key(host.owners)),
+        ("campaign_contacts", ("tenant_id", "contact_id"), _host_key(host.contacts)),
+        ("campaign_templates", ("tenant_id",), (f"{host.tenants}.id",)),
+    ):
+        foreign_key = sa.ForeignKeyConstraint(columns, target)
+        copies.tables[table_name].append_constraint(foreign_key)
+    tables = [table for table in copies.sorted_tables if table.name in conditions]
+    for table in tables:
+        for name, condition in conditions[table.name].items():
+            table.append_constraint(sa.CheckConstraint(sa.text(condition), name=name))
+    return tables
 
 
-_KINDS: dict[type[sa.Constraint], str] = {
+def quote(name: str) -> str:
+    """Return ``name`` as an identifier of PostgreSQL, in quotes if it needs them."""
+    identifier: str = _DIALECTS["postgresql"]().identifier_preparer.quote(name)
+    return identifier
+
+
+def storage_options(table: sa.Table) -> tuple[str, ...]:
+    """Return the storage options of a table, spelled as in PostgreSQL's catalog."""
+    options = table.dialect_options["postgresql"]["with"] or {}
+    return tuple(f"{name}={value}" for name, value in options.items())
+
+
+def _host_key(table_name: str) -> tuple[str, ...]:
+    return tuple(f"{table_name}.{column}" for column in HOST_KEY)
+
+
+def _expected_column(column: sa.Column[object], dialect: Dialect) -> ExpectedColumn:
+    sql = _compile(sa.schema.CreateColumn(column), dialect)
+    type_ = column.type.compile(dialect).lower()
+    compiler = sa.schema.CreateColumn(column).compile(dialect=dialect)
+    assert isinstance(compiler, DDLCompiler)
+    default = compiler.get_column_default_string(column)
+    # The catalog shows a text default such as 'draft' with its type, and 0 without quotes.
+    if default is not None and default.startswith("'"):
+        default = default.strip("'") if type_ == "integer" else f"{default}::{type_}"
+    return ExpectedColumn(type_, default, not column.nullable, sql)
+
+
+_CONSTRAINT_KINDS: dict[type[sa.Constraint], str] = {
     sa.PrimaryKeyConstraint: "p",
     sa.UniqueConstraint: "u",
     sa.ForeignKeyConstraint: "f",
@@ -122,60 +169,38 @@ _KINDS: dict[type[sa.Constraint], str] = {
 }
 
 
-def _as_made(named: tuple[str, Constraint]) -> tuple[int, str]:
-    # A foreign key needs the unique one that it points at.
-    return "pufc".index(named[1].kind), named[0]
+def _expected_constraints(table: sa.Table, dialect: Dialect) -> dict[str, ExpectedConstraint]:
+    """Return the constraints by name: unique keys before the foreign keys that need them."""
+    constraints = {}
+    for constraint in table.constraints:
+        name = dialect.identifier_preparer.format_constraint(constraint)
+        assert name is not None
+        add = _compile(sa.schema.AddConstraint(constraint, isolate_from_table=False), dialect)
+        _, _, sql = add.partition(f" ADD CONSTRAINT {name} ")
+        columns: tuple[str, ...] = ()
+        if isinstance(constraint, sa.schema.ColumnCollectionConstraint):
+            columns = tuple(constraint.columns.keys())
+        kind = _CONSTRAINT_KINDS[type(constraint)]
+        constraints[name] = ExpectedConstraint(kind, columns, sql)
+    return dict(sorted(constraints.items(), key=lambda item: ("pufc".index(item[1].kind), item[0])))
 
 
-def _column(column: sa.Column[object], dialect: Dialect) -> Column:
-    sql = _text(sa.schema.CreateColumn(column), dialect)
-    type_ = column.type.compile(dialect).lower()
-    default = None
-    if column.server_default is not None:
-        _, _, default = sql.removesuffix(" NOT NULL").partition(" DEFAULT ")
-        if default.startswith("'"):
-            default = default.strip("'") if type_ == "integer" else f"{default}::{type_}"
-    return Column(type_, default, not column.nullable, sql)
+def _create_concurrently(index: sa.Index, dialect: Dialect) -> str:
+    index.dialect_options["postgresql"]["concurrently"] = True
+    return _compile(sa.schema.CreateIndex(index), dialect)
 
 
-def complete(dialect: str, host: HostTables) -> list[sa.Table]:
-    """Our tables with their CHECKs and their keys onto the host's, in the order of creation."""
-    rules = checks(dialect)
-    copied = sa.MetaData(naming_convention=metadata.naming_convention)
-    for name in (host.tenants, host.owners, host.contacts):
-        sa.Table(name, copied, sa.Column("tenant_id"), sa.Column("id", primary_key=True))
-    for table in metadata.sorted_tables:
-        table.to_metadata(copied)
-    _refer(copied.tables["campaigns"], ("tenant_id",), host.tenants)
-    _refer(copied.tables["campaigns"], ("tenant_id", "owner_id"), host.owners)
-    _refer(copied.tables["campaign_contacts"], ("tenant_id", "contact_id"), host.contacts)
-    _refer(copied.tables["campaign_templates"], ("tenant_id",), host.tenants)
-    ours = [table for table in copied.sorted_tables if table.name in rules]
-    for table in ours:
-        for name, condition in rules[table.name].items():
-            table.append_constraint(sa.CheckConstraint(sa.text(condition), name=name))
-    return ours
+def _sorted_indexes(table: sa.Table) -> list[sa.Index]:
+    """Sort the indexes of a table by name, partial ones last.
 
-
-def options(table: sa.Table) -> tuple[str, ...]:
-    """Storage options on PostgreSQL, as it says them."""
-    given = table.dialect_options["postgresql"]["with"] or {}
-    return tuple(f"{name}={value}" for name, value in given.items())
-
-
-def _indexes(table: sa.Table) -> list[sa.Index]:
-    # Of two indexes that serve a query equally well, SQLite takes the one that was made last.
+    Of two indexes that serve a query equally well, SQLite uses the one created last.
+    """
     return sorted(
         table.indexes,
         key=lambda index: (index.dialect_options["sqlite"]["where"] is not None, str(index.name)),
     )
 
 
-def _refer(table: sa.Table, columns: tuple[str, ...], host: str) -> None:
-    names = ("id",) if columns == ("tenant_id",) else HOST_KEY
-    table.append_constraint(sa.ForeignKeyConstraint(columns, [f"{host}.{name}" for name in names]))
-
-
-def _text(element: sa.ClauseElement, dialect: Dialect) -> str:
-    compiled = str(element.compile(dialect=dialect))
-    return "\n".join(line.rstrip() for line in compiled.strip().splitlines())
+def _compile(element: sa.ClauseElement, dialect: Dialect) -> str:
+    sql = str(element.compile(dialect=dialect))
+    return "\n".join(line.rstrip() for line in sql.strip().splitlines())

@@ -1,4 +1,8 @@
-"""Bringing the shipped templates into the database, as often as one likes."""
+"""``sync_presets``: bring the system templates in a database up to date with the presets.
+
+Each preset has a fixed id. Its row keeps the digest of the preset that was last written, so a row
+that an operator has edited can be told from one that only has to be updated. Syncing is idempotent.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,14 @@ from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_columns, template_from_row
 from campaign_model.wire import DEFAULT
 
-__all__ = ["SyncReport", "preset_insert", "sync_presets"]
+__all__ = ["SyncReport", "sync_presets", "write_preset_insert"]
 
 
 @attrs.frozen
 class SyncReport:
-    """The names of the presets, by what was done with them.
+    """The names of the presets, by what the sync did with them.
 
-    ``edited`` ones were left alone, because somebody changed the row by hand.
+    ``edited`` presets were left alone, because their row was edited by hand.
     """
 
     inserted: tuple[str, ...]
@@ -38,20 +42,20 @@ class SyncReport:
 def sync_presets(
     connection: sa.Connection, shipped: tuple[CampaignTemplate, ...] | None = None
 ) -> SyncReport:
-    """Insert the shipped templates by their stable ids, and update those that shipped anew.
+    """Insert the presets that are missing, and update those whose file has changed.
 
-    A row that was edited by hand is reported and not touched. One that no sync has written yet
-    counts as edited where it says anything else than the shipped file does. ``shipped`` defaults
-    to the files in ``campaign_model.presets``. The caller owns the transaction.
+    A row that was edited by hand is reported and not changed. A row without a digest counts as
+    edited if it says anything that the preset does not say. ``shipped`` defaults to the files in
+    ``campaign_model.presets``. The caller owns the transaction.
     """
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:
-        digest = _digest(template)
-        values = template_columns(template, DEFAULT) | {"shipped_digest": digest}
+        shipped_digest = _digest(template)
+        values = template_columns(template, DEFAULT) | {"shipped_digest": shipped_digest}
         now = database_time(connection)
-        stored = sa.select(table).where(table.c.id == template.id).with_for_update()
-        row = connection.execute(stored).one_or_none()
+        select_row = sa.select(table).where(table.c.id == template.id).with_for_update()
+        row = connection.execute(select_row).one_or_none()
         if row is None:
             inserted = connection.execute(
                 insert_into(connection, table)
@@ -69,30 +73,30 @@ def sync_presets(
             if inserted.one_or_none() is not None:
                 report["inserted"].append(template.name)
                 continue
-            # Another sync has inserted it since we looked.
-            row = connection.execute(stored).one()
-        present = _present_digest(row)
-        this_row = sa.update(table).where(table.c.id == template.id)
-        if present == digest:
+            # Another sync has inserted the row in the meantime.
+            row = connection.execute(select_row).one()
+        row_digest = _digest_row(row)
+        update_row = sa.update(table).where(table.c.id == template.id)
+        if row_digest == shipped_digest:
             report["unchanged"].append(template.name)
-            if row.shipped_digest != digest:
-                connection.execute(this_row.values(shipped_digest=digest))
-        elif present is None or not (
-            present == row.shipped_digest or _is_an_older_form(row, template)
+            if row.shipped_digest != shipped_digest:
+                connection.execute(update_row.values(shipped_digest=shipped_digest))
+        elif row_digest is not None and (
+            row_digest == row.shipped_digest or _is_older_form(row, template)
         ):
-            report["edited"].append(template.name)
-        else:
             connection.execute(
-                this_row.where(table.c.version == row.version).values(
+                update_row.where(table.c.version == row.version).values(
                     version=row.version + 1, updated_at=now, **values
                 )
             )
             report["updated"].append(template.name)
+        else:
+            report["edited"].append(template.name)
     return SyncReport(**{name: tuple(names) for name, names in report.items()})
 
 
-def preset_insert() -> str:
-    """The shipped templates as an SQL statement that leaves alone those that are there."""
+def write_preset_insert() -> str:
+    """Write an INSERT of all presets that leaves existing rows alone."""
     table = campaign_templates
     rows = [
         {"id": template.id, "is_system": True, "shipped_digest": _digest(template)}
@@ -108,8 +112,8 @@ def _digest(template: CampaignTemplate) -> str:
     return digest(DEFAULT.dump_campaign_template(template))
 
 
-def _present_digest(row: sa.Row[Any]) -> str | None:
-    """The digest of what stands in the row; ``None`` for what no sync could have written."""
+def _digest_row(row: sa.Row[Any]) -> str | None:
+    """Return the digest of a row, or ``None`` if no sync can have written the row."""
     if not row.is_system:
         return None
     try:
@@ -118,28 +122,29 @@ def _present_digest(row: sa.Row[Any]) -> str | None:
         return None
 
 
-def _is_an_older_form(row: sa.Row[Any], template: CampaignTemplate) -> bool:
-    """Whether the row is from before there were digests, and says no more than what ships now.
+def _is_older_form(row: sa.Row[Any], template: CampaignTemplate) -> bool:
+    """Return True if the row has no digest, and every field in it is also in the preset.
 
-    Databases that are older than this library hold the presets without keys, days and the like;
-    where they had no number of variants, adoption has filled in one.
+    Legacy databases hold the presets without step keys and day offsets. Adoption has filled in the
+    default for a missing number of variants, so that default does not count.
     """
-    shipped = DEFAULT.dump_campaign_template(template)
-    filled = ("variant_count", attrs.fields(Step).variant_count.default)
+    default_variants = ("variant_count", attrs.fields(Step).variant_count.default)
     steps = [
-        {name: value for name, value in step.items() if (name, value) != filled}
+        {name: value for name, value in step.items() if (name, value) != default_variants}
         for step in json.loads(row.steps)
     ]
-    present = {
+    row_document = {
         "name": row.name,
         "steps": steps,
         "generation_config": json.loads(row.default_config),
         **({} if row.description is None else {"description": row.description}),
     }
-    return row.shipped_digest is None and _is_within(present, shipped)
+    preset_document = DEFAULT.dump_campaign_template(template)
+    return row.shipped_digest is None and _is_within(row_document, preset_document)
 
 
 def _is_within(part: Any, whole: Any) -> bool:
+    """Return True if every member of ``part`` is also in ``whole``; lists must match in length."""
     if isinstance(part, dict) and isinstance(whole, dict):
         return all(name in whole and _is_within(part[name], whole[name]) for name in part)
     if isinstance(part, list) and isinstance(whole, list):

@@ -214,7 +214,7 @@ class ModelCampaign:
                 yield contact_id, contact
 
     def claimable_ids(self, now: datetime, cursor: Cursor) -> list[UUID]:
-        """List the contacts that wait and are not paused: first from the cursor on, then the others."""
+        """List the contacts that wait and are not paused, those from the cursor on first."""
         contacts = [
             (contact.rank < cursor.rank, contact_id)
             for contact_id, contact in self.by_rank(*CLAIMABLE)

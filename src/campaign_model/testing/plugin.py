@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 import campaign_model
 from campaign_model.db import HostTables, MinimalHost, prepare_engine, sync_presets
-from campaign_model.db.schema import statements
+from campaign_model.db.schema import create_statements
 from campaign_model.store import CampaignStore
 from campaign_model.testing import hooks
 from campaign_model.testing.clock import FrozenClock
@@ -133,7 +133,7 @@ def _campaign_model_database() -> Iterator[_Database]:
     minimal = MinimalHost(_HOST)
     with prepare_engine(engine).begin() as connection:
         minimal.create_referred(connection)
-        for statement in statements("sqlite", _HOST):
+        for statement in create_statements("sqlite", _HOST):
             connection.exec_driver_sql(statement)
         minimal.create_referring(connection)
         sync_presets(connection)

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.db import HostTables
-from campaign_model.db.schema import complete
+from campaign_model.db.schema import build_tables
 from campaign_model.testing.contract import catalog
 from campaign_model.testing.contract.marks import on_postgresql
 
@@ -18,7 +18,9 @@ from campaign_model.testing.contract.marks import on_postgresql
 def tables(reader: sa.Connection, host: HostTables) -> tuple[sa.Table, ...]:
     """Return the library's tables that exist. One test reports the missing ones."""
     present = set(sa.inspect(reader).get_table_names())
-    return tuple(table for table in complete(reader.dialect.name, host) if table.name in present)
+    return tuple(
+        table for table in build_tables(reader.dialect.name, host) if table.name in present
+    )
 
 
 def fail_if_any(faults: Iterable[str]) -> None:
@@ -41,7 +43,7 @@ def fail_if_any_table_has(
 def test_every_table_exists(reader: sa.Connection, host: HostTables) -> None:
     """All tables of the store exist. Look at which migrations ran and at search_path."""
     present = set(sa.inspect(reader).get_table_names())
-    needed = {table.name for table in complete(reader.dialect.name, host)}
+    needed = {table.name for table in build_tables(reader.dialect.name, host)}
     missing = {*needed, host.tenants, host.owners, host.contacts} - present
     fail_if_any(f"there is no table {name}" for name in sorted(missing))
 

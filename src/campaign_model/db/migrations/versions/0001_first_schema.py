@@ -1,14 +1,15 @@
 """The first schema: campaigns, their contacts, totals, history and templates.
 
-Frozen as it was shipped: this file imports nothing of the library, so that later changes of the
-library cannot change what it builds. ``@tenants@`` and the like stand for the host's tables.
+This file is frozen: it imports nothing of the library, so that later changes of the library cannot
+change what it builds. ``@tenants@``, ``@owners@`` and ``@contacts@`` stand for the host's tables.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
-from alembic import context, op
+from sqlalchemy import Connection
 
 revision = "0001"
 down_revision = None
@@ -42,7 +43,8 @@ CASE WHEN jsonb_typeof(COLUMN) = 'object' THEN (COLUMN->'tone' IS NULL OR (jsonb
     AND (COLUMN->'budget' IS NULL OR (jsonb_typeof(COLUMN->'budget') = 'string' AND COLUMN->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
     ELSE false END"""
 
-# What SQLite reads otherwise than every other reader of JSON, or keeps although none can.
+# JSON texts that SQLite reads differently from other JSON readers, or stores although no other
+# reader accepts them.
 EXACT_TEXT_SQLITE = r"""instr(COLUMN, char(0)) = 0 AND
     replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u0000*' AND
     replace('//////' || COLUMN, '\\', '//') NOT GLOB '*\u005[fF]*' AND
@@ -420,16 +422,16 @@ CREATE TABLE campaign_totals (
 )
 
 
-def upgrade() -> None:
-    """Build it on the engine at hand."""
-    host = context.config.attributes["host"]
-    engine = op.get_bind().dialect.name
-    quote = op.get_bind().dialect.identifier_preparer.quote
+def upgrade(connection: Connection, host: Mapping[str, str]) -> None:
+    """Build the schema; ``host`` maps tenants, owners and contacts to the host's table names."""
+    engine = connection.dialect.name
+    quote = connection.dialect.identifier_preparer.quote
     for statement in POSTGRESQL if engine == "postgresql" else SQLITE:
-        checked = re.sub(
+        with_checks = re.sub(
             r"@(steps|settings)_check\((\w+)\)@",
-            lambda found: CHECKS[engine][found[1]].replace("COLUMN", found[2]),
+            lambda match: CHECKS[engine][match[1]].replace("COLUMN", match[2]),
             statement,
         )
-        complete = re.sub(r"@(\w+)@", lambda found: quote(host[found[1]]), checked)
-        op.get_bind().exec_driver_sql(complete)
+        connection.exec_driver_sql(
+            re.sub(r"@(\w+)@", lambda match: quote(host[match[1]]), with_checks)
+        )

@@ -1,4 +1,4 @@
-"""Life after an adoption: for legacy readers and writers, for the store, for the demo."""
+"""After an adoption: legacy services, the store, the demo and the store contract all work."""
 
 from __future__ import annotations
 
@@ -28,35 +28,37 @@ from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.wire import DEFAULT
 from support import contract, servers
-from support.adoption import POSTGRESQL, Legacies, State, adopt, contents
-from support.legacy import Row, Shape
-from support.legacy_data import CONTACTS, STEPS, contact_of, encoded, sample, uid
+from support.adoption import (
+    BARE,
+    POSTGRESQL,
+    SERVICE,
+    DatabaseState,
+    LegacyDatabases,
+    adopt,
+    execute,
+    read_rows,
+)
+from support.legacy import Row
+from support.legacy_rows import CONTACTS, STEPS, contact_id, encode, make_id, sample_rows
 from support.paths import TESTS
 
-SERVICE = Shape(extended=True, service=True)
-TENANT = UUID(uid("tenants", 1))
+TENANT = UUID(make_id("tenants", 1))
 
 
 @pytest.fixture
-def adopted(legacies: Legacies) -> Iterator[sa.Engine]:
-    """A database that was adopted, with what it held: a bare one, and an extended one."""
-    shape = Shape() if legacies.engine_name == POSTGRESQL[0] else SERVICE
-    with legacies.database(shape, sample) as engine:
+def adopted(legacies: LegacyDatabases) -> Iterator[sa.Engine]:
+    """An adopted database: a bare one on the oldest PostgreSQL, else an extended one."""
+    shape = BARE if legacies.engine_name == POSTGRESQL[0] else SERVICE
+    with legacies.database(shape, sample_rows) as engine:
         adopt(engine)
         yield engine
 
 
-def execute(engine: sa.Engine, statement: str, **values: object) -> list[tuple[object, ...]]:
-    with engine.begin() as connection:
-        result = connection.execute(sa.text(statement), values)
-        return [tuple(row) for row in result] if result.returns_rows else []
-
-
-def test_legacy_readers_and_writers_go_on(adopted: sa.Engine) -> None:
+def test_legacy_readers_and_writers_still_work(adopted: sa.Engine) -> None:
     read = """SELECT name, status, total_contacts, generated_count, generation_cost,
         template_config FROM campaigns"""
     before = execute(adopted, read)
-    assert len(before) == len(contents(adopted)["campaigns"])
+    assert len(before) == len(read_rows(adopted)["campaigns"])
     for name, status, total, generated, cost, steps in before:
         assert isinstance(name, str)
         assert status in {*Status}
@@ -69,26 +71,26 @@ def test_legacy_readers_and_writers_go_on(adopted: sa.Engine) -> None:
         "INSERT INTO campaigns (tenant_id, name) VALUES (:tenant, 'By hand')",
         tenant=TENANT,
     )
-    ((id_,),) = execute(adopted, "SELECT id FROM campaigns WHERE name = 'By hand'")
-    assert isinstance(id_, UUID)
-    assert execute(adopted, f"{read} WHERE id = :id", id=id_) == [
+    ((campaign_id,),) = execute(adopted, "SELECT id FROM campaigns WHERE name = 'By hand'")
+    assert isinstance(campaign_id, UUID)
+    assert execute(adopted, f"{read} WHERE id = :id", id=campaign_id) == [
         ("By hand", "draft", 0, 0, Decimal(0), [])
     ]
     message = "INSERT INTO messages (tenant_id, campaign_id, body) VALUES (:tenant, :id, 'Hello')"
-    execute(adopted, message, tenant=TENANT, id=id_)
+    execute(adopted, message, tenant=TENANT, id=campaign_id)
 
-    def go_on(store: CampaignStore) -> Campaign:
-        campaign = store.campaigns.get(UUID(str(id_)))
+    def delete(store: CampaignStore) -> Campaign:
+        campaign = store.campaigns.get(UUID(str(campaign_id)))
         assert store.campaigns.list().items[0].id == campaign.id
         return store.campaigns.apply(campaign.id, Action.DELETE)
 
-    assert transact(adopted, TENANT, go_on).status is Status.ARCHIVED
+    assert transact(adopted, TENANT, delete).status is Status.ARCHIVED
 
 
-def test_a_campaign_goes_its_way_to_the_end(adopted: sa.Engine) -> None:
-    contacts = [UUID(contact_of(1, number)) for number in range(1, CONTACTS + 1)]
+def test_an_adopted_campaign_can_be_generated_and_exported(adopted: sa.Engine) -> None:
+    contacts = [UUID(contact_id(1, number)) for number in range(1, CONTACTS + 1)]
 
-    def begin(store: CampaignStore) -> Campaign:
+    def start(store: CampaignStore) -> Campaign:
         drafts = store.campaigns.list(status=[Status.DRAFT]).items
         campaign = store.campaigns.get(drafts[0].id)
         steps = campaign.steps.insert(1, Step("email", "Added"))
@@ -99,62 +101,63 @@ def test_a_campaign_goes_its_way_to_the_end(adopted: sa.Engine) -> None:
         store.campaigns.apply(campaign.id, Action.MARK_READY)
         return store.campaigns.apply(campaign.id, Action.START_GENERATION)
 
-    campaign = transact(adopted, TENANT, begin)
+    campaign = transact(adopted, TENANT, start)
     cost = Decimal("0.000000123")
 
-    def generate(store: CampaignStore) -> int:
+    def generate_batch(store: CampaignStore) -> int:
         batch = store.generation.claim(campaign.id, 2, timedelta(minutes=1))
         store.generation.record(dict.fromkeys(batch.claims, Generated(cost)))
         return len(batch.claims)
 
-    def spent(store: CampaignStore) -> Decimal:
+    def read_spent(store: CampaignStore) -> Decimal:
         return store.generation.progress(campaign.id).spent
 
-    before, claims = transact(adopted, TENANT, spent), 0
-    while claimed := transact(adopted, TENANT, generate):
-        claims += claimed
-    assert claims > 0
-    assert transact(adopted, TENANT, spent) == before + claims * cost
+    spent_before, generated = transact(adopted, TENANT, read_spent), 0
+    while batch_size := transact(adopted, TENANT, generate_batch):
+        generated += batch_size
+    assert generated > 0
+    assert transact(adopted, TENANT, read_spent) == spent_before + generated * cost
 
-    def end(store: CampaignStore) -> Campaign:
+    def finish(store: CampaignStore) -> Campaign:
         for action in (Action.COMPLETE_GENERATION, Action.APPROVE, Action.EXPORT, Action.ARCHIVE):
             review = ReviewTally(1, 0, 0) if action is Action.APPROVE else None
-            campaign_ = store.campaigns.apply(campaign.id, action, review=review)
-        history = [entry.action for entry in store.campaigns.history(campaign.id)]
-        assert history[0] == "adopted"
-        return campaign_
+            moved_campaign = store.campaigns.apply(campaign.id, action, review=review)
+        actions = [entry.action for entry in store.campaigns.history(campaign.id)]
+        assert actions[0] == "adopted"
+        return moved_campaign
 
-    archived = transact(adopted, TENANT, end)
-    assert archived.status is Status.ARCHIVED
+    assert transact(adopted, TENANT, finish).status is Status.ARCHIVED
     read = "SELECT total_contacts, generation_cost FROM campaigns WHERE id = :id"
-    ((total, legacy_cost),) = execute(adopted, read, id=campaign.id)
-    assert (legacy_cost, total) == (before + claims * cost, CONTACTS)
+    ((total_contacts, legacy_cost),) = execute(adopted, read, id=campaign.id)
+    assert (legacy_cost, total_contacts) == (spent_before + generated * cost, CONTACTS)
     assert db.verify(adopted).shape == "current"
 
 
-def is_encoded(row: Row) -> bool:
+def is_double_encoded(row: Row) -> bool:
     return str(row["template_config"]).startswith('"')
 
 
-def read_steps(id_: UUID, store: CampaignStore) -> StepSequence:
-    return store.campaigns.get(id_).steps
+def read_steps(campaign_id: UUID, store: CampaignStore) -> StepSequence:
+    return store.campaigns.get(campaign_id).steps
 
 
-def test_failure_12_double_encoded_json_is_read_and_never_written_again(
-    legacies: Legacies,
+def test_failure_12_double_encoded_json_is_decoded_once_and_refused_afterwards(
+    legacies: LegacyDatabases,
 ) -> None:
-    with legacies.database(SERVICE, sample) as engine:
-        kinds = """SELECT DISTINCT jsonb_typeof(template_config), jsonb_typeof(generation_config)
-            FROM campaigns"""
-        assert {one for pair in execute(engine, kinds) for one in pair} > {"array", "string"}
-        twice = [row["id"] for row in sample(SERVICE)["campaigns"] if is_encoded(row)]
-        assert len(twice) > 2
+    with legacies.database(SERVICE, sample_rows) as engine:
+        select_types = """
+            SELECT DISTINCT jsonb_typeof(template_config), jsonb_typeof(generation_config)
+            FROM campaigns
+        """
+        types = {type_ for pair in execute(engine, select_types) for type_ in pair}
+        assert types > {"array", "string"}
+        rows = [row for row in sample_rows(SERVICE)["campaigns"] if is_double_encoded(row)]
+        assert len(rows) > 2
         adopt(engine)
-        assert execute(engine, kinds) == [("array", "object")]
-        for id_ in twice:
-            ((tenant,),) = execute(engine, "SELECT tenant_id FROM campaigns WHERE id = :id", id=id_)
-            read = transact(engine, UUID(str(tenant)), partial(read_steps, UUID(id_)))
-            assert read == DEFAULT.recover_template_config(encoded(STEPS)).value
+        assert execute(engine, select_types) == [("array", "object")]
+        for row in rows:
+            steps = transact(engine, UUID(row["tenant_id"]), partial(read_steps, UUID(row["id"])))
+            assert steps == DEFAULT.recover_template_config(encode(STEPS)).value
         for table, column, document in (
             ("campaigns", "template_config", []),
             ("campaigns", "generation_config", {}),
@@ -162,35 +165,37 @@ def test_failure_12_double_encoded_json_is_read_and_never_written_again(
             ("campaign_templates", "default_config", {}),
             ("campaign_contacts", "enrichment_gaps", []),
         ):
-            write = f"UPDATE {table} SET {column} = CAST(:document AS jsonb)"  # noqa: S608
+            update = f"UPDATE {table} SET {column} = CAST(:document AS jsonb)"  # noqa: S608
             with pytest.raises(sa.exc.IntegrityError, match=f"ck_{table}_{column}"):
-                execute(engine, write, document=encoded(document, 1))
-            execute(engine, write, document=json.dumps(document))
+                execute(engine, update, document=encode(document, 1))
+            execute(engine, update, document=json.dumps(document))
 
 
-def test_the_demo_runs_and_leaves_the_hosts_own_tables_alone(
-    oldest: Legacies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_demo_runs_and_changes_no_row_of_the_host(
+    oldest: LegacyDatabases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with oldest.database(SERVICE, sample) as engine:
+    with oldest.database(SERVICE, sample_rows) as engine:
         adopt(engine)
         monkeypatch.setattr(workers, "SHORT_LEASE", timedelta(seconds=1))
-        before = State.of(engine)
+        before = DatabaseState.read(engine)
         url = servers.plain(engine.url)
         out = io.StringIO()
         with redirect_stdout(out):
             assert main(["demo", "--url", url, "--out", str(tmp_path / "out.jsonl")]) == 0
         assert out.getvalue().splitlines()[-1] == "The campaign is exported."
-        after = State.of(engine)
+        after = DatabaseState.read(engine)
         assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 191
-        for table, rows in before.contents.items():
-            assert after.contents[table].items() >= rows.items(), table
-        assert after.contents["messages"] == before.contents["messages"]
-        assert len(after.contents["campaigns"]) == len(before.contents["campaigns"]) + 1
+        for table, rows in before.rows.items():
+            assert after.rows[table].items() >= rows.items(), table
+        assert after.rows["messages"] == before.rows["messages"]
+        assert len(after.rows["campaigns"]) == len(before.rows["campaigns"]) + 1
         assert db.verify(engine).shape == "current"
 
 
-def test_presets_of_an_older_form_are_brought_up_to_date_unless_edited(newest: Legacies) -> None:
-    """As legacy databases hold them: channel, label, on, with a PDF; double-encoded, even."""
+def test_system_templates_of_an_older_form_are_updated_unless_edited(
+    newest: LegacyDatabases,
+) -> None:
+    """Legacy databases have fewer fields of each step, some of them double-encoded."""
     first, second, third = presets.load()
     older = [
         {
@@ -204,15 +209,15 @@ def test_presets_of_an_older_form_are_brought_up_to_date_unless_edited(newest: L
     ]
     update = """UPDATE campaign_templates SET steps = CAST(:steps AS jsonb), description = NULL
         WHERE id = :id"""
-    with newest.database(SERVICE, sample) as engine:
-        execute(engine, update, steps=encoded(older, 1), id=first.id)
+    with newest.database(SERVICE, sample_rows) as engine:
+        execute(engine, update, steps=encode(older, 1), id=first.id)
         report = adopt(engine).report.presets
-        # The sample holds the second as somebody has edited it, and the third in part.
-        names = (first.name,), (second.name, third.name)
-        assert report == db.SyncReport((), names[0], (), names[1])
+        # In the sample rows, the second is edited by hand and the third has fewer steps.
+        edited = (second.name, third.name)
+        assert report == db.SyncReport((), (first.name,), (), edited)
         stored = transact(engine, TENANT, lambda store: store.templates.get(first.id))
         assert (stored.steps, stored.description) == (first.steps, first.description)
-        assert adopt(engine).report.presets == db.SyncReport((), (), names[0], names[1])
+        assert adopt(engine).report.presets == db.SyncReport((), (), (first.name,), edited)
 
 
 HOST_ROWS = """
@@ -231,20 +236,21 @@ def pytest_campaign_model_host_rows(connection, host, contacts):
 """
 
 
-def test_the_store_contract_holds_on_an_adopted_database(oldest: Legacies, tmp_path: Path) -> None:
+def test_the_store_contract_holds_on_an_adopted_database(
+    oldest: LegacyDatabases, tmp_path: Path
+) -> None:
     (tmp_path / "conftest.py").write_text(HOST_ROWS)
-    with oldest.database(SERVICE, sample) as engine:
+    with oldest.database(SERVICE, sample_rows) as engine:
         adopt(engine)
-        before = contents(engine)
-        done = contract.run(tmp_path, engine.url.render_as_string(hide_password=False))
-        assert done.returncode == 0, done.stdout
-        assert contents(engine) == before
+        before = read_rows(engine)
+        process = contract.run(tmp_path, engine.url.render_as_string(hide_password=False))
+        assert process.returncode == 0, process.stdout
+        assert read_rows(engine) == before
 
 
-def test_the_benchmark_runs(new_database: Callable[..., str]) -> None:
-    """In small: its numbers are for those who run it at its full size."""
+def test_the_adoption_benchmark_runs_at_a_small_size(new_database: Callable[..., str]) -> None:
     command = TESTS / "benchmarks" / "adopt.py"
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *(sys.executable, command, "--campaigns", "50", "--contacts", "3"),
             *("--url", new_database(POSTGRESQL[-1])),
@@ -254,6 +260,6 @@ def test_the_benchmark_runs(new_database: Callable[..., str]) -> None:
         check=False,
         timeout=100,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     for words in ("campaign contacts               150", "longest ACCESS EXCLUSIVE lock", " MB"):
-        assert words in done.stdout
+        assert words in process.stdout

@@ -1,6 +1,7 @@
-"""The shapes in which databases are found that are older than this library, as catalogs.
+"""Catalogs of typical legacy databases, for plain SQL without a database to look at.
 
-For plain SQL without a database to look at: what one of them has beyond this, its SQL leaves alone.
+``build_shape`` builds the catalog of a shape. A real database may have more tables, columns and
+constraints; the SQL for the shape leaves them alone.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from campaign_model.db.catalog import Catalog, Column, Constraint, Index, Table
-from campaign_model.db.schema import quoted
+from campaign_model.db.adoption.catalog import Catalog, Column, Constraint, Index, Table
+from campaign_model.db.schema import quote
 from campaign_model.store.tables import HostTables
 
-__all__ = ["SHAPES", "shape"]
+__all__ = ["SHAPES", "build_shape"]
 
 SHAPES = ("empty", "bare", "extended")
 
-_MOMENT = "timestamp with time zone"
+_TIMESTAMP = "timestamp with time zone"
 _NOT_NULL = {"id", "campaign_id", "contact_id", "name"}
 _BARE = {
     "id": "uuid",
@@ -26,8 +27,8 @@ _BARE = {
     "name": "text",
     "lemlist_campaign_id": "text",
     "is_active": "boolean",
-    "created_at": _MOMENT,
-    "updated_at": _MOMENT,
+    "created_at": _TIMESTAMP,
+    "updated_at": _TIMESTAMP,
 }
 _EXTENDED = {
     "description": "text",
@@ -37,8 +38,8 @@ _EXTENDED = {
     "total_contacts": "integer",
     "generated_count": "integer",
     "generation_cost": "numeric(10,4)",
-    "generation_started_at": _MOMENT,
-    "generation_completed_at": _MOMENT,
+    "generation_started_at": _TIMESTAMP,
+    "generation_completed_at": _TIMESTAMP,
 }
 _CONTACTS = {
     "id": "uuid",
@@ -49,8 +50,8 @@ _CONTACTS = {
     "enrichment_gaps": "jsonb",
     "generation_cost": "numeric(10,4)",
     "error": "text",
-    "added_at": _MOMENT,
-    "generated_at": _MOMENT,
+    "added_at": _TIMESTAMP,
+    "generated_at": _TIMESTAMP,
 }
 _TEMPLATES = {
     "id": "uuid",
@@ -60,8 +61,8 @@ _TEMPLATES = {
     "steps": "jsonb",
     "default_config": "jsonb",
     "is_system": "boolean",
-    "created_at": _MOMENT,
-    "updated_at": _MOMENT,
+    "created_at": _TIMESTAMP,
+    "updated_at": _TIMESTAMP,
 }
 _MESSAGES = {
     "id": "uuid",
@@ -69,28 +70,28 @@ _MESSAGES = {
     "campaign_id": "uuid",
     "status": "message_status",
     "generation_cost_usd": "numeric(10,4)",
-    "created_at": _MOMENT,
+    "created_at": _TIMESTAMP,
 }
 _HOST = {"id": "uuid", "tenant_id": "uuid"}
 
 
-def shape(name: str, host: HostTables, messages: str) -> Catalog:
-    """The catalog of a database in that shape, as loose as any of them may be.
+def build_shape(shape: str, host: HostTables, messages: str) -> Catalog:
+    """Build the catalog of a database of that shape, with the least that adoption can rely on.
 
-    Raises ``ValueError`` for a name that is none of :data:`SHAPES`.
+    Raises ``ValueError`` for a name that is not in :data:`SHAPES`.
     """
-    if name not in SHAPES:
-        raise ValueError(f"a shape is one of {', '.join(SHAPES)}, not {name!r}")
-    tenants, contacts = quoted(host.tenants), quoted(host.contacts)
-    found = {one: _table(one, _HOST) for one in attrs.astuple(host)}
-    found[messages] = _table(messages, _MESSAGES)
-    of_tenant = {"tenant_id": f"FOREIGN KEY (tenant_id) REFERENCES {tenants}(id)"}
-    if name != "empty":
-        columns = _BARE if name == "bare" else _BARE | _EXTENDED
-        found["campaigns"] = _table("campaigns", columns, of_tenant, not_null={"tenant_id"})
-    if name == "extended":
-        found["campaign_templates"] = _table("campaign_templates", _TEMPLATES, of_tenant)
-        found["campaign_contacts"] = _table(
+    if shape not in SHAPES:
+        raise ValueError(f"the shape must be one of {', '.join(SHAPES)}, not {shape!r}")
+    tenants, contacts = quote(host.tenants), quote(host.contacts)
+    tables = {name: _build_table(name, _HOST) for name in attrs.astuple(host)}
+    tables[messages] = _build_table(messages, _MESSAGES)
+    tenant_key = {"tenant_id": f"FOREIGN KEY (tenant_id) REFERENCES {tenants}(id)"}
+    if shape != "empty":
+        columns = _BARE if shape == "bare" else _BARE | _EXTENDED
+        tables["campaigns"] = _build_table("campaigns", columns, tenant_key, not_null={"tenant_id"})
+    if shape == "extended":
+        tables["campaign_templates"] = _build_table("campaign_templates", _TEMPLATES, tenant_key)
+        tables["campaign_contacts"] = _build_table(
             "campaign_contacts",
             _CONTACTS,
             {
@@ -100,24 +101,25 @@ def shape(name: str, host: HostTables, messages: str) -> Catalog:
                 "ON DELETE CASCADE",
             },
         )
-    return found
+    return tables
 
 
-def _table(
+def _build_table(
     name: str,
     columns: Mapping[str, str],
-    keys: Mapping[str, str] | None = None,
+    foreign_keys: Mapping[str, str] | None = None,
     not_null: Collection[str] = (),
 ) -> Table:
+    """Build a table with a primary key ``id``, and with constraints named as PostgreSQL does."""
     constraints = {f"{name}_pkey": Constraint("p", ("id",), "PRIMARY KEY (id)")}
-    for column, definition in (keys or {}).items():
+    for column, definition in (foreign_keys or {}).items():
         constraints[f"{name}_{column}_fkey"] = Constraint(
             "f", (column,), definition, cascades="CASCADE" in definition
         )
     return Table(
         columns={
-            one: Column(type_, not_null=one in {*_NOT_NULL, *not_null})
-            for one, type_ in columns.items()
+            column: Column(type_, not_null=column in {*_NOT_NULL, *not_null})
+            for column, type_ in columns.items()
         },
         constraints=constraints,
         indexes={

@@ -1,4 +1,4 @@
-"""Minimal tables of a host, for the demo and for tests: never made unless asked for."""
+"""``MinimalHost``: minimal host tables for the demo and for tests, created only on request."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["MinimalHost"]
 
 
 class MinimalHost:
-    """The tables, as Core ``Table`` objects: tenants, owners, contacts, messages.
+    """The tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
 
-    ``messages`` is what the last is called; the names of the others are in ``host``.
+    ``host`` names the first three, ``messages`` the last one.
     """
 
     def __init__(self, host: HostTables, messages: str = "messages") -> None:
@@ -25,7 +25,7 @@ class MinimalHost:
             sa.Column("name", sa.Text, nullable=False),
         )
 
-        def of_tenant(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+        def build_tenant_table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
             return sa.Table(
                 name,
                 metadata,
@@ -35,10 +35,10 @@ class MinimalHost:
                 sa.UniqueConstraint("tenant_id", "id"),
             )
 
-        self.owners = of_tenant(
+        self.owners = build_tenant_table(
             host.owners, sa.Column("name", sa.Text, nullable=False), sa.Column("email", sa.Text)
         )
-        self.contacts = of_tenant(
+        self.contacts = build_tenant_table(
             host.contacts,
             sa.Column("owner_id", Uuid),
             *(
@@ -54,7 +54,7 @@ class MinimalHost:
                 )
             ),
         )
-        self.messages = of_tenant(
+        self.messages = build_tenant_table(
             messages,
             sa.Column("campaign_id", Uuid, sa.ForeignKey(campaigns.c.id)),
             sa.Column("campaign_contact_id", Uuid),
@@ -79,10 +79,10 @@ class MinimalHost:
         )
 
     def create_referred(self, connection: sa.Connection) -> None:
-        """What the library's tables refer to."""
+        """Create the tables that the library's tables refer to; leave existing ones alone."""
         for table in (self.tenants, self.owners, self.contacts):
             table.create(connection, checkfirst=True)
 
     def create_referring(self, connection: sa.Connection) -> None:
-        """What refers to the library's tables."""
+        """Create the table that refers to the library's tables; leave an existing one alone."""
         self.messages.create(connection, checkfirst=True)

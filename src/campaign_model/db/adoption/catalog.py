@@ -1,0 +1,277 @@
+"""What a PostgreSQL database has: its tables as frozen values, read from the system catalogs.
+
+``read_catalog`` reads tables by name, ``read_references`` the columns that refer to campaign
+contacts. ``spell_definitions`` asks the server how it spells the constraints and indexes of some
+statements, so that they can be compared with those in the catalog. All three only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import attrs
+import sqlalchemy as sa
+
+__all__ = [
+    "Catalog",
+    "Column",
+    "Constraint",
+    "Index",
+    "Reference",
+    "Table",
+    "read_catalog",
+    "read_references",
+    "spell_definitions",
+]
+
+
+@attrs.frozen
+class Column:
+    """A column. ``labels`` are those of an enum; ``in_view`` is true if a view shows the column."""
+
+    type: str
+    default: str | None = None
+    not_null: bool = False
+    labels: tuple[str, ...] = ()
+    in_view: bool = False
+
+
+@attrs.frozen
+class Constraint:
+    """A constraint. ``kind`` is a letter of ``pg_constraint.contype``: p, u, f or c.
+
+    ``refers_to`` is the table that a foreign key points at. ``cascades`` is true if the key deletes
+    or changes rows of its own table.
+    """
+
+    kind: str
+    columns: tuple[str, ...]
+    definition: str
+    valid: bool = True
+    refers_to: str | None = None
+    cascades: bool = False
+
+
+@attrs.frozen
+class Index:
+    """An index. ``definition`` is the part of CREATE INDEX that begins with USING.
+
+    ``columns`` are those of the key; ``used_columns`` also has those of the predicate and of
+    expressions.
+    """
+
+    definition: str
+    columns: tuple[str, ...]
+    used_columns: frozenset[str]
+    unique: bool = False
+    partial: bool = False
+    valid: bool = True
+
+
+@attrs.frozen
+class Table:
+    """A relation. ``kind`` is a letter of ``pg_class.relkind``, such as r (table) or v (view).
+
+    ``owned`` is true if the current role may alter it. ``options`` are its storage options.
+    ``triggers`` are the host's triggers that run when a row is updated.
+    """
+
+    columns: Mapping[str, Column]
+    constraints: Mapping[str, Constraint] = attrs.field(factory=dict)
+    indexes: Mapping[str, Index] = attrs.field(factory=dict)
+    kind: str = "r"
+    owned: bool = True
+    options: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+
+
+Catalog = Mapping[str, Table]
+"""Tables by name."""
+
+
+@attrs.frozen
+class Reference:
+    """A column, of the host or of another service, that refers to campaign contacts."""
+
+    table: str
+    column: str
+    not_null: bool
+
+
+# The relations of some names that unqualified SQL would find.
+_SELECT_TABLES = """
+SELECT
+    oid, relname, CAST(relkind AS text), pg_has_role(relowner, 'USAGE'), coalesce(reloptions, '{}'),
+    ARRAY(
+        SELECT CAST(tgname AS text)
+        FROM pg_trigger
+        WHERE tgrelid = pg_class.oid AND NOT tgisinternal
+            AND tgtype & 16 <> 0  -- It runs on UPDATE.
+            AND tgenabled <> 'D'
+        ORDER BY tgname
+    )
+FROM pg_class
+WHERE relname = ANY(CAST(:names AS text[])) AND relkind IN ('r', 'p', 'v', 'm', 'f')
+    AND pg_table_is_visible(oid)
+"""
+
+# Their columns, in order.
+_SELECT_COLUMNS = """
+SELECT
+    attrelid, attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull,
+    ARRAY(
+        SELECT CAST(enumlabel AS text)
+        FROM pg_enum
+        WHERE enumtypid = atttypid
+        ORDER BY enumsortorder
+    ),
+    EXISTS (
+        SELECT
+        FROM pg_depend
+        WHERE classid = CAST('pg_rewrite' AS regclass) AND refclassid = CAST('pg_class' AS regclass)
+            AND refobjid = attrelid
+            AND refobjsubid = attnum
+    )
+FROM pg_attribute
+LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid = ANY(CAST(:tables AS oid[])) AND attnum > 0 AND NOT attisdropped
+ORDER BY attrelid, attnum
+"""
+
+# Their keys, unique constraints, foreign keys and checks.
+_SELECT_CONSTRAINTS = """
+SELECT
+    conrelid, conname, CAST(contype AS text),
+    ARRAY(
+        SELECT CAST(attname AS text)
+        FROM unnest(conkey) WITH ORDINALITY AS key (number, position)
+        JOIN pg_attribute ON attrelid = conrelid AND attnum = number
+        ORDER BY position
+    ),
+    regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', ''),
+    convalidated,
+    (SELECT CAST(relname AS text) FROM pg_class WHERE pg_class.oid = confrelid),
+    contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
+FROM pg_constraint
+WHERE conrelid = ANY(CAST(:tables AS oid[])) AND contype IN ('p', 'u', 'f', 'c')
+ORDER BY conrelid, conname
+"""
+
+# Their indexes, with the columns of the key and all columns that are used.
+_SELECT_INDEXES = """
+SELECT
+    indrelid, relname, substring(pg_get_indexdef(indexrelid) FROM 'USING .*'),
+    ARRAY(
+        SELECT CAST(attname AS text)
+        FROM unnest(indkey) WITH ORDINALITY AS key (number, position)
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = number
+        ORDER BY position
+    ),
+    ARRAY(
+        SELECT CAST(attname AS text)
+        FROM pg_attribute
+        WHERE attrelid = indrelid
+            AND (
+                attnum = ANY(indkey)
+                OR EXISTS (
+                    SELECT
+                    FROM pg_depend
+                    WHERE classid = CAST('pg_class' AS regclass) AND objid = indexrelid
+                        AND refclassid = CAST('pg_class' AS regclass)
+                        AND refobjid = indrelid
+                        AND refobjsubid = attnum
+                )
+            )
+    ),
+    indisunique, indpred IS NOT NULL, indisvalid
+FROM pg_index
+JOIN pg_class ON pg_class.oid = indexrelid
+WHERE indrelid = ANY(CAST(:tables AS oid[]))
+ORDER BY indrelid, relname
+"""
+
+# The columns that refer to campaign_contacts.id.
+_SELECT_REFERENCES = """
+SELECT CAST(relname AS text), CAST(source.attname AS text), source.attnotnull
+FROM pg_constraint
+JOIN pg_class ON pg_class.oid = conrelid
+JOIN pg_attribute AS target
+    ON target.attrelid = confrelid AND target.attname = 'id'
+JOIN pg_attribute AS source
+    ON source.attrelid = conrelid AND source.attnum = conkey[array_position(confkey, target.attnum)]
+WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
+ORDER BY 1, 2
+"""
+
+
+def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
+    """Read the relations of these names that unqualified SQL finds; leave out missing ones.
+
+    A name may belong to a view: see :attr:`Table.kind`.
+    """
+    table_rows = connection.execute(sa.text(_SELECT_TABLES), {"names": sorted(names)}).all()
+    oids = [row[0] for row in table_rows]
+
+    def read_parts(query: str) -> dict[int, list[list[Any]]]:
+        """Run ``query`` and group its rows by their first column, the table."""
+        parts: dict[int, list[list[Any]]] = {oid: [] for oid in oids}
+        for oid, *values in connection.execute(sa.text(query), {"tables": oids}):
+            parts[oid].append(
+                [tuple(value) if isinstance(value, list) else value for value in values]
+            )
+        return parts
+
+    columns = read_parts(_SELECT_COLUMNS)
+    constraints = read_parts(_SELECT_CONSTRAINTS)
+    indexes = read_parts(_SELECT_INDEXES)
+    return {
+        table_name: Table(
+            columns={name: Column(*values) for name, *values in columns[oid]},
+            constraints={
+                name: Constraint(kind, of, definition, *values)
+                for name, kind, of, definition, *values in constraints[oid]
+            },
+            indexes={
+                name: Index(definition, of, frozenset(used), *values)
+                for name, definition, of, used, *values in indexes[oid]
+            },
+            kind=kind,
+            owned=owned,
+            options=tuple(options),
+            triggers=tuple(triggers),
+        )
+        for oid, table_name, kind, owned, options, triggers in table_rows
+    }
+
+
+def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
+    """Read which columns refer to a campaign contact."""
+    return tuple(
+        Reference(table, column, not_null)
+        for table, column, not_null in connection.execute(sa.text(_SELECT_REFERENCES))
+    )
+
+
+def spell_definitions(
+    connection: sa.Connection, statements: Iterable[str], tables: Collection[str]
+) -> dict[str, str]:
+    """Return the server's spelling of each constraint and index that ``statements`` make.
+
+    The statements, which make ``tables``, run on temporary tables in a transaction of their own
+    that is rolled back.
+    """
+    with connection.begin() as transaction:
+        # CREATE TABLE makes its table in the first schema of the search path.
+        connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
+        for statement in statements:
+            connection.exec_driver_sql(statement.replace("%", "%%"))
+        catalog = read_catalog(connection, tables)
+        transaction.rollback()
+    # A unique constraint and its index share a name. The constraint comes last and wins.
+    return {
+        name: part.definition
+        for table in catalog.values()
+        for parts in (table.indexes, table.constraints)
+        for name, part in parts.items()
+    }

@@ -1,0 +1,119 @@
+"""Helper functions in SQL that the repairs call, in the schema ``pg_temp`` of the session.
+
+``decode_json`` and ``fill_steps`` compute new documents in the database, so that numbers and
+unknown fields stay exactly as they are. ``disable_triggers`` and ``enable_triggers`` keep the
+host's triggers from running for repaired rows: a trigger that sets ``updated_at`` would make every
+row look changed.
+"""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+
+from campaign_model.steps import STEP_FIELDS, Step
+
+__all__ = ["CREATE_FUNCTIONS", "DROP_FUNCTIONS"]
+
+# The required fields of a step that have a default.
+_STEP_DEFAULTS = json.dumps(
+    {
+        name: attribute.default
+        for name, attribute in attrs.fields_dict(Step).items()
+        if name in STEP_FIELDS.required and attribute.default is not attrs.NOTHING
+    }
+)
+
+# Decode JSON inside JSON strings, however deep. JSON's null becomes NULL; a string that holds no
+# JSON stays as it is.
+_DECODE_JSON = """
+CREATE FUNCTION pg_temp.decode_json(document jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS
+$function$
+DECLARE
+    inner_document jsonb := document;
+BEGIN
+    WHILE jsonb_typeof(inner_document) = 'string' LOOP
+        inner_document := CAST(inner_document #>> '{}' AS jsonb);
+    END LOOP;
+    RETURN nullif(inner_document, 'null');
+EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
+    RETURN document;
+END
+$function$
+"""
+
+# Add the missing fields of steps: the position, a label from the channel, and the defaults. Fields
+# that are there stay as they are.
+_FILL_STEPS = f"""
+CREATE FUNCTION pg_temp.fill_steps(steps jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS
+$function$
+SELECT coalesce(
+    jsonb_agg(
+        CAST('{_STEP_DEFAULTS}' AS jsonb)
+            || jsonb_build_object(
+                'step', position,
+                'label', upper(left(step ->> 'channel', 1))
+                    || replace(substr(step ->> 'channel', 2), '_', ' ')
+            )
+            || step
+        ORDER BY position
+    ),
+    '[]'
+)
+FROM jsonb_array_elements(steps) WITH ORDINALITY AS element (step, position)
+$function$
+"""
+
+# Disable the host's triggers that run when a row of a table is updated. Return the statements that
+# enable them again.
+_DISABLE_TRIGGERS = """
+CREATE FUNCTION pg_temp.disable_triggers(of_table regclass) RETURNS text[] LANGUAGE plpgsql AS
+$function$
+DECLARE
+    _trigger record;
+    _statements text[] := '{}';
+BEGIN
+    FOR _trigger IN
+        SELECT
+            tgname AS name,
+            CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END AS enable
+        FROM pg_trigger
+        WHERE tgrelid = of_table AND NOT tgisinternal AND tgenabled IN ('O', 'A')
+            AND tgtype & 16 > 0
+    LOOP
+        EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', of_table, _trigger.name);
+        _statements := _statements
+            || format('ALTER TABLE %s %s TRIGGER %I', of_table, _trigger.enable, _trigger.name);
+    END LOOP;
+    RETURN _statements;
+END
+$function$
+"""
+
+# Enable the triggers again. PostgreSQL refuses that while deferred constraint triggers are pending,
+# so these run first.
+_ENABLE_TRIGGERS = """
+CREATE FUNCTION pg_temp.enable_triggers(statements text[]) RETURNS void LANGUAGE plpgsql AS
+$function$
+DECLARE
+    _statement text;
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+    FOREACH _statement IN ARRAY statements LOOP
+        EXECUTE _statement;
+    END LOOP;
+END
+$function$
+"""
+
+CREATE_FUNCTIONS = tuple(
+    function.strip()
+    for function in (_DECODE_JSON, _FILL_STEPS, _DISABLE_TRIGGERS, _ENABLE_TRIGGERS)
+)
+
+DROP_FUNCTIONS = """DROP FUNCTION IF EXISTS
+    pg_temp.decode_json(jsonb),
+    pg_temp.fill_steps(jsonb),
+    pg_temp.disable_triggers(regclass),
+    pg_temp.enable_triggers(text[])"""

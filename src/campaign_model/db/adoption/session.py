@@ -1,0 +1,170 @@
+"""A connection on which an adoption changes the schema and the rows while others use them.
+
+``open_session`` opens the only :class:`Session` of its kind on a database. No statement waits long
+for a lock, because everybody who comes later waits behind it: it gives up, and the session tries it
+again, for ten minutes in all.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTIONS
+from campaign_model.db.adoption.plan import Statement
+from campaign_model.db.setup import SetupError, lock_setup, unlock_setup
+from campaign_model.store.connection import sqlstate
+from campaign_model.store.transactions import is_retryable
+
+__all__ = ["OnProgress", "Session", "open_session"]
+
+T = TypeVar("T")
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with the name of a step, the number of things done, and their total number."""
+
+_LOCK_TIMEOUT_MILLISECONDS = 500
+"""How long a statement waits for a lock, and with it everybody who comes later."""
+
+_RETRY_SECONDS = 600
+"""How long a statement that does not get its lock is tried again."""
+
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+# Building an index takes as long as it takes, and an adoption must see every row.
+_PREPARE_SESSION = (
+    "SET row_security = off",
+    """
+SELECT set_config(name, '0', false)
+FROM pg_settings
+WHERE name IN
+    ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')""",
+    *CREATE_FUNCTIONS,
+)
+
+# Leave the connection as it was: it goes back to the pool.
+_RESTORE_SESSION = (
+    DROP_FUNCTIONS,
+    "RESET row_security",
+    "RESET lock_timeout",
+    """
+SELECT set_config(name, reset_val, false)
+FROM pg_settings
+WHERE name IN
+    ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')""",
+)
+
+
+class Session:
+    """One connection. It runs single statements, or functions in short transactions."""
+
+    def __init__(self, connection: sa.Connection, on_progress: OnProgress | None) -> None:
+        self.connection = connection
+        self.on_progress = on_progress
+
+    def use_autocommit(self) -> sa.Connection:
+        """Make every statement a transaction of its own. Return the connection."""
+        return self.connection.execution_options(isolation_level="AUTOCOMMIT")
+
+    def use_transactions(self) -> sa.Connection:
+        """End the open transaction, and go back from autocommit. Return the connection."""
+        self.connection.rollback()
+        return self.connection.execution_options(isolation_level="READ COMMITTED")
+
+    def execute(self, sql: str, **parameters: Any) -> sa.CursorResult[*tuple[Any, ...]]:
+        """Execute SQL in the current transaction. A parameter is written CAST(:name AS type)."""
+        # All other colons, such as those in JSON texts, belong to the SQL.
+        statement = sa.text(re.sub(r"(?<!CAST\():", r"\:", sql))
+        return self.connection.execute(statement, parameters)
+
+    def query(self, sql: str, **parameters: Any) -> Sequence[sa.Row[*tuple[Any, ...]]]:
+        """Fetch all rows of a query in a transaction of its own."""
+        self.use_autocommit()
+        try:
+            return self.execute(sql, **parameters).all()
+        finally:
+            self.connection.rollback()
+
+    def run_statement(self, statement: Statement) -> None:
+        """Run a schema statement; try it again until it gets its lock."""
+
+        def run() -> None:
+            self.use_autocommit()
+            # A concurrent statement waits for other transactions, but they do not wait for it.
+            timeout = 0 if statement.concurrent else _LOCK_TIMEOUT_MILLISECONDS
+            self.execute(f"SET lock_timeout = {timeout}")
+            try:
+                self.execute(statement.sql)
+            except sa.exc.DBAPIError as error:
+                if statement.undo is not None and not error.connection_invalidated:
+                    self.connection.rollback()
+                    self.execute(statement.undo)
+                raise
+
+        self._retry(run)
+
+    def run_in_transaction(self, work: Callable[[], T]) -> T:
+        """Call ``work`` in a transaction; try it again after a lock timeout or a deadlock."""
+
+        def run() -> T:
+            self.use_autocommit()
+            self.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MILLISECONDS}")
+            self.use_transactions()
+            with self.connection.begin():
+                return work()
+
+        return self._retry(run)
+
+    def _retry(self, run: Callable[[], T]) -> T:
+        """Call ``run`` until it succeeds; raise :class:`SetupError` when the time is over."""
+        deadline = time.monotonic() + _RETRY_SECONDS
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return run()
+            except sa.exc.DBAPIError as error:
+                if not (is_retryable(error) or sqlstate(error) == _LOCK_NOT_AVAILABLE):
+                    raise
+                if time.monotonic() > deadline:
+                    raise SetupError(
+                        "the database is too busy: others kept a table locked for ten minutes; "
+                        "end their long transactions and adopt again, which continues from here"
+                    ) from error
+            finally:
+                # SQLAlchemy may have begun a transaction by itself.
+                self.connection.rollback()
+            time.sleep(pause * (1 + secrets.randbelow(100) / 100))
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def report_progress(self, step: str, done: int, total: int) -> None:
+        """Tell the caller how far a step is."""
+        if self.on_progress is not None:
+            self.on_progress(step, done, max(done, total))
+
+
+@contextmanager
+def open_session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[Session]:
+    """Open a session once no other adoption runs; leave its connection as it was at the end."""
+    with engine.connect() as connection:
+        session = Session(connection, on_progress)
+        try:
+            lock_setup(session.use_autocommit(), for_session=True)
+            for statement in _PREPARE_SESSION:
+                session.execute(statement)
+            connection.rollback()
+            yield session
+        finally:
+            if not connection.invalidated:
+                connection.rollback()
+                session.use_autocommit()
+                for statement in _RESTORE_SESSION:
+                    session.execute(statement)
+                unlock_setup(connection)

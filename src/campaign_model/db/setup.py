@@ -1,0 +1,44 @@
+"""What ``init`` and ``adopt`` share: the error they raise, and the lock that runs one at a time.
+
+The lock is an advisory lock of PostgreSQL, held for a transaction (``init``) or for a session
+(``adopt``, which commits many transactions). SQLite needs none: its transactions that write
+already run one at a time.
+"""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+__all__ = ["SETUP_LOCK", "SetupError", "lock_setup", "unlock_setup"]
+
+SETUP_LOCK = 0x63616D706169676E
+"""The key of the advisory lock."""
+
+_RETRY_SECONDS = 0.05
+
+
+class SetupError(Exception):
+    """The command cannot work on this database. The message says what to do."""
+
+
+def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
+    """Wait until no other ``init`` or ``adopt`` runs on this database, and take the lock.
+
+    The lock ends with the transaction; with ``for_session`` it ends with :func:`unlock_setup` or
+    with the connection.
+
+    The wait is a loop, because a statement that blocks on the lock keeps its snapshot. The adoption
+    that holds the lock would wait for that snapshot in ``CREATE INDEX CONCURRENTLY``: a deadlock.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    function = "pg_try_advisory_lock" if for_session else "pg_try_advisory_xact_lock"
+    while not connection.exec_driver_sql(f"SELECT {function}({SETUP_LOCK})").scalar_one():
+        time.sleep(_RETRY_SECONDS)
+
+
+def unlock_setup(connection: sa.Connection) -> None:
+    """Release the lock that :func:`lock_setup` took for a session."""
+    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({SETUP_LOCK})")

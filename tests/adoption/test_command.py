@@ -1,0 +1,112 @@
+"""The commands ``db verify``, ``db adopt`` and ``db sql``, and their refusal on SQLite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from campaign_model import db
+from campaign_model.cli import main
+from support import legacy, servers
+from support.adoption import EXTENDED, POSTGRESQL, LegacyDatabases
+from support.legacy_rows import list_faults, rows_with_faults
+
+NewDatabase = Callable[..., str]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run a command: return its exit code, standard output and standard error."""
+    exit_code = main(arguments)
+    out, err = capsys.readouterr()
+    return exit_code, out, err
+
+
+def test_the_commands_verify_refuse_and_adopt(
+    oldest: LegacyDatabases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = [fault for fault in list_faults(EXTENDED) if fault.name == "an unknown word"]
+    with oldest.database(EXTENDED) as engine:
+        with engine.begin() as connection:
+            legacy.fill(connection, rows_with_faults(EXTENDED, faults))
+        at_url = ("--url", servers.plain(engine.url))
+
+        code, out, _ = run(capsys, "db", "verify", *at_url)
+        assert (code, "extended" in out, "ADD COLUMN" in out) == (1, True, True)
+
+        code, out, err = run(capsys, "db", "adopt", "--dry-run", *at_url)
+        assert (code, err) == (1, "")
+        assert "unknown_status" in out
+        assert "sent becomes exported" in out
+
+        code, out, err = run(capsys, "db", "adopt", "--json", *at_url)
+        *findings, report = map(json.loads, out.splitlines())
+        assert (code, "2 x unknown_status" in err) == (1, True)
+        assert report["refused"] == {"unknown_status": 2}
+        assert len(findings) == sum([*report["refused"].values(), *report["repaired"].values()])
+        assert run(capsys, "db", "verify", *at_url)[0] == 1
+
+        code, _, err = run(capsys, "db", "init", *at_url)
+        assert (code, "db adopt" in err) == (2, True)
+
+        options = ("--status-map", "in_progress=ready", "--status-rule", "sent=review")
+        code, out, err = run(capsys, "db", "adopt", *options, "--quarantine", *at_url)
+        assert (code, err) == (0, "")
+        assert "sent becomes review" in out
+
+        code, out, _ = run(capsys, "db", "verify", "--json", *at_url)
+        assert (code, json.loads(out)["shape"]) == (0, "current")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("adopt", "--status-map", "x"), "WORD=STATUS"),
+        (("adopt", "--status-map", "x=y"), "is not a status"),
+        (("adopt", "--status-rule", "nix=draft"), "sent, lemlist, otherwise"),
+        (("adopt", "--status-rule", "sent=nix"), "archived"),
+        (("sql",), "--from or --url"),
+        (("sql", "--from", "bare"), "--from or --url"),
+        (("sql", "--from", "nix"), "nix"),
+    ],
+)
+def test_a_users_mistake_is_one_line_on_standard_error(
+    new_database: NewDatabase,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    with_url = () if arguments == ("sql",) else ("--url", new_database(POSTGRESQL[0]))
+    code, out, err = run(capsys, "db", *arguments, *with_url)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_an_adoption_is_refused_on_sqlite_and_writes_nothing(
+    new_database: NewDatabase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = new_database("sqlite")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE campaigns (id TEXT PRIMARY KEY, name TEXT)")
+        connection.exec_driver_sql("INSERT INTO campaigns VALUES ('1', 'By hand')")
+
+    def dump() -> list[str]:
+        with engine.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            return [*driver.iterdump()]
+
+    before = dump()
+    for call in (db.adopt, partial(db.adopt, dry_run=True), db.verify, db.sql):
+        with pytest.raises(db.SetupError, match=r"is for PostgreSQL; db\.init .* SQLite"):
+            call(engine)
+    for command in ("adopt", "verify", "sql"):
+        code, out, err = run(capsys, "db", command, "--url", url)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "campaign-model db init" in err
+    assert dump() == before
+    engine.dispose()

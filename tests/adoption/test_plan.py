@@ -1,0 +1,147 @@
+"""Which schema statements an adoption plans, and what makes one impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+
+from campaign_model import db
+from campaign_model.db.adoption.catalog import read_catalog
+from campaign_model.db.schema import expected_tables
+from campaign_model.store.tables import HostTables, metadata
+from support import catalogs
+from support.adoption import EXTENDED, POSTGRESQL, LegacyDatabases, execute
+from support.legacy_rows import sample_rows
+
+NewDatabase = Callable[..., str]
+
+
+@contextmanager
+def open_engine(url: str) -> Iterator[sa.Engine]:
+    engine = sa.create_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def read(engine: sa.Engine) -> catalogs.Catalog:
+    with engine.connect() as connection:
+        return catalogs.read_catalog(connection)
+
+
+@pytest.mark.parametrize("postgresql", POSTGRESQL)
+def test_nothing_is_planned_for_a_fresh_schema(new_database: NewDatabase, postgresql: str) -> None:
+    with open_engine(new_database(postgresql)) as engine:
+        assert db.verify(engine).shape == "empty"
+        db.init(engine, with_host_tables=True)
+        assert db.verify(engine) == db.Verdict("current", (), ())
+        before = read(engine)
+        assert db.adopt(engine).added == ()
+        assert read(engine) == before
+
+
+@pytest.mark.parametrize("postgresql", POSTGRESQL)
+def test_missing_and_incorrect_parts_of_the_schema_are_created_again(
+    new_database: NewDatabase, postgresql: str
+) -> None:
+    damage = (
+        "ALTER TABLE campaigns DROP CONSTRAINT ck_campaigns_status",
+        "ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_status CHECK (status <> '')",
+        "ALTER TABLE campaigns DROP CONSTRAINT fk_campaigns_tenant_id_owner_id",
+        "ALTER TABLE campaigns ALTER version DROP NOT NULL, ALTER status DROP DEFAULT",
+        "ALTER TABLE campaign_history DROP CONSTRAINT pk_campaign_history",
+        "ALTER TABLE campaign_contacts DROP COLUMN retry_at",
+        "DROP INDEX ix_campaigns_page",
+        "ALTER TABLE campaign_contacts RESET (fillfactor)",
+        "DROP INDEX ix_campaign_contacts_contact",
+        "CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (status)",
+        "DROP TABLE campaign_erased_claims",
+        # An interrupted CREATE INDEX CONCURRENTLY leaves an index in this state.
+        """UPDATE pg_index SET indisvalid = false
+        WHERE indexrelid = 'ix_campaign_contacts_rank'::regclass""",
+    )
+    with open_engine(new_database(postgresql)) as engine:
+        db.init(engine, with_host_tables=True)
+        before = read(engine)
+        for statement in damage:
+            execute(engine, statement)
+        verdict = db.verify(engine)
+        assert (verdict.shape, len(verdict.pending) > len(damage)) == ("changed", True)
+        assert db.adopt(engine).added == verdict.pending
+        assert db.verify(engine) == db.Verdict("current", (), ())
+        assert read(engine) == before
+
+
+def test_expected_columns_are_spelled_like_those_of_the_catalog(new_database: NewDatabase) -> None:
+    with open_engine(new_database(POSTGRESQL[0])) as engine:
+        db.init(engine, with_host_tables=True)
+        with engine.connect() as connection:
+            catalog = read_catalog(connection, metadata.tables)
+    for table_name, table in expected_tables(HostTables()).items():
+        for name, expected in table.columns.items():
+            column = catalog[table_name].columns[name]
+            assert (expected.type, expected.default, expected.not_null) == (
+                column.type,
+                column.default,
+                column.not_null,
+            ), (table_name, name)
+
+
+def constraint_definitions(catalog: catalogs.Catalog) -> set[tuple[str, str]]:
+    """Return the table and the definition of every constraint."""
+    return {
+        (table, properties[0])
+        for (kind, table, _), properties in catalog.items()
+        if kind == "constraint"
+    }
+
+
+def test_keys_that_delete_rows_of_the_library_are_dropped(oldest: LegacyDatabases) -> None:
+    with oldest.database(EXTENDED, sample_rows) as engine:
+        before = constraint_definitions(read(engine))
+        db.adopt(engine)
+        # Every other constraint is still there, with its old name or the library's.
+        assert before - constraint_definitions(read(engine)) == {
+            (
+                "campaign_contacts",
+                f"FOREIGN KEY ({name}_id) REFERENCES {name}s(id) ON DELETE CASCADE",
+            )
+            for name in ("campaign", "contact")
+        }
+
+
+def test_of_two_equal_constraints_only_one_is_renamed(newest: LegacyDatabases) -> None:
+    with newest.database(EXTENDED, sample_rows) as engine:
+        for name in ("second_key", "third_key"):
+            execute(
+                engine,
+                f"ALTER TABLE campaigns ADD CONSTRAINT {name}"
+                " FOREIGN KEY (tenant_id) REFERENCES tenants(id)",
+            )
+        db.adopt(engine)
+        assert db.verify(engine).shape == "current"
+        names = {name for kind, _, name in read(engine) if kind == "constraint"}
+        assert "fk_campaigns_tenant_id" in names
+        assert len(names & {"campaigns_tenant_id_fkey", "second_key", "third_key"}) == 2
+
+
+def test_a_view_on_a_column_and_an_unknown_type_make_the_adoption_impossible(
+    oldest: LegacyDatabases,
+) -> None:
+    with oldest.database(EXTENDED) as engine:
+        execute(engine, "ALTER TABLE campaigns ALTER status TYPE varchar(20)")
+        execute(engine, "ALTER TABLE campaigns ALTER total_contacts TYPE bigint")
+        execute(engine, "CREATE VIEW spent AS SELECT generation_cost FROM campaigns")
+        before = read(engine)
+        with pytest.raises(db.SetupError) as caught:
+            db.adopt(engine)
+        pending = "; ".join(db.verify(engine).pending)
+        assert str(caught.value) == pending
+        assert "total_contacts is of type bigint" in pending
+        assert "a view shows campaigns.generation_cost" in pending
+        assert "status" not in pending
+        assert read(engine) == before

@@ -1,0 +1,157 @@
+"""The adoption as an SQL script: it leaves what the adoption leaves, and a linter accepts it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sysconfig
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from campaign_model import db
+from support import catalogs, servers
+from support.adoption import (
+    DatabaseState,
+    LegacyDatabases,
+    adopt,
+    execute,
+    normalize_times,
+    read_rows,
+    read_with_store,
+)
+from support.legacy import Shape
+from support.legacy_rows import make_id, sample_rows
+
+SERVICE = Shape(extended=True, tags=True, full_name=True, service=True)
+SHAPE_NAMES = ["empty", "bare", "extended"]
+
+
+def run_psql(legacies: LegacyDatabases, engine: sa.Engine, sql: str, directory: Path) -> str:
+    """Run ``sql`` with psql, and return what it wrote on standard error."""
+    programs = legacies.databases.directory / legacies.engine_name / "bin"
+    file = directory / "adoption.sql"
+    file.write_text(sql)
+    url = servers.plain(engine.url)
+    process = subprocess.run(
+        [programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", file],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stderr
+
+
+def assert_same_after_sync(engine: sa.Engine, expected: DatabaseState) -> None:
+    """Sync the system templates, and compare the schema and the rows."""
+    with engine.begin() as connection:
+        db.sync_presets(connection)
+    state = DatabaseState.read(engine)
+    differences = catalogs.compare_catalogs(expected.catalog, state.catalog)
+    assert differences == catalogs.Changes({}, {}, {})
+    assert normalize_times(state.rows) == normalize_times(expected.rows)
+
+
+@pytest.mark.parametrize("name", SHAPE_NAMES)
+def test_the_script_for_a_shape_leaves_what_an_adoption_leaves(
+    legacies: LegacyDatabases, name: str, tmp_path: Path
+) -> None:
+    shape = Shape(extended=name == "extended")
+
+    def make_empty(engine: sa.Engine) -> None:
+        if name == "empty":
+            execute(engine, "DROP TABLE messages, campaigns")
+
+    fill = None if name == "empty" else sample_rows
+    with legacies.database(shape, fill) as engine:
+        make_empty(engine)
+        adopt(engine)
+        expected = DatabaseState.read(engine)
+    with legacies.database(shape, fill) as engine:
+        make_empty(engine)
+        assert run_psql(legacies, engine, db.sql(name), tmp_path) == ""
+        assert_same_after_sync(engine, expected)
+        state = DatabaseState.read(engine)
+        assert db.verify(engine).shape == "current"
+        # A script for the adopted database has nothing to do.
+        run_psql(legacies, engine, db.sql(engine), tmp_path)
+        assert DatabaseState.read(engine) == state
+
+
+def test_the_script_for_an_inspected_database_leaves_what_an_adoption_leaves(
+    legacies: LegacyDatabases, tmp_path: Path
+) -> None:
+    with legacies.database(SERVICE, sample_rows) as engine:
+        adopt(engine)
+        expected = DatabaseState.read(engine)
+    with legacies.database(SERVICE, sample_rows) as engine:
+        run_psql(legacies, engine, db.sql(engine), tmp_path)
+        assert_same_after_sync(engine, expected)
+
+
+def test_an_adoption_continues_a_script_that_ended_early(
+    newest: LegacyDatabases, tmp_path: Path
+) -> None:
+    with newest.database(SERVICE, sample_rows) as engine:
+        parts = db.sql(engine).split("\n\n")
+        adopt(engine)
+        expected = DatabaseState.read(engine)
+    for fraction in (0.4, 0.8):
+        with newest.database(SERVICE, sample_rows) as engine:
+            beginning = "\n\n".join(parts[: int(len(parts) * fraction)])
+            run_psql(newest, engine, beginning, tmp_path)
+            assert db.verify(engine).shape == "unfinished"
+            adopt(engine)
+            assert_same_after_sync(engine, expected)
+
+
+def test_the_script_repairs_a_contact_that_is_added_to_a_repaired_campaign(
+    newest: LegacyDatabases, tmp_path: Path
+) -> None:
+    with newest.database(SERVICE, sample_rows) as engine:
+        call, new_id = "CALL pg_temp.repair_campaigns();", make_id("campaign_contacts", 500)
+        add_contact = f"""
+            INSERT INTO campaign_contacts (id, campaign_id, contact_id, status, generation_cost)
+            SELECT '{new_id}', campaign.id, contact.id, 'generated', NULL
+            FROM campaigns AS campaign
+            JOIN contacts AS contact ON contact.tenant_id = campaign.tenant_id
+            WHERE campaign.id = '{make_id("campaigns", 1)}'
+                AND contact.id NOT IN (
+                    SELECT contact_id FROM campaign_contacts WHERE campaign_id = campaign.id
+                )
+            LIMIT 1;
+        """  # noqa: S608
+        sql = db.sql(engine).replace(call, call + add_contact, 1)
+        run_psql(newest, engine, sql, tmp_path)
+        assert db.verify(engine).shape == "current"
+        contact = read_rows(engine)["campaign_contacts"][new_id]
+        assert (contact["status"], contact["unknown_costs"]) == ("generated", "1")
+        read_with_store(engine)
+
+
+@pytest.mark.parametrize("name", SHAPE_NAMES)
+def test_a_linter_of_migrations_finds_only_exceptions_with_a_reason(
+    name: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "adoption.sql"
+
+    def lint(sql: str) -> tuple[int, str]:
+        file.write_text(sql)
+        linter = Path(sysconfig.get_path("scripts")) / "squawk"
+        command = [str(linter), "--pg-version", "15", "--reporter", "gcc", str(file)]
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        return process.returncode, process.stdout
+
+    sql = db.sql(name)
+    assert lint(sql) == (0, "")
+    # The linter does report the exceptions if they are not declared.
+    code, output = lint(re.sub(r"-- squawk-ignore.*", "", sql))
+    assert (code, "prefer-robust-stmts" in output) == (1, True)
+
+
+def test_a_script_for_an_unknown_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match="empty, bare, extended"):
+        db.sql("nix")
