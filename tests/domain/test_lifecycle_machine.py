@@ -23,7 +23,7 @@ class Service(LifecycleMachine):
     def move(self, action: Action, facts: Facts) -> None:
         self.column = lifecycle.apply(Status(self.column), action, facts).target.value
 
-    def standing(self) -> Status:
+    def current_status(self) -> Status:
         return Status(self.column)
 
 
@@ -75,11 +75,11 @@ FINE = Facts(enabled_steps=1, contacts=2, generated=2, review=ReviewTally(1, 0, 
 @pytest.mark.parametrize(
     ("machine", "action", "facts", "message"),
     [
-        (IgnoresTheFacts, Action.MARK_READY, NOTHING, "mark_ready went through from draft"),
-        (AllowsAShortcut, Action.SUBMIT_FOR_REVIEW, FINE, "submit_for_review went through"),
-        (MovesBeforeItChecks, Action.EXPORT, NOTHING, "after export: exported"),
-        (ForgetsToMove, Action.MARK_READY, FINE, "after mark_ready: draft"),
-        (CountsNoContacts, Action.MARK_READY, FINE, "mark_ready was refused from draft"),
+        (IgnoresTheFacts, Action.MARK_READY, NOTHING, "mark_ready was allowed in status draft"),
+        (AllowsAShortcut, Action.SUBMIT_FOR_REVIEW, FINE, "submit_for_review was allowed"),
+        (MovesBeforeItChecks, Action.EXPORT, NOTHING, "after export the status is exported"),
+        (ForgetsToMove, Action.MARK_READY, FINE, "after mark_ready the status is draft"),
+        (CountsNoContacts, Action.MARK_READY, FINE, "mark_ready was refused in status draft"),
         (ReportsOneUnmetGuard, Action.MARK_READY, NOTHING, "has_contacts"),
     ],
 )

@@ -206,7 +206,7 @@ DAMAGES = {
     ),
     "ALTER TABLE campaign_contacts "
     "DROP CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id": (
-        "campaign_contacts lacks UNIQUE (tenant_id, campaign_id, contact_id)"
+        "campaign_contacts lacks UNIQUE (campaign_id, contact_id, tenant_id)"
     ),
     "ALTER TABLE campaign_totals DROP CONSTRAINT pk_campaign_totals": (
         "campaign_totals lacks PRIMARY KEY (tenant_id, campaign_id, shard)"
@@ -219,7 +219,7 @@ DAMAGES = {
     "ADD FOREIGN KEY (tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id) "
     "ON DELETE CASCADE": "must not be ON DELETE CASCADE",
     "DROP INDEX ix_campaign_contacts_rank": (
-        "campaign_contacts lacks INDEX (tenant_id, campaign_id, rank)"
+        "campaign_contacts lacks INDEX (campaign_id, rank, tenant_id)"
     ),
     "DROP INDEX ix_campaigns_running; CREATE INDEX ON campaigns (tenant_id, id) "
     "WHERE status = 'ready'": ("campaigns lacks INDEX (tenant_id, id) WHERE status = 'generating'"),

@@ -100,10 +100,13 @@ def test_an_exhausted_contact_does_not_use_up_the_limit(
     campaign = tenant.campaign("generating", contacts=ids)
     (claim,) = tenant.claim(campaign.id, 1)
     tenant.record({claim: Unfinished(cost=CENT)})
+    (waiting, *_) = statuses(tenant, campaign.id)
     cursor = Cursor(contact_rows(tenant, campaign.id)[ids[0]].rank) if from_a_cursor else None
     claims = tenant.claim(campaign.id, limit, cursor=cursor, max_attempts=1)
     assert [claim.contact_id for claim in claims] == ids[1:]
-    assert statuses(tenant, campaign.id) == ["failed", "generating", "generating"]
+    # Only a claim that comes up short fails the contacts that are out of attempts.
+    first = "failed" if limit == 3 else waiting
+    assert statuses(tenant, campaign.id) == [first, "generating", "generating"]
     tenant.check_totals(campaign.id)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ on_newest_postgresql = pytest.mark.parametrize(
 )
 on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 
-CLAIM_TIME = "coalesce(%(now)s::TIMESTAMP WITH TIME ZONE, clock_timestamp())"
+CLAIM_TIME = re.compile(r"coalesce\(CAST\([^,]*now[^,]* AS timestamptz\), clock_timestamp\(\)\)")
 """The only time that a writing statement reads from the database: when it locks the campaign."""
 
 _TABLES = (*metadata.sorted_tables, HOST.messages)

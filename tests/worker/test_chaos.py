@@ -80,7 +80,7 @@ DAMAGES = [
     ),
     Damage(
         "UPDATE campaign_totals SET cost = cost + 0.000000001",
-        problem="cost is 2.000000003 in its",
+        problem="cost is 2.000000003 in campaign_totals",
     ),
     Damage("UPDATE campaigns SET generation_cost = 2", problem="its row has 2"),
     Damage(

@@ -159,7 +159,9 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
         }
         return scope.connection.execute(_INSERT, fixed | columns).rowcount
     return scope.connection.execute(
-        insert_into(scope.connection, campaign_contacts).on_conflict_do_nothing(),
+        insert_into(scope.connection, campaign_contacts).on_conflict_do_nothing(
+            index_elements=["campaign_id", "contact_id", "tenant_id"]
+        ),
         [
             fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
             for contact_id, rank in ranks.items()
