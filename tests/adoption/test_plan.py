@@ -57,8 +57,8 @@ def test_missing_and_incorrect_parts_of_the_schema_are_created_again(
         "ALTER TABLE campaign_contacts DROP COLUMN retry_at",
         "DROP INDEX ix_campaigns_page",
         "ALTER TABLE campaign_contacts RESET (fillfactor)",
-        "DROP INDEX ix_campaign_contacts_contact",
-        "CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (status)",
+        "DROP INDEX ix_campaigns_running",
+        "CREATE INDEX ix_campaigns_running ON campaigns (status)",
         "DROP TABLE campaign_erased_claims",
         # An interrupted CREATE INDEX CONCURRENTLY leaves an index in this state.
         """UPDATE pg_index SET indisvalid = false

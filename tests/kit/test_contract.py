@@ -205,8 +205,8 @@ DAMAGES = {
         "campaign_totals.cost must have a default"
     ),
     "ALTER TABLE campaign_contacts "
-    "DROP CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id": (
-        "campaign_contacts lacks UNIQUE (campaign_id, contact_id, tenant_id)"
+    "DROP CONSTRAINT uq_campaign_contacts_contact_id_campaign_id_tenant_id": (
+        "campaign_contacts lacks UNIQUE (contact_id, campaign_id, tenant_id)"
     ),
     "ALTER TABLE campaign_totals DROP CONSTRAINT pk_campaign_totals": (
         "campaign_totals lacks PRIMARY KEY (tenant_id, campaign_id, shard)"

@@ -41,7 +41,7 @@ _INSERT = sa.text("""
     WHERE campaigns.tenant_id = :tenant_id
       AND campaigns.id = :campaign_id
     ORDER BY new.contact_id -- fills the indexes from one end to the other
-    ON CONFLICT (campaign_id, contact_id, tenant_id) DO NOTHING
+    ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
 """).bindparams(
     sa.bindparam("ids", type_=sa.Text),
     sa.bindparam("contact_ids", type_=sa.Text),
@@ -160,7 +160,7 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
         return scope.connection.execute(_INSERT, fixed | columns).rowcount
     return scope.connection.execute(
         insert_into(scope.connection, campaign_contacts).on_conflict_do_nothing(
-            index_elements=["campaign_id", "contact_id", "tenant_id"]
+            index_elements=["contact_id", "campaign_id", "tenant_id"]
         ),
         [
             fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}

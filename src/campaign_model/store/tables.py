@@ -145,9 +145,9 @@ campaign_contacts = sa.Table(
     # The tenant comes last in these keys. Led by the tenant, they would look cheap to PostgreSQL
     # for a tenant that its statistics do not know, and it would read all that the tenant has.
     sa.UniqueConstraint("id", "tenant_id"),
-    sa.UniqueConstraint("campaign_id", "contact_id", "tenant_id"),
+    # Only the index of ranks begins with the campaign, so that no claim is planned with another.
+    sa.UniqueConstraint("contact_id", "campaign_id", "tenant_id"),
     _of_campaign(),
-    sa.Index("contact", "contact_id", "tenant_id"),
     sa.Index("rank", "campaign_id", "rank", "tenant_id"),
     # Claims and records change no indexed column, and each page has room for new row versions:
     # PostgreSQL then updates no index for them (HOT updates).

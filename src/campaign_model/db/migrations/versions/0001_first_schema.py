@@ -190,7 +190,7 @@ CREATE TABLE campaign_contacts (
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
-    CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id UNIQUE (campaign_id, contact_id, tenant_id),
+    CONSTRAINT uq_campaign_contacts_contact_id_campaign_id_tenant_id UNIQUE (contact_id, campaign_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (jsonb_typeof(reported_tokens) = 'array'),
@@ -198,9 +198,6 @@ CREATE TABLE campaign_contacts (
     CONSTRAINT ck_campaign_contacts_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9),
     CONSTRAINT ck_campaign_contacts_reserved CHECK (reserved < 'Infinity' AND reserved >= 0 AND scale(trim_scale(reserved)) <= 9)
 ) WITH (fillfactor = 50)
-""",
-    """
-CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (contact_id, tenant_id)
 """,
     """
 CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
@@ -350,7 +347,7 @@ CREATE TABLE campaign_contacts (
     CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
     CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
     CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
-    CONSTRAINT uq_campaign_contacts_campaign_id_contact_id_tenant_id UNIQUE (campaign_id, contact_id, tenant_id),
+    CONSTRAINT uq_campaign_contacts_contact_id_campaign_id_tenant_id UNIQUE (contact_id, campaign_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
     CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (CASE WHEN json_valid(reported_tokens) THEN json_type(reported_tokens) = 'array' ELSE 0 END),
@@ -358,9 +355,6 @@ CREATE TABLE campaign_contacts (
     CONSTRAINT ck_campaign_contacts_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0),
     CONSTRAINT ck_campaign_contacts_reserved CHECK (typeof(reserved) = 'integer' AND reserved >= 0)
 )
-""",
-    """
-CREATE INDEX ix_campaign_contacts_contact ON campaign_contacts (contact_id, tenant_id)
 """,
     """
 CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
