@@ -6,7 +6,7 @@ import itertools
 import math
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -27,6 +27,12 @@ from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.scope import SHARDS
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.interference import (
+    ProcessDied,
+    before_statement,
+    close_connection,
+    die,
+)
 from campaign_model.testing.parallel import PATIENCE, background_transactions
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from support.tenants import HOST, contact_rows, legacy_columns
@@ -34,6 +40,7 @@ from support.transactions import (
     broken_commit,
     on_postgresql,
     sever_connection,
+    statements_of,
 )
 
 on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
@@ -520,3 +527,24 @@ def test_autocommit_is_refused_from_an_engine_made_with_it(tenant: Tenant) -> No
     with engine.connect() as connection, pytest.raises(ValueError, match="AUTOCOMMIT"):
         CampaignStore(connection, tenant.id)
     engine.dispose()
+
+
+@pytest.mark.parametrize("how", [die, close_connection])
+def test_a_crash_before_any_statement_of_an_assignment_leaves_no_savepoint_open(
+    tenant: Tenant, how: Callable[[sa.Connection], None]
+) -> None:
+    # SQLAlchemy warns of a savepoint that was left open, and the tests turn warnings into errors.
+    campaign = tenant.campaign(contacts=0)
+    contacts = [*tenant.contacts(2), uuid4()]
+    statements = statements_of(tenant, lambda store: store.contacts.assign(campaign.id, contacts))
+    for number in range(len(statements)):
+        with tenant.engine.connect() as connection:
+            store = CampaignStore(connection, tenant.id)
+            with (
+                pytest.raises((ProcessDied, sa.exc.DBAPIError, sa.exc.PendingRollbackError)),
+                before_statement(connection, number, how),
+            ):
+                store.contacts.assign(campaign.id, contacts)
+            connection.rollback()
+            assert connection.scalar(sa.select(1)) == 1
+    assert contact_rows(tenant, campaign.id) == {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -119,13 +120,17 @@ class savepoint:  # noqa: N801 - a context manager that reads as a clause
 
     def __enter__(self) -> Self:
         self._savepoint = self._connection.begin_nested()
+        self._savepoint.__enter__()
         return self
 
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
-        if error is None:
-            self._savepoint.commit()
-            return False
-        self._savepoint.rollback()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        # This also ends the savepoint if the connection is lost while it is released.
+        self._savepoint.__exit__(kind, error, trace)
         if isinstance(error, sa.exc.IntegrityError):
             self._state = sqlstate(error)
         return self.foreign_key_violated or self.unique_key_violated
