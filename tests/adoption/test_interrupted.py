@@ -46,7 +46,7 @@ def test_an_adoption_that_is_killed_repeatedly_ends_like_an_undisturbed_one(
 def test_an_index_whose_build_was_killed_is_built_again(legacies: LegacyDatabases) -> None:
     """One kind of index on each engine. All on all: ``tests/benchmarks/every_statement.py``."""
     kind = "UNIQUE INDEX" if legacies.engine_name == POSTGRESQL[0] else "INDEX"
-    assert len(kill_index_builds(legacies, SERVICE, f"CREATE {kind} CONCURRENTLY")) > 3
+    assert len(kill_index_builds(legacies, SERVICE, f"CREATE {kind} CONCURRENTLY")) >= 3
 
 
 def test_two_adoptions_at_once_leave_what_one_leaves(newest: LegacyDatabases) -> None:
