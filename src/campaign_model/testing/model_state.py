@@ -125,7 +125,11 @@ class ModelContact:
     def out_of_attempts(self) -> ModelContact:
         """Fail the contact because it reached the cap on attempts."""
         return attrs.evolve(
-            self, **NO_CLAIM, status=ContactStatus.FAILED, error_code=ATTEMPTS_EXHAUSTED
+            self,
+            **NO_CLAIM,
+            status=ContactStatus.FAILED,
+            retry_at=None,
+            error_code=ATTEMPTS_EXHAUSTED,
         )
 
     def after_outcome(
