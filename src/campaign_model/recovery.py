@@ -16,13 +16,14 @@ from campaign_model._json import fault_in
 from campaign_model.campaign import Repair
 from campaign_model.steps import STEP_FIELDS, Step
 
-__all__ = ["repaired"]
+__all__ = ["STEP_DEFAULTS", "repaired"]
 
-_DEFAULTS = {
+STEP_DEFAULTS = {
     name: attribute.default
     for name, attribute in attrs.fields_dict(Step).items()
-    if name in STEP_FIELDS.required
+    if name in STEP_FIELDS.required and attribute.default is not attrs.NOTHING
 }
+"""The required fields of a step that have a default, and their defaults."""
 
 
 def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
@@ -58,7 +59,7 @@ def _repaired_step(step: Any, index: int, path: str, repairs: list[Repair]) -> A
         step = {**step, "step": position}
     # A missing label becomes the name of the channel: "Linkedin connect".
     label = step["channel"].replace("_", " ").capitalize()
-    defaults = {"step": position, **_DEFAULTS, "label": label}
+    defaults = {"step": position, "label": label, **STEP_DEFAULTS}
     missing = {name: value for name, value in defaults.items() if name not in step}
     repairs += (
         _defaulted(f"{path}/{name}", f"{place}.{name}", value) for name, value in missing.items()

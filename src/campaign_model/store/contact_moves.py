@@ -15,6 +15,7 @@ from campaign_model.campaign_contact import Changed
 from campaign_model.lifecycle import ContactAction, ContactStatus
 from campaign_model.store.connection import checked_ids, chunks
 from campaign_model.store.scope import Scope
+from campaign_model.store.statements import NOT_CHECKED, NOT_READY, READY
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import (
     Totals,
@@ -154,9 +155,8 @@ def refresh_campaign(scope: Scope, campaign_id: UUID) -> None:
 
 def _resting_status() -> sa.ColumnElement[str]:
     """Build :func:`lifecycle.resting_status` of the row's gaps in SQL."""
-    not_checked, ready, not_ready = map(lifecycle.resting_status, (None, (), ("a gap",)))
     return sa.case(
-        (_CONTACT.enrichment_gaps.is_(None), not_checked.value),
-        (array_length(_CONTACT.enrichment_gaps) == 0, ready.value),
-        else_=not_ready.value,
+        (_CONTACT.enrichment_gaps.is_(None), NOT_CHECKED.value),
+        (array_length(_CONTACT.enrichment_gaps) == 0, READY.value),
+        else_=NOT_READY.value,
     )

@@ -29,6 +29,7 @@ from campaign_model.store.statements import (
     FAILED,
     GENERATED,
     GENERATING,
+    LOW_WATERMARK,
     MAX_REPORTED_TOKENS,
     NOT_CHECKED,
     NOT_READY,
@@ -78,19 +79,6 @@ campaign AS (
     WHERE tenant_id = :tenant
       AND id = :campaign
     FOR SHARE OF campaigns
-)
-"""
-
-# The rank below which every contact is finished.
-LOW_WATERMARK = f"""
-coalesce(
-    (
-        SELECT max(low_watermark)
-        FROM campaign_totals
-        WHERE tenant_id = :tenant
-          AND campaign_id = :campaign
-    ),
-    {LOWEST_RANK}
 )
 """
 

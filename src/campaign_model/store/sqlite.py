@@ -22,6 +22,7 @@ from campaign_model.store.statements import (
     FAILED,
     GENERATED,
     GENERATING,
+    LOW_WATERMARK,
     MAX_REPORTED_TOKENS,
     NOT_CHECKED,
     NOT_READY,
@@ -59,19 +60,6 @@ SELECT status AS campaign_status,
 FROM campaigns
 WHERE tenant_id = :tenant
   AND id = :campaign
-"""
-
-# The rank below which every contact is finished.
-LOW_WATERMARK = f"""
-coalesce(
-    (
-        SELECT max(low_watermark)
-        FROM campaign_totals
-        WHERE tenant_id = :tenant
-          AND campaign_id = :campaign
-    ),
-    {LOWEST_RANK}
-)
 """
 
 # The first contacts that wait, by rank, then those whose lease has expired.

@@ -27,7 +27,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.lifecycle import CLAIMABLE, ContactStatus, resting_status
-from campaign_model.store.tables import campaign_contacts, campaign_totals
+from campaign_model.store.tables import LOWEST_RANK, campaign_contacts, campaign_totals
 from campaign_model.store.types import Array, JsonText, Money, UtcDateTime, Uuid
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "FAILED",
     "GENERATED",
     "GENERATING",
+    "LOW_WATERMARK",
     "MAX_REPORTED_TOKENS",
     "NOT_CHECKED",
     "NOT_READY",
@@ -67,6 +68,19 @@ GENERATING = ContactStatus.GENERATING
 GENERATED = ContactStatus.GENERATED
 FAILED = ContactStatus.FAILED
 NOT_CHECKED, READY, NOT_READY = map(resting_status, (None, (), ("a gap",)))
+
+# The rank below which every contact is finished.
+LOW_WATERMARK = f"""
+coalesce(
+    (
+        SELECT max(low_watermark)
+        FROM campaign_totals
+        WHERE tenant_id = :tenant
+          AND campaign_id = :campaign
+    ),
+    {LOWEST_RANK}
+)
+"""  # noqa: S608 - our own names
 
 _TYPES: dict[str, Any] = {
     **{column.name: column.type for column in (*campaign_totals.c, *campaign_contacts.c)},
@@ -205,7 +219,7 @@ Parameters = Mapping[str, Any]
 class Statements(Protocol):
     """The functions of ``postgresql.py`` and ``sqlite.py``.
 
-    Those that lock the campaign return None if the tenant has no such campaign.
+    ``claim``, ``lock_claimed`` and ``record`` return None if the tenant has no such campaign.
     """
 
     def claim(self, connection: sa.Connection, parameters: Parameters) -> ClaimResult | None:

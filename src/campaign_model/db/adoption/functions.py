@@ -10,20 +10,9 @@ from __future__ import annotations
 
 import json
 
-import attrs
-
-from campaign_model.steps import STEP_FIELDS, Step
+from campaign_model.recovery import STEP_DEFAULTS
 
 __all__ = ["CREATE_FUNCTIONS", "DROP_FUNCTIONS"]
-
-# The required fields of a step that have a default.
-_STEP_DEFAULTS = json.dumps(
-    {
-        name: attribute.default
-        for name, attribute in attrs.fields_dict(Step).items()
-        if name in STEP_FIELDS.required and attribute.default is not attrs.NOTHING
-    }
-)
 
 # Decode JSON inside JSON strings, however deep. JSON's null becomes NULL; a string that holds no
 # JSON stays as it is.
@@ -50,7 +39,7 @@ CREATE FUNCTION pg_temp.fill_steps(steps jsonb) RETURNS jsonb LANGUAGE sql IMMUT
 $function$
 SELECT coalesce(
     jsonb_agg(
-        CAST('{_STEP_DEFAULTS}' AS jsonb)
+        CAST('{json.dumps(STEP_DEFAULTS)}' AS jsonb)
             || jsonb_build_object(
                 'step', position,
                 'label', upper(left(step ->> 'channel', 1))
