@@ -44,7 +44,7 @@ from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.worker import Task, run_worker
 from support import servers
 from support.tenants import HOST, legacy_columns, new_tenant
-from support.workers import message_values
+from support.workers import slot_values
 
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 4
@@ -193,7 +193,7 @@ class Host:
     def _insert(self, connection: sa.Connection, task: Task, slots: Iterable[MessageSlot]) -> None:
         connection.execute(
             sa.insert(HOST.messages),
-            [message_values(self.tenant_id, task.claim, slot) for slot in slots],
+            [slot_values(self.tenant_id, task.claim, slot) for slot in slots],
         )
 
     def _draw_cost(self) -> Decimal:
@@ -305,7 +305,7 @@ class WorkerPool:
         return self.tenant.transact(lambda store: store.campaigns.get(self.campaign_id)).status
 
     def _count_finished(self) -> int:
-        progress = self.tenant.transact(lambda store: store.generation.progress(self.campaign_id))
+        progress = self.tenant.progress(self.campaign_id)
         return sum(progress.by_status[status] for status in FINAL)
 
 
@@ -395,7 +395,7 @@ def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
                 f"its ledger has {costs[row.id]} and {unknown_costs[row.id]}"
             )
     # 4. Compare the campaign with the ledger.
-    spent = tenant.transact(lambda store: store.generation.progress(campaign_id)).spent
+    spent = tenant.progress(campaign_id).spent
     paid = sum(costs.values(), Decimal(0))
     in_row = legacy_columns(tenant, campaign_id)[2]
     if not spent == in_row == paid:

@@ -144,12 +144,12 @@ def drained(bench: Bench) -> Iterator[Pair]:
         return batch.claims
 
     def go_on_until(share: float) -> float:
-        done = tenant.transact(lambda store: store.generation.progress(campaign.id))
+        done = tenant.progress(campaign.id)
         left = int(number * share) - done.by_status[ContactStatus.GENERATED]
         for limit in [*[1_000] * (left // 1_000), left % 1_000]:
             if limit:
                 outcomes = dict.fromkeys(claim(limit), Generated(COST))
-                tenant.transact(lambda store: store.generation.record(outcomes))  # noqa: B023
+                tenant.record(outcomes)
         return median(seconds(lambda: claim(10)) for _ in range(51))
 
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as onlooker:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -13,6 +12,7 @@ from campaign_model.lifecycle import Status
 from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import run_worker
 from support.tenants import generate_all, new_tenant
+from support.transactions import recorded_statements
 
 COST = Decimal("0.00144")
 
@@ -54,7 +54,7 @@ def test_waiting_contacts_and_contacts_in_flight_are_counted(tenant: Tenant) -> 
         claims[0]: Generated(COST),
         claims[1]: Failed("no", "no", COST),
     }
-    tenant.transact(lambda store: store.generation.record(outcomes))
+    tenant.record(outcomes)
     assert counts() == (6, 2)
     excluded = [claims[2].contact_id, *(set(ids) - {claim.contact_id for claim in claims})][:2]
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, excluded))
@@ -80,14 +80,8 @@ def test_a_campaign_that_only_has_to_be_completed_is_listed(tenant: Tenant) -> N
 
 def test_the_query_reads_only_generating_campaigns(tenant: Tenant) -> None:
     postgresql = tenant.engine.dialect.name == "postgresql"
-    statements: list[tuple[str, Any]] = []
-
-    def record(_conn: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
-        statements.append((statement, parameters))
-
-    sa.event.listen(tenant.engine, "before_cursor_execute", record)
-    db.generating(tenant.engine)
-    sa.event.remove(tenant.engine, "before_cursor_execute", record)
+    with recorded_statements(tenant.engine) as statements:
+        db.generating(tenant.engine)
     query, parameters = statements[-1]
     with tenant.engine.connect() as connection:
         if postgresql:

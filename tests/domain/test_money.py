@@ -88,8 +88,8 @@ def test_failure_22_ten_thousand_costs_of_nine_decimals_sum_exactly(
     claims = tenant.claim(campaign.id, number, reserve=Decimal("0.000000001"))
     outcomes = {claim: Generated(cost) for claim, cost in zip(claims, costs, strict=True)}
     for part in chunks(outcomes.items(), 3000):
-        tenant.transact(lambda store: store.generation.record(dict(part)))  # noqa: B023
-    assert tenant.transact(lambda store: store.generation.progress(campaign.id)).spent == exact
+        tenant.record(dict(part))
+    assert tenant.progress(campaign.id).spent == exact
     by_id = {claim.id: outcome.cost for claim, outcome in outcomes.items()}
     rows = contact_rows(tenant, campaign.id).values()
     assert {row.id: row.generation_cost for row in rows} == by_id

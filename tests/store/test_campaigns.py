@@ -448,7 +448,7 @@ def test_failure_19_messages_keep_their_step_through_every_edit(tenant: Tenant) 
         for key, slot in slots.items()
     }
     messages = [
-        message_values(tenant, row) | {"id": message_ids[row.id, key], "step_key": key}
+        message_values(tenant.id, row) | {"id": message_ids[row.id, key], "step_key": key}
         for row in rows
         for key in slots
     ]

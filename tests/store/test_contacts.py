@@ -161,7 +161,7 @@ def test_an_erasure_deletes_a_message_that_a_worker_is_writing(tenant: Tenant) -
         )
 
     def write_messages(store: CampaignStore) -> None:
-        store.connection.execute(sa.insert(messages).values(message_values(tenant, claim)))
+        store.connection.execute(sa.insert(messages).values(message_values(tenant.id, claim)))
         edited = sa.update(messages).where(messages.c.id == old_id).values(body="New")
         store.connection.execute(edited)
 

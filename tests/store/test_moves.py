@@ -100,7 +100,7 @@ def test_a_review_counts_a_message_that_was_committed_before_the_lock(tenant: Te
 
     def write_message(store: CampaignStore) -> None:
         store.campaigns.get(campaign.id, lock=True)
-        store.connection.execute(sa.insert(HOST.messages).values(message_values(tenant, row)))
+        store.connection.execute(sa.insert(HOST.messages).values(message_values(tenant.id, row)))
 
     (answer,) = run_behind(tenant, write_message, approve)
     assert isinstance(answer, TransitionNotAllowed)

@@ -37,7 +37,7 @@ def ids_of(claims: tuple[Claim, ...]) -> set[UUID]:
 
 def write_messages(store: CampaignStore, tenant: Tenant, claims: list[Claim]) -> None:
     """Write one message of the host for each claim, under the id of the claim."""
-    rows = [message_values(tenant, claim) | {"id": claim.id} for claim in claims]
+    rows = [message_values(tenant.id, claim) | {"id": claim.id} for claim in claims]
     store.connection.execute(sa.insert(HOST.messages), rows)
 
 
@@ -95,7 +95,7 @@ def test_contacts_with_uncommitted_messages_can_be_claimed(tenant: Tenant) -> No
     rows = contact_rows(tenant, campaign.id)
     with open_store(tenant) as store, tenant.engine.begin() as connection:
         store.connection.execute(sa.text("SET LOCAL lock_timeout = '5s'"))
-        messages = [message_values(tenant, row) for row in rows.values()]
+        messages = [message_values(tenant.id, row) for row in rows.values()]
         connection.execute(sa.insert(HOST.messages), messages)
         claims = store.generation.claim(campaign.id, 2, LEASE).claims
         assert ids_of(claims) == {row.id for row in rows.values()}

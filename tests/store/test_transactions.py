@@ -225,7 +225,7 @@ def test_a_move_under_one_snapshot_does_not_use_old_totals(
         attempts.append(store.generation.progress(campaign.id).spent)
         if len(attempts) == 1:
             outcomes = dict.fromkeys(claims, Generated(Decimal("0.5")))
-            tenant.transact(lambda store: store.generation.record(outcomes))
+            tenant.record(outcomes)
         action = Action.RETURN_TO_DRAFT if cancelled else Action.CANCEL_GENERATION
         return store.campaigns.apply(campaign.id, action)
 

@@ -45,11 +45,11 @@ def new_owner(tenant: Tenant) -> UUID:
     return owner_id
 
 
-def message_values(tenant: Tenant, contact: Claim | sa.Row[Any]) -> dict[str, Any]:
+def message_values(tenant_id: UUID, contact: Claim | sa.Row[Any]) -> dict[str, Any]:
     """Return the row of a message of the host for a claim or a row of campaign_contacts."""
     return {
         "id": uuid4(),
-        "tenant_id": tenant.id,
+        "tenant_id": tenant_id,
         "campaign_id": contact.campaign_id,
         "campaign_contact_id": contact.id,
         "contact_id": contact.contact_id,
@@ -60,7 +60,7 @@ def message_values(tenant: Tenant, contact: Claim | sa.Row[Any]) -> dict[str, An
 
 def new_message(tenant: Tenant, contact: Claim | sa.Row[Any]) -> UUID:
     """Add a message of the host for a claim or a row of campaign_contacts."""
-    values = message_values(tenant, contact)
+    values = message_values(tenant.id, contact)
     execute(tenant, sa.insert(HOST.messages).values(values))
     return UUID(str(values["id"]))
 

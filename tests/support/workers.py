@@ -20,7 +20,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
-from campaign_model.claims import Claim, Generated, Outcome, Progress
+from campaign_model.claims import Claim, Generated, Outcome
 from campaign_model.lifecycle import Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.connection import database_time
@@ -28,7 +28,7 @@ from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from campaign_model.worker import AsyncTask, Task, WorkerReport, run_worker, run_worker_async
-from support.tenants import HOST, contact_rows
+from support.tenants import HOST, contact_rows, message_values
 
 SLOTS = len(STEPS.slots())
 PRICE = Decimal("0.00144")
@@ -46,18 +46,13 @@ def succeed(_task: Task) -> Outcome:
     return Generated(COST)
 
 
-def message_values(tenant_id: UUID, claim: Claim, slot: MessageSlot) -> dict[str, Any]:
-    """The columns of one slot's message in the host's table."""
-    return {
+def slot_values(tenant_id: UUID, claim: Claim, slot: MessageSlot) -> dict[str, Any]:
+    """Return the row of one slot's message in the host's table."""
+    return message_values(tenant_id, claim) | {
         "id": slot.message_id(claim.id, claim.revision),
-        "tenant_id": tenant_id,
-        "campaign_id": claim.campaign_id,
-        "campaign_contact_id": claim.id,
-        "contact_id": claim.contact_id,
         "step_key": slot.step_key,
         "variant": slot.variant,
         "channel": slot.channel,
-        "body": "Hello",
         "generation_cost": PRICE,
     }
 
@@ -67,7 +62,7 @@ def insert_message(connection: sa.Connection, task: Task, slot: MessageSlot) -> 
     contacts = HOST.contacts.c
     select_tenant_id = sa.select(contacts.tenant_id).where(contacts.id == task.contact_id)
     tenant_id = connection.execute(select_tenant_id).scalar_one()
-    connection.execute(sa.insert(HOST.messages).values(message_values(tenant_id, task.claim, slot)))
+    connection.execute(sa.insert(HOST.messages).values(slot_values(tenant_id, task.claim, slot)))
 
 
 def save_messages(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
@@ -120,7 +115,7 @@ def taking_over(tenant: Tenant, campaign: Campaign) -> Callable[[], None]:
 
         wait_until(claim, "the takeover")
         outcomes = dict.fromkeys(claims, Generated(COST))
-        tenant.transact(lambda store: store.generation.record(outcomes))
+        tenant.record(outcomes)
 
     return take_over
 
@@ -208,10 +203,6 @@ def campaign_status(tenant: Tenant, campaign: Campaign) -> Status:
     return tenant.transact(lambda store: store.campaigns.get(campaign.id)).status
 
 
-def progress(tenant: Tenant, campaign: Campaign) -> Progress:
-    return tenant.transact(lambda store: store.generation.progress(campaign.id))
-
-
 def contact_statuses(tenant: Tenant, campaign: Campaign) -> list[str]:
     return sorted(row.status for row in contact_rows(tenant, campaign.id).values())
 
@@ -237,5 +228,5 @@ def check_all_generated_once(
     rows = contact_rows(tenant, campaign.id)
     assert {row.status for row in rows.values()} == {"generated"}
     assert count_messages(tenant, campaign) == dict.fromkeys(rows, SLOTS)
-    assert progress(tenant, campaign).spent == (len(rows) * COST if spent is None else spent)
+    assert tenant.progress(campaign.id).spent == (len(rows) * COST if spent is None else spent)
     tenant.check_totals(campaign.id)

@@ -17,7 +17,7 @@ from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from support.tenants import HOST, new_tenant
-from support.workers import message_values
+from support.workers import slot_values
 
 
 def test_nothing_is_lost_or_doubled_when_workers_and_the_server_are_killed() -> None:
@@ -116,7 +116,7 @@ def finish_campaign(tenant: Tenant) -> tuple[UUID, list[UUID]]:
     campaign = tenant.campaign(Status.GENERATING, contacts=2)
     outcome = Generated(Decimal("1.000000001"))
     claims = tenant.claim(campaign.id)
-    tenant.transact(lambda store: store.generation.record(dict.fromkeys(claims, outcome)))
+    tenant.record(dict.fromkeys(claims, outcome))
     tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
     with tenant.engine.begin() as connection:
         for claim in claims:
@@ -132,6 +132,6 @@ def finish_campaign(tenant: Tenant) -> tuple[UUID, list[UUID]]:
             )
             connection.execute(
                 sa.insert(HOST.messages),
-                [message_values(tenant.id, claim, slot) for slot in STEPS.slots()],
+                [slot_values(tenant.id, claim, slot) for slot in STEPS.slots()],
             )
     return campaign.id, [claim.id for claim in claims]

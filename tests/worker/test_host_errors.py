@@ -19,7 +19,6 @@ from support.workers import (
     check_all_generated_once,
     count_messages,
     insert_message,
-    progress,
     save_messages,
 )
 
@@ -78,7 +77,7 @@ def test_an_exception_of_save_fails_its_contact_and_writes_no_message(
     assert rows[ids[0]].error == "RuntimeError: after the messages were written"
     assert count_messages(tenant, campaign) == {ids[2]: SLOTS}
     # The costs of the failed contacts are booked too.
-    assert progress(tenant, campaign).spent == 3 * COST
+    assert tenant.progress(campaign.id).spent == 3 * COST
     tenant.check_totals(campaign.id)
 
 

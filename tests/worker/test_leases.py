@@ -23,7 +23,6 @@ from support.workers import (
     contact_statuses,
     count_messages,
     insert_message,
-    progress,
     save_messages,
     taking_over,
 )
@@ -72,7 +71,7 @@ def test_a_late_outcome_is_booked_and_not_saved(tenant: Tenant, run_worker: RunW
     report = run_worker(tenant, campaign, generate, save=save_messages)
     assert report == WorkerReport(WorkerStop.DRAINED, {Recorded.BOOKED: 1}, COST + PRICE, True)
     assert count_messages(tenant, campaign) == {}
-    assert progress(tenant, campaign).spent == 2 * COST + PRICE
+    assert tenant.progress(campaign.id).spent == 2 * COST + PRICE
     tenant.check_totals(campaign.id)
 
 
@@ -99,7 +98,7 @@ def test_a_checkpoint_raises_lease_lost_and_the_worker_books_its_cost(
     # The message of the checkpoint is not saved, and its cost is booked.
     assert (report.answers, report.cost) == ({Recorded.BOOKED: 1}, PRICE)
     assert count_messages(tenant, campaign) == {}
-    assert progress(tenant, campaign).spent == COST + PRICE
+    assert tenant.progress(campaign.id).spent == COST + PRICE
     tenant.check_totals(campaign.id)
 
 

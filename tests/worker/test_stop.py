@@ -25,7 +25,6 @@ from support.workers import (
     check_all_generated_once,
     contact_statuses,
     count_messages,
-    progress,
     save_messages,
 )
 
@@ -159,6 +158,6 @@ def test_sigterm_ends_a_worker_process_in_good_order(tenant: Tenant, run_worker:
         assert process.returncode == 0
     assert output == "stopped {'applied': 1}\n"
     assert contact_statuses(tenant, campaign) == ["pending"] * 3
-    assert progress(tenant, campaign).spent == PRICE
+    assert tenant.progress(campaign.id).spent == PRICE
     tenant.check_totals(campaign.id)
     assert run_worker(tenant, campaign, save=save_messages).completed

@@ -34,7 +34,6 @@ from support.workers import (
     contact_statuses,
     count_messages,
     insert_message,
-    progress,
     save_messages,
     taking_over,
 )
@@ -120,7 +119,7 @@ def test_a_worker_ends_when_the_budget_is_spent(tenant: Tenant, run_worker: RunW
     report = run_worker(tenant, campaign, reserve=COST, concurrency=2)
     assert report == WorkerReport(WorkerStop.BUDGET, {Recorded.APPLIED: 3}, 3 * COST, True)
     assert campaign_status(tenant, campaign) is Status.REVIEW
-    assert progress(tenant, campaign).spent == 3 * COST
+    assert tenant.progress(campaign.id).spent == 3 * COST
     tenant.check_totals(campaign.id)
 
 
@@ -265,7 +264,7 @@ def test_a_lost_lease_keeps_no_other_outcome_from_being_recorded(
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 3, Recorded.BOOKED: 1}, 4 * COST)
     assert contact_statuses(tenant, campaign) == ["generated"] * 4
     assert sorted(count_messages(tenant, campaign).values()) == [SLOTS] * 3
-    assert progress(tenant, campaign).spent == 5 * COST
+    assert tenant.progress(campaign.id).spent == 5 * COST
     tenant.check_totals(campaign.id)
 
 
@@ -287,5 +286,5 @@ def test_a_failed_save_keeps_no_other_outcome_from_being_recorded(
     assert (report.answers, report.cost) == ({Recorded.APPLIED: 4}, 4 * COST)
     assert contact_statuses(tenant, campaign) == ["failed", "generated", "generated", "generated"]
     assert count_messages(tenant, campaign) == dict.fromkeys((ids[0], ids[1], ids[3]), SLOTS)
-    assert progress(tenant, campaign).spent == 4 * COST
+    assert tenant.progress(campaign.id).spent == 4 * COST
     tenant.check_totals(campaign.id)
