@@ -67,7 +67,7 @@ def test_invalid_documents_have_exactly_the_given_fault(
 @every_kind
 @both_forms
 def test_every_fault_is_the_only_violation_of_its_document(kind: str, form: str) -> None:
-    # Every fault, also those that are rarely drawn, in two documents.
+    # Hypothesis draws some faults rarely, so this test puts each fault into two documents itself.
     vocabulary = documents._vocabulary_of(form, STANDARD)
     for document in draw_values(documents._VALID[kind](vocabulary, 1), 2):
         for code, faults in document_faults(kind, vocabulary).items():

@@ -81,7 +81,7 @@ class Totals:
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any] | sa.RowMapping) -> Self:
-        """Make totals of columns of ``campaign_totals``; those that are missing are zero."""
+        """Make totals from columns of ``campaign_totals``. A missing column counts as zero."""
         total = cls()
         for status in COUNTED:
             total.counts[status] = int(columns.get(status.value, 0))

@@ -49,7 +49,7 @@ STEPS = StepSequence(
         Step("email", "E-mail 2", enabled=False, day_offset=5),
     )
 )
-"""Two enabled steps, of which one has two variants, and one disabled step."""
+"""Three steps: an enabled one, an enabled one with two variants, and a disabled one."""
 
 _SECOND = timedelta(seconds=1)
 
@@ -166,8 +166,8 @@ def add_minimal_contacts(
 class Tenant:
     """One tenant in one database, for tests of code that opens its own transactions.
 
-    ``contacts(number)`` returns the ids of so many contacts of the host. Every method runs in a
-    transaction of its own. ``clock`` replaces the database's clock for one call.
+    ``contacts(number)`` adds that many contacts to the host and returns their ids. Every method
+    runs in a transaction of its own. ``clock`` replaces the database's clock for one call.
     """
 
     engine: sa.Engine

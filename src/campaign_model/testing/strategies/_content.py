@@ -197,7 +197,7 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
 
 
 def _possible_edits(requests: list[tuple[type, Any, int]], start: StepSequence) -> Edits:
-    """Turn the requests into edits, without those that the sequence has no room for by then."""
+    """Turn the requests into edits. Leave out a request for which the sequence has no room."""
     days = [step.day_offset for step in start]
     edits: list[Edit] = []
     for number, (kind, detail, pick) in enumerate(requests):
