@@ -19,6 +19,7 @@ __all__ = [
     "InvalidDocument",
     "LeaseLost",
     "NotFound",
+    "TransactionAborted",
     "TransitionNotAllowed",
     "Unmet",
     "Violation",
@@ -218,3 +219,23 @@ class LeaseLost(CampaignModelError):
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"ids": [str(id_) for id_ in self.ids]}
+
+
+@attrs.define(slots=False, eq=False)
+class TransactionAborted(CampaignModelError):
+    """The database will not commit a transaction whose code returned without an error.
+
+    ``reason`` is for a person. ``__cause__`` is the database error that the code caught, if it is
+    known. Nothing was written.
+    """
+
+    code = "transaction_aborted"
+    http_status = 500
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"nothing was written, because the transaction cannot be committed: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return super().to_dict() | {"reason": self.reason}

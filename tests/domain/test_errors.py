@@ -16,6 +16,7 @@ from campaign_model.errors import (
     InvalidDocument,
     LeaseLost,
     NotFound,
+    TransactionAborted,
     TransitionNotAllowed,
     Unmet,
     Violation,
@@ -142,6 +143,16 @@ EXAMPLES: dict[str, Example] = {
             "another worker took them over, or they were released; stop work on them"
         ),
         {"ids": [str(ID)]},
+    ),
+    "transaction-aborted": (
+        TransactionAborted("the code caught an error"),
+        "transaction_aborted",
+        500,
+        (
+            "nothing was written, because the transaction cannot be committed: "
+            "the code caught an error"
+        ),
+        {"reason": "the code caught an error"},
     ),
 }
 

@@ -131,58 +131,6 @@ def test_the_store_never_ends_the_callers_transaction(tenant: Tenant) -> None:
 # Retries.
 
 
-class DriverError(Exception):
-    """An error of a driver with an SQLSTATE."""
-
-    def __init__(self, sqlstate: str | None) -> None:
-        super().__init__(sqlstate)
-        self.sqlstate = sqlstate
-
-
-def sqlite_error(name: str) -> sqlite3.Error:
-    """An error of sqlite3. Extended codes have the primary code in their lowest eight bits."""
-    error = sqlite3.OperationalError(name)
-    error.sqlite_errorcode = getattr(sqlite3, name)
-    return error
-
-
-RETRYABLE: list[Exception] = [
-    *map(DriverError, ("40001", "40P01")),
-    *map(
-        sqlite_error,
-        (
-            "SQLITE_BUSY",
-            "SQLITE_BUSY_SNAPSHOT",
-            "SQLITE_BUSY_RECOVERY",
-            "SQLITE_LOCKED",
-            "SQLITE_LOCKED_SHAREDCACHE",
-        ),
-    ),
-]
-NOT_RETRYABLE: list[Exception] = [
-    *map(DriverError, ("40002", "23505", "55P03", "57014", "08006", "57P01", None)),
-    *map(sqlite_error, ("SQLITE_CONSTRAINT_UNIQUE", "SQLITE_IOERR", "SQLITE_FULL")),
-    sqlite3.OperationalError("an error of Python, without a code"),
-]
-
-
-@pytest.mark.parametrize("error", RETRYABLE, ids=str)
-def test_serialization_failures_deadlocks_and_busy_files_are_retryable(error: Exception) -> None:
-    assert is_retryable(sa.exc.OperationalError("SELECT 1", {}, error))
-    # Errors that SQLAlchemy has not wrapped do not come from the store.
-    assert not is_retryable(error)
-
-
-@pytest.mark.parametrize("error", NOT_RETRYABLE, ids=str)
-def test_other_database_errors_are_not_retryable(error: Exception) -> None:
-    assert not is_retryable(sa.exc.OperationalError("SELECT 1", {}, error))
-
-
-def test_errors_of_the_library_and_of_python_are_not_retryable() -> None:
-    for error in (NotFound("campaign", ()), ValueError(), KeyboardInterrupt()):
-        assert not is_retryable(error)
-
-
 @on_postgresql
 def test_a_serialization_failure_is_retried(tenant: Tenant) -> None:
     campaign = tenant.campaign(contacts=1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -19,10 +21,11 @@ from campaign_model.lifecycle import Action, Status
 from campaign_model.store.connection import database_time
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import Task, WorkerReport, WorkerStop
+from campaign_model.worker import SAVE_FAILED, Task, WorkerReport, WorkerStop, run
+from campaign_model.worker import run_worker as run_in_threads
 from support import servers
 from support.tenants import contact_rows, new_tenant
-from support.transactions import broken_commit
+from support.transactions import broken_commit, on_postgresql
 from support.workers import (
     COST,
     PRICE,
@@ -34,7 +37,9 @@ from support.workers import (
     contact_statuses,
     count_messages,
     fill_the_disk,
+    insert_message,
     save_messages,
+    succeed,
 )
 
 pytestmark = pytest.mark.newest
@@ -145,14 +150,132 @@ def test_a_database_fault_in_a_task_gives_its_contact_back_and_ends_the_worker(
 
 @pytest.mark.parametrize("fault", [fill_the_disk, exhaust_the_pool])
 def test_a_database_fault_in_save_fails_no_contact(
-    tenant: Tenant, run_worker: RunWorker, fault: Callable[..., object]
+    tenant: Tenant,
+    run_worker: RunWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: Callable[..., object],
 ) -> None:
+    monkeypatch.setattr(run, "_PATIENCE", timedelta(0))
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
     with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
         run_worker(tenant, campaign, save=fault)
     (row,) = contact_rows(tenant, campaign.id).values()
     assert (row.status, row.generation_cost) == ("generating", Decimal(0))
     tenant.check_totals(campaign.id)
+
+
+@pytest.mark.parametrize("fault", [fill_the_disk, exhaust_the_pool])
+def test_a_database_fault_in_save_that_passes_costs_no_call(
+    tenant: Tenant, run_worker: RunWorker, fault: Callable[..., object]
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
+    attempts = itertools.count(1)
+    calls = []
+
+    def generate(task: Task) -> Outcome:
+        calls.append(task)
+        return Generated(COST)
+
+    def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        # More failures than a transaction has attempts, unless the worker is patient.
+        if next(attempts) <= 7:
+            fault()
+        save_messages(connection, task, outcome)
+
+    report = run_worker(tenant, campaign, generate, save=save)
+    assert (report.answers, len(calls)) == ({Recorded.APPLIED: 2}, 2)
+    check_all_generated_once(tenant, campaign)
+
+
+# --- The host catches a database error -----------------------------------------------------------
+
+
+def insert_twice_and_ignore_it(connection: sa.Connection, task: Task) -> None:
+    insert_message(connection, task, task.slots[0])
+    with suppress(sa.exc.IntegrityError):
+        insert_message(connection, task, task.slots[0])
+
+
+@on_postgresql
+@pytest.mark.parametrize("place", ["save", "checkpoint"])
+def test_a_caught_database_error_fails_its_contact_alone_and_books_its_cost(
+    tenant: Tenant, run_worker: RunWorker, place: str
+) -> None:
+    # PostgreSQL aborts the transaction at the caught error. A COMMIT would write nothing, silently.
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
+    first, *others = contact_rows(tenant, campaign.id)
+
+    def save(connection: sa.Connection, task: Task, _outcome: Outcome | None = None) -> None:
+        if task.contact_id == first:
+            insert_twice_and_ignore_it(connection, task)
+
+    def generate(task: Task) -> Outcome:
+        for _ in task.slots:
+            task.checkpoint(PRICE, lambda connection: save(connection, task))
+        return Generated(Decimal(0))
+
+    if place == "save":
+        report = run_worker(tenant, campaign, save=save, concurrency=3)
+    else:
+        report = run_worker(tenant, campaign, generate, concurrency=3)
+    rows = contact_rows(tenant, campaign.id)
+    assert report.answers == {Recorded.APPLIED: 3}
+    assert (rows[first].status, rows[first].error_code) == ("failed", SAVE_FAILED)
+    assert "UniqueViolation (23505)" in rows[first].error
+    # The first checkpoint of the first contact is paid for, and the contact ends there.
+    assert rows[first].generation_cost == (COST if place == "save" else PRICE)
+    assert rows[first].unknown_costs == 0
+    for contact_id in others:
+        row = rows[contact_id]
+        assert (row.status, row.generation_cost) == ("generated", COST)
+    assert count_messages(tenant, campaign) == {}
+    assert report.cost == sum(row.generation_cost for row in rows.values())
+    tenant.check_totals(campaign.id)
+
+
+@on_postgresql
+def test_a_caught_loss_of_the_connection_in_save_fails_no_contact(
+    tenant: Tenant, run_worker: RunWorker
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    attempts = []
+
+    def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        attempts.append(task)
+        if len(attempts) == 1:
+            with suppress(sa.exc.DBAPIError):
+                connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
+        save_messages(connection, task, outcome)
+
+    report = run_worker(tenant, campaign, save=save)
+    assert report.answers == {Recorded.APPLIED: 1}
+    assert len(attempts) == 2
+    check_all_generated_once(tenant, campaign)
+
+
+# --- Strict isolation ----------------------------------------------------------------------------
+
+
+@on_postgresql
+@pytest.mark.parametrize("isolation_level", ["REPEATABLE READ", "SERIALIZABLE"])
+@pytest.mark.parametrize("budget", [None, Decimal(100)])
+def test_four_workers_under_strict_isolation_end_without_an_error(
+    tenant: Tenant, isolation_level: str, budget: Decimal | None
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=40, budget=budget)
+    engine = tenant.engine.execution_options(isolation_level=isolation_level)
+    together = threading.Barrier(4)
+
+    def work(_: int) -> WorkerReport:
+        together.wait(PATIENCE)
+        return run_in_threads(
+            engine, tenant.id, campaign.id, succeed, save=save_messages, reserve=budget and COST
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        reports = list(pool.map(work, range(4)))
+    assert sum(report.answers[Recorded.APPLIED] for report in reports) == 40
+    check_all_generated_once(tenant, campaign)
 
 
 # --- The server restarts -------------------------------------------------------------------------

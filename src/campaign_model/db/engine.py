@@ -1,8 +1,9 @@
 """``prepare_engine``: configure an SQLAlchemy engine for the store.
 
 PostgreSQL needs nothing. SQLite needs write transactions from the start (``BEGIN IMMEDIATE``),
-enforced foreign keys, and a write-ahead log, so that readers do not wait for a writer. The store
-refuses an SQLite connection that was opened without them.
+enforced foreign keys, a write-ahead log, so that readers do not wait for a writer, and an end of
+every connection whose transaction SQLite has rolled back by itself. The store refuses an SQLite
+connection that was opened without them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
         if not sa.event.contains(engine, "connect", _on_connect):
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", _on_begin)
+            sa.event.listen(engine, "handle_error", _on_error)
     elif engine.dialect.name != "postgresql":
         raise ValueError(
             f"campaign-model stores campaigns in SQLite or PostgreSQL, not in {engine.dialect.name}"
@@ -70,3 +72,18 @@ def _use_wal(cursor: Any) -> None:
 
 def _on_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _on_error(context: sa.engine.ExceptionContext) -> None:
+    """Treat a connection whose transaction SQLite has rolled back as lost.
+
+    After a full disk, for example, SQLite rolls back the whole transaction by itself. Without
+    this, later statements of the same transaction would be committed one by one.
+    """
+    connection = context.connection
+    if connection is None or connection.invalidated or not connection.in_transaction():
+        return
+    driver: Any = connection.connection.dbapi_connection
+    if not driver.in_transaction:
+        context.is_disconnect = True
+        context.invalidate_pool_on_disconnect = False

@@ -1,9 +1,14 @@
-"""``transact``: run work in a transaction of its own, and retry where that is safe."""
+"""``transact``: run work in a transaction of its own, check that it counts, retry where safe.
+
+A transaction succeeds only if its COMMIT writes what the work wrote. Two things can make a COMMIT
+that raises no error write nothing: PostgreSQL has aborted the transaction because of an error that
+the work caught, or the work ended the transaction itself. :func:`check_transaction` finds both.
+"""
 
 from __future__ import annotations
 
 import secrets
-import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -12,33 +17,26 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model.store.connection import sqlstate
+from campaign_model.errors import TransactionAborted
+from campaign_model.store.connection import is_postgresql, sqlstate
+from campaign_model.store.database_errors import Remedy, remedy_for
 from campaign_model.store.store import CampaignStore
 
-__all__ = ["is_retryable", "transact"]
+__all__ = ["check_transaction", "transact"]
 
 Result = TypeVar("Result")
 
-_SERIALIZATION_FAILURE = "40001"
-_DEADLOCK = "40P01"
-_PRIMARY_CODE = 0xFF
+_NOTED_ERROR = "campaign_model_noted_error"
+"""Execution option of a connection in :func:`transact`: a list of the last database error."""
+
+_LISTENING = threading.Lock()
+_IN_FAILED_TRANSACTION = "25P02"
+
+_LIBPQ_IN_ERROR = 3
+"""``PQTRANS_INERROR``: the transaction is aborted, and COMMIT would roll it back."""
 
 _LONGEST_PAUSE = 1000
 """Milliseconds between two attempts, at the most."""
-
-
-def is_retryable(error: BaseException) -> bool:
-    """Return True if the same transaction may succeed when it is run again from its beginning.
-
-    True for serialization failures and deadlocks (by SQLSTATE), on SQLite for a busy or locked
-    database (by result code). False for a lost connection: the commit may have taken place.
-    """
-    if not isinstance(error, sa.exc.DBAPIError):
-        return False
-    if isinstance(error.orig, sqlite3.Error):
-        code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE
-        return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-    return sqlstate(error) in (_SERIALIZATION_FAILURE, _DEADLOCK)
 
 
 def transact(
@@ -57,38 +55,115 @@ def transact(
     many times a second should keep a connection: borrowing one from the engine's pool takes about
     as long as a claim.
 
-    The work is run again from its beginning, up to ``attempts`` times in all, if nothing of it
-    can have been committed: after an error for which :func:`is_retryable` is true, if no connection
-    could be made, or if it was lost before the commit. If it was lost during the commit, the work
-    is run again only if ``idempotent`` says that doing it twice does no harm. While the server
-    cannot be reached, for example while it restarts, attempts go on for ``patience``.
-    ``options`` are those of :class:`CampaignStore`. Every other error rolls back and passes
-    through. Raises ``ValueError`` for less than one attempt.
+    The work is run again from its beginning if nothing of it can have been committed and the error
+    may pass: a conflict with another transaction, a timeout, a server that restarts or is full, a
+    lost connection (:data:`~campaign_model.store.database_errors.REMEDIES` has all of them). There
+    are up to ``attempts`` attempts, and more until ``patience`` is over. If the connection was lost
+    during the commit, the work is run again only if ``idempotent`` says that doing it twice does no
+    harm. ``options`` are those of :class:`CampaignStore`.
+
+    Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
+    returned although its transaction cannot be committed, and ``ValueError`` for less than one
+    attempt.
     """
     if attempts < 1:
         raise ValueError(f"attempts is at least 1, not {attempts}")
+    _note_errors(bind.engine)
     deadline = time.monotonic() + patience.total_seconds()
     attempt = 0
     while True:
         attempt += 1
-        is_connected = is_committing = False
+        is_committing = False
         try:
             with bind.begin() as begun:
-                is_connected = True
                 connection = begun if isinstance(begun, sa.Connection) else begun.connection
-                result = work(CampaignStore(connection, tenant_id, **options))
+                connection.execution_options(**{_NOTED_ERROR: []})
+                result = _run(connection, CampaignStore(connection, tenant_id, **options), work)
                 is_committing = True
-        except sa.exc.DBAPIError as error:
-            is_unreachable = error.connection_invalidated or (
-                not is_connected and isinstance(error, sa.exc.OperationalError)
+        except Exception as error:
+            is_aborted = isinstance(error, TransactionAborted)
+            remedy = remedy_for(error.__cause__ if is_aborted else error)
+            may_retry = remedy is Remedy.RETRY or (
+                remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
-            may_retry = is_retryable(error) or (
-                is_unreachable and (idempotent or not is_committing)
-            )
-            has_patience = is_unreachable and time.monotonic() < deadline
-            if not may_retry or (attempt >= attempts and not has_patience):
+            if not may_retry or (attempt >= attempts and time.monotonic() >= deadline):
                 raise
         else:
             return result
         # A random pause, so that two transactions in conflict do not meet again.
         time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE)) / 1000)
+
+
+def check_transaction(connection: sa.Connection) -> None:
+    """Raise :class:`TransactionAborted` if a COMMIT on ``connection`` would write nothing.
+
+    Within :func:`transact`, the error's cause is the database error that aborted the transaction.
+    """
+    if connection.invalidated or _is_aborted(connection):
+        (cause,) = connection.get_execution_options().get(_NOTED_ERROR) or [None]
+        raise TransactionAborted(
+            f"the code caught {_name(cause)}, after which the database accepts nothing more; let "
+            "such errors pass, or run statements that may fail within connection.begin_nested()"
+        ) from cause
+    if not connection.in_transaction():
+        raise TransactionAborted(
+            "the code committed it or rolled it back itself; leave that to the caller"
+        )
+
+
+def _run(
+    connection: sa.Connection, store: CampaignStore, work: Callable[[CampaignStore], Result]
+) -> Result:
+    """Run ``work`` and check its transaction. Drop the connection if it is of no further use."""
+    try:
+        result = work(store)
+        check_transaction(connection)
+    except sa.exc.PendingRollbackError:
+        # The work caught the loss of its connection, and went on.
+        check_transaction(connection)
+        raise
+    except sa.exc.DBAPIError as error:
+        if remedy_for(error) is Remedy.RECONNECT and not connection.invalidated:
+            connection.invalidate(error)
+        raise
+    return result
+
+
+def _name(error: sa.exc.DBAPIError | None) -> str:
+    """Name a database error by its type and SQLSTATE. Its text may contain data of contacts."""
+    if error is None:
+        return "a database error"
+    return f"{type(error.orig).__name__} ({sqlstate(error) or 'no SQLSTATE'})"
+
+
+def _is_aborted(connection: sa.Connection) -> bool:
+    """Return True if the database has ended the transaction, or would answer COMMIT by ROLLBACK."""
+    driver: Any = connection.connection.dbapi_connection
+    if not is_postgresql(connection):
+        return connection.in_transaction() and not driver.in_transaction
+    if hasattr(driver, "info"):  # psycopg and psycopg2
+        return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)
+    try:
+        connection.exec_driver_sql("SELECT 1")
+    except sa.exc.DBAPIError as error:
+        if sqlstate(error) == _IN_FAILED_TRANSACTION:
+            return True
+        raise
+    return False
+
+
+def _note_errors(engine: sa.Engine) -> None:
+    """Note the last database error of each connection that :func:`transact` uses."""
+    with _LISTENING:
+        if not sa.event.contains(engine, "handle_error", _note_error):
+            sa.event.listen(engine, "handle_error", _note_error)
+
+
+def _note_error(context: sa.engine.ExceptionContext) -> None:
+    error, connection = context.sqlalchemy_exception, context.connection
+    # After an error, PostgreSQL refuses all further statements: these refusals are not the cause.
+    if connection is None or error is None or sqlstate(error) == _IN_FAILED_TRANSACTION:
+        return
+    noted = connection.get_execution_options().get(_NOTED_ERROR)
+    if noted is not None:
+        noted[:] = [error]

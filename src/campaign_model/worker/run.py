@@ -26,9 +26,9 @@ Events that end tasks or the loop:
   task's outcome and books only its cost.
 * A task meets a database fault in ``generate`` or in a checkpoint. The loop gives the contact back
   with an unknown cost, ends as if it were stopped, and raises the fault.
-* The loop itself meets a database fault. ``transact`` retries, for up to a minute if the server
-  cannot be reached. If that fails, the loop asks its tasks to stop and raises the fault. Their
-  contacts can be claimed again when their leases expire.
+* The loop itself meets a database fault. ``transact`` retries for up to a minute. If that does not
+  help, the loop asks its tasks to stop and raises the fault. Their contacts can be claimed again
+  when their leases expire.
 
 Invariants:
 
@@ -69,11 +69,13 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, TransitionNotAllowed
+from campaign_model.errors import LeaseLost, TransactionAborted, TransitionNotAllowed
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
+from campaign_model.store.database_errors import is_database_fault
+from campaign_model.store.transactions import check_transaction
 from campaign_model.worker.task import AnyTask, Transact
 
 __all__ = ["GENERATE_FAILED", "SAVE_FAILED", "WorkerLoop", "WorkerReport", "WorkerStop"]
@@ -90,8 +92,8 @@ _MAX_RENEWAL_INTERVAL = 10.0
 _POLL_INTERVAL = 1.0
 """The most seconds that the loop waits before it looks at ``stop`` again."""
 
-_RECONNECT_PATIENCE = timedelta(minutes=1)
-"""How long the loop waits for a server that has answered before and cannot be reached now."""
+_PATIENCE = timedelta(minutes=1)
+"""How long the loop tries again after database faults of a server that has answered before."""
 
 Result = TypeVar("Result")
 
@@ -156,7 +158,7 @@ class WorkerLoop(Generic[AnyTask]):
     cost: Decimal = Decimal(0)
     next_renewal: float = 0.0
     database_fault: Exception | None = None
-    reconnect_patience: timedelta = timedelta(0)
+    patience: timedelta = timedelta(0)
 
     def run(self) -> WorkerReport:
         """Run the loop until it must end. Raise the first database fault that a task met."""
@@ -202,11 +204,11 @@ class WorkerLoop(Generic[AnyTask]):
             self.engine,
             self.tenant_id,
             work,
-            patience=self.reconnect_patience,
+            patience=self.patience,
             idempotent=idempotent,
             **self.options,
         )
-        self.reconnect_patience = _RECONNECT_PATIENCE
+        self.patience = _PATIENCE
         return result
 
     def _claim_and_start(self) -> ClaimBatch | None:
@@ -255,12 +257,15 @@ class WorkerLoop(Generic[AnyTask]):
         except Exception as error:  # noqa: BLE001 - code of the host may raise anything
             errors = _flatten_groups(error)
             for leaf in errors:
-                if _is_database_fault(leaf):
+                if is_database_fault(leaf):
                     self.database_fault = self.database_fault or leaf
                     self.ending = True
                     return Unfinished(cost=None)
             if any(isinstance(leaf, LeaseLost) for leaf in errors):
                 return Unfinished(cost=task._sum_unbooked_costs())  # noqa: SLF001
+            if any(isinstance(leaf, TransactionAborted) for leaf in errors):
+                # The ``save`` of a checkpoint caught a database error.
+                return Failed(SAVE_FAILED, _describe(error), task._sum_unbooked_costs())  # noqa: SLF001
             return Failed(GENERATE_FAILED, _describe(error), cost=None)
         if not isinstance(outcome, Outcome):
             returned = type(outcome).__name__
@@ -300,8 +305,10 @@ class WorkerLoop(Generic[AnyTask]):
             if answers[task.claim] is Recorded.APPLIED and self.save is not None:
                 try:
                     self.save(store.connection, task, outcome)
+                    check_transaction(store.connection)
                 except Exception as error:
-                    if _is_database_fault(error):
+                    # A lost connection says nothing about the contact, even if ``save`` hid it.
+                    if is_database_fault(error) or store.connection.invalidated:
                         raise
                     raise _SaveError(error) from error
         return answers
@@ -354,13 +361,6 @@ def _flatten_groups(error: BaseException) -> list[Any]:
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     return [leaf for nested in error.exceptions for leaf in _flatten_groups(nested)]
-
-
-def _is_database_fault(error: BaseException) -> bool:
-    """Return whether the database could not work, whatever the statement was."""
-    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    return isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError)
 
 
 def _describe(error: Exception) -> str:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import exactly
 from campaign_model.claims import Claim
-from campaign_model.errors import LeaseLost
+from campaign_model.errors import LeaseLost, TransactionAborted
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import MessageSlot, StepSequence
 from campaign_model.store import CampaignStore
@@ -69,7 +69,7 @@ class _Task:
 
         try:
             self._transact(book_and_save)
-        except LeaseLost:
+        except (LeaseLost, TransactionAborted):
             self._unbooked_costs.append(cost)
             raise
         self._booked_costs.append(cost or Decimal(0))

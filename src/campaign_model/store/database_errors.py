@@ -1,0 +1,112 @@
+"""What a database error says about trying again, judged by its SQLSTATE and never by its class.
+
+Drivers group errors differently, but all of them pass on the SQLSTATE of the server. ``REMEDIES``
+is the table; :func:`remedy_for` looks an error up. SQLite has no SQLSTATEs, so its result codes are
+in the table under their own names. ``docs/workers.md`` has the table for operators.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from campaign_model.store.connection import sqlstate
+
+__all__ = [
+    "REMEDIES",
+    "Remedy",
+    "is_database_fault",
+    "is_retryable",
+    "remedy_for",
+]
+
+
+class Remedy(StrEnum):
+    """What to do after a database error."""
+
+    RETRY = "retry"
+    """Roll back, and run the transaction again. The database has rolled it back for certain."""
+
+    RECONNECT = "reconnect"
+    """Run the transaction again on a new connection. A COMMIT may have taken place."""
+
+    GIVE_UP = "give up"
+    """Raise the error: the same transaction would fail again."""
+
+
+REMEDIES: dict[str, tuple[Remedy, str]] = {
+    "08": (Remedy.RECONNECT, "the connection to the server was lost or could not be made"),
+    "0A000": (Remedy.RECONNECT, "a prepared statement's columns changed (or an unknown feature)"),
+    "25006": (Remedy.RECONNECT, "the server is read-only, as a standby is after a failover"),
+    "25P03": (Remedy.RECONNECT, "idle_in_transaction_session_timeout ended the connection"),
+    "25P04": (Remedy.RECONNECT, "transaction_timeout ended the connection"),
+    "40": (Remedy.RETRY, "a deadlock, or a conflict with another transaction"),
+    "53": (Remedy.RECONNECT, "the server has too many connections, or no disk space or memory"),
+    "55P03": (Remedy.RETRY, "lock_timeout ended the wait for a lock"),
+    "57014": (Remedy.RETRY, "statement_timeout or an operator cancelled the statement"),
+    "57": (Remedy.RECONNECT, "the server shuts down, restarts or recovers"),
+    "57P04": (Remedy.GIVE_UP, "the database was dropped"),
+    "58": (Remedy.RECONNECT, "the server met an error of its operating system"),
+    "XX": (Remedy.RECONNECT, "the server met an internal error"),
+    "XX001": (Remedy.GIVE_UP, "the server found corrupted data"),
+    "XX002": (Remedy.GIVE_UP, "the server found a corrupted index"),
+    "SQLITE_BUSY": (Remedy.RETRY, "another connection has the database"),
+    "SQLITE_LOCKED": (Remedy.RETRY, "another connection of this process has the table"),
+    "SQLITE_INTERRUPT": (Remedy.RETRY, "the statement was interrupted"),
+    "SQLITE_PROTOCOL": (Remedy.RETRY, "the lock of the file could not be taken"),
+    "SQLITE_FULL": (Remedy.RECONNECT, "the disk is full"),
+    "SQLITE_IOERR": (Remedy.RECONNECT, "the file could not be read or written"),
+    "SQLITE_NOMEM": (Remedy.RECONNECT, "no memory is left"),
+    "SQLITE_CANTOPEN": (Remedy.RECONNECT, "the file could not be opened"),
+}
+"""The remedy and its reason by SQLSTATE, class of SQLSTATEs (two characters) or SQLite's code.
+
+An error that is not in the table is a fault of the statement or of its data: give up.
+"""
+
+_SQLITE_NAMES = {getattr(sqlite3, name): name for name in REMEDIES if name.startswith("SQLITE_")}
+_PRIMARY_CODE = 0xFF
+"""The low byte of an SQLite result code; the other bits only add detail."""
+
+
+def remedy_for(error: BaseException | None) -> Remedy:
+    """Return what to do after ``error``. A lost connection needs no SQLSTATE to be known as one.
+
+    An error that is not the database's, such as a ``ValueError``, is no reason to try again.
+    """
+    if isinstance(error, sa.exc.TimeoutError):  # The engine's pool had no connection in time.
+        return Remedy.RECONNECT
+    if not isinstance(error, sa.exc.DBAPIError):
+        return Remedy.GIVE_UP
+    if error.connection_invalidated:
+        return Remedy.RECONNECT
+    if isinstance(error.orig, sqlite3.Error):
+        primary_code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE
+        return _look_up(_SQLITE_NAMES.get(primary_code, ""))
+    state = sqlstate(error)
+    if state is None and isinstance(error, sa.exc.OperationalError):
+        # No server answered, so no server gave an SQLSTATE.
+        return Remedy.RECONNECT
+    return _look_up(state or "")
+
+
+def _look_up(state: str) -> Remedy:
+    remedy, _ = REMEDIES.get(state) or REMEDIES.get(state[:2]) or (Remedy.GIVE_UP, "")
+    return remedy
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return True if the database has rolled back, and the same transaction may succeed now.
+
+    True for conflicts between transactions, deadlocks, timeouts of locks and statements, and on
+    SQLite for a busy or locked database. False for a lost connection: the COMMIT may have taken
+    place.
+    """
+    return remedy_for(error) is Remedy.RETRY
+
+
+def is_database_fault(error: BaseException) -> bool:
+    """Return True if the database could not work, whatever the statement and its data were."""
+    return remedy_for(error) is not Remedy.GIVE_UP
