@@ -81,8 +81,8 @@ def run_demo(
     path = out or Path(f"campaign-model-demo-{str(campaign.id)[:8]}.jsonl")
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(
-            f"cannot write {path}: it is a directory, or the directory {path.parent} does not exist "
-            "or is read-only"
+            f"cannot write {path}: it is a directory, or the directory {path.parent} does not "
+            "exist or is read-only"
         )
 
     with open_database(url, may_create=True, needs_schema=False) as engine:
