@@ -31,7 +31,7 @@ from support.transactions import (
     on_newest_postgresql,
     on_postgresql,
     open_store,
-    run_behind,
+    run_while_open,
     statements_of,
 )
 
@@ -258,10 +258,10 @@ def test_failure_25_batches_recorded_in_opposite_orders_do_not_deadlock(
         [*stale],
         [*reversed(stale)],
     )
-    answers = run_behind(
+    answers = run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[
             lambda store, batch=batch: store.generation.record(
                 dict.fromkeys(batch, Generated(CENT)), on_lost="book"
             )

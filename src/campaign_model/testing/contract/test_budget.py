@@ -11,7 +11,7 @@ from campaign_model.claims import ClaimBatch, Generated, StopReason
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.parallel import run_behind
+from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 
 TENTH = Decimal("0.1")
@@ -53,10 +53,10 @@ def test_parallel_claims_do_not_exceed_the_budget(tenant: Tenant) -> None:
     Look at the isolation level and at row locks on campaign_totals.
     """
     campaign = tenant.campaign("generating", contacts=40, budget=Decimal("1.05"))
-    batches: list[ClaimBatch] = run_behind(
+    batches: list[ClaimBatch] = run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[lambda store: claim_tenths(store, campaign.id)] * 8,
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[lambda store: claim_tenths(store, campaign.id)] * 8,
     )
     assert sum(len(batch.claims) for batch in batches) == 10
     assert tenant.progress(campaign.id).reserved == 10 * TENTH
@@ -69,10 +69,10 @@ def test_a_claim_counts_the_reservation_of_an_uncommitted_claim(tenant: Tenant) 
     Look at the isolation level and at row locks on campaign_totals.
     """
     campaign = tenant.campaign("generating", contacts=10, budget=Decimal("0.55"))
-    (second,) = run_behind(
+    (second,) = run_while_open(
         tenant,
-        lambda store: claim_tenths(store, campaign.id, 3),
-        lambda store: claim_tenths(store, campaign.id),
+        first=lambda store: claim_tenths(store, campaign.id, 3),
+        others=[lambda store: claim_tenths(store, campaign.id)],
     )
     assert len(second.claims) == 2
     assert tenant.progress(campaign.id).reserved == 5 * TENTH

@@ -18,7 +18,7 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.marks import on_postgresql
-from campaign_model.testing.parallel import Work, run_behind
+from campaign_model.testing.parallel import Work, run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant, make_campaign
 
 REVIEWED = ReviewTally(1, 0, 0)
@@ -41,7 +41,7 @@ def test_one_of_two_parallel_starts_is_refused(tenant: Tenant) -> None:
     """
     campaign = tenant.campaign("ready")
     start = applying(campaign, Action.START_GENERATION)
-    (second,) = run_behind(tenant, start, start)
+    (second,) = run_while_open(tenant, first=start, others=[start])
     assert isinstance(second, TransitionNotAllowed), second
     history = tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert [entry.action for entry in history].count(Action.START_GENERATION) == 1
@@ -57,7 +57,7 @@ def test_one_of_two_parallel_saves_is_refused(tenant: Tenant) -> None:
     def saving(name: str) -> Work:
         return lambda store: store.campaigns.save(attrs.evolve(campaign, name=name))
 
-    (second,) = run_behind(tenant, saving("first"), saving("second"))
+    (second,) = run_while_open(tenant, first=saving("first"), others=[saving("second")])
     assert isinstance(second, Conflict), second
     assert second.reason == "stale_version"
     saved = tenant.transact(lambda store: store.campaigns.get(campaign.id))
@@ -87,11 +87,10 @@ def test_a_stale_version_is_refused_and_changes_nothing(tenant: Tenant) -> None:
 def test_a_claim_behind_a_cancel_gets_nothing(tenant: Tenant) -> None:
     """After a cancel no worker claims another contact. Look at the isolation level."""
     campaign = tenant.campaign("generating")
-    batch, locked = run_behind(
+    batch, locked = run_while_open(
         tenant,
-        applying(campaign, Action.CANCEL_GENERATION),
-        claiming(campaign),
-        lambda store: store.campaigns.get(campaign.id, lock=True),
+        first=applying(campaign, Action.CANCEL_GENERATION),
+        others=[claiming(campaign), lambda store: store.campaigns.get(campaign.id, lock=True)],
     )
     assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)
     assert locked.status is Status.READY
@@ -106,11 +105,10 @@ def test_a_waiting_cancel_goes_before_later_claims(tenant: Tenant) -> None:
     Look at proxies between the service and the database: advisory locks must reach the database.
     """
     campaign = tenant.campaign("generating")
-    cancelled, batch = run_behind(
+    cancelled, batch = run_while_open(
         tenant,
-        claiming(campaign, 1),
-        applying(campaign, Action.CANCEL_GENERATION),
-        claiming(campaign),
+        first=claiming(campaign, 1),
+        others=[applying(campaign, Action.CANCEL_GENERATION), claiming(campaign)],
     )
     assert cancelled.status is Status.READY
     assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)
@@ -289,7 +287,7 @@ def test_parallel_clones_get_different_names(tenant: Tenant) -> None:
     def clone(store: CampaignStore) -> Campaign:
         return store.campaigns.clone(original.id)
 
-    (second,) = run_behind(tenant, clone, clone)
+    (second,) = run_while_open(tenant, first=clone, others=[clone])
     assert second.name == f"{original.name} (copy 2)"
     assert (second.status, second.steps) == (Status.DRAFT, original.steps)
     assert tenant.progress(second.id).assigned == 0

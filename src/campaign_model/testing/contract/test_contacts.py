@@ -12,7 +12,7 @@ from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.parallel import run_behind
+from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 
 EXCLUDED = ContactStatus.EXCLUDED
@@ -29,7 +29,7 @@ def test_a_contact_assigned_twice_has_one_row(tenant: Tenant) -> None:
     def assign(store: CampaignStore) -> Assigned:
         return store.contacts.assign(campaign.id, ids)
 
-    (second,) = run_behind(tenant, assign, assign)
+    (second,) = run_while_open(tenant, first=assign, others=[assign])
     assert second == Assigned(0, 4, ())
     assert [*tenant.campaign_contacts(campaign.id)] == ids
     tenant.check_totals(campaign.id)

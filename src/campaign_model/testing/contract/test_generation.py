@@ -28,7 +28,7 @@ from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing._store_internals import database_clock
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.marks import on_postgresql
-from campaign_model.testing.parallel import Work, run_behind
+from campaign_model.testing.parallel import Work, run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 
 TICK = timedelta(microseconds=1)
@@ -66,11 +66,10 @@ def test_no_contact_is_claimed_by_two_workers(tenant: Tenant) -> None:
     Look at the isolation level and at a proxy that does not forward SKIP LOCKED.
     """
     campaign = tenant.campaign("generating", contacts=40)
-    batches: list[ClaimBatch] = run_behind(
+    batches: list[ClaimBatch] = run_while_open(
         tenant,
-        # All workers wait for this lock and continue at the same moment.
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[claiming(campaign, 7)] * WORKERS,
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[claiming(campaign, 7)] * WORKERS,
     )
     assert all(len(batch.claims) <= 7 for batch in batches)
     claimed = [claim.id for batch in batches for claim in batch.claims]
@@ -84,8 +83,10 @@ def test_a_claim_skips_contacts_locked_by_another_claim(tenant: Tenant) -> None:
     """A claim that is not committed yet keeps its contacts. Look at the isolation level."""
     campaign = tenant.campaign("generating", contacts=5)
     first: list[ClaimBatch] = []
-    (second,) = run_behind(
-        tenant, lambda store: first.append(claiming(campaign, 3)(store)), claiming(campaign, 3)
+    (second,) = run_while_open(
+        tenant,
+        first=lambda store: first.append(claiming(campaign, 3)(store)),
+        others=[claiming(campaign, 3)],
     )
     claimed = [{claim.id for claim in batch.claims} for batch in (*first, second)]
     assert [len(ids) for ids in claimed] == [3, 2]
@@ -191,8 +192,10 @@ def test_a_late_result_during_a_takeover_is_refused(tenant: Tenant, clock: Froze
         later = CampaignStore(store.connection, tenant.id, clock=clock, host=tenant.host)
         assert len(later.generation.claim(campaign.id, 1, LEASE).claims) == 1
 
-    (answer,) = run_behind(
-        tenant, take_over, lambda store: store.generation.record({stale: Generated(CENT)})
+    (answer,) = run_while_open(
+        tenant,
+        first=take_over,
+        others=[lambda store: store.generation.record({stale: Generated(CENT)})],
     )
     assert isinstance(answer, LeaseLost), answer
     assert tenant.progress(campaign.id).by_status[ContactStatus.GENERATING] == 1
@@ -401,10 +404,10 @@ def test_totals_are_exact_after_parallel_records_and_claims(tenant: Tenant) -> N
 
         return work
 
-    run_behind(
+    run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *(recording(worker) for worker in range(WORKERS)),
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[recording(worker) for worker in range(WORKERS)],
     )
     progress = tenant.progress(campaign.id)
     assert progress.spent == 8 * CENT + 24 * Decimal("0.00144")
