@@ -267,7 +267,10 @@ class ModelCampaign:
         max_attempts: int,
         make_claim: Callable[[UUID, ModelContact], Claim],
     ) -> list[Claim]:
-        """Claim the first ``number`` of the contacts that have attempts left."""
+        """Claim the first ``number`` of the contacts that have attempts left; return the claims.
+
+        ``make_claim`` returns the claim of a contact.
+        """
         claims: list[Claim] = []
         for contact_id in contact_ids:
             if len(claims) == number:
@@ -283,8 +286,8 @@ class ModelCampaign:
     ) -> None:
         """Fail the contacts that no worker holds and that were claimed ``max_attempts`` times.
 
-        If ``among`` is not ``None``, fail only contacts in it: those that no other transaction had
-        locked when the store looked.
+        ``None`` for ``among`` means all of them. If another transaction is open, the store may skip
+        contacts that it has locked. Then ``among`` are the contacts that the store failed.
         """
         waiting = [id_ for id_, _ in self.by_rank(*CLAIMABLE)]
         for contact_id in (*waiting, *self.expired_ids(now)):

@@ -212,11 +212,15 @@ class Tenant:
 
         ``options`` are those of ``campaigns.apply``.
         """
-        for action in actions:
-            campaign = self.transact(
-                lambda store: store.campaigns.apply(campaign_id, action, **options),  # noqa: B023
+
+        def apply_one(action: Action) -> Campaign:
+            return self.transact(
+                lambda store: store.campaigns.apply(campaign_id, action, **options),
                 **_clock_option(clock),
             )
+
+        for action in actions:
+            campaign = apply_one(action)
         return campaign
 
     def claim(

@@ -168,6 +168,7 @@ def _set_database_clock(connection: sa.Connection, moment: str) -> None:
     On PostgreSQL do nothing.
     """
     driver = connection.connection.driver_connection
+    # On SQLite the store asks strftime() for the time.
     if isinstance(driver, sqlite3.Connection):
         driver.create_function("strftime", -1, lambda *_: f"{moment}000")
 
@@ -208,7 +209,7 @@ def test_a_late_result_during_a_takeover_is_refused(tenant: Tenant, clock: Froze
     clock.forward(LEASE)
 
     def take_over(store: CampaignStore) -> None:
-        # This store reads the test's clock, by which the lease has expired; ``store`` does not.
+        # By the test's clock the lease has expired, but ``store`` uses the database's clock.
         store_with_clock = CampaignStore(store.connection, tenant.id, clock=clock, host=tenant.host)
         assert len(store_with_clock.generation.claim(campaign.id, 1, LEASE).claims) == 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
@@ -178,60 +178,39 @@ def test_foreign_keys_refuse_rows_of_two_tenants(scratch: Scratch, other_tenant:
     and must be checked at once (not DEFERRABLE INITIALLY DEFERRED). Foreign keys to the host's
     tables must exist too.
     """
-    # 1. Rows of every table that belong to one tenant and refer to a row of the other tenant.
     mine, theirs = scratch.store.tenant_id, other_tenant.id
     my_contacts = scratch.store.connection.scalars(
         sa.select(campaign_contacts.c.contact_id).where(campaign_contacts.c.tenant_id == mine)
     ).all()
     (their_contact,) = other_tenant.contacts(1)
-    of_campaign = {"campaign_id": scratch.campaign.id}
+    my_campaign = {"campaign_id": scratch.campaign.id}
     now = database_time(scratch.store.connection)
     entry = {"version": 99, "action": "x", "source": "x", "target": "x", "at": now}
-    crossing: list[tuple[str, sa.Table, dict[str, Any]]] = [
-        (
-            "another tenant's contact",
-            campaign_contacts,
-            {"id": uuid4(), "tenant_id": mine, "contact_id": their_contact} | of_campaign,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_contacts,
-            {"id": uuid4(), "tenant_id": theirs, "contact_id": their_contact} | of_campaign,
-        ),
-        (
-            "another tenant's campaign and contact",
-            campaign_contacts,
-            {"id": uuid4(), "tenant_id": theirs, "contact_id": my_contacts[0]} | of_campaign,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_totals,
-            {"tenant_id": theirs, "shard": 0} | of_campaign,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_history,
-            {"id": uuid4(), "tenant_id": theirs} | of_campaign | entry,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_erased_claims,
-            {"tenant_id": theirs, "campaign_contact_id": uuid4(), "token": uuid4()} | of_campaign,
-        ),
-        ("no such tenant", campaigns, {"id": uuid4(), "tenant_id": uuid4(), "name": "x"}),
-        (
-            "no such owner",
-            campaigns,
-            {"id": uuid4(), "tenant_id": mine, "name": "x", "owner_id": uuid4()},
-        ),
-        ("no such tenant", campaign_templates, {"id": uuid4(), "tenant_id": uuid4(), "name": "x"}),
-    ]
-    # 2. The database must refuse each of them.
-    accepted = []
-    for what, table, values in crossing:
-        refusal = scratch.refusal_of(sa.insert(table).values(values))
+    accepted: list[str] = []
+
+    def try_insert(what: str, table: sa.Table, tenant_id: UUID, **values: Any) -> None:
+        """Try to insert a row. Note it unless a foreign key refuses it."""
+        if "id" in table.c:
+            values["id"] = uuid4()
+        refusal = scratch.refusal_of(sa.insert(table).values(tenant_id=tenant_id, **values))
         if refusal not in _FOREIGN_KEY:
             accepted.append(f"{table.name}: {what}: {refusal or 'accepted'}")
+
+    # 1. Contacts of a campaign, where the contact, the campaign or both are of the other tenant.
+    contact, campaign = "another tenant's contact", "another tenant's campaign"
+    both = "another tenant's campaign and contact"
+    try_insert(contact, campaign_contacts, mine, contact_id=their_contact, **my_campaign)
+    try_insert(campaign, campaign_contacts, theirs, contact_id=their_contact, **my_campaign)
+    try_insert(both, campaign_contacts, theirs, contact_id=my_contacts[0], **my_campaign)
+    # 2. Rows of other tables that refer to a campaign of the other tenant.
+    erased = {"campaign_contact_id": uuid4(), "token": uuid4()}
+    try_insert(campaign, campaign_totals, theirs, shard=0, **my_campaign)
+    try_insert(campaign, campaign_history, theirs, **my_campaign, **entry)
+    try_insert(campaign, campaign_erased_claims, theirs, **my_campaign, **erased)
+    # 3. Rows that refer to no row of the host at all.
+    try_insert("no such tenant", campaigns, uuid4(), name="x")
+    try_insert("no such owner", campaigns, mine, name="x", owner_id=uuid4())
+    try_insert("no such tenant", campaign_templates, uuid4(), name="x")
     assert not accepted
 
 

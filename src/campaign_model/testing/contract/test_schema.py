@@ -101,10 +101,7 @@ def test_every_checked_column_has_a_check(
 
 
 @on_postgresql
-def test_every_constraint_is_validated(
-    reader: sa.Connection,
-    tables: tuple[sa.Table, ...],
-) -> None:
+def test_every_constraint_is_validated(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
     """The constraints hold for every row, also for rows that are older than the constraints.
 
     If this fails, repair what the message names. Validate a constraint that was added NOT VALID

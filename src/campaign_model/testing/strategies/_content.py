@@ -406,13 +406,13 @@ def history_entries() -> SearchStrategy[HistoryEntry]:
 
     The entry for the adoption of a legacy campaign changes no status.
     """
-    moves = [(one.action, one.source, one.target) for one in lifecycle.TRANSITIONS]
+    status_changes = [(one.action, one.source, one.target) for one in lifecycle.TRANSITIONS]
     adoptions = [(ADOPTED, status, status) for status in (Status.DRAFT, Status.EXPORTED)]
     return built(
-        lambda move, **fields: HistoryEntry(
-            action=move[0], source=move[1], target=move[2], **fields
+        lambda change, **fields: HistoryEntry(
+            action=change[0], source=change[1], target=change[2], **fields
         ),
-        st.sampled_from([*moves, *adoptions]),
+        st.sampled_from([*status_changes, *adoptions]),
         at=moments(),
         version=st.integers(1, 1000),
         actor=optional(SHORT_TEXTS),
