@@ -28,6 +28,7 @@ from campaign_model.lifecycle import (
 from campaign_model.lifecycle import target as target_of
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
+from campaign_model.testing.parallel import Work
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from support.tenants import contact_rows, generate_all, legacy_columns
 from support.transactions import run_while_open
@@ -133,13 +134,14 @@ def test_failure_27_a_call_after_a_move_sees_the_new_status(
 ) -> None:
     campaign, contacts = campaign_to_move(tenant, action)
     before = contact_rows(tenant, campaign.id)
+
+    def making(call: LateCall) -> Work:
+        return lambda store: call.make(store, campaign.id, contacts)
+
     answers = run_while_open(
         tenant,
         first=moving(campaign.id, action),
-        others=[
-            lambda store, call=call: call.make(store, campaign.id, contacts)
-            for call in CALLS.values()
-        ],
+        others=[making(call) for call in CALLS.values()],
         commit=commit,
     )
     status = target_of(action) if commit else campaign.status

@@ -148,7 +148,8 @@ _STRANGE_AMOUNTS = ("1.5", "-1", "1e3", "01", "1.0000000001", "1000000000", "9" 
 _AT_THE_LIMIT = ("k" * 40, "l" * 200, "n" * 500, "i" * 10_000)
 _OVER_THE_LIMIT = ("k" * 41, "l" * 201, "n" * 501, "i" * 10_001)
 _STRANGE_IDS = ("a0000000-0000-0000-0000-000000000001", "A0000000-0000-0000-0000-000000000001")
-_STRANGE_OBJECTS = ([], {}, [[]], [{}], {"x_a": 1}, {"step": 1}, {"channel": "email"})
+_STRANGE_LISTS: tuple[Any, ...] = ([], [[]], [{}])
+_STRANGE_OBJECTS: tuple[Any, ...] = ({}, {"x_a": 1}, {"step": 1}, {"channel": "email"})
 
 STRANGE: tuple[Any, ...] = (
     None,
@@ -164,6 +165,7 @@ STRANGE: tuple[Any, ...] = (
     *_AT_THE_LIMIT,
     *_OVER_THE_LIMIT,
     *_STRANGE_IDS,
+    *_STRANGE_LISTS,
     *_STRANGE_OBJECTS,
     float("nan"),
     float("inf"),
