@@ -25,13 +25,13 @@ from campaign_model.store.contacts import Contacts
 from campaign_model.store.generation import Generation
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.parallel import background_transactions
+from campaign_model.testing.parallel import Work, background_transactions
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from support.transactions import (
     on_newest_postgresql,
     on_postgresql,
     open_store,
-    run_behind,
+    run_while_open,
     statements_of,
 )
 
@@ -258,15 +258,15 @@ def test_failure_25_batches_recorded_in_opposite_orders_do_not_deadlock(
         [*stale],
         [*reversed(stale)],
     )
-    answers = run_behind(
+
+    def recording(batch: list[Claim]) -> Work:
+        outcomes = dict.fromkeys(batch, Generated(CENT))
+        return lambda store: store.generation.record(outcomes, on_lost="book")
+
+    answers = run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[
-            lambda store, batch=batch: store.generation.record(
-                dict.fromkeys(batch, Generated(CENT)), on_lost="book"
-            )
-            for batch in batches
-        ],
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[recording(batch) for batch in batches],
     )
     assert [len(answer) for answer in answers] == [10, 10, 20, 20]
     assert tenant.progress(campaign.id).spent == 40 * CENT

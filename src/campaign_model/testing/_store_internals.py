@@ -1,4 +1,4 @@
-"""The internals of the store that the test kit uses. The kit imports them from here only."""
+"""The names inside the store that the test kit uses. It imports them through this module only."""
 
 from campaign_model.store.assignment import POSITIONS
 from campaign_model.store.campaigns import campaign_from_row
