@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded, Unfinished
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, Status
-from campaign_model.store import CampaignStore, campaign_documents
+from campaign_model.store import CampaignStore, claiming
 from campaign_model.store.campaigns import Campaigns
 from campaign_model.store.contacts import Contacts
 from campaign_model.store.generation import Generation
@@ -146,16 +146,16 @@ def test_failure_25_shared_calls_take_locks_in_one_order(
     assert calls.keys() == SHARED_CALLS
     statements_by_call = {}
     for name, call in calls.items():
-        campaign_documents._last_read.clear()  # A record then sorts its claims before it writes.
+        claiming._last_read.clear()  # A record then sorts its claims before it writes.
         statements_by_call[name] = locking_statements(tenant, call)
     for name, statements in statements_by_call.items():
         gate_then_row = r"pg_advisory_xact_lock_shared\(.* FOR SHARE OF campaigns"
         assert re.search(gate_then_row, statements[0], re.DOTALL), name
         if name == "claim":
             # A claim never waits for a contact, so it may lock contacts after totals.
-            claiming = [one for one in statements if "UPDATE campaign_contacts" in one]
-            assert claiming
-            assert all("SKIP LOCKED" in one for one in claiming)
+            claims_of_contacts = [one for one in statements if "UPDATE campaign_contacts" in one]
+            assert claims_of_contacts
+            assert all("SKIP LOCKED" in one for one in claims_of_contacts)
             assert {*locked_objects(statements)} == {"campaign", "contacts", "totals"}
         else:
             locked = locked_objects(statements)

@@ -3,8 +3,9 @@
 from campaign_model.store.assignment import POSITIONS
 from campaign_model.store.campaigns import campaign_from_row
 from campaign_model.store.connection import database_time, sqlstate
-from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, OnLost
+from campaign_model.store.generation import OnLost
 from campaign_model.store.scope import SHARDS
+from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.templates import template_from_row
 from campaign_model.store.types import database_clock
 

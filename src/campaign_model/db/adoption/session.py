@@ -20,7 +20,7 @@ from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTION
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.setup import SetupError, lock_setup, unlock_setup
 from campaign_model.store.connection import sqlstate
-from campaign_model.store.transactions import is_retryable
+from campaign_model.store.store import is_retryable
 
 __all__ = ["OnProgress", "Session", "open_session"]
 

@@ -25,7 +25,7 @@ from campaign_model.store.tables import (
     campaign_contacts,
     campaign_templates,
     campaigns,
-    host_contacts,
+    host_table,
 )
 from campaign_model.store.types import Money
 from campaign_model.testing._store_internals import (
@@ -156,7 +156,7 @@ def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: H
     foreign keys make such rows impossible. The test reads any ``CONTACTS`` rows.
     """
     row = sa.select(campaign_contacts).limit(CONTACTS).subquery()
-    contact = host_contacts(host)
+    contact = host_table(host.contacts)
     crossing = (
         sa.select(row.c.id, row.c.tenant_id, campaigns.c.tenant_id, contact.c.tenant_id)
         .join_from(row, campaigns, campaigns.c.id == row.c.campaign_id)
