@@ -18,7 +18,7 @@ def tools(group: str) -> tuple[str, ...]:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests on every engine, with coverage (about five minutes on two cores).
+    """Run all tests on every engine, with coverage (six to seven minutes on two cores).
 
     Arguments go to pytest and replace the defaults: ``-- tests/cli -k demo`` has no coverage.
     """

@@ -35,7 +35,8 @@ from campaign_model._values import exactly
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded, Unfinished
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
-from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, Generation
+from campaign_model.store.generation import Generation
+from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import Money, Uuid
 from campaign_model.testing.parallel import wait_until

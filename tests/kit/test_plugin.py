@@ -150,7 +150,7 @@ def test_the_tests_in_the_guide_pass_without_other_extras(tmp_path: Path) -> Non
     done = contract.run_pytest(tmp_path, "-W", "error")
     assert contract.failures(done.stdout) == {"FAILED": set(), "ERROR": {"test_that_commits"}}
     assert "16 passed, 1 error" in done.stdout
-    assert "test code that does so with campaign_tenant" in done.stdout
+    assert "use campaign_tenant instead" in done.stdout
 
 
 def test_the_plugin_is_loaded_on_request_only() -> None:

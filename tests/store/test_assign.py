@@ -19,7 +19,7 @@ from campaign_model.store.assignment import MAX_PRIORITY
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.sample_campaigns import Tenant
 from support.tenants import HOST, contact_rows, execute, legacy_columns, new_owner, new_tenant
-from support.transactions import all_rows, open_store, refused, run_behind, run_together
+from support.transactions import all_rows, open_store, refused, run_together, run_while_open
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -266,10 +266,10 @@ def test_failure_15_parallel_assignments_of_the_same_contacts_make_one_row_each(
 def test_failure_15_an_assignment_waits_for_the_one_before(tenant: Tenant, *, commit: bool) -> None:
     ids = tenant.contacts(3)
     campaign = tenant.campaign(contacts=0)
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.contacts.assign(campaign.id, ids[:2]),
-        lambda store: store.contacts.assign(campaign.id, [(ids[1], 5), (ids[2], 0)]),
+        first=lambda store: store.contacts.assign(campaign.id, ids[:2]),
+        others=[lambda store: store.contacts.assign(campaign.id, [(ids[1], 5), (ids[2], 0)])],
         commit=commit,
     )
     assert answer == (Assigned(1, 1, ()) if commit else Assigned(2, 0, ()))
@@ -282,12 +282,12 @@ def test_failure_15_a_contact_that_the_host_deletes_in_parallel_is_unknown(
 ) -> None:
     ids = tenant.contacts(2)
     campaign = tenant.campaign(contacts=0)
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.connection.execute(
+        first=lambda store: store.connection.execute(
             sa.delete(HOST.contacts).where(HOST.contacts.c.id == ids[0])
         ),
-        lambda store: store.contacts.assign(campaign.id, ids),
+        others=[lambda store: store.contacts.assign(campaign.id, ids)],
     )
     assert answer == Assigned(1, 0, (ids[0],))
     tenant.check_totals(campaign.id)

@@ -45,8 +45,8 @@ from support.transactions import (
     recorded_statements,
     refused,
     rolled_back,
-    run_behind,
     run_together,
+    run_while_open,
 )
 
 MOMENT = datetime(2026, 3, 1, 12, 30, 0, 123456, tzinfo=UTC)
@@ -397,10 +397,10 @@ def test_failure_03_one_of_two_parallel_saves_is_refused(tenant: Tenant) -> None
     config = loaded.generation_config
     french = attrs.evolve(loaded, generation_config=attrs.evolve(config, language="fr"))
     direct = attrs.evolve(loaded, generation_config=attrs.evolve(config, tone="direct"))
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.campaigns.save(french),
-        lambda store: store.campaigns.save(direct),
+        first=lambda store: store.campaigns.save(french),
+        others=[lambda store: store.campaigns.save(direct)],
     )
     assert isinstance(answer, Conflict)
     assert answer.reason == "stale_version"
@@ -532,7 +532,7 @@ def test_failure_14_parallel_clones_have_different_names(tenant: Tenant) -> None
         return store.campaigns.clone(original.id)
 
     clones = run_together(tenant, *[clone] * 6)
-    (eighth,) = run_behind(tenant, clone, clone)
+    (eighth,) = run_while_open(tenant, first=clone, others=[clone])
     endings = {campaign.name[-8:].strip("N ") for campaign in (*clones, eighth)}
     assert endings == {"(copy)", *(f"(copy {number})" for number in (2, 3, 4, 5, 6, 8))}
     for campaign in (*clones, eighth):

@@ -31,7 +31,7 @@ from support.tenants import (
     new_message,
     update_row,
 )
-from support.transactions import open_store, refused, run_behind, run_together
+from support.transactions import open_store, refused, run_together, run_while_open
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -166,10 +166,10 @@ def test_an_erasure_deletes_a_message_that_a_worker_is_writing(tenant: Tenant) -
         store.connection.execute(edited)
 
     # The worker writes while the erasure waits. In another order they would deadlock.
-    answers = run_behind(
+    answers = run_while_open(
         tenant,
-        lambda store: store.generation.record({claim: Generated(CENT)}),
-        erase,
+        first=lambda store: store.generation.record({claim: Generated(CENT)}),
+        others=[erase],
         then=write_messages,
     )
     assert answers == [1]
@@ -183,10 +183,10 @@ def test_an_erasure_locks_the_campaign_before_its_contacts(tenant: Tenant) -> No
     campaign = tenant.campaign(contacts=3)
     ids = [*contact_rows(tenant, campaign.id)]
     # In the other order, the two transactions would deadlock.
-    answers = run_behind(
+    answers = run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        lambda store: store.contacts.erase(ids[:2]),
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[lambda store: store.contacts.erase(ids[:2])],
         then=lambda store: store.contacts.exclude(campaign.id, ids),
     )
     assert answers == [2]
@@ -312,9 +312,9 @@ def test_failure_17_an_exclusion_and_an_export_wait_for_each_other(tenant: Tenan
     def excluding(contact_id: UUID) -> Callable[[CampaignStore], Changed]:
         return lambda store: store.contacts.exclude(campaign.id, [contact_id])
 
-    (answer,) = run_behind(tenant, export, excluding(first))
+    (answer,) = run_while_open(tenant, first=export, others=[excluding(first)])
     assert ({*exported}, answer) == ({first, second, third}, Changed(1, ()))
-    (number,) = run_behind(tenant, excluding(second), export)
+    (number,) = run_while_open(tenant, first=excluding(second), others=[export])
     assert (number, exported) == (1, [third])
     tenant.check_totals(campaign.id)
 

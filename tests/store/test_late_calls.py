@@ -28,9 +28,10 @@ from campaign_model.lifecycle import (
 from campaign_model.lifecycle import target as target_of
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
+from campaign_model.testing.parallel import Work
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from support.tenants import contact_rows, generate_all, legacy_columns
-from support.transactions import run_behind
+from support.transactions import run_while_open
 
 
 @attrs.frozen
@@ -133,13 +134,14 @@ def test_failure_27_a_call_after_a_move_sees_the_new_status(
 ) -> None:
     campaign, contacts = campaign_to_move(tenant, action)
     before = contact_rows(tenant, campaign.id)
-    answers = run_behind(
+
+    def making(call: LateCall) -> Work:
+        return lambda store: call.make(store, campaign.id, contacts)
+
+    answers = run_while_open(
         tenant,
-        moving(campaign.id, action),
-        *[
-            lambda store, call=call: call.make(store, campaign.id, contacts)
-            for call in CALLS.values()
-        ],
+        first=moving(campaign.id, action),
+        others=[making(call) for call in CALLS.values()],
         commit=commit,
     )
     status = target_of(action) if commit else campaign.status
@@ -165,7 +167,9 @@ def test_failure_27_a_move_after_a_call_counts_its_changes(tenant: Tenant, actio
             if campaign.status in PERMISSIONS[call.permission]:
                 call.make(store, campaign.id, contacts)
 
-    (answer,) = run_behind(tenant, make_permitted_calls, moving(campaign.id, action))
+    (answer,) = run_while_open(
+        tenant, first=make_permitted_calls, others=[moving(campaign.id, action)]
+    )
     if action is Action.COMPLETE_GENERATION:
         # A retried contact waits, so the run cannot be completed.
         assert isinstance(answer, TransitionNotAllowed)
@@ -181,10 +185,10 @@ def test_failure_27_a_start_after_a_removal_finds_no_contacts(
 ) -> None:
     campaign = tenant.campaign("ready", contacts=2)
     ids = [*contact_rows(tenant, campaign.id)]
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.contacts.remove(campaign.id, ids),
-        moving(campaign.id, Action.START_GENERATION),
+        first=lambda store: store.contacts.remove(campaign.id, ids),
+        others=[moving(campaign.id, Action.START_GENERATION)],
         commit=commit,
     )
     if commit:
@@ -215,7 +219,7 @@ def test_failure_27_a_call_waits_for_a_program_without_the_library(
             return store.generation.claim(campaign.id, 1, LEASE)
         return store.campaigns.apply(campaign.id, Action.CANCEL_GENERATION)
 
-    (answer,) = run_behind(tenant, archive, make_call)
+    (answer,) = run_while_open(tenant, first=archive, others=[make_call])
     if call == "claim":
         assert answer.stop is StopReason.NOT_GENERATING
     else:

@@ -19,19 +19,19 @@ import sqlalchemy as sa
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded, Unfinished
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, Status
-from campaign_model.store import CampaignStore, campaign_documents
+from campaign_model.store import CampaignStore, claiming
 from campaign_model.store.campaigns import Campaigns
 from campaign_model.store.contacts import Contacts
 from campaign_model.store.generation import Generation
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.parallel import background_transactions
+from campaign_model.testing.parallel import Work, background_transactions
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from support.transactions import (
     on_newest_postgresql,
     on_postgresql,
     open_store,
-    run_behind,
+    run_while_open,
     statements_of,
 )
 
@@ -146,16 +146,16 @@ def test_failure_25_shared_calls_take_locks_in_one_order(
     assert calls.keys() == SHARED_CALLS
     statements_by_call = {}
     for name, call in calls.items():
-        campaign_documents._last_read.clear()  # A record then sorts its claims before it writes.
+        claiming._last_read.clear()  # A record then sorts its claims before it writes.
         statements_by_call[name] = locking_statements(tenant, call)
     for name, statements in statements_by_call.items():
         gate_then_row = r"pg_advisory_xact_lock_shared\(.* FOR SHARE OF campaigns"
         assert re.search(gate_then_row, statements[0], re.DOTALL), name
         if name == "claim":
             # A claim never waits for a contact, so it may lock contacts after totals.
-            claiming = [one for one in statements if "UPDATE campaign_contacts" in one]
-            assert claiming
-            assert all("SKIP LOCKED" in one for one in claiming)
+            claims_of_contacts = [one for one in statements if "UPDATE campaign_contacts" in one]
+            assert claims_of_contacts
+            assert all("SKIP LOCKED" in one for one in claims_of_contacts)
             assert {*locked_objects(statements)} == {"campaign", "contacts", "totals"}
         else:
             locked = locked_objects(statements)
@@ -258,15 +258,15 @@ def test_failure_25_batches_recorded_in_opposite_orders_do_not_deadlock(
         [*stale],
         [*reversed(stale)],
     )
-    answers = run_behind(
+
+    def recording(batch: list[Claim]) -> Work:
+        outcomes = dict.fromkeys(batch, Generated(CENT))
+        return lambda store: store.generation.record(outcomes, on_lost="book")
+
+    answers = run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[
-            lambda store, batch=batch: store.generation.record(
-                dict.fromkeys(batch, Generated(CENT)), on_lost="book"
-            )
-            for batch in batches
-        ],
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[recording(batch) for batch in batches],
     )
     assert [len(answer) for answer in answers] == [10, 10, 20, 20]
     assert tenant.progress(campaign.id).spent == 40 * CENT

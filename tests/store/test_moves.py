@@ -34,8 +34,8 @@ from support.transactions import (
     open_store,
     refused,
     rolled_back,
-    run_behind,
     run_together,
+    run_while_open,
 )
 
 
@@ -102,7 +102,7 @@ def test_a_review_counts_a_message_that_was_committed_before_the_lock(tenant: Te
         store.campaigns.get(campaign.id, lock=True)
         store.connection.execute(sa.insert(HOST.messages).values(message_values(tenant.id, row)))
 
-    (answer,) = run_behind(tenant, write_message, approve)
+    (answer,) = run_while_open(tenant, first=write_message, others=[approve])
     assert isinstance(answer, TransitionNotAllowed)
     assert [unmet.guard for unmet in answer.unmet] == ["nothing_undecided"]
 
@@ -144,8 +144,8 @@ def test_a_locked_campaign_delays_every_change(tenant: Tenant) -> None:
         lambda store: store.campaigns.clone(campaign.id).name,
     )
     for change in changes:
-        (answer,) = run_behind(
-            tenant, lambda store: store.campaigns.get(campaign.id, lock=True), change
+        (answer,) = run_while_open(
+            tenant, first=lambda store: store.campaigns.get(campaign.id, lock=True), others=[change]
         )
         assert not isinstance(answer, Exception)
 
@@ -176,7 +176,7 @@ def test_failure_01_a_second_start_waits_for_the_first(tenant: Tenant, *, commit
         return store.campaigns.apply(campaign.id, Action.START_GENERATION)
 
     campaign = tenant.campaign("ready")
-    answers = run_behind(tenant, start, start, start, commit=commit)
+    answers = run_while_open(tenant, first=start, others=[start, start], commit=commit)
     started = [answer for answer in answers if isinstance(answer, Campaign)]
     refusals = [answer for answer in answers if isinstance(answer, TransitionNotAllowed)]
     assert len(started) == (0 if commit else 1)
@@ -211,7 +211,7 @@ def test_failure_03_a_parallel_save_does_not_undo_a_cancel(
         return store.campaigns.apply(loaded.id, Action.CANCEL_GENERATION)
 
     first, second = (save, cancel) if saved_first else (cancel, save)
-    (answer,) = run_behind(tenant, first, second)
+    (answer,) = run_while_open(tenant, first=first, others=[second])
     stored = tenant.transact(lambda store: store.campaigns.get(loaded.id))
     assert stored.status is Status.READY
     if saved_first:

@@ -23,7 +23,7 @@ from campaign_model.testing.parallel import PATIENCE, background_transactions
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from campaign_model.worker import Task, WorkerReport, WorkerStop, run_worker
 from support.tenants import HOST, contact_rows, generate_all, legacy_columns, message_values
-from support.transactions import on_postgresql, open_store, run_behind
+from support.transactions import on_postgresql, open_store, run_while_open
 
 TENTH = Decimal("0.1")
 PRICE = Decimal("0.000000144")
@@ -178,7 +178,7 @@ def test_a_cancel_and_the_last_result_are_both_applied(tenant: Tenant, first: st
         return store.campaigns.apply(campaign.id, CANCEL).status
 
     before, after = (record, cancel) if first == "record" else (cancel, record)
-    (answer,) = run_behind(tenant, before, after)
+    (answer,) = run_while_open(tenant, first=before, others=[after])
     assert answer == (Status.READY if first == "record" else Recorded.APPLIED)
     progress = tenant.progress(campaign.id)
     assert (progress.by_status[ContactStatus.GENERATED], progress.spent) == (2, 2 * CENT)
@@ -196,10 +196,10 @@ def test_the_first_of_two_parallel_ends_of_a_run_holds(
     campaign = tenant.campaign("generating", contacts=1)
     generate_all(tenant, campaign.id)
     first, second = actions
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.campaigns.apply(campaign.id, first),
-        lambda store: store.campaigns.apply(campaign.id, second),
+        first=lambda store: store.campaigns.apply(campaign.id, first),
+        others=[lambda store: store.campaigns.apply(campaign.id, second)],
     )
     assert isinstance(answer, TransitionNotAllowed)
     stored = tenant.transact(lambda store: store.campaigns.get(campaign.id))
@@ -275,8 +275,10 @@ def test_failure_29_sixteen_parallel_claims_stay_within_the_budget(tenant: Tenan
     claimed: list[UUID] = []
     # The costs leave room for three contacts, then for two, for one and for one.
     for cost, allowed in ((TENTH, 3), (TENTH, 2), (Decimal("0.05"), 1), (Decimal(0), 1)):
-        batches = run_behind(
-            tenant, lambda store: store.campaigns.get(campaign.id, lock=True), *[claim] * 16
+        batches = run_while_open(
+            tenant,
+            first=lambda store: store.campaigns.get(campaign.id, lock=True),
+            others=[claim] * 16,
         )
         claims = [claim for batch in batches for claim in batch]
         assert len(claims) == allowed
@@ -298,10 +300,10 @@ def test_failure_29_a_claim_counts_costs_of_a_record_before_it(tenant: Tenant) -
     campaign = tenant.campaign("generating", contacts=4, budget=Decimal(1))
     (first,) = tenant.claim(campaign.id, 1, reserve=TENTH)
     # The contact costs ten times its reservation, so nothing is left.
-    (batch,) = run_behind(
+    (batch,) = run_while_open(
         tenant,
-        lambda store: store.generation.record({first: Generated(Decimal(1))}),
-        lambda store: store.generation.claim(campaign.id, 2, LEASE, reserve=TENTH),
+        first=lambda store: store.generation.record({first: Generated(Decimal(1))}),
+        others=[lambda store: store.generation.claim(campaign.id, 2, LEASE, reserve=TENTH)],
     )
     assert (batch.claims, batch.stop) == ((), StopReason.BUDGET)
     tenant.check_totals(campaign.id)

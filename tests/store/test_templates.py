@@ -22,12 +22,13 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
+from campaign_model.testing.parallel import Work
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.strategies import new_templates
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import Codec
 from support.tenants import new_tenant, update_row
-from support.transactions import on_postgresql, open_store, refused, run_behind, run_together
+from support.transactions import on_postgresql, open_store, refused, run_together, run_while_open
 
 OTHER_CHANNEL = Codec(STANDARD.with_channel(Channel("carrier_pigeon")))
 
@@ -302,11 +303,16 @@ def test_failure_20_the_preset_keeps_its_third_e_mail_disabled(tenant: Tenant) -
 
 
 def test_one_of_several_parallel_templates_with_a_name_is_added(tenant: Tenant) -> None:
-    for run in (run_together, run_behind):
-        name = f"Added by {run.__name__}"
-        answers = run(tenant, *[lambda store, name=name: store.templates.add(template(name))] * 3)
-        names = [one.name for one in tenant.transact(lambda store: store.templates.list())]
-        assert names.count(name) == 1
+    def adding(name: str) -> Work:
+        return lambda store: store.templates.add(template(name))
+
+    added_together = run_together(tenant, *[adding("Together")] * 3)
+    added_behind_the_first = run_while_open(
+        tenant, first=adding("One by one"), others=[adding("One by one")] * 2
+    )
+    names = [one.name for one in tenant.transact(lambda store: store.templates.list())]
+    assert (names.count("Together"), names.count("One by one")) == (1, 1)
+    for answers in (added_together, added_behind_the_first):
         refusals = [answer for answer in answers if isinstance(answer, Conflict)]
         assert [refusal.reason for refusal in refusals] == ["already_exists"] * 2
 
@@ -314,23 +320,25 @@ def test_one_of_several_parallel_templates_with_a_name_is_added(tenant: Tenant) 
 def test_parallel_edits_do_not_overwrite_each_other(tenant: Tenant) -> None:
     present = add(tenant, template())
     steps = STEPS.remove("s1")
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.templates.rename(present.id, "Renamed"),
-        lambda store: store.templates.replace_steps(present.id, steps),
+        first=lambda store: store.templates.rename(present.id, "Renamed"),
+        others=[lambda store: store.templates.replace_steps(present.id, steps)],
     )
     assert (answer.name, answer.steps, answer.version) == ("Renamed", steps, 3)
-    answers = run_behind(
+    answers = run_while_open(
         tenant,
-        lambda store: store.templates.rename(present.id, "Renamed again", version=3),
-        lambda store: store.templates.replace_steps(present.id, STEPS, version=3),
-        lambda store: store.templates.remove(present.id, version=3),
+        first=lambda store: store.templates.rename(present.id, "Renamed again", version=3),
+        others=[
+            lambda store: store.templates.replace_steps(present.id, STEPS, version=3),
+            lambda store: store.templates.remove(present.id, version=3),
+        ],
     )
     assert [answer.reason for answer in answers] == ["stale_version"] * 2
-    (answer,) = run_behind(
+    (answer,) = run_while_open(
         tenant,
-        lambda store: store.templates.remove(present.id),
-        lambda store: store.templates.rename(present.id, "Too late"),
+        first=lambda store: store.templates.remove(present.id),
+        others=[lambda store: store.templates.rename(present.id, "Too late")],
     )
     assert isinstance(answer, NotFound)
 

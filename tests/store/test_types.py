@@ -24,9 +24,7 @@ from campaign_model.store.types import (
     UtcDateTime,
     Uuid,
     any_of,
-    array_length,
     database_clock,
-    json_array,
     new_id,
 )
 from campaign_model.testing.strategies import json_values, texts
@@ -386,36 +384,6 @@ def test_a_document_is_also_read_as_text_from_a_subquery(connection: sa.Connecti
         .returning(TABLE.c.document)
     )
     assert json.loads(str(returned)) == [True]
-
-
-@few
-@given(st.lists(json_values(), max_size=5))
-def test_array_length_counts_the_members_of_an_array(
-    connection: sa.Connection, members: list[Any]
-) -> None:
-    write_and_read(connection, document=[json.dumps(members)])
-    assert connection.scalar(sa.select(array_length(TABLE.c.document))) == len(members)
-
-
-@few
-@given(
-    st.lists(st.integers(-(2**63), 2**63 - 1) | texts() | st.none(), min_size=1, max_size=5),
-)
-def test_json_array_puts_values_into_one_array(
-    connection: sa.Connection, values: list[Any]
-) -> None:
-    array = json_array(
-        *(sa.literal(value, sa.BigInteger if type(value) is int else sa.Text) for value in values)
-    )
-    assert json.loads(connection.execute(sa.select(array)).scalar_one()) == values
-
-
-@few
-@given(st.decimals(-MONEY_LIMIT, MONEY_LIMIT, places=9))
-def test_a_number_in_an_array_keeps_its_digits(connection: sa.Connection, amount: Decimal) -> None:
-    array = json_array(sa.literal(amount, Money))
-    (member,) = json.loads(connection.execute(sa.select(array)).scalar_one(), parse_float=Decimal)
-    assert Money().process_result_value(Decimal(member), connection.dialect) == amount
 
 
 # --- Many values in one parameter ----------------------------------------------------------------

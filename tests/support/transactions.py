@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -108,14 +108,16 @@ def statements_of(tenant: Tenant, work: Work) -> list[tuple[str, Any]]:
     return statements
 
 
-def run_behind(tenant: Tenant, first: Work, *others: Work, **options: Any) -> list[Any]:
-    """Run ``others`` while the transaction of ``first`` is open, and return their answers.
+def run_while_open(
+    tenant: Tenant, *, first: Work, others: Sequence[Work], **options: Any
+) -> list[Any]:
+    """Run ``others`` while the transaction of ``first`` is open. Return one answer for each.
 
-    On PostgreSQL all of them must wait for the first one, unless ``must_wait=False``. There is one
-    attempt, so that a deadlock fails the test. See :func:`parallel.run_behind`.
+    On PostgreSQL all others must wait for the first transaction, unless ``must_wait=False``. Each
+    has one attempt, so that a deadlock fails the test. See :func:`parallel.run_while_open`.
     """
-    return parallel.run_behind(
-        tenant, first, *others, **{"must_wait": True, "attempts": 1, **options}
+    return parallel.run_while_open(
+        tenant, first=first, others=others, **{"must_wait": True, "attempts": 1, **options}
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -99,7 +100,7 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
 
 
 def _print_statements(console: Console, statements: Iterable[str], title: str) -> None:
-    rows = [(_shorten(" ".join(sql.split()), _LONGEST_STATEMENT),) for sql in statements]
+    rows = [(textwrap.shorten(sql, _LONGEST_STATEMENT, placeholder="..."),) for sql in statements]
     if rows:
         print_table(console, ("",), rows, title=f"{title}: {len(rows)}")
 
@@ -110,11 +111,8 @@ def _print_warnings(console: Console, warnings: Iterable[str]) -> None:
 
 
 def _format_value(value: Any) -> str:
-    return _shorten(json.dumps(value, ensure_ascii=False, default=str), _LONGEST_VALUE)
-
-
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 
 
 @contextmanager

@@ -22,19 +22,19 @@ from campaign_model.cli.adopt_report import (
     print_verdict,
     status_cases,
 )
-from campaign_model.cli.campaign_commands import campaigns_app, templates_app
+from campaign_model.cli.campaign_commands import campaigns_app, print_sync_report, templates_app
 from campaign_model.cli.console import (
     UserError,
     make_printable,
     open_console,
     print_json,
     print_json_line,
+    print_table,
 )
 from campaign_model.cli.database import explain_database_error, open_database, parse_url
 from campaign_model.cli.demo import run_demo
-from campaign_model.cli.document_files import Kind, check_file
+from campaign_model.cli.document_files import Kind, check_file, print_checked_file
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored, Url
-from campaign_model.cli.views import print_checked_file, print_lifecycle, print_sync_report
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import HostTables
 from campaign_model.validation import document_schema
@@ -127,17 +127,8 @@ def demo(
     ] = None,
     template: Annotated[
         str | None,
-        typer.Option(
-            metavar="NAME",
-            help="System template to start from. Default: the first one.",
-        ),
+        typer.Option(metavar="NAME", help="System template to start from. Default: the first."),
     ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            metavar="NUMBER", min=2, max=16, help="How many workers, with the one that is killed."
-        ),
-    ] = 4,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -159,7 +150,6 @@ def demo(
         parse_url(url),
         contacts_path=contacts,
         template_name=template,
-        worker_count=workers,
         out=out,
     )
 
@@ -229,10 +219,49 @@ def schema(
 @app.command("lifecycle")
 def show_lifecycle(*, as_json: Json = False) -> None:
     """Print the lifecycle: the actions of campaigns and contacts, guards and permissions."""
+    tables = lifecycle.to_dict()
     if as_json:
-        print_json(lifecycle.to_dict())
-    else:
-        print_lifecycle(open_console())
+        print_json(tables)
+        return
+    console = open_console()
+    print_table(
+        console,
+        ("from", "action", "to", "guards"),
+        [
+            (
+                line["source"],
+                line["action"],
+                line["target"] + (" (deleted)" if line["deletes"] else ""),
+                ", ".join(line["guards"]),
+            )
+            for line in tables["transitions"]
+        ],
+        title="Campaign actions",
+    )
+    print_table(console, ("guard", "holds when"), list(tables["guards"].items()), title="Guards")
+    print_table(
+        console,
+        ("permission", "granted in"),
+        [(name, ", ".join(statuses)) for name, statuses in tables["permissions"].items()],
+        title="Permissions",
+    )
+    print_table(
+        console,
+        ("from", "action", "to"),
+        [
+            (
+                line["source"],
+                line["action"] + (" (lease expired)" if line["expired_lease"] else ""),
+                line["target"] or "by its gaps",
+            )
+            for line in tables["contact_transitions"]
+        ],
+        title="Contact actions",
+    )
+    statuses = (
+        f"{status} ({gaps.replace('_', ' ')})" for gaps, status in tables["resting_status"].items()
+    )
+    console.print(f"By its gaps: {', '.join(statuses)}")
 
 
 @database_app.command()
@@ -251,10 +280,7 @@ def init(
     host = HostTables(tenants, owners, contacts)
     with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
-    if as_json:
-        print_json(report)
-    else:
-        print_sync_report(open_console(), report)
+    print_sync_report(report, as_json=as_json)
 
 
 @database_app.command()

@@ -1,4 +1,4 @@
-"""The command groups ``templates`` and ``campaigns``."""
+"""The command groups ``templates`` and ``campaigns``, and the tables that they print."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ from uuid import UUID
 
 import attrs
 import typer
+from rich.console import Console
 
 from campaign_model import db
-from campaign_model.cli.console import UserError, open_console, print_json
+from campaign_model.campaign import HistoryEntry
+from campaign_model.claims import Progress
+from campaign_model.cli.console import (
+    UserError,
+    format_amount,
+    format_time,
+    open_console,
+    print_json,
+    print_labelled,
+    print_table,
+)
 from campaign_model.cli.database import open_database, parse_url
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Tenant, Url
-from campaign_model.cli.views import (
-    print_campaign,
-    print_campaign_page,
-    print_sync_report,
-    print_templates,
-)
 from campaign_model.lifecycle import Status
 from campaign_model.store import transact
 
-__all__ = ["campaigns_app", "templates_app"]
+__all__ = [
+    "campaigns_app",
+    "print_contact_counts",
+    "print_history",
+    "print_sync_report",
+    "templates_app",
+]
+
+_WIDE_TERMINAL = 110
+"""Columns that a list of campaigns needs for all its fields."""
 
 templates_app = typer.Typer(**GROUP_SETTINGS, help="List and update the templates of campaigns.")
 campaigns_app = typer.Typer(**GROUP_SETTINGS, help="Show the campaigns of a tenant.")
@@ -35,10 +49,16 @@ def sync_templates(*, url: Url, as_json: Json = False) -> None:
     """
     with open_database(parse_url(url)) as engine, engine.begin() as connection:
         report = db.sync_presets(connection)
+    print_sync_report(report, as_json=as_json)
+
+
+def print_sync_report(report: db.SyncReport, *, as_json: bool) -> None:
+    """Print what a sync did with each system template."""
     if as_json:
         print_json(report)
     else:
-        print_sync_report(open_console(), report)
+        results = [(name, word) for word, names in attrs.asdict(report).items() for name in names]
+        print_table(open_console(), ("system template", "result"), results)
 
 
 @templates_app.command("list")
@@ -48,8 +68,22 @@ def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
         templates = transact(engine, tenant, lambda store: store.templates.list())
     if as_json:
         print_json(templates)
-    else:
-        print_templates(open_console(), templates)
+        return
+    print_table(
+        open_console(),
+        ("id", "name", "steps", "messages", "owner"),
+        [
+            (
+                template.id,
+                template.name,
+                len(template.steps.enabled),
+                len(template.steps.slots()),
+                "system" if template.is_system else "tenant",
+            )
+            for template in templates
+        ],
+        wraps="name",
+    )
 
 
 @campaigns_app.command("list")
@@ -72,7 +106,10 @@ def list_campaigns(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the campaigns of a tenant, newest first."""
+    """List the campaigns of a tenant, newest first.
+
+    A narrow terminal leaves out cost and creation time.
+    """
     with open_database(parse_url(url)) as engine:
         try:
             page = transact(
@@ -84,8 +121,29 @@ def list_campaigns(
             raise UserError(str(error)) from None
     if as_json:
         print_json(page)
-    else:
-        print_campaign_page(open_console(), page)
+        return
+    console = open_console()
+    columns: tuple[str, ...] = ("id", "status", "generated", "name", "cost", "created (UTC)")
+    if console.width < _WIDE_TERMINAL:
+        columns = columns[:4]
+    print_table(
+        console,
+        columns,
+        [
+            (
+                summary.id,
+                summary.status,
+                f"{summary.generated_count}/{summary.total_contacts}",
+                summary.name,
+                summary.generation_cost,
+                format_time(summary.created_at),
+            )[: len(columns)]
+            for summary in page.items
+        ],
+        wraps="name",
+    )
+    if page.next is not None:
+        console.print(f"For the next page, add  --after {page.next}")
 
 
 @campaigns_app.command("show")
@@ -109,16 +167,89 @@ def show_campaign(
             ),
         )
     if as_json:
+        with_allowed = [
+            attrs.asdict(state, recurse=False) | {"allowed": state.allowed} for state in actions
+        ]
         print_json(
             {
                 "campaign": campaign,
                 "progress": progress,
-                "actions": [
-                    attrs.asdict(state, recurse=False) | {"allowed": state.allowed}
-                    for state in actions
-                ],
+                "actions": with_allowed,
                 "history": history,
             }
         )
-    else:
-        print_campaign(open_console(), campaign, progress, actions, history)
+        return
+    console = open_console()
+    details = {
+        "Campaign": campaign.name,
+        "Id": campaign.id,
+        "Status": campaign.status if campaign.is_active else f"{campaign.status} (deleted)",
+        "Description": campaign.description,
+        "Owner": campaign.owner_id,
+        "Template": campaign.template_id,
+        "Created": format_time(campaign.created_at),
+        "Updated": format_time(campaign.updated_at),
+        "Cost": format_amount(progress.spent),
+        "Budget": None if progress.budget is None else format_amount(progress.budget),
+    }
+    for label, value in details.items():
+        if value is not None:
+            print_labelled(console, label, str(value))
+    for repair in campaign.repairs:
+        print_labelled(console, "Repaired", repair.message)
+    console.print()
+    print_table(
+        console,
+        ("step", "channel", "label", "enabled", "variants", "day", "condition"),
+        [
+            (
+                position,
+                step.channel,
+                step.label,
+                "yes" if step.enabled else "no",
+                step.variant_count,
+                "" if step.day_offset is None else step.day_offset,
+                step.condition or "",
+            )
+            for position, step in enumerate(campaign.steps, start=1)
+        ],
+        title="Steps",
+        wraps="label",
+    )
+    print_contact_counts(console, progress)
+    print_table(
+        console,
+        ("action", "to", "allowed"),
+        [
+            (
+                state.action,
+                state.target,
+                "yes"
+                if state.error is None
+                else f"no: {'; '.join(unmet.message for unmet in state.error.unmet)}",
+            )
+            for state in actions
+            if state.target is not None
+        ],
+        title="Actions",
+    )
+    print_history(console, history)
+
+
+def print_history(console: Console, history: tuple[HistoryEntry, ...]) -> None:
+    """Print every move of a campaign: when, who, from which status to which."""
+    print_table(
+        console,
+        ("when (UTC)", "who", "action", "from", "to"),
+        [
+            (format_time(entry.at), entry.actor or "", entry.action, entry.source, entry.target)
+            for entry in history
+        ],
+        title="History",
+    )
+
+
+def print_contact_counts(console: Console, progress: Progress) -> None:
+    """Print how many contacts have each status, without empty statuses."""
+    counts = [(status, count) for status, count in progress.by_status.items() if count]
+    print_table(console, ("status", "contacts"), counts, title="Contacts")

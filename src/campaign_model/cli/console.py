@@ -131,21 +131,20 @@ def _format_cell(value: object) -> str:
     return make_printable(str(value))
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, indent: int | None = 2) -> None:
     """Print ``value`` as indented JSON. Ids, times and money become strings."""
-    sys.stdout.write(json.dumps(_to_json(value), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_to_json)
+    sys.stdout.write(f"{text}\n")
 
 
 def print_json_line(value: Any) -> None:
     """Print ``value`` as one line of JSON, for a stream of values."""
-    sys.stdout.write(json.dumps(_to_json(value), ensure_ascii=False) + "\n")
+    print_json(value, indent=None)
 
 
 def _to_json(value: Any) -> Any:
-    """Convert a value of the library, and all values inside it, to plain JSON types."""
+    """Convert a value that ``json`` does not know to one that it knows, or to parts of it."""
     match value:
-        case None | str() | bool() | int() | float():
-            return value
         case Decimal():
             return _format_shortest(value)
         case datetime():
@@ -159,11 +158,8 @@ def _to_json(value: Any) -> Any:
         case CampaignModelError():
             return value.to_dict()
         case Mapping():
-            return {str(key): _to_json(item) for key, item in value.items()}
+            return dict(value)
         case _ if attrs.has(type(value)):
-            return {
-                field.name: _to_json(getattr(value, field.name))
-                for field in attrs.fields(type(value))
-            }
+            return attrs.asdict(value, recurse=False)
         case _:
-            return [_to_json(item) for item in value]
+            return list(value)

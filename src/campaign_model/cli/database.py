@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.cli.console import UserError
 
-__all__ = ["explain_database_error", "open_database", "open_engine", "parse_url"]
+__all__ = ["explain_database_error", "open_database", "parse_url"]
 
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
@@ -23,8 +23,6 @@ _DRIVERS = {
     _POSTGRESQL: _POSTGRESQL,
 }
 """Accepted driver names, and the SQLAlchemy driver that each of them stands for."""
-
-_CONNECT_TIMEOUT_SECONDS = 10
 
 _INSUFFICIENT_PRIVILEGE = "42501"
 _PRIMARY_CODE_MASK = 0xFF
@@ -43,25 +41,6 @@ def parse_url(text: str) -> sa.URL:
         ) from None
 
 
-def open_engine(url: sa.URL) -> sa.Engine:
-    """Create an engine that the store can use. This does not connect yet.
-
-    Raise ``UserError`` if the driver is not installed.
-    """
-    connect_arguments = {}
-    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
-        # Without a limit, a server that never answers blocks the command for minutes.
-        connect_arguments["connect_timeout"] = _CONNECT_TIMEOUT_SECONDS
-    try:
-        return db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
-    except ModuleNotFoundError as error:
-        if error.name != url.get_driver_name():
-            raise
-        raise UserError(
-            "for PostgreSQL, run  pip install 'campaign-model[postgres]'  first"
-        ) from None
-
-
 @contextmanager
 def open_database(
     url: sa.URL, *, may_create: bool = False, needs_schema: bool = True
@@ -69,11 +48,23 @@ def open_database(
     """Open an engine for the block, after one connection has shown that the database answers.
 
     ``may_create`` creates an SQLite file that does not exist. ``needs_schema`` requires the
-    library's tables. Raise ``UserError`` if the database does not answer or lacks the tables.
+    library's tables. Raise ``UserError`` if the driver is not installed, or the database does not
+    answer or lacks the tables.
     """
     if url.get_backend_name() == "sqlite":
         _check_sqlite_file(url, may_create=may_create)
-    engine = open_engine(url)
+    connect_arguments = {}
+    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
+        # Without a limit, a server that never answers blocks the command for minutes.
+        connect_arguments["connect_timeout"] = 10
+    try:
+        engine = db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
+    except ModuleNotFoundError as error:
+        if error.name != url.get_driver_name():
+            raise
+        raise UserError(
+            "for PostgreSQL, run  pip install 'campaign-model[postgres]'  first"
+        ) from None
     shown_url = url.render_as_string()  # Without the password.
     try:
         try:

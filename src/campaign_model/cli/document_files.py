@@ -1,4 +1,4 @@
-"""Checking JSON documents in files, for ``campaign-model validate``."""
+"""Checking JSON documents in files for ``campaign-model validate``, and printing what is wrong."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from enum import StrEnum
 from pathlib import Path
 
 import attrs
+from rich.console import Console
 
-from campaign_model.cli.console import UserError
+from campaign_model.cli.console import UserError, make_printable, print_table
 from campaign_model.errors import Violation
 from campaign_model.wire import DEFAULT
 
-__all__ = ["STANDARD_INPUT", "CheckedFile", "Kind", "check_file"]
+__all__ = ["Kind", "check_file", "print_checked_file"]
 
-STANDARD_INPUT = "-"
+_STANDARD_INPUT = "-"
 
 
 class Kind(StrEnum):
@@ -42,7 +43,7 @@ def check_file(file: str, kind: Kind | None, *, stored: bool) -> CheckedFile:
     the submitted form. Raise ``UserError`` if the file cannot be read.
     """
     try:
-        content = sys.stdin.buffer.read() if file == STANDARD_INPUT else Path(file).read_bytes()
+        content = sys.stdin.buffer.read() if file == _STANDARD_INPUT else Path(file).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
     try:
@@ -67,3 +68,24 @@ def _guess_kind(text: str) -> Kind:
     if document.keys() & {"id", "name", "steps", "generation_config"}:
         return Kind.CAMPAIGN_TEMPLATE
     return Kind.GENERATION_CONFIG
+
+
+def print_checked_file(console: Console, checked: CheckedFile) -> None:
+    """Print how many violations a document has, and a table of them."""
+    file = "standard input" if checked.file == _STANDARD_INPUT else checked.file
+    count = len(checked.violations)
+    title = make_printable(
+        f"{file}: {count or 'no'} violation{'s' * (count != 1)} (as {checked.kind})"
+    )
+    if not checked.violations:
+        console.print(title)
+        return
+    print_table(
+        console,
+        ("location", "code", "message"),
+        [
+            (violation.path or "(document)", violation.code, violation.message)
+            for violation in checked.violations
+        ],
+        title=title,
+    )

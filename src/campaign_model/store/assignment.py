@@ -8,16 +8,18 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from campaign_model.campaign_contact import Assigned
 from campaign_model.lifecycle import Permission, resting_status
-from campaign_model.store.connection import chunks, insert_into, savepoint
-from campaign_model.store.contact_moves import has_contact_id, is_in_campaign, refresh_campaign
-from campaign_model.store.locking import lock_campaign_for, time_of_lock
+from campaign_model.store.connection import chunks, savepoint
+from campaign_model.store.contact_moves import has_contact_id
+from campaign_model.store.locking import lock_campaign
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import campaign_contacts, campaigns, host_contacts
-from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of, checked_id
+from campaign_model.store.statements import statement
+from campaign_model.store.tables import campaign_contacts, campaigns, host_table
+from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
+from campaign_model.store.types import Array, Uuid, any_of, checked_id
 
 __all__ = ["MAX_PRIORITY", "POSITIONS", "assign_contacts"]
 
@@ -30,28 +32,22 @@ MAX_PRIORITY = (1 << 22) - 1
 _CHUNK = 50_000
 _CONTACT = campaign_contacts.c
 
-_INSERT = sa.text("""
-    INSERT INTO campaign_contacts
-        (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
-    SELECT new.id, campaigns.tenant_id, campaigns.id, new.contact_id, new.rank, :status, :added_at
-    FROM campaigns
-    CROSS JOIN unnest(
-        CAST(:ids AS uuid[]), CAST(:contact_ids AS uuid[]), CAST(:ranks AS bigint[])
-    ) AS new (id, contact_id, rank)
-    WHERE campaigns.tenant_id = :tenant_id
-      AND campaigns.id = :campaign_id
-    ORDER BY new.contact_id -- fills the indexes from one end to the other
-    ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
-""").bindparams(
-    sa.bindparam("ids", type_=sa.Text),
-    sa.bindparam("contact_ids", type_=sa.Text),
-    sa.bindparam("ranks", type_=sa.Text),
-    sa.bindparam("tenant_id", type_=Uuid),
-    sa.bindparam("campaign_id", type_=Uuid),
-    sa.bindparam("status", type_=sa.Text),
-    sa.bindparam("added_at", type_=UtcDateTime),
-)
-"""For PostgreSQL. The tenant comes from a table, as a sharded database needs it."""
+# For PostgreSQL. The tenant comes from a table, as a sharded database needs it. The order fills the
+# indexes from one end to the other.
+INSERT = """
+INSERT INTO campaign_contacts
+    (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
+SELECT new.id, campaigns.tenant_id, campaigns.id, new.contact_id, new.rank, :status, :added_at
+FROM campaigns
+CROSS JOIN unnest(
+    CAST(:new_ids AS uuid[]), CAST(:contact_ids AS uuid[]), CAST(:ranks AS bigint[])
+) AS new (id, contact_id, rank)
+WHERE campaigns.tenant_id = :tenant_id
+  AND campaigns.id = :campaign_id
+ORDER BY new.contact_id
+ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
+"""
+_INSERT = statement(INSERT)
 
 
 def assign_contacts(
@@ -60,10 +56,13 @@ def assign_contacts(
     contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any],
 ) -> Assigned:
     """Do the work of :meth:`Contacts.assign`."""
-    campaign_row = lock_campaign_for(Permission.ASSIGN_CONTACTS, scope, campaign_id)
-    now = time_of_lock(scope, campaign_row)
+    campaign_row = lock_campaign(scope, campaign_id, Permission.ASSIGN_CONTACTS)
     if isinstance(contacts, sa.Select):
-        contacts = _execute(scope, contacts)
+        rows: Iterable[Any] = scope.connection.execute(contacts)
+        if not scope.on_postgresql:
+            # SQLite reads on while rows are inserted, and might find the inserted ones.
+            rows = [*rows]
+        contacts = (row[0] if len(row) == 1 else (row[0], row[1]) for row in rows)
     position: int = campaign_row.next_position
     added = 0
     already_there: set[UUID] = set()
@@ -72,31 +71,22 @@ def assign_contacts(
         for chunk in chunks(contacts, _CHUNK):
             ranks = _ranks(chunk, position)
             position += len(ranks)
-            number, missing = _insert(scope, campaign_id, ranks, now)
+            number, missing = _insert(scope, campaign_id, ranks, campaign_row.now)
             added += number
             unknown |= dict.fromkeys(missing)
             if number + len(missing) < len(ranks):
-                first_position = campaign_row.next_position
-                already_there |= _assigned_before(scope, campaign_id, ranks, first_position, now)
+                already_there |= _assigned_before(scope, campaign_row, ranks)
     if added:
         delta = Totals()
         delta.counts[resting_status(None)] += added
-        add_to_totals(scope.connection, scope.tenant_id, campaign_id, 0, delta)
+        add_to_totals(scope, campaign_id, delta)
         scope.connection.execute(
             sa.update(campaigns)
-            .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
+            .where(scope.of_campaign(campaigns, campaign_id))
             .values(next_position=position)
         )
         refresh_campaign(scope, campaign_id)
     return Assigned(added, len(already_there), tuple(unknown))
-
-
-def _execute(scope: Scope, select: sa.Select[Any]) -> Iterable[UUID | tuple[UUID, int]]:
-    rows: Iterable[Any] = scope.connection.execute(select)
-    if not scope.on_postgresql:
-        # SQLite reads on while rows are inserted, and might find the inserted ones.
-        rows = [*rows]
-    return (row[0] if len(row) == 1 else (row[0], row[1]) for row in rows)
 
 
 def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[UUID, int]:
@@ -125,10 +115,12 @@ def _insert(
     """Insert rows. Return how many were new, and the contacts that the tenant does not have."""
     known = ranks
     while known:
-        with savepoint(scope.connection):
-            return _insert_known(scope, campaign_id, known, now), tuple(ranks.keys() - known.keys())
+        with savepoint(scope.connection) as refusal:
+            number = _insert_known(scope, campaign_id, known, now)
+        if not (refusal.foreign_key_violated or refusal.unique_key_violated):
+            return number, tuple(ranks.keys() - known.keys())
         # A key refused them: leave out the contacts that the tenant does not have.
-        table = host_contacts(scope.host)
+        table = host_table(scope.host.contacts)
         present = scope.connection.scalars(
             sa.select(table.c.id).where(
                 scope.of_tenant(table), any_of(table.c.id, sa.literal([*known], Array(Uuid)))
@@ -153,13 +145,13 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
     }
     if scope.on_postgresql:
         columns = {
-            "ids": _array_literal(uuid4() for _ in ranks),
+            "new_ids": _array_literal(uuid4() for _ in ranks),
             "contact_ids": _array_literal(ranks),
             "ranks": _array_literal(ranks.values()),
         }
         return scope.connection.execute(_INSERT, fixed | columns).rowcount
     return scope.connection.execute(
-        insert_into(scope.connection, campaign_contacts).on_conflict_do_nothing(
+        sqlite.insert(campaign_contacts).on_conflict_do_nothing(
             index_elements=["contact_id", "campaign_id", "tenant_id"]
         ),
         [
@@ -175,20 +167,17 @@ def _array_literal(values: Iterable[UUID | int]) -> str:
 
 
 def _assigned_before(
-    scope: Scope,
-    campaign_id: UUID,
-    contact_ids: Iterable[UUID],
-    first_position: int,
-    now: datetime,
+    scope: Scope, campaign_row: sa.Row[Any], contact_ids: Iterable[UUID]
 ) -> set[UUID]:
     """Return those of the contacts that were in the campaign before this assignment began."""
     assigned_now = sa.and_(
-        _CONTACT.rank.bitwise_and(POSITIONS - 1) >= first_position, _CONTACT.added_at == now
+        _CONTACT.rank.bitwise_and(POSITIONS - 1) >= campaign_row.next_position,
+        _CONTACT.added_at == campaign_row.now,
     )
     return set(
         scope.connection.scalars(
             sa.select(_CONTACT.contact_id).where(
-                is_in_campaign(scope, campaign_id),
+                scope.of_campaign(campaign_contacts, campaign_row.id),
                 has_contact_id(contact_ids),
                 sa.not_(assigned_now),
             )

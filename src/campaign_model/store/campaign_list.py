@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -37,31 +37,28 @@ _FILTERS: dict[str, sa.ColumnElement[bool]] = {
 
 
 def list_campaigns(
-    scope: Scope,
-    *,
-    status: Collection[Status] | None,
-    owner_id: UUID | None,
-    template_id: UUID | None,
-    deleted: bool,
-    limit: int,
-    after: str | None,
+    scope: Scope, filters: Mapping[str, Any], *, deleted: bool, limit: int, after: str | None
 ) -> Page[CampaignSummary]:
-    """Do the work of :meth:`Campaigns.list`."""
+    """Do the work of :meth:`Campaigns.list`. A filter that is None does not restrict."""
     if type(limit) is not int or not 1 <= limit <= _MAX_PAGE:
         raise ValueError(f"limit is a whole number from 1 to {_MAX_PAGE}, not {limit!r}")
-    parameters: dict[str, Any] = {"owner_id": owner_id, "template_id": template_id}
+    parameters = dict(filters)
+    status = filters["status"]
     if status is not None:
         statuses = (status,) if isinstance(status, str) else status
         parameters["status"] = [Status(word).value for word in statuses]
     if after is not None:
         parameters["after"] = after
         parameters["moment"], parameters["last"] = _parse_cursor(after)
-    filters = frozenset(name for name in _FILTERS if parameters.get(name) is not None)
+    names = frozenset(name for name in _FILTERS if parameters.get(name) is not None)
     # One more than the page holds, to see whether there is another page.
-    query = _query(scope.connection.dialect.name, filters, limit + 1, deleted=deleted)
+    query = _query(scope.connection.dialect.name, names, limit + 1, deleted=deleted)
     rows = scope.connection.execute(query, parameters | {"tenant": scope.tenant_id}).all()
     summaries = tuple([CampaignSummary(*row) for row in rows[:limit]])
-    return Page(summaries, _cursor(summaries[-1]) if len(rows) > limit else None)
+    if len(rows) <= limit:
+        return Page(summaries, None)
+    position = f"{summaries[-1].created_at.isoformat()} {summaries[-1].id}"
+    return Page(summaries, base64.urlsafe_b64encode(position.encode()).decode())
 
 
 @lru_cache(maxsize=256)
@@ -101,11 +98,6 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
         for column in columns
     ]
     return sa.select(*plain).join_from(page, total, sa.true()).order_by(*order)
-
-
-def _cursor(last: CampaignSummary) -> str:
-    text = f"{last.created_at.isoformat()} {last.id}"
-    return base64.urlsafe_b64encode(text.encode()).decode()
 
 
 def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,17 +40,19 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store.campaign_list import list_campaigns
 from campaign_model.store.connection import savepoint
-from campaign_model.store.contact_moves import is_in_campaign, move_all
-from campaign_model.store.locking import lock_campaign, read_campaign, time_of_lock
+from campaign_model.store.contact_moves import move_contacts
+from campaign_model.store.locking import read_campaign
 from campaign_model.store.scope import SHARDS, Scope
 from campaign_model.store.tables import (
+    LOWEST_RANK,
     campaign_contacts,
     campaign_history,
-    campaign_templates,
+    campaign_totals,
     campaigns,
-    host_owners,
+    host_table,
+    value_from_row,
 )
-from campaign_model.store.templates import is_visible
+from campaign_model.store.templates import read_template
 from campaign_model.store.totals import (
     Totals,
     legacy_columns,
@@ -59,7 +62,7 @@ from campaign_model.store.totals import (
 )
 from campaign_model.wire import Codec
 
-__all__ = ["Campaigns", "campaign_from_row", "gather_facts"]
+__all__ = ["Campaigns", "campaign_from_row"]
 
 Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
 
@@ -77,56 +80,42 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
     """Make a campaign of its row."""
     steps = codec.recover_template_config(row.template_config)
     config = codec.recover_generation_config(row.generation_config)
-    return Campaign(
-        name=row.name,
+    return value_from_row(
+        Campaign,
+        row,
         steps=steps.value,
         generation_config=config.value,
-        description=row.description,
-        owner_id=row.owner_id,
-        template_id=row.template_id,
-        id=row.id,
-        status=row.status,
-        is_active=row.is_active,
-        version=row.version,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        generation_started_at=row.generation_started_at,
-        generation_completed_at=row.generation_completed_at,
         repairs=(*steps.repairs, *config.repairs),
     )
 
 
-def _has_expired_lease(scope: Scope, campaign_id: UUID, total: Totals) -> sa.ColumnElement[bool]:
+def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
     """Build the condition that a contact's lease has expired.
 
     A contact that was excluded in flight is not meant: its outcome is still to come.
     """
     contact = campaign_contacts.c
-    condition = sa.and_(
-        is_in_campaign(scope, campaign_id),
+    low_watermark = sa.select(sa.func.max(campaign_totals.c.low_watermark)).where(
+        scope.of_campaign(campaign_totals, campaign_id)
+    )
+    return sa.and_(
+        scope.of_campaign(campaign_contacts, campaign_id),
         contact.status == ContactStatus.GENERATING,
         contact.lease_expires_at <= scope.now(),
+        contact.rank >= sa.func.coalesce(low_watermark.scalar_subquery(), LOWEST_RANK),
     )
-    if total.low_watermark is not None:
-        condition = sa.and_(condition, contact.rank >= total.low_watermark)
-    return condition
 
 
 @exactly()
-def gather_facts(
-    scope: Scope,
-    campaign: Campaign,
-    total: Totals,
-    review: ReviewTally | None,
-    *,
-    allow_empty: bool,
+def _gather_facts(
+    scope: Scope, campaign: Campaign, total: Totals, review: Review | None, *, allow_empty: bool
 ) -> Facts:
     """Gather what the guards look at. Exact under the campaign's exclusive lock."""
     generating = total.counts[ContactStatus.GENERATING]
     expired = 0
     if generating:
         expired = scope.connection.execute(
-            sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id, total))
+            sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id))
         ).scalar_one()
     budget = campaign.generation_config.budget
     return Facts(
@@ -138,7 +127,7 @@ def gather_facts(
         budget_exhausted=(
             budget is not None and total.spent + total.reserved + total.unit_reserve > budget
         ),
-        review=review,
+        review=review(scope.connection) if callable(review) else review,
         allow_empty=allow_empty,
     )
 
@@ -163,7 +152,7 @@ class Campaigns:
                 raise Conflict("read_only", f"a new campaign is a draft; {name} cannot be chosen")
         scope.codec.check_words(campaign)
         if campaign.template_id is not None:
-            self._check_template(campaign.template_id)
+            read_template(scope, campaign.template_id)
         with savepoint(scope.connection) as refusal:
             self._insert(campaign)
         if refusal.unique_key_violated:
@@ -178,8 +167,7 @@ class Campaigns:
         Raises :class:`NotFound`, and :class:`InvalidDocument` for a row that another writer made
         unreadable.
         """
-        row = lock_campaign(self._scope, id) if lock else read_campaign(self._scope, id)
-        return campaign_from_row(row, self._scope.codec)
+        return campaign_from_row(read_campaign(self._scope, id, lock=lock), self._scope.codec)
 
     def list(
         self,
@@ -196,15 +184,8 @@ class Campaigns:
         ``after`` is the ``next`` of the page before. Deleted drafts are left out unless
         ``deleted``. Raises ``ValueError`` for a bad ``limit`` or ``after``.
         """
-        return list_campaigns(
-            self._scope,
-            status=status,
-            owner_id=owner_id,
-            template_id=template_id,
-            deleted=deleted,
-            limit=limit,
-            after=after,
-        )
+        filters = {"status": status, "owner_id": owner_id, "template_id": template_id}
+        return list_campaigns(self._scope, filters, deleted=deleted, limit=limit, after=after)
 
     def save(self, campaign: Campaign) -> Campaign:
         """Write what changed, if the campaign was not saved since it was loaded; return it anew.
@@ -217,7 +198,7 @@ class Campaigns:
         tones. Then nothing was written.
         """
         scope = self._scope
-        row = lock_campaign(scope, campaign.id)
+        row = read_campaign(scope, campaign.id, lock=True)
         stored = campaign_from_row(row, scope.codec)
         # A legacy writer does not count the version up, but may set updated_at.
         was_touched = campaign.updated_at is not None and campaign.updated_at != stored.updated_at
@@ -235,7 +216,7 @@ class Campaigns:
         if not changed:
             return stored
         with savepoint(scope.connection) as refusal:
-            self._update(stored, {"updated_at": time_of_lock(scope, row), **changed})
+            self._update(stored, {"updated_at": row.now, **changed})
         if refusal.foreign_key_violated:
             raise self._missing_owner_or_tenant(campaign.owner_id)
         return self.get(campaign.id)
@@ -266,14 +247,13 @@ class Campaigns:
         campaign = self.get(id, lock=True)
         if version is not None and version != campaign.version:
             raise _stale(campaign, version)
-        tally = review(scope.connection) if callable(review) else review
         total = lock_totals(scope, id)
-        facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
+        facts = _gather_facts(scope, campaign, total, review, allow_empty=allow_empty)
         line = lifecycle.apply(campaign.status, Action(action), facts)
         # 2. Release what dead workers left behind: after this move no worker will claim it.
         if lifecycle.nothing_in_flight in line.guards and total.counts[ContactStatus.GENERATING]:
-            is_expired = _has_expired_lease(scope, id, total)
-            move_all(scope, id, ContactAction.RELEASE, is_expired)
+            is_expired = _has_expired_lease(scope, id)
+            move_contacts(scope, id, ContactAction.RELEASE, condition=is_expired)
             total = lock_totals(scope, id)
         # 3. Write status, legacy columns, totals and history.
         now = scope.now()
@@ -317,9 +297,8 @@ class Campaigns:
         """
         scope = self._scope
         campaign = self.get(id)
-        tally = review(scope.connection) if callable(review) else review
         total = load_totals(scope, id)
-        facts = gather_facts(scope, campaign, total, tally, allow_empty=allow_empty)
+        facts = _gather_facts(scope, campaign, total, review, allow_empty=allow_empty)
         return lifecycle.actions(campaign.status, facts)
 
     def clone(self, id: UUID, *, name: str | None = None) -> Campaign:
@@ -340,13 +319,13 @@ class Campaigns:
         )
         count = scope.connection.execute(
             sa.update(campaigns)
-            .where(scope.of_tenant(campaigns), campaigns.c.id == id)
+            .where(scope.of_campaign(campaigns, id))
             .values(clone_count=campaigns.c.clone_count + 1)
             .returning(campaigns.c.clone_count)
         ).scalar_one()
         if name is None:
-            copy = "copy" if count == 1 else f"copy {count}"
-            clone = attrs.evolve(clone, name=_suffixed(original.name, copy))
+            suffix = " (copy)" if count == 1 else f" (copy {count})"
+            clone = attrs.evolve(clone, name=original.name[: MAX_NAME - len(suffix)] + suffix)
         self._insert(clone)
         return self.get(clone.id)
 
@@ -354,21 +333,18 @@ class Campaigns:
         """Return every move of a campaign, oldest first. Raises :class:`NotFound`."""
         scope = self._scope
         read_campaign(scope, id)
-        table = campaign_history.c
         rows = scope.connection.execute(
             sa.select(campaign_history)
-            .where(scope.of_tenant(campaign_history), table.campaign_id == id)
-            .order_by(table.version)
+            .where(scope.of_campaign(campaign_history, id))
+            .order_by(campaign_history.c.version)
         )
         return tuple(
-            HistoryEntry(
-                row.at,
-                ADOPTED if row.action == ADOPTED else Action(row.action),
-                Status(row.source),
-                Status(row.target),
-                row.version,
-                row.actor,
-                row.reason,
+            value_from_row(
+                HistoryEntry,
+                row,
+                action=ADOPTED if row.action == ADOPTED else Action(row.action),
+                source=Status(row.source),
+                target=Status(row.target),
             )
             for row in rows
         )
@@ -393,8 +369,7 @@ class Campaigns:
         updated = self._scope.connection.execute(
             sa.update(campaigns)
             .where(
-                self._scope.of_tenant(campaigns),
-                campaigns.c.id == present.id,
+                self._scope.of_campaign(campaigns, present.id),
                 campaigns.c.status == present.status,
                 campaigns.c.version == present.version,
             )
@@ -403,19 +378,10 @@ class Campaigns:
         if updated.rowcount != 1:
             raise _stale(present, present.version)
 
-    def _check_template(self, id: UUID) -> None:
-        template_id = self._scope.connection.execute(
-            sa.select(campaign_templates.c.id).where(
-                is_visible(self._scope), campaign_templates.c.id == id
-            )
-        ).one_or_none()
-        if template_id is None:
-            raise NotFound("template", (id,))
-
     def _missing_owner_or_tenant(self, owner_id: UUID | None) -> NotFound:
         """Make the error for a refused foreign key: the owner is missing, or else the tenant."""
         scope = self._scope
-        owners = host_owners(scope.host)
+        owners = host_table(scope.host.owners)
         owner = scope.connection.execute(
             sa.select(owners.c.id).where(scope.of_tenant(owners), owners.c.id == owner_id)
         ).one_or_none()
@@ -437,11 +403,8 @@ def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
 def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
     """Return the permissions that an edit needs."""
     needed = []
-    if (before.name, before.description, before.owner_id) != (
-        after.name,
-        after.description,
-        after.owner_id,
-    ):
+    details = attrgetter("name", "description", "owner_id")
+    if details(before) != details(after):
         needed.append(Permission.EDIT_DETAILS)
     if before.steps != after.steps:
         needed.append(Permission.EDIT_STEPS)
@@ -455,11 +418,6 @@ def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bo
     if before.budget is None or after.budget is None or after.budget <= before.budget:
         return False
     return attrs.evolve(before, budget=after.budget) == after
-
-
-def _suffixed(name: str, copy: str) -> str:
-    limit = MAX_NAME - len(copy) - 3
-    return f"{name[:limit]} ({copy})"
 
 
 def _stale(present: Campaign, version: int) -> Conflict:

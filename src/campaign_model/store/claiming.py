@@ -2,10 +2,16 @@
 
 ``generation.py`` tells the protocol. One call runs the claim statement once in the usual case, and
 again where a cursor, a budget or unread documents ask for it.
+
+A claim or a record names the documents that it goes by, as this process last read them
+(:class:`CampaignDocuments`). Its statement changes nothing if the campaign row says anything else,
+whoever wrote it. So a worker need not read the documents before each claim, and a stale entry of
+this cache does no harm.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -17,15 +23,9 @@ import attrs
 from campaign_model import lifecycle
 from campaign_model._values import EXACT, money, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
-from campaign_model.errors import NotFound
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission, Status
 from campaign_model.steps import StepSequence
-from campaign_model.store.campaign_documents import (
-    CampaignDocuments,
-    last_read_documents,
-    read_documents,
-)
 from campaign_model.store.locking import campaign_parameters
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import FAILED, CampaignRow, ClaimedContact, Statements
@@ -38,7 +38,13 @@ from campaign_model.store.totals import (
     reserve_budget,
 )
 
-__all__ = ["claim_contacts", "may_claim"]
+__all__ = [
+    "CampaignDocuments",
+    "ClaimCall",
+    "last_read_documents",
+    "may_claim",
+    "read_documents",
+]
 
 _PAUSE = timedelta(seconds=1)
 """When to claim again if contacts are due, but locked by other transactions."""
@@ -52,96 +58,136 @@ walk over much more than this.
 
 _ZERO = Decimal(0)
 _START = Cursor()
-_NO_DOCUMENTS = CampaignDocuments("", "", StepSequence(), GenerationConfig())
 (_CLAIMING_STATUS,) = lifecycle.PERMISSIONS[Permission.CLAIM]
 
+_MOST_CAMPAIGNS = 1024
 
-def claim_contacts(
-    scope: Scope,
-    statements: Statements,
-    campaign_id: UUID,
-    limit: int,
-    lease: timedelta,
-    *,
-    reserve: Decimal | None,
-    cursor: Cursor | None,
-    max_attempts: int,
-) -> ClaimBatch:
-    """Do the work of :meth:`Generation.claim`, whose arguments are checked."""
-    first_rank = None if cursor is None or cursor == _START else cursor.rank
-    takeover_limit = limit if first_rank is None else 0
-    call = _ClaimCall(scope, statements, campaign_id, lease, max_attempts)
+_last_read: OrderedDict[UUID, CampaignDocuments] = OrderedDict()
 
-    # 1. Lock the campaign. If it still is what this process last read, and has no budget, the
-    #    same statement claims, from the cursor on.
-    call.documents = last_read_documents(campaign_id)
-    has_claimed = call.documents is not None and call.documents.config.budget is None
-    campaign_row = call.claim(limit, first_rank, takeover_limit) if has_claimed else call.lock()
-    if campaign_row is not None:
-        has_claimed = False
-        call.documents = read_documents(scope, campaign_id, campaign_row)
-        if not may_claim(campaign_row.status):
-            return call.batch(StopReason.NOT_GENERATING, None, cursor or _START)
 
-    # 2. With a budget, reserve money first. Claim from the cursor on.
-    granted = limit
-    if call.config.budget is not None:
-        granted = call.reserve_budget(reserve, limit)
-    if not has_claimed:
-        call.claim(granted, first_rank, takeover_limit)
+@attrs.frozen
+class CampaignDocuments:
+    """A campaign's documents: the row's text, and the values read from it."""
 
-    # 3. If that is not enough, look once more: before the cursor, and for expired leases.
-    is_short = len(call.contacts) < limit
-    may_get_more = not is_short or load_totals(scope, campaign_id).may_have_unfinished
-    if first_rank is None or (is_short and may_get_more) or call.has_passed_stride:
-        call.raise_low_watermark()
-    if is_short and may_get_more:
-        call.claim(
-            granted - call.fresh_count,
-            None,
-            limit - len(call.contacts),
-            end_rank=HIGHEST_RANK if first_rank is None else first_rank,
-        )
-    unused = EXACT.multiply(call.reserve, call.fresh_count - granted)
-    call.add_to_totals(Totals(reserved=unused))
+    template_config: str
+    generation_config: str
+    steps: StepSequence
+    config: GenerationConfig
 
-    # 4. If it still is not enough, say why.
-    stop, retry_at = None, None
-    if not may_get_more:
-        stop = StopReason.DRAINED
-    elif len(call.contacts) < limit:
-        is_short_of_money = call.fresh_count == granted < limit
-        stop, retry_at = call.why_short(is_short_of_money=is_short_of_money)
-    return call.batch(stop, retry_at, call.next_cursor)
+    def parameters(self, scope: Scope, campaign_id: UUID, status: str) -> dict[str, Any]:
+        """Return the parameters of a statement that expects these documents and ``status``."""
+        return {
+            **campaign_parameters(scope, campaign_id),
+            "expected_status": status,
+            "template_config": self.template_config,
+            "generation_config": self.generation_config,
+            "shard": choose_shard(scope, status, self.config),
+        }
+
+
+def last_read_documents(campaign_id: UUID) -> CampaignDocuments | None:
+    """Return what this process last read of the campaign, or None."""
+    return _last_read.get(campaign_id)
+
+
+def read_documents(scope: Scope, campaign_id: UUID, row: CampaignRow) -> CampaignDocuments:
+    """Read the documents in the row, and remember them."""
+    documents = CampaignDocuments(
+        row.template_config, row.generation_config, scope.steps(row), scope.config(row)
+    )
+    _last_read[campaign_id] = documents
+    while len(_last_read) > _MOST_CAMPAIGNS:
+        _last_read.popitem(last=False)
+    return documents
+
+
+_NO_DOCUMENTS = CampaignDocuments("", "", StepSequence(), GenerationConfig())
+"""No campaign has these, so a claim that expects them only locks the campaign."""
 
 
 @attrs.define
-class _ClaimCall:
-    """One call of ``claim``: what it asks for, and the contacts that it got so far."""
+class ClaimCall:
+    """One call of :meth:`Generation.claim`: what it asks for, and the contacts it got so far."""
 
     scope: Scope
     statements: Statements
     campaign_id: UUID
+    limit: int
     lease: timedelta
     max_attempts: int
     token: UUID = attrs.field(factory=uuid4)
     reserve: Decimal = _ZERO
-    documents: CampaignDocuments | None = None
+    documents: CampaignDocuments = _NO_DOCUMENTS
     now: datetime | None = None
     contacts: list[ClaimedContact] = attrs.field(factory=list)
     fresh_count: int = 0
     has_passed_stride: bool = False
     next_cursor: Cursor = _START
 
-    @property
-    def config(self) -> GenerationConfig:
-        """The campaign's settings."""
-        assert self.documents is not None, "read in the first step"
-        return self.documents.config
+    def run(self, reserve: Decimal | None, cursor: Cursor) -> ClaimBatch:
+        """Claim contacts, from the cursor on. A campaign with a budget needs ``reserve``."""
+        scope, limit = self.scope, self.limit
+        first_rank = None if cursor == _START else cursor.rank
+        takeover_limit = limit if first_rank is None else 0
 
-    def lock(self) -> CampaignRow | None:
-        """Lock the campaign and claim nothing. Return as :meth:`claim` does."""
-        return self.claim(0, None, 0)
+        # 1. Lock the campaign. If it still is what this process last read, and has no budget, the
+        #    same statement claims, from the cursor on.
+        self.documents = last_read_documents(self.campaign_id) or _NO_DOCUMENTS
+        has_claimed = self.documents.config.budget is None
+        if has_claimed:
+            campaign_row = self.claim(limit, first_rank, takeover_limit)
+        else:
+            campaign_row = self.claim(0, None, 0)
+        if campaign_row is not None:
+            has_claimed = False
+            self.documents = read_documents(scope, self.campaign_id, campaign_row)
+            if not may_claim(campaign_row.status):
+                return self.batch(StopReason.NOT_GENERATING, None, cursor)
+
+        # 2. With a budget, reserve money first. Claim from the cursor on.
+        granted = limit
+        budget = self.documents.config.budget
+        if budget is not None:
+            if reserve is None:
+                raise ValueError(
+                    "this campaign has a budget: say with reserve= what one contact may cost"
+                )
+            self.reserve = money(reserve)
+            granted = reserve_budget(scope, self.campaign_id, budget, self.reserve, limit)
+        if not has_claimed:
+            self.claim(granted, first_rank, takeover_limit)
+
+        # 3. If that is not enough, look once more: before the cursor, and for expired leases.
+        is_short = len(self.contacts) < limit
+        may_get_more = not is_short or load_totals(scope, self.campaign_id).may_have_unfinished
+        if first_rank is None or (is_short and may_get_more) or self.has_passed_stride:
+            scope.connection.execute(self.statements.raise_low_watermark, self.parameters())
+        if is_short and may_get_more:
+            self.claim(
+                granted - self.fresh_count,
+                None,
+                limit - len(self.contacts),
+                end_rank=HIGHEST_RANK if first_rank is None else first_rank,
+            )
+        unused = EXACT.multiply(self.reserve, self.fresh_count - granted)
+        self.add_to_totals(Totals(reserved=unused))
+
+        # 4. If it still is not enough, say why.
+        stop, retry_at = None, None
+        if not may_get_more:
+            stop = StopReason.DRAINED
+        elif len(self.contacts) < limit:
+            is_short_of_money = self.fresh_count == granted < limit
+            stop, retry_at = self.why_short(is_short_of_money=is_short_of_money)
+        return self.batch(stop, retry_at, self.next_cursor)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters that the statements of this call share."""
+        return {
+            **self.documents.parameters(self.scope, self.campaign_id, _CLAIMING_STATUS),
+            "now": self.now or self.scope.time_of_clock(),
+            "max_attempts": self.max_attempts,
+        }
 
     def claim(
         self,
@@ -157,29 +203,19 @@ class _ClaimCall:
         ``takeover_limit`` in all. If the campaign is not generating, or not what this process
         last read, claim nothing and return its row. Raise :class:`NotFound`.
         """
-        documents = self.documents or _NO_DOCUMENTS
-        parameters = {
-            **campaign_parameters(self.scope, self.campaign_id),
-            "now": self.now or self.scope.time_of_clock(),
-            "expected_status": _CLAIMING_STATUS,
-            "template_config": documents.template_config,
-            "generation_config": documents.generation_config,
-            "fingerprint": documents.steps.fingerprint,
-            "shard": choose_shard(self.scope, _CLAIMING_STATUS, documents.config),
+        parameters = self.parameters() | {
+            "fingerprint": self.documents.steps.fingerprint,
             "token": self.token,
             "lease": self.lease,
             "reserve": self.reserve,
-            "max_attempts": self.max_attempts,
             "number": number,
             "first_rank": first_rank,
             "end_rank": end_rank,
             "takeover_limit": takeover_limit,
         }
-        result = self.statements.claim(self.scope.connection, parameters)
-        if result is None:
-            raise NotFound("campaign", (self.campaign_id,))
-        self.now = utc(result.now)
-        claimed = sorted(result.contacts, key=attrgetter("is_takeover", "rank"))
+        campaign_row, now, contacts = self.statements.claim(self.scope, parameters)
+        self.now = utc(now)
+        claimed = sorted(contacts, key=attrgetter("is_takeover", "rank"))
         fresh = [contact for contact in claimed if not contact.is_takeover]
         self.contacts += claimed
         self.fresh_count += len(fresh)
@@ -188,32 +224,12 @@ class _ClaimCall:
             self.has_passed_stride |= any(
                 contact.rank % _WATERMARK_STRIDE == 0 for contact in fresh
             )
-        return result.campaign
-
-    def reserve_budget(self, reserve: Decimal | None, limit: int) -> int:
-        """Set money aside for up to ``limit`` claims; return for how many there is room."""
-        assert self.config.budget is not None
-        if reserve is None:
-            raise ValueError(
-                "this campaign has a budget: say with reserve= what one contact may cost"
-            )
-        self.reserve = money(reserve)
-        return reserve_budget(self.scope, self.campaign_id, self.config.budget, self.reserve, limit)
-
-    def raise_low_watermark(self) -> None:
-        """Raise the low-water mark to the first unfinished contact."""
-        self.statements.raise_low_watermark(self.scope.connection, self._parameters())
+        return campaign_row
 
     def add_to_totals(self, delta: Totals) -> None:
         """Add to the shard of this call."""
-        parameters = self._parameters()
-        add_to_totals(
-            self.scope.connection,
-            self.scope.tenant_id,
-            self.campaign_id,
-            parameters["shard"],
-            delta,
-        )
+        shard = choose_shard(self.scope, _CLAIMING_STATUS, self.documents.config)
+        add_to_totals(self.scope, self.campaign_id, delta, shard=shard)
 
     def why_short(self, *, is_short_of_money: bool) -> tuple[StopReason, datetime | None]:
         """Return why a claim got fewer contacts than it asked for, and when it may get more.
@@ -221,23 +237,18 @@ class _ClaimCall:
         Contacts that were claimed too often fail here.
         """
         assert self.now is not None, "claimed before"
+        connection, statements = self.scope.connection, self.statements
         soon = self.now + _PAUSE
-        parameters = self._parameters() | {
-            "now": self.now,
-            "soon": soon,
-            "max_attempts": self.max_attempts,
-        }
-        chance = self.statements.find_next_chance(self.scope.connection, parameters)
+        parameters = self.parameters() | {"soon": soon}
+        chance = connection.execute(statements.find_next_chance, parameters).one()
         if chance.any_exhausted:
             delta = Totals()
-            for status, reserved in self.statements.fail_exhausted(
-                self.scope.connection, parameters
-            ):
-                delta.move(status, FAILED)
-                delta.reserved = EXACT.subtract(delta.reserved, reserved)
+            for contact in statements.fail_exhausted(self.scope, parameters):
+                delta.move(contact.status, FAILED)
+                delta.reserved = EXACT.subtract(delta.reserved, contact.reserved)
             self.add_to_totals(delta)
-            chance = self.statements.find_next_chance(self.scope.connection, parameters)
-        next_expiry, next_try = chance.next_expiry, chance.next_try
+            chance = connection.execute(statements.find_next_chance, parameters).one()
+        next_expiry, next_try, _ = chance
         if is_short_of_money and next_try is not None:
             if next_expiry is None:
                 return StopReason.BUDGET, None
@@ -252,9 +263,12 @@ class _ClaimCall:
         self, stop: StopReason | None, retry_at: datetime | None, cursor: Cursor
     ) -> ClaimBatch:
         """Return the claims of this call."""
-        assert self.documents is not None, "read in the first step"
         assert self.now is not None, "claimed before"
-        steps, expires_at = self.documents.steps, self.now + self.lease
+        steps, config, expires_at = (
+            self.documents.steps,
+            self.documents.config,
+            self.now + self.lease,
+        )
         claims = tuple(
             Claim(
                 id=contact.id,
@@ -269,14 +283,7 @@ class _ClaimCall:
             )
             for contact in self.contacts
         )
-        return ClaimBatch(claims, stop, retry_at, self.now, cursor, steps, self.documents.config)
-
-    def _parameters(self) -> dict[str, Any]:
-        return {
-            "tenant": self.scope.tenant_id,
-            "campaign": self.campaign_id,
-            "shard": choose_shard(self.scope, _CLAIMING_STATUS, self.config),
-        }
+        return ClaimBatch(claims, stop, retry_at, self.now, cursor, steps, config)
 
 
 def may_claim(status: str) -> bool:

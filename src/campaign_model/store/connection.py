@@ -1,18 +1,20 @@
 """What the store asks of a database connection, and the errors it understands.
 
 :func:`check_connection` refuses connections on which the store cannot keep its promises.
-:class:`savepoint` runs statements that a key may refuse. :func:`sqlstate` gives the one name that
+:func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` gives the one name that
 errors of all drivers share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 from uuid import UUID
 
+import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -26,7 +28,6 @@ __all__ = [
     "chunks",
     "database_time",
     "insert_into",
-    "is_postgresql",
     "savepoint",
     "sqlstate",
 ]
@@ -53,11 +54,6 @@ def database_time(connection: sa.Connection) -> datetime:
     """Return the database's time, the one clock that all workers share."""
     now: datetime = connection.execute(sa.select(database_clock())).scalar_one()
     return now
-
-
-def is_postgresql(connection: sa.Connection) -> bool:
-    """Return True on PostgreSQL, False on SQLite."""
-    return connection.dialect.name == "postgresql"
 
 
 def check_connection(connection: sa.Connection) -> None:
@@ -87,7 +83,7 @@ def check_connection(connection: sa.Connection) -> None:
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
     """Build an INSERT that supports ``ON CONFLICT``, in the dialect of ``connection``."""
-    dialect = postgresql if is_postgresql(connection) else sqlite
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
 
@@ -97,54 +93,37 @@ def sqlstate(error: sa.exc.DBAPIError) -> str | None:
     return state or _SQLSTATE_OF_SQLITE_ERROR.get(getattr(error.orig, "sqlite_errorname", ""))
 
 
-class savepoint:  # noqa: N801 - a context manager that reads as a clause
+@attrs.define
+class Refusal:
+    """What :func:`savepoint` notes: whether a key refused the block."""
+
+    foreign_key_violated: bool = False
+    unique_key_violated: bool = False
+
+
+@contextmanager
+def savepoint(connection: sa.Connection) -> Iterator[Refusal]:
     """Run a block in a savepoint. A key that refuses it is noted instead of raised.
 
-    After the block, ``foreign_key_violated`` and ``unique_key_violated`` tell whether a key
-    refused it; nothing that the block wrote is left then. Any other error passes through.
+    Nothing that a refused block wrote is left. Any other error passes through.
     """
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
-        self._state: str | None = None
-
-    @property
-    def foreign_key_violated(self) -> bool:
-        """Whether a row referred to nothing, or was deleted while still referred to."""
-        return self._state == _FOREIGN_KEY_VIOLATION
-
-    @property
-    def unique_key_violated(self) -> bool:
-        """Whether a row with the same unique value exists already."""
-        return self._state == _UNIQUE_VIOLATION
-
-    def __enter__(self) -> Self:
-        self._savepoint = self._connection.begin_nested()
-        self._savepoint.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
-        # This also ends the savepoint if the connection is lost while it is released.
-        self._savepoint.__exit__(kind, error, trace)
-        if isinstance(error, sa.exc.IntegrityError):
-            self._state = sqlstate(error)
-        return self.foreign_key_violated or self.unique_key_violated
+    refusal = Refusal()
+    try:
+        with connection.begin_nested():
+            yield refusal
+    except sa.exc.IntegrityError as error:
+        # A row refers to nothing, or was deleted while others still refer to it.
+        refusal.foreign_key_violated = sqlstate(error) == _FOREIGN_KEY_VIOLATION
+        # A row with the same unique value exists already.
+        refusal.unique_key_violated = sqlstate(error) == _UNIQUE_VIOLATION
+        if not (refusal.foreign_key_violated or refusal.unique_key_violated):
+            raise
 
 
 def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
     """Yield lists of at most ``size`` values, in order."""
-    chunk: list[T] = []
-    for value in values:
-        chunk.append(value)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
+    iterator = iter(values)
+    while chunk := list(islice(iterator, size)):
         yield chunk
 
 

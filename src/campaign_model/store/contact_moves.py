@@ -12,21 +12,15 @@ import sqlalchemy as sa
 from campaign_model import lifecycle
 from campaign_model._values import exactly
 from campaign_model.campaign_contact import Changed
-from campaign_model.lifecycle import ContactAction, ContactStatus
+from campaign_model.lifecycle import ContactAction
 from campaign_model.store.connection import checked_ids, chunks
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import NOT_CHECKED, NOT_READY, READY
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.store.totals import (
-    Totals,
-    add_to_totals,
-    lock_totals,
-    refresh_legacy_columns,
-    reset_low_watermark,
-)
-from campaign_model.store.types import Array, Money, Uuid, any_of, array_length
+from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
+from campaign_model.store.types import Array, Money, Uuid, any_of
 
-__all__ = ["has_contact_id", "is_in_campaign", "move_all", "move_named", "refresh_campaign"]
+__all__ = ["has_contact_id", "move_contacts"]
 
 _CONTACT = campaign_contacts.c
 _NOTHING = sa.literal(Decimal(0), Money())
@@ -54,45 +48,65 @@ _CHANGES: Mapping[ContactAction, dict[str, Any]] = {
 """What an action changes besides the status."""
 
 
-def is_in_campaign(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
-    """Build the condition that a campaign contact belongs to the campaign."""
-    return sa.and_(scope.of_tenant(campaign_contacts), _CONTACT.campaign_id == campaign_id)
-
-
 def has_contact_id(contact_ids: Iterable[UUID]) -> sa.ColumnElement[bool]:
     """Build the condition that a campaign contact is one of these contacts of the host."""
     return any_of(_CONTACT.contact_id, sa.literal([*contact_ids], Array(Uuid)))
 
 
-@exactly()
-def move_all(
+def move_contacts(
     scope: Scope,
     campaign_id: UUID,
     action: ContactAction,
-    condition: sa.ColumnElement[bool],
+    contact_ids: Iterable[UUID] | None = None,
+    condition: sa.ColumnElement[bool] | None = None,
     changes: Mapping[str, Any] | None = None,
-) -> int:
-    """Apply ``action`` to every contact that meets ``condition`` and whose status allows it.
+) -> Changed:
+    """Apply ``action`` to contacts, all or the given ones, whose status allows it.
 
-    ``changes`` are further columns to write. Return the number of contacts. The campaign's
-    exclusive lock keeps other writers away between the count and the update.
+    They must also meet ``condition``, if there is one. ``changes`` are further columns to write.
+    Name the given contacts that it did not apply to. Call it under the exclusive lock, which keeps
+    other writers away between the statements.
     """
-    transitions = [line for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
+    sources = [line.source for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
+    movable = sa.and_(
+        scope.of_campaign(campaign_contacts, campaign_id),
+        _CONTACT.status.in_([source.value for source in sources]),
+        sa.true() if condition is None else condition,
+    )
+    columns = {**_CHANGES.get(action, {}), **(changes or {})}
+    changed = 0
+    skipped: list[UUID] = []
+    if contact_ids is None:
+        changed = _move(scope, campaign_id, action, movable, columns)
+    else:
+        for chunk in chunks(checked_ids(contact_ids)):
+            moving = sa.and_(movable, has_contact_id(chunk))
+            moved = set(scope.connection.scalars(sa.select(_CONTACT.contact_id).where(moving)))
+            changed += _move(scope, campaign_id, action, moving, columns)
+            skipped += [contact_id for contact_id in chunk if contact_id not in moved]
+    refresh_campaign(scope, campaign_id)
+    return Changed(changed, tuple(skipped))
+
+
+@exactly()
+def _move(
+    scope: Scope,
+    campaign_id: UUID,
+    action: ContactAction,
+    moving: sa.ColumnElement[bool],
+    columns: Mapping[str, Any],
+) -> int:
+    """Apply ``action`` to the contacts that meet ``moving``; return their number."""
     target = sa.case(
         *(
             (
                 _CONTACT.status == line.source.value,
-                _resting_status() if line.target is None else sa.literal(line.target.value),
+                _resting_status(scope) if line.target is None else sa.literal(line.target.value),
             )
-            for line in transitions
+            for line in lifecycle.CONTACT_TRANSITIONS
+            if line.action is action
         )
     )
-    moving = sa.and_(
-        is_in_campaign(scope, campaign_id),
-        _CONTACT.status.in_([line.source.value for line in transitions]),
-        condition,
-    )
-    columns = {**_CHANGES.get(action, {}), **(changes or {})}
     # 1. Count them, for the totals.
     delta = Totals()
     number = 0
@@ -104,7 +118,7 @@ def move_all(
         .group_by(_CONTACT.status, sa.text("target"))
     ):
         number += count
-        delta.move(ContactStatus(source), ContactStatus(goal), count)
+        delta.move(source, goal, count)
         if "reserved" in columns:
             delta.reserved -= reserved
     # 2. Move them.
@@ -112,51 +126,15 @@ def move_all(
         scope.connection.execute(
             sa.update(campaign_contacts).where(moving).values(status=target, **columns)
         )
-        add_to_totals(scope.connection, scope.tenant_id, campaign_id, 0, delta)
+        add_to_totals(scope, campaign_id, delta)
     return number
 
 
-def move_named(
-    scope: Scope,
-    campaign_id: UUID,
-    action: ContactAction,
-    contact_ids: Iterable[UUID],
-    condition: sa.ColumnElement[bool] | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> Changed:
-    """Do as :func:`move_all` for the contacts of these ids; name those it did not apply to."""
-    if condition is None:
-        condition = sa.true()
-    sources = [line.source for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
-    changed = 0
-    skipped: list[UUID] = []
-    for chunk in chunks(checked_ids(contact_ids)):
-        movable = set(
-            scope.connection.scalars(
-                sa.select(_CONTACT.contact_id).where(
-                    is_in_campaign(scope, campaign_id),
-                    _CONTACT.status.in_([source.value for source in sources]),
-                    has_contact_id(chunk),
-                    condition,
-                )
-            )
-        )
-        skipped += [contact_id for contact_id in chunk if contact_id not in movable]
-        chosen = sa.and_(has_contact_id(chunk), condition)
-        changed += move_all(scope, campaign_id, action, chosen, changes)
-    return Changed(changed, tuple(skipped))
-
-
-def refresh_campaign(scope: Scope, campaign_id: UUID) -> None:
-    """Bring low-water mark and legacy columns up to date after a change of contacts."""
-    reset_low_watermark(scope, campaign_id)
-    refresh_legacy_columns(scope, campaign_id, lock_totals(scope, campaign_id))
-
-
-def _resting_status() -> sa.ColumnElement[str]:
+def _resting_status(scope: Scope) -> sa.ColumnElement[str]:
     """Build :func:`lifecycle.resting_status` of the row's gaps in SQL."""
+    length = sa.func.jsonb_array_length if scope.on_postgresql else sa.func.json_array_length
     return sa.case(
         (_CONTACT.enrichment_gaps.is_(None), NOT_CHECKED.value),
-        (array_length(_CONTACT.enrichment_gaps) == 0, READY.value),
+        (length(_CONTACT.enrichment_gaps) == 0, READY.value),
         else_=NOT_READY.value,
     )

@@ -14,22 +14,22 @@ from campaign_model._values import exactly
 from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Page
 from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.claims import Cursor
 from campaign_model.errors import Conflict
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission
 from campaign_model.steps import StepSequence
-from campaign_model.store.assignment import MAX_PRIORITY, POSITIONS, assign_contacts
+from campaign_model.store.assignment import POSITIONS, assign_contacts
 from campaign_model.store.connection import checked_ids, chunks, savepoint
-from campaign_model.store.contact_moves import (
-    has_contact_id,
-    is_in_campaign,
-    move_all,
-    move_named,
-    refresh_campaign,
-)
-from campaign_model.store.locking import lock_campaign, lock_campaign_for, read_campaign
+from campaign_model.store.contact_moves import has_contact_id, move_contacts
+from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
-from campaign_model.store.totals import Totals, add_to_totals
+from campaign_model.store.tables import (
+    campaign_contacts,
+    campaign_erased_claims,
+    campaigns,
+    value_from_row,
+)
+from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
 from campaign_model.store.types import JsonText, UtcDateTime
 
 __all__ = ["Contacts"]
@@ -65,19 +65,17 @@ class Contacts:
         excluded and reported. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
         scope = self._scope
-        lock_campaign_for(Permission.REMOVE_CONTACTS, scope, campaign_id)
+        lock_campaign(scope, campaign_id, Permission.REMOVE_CONTACTS)
         removed = 0
         kept: list[UUID] = []
         for chunk in chunks(checked_ids(contact_ids)):
-            candidates = scope.connection.scalars(
+            removed += self._delete_unclaimed(campaign_id, chunk)
+            left = scope.connection.scalars(
                 sa.select(_CONTACT.contact_id).where(
-                    is_in_campaign(scope, campaign_id), has_contact_id(chunk)
+                    scope.of_campaign(campaign_contacts, campaign_id), has_contact_id(chunk)
                 )
             ).all()
-            deleted = set(self._delete_unclaimed(campaign_id, chunk))
-            removed += len(deleted)
-            left = [contact_id for contact_id in candidates if contact_id not in deleted]
-            move_all(scope, campaign_id, ContactAction.EXCLUDE, has_contact_id(left))
+            move_contacts(scope, campaign_id, ContactAction.EXCLUDE, left)
             kept += left
         refresh_campaign(scope, campaign_id)
         return Removed(removed, tuple(kept))
@@ -88,13 +86,13 @@ class Contacts:
         A contact in flight is excluded too: its cost will be booked, its messages are never
         exported. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
-        lock_campaign_for(Permission.EXCLUDE_CONTACTS, self._scope, campaign_id)
-        return self._move(campaign_id, ContactAction.EXCLUDE, contact_ids)
+        lock_campaign(self._scope, campaign_id, Permission.EXCLUDE_CONTACTS)
+        return move_contacts(self._scope, campaign_id, ContactAction.EXCLUDE, contact_ids)
 
     def include(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
         """Bring excluded contacts back, to wait by their readiness. Raises as :meth:`exclude`."""
-        lock_campaign_for(Permission.INCLUDE_CONTACTS, self._scope, campaign_id)
-        return self._move(campaign_id, ContactAction.INCLUDE, contact_ids)
+        lock_campaign(self._scope, campaign_id, Permission.INCLUDE_CONTACTS)
+        return move_contacts(self._scope, campaign_id, ContactAction.INCLUDE, contact_ids)
 
     def set_readiness(self, campaign_id: UUID, gaps: Mapping[UUID, Iterable[str]]) -> Changed:
         """Note for each contact which fields it lacks; no gaps mean that it is ready.
@@ -102,7 +100,7 @@ class Contacts:
         For contacts that do not wait any more, the gaps count when they go back to wait. Raises
         :class:`NotFound`, :class:`TransitionNotAllowed`, and ``ValueError`` for empty names.
         """
-        lock_campaign_for(Permission.SET_READINESS, self._scope, campaign_id)
+        lock_campaign(self._scope, campaign_id, Permission.SET_READINESS)
         checked_ids(gaps)
         contacts_by_gaps: dict[tuple[str, ...], list[UUID]] = {}
         for contact_id, names in gaps.items():
@@ -112,10 +110,9 @@ class Contacts:
         for names, contact_ids in contacts_by_gaps.items():
             action = ContactAction.MARK_NEEDED if names else ContactAction.MARK_OK
             changes = {"enrichment_gaps": sa.literal(json.dumps(names), JsonText())}
-            part = move_named(self._scope, campaign_id, action, contact_ids, changes=changes)
+            part = move_contacts(self._scope, campaign_id, action, contact_ids, changes=changes)
             changed += part.changed
             skipped += part.skipped
-        refresh_campaign(self._scope, campaign_id)
         return Changed(changed, tuple(skipped))
 
     def erase(
@@ -136,20 +133,16 @@ class Contacts:
         """
         scope = self._scope
         id_chunks = [*chunks(checked_ids(contact_ids))]
-        involved: set[UUID] = set()
+        in_campaigns = sa.select(_CONTACT.campaign_id).where(scope.of_tenant(campaign_contacts))
+        campaign_ids: set[UUID] = set()
         for chunk in id_chunks:
-            involved |= set(
-                scope.connection.scalars(
-                    sa.select(_CONTACT.campaign_id)
-                    .where(scope.of_tenant(campaign_contacts), has_contact_id(chunk))
-                    .distinct()
-                )
-            )
-        campaign_ids = sorted(involved)
+            campaign_ids |= {
+                *scope.connection.scalars(in_campaigns.where(has_contact_id(chunk)).distinct())
+            }
         erased = 0
         with savepoint(scope.connection) as refusal:
-            for campaign_id in campaign_ids:
-                lock_campaign(scope, campaign_id)
+            for campaign_id in sorted(campaign_ids):
+                read_campaign(scope, campaign_id, lock=True)
             if delete_messages is not None:
                 delete_messages(scope.connection)
             for campaign_id in campaign_ids:
@@ -191,7 +184,7 @@ class Contacts:
         exclusively, and pages are read while you iterate: iterate, and apply ``export``, in the
         same transaction. Raises :class:`NotFound` and :class:`TransitionNotAllowed`, at once.
         """
-        campaign_row = lock_campaign_for(Permission.LIST_EXPORTABLE, self._scope, campaign_id)
+        campaign_row = lock_campaign(self._scope, campaign_id, Permission.LIST_EXPORTABLE)
         return self._iterate(campaign_id, self._scope.steps(campaign_row), ContactStatus.GENERATED)
 
     def overlaps(self, campaign_id: UUID) -> tuple[Overlap, ...]:
@@ -213,27 +206,15 @@ class Contacts:
                 theirs.c.status,
                 last_activity,
             )
-            .join_from(
-                mine,
-                theirs,
-                sa.and_(
-                    theirs.c.tenant_id == mine.c.tenant_id,
-                    theirs.c.contact_id == mine.c.contact_id,
-                    theirs.c.campaign_id != mine.c.campaign_id,
-                ),
-            )
-            .join(
-                campaigns,
-                sa.and_(
-                    campaigns.c.tenant_id == theirs.c.tenant_id,
-                    campaigns.c.id == theirs.c.campaign_id,
-                ),
-            )
             .where(
-                scope.of_tenant(mine),
-                mine.c.campaign_id == campaign_id,
+                scope.of_campaign(mine, campaign_id),
                 mine.c.status != ContactStatus.EXCLUDED.value,
+                scope.of_tenant(theirs),
+                theirs.c.contact_id == mine.c.contact_id,
+                theirs.c.campaign_id != mine.c.campaign_id,
                 theirs.c.status != ContactStatus.EXCLUDED.value,
+                scope.of_tenant(campaigns),
+                campaigns.c.id == theirs.c.campaign_id,
                 campaigns.c.status != lifecycle.target(Action.ARCHIVE).value,
             )
             .order_by(last_activity.desc(), theirs.c.id)
@@ -243,76 +224,59 @@ class Contacts:
             for contact_id, other_id, name, status, at in rows
         )
 
-    def _delete_unclaimed(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> tuple[UUID, ...]:
-        """Delete contacts that were never claimed and that nothing refers to; return their ids.
+    def _delete_unclaimed(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
+        """Delete contacts that were never claimed and that nothing refers to; return the number.
 
         If a foreign key refuses, each half is tried by itself.
         """
         scope = self._scope
         with savepoint(scope.connection) as refusal:
-            rows = scope.connection.execute(
+            statuses = scope.connection.scalars(
                 sa.delete(campaign_contacts)
                 .where(
-                    is_in_campaign(scope, campaign_id),
+                    scope.of_campaign(campaign_contacts, campaign_id),
                     has_contact_id(contact_ids),
                     _CONTACT.claimed_at.is_(None),
                 )
-                .returning(_CONTACT.contact_id, _CONTACT.status)
+                .returning(_CONTACT.status)
             ).all()
             delta = Totals()
-            for _, status in rows:
-                delta.counts[ContactStatus(status)] -= 1
-            add_to_totals(scope.connection, scope.tenant_id, campaign_id, 0, delta)
-            return tuple(contact_id for contact_id, _ in rows)
-        assert refusal.foreign_key_violated
+            for status in statuses:
+                delta.counts[status] -= 1
+            add_to_totals(scope, campaign_id, delta)
+        if not refusal.foreign_key_violated:
+            return len(statuses)
         if len(contact_ids) == 1:
-            return ()
+            return 0
         middle = len(contact_ids) // 2
-        return self._delete_unclaimed(campaign_id, contact_ids[:middle]) + self._delete_unclaimed(
-            campaign_id, contact_ids[middle:]
-        )
+        halves = contact_ids[:middle], contact_ids[middle:]
+        return sum(self._delete_unclaimed(campaign_id, half) for half in halves)
 
     @exactly()
     def _erase(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
         """Delete contacts from one campaign; keep their costs and the claims on them."""
         scope = self._scope
+        chosen = sa.and_(
+            scope.of_campaign(campaign_contacts, campaign_id), has_contact_id(contact_ids)
+        )
+        claims = sa.select(
+            _CONTACT.tenant_id, _CONTACT.id, _CONTACT.campaign_id, _CONTACT.claim_token
+        ).where(chosen, _CONTACT.claim_token.is_not(None))
+        columns = ["tenant_id", "campaign_contact_id", "campaign_id", "token"]
+        scope.connection.execute(sa.insert(campaign_erased_claims).from_select(columns, claims))
         rows = scope.connection.execute(
-            sa.delete(campaign_contacts)
-            .where(is_in_campaign(scope, campaign_id), has_contact_id(contact_ids))
-            .returning(
-                _CONTACT.id,
-                _CONTACT.claim_token,
-                _CONTACT.status,
-                _CONTACT.generation_cost,
-                _CONTACT.unknown_costs,
-                _CONTACT.reserved,
-            )
+            sa.delete(campaign_contacts).where(chosen).returning(campaign_contacts)
         ).all()
         delta = Totals()
-        erased_claims = []
-        for id_, token, status, cost, unknown_costs, reserved in rows:
-            if token is not None:
-                erased_claims.append({"campaign_contact_id": id_, "token": token})
-            delta.counts[ContactStatus(status)] -= 1
-            delta.cost -= cost
-            delta.erased_cost += cost
-            delta.unknown_costs -= unknown_costs
-            delta.erased_unknown_costs += unknown_costs
-            delta.reserved -= reserved
-        add_to_totals(scope.connection, scope.tenant_id, campaign_id, 0, delta)
-        if erased_claims:
-            place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id}
-            scope.connection.execute(
-                sa.insert(campaign_erased_claims), [place | claim for claim in erased_claims]
-            )
+        for row in rows:
+            delta.counts[row.status] -= 1
+            delta.cost -= row.generation_cost
+            delta.erased_cost += row.generation_cost
+            delta.unknown_costs -= row.unknown_costs
+            delta.erased_unknown_costs += row.unknown_costs
+            delta.reserved -= row.reserved
+        add_to_totals(scope, campaign_id, delta)
         return len(rows)
-
-    def _move(
-        self, campaign_id: UUID, action: ContactAction, contact_ids: Iterable[UUID]
-    ) -> Changed:
-        changed = move_named(self._scope, campaign_id, action, contact_ids)
-        refresh_campaign(self._scope, campaign_id)
-        return changed
 
     def _page(
         self,
@@ -322,7 +286,9 @@ class Contacts:
         limit: int,
         after: str | None,
     ) -> Page[CampaignContact]:
-        query = sa.select(campaign_contacts).where(is_in_campaign(self._scope, campaign_id))
+        query = sa.select(campaign_contacts).where(
+            self._scope.of_campaign(campaign_contacts, campaign_id)
+        )
         if status is not None:
             query = query.where(_CONTACT.status == ContactStatus(status).value)
         if after is not None:
@@ -352,26 +318,16 @@ class Contacts:
 def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
     """Make a campaign contact of its row; ``steps`` are the campaign's present ones."""
     gaps = row.enrichment_gaps
-    return CampaignContact(
-        id=row.id,
-        campaign_id=row.campaign_id,
-        contact_id=row.contact_id,
+    return value_from_row(
+        CampaignContact,
+        row,
         status=ContactStatus(row.status),
         enrichment_gaps=None if gaps is None else tuple(json.loads(gaps)),
         priority=-(row.rank // POSITIONS),
-        attempts=row.attempts,
-        revision=row.revision,
         cost=row.generation_cost,
-        unknown_costs=row.unknown_costs,
-        error_code=row.error_code,
-        error=row.error,
         stale=(
             row.status == ContactStatus.GENERATED and row.steps_fingerprint != steps.fingerprint
         ),
-        lease_expires_at=row.lease_expires_at,
-        retry_at=row.retry_at,
-        added_at=row.added_at,
-        generated_at=row.generated_at,
     )
 
 
@@ -379,13 +335,6 @@ def _parse_cursor(cursor: str) -> tuple[int, UUID]:
     """Return rank and id of the last contact of the page before. Raise ``ValueError``."""
     try:
         rank, id_ = cursor.split(":")
-        position = int(rank), UUID(id_)
+        return Cursor(int(rank)).rank, UUID(id_)
     except ValueError as error:
-        raise _bad_cursor(cursor) from error
-    if abs(position[0]) >= (MAX_PRIORITY + 1) * POSITIONS:
-        raise _bad_cursor(cursor)
-    return position
-
-
-def _bad_cursor(cursor: str) -> ValueError:
-    return ValueError(f"after= is not the next of a page: {cursor!r}")
+        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error

@@ -18,14 +18,9 @@ the contact gets its next status from the lifecycle's table. 3. An outcome whose
 reported already is answered ``already``; any other is lost. 4. Write all outcomes, or nothing.
 *Invariant: every outcome is booked exactly once, however often it is reported.*
 
-A success under other steps than the present ones is booked, and the contact waits again
-(``requeued``). A contact that was excluded in flight stays excluded.
-
-**Renew** extends leases and tells of a cancel. **Checkpoint** books the cost of one call.
-
 In the usual case a claim and a record are one statement each: the statement itself checks that the
-campaign still is what this process last read (:mod:`campaign_model.store.campaign_documents`), and
-does nothing if it is not.
+campaign still is what this process last read (:mod:`campaign_model.store.claiming`), and does
+nothing if it is not.
 
 ``retry_failed`` and ``regenerate`` lock the campaign exclusively; every other method here locks it
 shared, so that workers run side by side (:mod:`campaign_model.store.locking`).
@@ -60,31 +55,36 @@ from campaign_model.claims import (
     Renewal,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, NotFound, join_words
+from campaign_model.errors import LeaseLost, join_words
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import postgresql, sqlite
-from campaign_model.store.campaign_documents import (
+from campaign_model.store.claiming import (
     CampaignDocuments,
+    ClaimCall,
     last_read_documents,
+    may_claim,
     read_documents,
 )
-from campaign_model.store.claiming import claim_contacts, may_claim
-from campaign_model.store.contact_moves import move_all, move_named, refresh_campaign
-from campaign_model.store.locking import campaign_parameters, lock_campaign_for, read_campaign
-from campaign_model.store.progress import load_progress
+from campaign_model.store.contact_moves import move_contacts
+from campaign_model.store.locking import campaign_parameters, lock_campaign, read_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
-    ATTEMPTS_EXHAUSTED,
     CampaignRow,
     HeldContact,
     OutcomeRow,
     Statements,
 )
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
-from campaign_model.store.totals import Totals, add_to_totals, choose_shard, load_totals
+from campaign_model.store.totals import (
+    Totals,
+    add_to_totals,
+    choose_shard,
+    load_progress,
+    load_totals,
+)
 from campaign_model.store.types import checked_id
 
-__all__ = ["ATTEMPTS_EXHAUSTED", "MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
+__all__ = ["MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
@@ -139,16 +139,8 @@ class Generation:
         if type(max_attempts) is not int or not 1 <= max_attempts <= MAX_CLAIM:
             raise ValueError(f"max_attempts is from 1 to {MAX_CLAIM}, not {max_attempts!r}")
         _check_lease(lease)
-        return claim_contacts(
-            self._scope,
-            self._statements,
-            campaign_id,
-            limit,
-            lease,
-            reserve=reserve,
-            cursor=cursor,
-            max_attempts=max_attempts,
-        )
+        call = ClaimCall(self._scope, self._statements, campaign_id, limit, lease, max_attempts)
+        return call.run(reserve, cursor or Cursor())
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Extend the leases of one campaign's claims, counted from now.
@@ -160,18 +152,17 @@ class Generation:
         _check_lease(lease)
         scope = self._scope
         claims = tuple(claims)
-        campaign_id = _campaign_of(claims)
-        campaign_row, contacts = self._lock_claimed(campaign_id, claims)
+        campaign_row, contacts = self._lock_claimed(_campaign_of(claims), claims)
         held_ids = [claim.id for claim in claims if _holds(claim, contacts.get(claim.id))]
         lost_ids = tuple(
             claim.id
             for claim in claims
             if claim.id not in held_ids or contacts[claim.id].status != ContactStatus.GENERATING
         )
-        expires_at = scope.now() + lease
+        expires_at = campaign_row.now + lease
         if held_ids:
-            self._statements.renew(
-                scope.connection,
+            scope.connection.execute(
+                self._statements.renew,
                 {"tenant": scope.tenant_id, "ids": held_ids, "lease_expires_at": expires_at},
             )
         return Renewal(expires_at, lost_ids, cancelled=not may_claim(campaign_row.status))
@@ -204,7 +195,7 @@ class Generation:
         )
         delta = Totals(cost=amount, unknown_costs=unknown_costs, reserved=-freed)
         shard = choose_shard(scope, campaign_row.status, scope.config(campaign_row))
-        self._add_to_totals(claim.campaign_id, shard, delta)
+        add_to_totals(scope, claim.campaign_id, delta, shard=shard)
 
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
@@ -265,11 +256,10 @@ class Generation:
             self._book_cost(claim, contacts[claim.id], outcomes[claim], delta)
             answers[claim] = Recorded.EXCLUDED
         for claim in sorted(lost, key=lambda claim: claim.id):
-            answers[claim] = Recorded.SKIPPED
-            if on_lost == "book" and self._book_lost(
+            is_booked = on_lost == "book" and self._book_cost(
                 claim, contacts.get(claim.id), outcomes[claim], delta
-            ):
-                answers[claim] = Recorded.BOOKED
+            )
+            answers[claim] = Recorded.BOOKED if is_booked else Recorded.SKIPPED
 
         # 4. Record the outcomes of claims that hold their contacts; last, because it locks totals.
         if held:
@@ -277,7 +267,7 @@ class Generation:
             assert recorded is not None, "campaign and contacts are locked"
             answers |= recorded
         shard = choose_shard(self._scope, campaign_row.status, documents.config)
-        self._add_to_totals(campaign_id, shard, delta)
+        add_to_totals(self._scope, campaign_id, delta, shard=shard)
         return {claim: answers[claim] for claim in outcomes}
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
@@ -289,8 +279,8 @@ class Generation:
 
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
-        lock_campaign_for(Permission.RETRY_FAILED, self._scope, campaign_id)
-        return self._send_back(campaign_id, ContactAction.RETRY, contact_ids, sa.true())
+        lock_campaign(self._scope, campaign_id, Permission.RETRY_FAILED)
+        return move_contacts(self._scope, campaign_id, ContactAction.RETRY, contact_ids)
 
     def regenerate(
         self,
@@ -305,12 +295,14 @@ class Generation:
         Their revision grows, so that the new messages get ids of their own. Costs stay booked.
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
-        campaign_row = lock_campaign_for(Permission.REGENERATE, self._scope, campaign_id)
-        condition: sa.ColumnElement[bool] = sa.true()
+        campaign_row = lock_campaign(self._scope, campaign_id, Permission.REGENERATE)
+        is_stale = None
         if only_stale:
             steps = self._scope.steps(campaign_row)
-            condition = _CONTACT.steps_fingerprint.is_distinct_from(steps.fingerprint)
-        return self._send_back(campaign_id, ContactAction.REGENERATE, contact_ids, condition)
+            is_stale = _CONTACT.steps_fingerprint.is_distinct_from(steps.fingerprint)
+        return move_contacts(
+            self._scope, campaign_id, ContactAction.REGENERATE, contact_ids, is_stale
+        )
 
     def progress(self, campaign_id: UUID) -> Progress:
         """Return how far the campaign is, in one query whose cost does not depend on its size.
@@ -344,10 +336,7 @@ class Generation:
             **campaign_parameters(self._scope, campaign_id),
             "ids": sorted(checked_id(claim.id) for claim in claims),
         }
-        locked = self._statements.lock_claimed(self._scope.connection, parameters)
-        if locked is None:
-            raise NotFound("campaign", (campaign_id,))
-        return locked
+        return self._statements.lock_claimed(self._scope, parameters)
 
     def _record_held(
         self,
@@ -361,7 +350,6 @@ class Generation:
         Return None, with nothing written, if a contact is not held or was excluded, or if the
         campaign has other documents or another status. Raise :class:`NotFound`.
         """
-        scope = self._scope
         fingerprint = documents.steps.fingerprint
         requeued = {
             claim.id
@@ -372,17 +360,8 @@ class Generation:
             _outcome_row(claim, outcome, steps_unchanged=claim.id not in requeued)
             for claim, outcome in outcomes.items()
         ]
-        parameters = {
-            **campaign_parameters(scope, campaign_id),
-            "expected_status": status,
-            "template_config": documents.template_config,
-            "generation_config": documents.generation_config,
-            "shard": choose_shard(scope, status, documents.config),
-        }
-        is_recorded = self._statements.record(scope.connection, parameters, rows)
-        if is_recorded is None:
-            raise NotFound("campaign", (campaign_id,))
-        if not is_recorded:
+        parameters = documents.parameters(self._scope, campaign_id, status)
+        if not self._statements.record(self._scope, parameters, rows):
             return None
         return {
             claim: Recorded.REQUEUED if claim.id in requeued else Recorded.APPLIED
@@ -390,68 +369,45 @@ class Generation:
         }
 
     @exactly()
-    def _book_lost(
+    def _book_cost(
         self, claim: Claim, contact: HeldContact | None, outcome: Outcome, delta: Totals
     ) -> bool:
-        """Book the cost of a lost claim. Return False if there is nothing to book it on."""
-        if contact is not None:
-            self._book_cost(claim, contact, outcome, delta)
-            return True
-        # The contact was erased. Its claim was kept, to be booked once.
-        erased_claim = campaign_erased_claims.c
-        deleted = self._scope.connection.execute(
-            sa.delete(campaign_erased_claims).where(
-                self._scope.of_tenant(campaign_erased_claims),
-                erased_claim.campaign_id == claim.campaign_id,
-                erased_claim.campaign_contact_id == claim.id,
-                erased_claim.token == claim.token,
-            )
-        )
-        if deleted.rowcount:
-            delta.erased_cost += outcome.cost or _ZERO
-            delta.erased_unknown_costs += int(outcome.cost is None)
-        return bool(deleted.rowcount)
+        """Book the cost of a claim whose result does not count: excluded, or lost.
 
-    @exactly()
-    def _book_cost(
-        self, claim: Claim, contact: HeldContact, outcome: Outcome, delta: Totals
-    ) -> None:
-        """Book the cost of a claim whose result does not count: excluded, or lost."""
+        Return False if there is nothing to book it on.
+        """
+        scope = self._scope
         amount, unknown_costs = outcome.cost or _ZERO, int(outcome.cost is None)
+        if contact is None:
+            # The contact was erased. Its claim was kept, to be booked once.
+            erased_claim = campaign_erased_claims.c
+            deleted = scope.connection.execute(
+                sa.delete(campaign_erased_claims).where(
+                    scope.of_campaign(campaign_erased_claims, claim.campaign_id),
+                    erased_claim.campaign_contact_id == claim.id,
+                    erased_claim.token == claim.token,
+                )
+            )
+            if deleted.rowcount:
+                delta.erased_cost += amount
+                delta.erased_unknown_costs += unknown_costs
+            return bool(deleted.rowcount)
         is_holding = _holds(claim, contact)
         gaps = json.dumps(outcome.gaps) if is_holding and isinstance(outcome, NotReady) else None
-        self._statements.book_cost(
-            self._scope.connection,
-            {
-                "tenant": self._scope.tenant_id,
-                "id": claim.id,
-                "token": claim.token,
-                "cost": amount,
-                "unknown_costs": unknown_costs,
-                "gaps": gaps,
-            },
-        )
+        parameters = {
+            "tenant": scope.tenant_id,
+            "id": claim.id,
+            "token": claim.token,
+            "cost": amount,
+            "unknown_costs": unknown_costs,
+            "gaps": gaps,
+        }
+        scope.connection.execute(self._statements.book_cost, parameters)
         delta.cost += amount
         delta.unknown_costs += unknown_costs
         if is_holding:
             delta.reserved -= contact.reserved
-
-    def _add_to_totals(self, campaign_id: UUID, shard: int, delta: Totals) -> None:
-        add_to_totals(self._scope.connection, self._scope.tenant_id, campaign_id, shard, delta)
-
-    def _send_back(
-        self,
-        campaign_id: UUID,
-        action: ContactAction,
-        contact_ids: Iterable[UUID] | None,
-        condition: sa.ColumnElement[bool],
-    ) -> Changed:
-        if contact_ids is None:
-            changed = Changed(move_all(self._scope, campaign_id, action, condition), ())
-        else:
-            changed = move_named(self._scope, campaign_id, action, contact_ids, condition)
-        refresh_campaign(self._scope, campaign_id)
-        return changed
+        return True
 
 
 def _check_lease(lease: timedelta) -> None:
@@ -479,20 +435,16 @@ def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> Ou
     action = _ACTION_OF[type(outcome)]
     if action is ContactAction.SUCCEED and not steps_unchanged:
         action = ContactAction.RELEASE
-    status = None
-    if action is not ContactAction.RELEASE:
-        status = lifecycle.apply_contact(ContactStatus.GENERATING, action, None)
-    is_unfinished = isinstance(outcome, Unfinished)
+    is_release = action is ContactAction.RELEASE
     # A contact that was given back for nothing does not use up an attempt. One that was paid for
     # does, so that it is not paid for again and again.
-    gives_back_attempt = action is ContactAction.RELEASE and not (
-        is_unfinished and outcome.cost != 0
-    )
+    was_paid_for = isinstance(outcome, Unfinished) and outcome.cost != 0
+    generating = ContactStatus.GENERATING
     return OutcomeRow(
         id=checked_id(claim.id),
         token=checked_id(claim.token),
-        status=status,
-        attempts=-1 if gives_back_attempt else 0,
+        status=None if is_release else lifecycle.apply_contact(generating, action, None),
+        attempts=-1 if is_release and not was_paid_for else 0,
         retry_after=(outcome.retry_after or None) if isinstance(outcome, Unfinished) else None,
         gaps=outcome.gaps if isinstance(outcome, NotReady) else None,
         cost=outcome.cost or _ZERO,

@@ -33,27 +33,23 @@ On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 
 from __future__ import annotations
 
-from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model._values import utc
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaigns
-from campaign_model.store.types import checked_id, database_clock
+from campaign_model.store.types import UtcDateTime, checked_id, database_clock
 
 __all__ = [
     "campaign_parameters",
     "gate_key",
     "lock_campaign",
-    "lock_campaign_for",
     "read_campaign",
-    "time_of_lock",
 ]
 
 
@@ -78,48 +74,33 @@ def campaign_parameters(scope: Scope, campaign_id: UUID) -> dict[str, Any]:
     }
 
 
-def read_campaign(scope: Scope, campaign_id: UUID) -> sa.Row[Any]:
-    """Return the campaign row, unlocked. Raise :class:`NotFound` if the tenant has none."""
-    return _fetch(scope, campaign_id, _select(scope, campaign_id))
+def read_campaign(scope: Scope, campaign_id: UUID, *, lock: bool = False) -> sa.Row[Any]:
+    """Return the campaign row, and in ``now`` the time. With ``lock``, lock the row exclusively.
 
-
-def lock_campaign(scope: Scope, campaign_id: UUID) -> sa.Row[Any]:
-    """Lock the campaign exclusively and return its row. Raise :class:`NotFound`."""
-    select = _select(scope, campaign_id)
-    if scope.on_postgresql:
+    Raise :class:`NotFound` if the tenant has no such campaign.
+    """
+    is_it = scope.of_campaign(campaigns, campaign_id)
+    now = scope.time_of_clock()
+    time = database_clock() if now is None else sa.literal(now, UtcDateTime())
+    select = sa.select(campaigns, time.label("now")).where(is_it)
+    if lock:
+        select = select.with_for_update(key_share=True)
+    if lock and scope.on_postgresql:
         # A statement of its own: the next one sees what was committed while this one waited.
         # Another tenant's campaign has no row here, so its gate stays untouched.
         gate = sa.func.pg_advisory_xact_lock(gate_key(scope.tenant_id, campaign_id))
-        scope.connection.execute(sa.select(gate).where(*_is(scope, campaign_id)))
-        select = select.with_for_update(key_share=True)
-    return _fetch(scope, campaign_id, select)
+        scope.connection.execute(sa.select(gate).where(is_it))
+    row = scope.connection.execute(select).one_or_none()
+    if row is None:
+        raise NotFound("campaign", (campaign_id,))
+    return row
 
 
-def lock_campaign_for(permission: Permission, scope: Scope, campaign_id: UUID) -> sa.Row[Any]:
+def lock_campaign(scope: Scope, campaign_id: UUID, permission: Permission) -> sa.Row[Any]:
     """Lock the campaign exclusively for a change that needs ``permission``; return its row.
 
     Raise :class:`NotFound`, and :class:`TransitionNotAllowed` where the status forbids the change.
     """
-    row = lock_campaign(scope, campaign_id)
+    row = read_campaign(scope, campaign_id, lock=True)
     check_permission(permission, Status(row.status))
-    return row
-
-
-def time_of_lock(scope: Scope, campaign_row: Any) -> datetime:
-    """Return the time at which the campaign row was read, by the store's clock."""
-    return scope.time_of_clock() or utc(campaign_row.now)
-
-
-def _is(scope: Scope, campaign_id: UUID) -> tuple[sa.ColumnElement[bool], ...]:
-    return scope.of_tenant(campaigns), campaigns.c.id == checked_id(campaign_id)
-
-
-def _select(scope: Scope, campaign_id: UUID) -> sa.Select[Any]:
-    return sa.select(campaigns, database_clock().label("now")).where(*_is(scope, campaign_id))
-
-
-def _fetch(scope: Scope, campaign_id: UUID, select: sa.Select[Any]) -> sa.Row[Any]:
-    row = scope.connection.execute(select).one_or_none()
-    if row is None:
-        raise NotFound("campaign", (campaign_id,))
     return row

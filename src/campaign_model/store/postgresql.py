@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model.errors import NotFound
+from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     ATTEMPTS_EXHAUSTED,
     ATTEMPTS_EXHAUSTED_MESSAGE,
@@ -31,19 +32,17 @@ from campaign_model.store.statements import (
     GENERATING,
     LOW_WATERMARK,
     MAX_REPORTED_TOKENS,
+    NEXT_CHANCE,
     NOT_CHECKED,
     NOT_READY,
     READY,
     WAITING,
     CampaignRow,
     ClaimedContact,
-    ClaimResult,
     HeldContact,
-    NextChance,
     OutcomeRow,
     Parameters,
-    plan_once,
-    statement,
+    statement_planned_once,
 )
 from campaign_model.store.tables import LOWEST_RANK
 from campaign_model.store.totals import Totals, add_to_totals
@@ -341,25 +340,6 @@ WHERE tenant_id = :tenant
   AND id = ANY (ARRAY(SELECT unnest(:ids)))
 """
 
-# When the first lease expires, when the first waiting contact is due, and whether any contact may
-# not be claimed again.
-NEXT_CHANCE = f"""
-SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
-       min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
-       coalesce(
-           bool_or(
-               attempts >= :max_attempts
-               AND (status <> '{GENERATING}' OR lease_expires_at <= :now)
-           ),
-           false
-       ) AS any_exhausted
-FROM campaign_contacts
-WHERE tenant_id = :tenant
-  AND campaign_id = :campaign
-  AND status IN ({WAITING}, '{GENERATING}')
-  AND rank >= {LOW_WATERMARK}
-"""
-
 # Fail the contacts that no worker holds and that may not be claimed again.
 FAIL_EXHAUSTED = f"""
 WITH exhausted AS (
@@ -418,102 +398,59 @@ WHERE tenant_id = :tenant
   AND rank > coalesce(low_watermark, {LOWEST_RANK})
 """
 
-
-_MICROSECOND = timedelta(microseconds=1)
-
-
-def _planned_once(sql: str, *columns: str) -> Any:
-    return statement(plan_once(sql), *columns)
-
-
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
-_CLAIM = _planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
-_LOCK_CLAIMED = _planned_once(LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
-_RECORD = _planned_once(RECORD)
-_BOOK_COST = _planned_once(BOOK_COST)
-_RENEW = _planned_once(RENEW)
-_NEXT_CHANCE = _planned_once(NEXT_CHANCE, *NextChance._fields)
-_FAIL_EXHAUSTED = _planned_once(FAIL_EXHAUSTED, "status", "reserved")
-_RAISE_LOW_WATERMARK = _planned_once(RAISE_LOW_WATERMARK)
+_CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
+_LOCK_CLAIMED = statement_planned_once(LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
+_RECORD = statement_planned_once(RECORD)
+book_cost = statement_planned_once(BOOK_COST)
+renew = statement_planned_once(RENEW)
+find_next_chance = statement_planned_once(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
+_FAIL_EXHAUSTED = statement_planned_once(FAIL_EXHAUSTED, "status", "reserved")
+raise_low_watermark = statement_planned_once(RAISE_LOW_WATERMARK)
 
 
-def claim(connection: sa.Connection, parameters: Parameters) -> ClaimResult | None:
-    rows = connection.execute(_CLAIM, parameters).all()
-    if not rows:
-        return None
-    status, now, template_config, generation_config, uncounted = rows[0][:5]
+def claim(
+    scope: Scope, parameters: Parameters
+) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
+    rows = _execute(scope, _CLAIM, parameters)
+    status, now, template_config, generation_config = rows[0][:4]
     if template_config is not None:
-        campaign = CampaignRow(status, now, template_config, generation_config)
-        return ClaimResult(campaign, now, ())
-    if uncounted is not None:
-        _add_uncounted(connection, parameters, uncounted)
-    return ClaimResult(
-        None, now, [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
-    )
+        return CampaignRow(status, now, template_config, generation_config), now, ()
+    _add_uncounted(scope, parameters, rows[0].uncounted)
+    return None, now, [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
 
 
 def lock_claimed(
-    connection: sa.Connection, parameters: Parameters
-) -> tuple[CampaignRow, dict[UUID, HeldContact]] | None:
-    rows = connection.execute(_LOCK_CLAIMED, parameters).all()
-    if not rows:
-        return None
+    scope: Scope, parameters: Parameters
+) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+    rows = _execute(scope, _LOCK_CLAIMED, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
 
-def record(
-    connection: sa.Connection, parameters: Parameters, outcomes: Sequence[OutcomeRow]
-) -> bool | None:
-    documents = [
-        {
-            "id": str(row.id),
-            "token": str(row.token),
-            "status": row.status,
-            "attempts": row.attempts,
-            "retry_after": row.retry_after and f"{row.retry_after // _MICROSECOND} microseconds",
-            "gaps": row.gaps,
-            "cost": str(row.cost),
-            "unknown_costs": row.unknown_costs,
-            "error_code": row.error_code,
-            "error": row.error,
-        }
-        for row in outcomes
-    ]
-    given = {"outcomes": json.dumps(documents, ensure_ascii=False), "number": len(outcomes)}
-    row = connection.execute(_RECORD, {**parameters, **given}).one_or_none()
-    if row is None:
-        return None
-    if row.uncounted is not None:
-        _add_uncounted(connection, parameters, row.uncounted)
+def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
+    # PostgreSQL reads ids, amounts and intervals as Python writes them.
+    documents = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
+    given = {"outcomes": documents, "number": len(outcomes)}
+    (row,) = _execute(scope, _RECORD, {**parameters, **given})
+    _add_uncounted(scope, parameters, row.uncounted)
     return bool(row.is_recorded)
 
 
-def book_cost(connection: sa.Connection, parameters: Parameters) -> None:
-    connection.execute(_BOOK_COST, parameters)
+def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
+    return scope.connection.execute(_FAIL_EXHAUSTED, parameters).all()
 
 
-def renew(connection: sa.Connection, parameters: Parameters) -> None:
-    connection.execute(_RENEW, parameters)
+def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[Any]:
+    """Execute a statement that starts from the campaign row; raise NotFound if it returns none."""
+    rows = scope.connection.execute(statement, parameters).all()
+    if not rows:
+        raise NotFound("campaign", (parameters["campaign"],))
+    return rows
 
 
-def find_next_chance(connection: sa.Connection, parameters: Parameters) -> NextChance:
-    return NextChance._make(connection.execute(_NEXT_CHANCE, parameters).one())
-
-
-def fail_exhausted(
-    connection: sa.Connection, parameters: Parameters
-) -> Sequence[tuple[str, Decimal]]:
-    rows = connection.execute(_FAIL_EXHAUSTED, parameters)
-    return [(row.status, row.reserved) for row in rows]
-
-
-def raise_low_watermark(connection: sa.Connection, parameters: Parameters) -> None:
-    connection.execute(_RAISE_LOW_WATERMARK, parameters)
-
-
-def _add_uncounted(connection: sa.Connection, parameters: Parameters, uncounted: str) -> None:
+def _add_uncounted(scope: Scope, parameters: Parameters, uncounted: str | None) -> None:
     """Add to the totals what a statement could not, because its shard has no row yet."""
-    delta = Totals.from_columns(read_json(uncounted))
-    place = parameters["tenant"], parameters["campaign"], parameters["shard"]
-    add_to_totals(connection, *place, delta)
+    if uncounted is not None:
+        delta = Totals.from_columns(read_json(uncounted))
+        add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from campaign_model._values import optional_text, utc
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
-from campaign_model.store.connection import Clock, database_time, is_postgresql
-from campaign_model.store.tables import HostTables
+from campaign_model.store.connection import Clock, database_time
+from campaign_model.store.tables import HostTables, campaigns
+from campaign_model.store.types import checked_id
 from campaign_model.wire import Codec
 
 __all__ = ["SHARDS", "Scope"]
@@ -39,7 +40,7 @@ class Scope:
     @property
     def on_postgresql(self) -> bool:
         """Whether the database is PostgreSQL, and not SQLite."""
-        return is_postgresql(self.connection)
+        return self.connection.dialect.name == "postgresql"
 
     def now(self) -> datetime:
         """Return the time by the store's clock, in UTC."""
@@ -53,6 +54,11 @@ class Scope:
         """Build the condition that keeps a statement within the tenant."""
         condition: sa.ColumnElement[bool] = table.c.tenant_id == self.tenant_id
         return condition
+
+    def of_campaign(self, table: Any, campaign_id: UUID) -> sa.ColumnElement[bool]:
+        """Build the condition that keeps a statement within one campaign of the tenant."""
+        column = table.c.id if table is campaigns else table.c.campaign_id
+        return sa.and_(self.of_tenant(table), column == checked_id(campaign_id))
 
     def steps(self, campaign_row: Any) -> StepSequence:
         """Read the steps in a row of campaigns."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from decimal import Decimal
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from campaign_model._values import exactly
+from campaign_model.errors import NotFound
+from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     ATTEMPTS_EXHAUSTED,
     ATTEMPTS_EXHAUSTED_MESSAGE,
@@ -24,15 +26,14 @@ from campaign_model.store.statements import (
     GENERATING,
     LOW_WATERMARK,
     MAX_REPORTED_TOKENS,
+    NEXT_CHANCE,
     NOT_CHECKED,
     NOT_READY,
     READY,
     WAITING,
     CampaignRow,
     ClaimedContact,
-    ClaimResult,
     HeldContact,
-    NextChance,
     OutcomeRow,
     Parameters,
     statement,
@@ -197,25 +198,6 @@ WHERE tenant_id = :tenant
   AND id IN (SELECT value FROM json_each(:ids))
 """
 
-# When the first lease expires, when the first waiting contact is due, and whether any contact may
-# not be claimed again.
-NEXT_CHANCE = f"""
-SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
-       min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
-       coalesce(
-           max(
-               attempts >= :max_attempts
-               AND (status <> '{GENERATING}' OR lease_expires_at <= :now)
-           ),
-           0
-       ) AS any_exhausted
-FROM campaign_contacts
-WHERE tenant_id = :tenant
-  AND campaign_id = :campaign
-  AND status IN ({WAITING}, '{GENERATING}')
-  AND rank >= {LOW_WATERMARK}
-"""
-
 # The contacts that no worker holds and that may not be claimed again.
 EXHAUSTED = f"""
 SELECT id, status, reserved
@@ -268,24 +250,24 @@ _PICK = statement(PICK, "id", "status")
 _CLAIM = statement(CLAIM, "id", "contact_id", "attempts", "revision", "rank", "reserved")
 _CLAIMED = statement(CLAIMED, *HeldContact._fields)
 _RECORD = statement(RECORD, "id", "status")
-_BOOK_COST = statement(BOOK_COST)
-_RENEW = statement(RENEW)
-_NEXT_CHANCE = statement(NEXT_CHANCE, *NextChance._fields)
+book_cost = statement(BOOK_COST)
+renew = statement(RENEW)
+find_next_chance = statement(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
 _EXHAUSTED = statement(EXHAUSTED, "id", "status", "reserved")
 _FAIL_EXHAUSTED = statement(FAIL_EXHAUSTED)
-_RAISE_LOW_WATERMARK = statement(RAISE_LOW_WATERMARK)
+raise_low_watermark = statement(RAISE_LOW_WATERMARK)
 
 
-def claim(connection: sa.Connection, parameters: Parameters) -> ClaimResult | None:
-    campaign = _read_campaign(connection, parameters)
-    if campaign is None:
-        return None
+def claim(
+    scope: Scope, parameters: Parameters
+) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
+    campaign = _read_campaign(scope, parameters)
     if not _is_expected(campaign, parameters):
-        return ClaimResult(campaign, campaign.now, ())
+        return campaign, campaign.now, ()
     now = campaign.now
-    picked = connection.execute(_PICK, {**parameters, "now": now}).all()
+    picked = scope.connection.execute(_PICK, {**parameters, "now": now}).all()
     status_before = {row.id: row.status for row in picked}
-    claimed = connection.execute(
+    claimed = scope.connection.execute(
         _CLAIM,
         {
             **parameters,
@@ -297,32 +279,24 @@ def claim(connection: sa.Connection, parameters: Parameters) -> ClaimResult | No
     delta = Totals()
     for row in claimed:
         delta.move(status_before[row.id], GENERATING)
-    _add_to_totals(connection, parameters, delta)
-    return ClaimResult(
-        None,
-        now,
-        [ClaimedContact._make((*row, status_before[row.id] == GENERATING)) for row in claimed],
-    )
+    add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])
+    contacts = [
+        ClaimedContact._make((*row, status_before[row.id] == GENERATING)) for row in claimed
+    ]
+    return None, now, contacts
 
 
 def lock_claimed(
-    connection: sa.Connection, parameters: Parameters
-) -> tuple[CampaignRow, dict[UUID, HeldContact]] | None:
-    campaign = _read_campaign(connection, parameters)
-    if campaign is None:
-        return None
-    contacts = [HeldContact._make(row) for row in connection.execute(_CLAIMED, parameters)]
+    scope: Scope, parameters: Parameters
+) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+    campaign = _read_campaign(scope, parameters)
+    contacts = [HeldContact._make(row) for row in scope.connection.execute(_CLAIMED, parameters)]
     return campaign, {contact.id: contact for contact in contacts}
 
 
-def record(
-    connection: sa.Connection, parameters: Parameters, outcomes: Sequence[OutcomeRow]
-) -> bool | None:
+def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
     ids = [row.id for row in outcomes]
-    locked = lock_claimed(connection, {**parameters, "ids": ids})
-    if locked is None:
-        return None
-    campaign, contacts = locked
+    campaign, contacts = lock_claimed(scope, {**parameters, "ids": ids})
     if not _is_expected(campaign, parameters) or any(
         row.id not in contacts
         or contacts[row.id].claim_token != row.token
@@ -331,21 +305,18 @@ def record(
     ):
         return False
     now = campaign.now
+    dialect = scope.connection.dialect
     documents = [
         {
             **row._asdict(),
-            "id": str(row.id),
-            "token": str(row.token),
-            "cost": Money().process_bind_param(row.cost, connection.dialect),
-            "retry_at": _moment(
-                connection, None if row.retry_after is None else now + row.retry_after
-            ),
-            "retry_after": None,
+            "cost": Money().process_bind_param(row.cost, dialect),
+            "retry_at": row.retry_after
+            and UtcDateTime().process_bind_param(now + row.retry_after, dialect),
         }
         for row in outcomes
     ]
-    written = connection.execute(
-        _RECORD, {**parameters, "now": now, "outcomes": json.dumps(documents)}
+    written = scope.connection.execute(
+        _RECORD, {**parameters, "now": now, "outcomes": json.dumps(documents, default=str)}
     ).all()
     delta = Totals()
     for row in written:
@@ -355,37 +326,22 @@ def record(
             delta.cost += outcome.cost
             delta.unknown_costs += outcome.unknown_costs
             delta.reserved -= contacts[outcome.id].reserved
-    _add_to_totals(connection, parameters, delta)
+    add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])
     return True
 
 
-def book_cost(connection: sa.Connection, parameters: Parameters) -> None:
-    connection.execute(_BOOK_COST, parameters)
+def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
+    exhausted = scope.connection.execute(_EXHAUSTED, parameters).all()
+    ids = [row.id for row in exhausted]
+    scope.connection.execute(_FAIL_EXHAUSTED, {**parameters, "ids": ids})
+    return exhausted
 
 
-def renew(connection: sa.Connection, parameters: Parameters) -> None:
-    connection.execute(_RENEW, parameters)
-
-
-def find_next_chance(connection: sa.Connection, parameters: Parameters) -> NextChance:
-    return NextChance._make(connection.execute(_NEXT_CHANCE, parameters).one())
-
-
-def fail_exhausted(
-    connection: sa.Connection, parameters: Parameters
-) -> Sequence[tuple[str, Decimal]]:
-    exhausted = connection.execute(_EXHAUSTED, parameters).all()
-    connection.execute(_FAIL_EXHAUSTED, {**parameters, "ids": [row.id for row in exhausted]})
-    return [(row.status, row.reserved) for row in exhausted]
-
-
-def raise_low_watermark(connection: sa.Connection, parameters: Parameters) -> None:
-    connection.execute(_RAISE_LOW_WATERMARK, parameters)
-
-
-def _read_campaign(connection: sa.Connection, parameters: Parameters) -> CampaignRow | None:
-    row = connection.execute(_CAMPAIGN, parameters).one_or_none()
-    return None if row is None else CampaignRow._make(row)
+def _read_campaign(scope: Scope, parameters: Parameters) -> CampaignRow:
+    row = scope.connection.execute(_CAMPAIGN, parameters).one_or_none()
+    if row is None:
+        raise NotFound("campaign", (parameters["campaign"],))
+    return CampaignRow._make(row)
 
 
 def _is_expected(campaign: CampaignRow, parameters: Parameters) -> bool:
@@ -394,12 +350,3 @@ def _is_expected(campaign: CampaignRow, parameters: Parameters) -> bool:
         and campaign.template_config == parameters["template_config"]
         and campaign.generation_config == parameters["generation_config"]
     )
-
-
-def _add_to_totals(connection: sa.Connection, parameters: Parameters, delta: Totals) -> None:
-    place = parameters["tenant"], parameters["campaign"], parameters["shard"]
-    add_to_totals(connection, *place, delta)
-
-
-def _moment(connection: sa.Connection, value: Any) -> Any:
-    return UtcDateTime().process_bind_param(value, connection.dialect)

@@ -1,6 +1,6 @@
 """The worker loop's statements: what both engines offer, with which parameters and results.
 
-``postgresql.py`` and ``sqlite.py`` have the functions of :class:`Statements`. Parameters mean the
+``postgresql.py`` and ``sqlite.py`` have the names of :class:`Statements`. Parameters mean the
 same in every statement of both:
 
 * ``tenant``, ``campaign``: the campaign; ``gate``: the number of its advisory lock;
@@ -27,6 +27,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.lifecycle import CLAIMABLE, ContactStatus, resting_status
+from campaign_model.store.scope import Scope
 from campaign_model.store.tables import LOWEST_RANK, campaign_contacts, campaign_totals
 from campaign_model.store.types import Array, JsonText, Money, UtcDateTime, Uuid
 
@@ -38,20 +39,19 @@ __all__ = [
     "GENERATING",
     "LOW_WATERMARK",
     "MAX_REPORTED_TOKENS",
+    "NEXT_CHANCE",
     "NOT_CHECKED",
     "NOT_READY",
     "READY",
     "WAITING",
     "CampaignRow",
-    "ClaimResult",
     "ClaimedContact",
     "HeldContact",
-    "NextChance",
     "OutcomeRow",
     "Parameters",
     "Statements",
-    "plan_once",
     "statement",
+    "statement_planned_once",
 ]
 
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"
@@ -82,31 +82,35 @@ coalesce(
 )
 """  # noqa: S608 - our own names
 
+# When the first lease expires, when the first waiting contact is due, and whether any contact may
+# not be claimed again.
+NEXT_CHANCE = f"""
+SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
+       min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
+       count(*) FILTER (
+           WHERE attempts >= :max_attempts
+             AND (status <> '{GENERATING}' OR lease_expires_at <= :now)
+       ) > 0 AS any_exhausted
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND status IN ({WAITING}, '{GENERATING}')
+  AND rank >= {LOW_WATERMARK}
+"""  # noqa: S608 - our own names
+
 _TYPES: dict[str, Any] = {
     **{column.name: column.type for column in (*campaign_totals.c, *campaign_contacts.c)},
-    "tenant": Uuid(),
-    "campaign": Uuid(),
-    "gate": sa.BigInteger(),
-    "now": UtcDateTime(),
-    "expected_status": sa.Text(),
-    "template_config": sa.Text(),
-    "generation_config": sa.Text(),
-    "token": Uuid(),
+    **dict.fromkeys(("tenant", "campaign", "token"), Uuid()),
+    **dict.fromkeys(("now", "soon", "next_expiry", "next_try"), UtcDateTime()),
+    **dict.fromkeys(("gate", "max_attempts", "number", "takeover_limit"), sa.BigInteger()),
+    **dict.fromkeys(("first_rank", "end_rank"), sa.BigInteger()),
+    **dict.fromkeys(("expected_status", "fingerprint", "outcomes"), sa.Text()),
+    **dict.fromkeys(("template_config", "generation_config"), sa.Text()),
+    **dict.fromkeys(("new_ids", "contact_ids", "ranks"), sa.Text()),
     "lease": sa.Interval(),
     "reserve": Money(),
-    "fingerprint": sa.Text(),
-    "max_attempts": sa.BigInteger(),
-    "first_rank": sa.BigInteger(),
-    "end_rank": sa.BigInteger(),
-    "number": sa.BigInteger(),
-    "takeover_limit": sa.BigInteger(),
     "ids": Array(Uuid),
-    "outcomes": sa.Text(),
-    "cost": Money(),
     "gaps": JsonText(),
-    "soon": UtcDateTime(),
-    "next_expiry": UtcDateTime(),
-    "next_try": UtcDateTime(),
 }
 """The type of every parameter and result column, by its name."""
 
@@ -126,15 +130,15 @@ def statement(sql: str, *columns: str) -> Any:
     return text.columns(*(sa.column(name, _TYPES.get(name)) for name in columns))
 
 
-def plan_once(sql: str) -> str:
-    """Put every parameter into a subquery, ``(SELECT :name)``, so that PostgreSQL plans once.
+def statement_planned_once(sql: str, *columns: str) -> Any:
+    """Make a statement with each parameter in a subquery, so that PostgreSQL plans it once.
 
     PostgreSQL plans a prepared statement anew as long as plans for the values at hand look cheaper
     than one plan for all values. For tenants and campaigns that its statistics do not know yet
     they always do, and planning takes as long as execution. A subquery hides the value: both plans
     are the same, and the first one is kept.
     """
-    return _PARAMETER.sub(r"(SELECT :\1)", sql)
+    return statement(_PARAMETER.sub(r"(SELECT :\1)", sql), *columns)
 
 
 class CampaignRow(NamedTuple):
@@ -156,18 +160,6 @@ class ClaimedContact(NamedTuple):
     rank: int
     reserved: Decimal
     is_takeover: bool
-
-
-class ClaimResult(NamedTuple):
-    """What a claim found and took.
-
-    ``campaign`` is None if the campaign is as expected, and otherwise its row: then nothing was
-    claimed. ``now`` is the time of the claim.
-    """
-
-    campaign: CampaignRow | None
-    now: datetime
-    contacts: Sequence[ClaimedContact]
 
 
 class HeldContact(NamedTuple):
@@ -202,62 +194,59 @@ class OutcomeRow(NamedTuple):
     error: str | None
 
 
-class NextChance(NamedTuple):
-    """When a claim may get more: when the first lease expires, and when the first pause ends.
-
-    ``any_exhausted`` says whether a contact was claimed too often to be claimed again.
-    """
-
-    next_expiry: datetime | None
-    next_try: datetime | None
-    any_exhausted: bool
-
-
 Parameters = Mapping[str, Any]
 
 
 class Statements(Protocol):
-    """The functions of ``postgresql.py`` and ``sqlite.py``.
+    """The names of ``postgresql.py`` and ``sqlite.py``: functions, and statements to execute.
 
-    ``claim``, ``lock_claimed`` and ``record`` return None if the tenant has no such campaign.
+    ``claim``, ``lock_claimed`` and ``record`` raise :class:`NotFound` if the tenant has no such
+    campaign.
     """
 
-    def claim(self, connection: sa.Connection, parameters: Parameters) -> ClaimResult | None:
-        """Lock the campaign; claim contacts that wait, by rank, then those with expired leases."""
+    def claim(
+        self, scope: Scope, parameters: Parameters
+    ) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
+        """Lock the campaign; claim contacts that wait, by rank, then those with expired leases.
+
+        Return the campaign row if it is not as expected (then nothing is claimed), the time of the
+        claim, and the claimed contacts.
+        """
 
     def lock_claimed(
-        self, connection: sa.Connection, parameters: Parameters
-    ) -> tuple[CampaignRow, dict[UUID, HeldContact]] | None:
+        self, scope: Scope, parameters: Parameters
+    ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
         """Lock the campaign, then its contacts ``ids`` in the order of their ids."""
 
-    def record(
-        self, connection: sa.Connection, parameters: Parameters, outcomes: Sequence[OutcomeRow]
-    ) -> bool | None:
+    def record(self, scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
         """Lock the campaign and the contacts of ``outcomes``; write all outcomes, or nothing.
 
         Return False, with nothing written, if the campaign is not as expected, or if any contact
         has another token or is not generating. ``outcomes`` name each contact once.
         """
 
-    def book_cost(self, connection: sa.Connection, parameters: Parameters) -> None:
-        """Add ``cost``, ``unknown_costs`` and ``gaps``, reported by ``token``, to contact ``id``.
-
-        End the claim if the contact still has its token, and change nothing else.
-        """
-
-    def renew(self, connection: sa.Connection, parameters: Parameters) -> None:
-        """Set ``lease_expires_at`` of the locked contacts ``ids``."""
-
-    def find_next_chance(self, connection: sa.Connection, parameters: Parameters) -> NextChance:
-        """Look when the first contact can be claimed. One without a pause is due at ``soon``."""
-
-    def fail_exhausted(
-        self, connection: sa.Connection, parameters: Parameters
-    ) -> Sequence[tuple[str, Decimal]]:
+    def fail_exhausted(self, scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
         """Fail the contacts that were claimed too often, unless a worker holds them.
 
-        Return the status and the reservation that each of them had.
+        Return the ``status`` and the reservation (``reserved``) that each of them had.
         """
 
-    def raise_low_watermark(self, connection: sa.Connection, parameters: Parameters) -> None:
-        """Raise the low-water mark to the first unfinished contact, unless the shard is locked."""
+    book_cost: sa.TextClause
+    """Add ``cost``, ``unknown_costs`` and ``gaps``, reported by ``token``, to contact ``id``.
+
+    End the claim if the contact still has its token, and change nothing else.
+    """
+
+    renew: sa.TextClause
+    """Set ``lease_expires_at`` of the locked contacts ``ids``."""
+
+    find_next_chance: sa.TextClause
+    """Find when a claim may get more contacts.
+
+    ``next_expiry`` is when the first lease expires, and ``next_try`` when the first contact that
+    waits is due; one without a pause is due at ``soon``. ``any_exhausted`` says whether a contact
+    was claimed too often to be claimed again.
+    """
+
+    raise_low_watermark: sa.TextClause
+    """Raise the low-water mark to the first unfinished contact, unless the shard is locked."""

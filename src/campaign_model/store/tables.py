@@ -6,6 +6,8 @@ a row of another. :mod:`campaign_model.db.checks` generates their CHECK constrai
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import attrs
 import sqlalchemy as sa
 
@@ -13,7 +15,6 @@ from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
 __all__ = [
-    "COUNTED",
     "HIGHEST_RANK",
     "LOWEST_RANK",
     "HostTables",
@@ -23,11 +24,13 @@ __all__ = [
     "campaign_templates",
     "campaign_totals",
     "campaigns",
-    "host_contacts",
-    "host_owners",
+    "host_table",
     "is_running",
     "metadata",
+    "value_from_row",
 ]
+
+Value = TypeVar("Value", bound=attrs.AttrsInstance)
 
 
 @attrs.frozen
@@ -44,9 +47,6 @@ class HostTables:
 
 LOWEST_RANK, HIGHEST_RANK = -(2**63 - 1), 2**63 - 1
 """No contact's rank is below the one or above the other."""
-
-COUNTED: tuple[ContactStatus, ...] = tuple(ContactStatus)
-"""The contact statuses, each a column of ``campaign_totals``."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -184,7 +184,7 @@ campaign_totals = sa.Table(
     sa.Column("tenant_id", Uuid, primary_key=True),
     sa.Column("campaign_id", Uuid, primary_key=True),
     sa.Column("shard", sa.SmallInteger, primary_key=True),
-    *(_count(status.value) for status in COUNTED),
+    *(_count(status.value) for status in ContactStatus),
     _money("cost"),
     _count("unknown_costs"),
     _money("erased_cost"),
@@ -234,11 +234,14 @@ campaign_templates = sa.Table(
 )
 
 
-def host_contacts(host: HostTables) -> sa.TableClause:
-    """Return the columns of the host's contacts that the library reads."""
-    return sa.table(host.contacts, sa.column("id", Uuid), sa.column("tenant_id", Uuid))
+def host_table(name: str) -> sa.TableClause:
+    """Return the columns of a host's table that the library reads."""
+    return sa.table(name, sa.column("id", Uuid), sa.column("tenant_id", Uuid))
 
 
-def host_owners(host: HostTables) -> sa.TableClause:
-    """Return the columns of the host's owners that the library reads."""
-    return sa.table(host.owners, sa.column("id", Uuid), sa.column("tenant_id", Uuid))
+def value_from_row(value_type: type[Value], row: sa.Row[Any], **others: Any) -> Value:
+    """Make a value of a row. Fields that are not in ``others`` have the names of columns."""
+    names = (field.name for field in attrs.fields(value_type))
+    return value_type(
+        **{name: getattr(row, name) for name in names if name not in others}, **others
+    )

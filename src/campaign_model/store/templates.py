@@ -14,17 +14,26 @@ from campaign_model.errors import Conflict, NotFound
 from campaign_model.steps import StepSequence
 from campaign_model.store.connection import savepoint
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import campaign_templates
+from campaign_model.store.tables import campaign_templates, value_from_row
 from campaign_model.wire import Codec
 
-__all__ = ["Templates", "is_visible", "template_columns", "template_from_row"]
+__all__ = ["Templates", "read_template", "template_columns", "template_from_row"]
 
 _TEMPLATES = campaign_templates
 
 
-def is_visible(scope: Scope) -> sa.ColumnElement[bool]:
+def _is_visible(scope: Scope) -> sa.ColumnElement[bool]:
     """Build the condition that a template is the tenant's own or a system template."""
     return sa.or_(scope.of_tenant(_TEMPLATES), _TEMPLATES.c.tenant_id.is_(None))
+
+
+def read_template(scope: Scope, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
+    """Return the row of a template that the tenant sees. Raise :class:`NotFound`."""
+    query = sa.select(_TEMPLATES).where(_is_visible(scope), _TEMPLATES.c.id == id)
+    row = scope.connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound("template", (id,))
+    return row
 
 
 def template_columns(template: CampaignTemplate, codec: Codec) -> dict[str, Any]:
@@ -41,16 +50,11 @@ def template_from_row(row: sa.Row[Any], codec: Codec) -> CampaignTemplate:
     """Make a template of its row."""
     steps = codec.recover_template_config(row.steps)
     config = codec.recover_generation_config(row.default_config)
-    return CampaignTemplate(
-        name=row.name,
+    return value_from_row(
+        CampaignTemplate,
+        row,
         steps=steps.value,
         generation_config=config.value,
-        description=row.description,
-        id=row.id,
-        is_system=row.is_system,
-        version=row.version,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
         repairs=(*steps.repairs, *config.repairs),
     )
 
@@ -65,14 +69,14 @@ class Templates:
         """Return the system templates, then the tenant's own, each by name."""
         rows = self._scope.connection.execute(
             sa.select(_TEMPLATES)
-            .where(is_visible(self._scope))
+            .where(_is_visible(self._scope))
             .order_by(_TEMPLATES.c.is_system.desc(), _TEMPLATES.c.name, _TEMPLATES.c.id)
         )
         return tuple(template_from_row(row, self._scope.codec) for row in rows)
 
     def get(self, id: UUID) -> CampaignTemplate:
         """Return one template that this tenant sees. Raises :class:`NotFound`."""
-        return template_from_row(self._row(id), self._scope.codec)
+        return template_from_row(read_template(self._scope, id), self._scope.codec)
 
     def add(self, template: CampaignTemplate) -> CampaignTemplate:
         """Add a new template of the tenant's own.
@@ -86,23 +90,18 @@ class Templates:
             raise Conflict("read_only", "a new template is a tenant's own, at version 1")
         scope.codec.check_words(template)
         now = scope.now()
-        with savepoint(scope.connection) as refusal:
-            scope.connection.execute(
-                sa.insert(_TEMPLATES).values(
-                    id=template.id,
-                    tenant_id=scope.tenant_id,
-                    is_system=False,
-                    version=1,
-                    created_at=now,
-                    updated_at=now,
-                    **template_columns(template, scope.codec),
-                )
-            )
-        if refusal.unique_key_violated:
-            raise _taken(template.name)
-        if refusal.foreign_key_violated:
-            raise NotFound("tenant", (scope.tenant_id,))
-        return self.get(template.id)
+        return self._write(
+            sa.insert(_TEMPLATES).values(
+                id=template.id,
+                tenant_id=scope.tenant_id,
+                is_system=False,
+                version=1,
+                created_at=now,
+                updated_at=now,
+                **template_columns(template, scope.codec),
+            ),
+            template,
+        )
 
     def rename(self, id: UUID, name: str, *, version: int | None = None) -> CampaignTemplate:
         """Give a template another name.
@@ -135,7 +134,11 @@ class Templates:
         """
         present = self._lock_own(id, version)
         with savepoint(self._scope.connection) as refusal:
-            self._scope.connection.execute(sa.delete(_TEMPLATES).where(*self._is(present)))
+            self._scope.connection.execute(
+                sa.delete(_TEMPLATES).where(
+                    self._scope.of_tenant(_TEMPLATES), _TEMPLATES.c.id == id
+                )
+            )
         if refusal.foreign_key_violated:
             raise Conflict(
                 "still_referred_to",
@@ -143,18 +146,9 @@ class Templates:
                 "first",
             )
 
-    def _row(self, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
-        query = sa.select(_TEMPLATES).where(is_visible(self._scope), _TEMPLATES.c.id == id)
-        if lock:
-            query = query.with_for_update()
-        row = self._scope.connection.execute(query).one_or_none()
-        if row is None:
-            raise NotFound("template", (id,))
-        return row
-
     def _lock_own(self, id: UUID, version: int | None) -> CampaignTemplate:
         """Lock and return a template of the tenant's own, at ``version`` if that is given."""
-        row = self._row(id, lock=True)
+        row = read_template(self._scope, id, lock=True)
         if row.tenant_id is None:
             raise Conflict(
                 "read_only",
@@ -168,29 +162,28 @@ class Templates:
             )
         return template_from_row(row, self._scope.codec)
 
-    def _is(self, present: CampaignTemplate) -> tuple[sa.ColumnElement[bool], ...]:
-        return (
-            self._scope.of_tenant(_TEMPLATES),
-            _TEMPLATES.c.id == present.id,
-            _TEMPLATES.c.version == present.version,
-        )
-
     def _save(self, template: CampaignTemplate) -> CampaignTemplate:
         scope = self._scope
-        with savepoint(scope.connection) as refusal:
-            scope.connection.execute(
-                sa.update(_TEMPLATES)
-                .where(*self._is(template))
-                .values(
-                    version=template.version + 1,
-                    updated_at=scope.now(),
-                    **template_columns(template, scope.codec),
-                )
-            )
+        return self._write(
+            sa.update(_TEMPLATES)
+            .where(scope.of_tenant(_TEMPLATES), _TEMPLATES.c.id == template.id)
+            .values(
+                version=template.version + 1,
+                updated_at=scope.now(),
+                **template_columns(template, scope.codec),
+            ),
+            template,
+        )
+
+    def _write(self, change: sa.Insert | sa.Update, template: CampaignTemplate) -> CampaignTemplate:
+        """Execute a change of the template's row; return the template anew."""
+        with savepoint(self._scope.connection) as refusal:
+            self._scope.connection.execute(change)
         if refusal.unique_key_violated:
-            raise _taken(template.name)
+            raise Conflict(
+                "already_exists",
+                f"a template of that id or name exists already: {template.name!r}",
+            )
+        if refusal.foreign_key_violated:
+            raise NotFound("tenant", (self._scope.tenant_id,))
         return self.get(template.id)
-
-
-def _taken(name: str) -> Conflict:
-    return Conflict("already_exists", f"a template of that id or name exists already: {name!r}")

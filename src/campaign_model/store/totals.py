@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cache
 from typing import Any, Self
 from uuid import UUID
 
@@ -28,6 +29,8 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import exactly
+from campaign_model.claims import Progress
+from campaign_model.errors import NotFound
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     CLAIMABLE,
@@ -38,7 +41,15 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
-from campaign_model.store.tables import COUNTED, campaign_totals, campaigns
+from campaign_model.store.tables import campaign_totals, campaigns
+from campaign_model.store.types import (
+    Money,
+    UtcDateTime,
+    Uuid,
+    checked_id,
+    database_clock,
+    read_json,
+)
 
 __all__ = [
     "Totals",
@@ -47,19 +58,18 @@ __all__ = [
     "is_shard_of",
     "join_totals",
     "legacy_columns",
+    "load_progress",
     "load_totals",
     "lock_totals",
-    "refresh_legacy_columns",
+    "refresh_campaign",
     "replace_totals",
     "reserve_budget",
-    "reset_low_watermark",
     "sum_columns",
     "summary_columns",
 ]
 
 _ZERO = Decimal(0)
-_MONEY = ("cost", "erased_cost", "reserved")
-_AMOUNTS = (*_MONEY, "unknown_costs", "erased_unknown_costs")
+_AMOUNTS = ("cost", "erased_cost", "reserved", "unknown_costs", "erased_unknown_costs")
 _T = campaign_totals.c
 
 
@@ -67,35 +77,29 @@ _T = campaign_totals.c
 class Totals:
     """Counts by contact status, and money: the sum of a campaign, or a signed delta.
 
-    ``unit_reserve`` and ``low_watermark`` belong to a campaign's sum and not to a delta.
+    ``unit_reserve`` belongs to a campaign's sum and not to a delta.
     """
 
-    counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(COUNTED, 0))
-    cost: Decimal = _ZERO
-    unknown_costs: int = 0
-    erased_cost: Decimal = _ZERO
-    erased_unknown_costs: int = 0
-    reserved: Decimal = _ZERO
+    counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(ContactStatus, 0))
+    cost: Decimal = attrs.field(default=_ZERO, converter=Decimal)
+    unknown_costs: int = attrs.field(default=0, converter=int)
+    erased_cost: Decimal = attrs.field(default=_ZERO, converter=Decimal)
+    erased_unknown_costs: int = attrs.field(default=0, converter=int)
+    reserved: Decimal = attrs.field(default=_ZERO, converter=Decimal)
     unit_reserve: Decimal = _ZERO
-    low_watermark: int | None = attrs.field(default=None, eq=False)
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any] | sa.RowMapping) -> Self:
         """Make totals from columns of ``campaign_totals``. A missing column counts as zero."""
-        total = cls()
-        for status in COUNTED:
-            total.counts[status] = int(columns.get(status.value, 0))
-        for name in _MONEY:
-            setattr(total, name, Decimal(columns.get(name, 0)))
-        total.unknown_costs = int(columns.get("unknown_costs", 0))
-        total.erased_unknown_costs = int(columns.get("erased_unknown_costs", 0))
-        total.unit_reserve = columns.get("unit_reserve", _ZERO)
-        total.low_watermark = columns.get("low_watermark")
-        return total
+        counts: dict[str, int] = {
+            status: int(columns.get(status.value, 0)) for status in ContactStatus
+        }
+        names = (*_AMOUNTS, "unit_reserve")
+        return cls(counts, **{name: columns[name] for name in names if name in columns})
 
     def columns(self) -> dict[str, Any]:
         """Return the sums as columns of ``campaign_totals``."""
-        counts = {status.value: self.counts[status] for status in COUNTED}
+        counts = {status.value: self.counts[status] for status in ContactStatus}
         return counts | {name: getattr(self, name) for name in _AMOUNTS}
 
     def move(self, source: str, target: str, number: int = 1) -> None:
@@ -162,34 +166,25 @@ _ADD = statement(ADD)
 _NO_CHANGE = Totals().columns()
 
 
-def add_to_totals(
-    connection: sa.Connection, tenant_id: UUID, campaign_id: UUID, shard: int, delta: Totals
-) -> None:
+def add_to_totals(scope: Scope, campaign_id: UUID, delta: Totals, *, shard: int = 0) -> None:
     """Add a delta to one shard, which need not exist yet."""
     columns = delta.columns()
     if columns != _NO_CHANGE:
-        place = {"tenant_id": tenant_id, "campaign_id": campaign_id, "shard": shard}
-        connection.execute(_ADD, place | columns)
+        place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id, "shard": shard}
+        scope.connection.execute(_ADD, place | columns)
 
 
 def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
-    """Choose the row of totals that a worker's call changes.
-
-    Only a running campaign has all shards, and a budget is held on shard 0.
-    """
+    """Choose the row of totals that a worker's call changes."""
     is_running = Status(status) in PERMISSIONS[Permission.CLAIM]
     return scope.shard if is_running and config.budget is None else 0
-
-
-def _of_campaign(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
-    return sa.and_(scope.of_tenant(campaign_totals), _T.campaign_id == campaign_id)
 
 
 @exactly()
 def load_totals(scope: Scope, campaign_id: UUID) -> Totals:
     """Return the campaign's present totals. Lock nothing."""
     row = scope.connection.execute(
-        sa.select(*sum_columns()).where(_of_campaign(scope, campaign_id))
+        sa.select(*sum_columns()).where(scope.of_campaign(campaign_totals, campaign_id))
     )
     return Totals.from_columns(row.mappings().one())
 
@@ -203,20 +198,16 @@ def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
     """
     rows = scope.connection.execute(
         sa.select(campaign_totals)
-        .where(_of_campaign(scope, campaign_id))
+        .where(scope.of_campaign(campaign_totals, campaign_id))
         .order_by(_T.shard)
         .with_for_update(key_share=True)
     ).mappings()
-    total = Totals()
-    for row in rows:
-        for status in COUNTED:
-            total.counts[status] += row[status.value]
-        for name in _AMOUNTS:
-            setattr(total, name, getattr(total, name) + row[name])
-        total.unit_reserve = max(total.unit_reserve, row["unit_reserve"])
-        marks = (total.low_watermark, row["low_watermark"])
-        total.low_watermark = max((mark for mark in marks if mark is not None), default=None)
-    return total
+    shards = [Totals.from_columns(row) for row in rows]
+    return Totals(
+        {status: sum(shard.counts[status] for shard in shards) for status in ContactStatus},
+        **{name: sum(getattr(shard, name) for shard in shards) for name in _AMOUNTS},
+        unit_reserve=max((shard.unit_reserve for shard in shards), default=_ZERO),
+    )
 
 
 def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: int) -> None:
@@ -225,7 +216,9 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
     A running campaign gets all its shards here, so that workers only ever update rows: a new row
     is one that a REPEATABLE READ transaction could not notice.
     """
-    scope.connection.execute(sa.delete(campaign_totals).where(_of_campaign(scope, campaign_id)))
+    scope.connection.execute(
+        sa.delete(campaign_totals).where(scope.of_campaign(campaign_totals, campaign_id))
+    )
     place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id}
     scope.connection.execute(
         sa.insert(campaign_totals),
@@ -233,15 +226,6 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
             place | {"shard": shard} | (_NO_CHANGE if shard else total.columns())
             for shard in range(shards)
         ],
-    )
-
-
-def reset_low_watermark(scope: Scope, campaign_id: UUID) -> None:
-    """Forget the low-water mark. Call it after any change that may put contacts back to wait."""
-    scope.connection.execute(
-        sa.update(campaign_totals)
-        .where(_of_campaign(scope, campaign_id), _T.low_watermark.is_not(None))
-        .values(low_watermark=None)
     )
 
 
@@ -254,12 +238,17 @@ def legacy_columns(total: Totals) -> dict[str, Any]:
     }
 
 
-def refresh_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> None:
-    """Write :func:`legacy_columns` to the campaign row."""
+def refresh_campaign(scope: Scope, campaign_id: UUID) -> None:
+    """Reset the low-water mark and write the legacy columns, after a change of contacts."""
+    scope.connection.execute(
+        sa.update(campaign_totals)
+        .where(scope.of_campaign(campaign_totals, campaign_id), _T.low_watermark.is_not(None))
+        .values(low_watermark=None)
+    )
     scope.connection.execute(
         sa.update(campaigns)
-        .where(scope.of_tenant(campaigns), campaigns.c.id == campaign_id)
-        .values(**legacy_columns(total))
+        .where(scope.of_campaign(campaigns, campaign_id))
+        .values(**legacy_columns(lock_totals(scope, campaign_id)))
     )
 
 
@@ -267,11 +256,8 @@ def refresh_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> No
 def reserve_budget(
     scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int
 ) -> int:
-    """Set ``each`` aside for up to ``wanted`` claims, as far as the budget goes; return how many.
-
-    One conditional UPDATE decides, whatever other claims do at the same moment.
-    """
-    shard = sa.and_(_of_campaign(scope, campaign_id), _T.shard == 0)
+    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes; return how many."""
+    shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
     used = _T.cost + _T.erased_cost + _T.reserved
     least = sa.case(
         (
@@ -313,17 +299,16 @@ def _amount(value: Decimal) -> sa.BindParameter[Decimal]:
 
 def sum_columns() -> list[sa.Label[Any]]:
     """Return every column of the totals, summed over the shards; zero without a row."""
-    names = (*(status.value for status in COUNTED), *_AMOUNTS)
+    names = (*(status.value for status in ContactStatus), *_AMOUNTS)
     return [
         *(_sum(_T[name]).label(name) for name in names),
         sa.func.coalesce(sa.func.max(_T.unit_reserve), _amount(_ZERO)).label("unit_reserve"),
-        sa.func.max(_T.low_watermark).label("low_watermark"),
     ]
 
 
 def summary_columns() -> list[sa.Label[Any]]:
     """Return what a campaign's summary shows: the live legacy columns, and ``unknown_costs``."""
-    counted = [_T[status.value] for status in COUNTED if status is not ContactStatus.EXCLUDED]
+    counted = [_T[status.value] for status in ContactStatus if status is not ContactStatus.EXCLUDED]
     return [
         sa.cast(_sum(sum(counted[1:], counted[0])), sa.BigInteger).label("total_contacts"),
         sa.cast(_sum(_T[ContactStatus.GENERATED.value]), sa.BigInteger).label("generated_count"),
@@ -346,3 +331,68 @@ def is_shard_of(campaign_rows: sa.FromClause) -> sa.ColumnElement[bool]:
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.func.coalesce(sa.func.sum(column), sa.literal(0, column.type))
+
+
+_SUMS = sum_columns()
+
+
+@cache
+def _progress_query(*, on_postgresql: bool) -> sa.Select[Any]:
+    """Build the query of one campaign's progress.
+
+    The row comes as one JSON value: describing a column of a result takes SQLAlchemy longer than
+    reading what is in it, and this query has twenty.
+    """
+    make_array = sa.func.json_build_array if on_postgresql else sa.func.json_array
+    array = make_array(
+        sa.cast(campaigns.c.generation_config, sa.TEXT),
+        campaigns.c.generation_started_at,
+        campaigns.c.generation_completed_at,
+        campaigns.c.finished_before_start,
+        database_clock(),
+        *(column.element for column in _SUMS),
+    )
+    return (
+        join_totals(sa.select(sa.cast(array, sa.TEXT)), campaigns)
+        .where(
+            campaigns.c.tenant_id == sa.bindparam("tenant", type_=Uuid),
+            campaigns.c.id == sa.bindparam("campaign", type_=Uuid),
+        )
+        .group_by(campaigns.c.tenant_id, campaigns.c.id)
+    )
+
+
+def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
+    """Return how far the campaign is, in one query of constant cost. Raise :class:`NotFound`."""
+    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id)}
+    query = _progress_query(on_postgresql=scope.on_postgresql)
+    text = scope.connection.scalar(query, parameters)
+    if text is None:
+        raise NotFound("campaign", (campaign_id,))
+    config, started_text, completed_text, finished_before_start, now, *sums = read_json(text)
+    dialect, time, money = scope.connection.dialect, UtcDateTime(), Money()
+    columns = {
+        column.name: money.process_result_value(value, dialect)
+        if isinstance(column.type, Money)
+        else value
+        for column, value in zip(_SUMS, sums, strict=True)
+    }
+    total = Totals.from_columns(columns)
+    started = time.process_result_value(started_text, dialect)
+    completed = time.process_result_value(completed_text, dialect)
+    per_second = None
+    if started is not None:
+        until = completed or scope.time_of_clock() or time.process_result_value(now, dialect)
+        assert until is not None, "the database has a clock"
+        seconds = (until - started).total_seconds()
+        finished = total.finished - finished_before_start
+        per_second = finished / seconds if seconds > 0 and finished > 0 else None
+    return Progress(
+        by_status={status: total.counts[status] for status in ContactStatus},
+        spent=total.spent,
+        reserved=total.reserved,
+        unknown_costs=total.unknown,
+        budget=scope.codec.recover_generation_config(config).value.budget,
+        per_second=per_second,
+        seconds_left=total.unfinished / per_second if per_second else None,
+    )

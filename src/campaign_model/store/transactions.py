@@ -18,7 +18,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.errors import TransactionAborted
-from campaign_model.store.connection import is_postgresql, sqlstate
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import Remedy, remedy_for
 from campaign_model.store.store import CampaignStore
 
@@ -139,7 +139,7 @@ def _name(error: sa.exc.DBAPIError | None) -> str:
 def _is_aborted(connection: sa.Connection) -> bool:
     """Return True if the database has ended the transaction, or would answer COMMIT by ROLLBACK."""
     driver: Any = connection.connection.dbapi_connection
-    if not is_postgresql(connection):
+    if connection.dialect.name == "sqlite":
         return connection.in_transaction() and not driver.in_transaction
     if hasattr(driver, "info"):  # psycopg and psycopg2
         return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)

@@ -25,11 +25,8 @@ __all__ = [
     "UtcDateTime",
     "Uuid",
     "any_of",
-    "array_length",
-    "as_json",
     "checked_id",
     "database_clock",
-    "json_array",
     "new_id",
     "read_json",
 ]
@@ -59,29 +56,20 @@ class _NativeOnPostgresql(sa.types.TypeDecorator[T]):
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
         if _is_postgresql(dialect):
-            return self.load_dialect_impl(dialect).result_processor(dialect, coltype)
+            return self.impl_instance.dialect_impl(dialect).result_processor(dialect, coltype)
         return super().result_processor(dialect, coltype)
 
 
 class Uuid(_NativeOnPostgresql[UUID]):
     """A UUID: native on PostgreSQL, 36 characters with dashes on SQLite (32 are read as well)."""
 
-    impl = sa.CHAR(36)
+    impl = sa.CHAR(36).with_variant(postgresql.UUID(), "postgresql")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(
-            postgresql.UUID(as_uuid=True) if _is_postgresql(dialect) else sa.CHAR(36)
-        )
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
         if value is None:
             return None
         return checked_id(value) if _is_postgresql(dialect) else str(checked_id(value))
-
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        # The driver returns UUIDs; a call for each of them would be felt in lists of rows.
-        return None if _is_postgresql(dialect) else super().result_processor(dialect, coltype)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> UUID | None:  # noqa: ARG002
         return None if value is None else UUID(value)
@@ -93,13 +81,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
     Refuses a datetime without a time zone: the engines would read it as different moments.
     """
 
-    impl = sa.TIMESTAMP(timezone=True)
+    impl = sa.TIMESTAMP(timezone=True).with_variant(sa.TEXT(), "sqlite")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(
-            postgresql.TIMESTAMP(timezone=True) if _is_postgresql(dialect) else sa.TEXT()
-        )
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
@@ -119,11 +102,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
 class Money(_NativeOnPostgresql[Decimal]):
     """An exact amount: ``numeric`` on PostgreSQL, whole nano-units on SQLite."""
 
-    impl = sa.Numeric()
+    impl = sa.Numeric().with_variant(sa.BigInteger(), "sqlite")
     cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(sa.Numeric() if _is_postgresql(dialect) else sa.BigInteger())
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         if value is None or _is_postgresql(dialect):
@@ -149,11 +129,8 @@ class JsonText(sa.types.TypeDecorator[str]):
     impl = sa.TEXT()
     cache_ok = True
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return dialect.type_descriptor(sa.TEXT())
-
     def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
-        return as_json(bindvalue)
+        return sa.cast(bindvalue, self)
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return sa.cast(column, sa.TEXT())
@@ -175,12 +152,7 @@ class Array(sa.types.TypeDecorator[list[Any]]):
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        if _is_postgresql(dialect):
-            item = self.item()
-            if isinstance(item, sa.types.TypeDecorator):
-                item = item.load_dialect_impl(dialect)
-            return dialect.type_descriptor(postgresql.ARRAY(item))
-        return dialect.type_descriptor(sa.TEXT())
+        return postgresql.ARRAY(self.item()) if _is_postgresql(dialect) else sa.TEXT()
 
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         if value is None:
@@ -191,7 +163,7 @@ class Array(sa.types.TypeDecorator[list[Any]]):
 
 def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
     arguments = [compiler.process(one, **kw) for one in element.clauses]
-    return element.spelling[compiler.dialect.name].format(*arguments, all=", ".join(arguments))
+    return element.spelling[compiler.dialect.name].format(*arguments)
 
 
 class _Expression(sa.sql.functions.GenericFunction[Any]):
@@ -206,40 +178,13 @@ class _Expression(sa.sql.functions.GenericFunction[Any]):
         compiles(cls)(_spell)
 
 
-class as_json(_Expression):  # noqa: N801 - reads as an SQL function in statements
-    """Text as the engine's JSON type."""
-
-    type = sa.TEXT()
-    spelling: ClassVar = {"postgresql": "CAST({0} AS JSONB)", "sqlite": "{0}"}
-
-
-class any_of(_Expression):  # noqa: N801
+class any_of(_Expression):  # noqa: N801 - reads as an SQL function in statements
     """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
 
     type = sa.Boolean()
     spelling: ClassVar = {
         "postgresql": "{0} = ANY ({1})",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
-    }
-
-
-class array_length(_Expression):  # noqa: N801
-    """The number of members of a JSON array."""
-
-    type = sa.Integer()
-    spelling: ClassVar = {
-        "postgresql": "jsonb_array_length({0})",
-        "sqlite": "json_array_length({0})",
-    }
-
-
-class json_array(_Expression):  # noqa: N801
-    """Any number of values as one JSON array in text, numbers with all their digits."""
-
-    type = sa.TEXT()
-    spelling: ClassVar = {
-        "postgresql": "CAST(json_build_array({all}) AS TEXT)",
-        "sqlite": "json_array({all})",
     }
 
 

@@ -1,7 +1,7 @@
 """Compare the store with the model.
 
-:func:`load_campaigns` reads everything that the database has of a tenant's campaigns, in the
-model's terms. :func:`check_same` names every part in which two values differ.
+:func:`load_campaigns` reads everything that the database has of a tenant's campaigns, and returns
+it as the model's values. :func:`check_same` names every part in which two values differ.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _UNORDERED = frozenset({"ids", "kept", "lost", "skipped", "unknown"})
 """Fields of answers and errors that list ids in no particular order."""
 
 _MISSING = "nothing"
+"""Shown for a part that only one of the two values has."""
 
+# One query for each table: all rows of a tenant.
 _ROWS_OF = {
     table: sa.select(table).where(table.c.tenant_id == sa.bindparam("tenant"))
     for table in (
@@ -58,6 +60,7 @@ def check_same(store_value: Any, model_value: Any, what: str) -> None:
 
 
 def _differences(store_value: Any, model_value: Any, path: str) -> Iterator[str]:
+    """Yield one line for every part in which the values differ. ``path`` names the values."""
     store_parts, model_parts = _parts(store_value), _parts(model_value)
     if not (isinstance(store_parts, Mapping) and isinstance(model_parts, Mapping)):
         if store_parts != model_parts:
@@ -72,7 +75,10 @@ def _differences(store_value: Any, model_value: Any, path: str) -> Iterator[str]
 
 
 def _parts(value: Any) -> Any:
-    """Split a value into its named parts. Of an error, leave out the sentence for people."""
+    """Return the named parts of a value, or the value itself if it has none.
+
+    The message of an error is not a part: its wording is free.
+    """
     if isinstance(value, tuple):
         return dict(enumerate(value))
     if isinstance(value, CampaignModelError):
@@ -90,14 +96,15 @@ def _parts(value: Any) -> Any:
 def load_campaigns(
     connection: sa.Connection, tenant_id: UUID, codec: Codec
 ) -> dict[UUID, ModelCampaign]:
-    """Read all campaigns of the tenant from the database, as the model describes them.
+    """Read all campaigns of the tenant from the database and return them as the model's values.
 
-    Raises ``AssertionError`` if totals are not the sums of contacts.
+    Raises ``AssertionError`` if the totals of a campaign are not the sums of its contacts.
     """
 
     def rows(table: sa.Table) -> sa.CursorResult[Any]:
         return connection.execute(_ROWS_OF[table], {"tenant": tenant_id})
 
+    # 1. Campaigns, with their contacts, erased claims and history.
     states = {
         row.id: ModelCampaign(
             campaign_from_row(row, codec),
@@ -108,21 +115,22 @@ def load_campaigns(
         for row in rows(campaigns)
     }
     for row in rows(campaign_contacts):
-        states[row.campaign_id].contacts[row.contact_id] = _contact(row)
+        states[row.campaign_id].contacts[row.contact_id] = _contact_from_row(row)
     for row in rows(campaign_erased_claims):
         states[row.campaign_id].erased_claims |= {(row.campaign_contact_id, row.token)}
     for row in sorted(rows(campaign_history), key=lambda row: row.version):
         states[row.campaign_id].history += (
             HistoryEntry(
-                row.at,
-                Action(row.action),
-                Status(row.source),
-                Status(row.target),
-                row.version,
-                row.actor,
-                row.reason,
+                at=row.at,
+                action=Action(row.action),
+                source=Status(row.source),
+                target=Status(row.target),
+                version=row.version,
+                actor=row.actor,
+                reason=row.reason,
             ),
         )
+    # 2. The totals that the model has too. The others must be the sums of the contacts.
     shards = dict.fromkeys(states, 0)
     for row in rows(campaign_totals):
         state = states[row.campaign_id]
@@ -141,7 +149,7 @@ def load_campaigns(
     return states
 
 
-def _contact(row: sa.Row[Any]) -> ModelContact:
+def _contact_from_row(row: sa.Row[Any]) -> ModelContact:
     gaps = row.enrichment_gaps
     return ModelContact(
         rank=row.rank,

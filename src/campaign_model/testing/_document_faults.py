@@ -1,6 +1,7 @@
 """The faults that a document can have, as data.
 
-:func:`document_faults` lists them by code. Each puts itself into a valid document.
+:func:`document_faults` lists the faults by code. Each :class:`Fault` has a function that puts the
+fault into a valid document.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ __all__ = ["Fault", "document_faults", "finished"]
 class Fault(NamedTuple):
     """A fault that can be put into a valid document.
 
-    ``put(document, pick)`` returns the document with the fault and the path to it. ``pick`` is a
-    number to choose a place by.
+    ``put(document, pick)`` returns the document with the fault, and the path to the fault. ``pick``
+    is any number; it chooses the place of the fault.
     """
 
     code: str
@@ -48,11 +49,15 @@ _WRONG_TYPES: dict[type, tuple[Any, ...]] = {
 }
 
 _DUPLICATE_MARK = "a member that stands twice"
-"""Prefix of a second member with the same name. No drawn name contains it: it is too long."""
+"""Marks the name of a second member with the same name, because a dict cannot have both.
+
+:func:`finished` removes the mark from the JSON text. No drawn name contains the mark: it is longer
+than any of them.
+"""
 
 
 def _set(name: str, code: str, *values: Any, within: str = "") -> list[Fault]:
-    """Faults that set the member ``name`` to one of ``values``.
+    """Return one fault for each of ``values``: the member ``name`` has this value.
 
     ``within`` is the path from the member to the fault.
     """
@@ -67,6 +72,7 @@ def _set(name: str, code: str, *values: Any, within: str = "") -> list[Fault]:
 
 
 def _wrong_types(types: dict[str, type]) -> list[Fault]:
+    """Return faults in which a member has a value of another type than its own in ``types``."""
     return [
         fault
         for name, python_type in types.items()
@@ -75,6 +81,8 @@ def _wrong_types(types: dict[str, type]) -> list[Fault]:
 
 
 def _required(*names: str) -> list[Fault]:
+    """Return one fault for each of ``names``: the member is missing."""
+
     def put(name: str) -> Callable[[Any, int], tuple[Any, str]]:
         return lambda members, _pick: (
             {other: value for other, value in members.items() if other != name},
@@ -96,7 +104,10 @@ def _nested(levels: int) -> Any:
 
 
 def _duplicate_member(name: str, value: Any) -> Fault:
-    """Make a fault that writes a member twice. :func:`finished` turns the document into text."""
+    """Return the fault that the member ``name`` stands twice. If it is missing, add it first.
+
+    Only JSON text can have this fault: :func:`finished` turns the document into text.
+    """
 
     def put(members: Any, _pick: int) -> tuple[Any, str]:
         members = {name: value} | members
@@ -106,13 +117,16 @@ def _duplicate_member(name: str, value: Any) -> Fault:
 
 
 def finished(document: Any) -> Any:
-    """Return the document, as JSON text if it has a duplicate member."""
+    """Return the document; if it has a duplicate member, return it as JSON text."""
     text = json.dumps(document)
     return text.replace(_DUPLICATE_MARK, "") if _DUPLICATE_MARK in text else document
 
 
 def _not_storable(depth: int) -> list[Fault]:
-    """Faults of values that databases or JSON readers do not keep, in an object at ``depth``."""
+    """Return faults of values that databases or JSON readers change or refuse.
+
+    They are put into an object at this depth of the document.
+    """
     return [
         *_set("x_own", "invalid_text", ["a\0"], ["\ud800"], within="/0"),
         *_set("x_own", "invalid_text", {"a\0": 1}, {"\ud800": 1}),
@@ -124,6 +138,7 @@ def _not_storable(depth: int) -> list[Fault]:
 
 
 def _step_faults(vocabulary: Vocabulary | None) -> list[Fault]:
+    """Return the faults that a single step can have."""
     faults_of_form: list[Fault] = (
         [
             *_required("channel"),
@@ -170,10 +185,13 @@ def _step_faults(vocabulary: Vocabulary | None) -> list[Fault]:
 
 
 def _unknown(near_misses: list[str], known: Iterable[str]) -> list[str]:
-    return [word for word in near_misses if word not in {*known}]
+    known_words = {*known}
+    return [word for word in near_misses if word not in known_words]
 
 
 def _in_a_step(fault: Fault) -> Fault:
+    """Return the fault of a step as a fault of a sequence, in one of its steps."""
+
     def put(steps: Any, pick: int) -> tuple[Any, str]:
         index = pick % len(steps)
         step, path = fault.put(steps[index], pick)
@@ -189,6 +207,7 @@ def _extended(steps: list[Any], size: int) -> list[Any]:
 
 
 def _put_duplicate_key(steps: Any, _pick: int) -> tuple[Any, str]:
+    """Give the last step the effective key of the first step."""
     steps = _extended(steps, 2)
     last = len(steps) - 1
     steps[last]["key"] = effective_key(steps[0].get("key"), 0)
@@ -196,6 +215,7 @@ def _put_duplicate_key(steps: Any, _pick: int) -> tuple[Any, str]:
 
 
 def _put_decreasing_day(steps: Any, pick: int) -> tuple[Any, str]:
+    """Give the last step an earlier day than the step before it."""
     steps = _extended(steps, 2)
     last = len(steps) - 1
     day = max(1, *(step.get("day_offset", 0) for step in steps[:last]))
@@ -205,7 +225,7 @@ def _put_decreasing_day(steps: Any, pick: int) -> tuple[Any, str]:
 
 
 def _replaced(code: str, *values: Any) -> list[Fault]:
-    """Faults that replace the whole document by one of ``values``."""
+    """Return one fault for each of ``values``: the whole document is this value."""
 
     def put(value: Any) -> Callable[[Any, int], tuple[Any, str]]:
         return lambda _document, _pick: (copy.deepcopy(value), "")
@@ -256,6 +276,8 @@ def _generation_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
 
 
 def _in_member(name: str, faults: list[Fault]) -> list[Fault]:
+    """Return the faults of a document as faults of an object that has it as the member ``name``."""
+
     def within(fault: Fault) -> Fault:
         def put(members: Any, pick: int) -> tuple[Any, str]:
             member, path = fault.put(members.get(name, {}), pick)

@@ -1,7 +1,8 @@
 """Strategies that values and documents share: texts, JSON values and the members of documents.
 
-Documents are drawn as Python objects, and values are built from the same members. The first of
-several alternatives is the simplest one, because failing examples shrink to it.
+The members of a JSON object are its names and values. Documents are drawn as Python objects, and
+values are built from the same members. The first of several alternatives is the simplest one,
+because failing examples shrink to it.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ Value = TypeVar("Value")
 def composed(draw: st.DrawFn, recipe: Callable[[st.DrawFn], Value]) -> Value:
     """Draw the result of ``recipe(draw)``.
 
-    The recipe refers to other strategies from its closure, not through arguments: the name of a
-    strategy contains its arguments, and Hypothesis warns about long names. One composite for all
-    recipes also starts faster, because Hypothesis parses the source of every composite.
+    A recipe must take other strategies from its closure and not as arguments, because the name of a
+    strategy contains its arguments, and Hypothesis warns about long names. This is the only
+    composite for all recipes, because Hypothesis parses the source of every composite at start.
     """
     return recipe(draw)
 
@@ -58,7 +59,7 @@ def composed(draw: st.DrawFn, recipe: Callable[[st.DrawFn], Value]) -> Value:
 def built(
     make: Callable[..., Value], *arguments: SearchStrategy[Any], **named: SearchStrategy[Any]
 ) -> SearchStrategy[Value]:
-    """Draw like ``st.builds``, but show the value in failing examples, not the call."""
+    """Draw like ``st.builds``, but let failing examples show the value and not the call."""
     positional, keyword = st.tuples(*arguments), st.fixed_dictionaries(named)
 
     def recipe(draw: st.DrawFn) -> Value:
@@ -68,7 +69,10 @@ def built(
 
 
 picks = built(int, st.sampled_from(range(997)))
-"""Numbers to choose by, all equally likely. ``st.integers`` draws the smallest too often."""
+"""Numbers from which other code chooses (modulo the number of choices), all equally likely.
+
+``st.integers`` would draw the smallest numbers too often.
+"""
 
 _is_present = st.booleans()
 
@@ -85,17 +89,18 @@ def texts_matching(pattern: str) -> SearchStrategy[str]:
     return st.from_regex(pattern, fullmatch=True, alphabet=st.characters(codec="ascii"))
 
 
-def _repeated(size: int) -> SearchStrategy[str]:
+def _text_of_length(size: int) -> SearchStrategy[str]:
+    # st.just(text) would contain the text in its name, and Hypothesis warns about long names.
     return st.just(size).map(lambda size: "é" * size)
 
 
 def names(plain: str, longest: int) -> SearchStrategy[str]:
     """Draw text that is not blank: ``plain``, one character, a few, and ``longest`` characters."""
     short = [texts(1, size).filter(str.strip) for size in (1, 8)]
-    return st.one_of(st.just(plain), *short, _repeated(longest))
+    return st.one_of(st.just(plain), *short, _text_of_length(longest))
 
 
-# The last alternatives are larger than 2**53 and still exact as doubles.
+# The last alternatives are larger than 2**53 but still exact as floating-point numbers.
 _numbers = st.one_of(
     st.integers(-(2**53), 2**53),
     st.floats(allow_nan=False, allow_infinity=False),
@@ -104,7 +109,8 @@ _numbers = st.one_of(
 _scalars: SearchStrategy[Any] = st.one_of(st.none(), st.booleans(), _numbers, texts())
 
 
-def _either(inner: SearchStrategy[Any]) -> SearchStrategy[Any]:
+def _nested(inner: SearchStrategy[Any]) -> SearchStrategy[Any]:
+    """Draw a scalar, or a list or an object of ``inner`` values."""
     return st.one_of(_scalars, st.lists(inner, max_size=3), members(inner))
 
 
@@ -114,7 +120,7 @@ def members(values: SearchStrategy[Any]) -> SearchStrategy[Members]:
 
 
 # Three levels are written out, because st.recursive draws half as fast.
-_json_values = built(lambda value: value, _either(_either(_either(_scalars))))
+_json_values = built(lambda value: value, _nested(_nested(_nested(_scalars))))
 
 
 def json_values() -> SearchStrategy[Any]:
@@ -129,7 +135,7 @@ def objects(
     required_members = st.fixed_dictionaries(required)
 
     def recipe(draw: st.DrawFn) -> Members:
-        # Optional members of st.fixed_dictionaries shrink less far than one choice for each.
+        # One boolean for each member shrinks further than st.fixed_dictionaries(optional=...).
         drawn = draw(required_members)
         return drawn | {name: draw(value) for name, value in optional.items() if draw(_is_present)}
 
@@ -137,23 +143,24 @@ def objects(
 
 
 def channel_names(vocabulary: Vocabulary | None) -> list[str]:
-    """Return the channels of a vocabulary, the simplest first; without one, various names."""
+    """Return the channels of a vocabulary, the simplest first; without a vocabulary, any names."""
     if vocabulary is None:
         return ["email", "fax", "carrier_pigeon", "a", "z" * 40]
     # The shortest name comes first: of the standard channels, email.
     return sorted((channel.name for channel in vocabulary.channels), key=len)
 
 
-labels = st.one_of(st.just("Intro"), texts(1, 1), texts(1, 8), _repeated(MAX_LABEL))
+labels = st.one_of(st.just("Intro"), texts(1, 1), texts(1, 8), _text_of_length(MAX_LABEL))
 _variants = st.integers(1, MAX_VARIANTS)
 _step_configs = st.one_of(
     objects({}, {"tone": st.just("casual"), "subject": texts(), "words": st.integers(0, 500)}),
     members(_json_values),
 )
+# Fields of the service, which a submitted document may have if their names begin with x_.
 _own_fields = st.one_of(
     st.just({}), st.dictionaries(texts().map(lambda name: f"x_{name}"), _json_values, max_size=2)
 )
-# Fields of other services, and near misses of the library's fields.
+# Fields that a stored document may have: of other services, and misspelled fields of the library.
 _unknown_fields = st.one_of(
     st.just({}),
     st.dictionaries(
@@ -164,13 +171,14 @@ _unknown_fields = st.one_of(
 )
 
 
-def _merged(
+def _with_members(
     known: SearchStrategy[Members], others: SearchStrategy[Members]
 ) -> SearchStrategy[Members]:
     return built(lambda known, others: known | others, known, others)
 
 
 def _simplest_step(vocabulary: Vocabulary | None) -> Members:
+    """Return the required members of a step."""
     channel = {"channel": channel_names(vocabulary)[0]}
     if vocabulary is None:
         return channel
@@ -178,9 +186,9 @@ def _simplest_step(vocabulary: Vocabulary | None) -> Members:
 
 
 def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
-    """Draw the members of a step without its number, key and day, which depend on other steps.
+    """Draw the members of a step, except those that depend on other steps: number, key and day.
 
-    Without a vocabulary, draw the stored form: only the channel is required.
+    Without a vocabulary, draw the stored form, which requires only the channel.
     """
     simplest = _simplest_step(vocabulary)
     channel = {"channel": st.sampled_from(channel_names(vocabulary))}
@@ -196,10 +204,10 @@ def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     }
     if vocabulary is None:
         number = {"step": st.integers(1, 99)}
-        rich = _merged(objects(channel, number | basic | optional), _unknown_fields)
+        rich = _with_members(objects(channel, number | basic | optional), _unknown_fields)
     else:
-        rich = _merged(objects(channel | basic, optional), _own_fields)
-    # Hypothesis removes steps from a failing sequence only if each took few choices.
+        rich = _with_members(objects(channel | basic, optional), _own_fields)
+    # The simplest step takes few choices, so that Hypothesis can remove it from a failing sequence.
     return st.one_of(built(simplest.copy), rich, rich)
 
 
@@ -211,6 +219,7 @@ _rarely = st.sampled_from([False] * 9 + [True])
 
 
 _Row = tuple[Members, str | None, int | None]
+"""The members of a step, the template of its key, and its day offset."""
 
 
 def steps(
@@ -229,11 +238,11 @@ def steps(
     simplest = with_key_and_day(built(_simplest_step(vocabulary).copy))
 
     def recipe(draw: st.DrawFn) -> list[Members]:
-        # Hypothesis varies the first choices most.
+        # These two choices come first, because Hypothesis varies the first choices most.
         fill, moved = filled and draw(_rarely), draw(_rarely)
         drawn_rows = draw(rows)
         if fill:
-            # Every step is drawn, so that twenty steps count as less simple than two.
+            # Draw every step, so that Hypothesis takes two steps for simpler than twenty.
             drawn_rows += [draw(simplest) for _ in range(MAX_STEPS - len(drawn_rows))]
         return _finish_steps(drawn_rows, moved=moved)
 
@@ -241,7 +250,10 @@ def steps(
 
 
 def _finish_steps(rows: list[_Row], *, moved: bool) -> list[Members]:
-    """Give each step its key and its day: keys are unique, days never decrease."""
+    """Give each step its key and its day: keys are unique, days never decrease.
+
+    ``moved`` reverses the keys.
+    """
     keys = [key and key.format(index + 1) for index, (_, key, _) in enumerate(rows)]
     if moved:
         keys = [key or f"s{index + 1}" for index, key in enumerate(keys)]
@@ -256,10 +268,12 @@ def _finish_steps(rows: list[_Row], *, moved: bool) -> list[Members]:
 
 
 ids = st.integers(1, 2**128 - 1).map(lambda number: UUID(int=number))
-"""Ids that shrink to 00000000-0000-0000-0000-000000000001, unlike those of ``st.uuids()``."""
+"""Ids that shrink to 00000000-0000-0000-0000-000000000001. Those of ``st.uuids()`` do not."""
 
 
 def _amounts_with(decimals: int) -> SearchStrategy[str]:
+    """Draw amounts of money as text with exactly this number of decimals."""
+
     def as_text(units: int) -> str:
         whole, part = divmod(units, 10**decimals)
         return f"{whole}.{part:0{decimals}}" if decimals else str(whole)
@@ -287,19 +301,19 @@ def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     known: dict[str, SearchStrategy[Any]] = {
         "tone": st.sampled_from(tones),
         "language": languages,
-        "custom_instructions": texts() | _repeated(MAX_INSTRUCTIONS),
+        "custom_instructions": texts() | _text_of_length(MAX_INSTRUCTIONS),
         "default_variant_count": _variants,
         "budget": amounts,
     }
-    return _merged(
+    return _with_members(
         objects({}, known),
         _unknown_fields if vocabulary is None else _own_fields,
     )
 
 
-descriptions = texts() | _repeated(MAX_DESCRIPTION)
+descriptions = texts() | _text_of_length(MAX_DESCRIPTION)
 
 
 def numbered(steps: list[Members]) -> list[Members]:
-    """Write the number of each step, from 1."""
+    """Write the number of each step, from 1, as its first member."""
     return [{"step": 0} | step | {"step": index + 1} for index, step in enumerate(steps)]

@@ -1,10 +1,11 @@
-"""The internals of the store that the test kit uses. The kit imports them from here only."""
+"""The names inside the store that the test kit uses. It imports them through this module only."""
 
 from campaign_model.store.assignment import POSITIONS
 from campaign_model.store.campaigns import campaign_from_row
 from campaign_model.store.connection import database_time, sqlstate
-from campaign_model.store.generation import ATTEMPTS_EXHAUSTED, OnLost
+from campaign_model.store.generation import OnLost
 from campaign_model.store.scope import SHARDS
+from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.templates import template_from_row
 from campaign_model.store.types import database_clock
 

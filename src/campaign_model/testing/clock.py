@@ -1,4 +1,4 @@
-"""A clock that a test sets, for everything that depends on leases and pauses."""
+"""A clock that a test sets, for tests of leases and pauses."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ __all__ = ["FrozenClock"]
 
 
 class FrozenClock:
-    """A clock that stands still until a test moves it.
+    """A clock that stands still until a test moves it. ``now`` is its time.
 
-    Pass it as ``clock=`` to :class:`~campaign_model.store.CampaignStore` or ``transact``. ``now``
-    is the present time in UTC.
+    Pass the clock as ``clock=`` to :class:`~campaign_model.store.CampaignStore` or ``transact``.
     """
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:

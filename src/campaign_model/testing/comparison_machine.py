@@ -1,8 +1,9 @@
 """The base of ``StoreMachine``: it makes every call of the store and of the model, and compares.
 
-After each call the two answers must be equal, and so must everything that the database has of the
-tenant's campaigns. A call can also meet an :class:`Interference`: a crash, an overlapping call or
-a foreign tenant. Calls run in a transaction of their own or share one.
+After each call the answers of store and model must be equal, and the database must have the
+campaigns that the model has. An :class:`Interference` can disturb a call: a crash, overlapping
+calls, or another tenant as caller. Each call runs in a transaction of its own, unless the rule
+``transaction`` has begun one for several calls.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ __all__ = ["ComparisonMachine"]
 class _Call:
     """One call: how to make it of the store and of the model.
 
-    ``on_model`` gets the store's answer as well, for what the store is free to choose.
+    ``on_model`` also gets the store's answer, because the store may choose ids and tokens.
     """
 
     name: str
@@ -58,7 +59,7 @@ class _Call:
 
 
 class ComparisonMachine(RuleBasedStateMachine):
-    """Makes calls of the store and of the model, and compares them."""
+    """Makes calls of the store and of the model, and compares answers and contents."""
 
     engine: ClassVar[sa.Engine]
     tenant_id: ClassVar[UUID]
@@ -85,9 +86,13 @@ class ComparisonMachine(RuleBasedStateMachine):
         self.returned_campaigns: list[Campaign] = []
         """Every campaign that a call returned, oldest first."""
         self._interference: Interference | None = None
-        self._waiting_calls: list[_Call] = []
+        """What disturbs the next call."""
+        self._kept_back: list[_Call] = []
+        """Calls that an ``Overlap`` keeps back until the outer call is under way."""
         self._open_store: CampaignStore | None = None
+        """The store in the transaction that several calls share, if one is open."""
         self._model_at_begin = self.model
+        """The model when that transaction began; a rollback returns to it."""
         if self._load_campaigns():
             raise ValueError(
                 f"tenant {self.tenant_id} has campaigns: give the machine a tenant of its own"
@@ -123,7 +128,8 @@ class ComparisonMachine(RuleBasedStateMachine):
     ) -> None:
         """Make a call of the store and of the model, and compare answers and contents.
 
-        ``on_model`` gets the model and the store's answer. ``name`` stands in error messages.
+        ``on_model`` gets the model and the store's answer. Error messages contain ``name``. The
+        interference that ``next_call`` announced happens to this call.
         """
         call = _Call(name, on_store, on_model)
         match self._interference:
@@ -132,26 +138,27 @@ class ComparisonMachine(RuleBasedStateMachine):
             case Crash(at, how):
                 self._interference = None
                 self._run_crashing(call, at, how)
-            case Overlap(_, number) if len(self._waiting_calls) < number:
-                self._waiting_calls.append(call)
+            case Overlap(_, number) if len(self._kept_back) < number:
+                self._kept_back.append(call)
             case Overlap(at):
-                waiting_calls, self._waiting_calls = self._waiting_calls, []
+                inner_calls, self._kept_back = self._kept_back, []
                 self._interference = None
-                self._run_overlapping(call, at, waiting_calls)
+                self._run_overlapping(call, at, inner_calls)
             case OtherTenant():
                 self._interference = None
+                # A tenant without rows must get the answers of an empty model.
                 _next_model(Model(self.clock), call, self._run(call, tenant_id=uuid4()))
         self.check(self.model)
 
     def check(self, model: Model) -> None:
-        """Compare everything that the database has of the tenant's campaigns with ``model``."""
+        """Raise ``AssertionError`` unless the database has the campaigns that ``model`` has."""
         stored_campaigns = self._load_campaigns()
         model.learn_row_ids(stored_campaigns)
         check_same(stored_campaigns, model.campaigns, "campaigns")
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """Open a connection that sees the effects of all calls so far."""
+        """Open a connection that sees the effects of all calls so far, committed or not."""
         if self._open_store is not None:
             yield self._open_store.connection
             return
@@ -163,7 +170,7 @@ class ComparisonMachine(RuleBasedStateMachine):
     @precondition(lambda self: not isinstance(self._interference, Overlap))
     @rule(commits=st.booleans())
     def transaction(self, *, commits: bool) -> None:
-        """Begin a transaction for the next calls; or end the open one, as ``commits`` says."""
+        """Begin a transaction for the next calls. If one is open, commit it or roll it back."""
         if self._open_store is None:
             connection = self.engine.connect()
             connection.begin()
@@ -187,14 +194,14 @@ class ComparisonMachine(RuleBasedStateMachine):
         )
     )
     def next_call(self, interference: Interference) -> None:
-        """Let something happen to the next call."""
+        """Let the interference happen to the next call."""
         if self._open_store is not None and isinstance(interference, Overlap):
             self.transaction(commits=True)
         self._interference = interference
 
     @rule(by=st.sampled_from([timedelta(seconds=1), LEASE, 2 * LEASE, -timedelta(minutes=1)]))
     def time_passes(self, by: timedelta) -> None:
-        """Let leases and pauses run out, or set a wrong clock back."""
+        """Move the clock forward, so that leases and pauses end, or set it back."""
         self.clock.forward(by)
 
     # Running calls.
@@ -218,9 +225,9 @@ class ComparisonMachine(RuleBasedStateMachine):
         at: int = 0,
         action: Callable[[sa.Connection], None] | None = None,
     ) -> Any:
-        """Return the store's answer, from the open transaction or from one of its own.
+        """Make the call of the store, in the open transaction or in a new one; return the answer.
 
-        ``action`` is called before statement ``at``.
+        ``action`` is called before statement ``at`` of the call.
         """
         tenant_id = tenant_id or self.tenant_id
 
@@ -235,6 +242,7 @@ class ComparisonMachine(RuleBasedStateMachine):
         return work(self._store(self._open_store.connection, tenant_id))
 
     def _answer(self, call: _Call, store: CampaignStore) -> Any:
+        """Make the call of this store and return its answer. Note a campaign that it returns."""
         answer = _result_or_refusal(lambda: call.on_store(store))
         if isinstance(answer, Campaign):
             self.returned_campaigns.append(answer)
@@ -244,7 +252,7 @@ class ComparisonMachine(RuleBasedStateMachine):
         return [self._answer(call, store) for call in calls]
 
     def _run_crashing(self, call: _Call, at: int, how: Callable[[sa.Connection], None]) -> None:
-        """Make a call of the store that crashes. The model stays as it was at the begin."""
+        """Make a call of the store that crashes. In the model, undo the open transaction."""
         crashed = False
 
         def crash(connection: sa.Connection) -> None:
@@ -260,6 +268,7 @@ class ComparisonMachine(RuleBasedStateMachine):
         self._abandon_transaction()
 
     def _abandon_transaction(self) -> None:
+        """If a transaction is open, lose its connection and undo it in the model."""
         if self._open_store is not None:
             self._open_store.connection.invalidate()
             self._open_store.connection.close()
@@ -268,17 +277,20 @@ class ComparisonMachine(RuleBasedStateMachine):
     def _run_overlapping(self, call: _Call, at: int, inner_calls: Sequence[_Call]) -> None:
         """Make ``inner_calls`` in a transaction of their own while ``call`` is at statement ``at``.
 
-        Either they have to wait, so they come after ``call``. Or one of the two orders must explain
-        all answers and the contents of the database.
+        If a lock of ``call`` would make the inner calls wait, make them after ``call`` instead.
+        Otherwise all answers, and the contents of the database, must be those of one of two orders:
+        ``call`` before all inner calls, or after them.
         """
+        # 1. Make the calls of the store.
         inner_answers: list[Any] = []
 
         def make_inner_calls(_connection: sa.Connection) -> None:
-            # A transaction that is retried is not overtaken again.
+            # If the store tries the outer transaction again, the inner calls have been made.
             if not inner_answers:
                 inner_answers.extend(self._answers_without_waiting(inner_calls))
 
         outer = (call, self._run(call, at=at, action=make_inner_calls))
+        # 2. The inner calls had to wait: make them now, and compare call by call.
         if not inner_answers:
             self.model = _next_model(self.model, *outer)
             inner_answers = transact(
@@ -290,6 +302,7 @@ class ComparisonMachine(RuleBasedStateMachine):
             for inner in zip(inner_calls, inner_answers, strict=True):
                 self.model = _next_model(self.model, *inner)
             return
+        # 3. They did not wait: find an order in which the model gives the same answers.
         inner_pairs = [*zip(inner_calls, inner_answers, strict=True)]
         faults = []
         for order in ([outer, *inner_pairs], [*inner_pairs, outer]):
@@ -310,7 +323,10 @@ class ComparisonMachine(RuleBasedStateMachine):
         )
 
     def _answers_without_waiting(self, calls: Sequence[_Call]) -> list[Any]:
-        """Return the answers of calls beside an open transaction; nothing if they had to wait."""
+        """Make the calls while another transaction is open. Return their answers.
+
+        If one of them would have to wait for a lock, roll all of them back and return no answers.
+        """
         with connection_without_waiting(self.engine) as connection:
             try:
                 answers = self._answers(calls, self._store(connection, self.tenant_id))
@@ -332,7 +348,10 @@ def _result_or_refusal(call: Callable[[], Any]) -> Any:
 
 
 def _next_model(model: Model, call: _Call, answer: Any) -> Model:
-    """Return the model after a call. Raise ``AssertionError`` if the store answered otherwise."""
+    """Return the model after a call. ``answer`` is the store's answer to the same call.
+
+    Raises ``AssertionError`` if the model's answer differs from the store's.
+    """
     after = model.copy()
     try:
         expected = _result_or_refusal(lambda: call.on_model(after, answer))
@@ -340,4 +359,5 @@ def _next_model(model: Model, call: _Call, answer: Any) -> Model:
         error.add_note(f"The store answered {call.name} with {answer!r}")
         raise
     check_same(answer, expected, f"answer of {call.name}")
+    # A refused call changes nothing.
     return model if isinstance(expected, CampaignModelError) else after

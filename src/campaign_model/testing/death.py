@@ -1,4 +1,4 @@
-"""Sudden death of a worker, for tests: what it did before counts, and it does nothing after."""
+"""Sudden death of a worker, for tests: its commits stay, its open transaction is rolled back."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ __all__ = ["Death", "dying"]
 
 
 class Death(BaseException):
-    """The worker's process is gone. ``except Exception`` does not catch it."""
+    """The worker's process died. ``except Exception`` does not catch this error."""
 
 
 @contextmanager
 def dying(engine: sa.Engine, at: int) -> Iterator[Callable[[], None]]:
-    """Let the block die at moment ``at`` (from 0): raise :class:`Death` there and end the block.
+    """Count moments at which a worker can die; at number ``at`` (from 0), end the block there.
 
-    The open transaction is rolled back. Every statement on ``engine`` is a moment. Every call of
-    the function that this context manager yields is one too: call it where other work happens, such
-    as a call of a language model.
+    Every statement on ``engine`` is a moment, and so is every call of the function that this
+    context manager yields: call it where other work happens, such as a call of a language model.
+    At moment ``at`` :class:`Death` is raised before the statement runs; the open transaction is
+    rolled back. :class:`Death` does not leave the block.
     """
     moments = itertools.count()
 
     def moment(*_: object) -> None:
+        # Later moments raise too: a dead process runs no statement, not even while it cleans up.
         if next(moments) >= at:
             raise Death
 

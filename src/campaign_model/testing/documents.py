@@ -1,8 +1,8 @@
-"""Hypothesis strategies for JSON documents. Each function returns a strategy.
+"""Hypothesis strategies for JSON documents. Each public function returns a strategy.
 
-``kind`` is template_config, generation_config or campaign_template. ``form`` is ``submitted``
-(what callers send) or ``stored`` (what databases contain). Other values raise ``KeyError``. Every
-drawn document is a new object that a test may change.
+The argument ``kind`` is template_config, generation_config or campaign_template. The argument
+``form`` is ``submitted`` (what callers send) or ``stored`` (what databases contain). Other values
+of these arguments raise ``KeyError``. Every drawn document is a new object that a test may change.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from hypothesis.strategies import SearchStrategy
 
 from campaign_model.campaign import MAX_NAME
 from campaign_model.generation_config import GENERATION_FIELDS
-from campaign_model.steps import (
-    STEP_FIELDS,
-)
+from campaign_model.steps import STEP_FIELDS
 from campaign_model.testing import _parts
 from campaign_model.testing._document_faults import document_faults, finished
 from campaign_model.vocabulary import STANDARD, Vocabulary
@@ -42,12 +40,12 @@ _FORMS = ("submitted", "stored")
 
 
 def _vocabulary_of(form: str, vocabulary: Vocabulary) -> Vocabulary | None:
-    """Return the vocabulary for submitted documents, ``None`` for stored ones."""
+    """Return the vocabulary of a form: for stored documents ``None``, which allows any words."""
     return dict(zip(_FORMS, (vocabulary, None), strict=True))[form]
 
 
 def _template_config(vocabulary: Vocabulary | None, min_size: int = 0) -> Documents:
-    # A submitted document has at least one step; a stored one may have none.
+    # A submitted document has at least one step; a stored document may have none.
     min_steps = min_size if vocabulary is None else 1
     steps = _parts.steps(vocabulary, min_steps, 4, filled=True)
     return steps if vocabulary is None else _parts.built(_parts.numbered, steps)
@@ -66,6 +64,7 @@ def _campaign_template(vocabulary: Vocabulary | None, min_size: int = 0) -> Docu
     return _parts.objects(required | config, optional)
 
 
+# By kind: a function of a vocabulary (``None`` for the stored form) and the least number of steps.
 _VALID: dict[str, Callable[..., Documents]] = {
     "template_config": _template_config,
     "generation_config": lambda vocabulary, _min_size=0: _parts.settings(vocabulary),
@@ -91,13 +90,15 @@ def valid(
 def legacy(kind: str) -> SearchStrategy[Any]:
     """Draw documents as older services stored them: the JSON value of a column.
 
-    Each is a stored document, or a JSON string that contains one as JSON text, perhaps twice. To
-    read one with :func:`~campaign_model.recover_template_config`, pass ``json.dumps(document)``.
+    Each is a stored document, or a JSON string whose text is a stored document, encoded once or
+    twice. To read it with :func:`~campaign_model.recover_template_config`, pass
+    ``json.dumps(document)``.
     """
     return _parts.built(_encoded, st.sampled_from([0, 0, 1, 2]), valid(kind, "stored"))
 
 
 def _encoded(times: int, document: Any) -> Any:
+    """Encode the document ``times`` times as a JSON string."""
     for _ in range(times):
         document = json.dumps(document)
     return document
@@ -126,34 +127,56 @@ def invalid(
     faults_by_code = [*document_faults(kind, own_vocabulary).values()]
 
     def put_fault(which: int, where: int, document: Any, last: int) -> Invalid:
-        # The sum of several picks chooses the code: Hypothesis often varies only one pick.
+        # Hypothesis often varies only one of the three numbers. Then their sum varies, too.
         faults = faults_by_code[(which + where + last) % len(faults_by_code)]
         code, put = faults[which % len(faults)]
         document, path = put(document, where)
         return Invalid(finished(document), path, code)
 
+    # Many faults need a step to be in.
     documents = _VALID[kind](own_vocabulary, 1)
     return _parts.built(put_fault, _parts.picks, _parts.picks, documents, _parts.picks)
 
 
-STRANGE: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, 2, 3, 4, -1, 1.0, 0.5, 20, 21, 365, 366, 2**53, 2**53 + 1, 10**400),
-    *("", "5", "1", "true", " ", "\n", "x", "email", "emial", "EMAIL", "email\n", "a b", "s2", "é"),
-    *("always", "no response", "casual", "cassual", "en", "en\n", "e", "en_US", "1.5", "-1", "1e3"),
-    *("01", "1.0000000001", "1000000000", "9" * 400, "NaN", "\0", "\ud800", "[]", "{}", "null"),
-    *("k" * 40, "k" * 41, "l" * 200, "l" * 201, "n" * 500, "n" * 501, "i" * 10_000, "i" * 10_001),
-    *("a0000000-0000-0000-0000-000000000001", "A0000000-0000-0000-0000-000000000001"),
-    *([], {}, [[]], [{}], {"x_a": 1}, {"step": 1}, {"channel": "email"}),
-    *(float("nan"), float("inf")),
-)
-"""Replacements for members: near misses of every type and limit."""
+_STRANGE_NUMBERS = (0, 1, 2, 3, 4, -1, 1.0, 0.5, 20, 21, 365, 366, 2**53, 2**53 + 1, 10**400)
+_STRANGE_TEXTS = ("", "5", "1", "true", " ", "\n", "x", "a b", "é", "\0", "\ud800")
+_STRANGE_JSON_TEXTS = ("[]", "{}", "null", "NaN")
+_STRANGE_CHANNELS = ("email", "emial", "EMAIL", "email\n")
+_STRANGE_WORDS = ("s2", "always", "no response", "casual", "cassual")
+_STRANGE_LANGUAGES = ("en", "en\n", "e", "en_US")
+_STRANGE_AMOUNTS = ("1.5", "-1", "1e3", "01", "1.0000000001", "1000000000", "9" * 400)
+_AT_THE_LIMIT = ("k" * 40, "l" * 200, "n" * 500, "i" * 10_000)
+_OVER_THE_LIMIT = ("k" * 41, "l" * 201, "n" * 501, "i" * 10_001)
+_STRANGE_IDS = ("a0000000-0000-0000-0000-000000000001", "A0000000-0000-0000-0000-000000000001")
+_STRANGE_LISTS: tuple[Any, ...] = ([], [[]], [{}])
+_STRANGE_OBJECTS: tuple[Any, ...] = ({}, {"x_a": 1}, {"step": 1}, {"channel": "email"})
 
-NAMES = (
-    *STEP_FIELDS,
-    *GENERATION_FIELDS,
-    *("id", "name", "description", "steps", "generation_config", "x_", "X_", "lable", "\0"),
+STRANGE: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    *_STRANGE_NUMBERS,
+    *_STRANGE_TEXTS,
+    *_STRANGE_JSON_TEXTS,
+    *_STRANGE_CHANNELS,
+    *_STRANGE_WORDS,
+    *_STRANGE_LANGUAGES,
+    *_STRANGE_AMOUNTS,
+    *_AT_THE_LIMIT,
+    *_OVER_THE_LIMIT,
+    *_STRANGE_IDS,
+    *_STRANGE_LISTS,
+    *_STRANGE_OBJECTS,
+    float("nan"),
+    float("inf"),
 )
-"""Names of members and near misses of them."""
+"""Values that replace members: right and nearly right values of every type and at every limit."""
+
+_TEMPLATE_FIELDS = ("id", "name", "description", "steps", "generation_config")
+_WRONG_NAMES = ("x_", "X_", "lable", "\0")
+
+NAMES = (*STEP_FIELDS, *GENERATION_FIELDS, *_TEMPLATE_FIELDS, *_WRONG_NAMES)
+"""Names of members, and names that are nearly right."""
 
 _strange = st.one_of(
     st.sampled_from(range(len(STRANGE))).map(lambda index: copy.deepcopy(STRANGE[index])),
@@ -161,13 +184,14 @@ _strange = st.one_of(
 )
 _strange_names = st.one_of(st.sampled_from(NAMES), _parts.texts())
 _changes = st.sampled_from(["replace", "replace", "remove", "add", "double", "move"])
-_times = st.sampled_from([1, 2, 25])
+_times = st.sampled_from([1, 2, 25])  # A sequence with 25 more steps is too long.
 
 
 def _places_in(document: Any) -> list[tuple[Any, Any]]:
     """Return every place within ``document`` as (parent, name or index), outermost first."""
     places: list[tuple[Any, Any]] = []
     queue = [document]
+    # The loop also visits the values that it appends.
     for value in queue:
         tokens = [*value] if isinstance(value, dict) else range(len(value))
         places += ((value, token) for token in tokens)
@@ -177,6 +201,7 @@ def _places_in(document: Any) -> list[tuple[Any, Any]]:
 
 @st.composite
 def _changed(draw: st.DrawFn, documents: SearchStrategy[Any]) -> Any:
+    """Draw a document and change one place in it. Replace a document without places."""
     document = draw(documents)
     places = _places_in(document) if isinstance(document, dict | list) else []
     if not places:
@@ -188,6 +213,7 @@ def _changed(draw: st.DrawFn, documents: SearchStrategy[Any]) -> Any:
     elif change == "remove":
         del parent[token]
     elif isinstance(parent, dict):
+        # The other changes are for lists. In an object, each of them adds a member.
         parent[draw(_strange_names)] = draw(_strange)
     elif change == "double":
         parent += copy.deepcopy([parent[token]] * draw(_times))
@@ -199,7 +225,7 @@ def _changed(draw: st.DrawFn, documents: SearchStrategy[Any]) -> Any:
 def changed(documents: SearchStrategy[Any]) -> SearchStrategy[Any]:
     """Draw ``documents`` and replace, remove, add, duplicate or move one part of each.
 
-    Some results are still valid; most are invalid in unexpected ways.
+    Some of the changed documents are still valid. Most are invalid in unexpected ways.
     """
     return _changed(documents)
 

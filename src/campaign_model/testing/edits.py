@@ -1,7 +1,7 @@
 """Edits of a sequence of steps as data, and a check of the result of each edit.
 
-``strategies.edits()`` draws them. A service that edits steps through its own interface makes each
-edit there, reads the steps back and calls :func:`check`.
+``strategies.edits()`` draws edits. A service that edits steps through its own interface makes each
+drawn edit there, reads the steps back and calls :func:`check`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Edit = Update | Move | Insert | Remove
 
 @attrs.frozen
 class Edits:
-    """A sequence and edits that can be made one after the other."""
+    """A sequence of steps, and edits that can be made of it one after the other."""
 
     start: StepSequence
     edits: tuple[Edit, ...]
@@ -67,7 +67,7 @@ class Edits:
 
 
 def apply(edit: Edit, steps: StepSequence) -> StepSequence:
-    """Return ``steps`` after the edit."""
+    """Make the edit and return the new sequence."""
     match edit:
         case Update(index, changes):
             return steps.update(steps.keys[index], **changes)
@@ -84,12 +84,13 @@ def _without_key_and_day(step: Step) -> Step:
 
 
 def check(before: StepSequence, edit: Edit, after: StepSequence) -> None:
-    """Raise ``AssertionError`` unless ``after`` is the result of the edit of ``before``.
+    """Raise ``AssertionError`` unless the edit turns ``before`` into ``after``.
 
-    From the first edit on, every step has a key of its own and keeps it, so that messages always
-    refer to the same step. Day offsets stay at their positions when steps move. Steps that the edit
-    does not name do not change; a disabled step stays disabled.
+    The rules: after the first edit every step has a key of its own, and no later edit changes the
+    key, so that messages always refer to the same step. Day offsets stay at their positions when
+    steps move. Steps that the edit does not name do not change; a disabled step stays disabled.
     """
+    # 1. Compute the expected keys, days and other fields, one list for each.
     keys: list[str | None] = [*before.keys]
     days = [step.day_offset for step in before]
     steps = [_without_key_and_day(step) for step in before]
@@ -106,11 +107,13 @@ def check(before: StepSequence, edit: Edit, after: StepSequence) -> None:
             steps.insert(position - 1, _without_key_and_day(step))
         case Remove(index):
             del keys[index], days[index], steps[index]
+    # 2. If an inserted step has no key, any new key is right.
     keys_after = [step.key for step in after]
     if None in keys and len(keys_after) == len(keys):
         new_key = keys_after[keys.index(None)]
         assert new_key not in before.keys, f"the new step has the key of another step: {new_key!r}"
         keys[keys.index(None)] = new_key
+    # 3. Compare.
     days_after = [step.day_offset for step in after]
     steps_after = [_without_key_and_day(step) for step in after]
     assert keys_after == keys, f"the step keys are {keys_after}, but must be {keys}"

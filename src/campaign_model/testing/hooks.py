@@ -1,8 +1,8 @@
-"""Hooks with which a service describes its own database to the store contract.
+"""Hooks with which a service describes its own database to the contract tests.
 
-Implement those whose defaults do not fit, in the ``conftest.py`` of the directory where you start
-pytest or in a plugin. An implementation may leave out arguments. The fixtures ``campaign_store``
-and ``campaign_tenant`` call none of them, because they have a database of their own.
+Implement the hooks whose defaults do not fit: in a plugin, or in the ``conftest.py`` of the
+directory where you start pytest. An implementation may leave out arguments. The fixtures
+``campaign_store`` and ``campaign_tenant`` call no hook, because they have a database of their own.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ __all__ = [
 def pytest_campaign_model_engine(url: sa.URL) -> sa.Engine | None:
     """Return the engine for ``--campaign-model-url``, made in the same way as the service's own.
 
-    Use the same driver, pool, arguments and event listeners, so that the contract tests what the
-    service uses. The contract opens at most nine connections at the same time. The default is
+    Use the same driver, pool, arguments and event listeners, so that the tests use what the service
+    uses. They open at most nine connections at the same time. The default is
     ``db.prepare_engine(sa.create_engine(url))``.
     """
 
@@ -42,10 +42,11 @@ def pytest_campaign_model_host_tables() -> HostTables | None:
 def pytest_campaign_model_host_rows(
     connection: sa.Connection, host: HostTables, contacts: int
 ) -> tuple[UUID, Sequence[UUID]] | None:
-    """Insert a tenant and ``contacts`` contacts of it; return the tenant's id and the contact ids.
+    """Insert a tenant with ``contacts`` contacts; return the tenant's id and the contact ids.
 
-    The contract calls this twice in a run, in a transaction that it commits. The default inserts
-    rows for the minimal host tables: an id, the tenant's id, and a name for the tenant.
+    A run of the contract tests calls this hook twice, in one transaction, and commits. The default
+    fills the columns of the minimal host tables: ids, the tenant's id in each contact, and a name
+    for the tenant.
     """
 
 
@@ -55,6 +56,6 @@ def pytest_campaign_model_remove_host_rows(
 ) -> bool | None:
     """Delete the rows that ``pytest_campaign_model_host_rows`` inserted, and return ``True``.
 
-    The contract calls this at the end of the run, after it has deleted the library's rows. The
-    default deletes the rows by their ids.
+    A run of the contract tests calls this hook at its end, after it has deleted the library's rows.
+    The default deletes the tenant and the contacts by their ids.
     """

@@ -1,7 +1,8 @@
-"""What can happen to a call of the store: a crash, an overlapping call, a foreign tenant.
+"""Interference with a call of the store: a crash, overlapping calls, or another tenant as caller.
 
-:class:`Crash`, :class:`Overlap` and :class:`OtherTenant` describe it as data, and
-``StoreMachine.next_call`` takes one of them. The functions below make it happen on a connection.
+:class:`Crash`, :class:`Overlap` and :class:`OtherTenant` describe an interference as data;
+``StoreMachine.next_call`` takes one of them. The functions of this module carry it out on a
+connection.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ __all__ = [
 ]
 
 _LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's SQLSTATE for a statement that reached ``lock_timeout``."""
 
 
 class ProcessDied(Exception):
-    """The process of a call died. Its transaction is rolled back."""
+    """The process that made a call died. The transaction of the call is rolled back."""
 
 
 def die(_connection: sa.Connection) -> None:
-    """Let the process of the call die."""
+    """Let the process that makes the call die: raise :class:`ProcessDied`."""
     raise ProcessDied
 
 
 def close_connection(connection: sa.Connection) -> None:
-    """Lose the connection of the call. The database has noticed it and rolled back."""
+    """Close the connection of the call, after the database has rolled its transaction back."""
     driver: Any = connection.connection.dbapi_connection
     driver.rollback()
     driver.close()
@@ -61,10 +63,10 @@ class Crash:
 
 @attrs.frozen
 class Overlap:
-    """The next ``number`` calls overlap with the call that comes after them.
+    """The next ``number`` calls run while the call after them, the outer call, is not committed.
 
-    They wait until that call reaches its statement ``at`` (from 0), or its commit. Then another
-    worker makes them, in a transaction of its own.
+    The machine keeps these calls back until the outer call reaches its statement ``at`` (from 0),
+    or its commit. Then another worker makes them, in one transaction of its own.
     """
 
     at: int
@@ -73,7 +75,7 @@ class Overlap:
 
 @attrs.frozen
 class OtherTenant:
-    """Another tenant makes the next call. It must find nothing and change nothing."""
+    """Another tenant makes the next call. The call must find nothing and change nothing."""
 
 
 Interference = Crash | Overlap | OtherTenant
@@ -83,26 +85,32 @@ Interference = Crash | Overlap | OtherTenant
 def before_statement(
     connection: sa.Connection, number: int, action: Callable[[sa.Connection], None]
 ) -> Iterator[None]:
-    """Call ``action(connection)`` once: before statement ``number`` of the block, or at its end.
+    """Call ``action(connection)`` once: before statement ``number`` (from 0) of the block.
 
-    Statements are counted from 0.
+    If the block ends before that statement, call it at the end; if the block raises before, never.
     """
-    pending = [action]
-    executed = 0
+    started = 0
+    is_pending = True
+
+    def act_once() -> None:
+        nonlocal is_pending
+        if is_pending:
+            # Set first: statements of the action itself must not call it again.
+            is_pending = False
+            action(connection)
 
     def count_statement(*_: Any) -> None:
-        nonlocal executed
-        executed += 1
-        if executed > number and pending:
-            pending.pop()(connection)
+        nonlocal started
+        started += 1
+        if started > number:
+            act_once()
 
     sa.event.listen(connection, "before_cursor_execute", count_statement)
     try:
         yield
     finally:
         sa.event.remove(connection, "before_cursor_execute", count_statement)
-    if pending:
-        pending.pop()(connection)
+    act_once()
 
 
 @contextmanager
@@ -110,6 +118,7 @@ def connection_without_waiting(engine: sa.Engine) -> Iterator[sa.Connection]:
     """Open a connection on which a statement fails instead of waiting for a lock."""
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
+            # The shortest timeout, in milliseconds: 0 would switch it off.
             connection.exec_driver_sql("SET LOCAL lock_timeout = 1")
             yield connection
             return
@@ -123,5 +132,5 @@ def connection_without_waiting(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def had_to_wait(error: sa.exc.DBAPIError) -> bool:
-    """Tell whether a statement failed because another transaction holds a lock."""
+    """Return ``True`` if a statement failed because another transaction holds a lock."""
     return is_retryable(error) or sqlstate(error) == _LOCK_NOT_AVAILABLE

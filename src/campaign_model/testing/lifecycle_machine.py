@@ -1,4 +1,7 @@
-"""The lifecycle as a state machine: Hypothesis tries any actions under any facts."""
+"""The lifecycle as a Hypothesis state machine: any actions, under any facts.
+
+Facts are the counts that the guards of actions check, such as the number of contacts in flight.
+"""
 
 from __future__ import annotations
 
@@ -32,40 +35,46 @@ _ALL_GENERATED = Facts(enabled_steps=1, contacts=2, generated=2, review=_APPROVE
 
 
 class LifecycleMachine(RuleBasedStateMachine):
-    """Moves a campaign and one of its contacts by any actions under any facts.
+    """Applies any actions under any facts to a campaign and to one of its contacts.
 
-    The tables of the lifecycle say what must happen. A move ends in the target of its line. If
-    there is no such line, or if one of its guards does not hold, a refusal names every unmet guard
-    and nothing changes. The machine tests the library's lifecycle. A service with its own code for
-    moves overrides :meth:`move` and :meth:`current_status`.
+    The tables of the lifecycle say what must happen. If the table has a transition from the
+    campaign's status with this action, and all guards of the transition hold, the campaign gets
+    the target status. Otherwise the action is refused: nothing changes, and the error names every
+    guard that does not hold.
+
+    The machine tests the library's lifecycle. A service with its own code for actions overrides
+    :meth:`move` and :meth:`current_status`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.status = Status.DRAFT
+        """The status that the campaign must have, according to the table."""
         self.contact_status = ContactStatus.PENDING
-        self._moved = Status.DRAFT
+        self._moved_status = Status.DRAFT
+        """The status that the default code under test has moved the campaign to."""
 
     def move(self, action: Action, facts: Facts) -> None:
-        """Move the campaign or raise :class:`TransitionNotAllowed`: the code under test."""
-        self._moved = lifecycle.apply(self._moved, action, facts).target
+        """Apply the action or raise :class:`TransitionNotAllowed`. This is the code under test."""
+        self._moved_status = lifecycle.apply(self._moved_status, action, facts).target
 
     def current_status(self) -> Status:
-        """Return the status of the campaign: the code under test."""
-        return self._moved
+        """Return the status of the campaign. This is the code under test."""
+        return self._moved_status
 
     @rule(action=st.sampled_from(Action), facts=strategies.facts())
     def act(self, action: Action, facts: Facts) -> None:
-        """Try to move the campaign."""
-        line, unmet = _line_and_unmet(self.status, action, facts)
+        """Apply an action. Compare the new status, or the refusal, with the table."""
+        transition = _find_transition(self.status, action)
+        unmet = _unmet_guards(transition, facts)
         refusal = None
         try:
             self.move(action, facts)
         except TransitionNotAllowed as error:
             refusal = error
-        if line is not None and not unmet:
+        if transition is not None and not unmet:
             assert refusal is None, f"{action} was refused in status {self.status}: {refusal}"
-            self.status = line.target
+            self.status = transition.target
         else:
             assert refusal is not None, f"{action} was allowed in status {self.status}"
             _check_refusal(refusal, self.status, action, unmet)
@@ -74,19 +83,23 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(facts=strategies.facts())
     def list_actions(self, facts: Facts) -> None:
-        """List the actions. Each must say what a move would do."""
-        states = lifecycle.actions(self.status, facts)
-        assert [state.action for state in states] == [*Action]
-        for state in states:
-            line, unmet = _line_and_unmet(self.status, state.action, facts)
-            assert state.target is (line.target if line else None)
-            assert state.allowed is (line is not None and not unmet)
-            if state.error is not None:
-                _check_refusal(state.error, self.status, state.action, unmet)
+        """List all actions with the status and the refusal that each would give, and check them."""
+        listed = lifecycle.actions(self.status, facts)
+        assert [entry.action for entry in listed] == [*Action]
+        for entry in listed:
+            transition = _find_transition(self.status, entry.action)
+            unmet = _unmet_guards(transition, facts)
+            assert entry.target is (None if transition is None else transition.target)
+            assert entry.allowed is (entry.error is None)
+            if transition is not None and not unmet:
+                assert entry.error is None, f"{entry.action} is listed as refused: {entry.error}"
+            else:
+                assert entry.error is not None, f"{entry.action} is listed as allowed"
+                _check_refusal(entry.error, self.status, entry.action, unmet)
 
     @rule(permission=st.sampled_from(Permission))
     def check_permission(self, permission: Permission) -> None:
-        """Ask for permission to change the campaign's content."""
+        """Ask whether the status grants a permission. Compare with the table of permissions."""
         refusal = None
         try:
             lifecycle.check_permission(permission, self.status)
@@ -97,73 +110,80 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(ContactAction), gaps=st.sampled_from([None, (), ("phone",)]))
     def act_on_contact(self, action: ContactAction, gaps: tuple[str, ...] | None) -> None:
-        """Try to move the contact."""
-        lines = [
-            line
-            for line in CONTACT_TRANSITIONS
-            if (line.source, line.action) == (self.contact_status, action)
+        """Apply an action to the contact. The table must have one transition for it, or none."""
+        expected = [
+            transition.target or lifecycle.resting_status(gaps)
+            for transition in CONTACT_TRANSITIONS
+            if (transition.source, transition.action) == (self.contact_status, action)
         ]
         target = lifecycle.apply_contact(self.contact_status, action, gaps)
-        expected = [line.target or lifecycle.resting_status(gaps) for line in lines]
         assert expected == ([] if target is None else [target])
         self.contact_status = target or self.contact_status
 
     @invariant()
     def archived_is_the_only_end(self) -> None:
-        """From every status actions lead to archived, and from archived no action leads on."""
+        """From every status some actions lead to archived. No action leads out of archived."""
         reachable = _reachable(self.status)
         assert Status.ARCHIVED in reachable, f"no actions lead from {self.status} to archived"
         assert self.status is not Status.ARCHIVED or reachable == {Status.ARCHIVED}
 
     @invariant()
     def the_contact_can_be_generated(self) -> None:
-        """From every status actions lead the contact to generated."""
+        """From every status of the contact some actions lead to generated."""
         assert ContactStatus.GENERATED in _contact_reachable(self.contact_status)
 
 
 @cache
 def _reachable(start: Status) -> frozenset[Status]:
-    """Return the statuses that actions lead to, with some or all contacts generated."""
+    """Return the statuses that a campaign with some or all contacts generated can reach."""
     reachable = {start}
+    # Each round adds what one more action reaches. No path needs more actions than statuses.
     for _ in Status:
         reachable |= {
-            state.target
+            entry.target
             for status in reachable
             for facts in (_HALF_GENERATED, _ALL_GENERATED)
-            for state in lifecycle.actions(status, facts)
-            if state.allowed and state.target is not None
+            for entry in lifecycle.actions(status, facts)
+            if entry.allowed and entry.target is not None
         }
     return frozenset(reachable)
 
 
 @cache
 def _contact_reachable(start: ContactStatus) -> frozenset[ContactStatus]:
+    """Return the statuses that a contact without gaps can reach."""
     reachable = {start}
     for _ in ContactStatus:
         reachable |= {
-            line.target or lifecycle.resting_status(())
-            for line in CONTACT_TRANSITIONS
-            if line.source in reachable
+            transition.target or lifecycle.resting_status(())
+            for transition in CONTACT_TRANSITIONS
+            if transition.source in reachable
         }
     return frozenset(reachable)
 
 
-def _line_and_unmet(
-    source: Status, action: Action, facts: Facts
-) -> tuple[Transition | None, tuple[Unmet, ...]]:
-    """Return the table's line for the action, if there is one, and the line's unmet guards."""
-    for line in TRANSITIONS:
-        if (line.source, line.action) == (source, action):
-            results = [guard(facts) for guard in line.guards]
-            return line, tuple(unmet for unmet in results if unmet is not None)
-    return None, ()
+def _find_transition(source: Status, action: Action) -> Transition | None:
+    """Return the table's transition from this status with this action, if there is one."""
+    for transition in TRANSITIONS:
+        if (transition.source, transition.action) == (source, action):
+            return transition
+    return None
+
+
+def _unmet_guards(transition: Transition | None, facts: Facts) -> tuple[Unmet, ...]:
+    """Return the result of each guard of the transition that does not hold."""
+    guards = () if transition is None else transition.guards
+    results = [guard(facts) for guard in guards]
+    return tuple(unmet for unmet in results if unmet is not None)
 
 
 def _check_refusal(
     refusal: TransitionNotAllowed, source: Status, action: Action, unmet: tuple[Unmet, ...]
 ) -> None:
-    """Check that the refusal names the status, the allowed actions and every unmet guard."""
+    """Check what a refusal names: status, action, the table's alternatives, every unmet guard."""
+    actions_from_here = tuple(one.action for one in TRANSITIONS if one.source is source)
+    sources_of_action = tuple(one.source for one in TRANSITIONS if one.action is action)
     assert (refusal.source, refusal.action) == (source, action)
-    assert refusal.allowed == tuple(line.action for line in TRANSITIONS if line.source is source)
-    assert refusal.legal_from == tuple(line.source for line in TRANSITIONS if line.action is action)
+    assert refusal.allowed == actions_from_here
+    assert refusal.legal_from == sources_of_action
     assert refusal.unmet == unmet, f"{action} named the unmet guards {refusal.unmet}, not {unmet}"

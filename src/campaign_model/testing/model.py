@@ -2,11 +2,11 @@
 
 Each method of :class:`Model` stands for the store's method of the same name. It changes the model
 as the store must change the database, returns what the store must return, and raises what the store
-must raise. Rules come from the tables of the lifecycle. Where store and model differ, one of them
-is wrong.
+must raise. The model uses the tables of the lifecycle. If store and model differ, one of them is
+wrong.
 
-The store chooses ids, tokens and the order of equal contacts. Methods that need these choices get
-the store's answer as ``chosen``.
+The store may choose ids, tokens, and the order of contacts whose leases expire at the same moment.
+A method of the model that depends on such a choice gets the store's answer as ``chosen``.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ __all__ = ["Model"]
 class Model:
     """The campaigns of one tenant. ``host_contacts`` are the contacts that the host has.
 
-    ``concurrent`` says that other transactions run beside the next calls. A claim may then skip
-    contacts that it would get alone.
+    ``concurrent`` means that another transaction is open during the next calls. A claim may then
+    skip contacts that the other transaction has locked.
     """
 
     clock: FrozenClock
@@ -82,7 +82,7 @@ class Model:
         return attrs.evolve(self, campaigns=campaigns)
 
     def learn_row_ids(self, stored_campaigns: Mapping[UUID, ModelCampaign]) -> None:
-        """Take the ids of contact rows from the stored campaigns."""
+        """Copy the ids of new contact rows, which the store chose, from the stored campaigns."""
         for id_ in self.campaigns.keys() & stored_campaigns.keys():
             contacts, stored = self.campaigns[id_].contacts, stored_campaigns[id_].contacts
             for contact_id in contacts.keys() & stored.keys():
@@ -98,16 +98,17 @@ class Model:
         return self.campaigns[id]
 
     def held(self, claims: Iterable[Claim]) -> list[Claim]:
-        """Return the claims that still hold their contact."""
-        return [
-            claim
-            for claim in claims
-            if claim.campaign_id in self.campaigns
-            and (contact := self.campaigns[claim.campaign_id].contact_of(claim)) is not None
-            and contact.token == claim.token
-        ]
+        """Return the claims that hold their contact: the contact has the token of the claim."""
+        held = []
+        for claim in claims:
+            if claim.campaign_id in self.campaigns:
+                contact = self.campaigns[claim.campaign_id].contact_of(claim)
+                if contact is not None and contact.token == claim.token:
+                    held.append(claim)
+        return held
 
     def _permitted(self, id: UUID, permission: Permission) -> ModelCampaign:
+        """Return the state of a campaign whose status grants the permission."""
         state = self.state_of(id)
         lifecycle.check_permission(permission, state.campaign.status)
         return state
@@ -157,15 +158,15 @@ class Model:
         allow_empty: bool = False,
         reason: str | None = None,
     ) -> Campaign:
-        """Move the campaign as the table and its guards allow, and add a history entry."""
+        """Apply an action, if the table and its guards allow it, and add a history entry."""
         state = self.state_of(id)
         campaign, now = state.campaign, self.clock.now
         if version not in (None, campaign.version):
             raise Conflict("stale_version", "")
         facts = self.facts(id, review=review, allow_empty=allow_empty)
-        line = lifecycle.apply(campaign.status, action, facts)
-        if lifecycle.nothing_in_flight in line.guards:
-            # The contacts of dead workers wait again.
+        transition = lifecycle.apply(campaign.status, action, facts)
+        if lifecycle.nothing_in_flight in transition.guards:
+            # No lease is valid now. Contacts with an expired lease wait again.
             state.move_contacts(state.expired_ids(now), ContactAction.RELEASE, **NO_CLAIM)
         times: dict[str, Any] = {}
         if action is Action.START_GENERATION:
@@ -174,15 +175,21 @@ class Model:
             times = {"generation_completed_at": now}
         state.campaign = attrs.evolve(
             campaign,
-            status=line.target,
-            is_active=campaign.is_active and not line.deletes,
+            status=transition.target,
+            is_active=campaign.is_active and not transition.deletes,
             version=campaign.version + 1,
             updated_at=now,
             **times,
         )
         state.history += (
             HistoryEntry(
-                now, action, line.source, line.target, state.campaign.version, self.actor, reason
+                at=now,
+                action=action,
+                source=transition.source,
+                target=transition.target,
+                version=state.campaign.version,
+                actor=self.actor,
+                reason=reason,
             ),
         )
         state.smallest_reserve = ZERO
@@ -194,7 +201,7 @@ class Model:
         return self.state_of(id).campaign
 
     def clone(self, id: UUID, *, chosen: Campaign) -> Campaign:
-        """Add a draft with the same content, a name of its own and no contacts."""
+        """Add a draft with the same content, a new name and no contacts."""
         state = self.state_of(id)
         state.clone_count += 1
         copy = "copy" if state.clone_count == 1 else f"copy {state.clone_count}"
@@ -214,7 +221,7 @@ class Model:
     def facts(
         self, id: UUID, *, review: ReviewTally | None = None, allow_empty: bool = False
     ) -> Facts:
-        """Return the facts that the guards look at."""
+        """Return the facts: the counts that the guards of actions check."""
         state = self.state_of(id)
         expired = len(state.expired_ids(self.clock.now))
         budget = state.campaign.generation_config.budget
@@ -235,14 +242,14 @@ class Model:
     def actions(
         self, id: UUID, *, review: ReviewTally | None = None, allow_empty: bool = False
     ) -> tuple[ActionState, ...]:
-        """Return every action, with the reason if it is not allowed."""
+        """Return every action, and for each refused action the reason."""
         facts = self.facts(id, review=review, allow_empty=allow_empty)
         return lifecycle.actions(self.state_of(id).campaign.status, facts)
 
     # store.contacts
 
     def assign(self, id: UUID, contacts: Iterable[UUID | tuple[UUID, int]]) -> Assigned:
-        """Add contacts with their priorities. The first mention of a contact counts."""
+        """Add contacts with their priorities. Of a repeated contact, the first priority counts."""
         state = self._permitted(id, Permission.ASSIGN_CONTACTS)
         priorities: dict[UUID, int] = {}
         for contact in contacts:
@@ -261,7 +268,7 @@ class Model:
         return Assigned(len(new), len(known) - len(new), unknown)
 
     def remove(self, id: UUID, ids: Iterable[UUID]) -> Removed:
-        """Remove contacts. Those that were ever claimed stay and are excluded."""
+        """Remove contacts. A contact that was ever claimed stays and becomes excluded."""
         state = self._permitted(id, Permission.REMOVE_CONTACTS)
         present = [contact_id for contact_id in dict.fromkeys(ids) if contact_id in state.contacts]
         kept = [contact_id for contact_id in present if state.contacts[contact_id].ever_claimed]
@@ -272,12 +279,12 @@ class Model:
         return Removed(len(present) - len(kept), tuple(kept))
 
     def exclude(self, id: UUID, ids: Iterable[UUID]) -> Changed:
-        """Take contacts out of generation and export, in flight or not."""
+        """Take contacts out of generation and export, even if a worker holds them."""
         state = self._permitted(id, Permission.EXCLUDE_CONTACTS)
         return state.move_contacts(ids, ContactAction.EXCLUDE, reserved=ZERO)
 
     def include(self, id: UUID, ids: Iterable[UUID]) -> Changed:
-        """Bring excluded contacts back. A worker that held one of them has lost it."""
+        """Bring excluded contacts back. A claim that still holds one of them is lost."""
         state = self._permitted(id, Permission.INCLUDE_CONTACTS)
         return state.move_contacts(ids, ContactAction.INCLUDE, **FRESH_START)
 
@@ -294,7 +301,7 @@ class Model:
     def erase(self, ids: Iterable[UUID]) -> int:
         """Delete contacts from every campaign. Their costs stay.
 
-        A claim that was out can still report its cost once.
+        A worker that held an erased contact can still report the cost of its claim, once.
         """
         erased = 0
         for state in self.campaigns.values():
@@ -314,7 +321,7 @@ class Model:
         return erased
 
     def exportable(self, id: UUID) -> list[UUID]:
-        """Return the contacts to export, in order."""
+        """Return the ids of the contacts to export, in the order of generation."""
         state = self._permitted(id, Permission.LIST_EXPORTABLE)
         return [contact_id for contact_id, _ in state.by_rank(ContactStatus.GENERATED)]
 
@@ -333,10 +340,10 @@ class Model:
     ) -> tuple[ClaimBatch, frozenset[UUID]]:
         """Claim waiting contacts as far as the budget goes, then contacts with expired leases.
 
-        A claim that comes up short fails the contacts that are out of attempts. Return the batch
-        and all contacts that failed for this reason. ``chosen`` is the
-        store's answer of the same form: where several leases expired at the same moment, the store
-        chooses among their contacts.
+        If it gets fewer than ``limit`` contacts, it fails the contacts that have no attempts left.
+        Return the batch, and the ids of all contacts that failed for this reason. ``chosen`` is the
+        store's answer in the same form. From it the model takes ids and tokens, and the order of
+        contacts whose leases expired at the same moment.
         """
         state = self.state_of(id)
         batch, exhausted_ids = chosen
@@ -362,23 +369,31 @@ class Model:
         stop: StopReason | None = StopReason.NOT_GENERATING
         retry_at: datetime | None = None
         if campaign.status in PERMISSIONS[Permission.CLAIM]:
-            # 1. Waiting contacts, from the cursor on and then from the start.
+            # 1. Claim waiting contacts: first those from the cursor on, then those before it.
             waiting, expired = state.claimable_ids(now, cursor), state.expired_ids(now)
             if self.concurrent:
-                waiting, expired = (
-                    [one for one in ids if one in chosen_claims] for ids in (waiting, expired)
-                )
+                # The store may have skipped locked contacts: expect only those that it claimed.
+                waiting = [contact_id for contact_id in waiting if contact_id in chosen_claims]
+                expired = [contact_id for contact_id in expired if contact_id in chosen_claims]
             granted, amount = state.reserve(limit, reserve)
             claims = state.claim_contacts(waiting, granted, max_attempts, make_claim)
             short_of_money = len(claims) == granted
-            # 2. Contacts with expired leases, the earliest first, in the order the store chose.
-            expired.sort(key=lambda one: one not in chosen_claims)
-            expired.sort(key=lambda one: state.contacts[one].lease_expires_at or now)
-            claims += sorted(
-                state.claim_contacts(expired, limit - len(claims), max_attempts, make_claim),
-                key=lambda claim: list(chosen_claims).index(claim.contact_id),
+            # 2. Take over contacts whose leases expired, the earliest first. Of those that expired
+            #    at the same moment, prefer the contacts that the store claimed (sorting is stable).
+            claimed_by_store = [one for one in expired if one in chosen_claims]
+            not_claimed = [one for one in expired if one not in chosen_claims]
+            takeovers = state.claim_contacts(
+                sorted(
+                    claimed_by_store + not_claimed,
+                    key=lambda contact_id: state.contacts[contact_id].lease_expires_at or now,
+                ),
+                limit - len(claims),
+                max_attempts,
+                make_claim,
             )
-            # 3. In a short batch: the contacts that are out of attempts, and the reason.
+            store_order = [*chosen_claims]
+            claims += sorted(takeovers, key=lambda claim: store_order.index(claim.contact_id))
+            # 3. If the batch is short, fail the contacts without attempts left and say why.
             stop = None
             if len(claims) < limit:
                 state.fail_exhausted(now, max_attempts, exhausted_ids if self.concurrent else None)
@@ -397,7 +412,7 @@ class Model:
         return expected, state.exhausted_ids
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
-        """Extend the leases of claims that are still held; name those to stop working on."""
+        """Extend the leases of claims that hold their contact. Name those to stop working on."""
         claims = tuple(claims)
         state = self.state_of(claims[0].campaign_id)
         expires_at = self.clock.now + lease
@@ -412,7 +427,7 @@ class Model:
         return Renewal(expires_at, tuple(lost), cancelled)
 
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
-        """Book the cost of a paid call for a held contact and reduce its reservation by it."""
+        """Book the cost of a paid call, and reduce the contact's reservation by it."""
         state = self.state_of(claim.campaign_id)
         contact = state.contact_of(claim)
         if contact is None or contact.token != claim.token:
@@ -420,17 +435,22 @@ class Model:
         state.contacts[claim.contact_id] = attrs.evolve(
             contact,
             cost=contact.cost + (cost or 0),
-            unknown_costs=contact.unknown_costs + (cost is None),
+            unknown_costs=contact.unknown_costs + (1 if cost is None else 0),
             reserved=max(ZERO, contact.reserved - (cost or 0)),
         )
 
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
     ) -> dict[Claim, Recorded]:
-        """Record the outcomes of claims. The claim whose token the contact has decides."""
+        """Record the outcomes of claims, or raise :class:`LeaseLost` and change nothing.
+
+        An outcome counts if the contact has the token of its claim. ``on_lost`` says what to do
+        with the outcomes of lost claims: raise, skip them, or book only their cost.
+        """
         state = self.state_of(next(iter(outcomes)).campaign_id)
         fingerprint = state.campaign.steps.fingerprint
         answers: dict[Claim, Recorded] = {}
+        # 1. Outcomes of contacts that exist.
         lost = []
         for claim, outcome in outcomes.items():
             contact = state.contact_of(claim)
@@ -452,13 +472,14 @@ class Model:
                 state.contacts[claim.contact_id] = contact
         if lost and on_lost == "raise":
             raise LeaseLost(tuple(claim.id for claim in lost))
+        # 2. Lost claims. A claim of an erased contact can report its cost once.
         for claim in lost:
             answers[claim] = Recorded.SKIPPED
             if on_lost == "book" and (claim.id, claim.token) in state.erased_claims:
                 answers[claim] = Recorded.BOOKED
                 state.erased_claims -= {(claim.id, claim.token)}
                 state.erased_cost += outcomes[claim].cost or 0
-                state.erased_unknown_costs += outcomes[claim].cost is None
+                state.erased_unknown_costs += 1 if outcomes[claim].cost is None else 0
         return answers
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
@@ -489,7 +510,7 @@ class Model:
         return Changed(len(requeued), tuple(one for one in named if one not in requeued))
 
     def progress(self, id: UUID) -> Progress:
-        """Return the progress, without the rate."""
+        """Return the progress of a campaign, without its speed."""
         state = self.state_of(id)
         return Progress(
             by_status={status: state.count(status) for status in ContactStatus},

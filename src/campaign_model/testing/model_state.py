@@ -1,8 +1,8 @@
 """State of the model: its campaigns and their contacts, as plain values.
 
-:class:`ModelCampaign` stands for a row of ``campaigns`` with its history and totals,
-:class:`ModelContact` for a row of ``campaign_contacts``. Totals are computed from the contacts, so
-that they cannot differ from them.
+:class:`ModelCampaign` stands for a row of ``campaigns`` with its history and totals.
+:class:`ModelContact` stands for a row of ``campaign_contacts``. The model computes totals from its
+contacts, so they are always the sums of the contacts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = [
 ZERO = Decimal(0)
 
 NO_CLAIM: dict[str, Any] = {"token": None, "lease_expires_at": None, "reserved": ZERO}
-"""Fields of a contact that no claim holds."""
+"""Changes to a contact when no claim holds it any more."""
 
 FRESH_START: dict[str, Any] = NO_CLAIM | {
     "retry_at": None,
@@ -53,7 +53,7 @@ FRESH_START: dict[str, Any] = NO_CLAIM | {
     "error_code": None,
     "error": None,
 }
-"""Fields of a contact that was put back to wait. Its costs and reported tokens stay."""
+"""Changes to a contact that is put back to wait. Its costs and reported tokens stay."""
 
 _ACTION_OF: Mapping[type[Outcome], ContactAction] = {
     Generated: ContactAction.SUCCEED,
@@ -65,10 +65,10 @@ _ACTION_OF: Mapping[type[Outcome], ContactAction] = {
 
 @attrs.frozen
 class ModelContact:
-    """One contact in one campaign.
+    """One contact in one campaign. Every method returns a changed copy.
 
     ``row_id`` is ``None`` until the model learns it from the store. ``error`` is ``None`` for
-    contacts that failed at the cap on attempts: the store words that error.
+    contacts that failed at the cap on attempts, because the store chooses the text of that error.
     """
 
     rank: int
@@ -92,23 +92,26 @@ class ModelContact:
     reported_tokens: frozenset[UUID] = frozenset()
 
     def with_cost(self, token: UUID, cost: Decimal | None) -> ModelContact:
-        """Book the cost that the claim with this token reported."""
+        """Book the cost that the claim with this token reported, and remember the token."""
         return attrs.evolve(
             self,
             cost=self.cost + (cost or 0),
-            unknown_costs=self.unknown_costs + (cost is None),
+            unknown_costs=self.unknown_costs + (1 if cost is None else 0),
             reported_tokens=self.reported_tokens | {token},
         )
 
-    def under_steps(self, fingerprint: str) -> ModelContact:
-        """Prepare the contact for a claim. Other steps than last time give a new revision."""
-        steps_changed = self.fingerprint not in (None, fingerprint)
-        return attrs.evolve(
-            self, fingerprint=fingerprint, revision=self.revision + steps_changed, retry_at=None
-        )
+    def with_steps(self, fingerprint: str) -> ModelContact:
+        """Prepare the contact for a claim under the steps with this fingerprint.
 
-    def held_by(self, claim: Claim) -> ModelContact:
-        """Give the contact to a claim."""
+        If its last claim was made under other steps, the contact gets a new revision.
+        """
+        revision = self.revision
+        if self.fingerprint not in (None, fingerprint):
+            revision += 1
+        return attrs.evolve(self, fingerprint=fingerprint, revision=revision, retry_at=None)
+
+    def with_claim(self, claim: Claim) -> ModelContact:
+        """Let the claim hold the contact."""
         return attrs.evolve(
             self,
             status=ContactStatus.GENERATING,
@@ -122,7 +125,7 @@ class ModelContact:
             error=None,
         )
 
-    def out_of_attempts(self) -> ModelContact:
+    def as_exhausted(self) -> ModelContact:
         """Fail the contact because it reached the cap on attempts."""
         return attrs.evolve(
             self,
@@ -135,13 +138,18 @@ class ModelContact:
     def after_outcome(
         self, claim: Claim, outcome: Outcome, now: datetime, *, steps_unchanged: bool
     ) -> tuple[ModelContact, Recorded]:
-        """Apply the outcome of the claim that holds the contact. Return the answer as well."""
+        """Apply an outcome of the claim that holds the contact. Return the store's answer as well.
+
+        ``steps_unchanged``: the campaign still has the steps that the claim was made under.
+        """
+        # 1. A success under other steps counts as unfinished: the contact waits again.
         action, answer = _ACTION_OF[type(outcome)], Recorded.APPLIED
         if action is ContactAction.SUCCEED and not steps_unchanged:
             action, answer = ContactAction.RELEASE, Recorded.REQUEUED
         gaps = outcome.gaps if isinstance(outcome, NotReady) else self.gaps
         status = lifecycle.apply_contact(self.status, action, gaps)
         assert status is not None, f"a contact in status {self.status} is held by a claim"
+        # 2. Book the cost and end the claim. An excluded contact stays excluded.
         contact = attrs.evolve(
             self.with_cost(claim.token, outcome.cost),
             **NO_CLAIM,
@@ -152,6 +160,8 @@ class ModelContact:
         )
         if self.status is ContactStatus.EXCLUDED:
             return contact, Recorded.EXCLUDED
+        # 3. Set the fields that depend on the kind of outcome. Some outcomes do not count towards
+        #    the cap on attempts.
         changes: dict[str, Any]
         match outcome:
             case Generated() if steps_unchanged:
@@ -159,12 +169,13 @@ class ModelContact:
             case Failed():
                 changes = {"error_code": outcome.code, "error": outcome.message}
             case Unfinished(pause, cost):
-                # A claim that cost nothing does not count towards the cap on attempts.
+                # An unfinished claim that cost money, or an unknown amount, does count.
                 changes = {
-                    "attempts": self.attempts - (cost == 0),
+                    "attempts": self.attempts - (1 if cost == 0 else 0),
                     "retry_at": now + pause if pause else None,
                 }
             case _:
+                # Not ready, or generated under other steps.
                 changes = {"attempts": self.attempts - 1}
         return attrs.evolve(contact, **changes), answer
 
@@ -173,10 +184,11 @@ class ModelContact:
 class ModelCampaign:
     """A campaign with its contacts, its history and what erased contacts leave behind.
 
-    ``legacy_columns`` are the number of contacts, the number of generated ones and the cost on the
-    campaign's row. ``smallest_reserve`` is the smallest amount that a claim wanted to reserve.
-    ``erased_claims`` are the row ids and tokens of claims that were out when their contact was
-    erased.
+    ``legacy_columns`` are three columns of the campaign's row: the number of contacts, the number
+    of generated contacts, and the cost. ``next_position`` orders contacts of the same priority by
+    assignment. ``smallest_reserve`` is the smallest amount per contact that a claim wanted to
+    reserve since the last change of status. ``erased_claims`` are the row ids and tokens of claims
+    that held their contact when it was erased.
     """
 
     campaign: Campaign
@@ -192,16 +204,16 @@ class ModelCampaign:
 
     def count(self, *statuses: ContactStatus) -> int:
         """Count the contacts in these statuses."""
-        return sum(contact.status in statuses for contact in self.contacts.values())
+        return sum(1 for contact in self.contacts.values() if contact.status in statuses)
 
     @property
     def spent(self) -> Decimal:
-        """Everything booked, erased contacts included."""
+        """The cost of all contacts, erased contacts included."""
         return self.erased_cost + sum(contact.cost for contact in self.contacts.values())
 
     @property
     def unknown_costs(self) -> int:
-        """The number of unknown costs, erased contacts included."""
+        """The number of unknown costs of all contacts, erased contacts included."""
         return self.erased_unknown_costs + sum(
             contact.unknown_costs for contact in self.contacts.values()
         )
@@ -218,17 +230,17 @@ class ModelCampaign:
                 yield contact_id, contact
 
     def claimable_ids(self, now: datetime, cursor: Cursor) -> list[UUID]:
-        """List the contacts that wait and are not paused, those from the cursor on first."""
-        contacts = [
-            (contact.rank < cursor.rank, contact_id)
-            for contact_id, contact in self.by_rank(*CLAIMABLE)
-            if contact.retry_at is None or contact.retry_at <= now
-        ]
-        contacts.sort(key=lambda pair: pair[0])
-        return [contact_id for _, contact_id in contacts]
+        """List the waiting contacts without a pause: first those from the cursor's rank on."""
+        from_cursor: list[UUID] = []
+        before_cursor: list[UUID] = []
+        for contact_id, contact in self.by_rank(*CLAIMABLE):
+            if contact.retry_at is None or contact.retry_at <= now:
+                ids = from_cursor if contact.rank >= cursor.rank else before_cursor
+                ids.append(contact_id)
+        return from_cursor + before_cursor
 
     def expired_ids(self, now: datetime) -> list[UUID]:
-        """List the contacts in generation whose lease has expired."""
+        """List the contacts in status generating whose lease has expired."""
         return [
             contact_id
             for contact_id, contact in self.by_rank(ContactStatus.GENERATING)
@@ -236,7 +248,11 @@ class ModelCampaign:
         ]
 
     def reserve(self, limit: int, amount: Decimal) -> tuple[int, Decimal]:
-        """Return how many claims the budget allows and what each of them reserves."""
+        """Return how many of ``limit`` claims the budget allows, and what each of them reserves.
+
+        ``amount`` is what the worker wants to reserve for each. Without a budget nothing is
+        reserved.
+        """
         budget = self.campaign.generation_config.budget
         if budget is None:
             return limit, ZERO
@@ -251,42 +267,49 @@ class ModelCampaign:
         max_attempts: int,
         make_claim: Callable[[UUID, ModelContact], Claim],
     ) -> list[Claim]:
-        """Claim the first ``number`` of the contacts that are not out of attempts."""
+        """Claim the first ``number`` of the contacts that have attempts left; return the claims.
+
+        ``make_claim`` returns the claim of a contact.
+        """
         claims: list[Claim] = []
         for contact_id in contact_ids:
             if len(claims) == number:
                 break
-            contact = self.contacts[contact_id].under_steps(self.campaign.steps.fingerprint)
+            contact = self.contacts[contact_id].with_steps(self.campaign.steps.fingerprint)
             if contact.attempts < max_attempts:
                 claims.append(make_claim(contact_id, contact))
-                self.contacts[contact_id] = contact.held_by(claims[-1])
+                self.contacts[contact_id] = contact.with_claim(claims[-1])
         return claims
 
     def fail_exhausted(
         self, now: datetime, max_attempts: int, among: Collection[UUID] | None
     ) -> None:
-        """Fail the contacts that no worker holds and that were claimed too often.
+        """Fail the contacts that no worker holds and that were claimed ``max_attempts`` times.
 
-        ``among`` limits them to the contacts that the store found free of other transactions.
+        ``None`` for ``among`` means all of them. If another transaction is open, the store may skip
+        contacts that it has locked. Then ``among`` are the contacts that the store failed.
         """
         waiting = [id_ for id_, _ in self.by_rank(*CLAIMABLE)]
         for contact_id in (*waiting, *self.expired_ids(now)):
             contact = self.contacts[contact_id]
             if contact.attempts >= max_attempts and (among is None or contact_id in among):
-                self.contacts[contact_id] = contact.out_of_attempts()
+                self.contacts[contact_id] = contact.as_exhausted()
 
     def stop_reason(self, *, short_of_money: bool) -> tuple[StopReason, datetime | None]:
-        """Tell why a claim got fewer contacts than it asked for, and when to try again."""
+        """Return why a claim got fewer contacts than it asked for, and when to try again.
+
+        ``short_of_money``: the budget, and not the number of waiting contacts, limited the claim.
+        """
         leases = [contact.lease_expires_at for _, contact in self.by_rank(ContactStatus.GENERATING)]
         pauses = [contact.retry_at for _, contact in self.by_rank(*CLAIMABLE)]
-        moments = [
-            moment
-            for moment in (*leases, *([] if short_of_money else pauses))
-            if moment is not None
-        ]
+        # If money is short, the end of a pause allows no claim. The end of a lease does: a takeover
+        # keeps the reservation, and an outcome may cost less than was reserved.
+        candidates = leases if short_of_money else leases + pauses
+        moments = [moment for moment in candidates if moment is not None]
         if moments:
             return StopReason.LEASES_PENDING, min(moments)
-        return (StopReason.BUDGET if pauses else StopReason.DRAINED), None
+        has_waiting = bool(pauses)
+        return (StopReason.BUDGET if has_waiting else StopReason.DRAINED), None
 
     @property
     def exhausted_ids(self) -> frozenset[UUID]:
@@ -298,17 +321,20 @@ class ModelCampaign:
         )
 
     def contact_of(self, claim: Claim) -> ModelContact | None:
-        """Return the contact of a claim, or ``None`` if it was erased or removed since."""
+        """Return the contact of a claim, or ``None`` if it was erased or removed since then."""
         contact = self.contacts.get(claim.contact_id)
         return contact if contact is not None and contact.row_id == claim.id else None
 
     def refresh_legacy_columns(self) -> None:
-        """Bring the columns that legacy readers use up to date."""
+        """Write the present numbers into ``legacy_columns``."""
         total = len(self.contacts) - self.count(ContactStatus.EXCLUDED)
         self.legacy_columns = (total, self.count(ContactStatus.GENERATED), self.spent)
 
     def move_contacts(self, ids: Iterable[UUID], action: ContactAction, **changes: Any) -> Changed:
-        """Apply the action and the changes to every contact whose status allows the action."""
+        """Apply the action and the changes to every contact whose status allows the action.
+
+        Contacts whose status does not allow it, and ids of no contact, are ``skipped``.
+        """
         skipped = []
         contact_ids = tuple(dict.fromkeys(ids))
         for contact_id in contact_ids:
@@ -325,18 +351,19 @@ class ModelCampaign:
 
 
 def permissions_needed(before: Campaign, after: Campaign) -> Iterator[Permission]:
-    """Return the permissions that a change of content needs."""
+    """Yield the permissions that this change of a campaign's content needs."""
     details = ("name", "description", "owner_id")
     if any(getattr(before, name) != getattr(after, name) for name in details):
         yield Permission.EDIT_DETAILS
     if before.steps != after.steps:
         yield Permission.EDIT_STEPS
     if before.generation_config != after.generation_config:
-        raises = _only_raises_budget(before.generation_config, after.generation_config)
-        yield Permission.RAISE_BUDGET if raises else Permission.EDIT_CONFIG
+        raises_budget = _only_raises_budget(before.generation_config, after.generation_config)
+        yield Permission.RAISE_BUDGET if raises_budget else Permission.EDIT_CONFIG
 
 
 def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bool:
+    """Return ``True`` if both have a budget, the second one's is higher, and all else is equal."""
     if before.budget is None or after.budget is None:
         return False
     return before.budget < after.budget and after == attrs.evolve(before, budget=after.budget)

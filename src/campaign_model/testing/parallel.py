@@ -1,15 +1,16 @@
-"""Run transactions in parallel and bring them into a known order, without sleeping.
+"""Run transactions in parallel and in a known order, without sleeping.
 
-:class:`BackgroundTransactions` runs transactions in threads and tells when all of them wait for a
-lock. :func:`run_behind` starts transactions while another one is open. On SQLite only one writing
-transaction can be open, and no other connection can see which ones wait for it.
+:func:`run_while_open` runs transactions while another transaction is open.
+:class:`BackgroundTransactions` runs transactions in threads and, on PostgreSQL, waits until each of
+them waits for a lock or has ended. SQLite cannot say which connections wait for a lock; there,
+later transactions that write wait until the first one ends, because only one can write at a time.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -25,16 +26,18 @@ __all__ = [
     "BackgroundTransactions",
     "Work",
     "background_transactions",
-    "run_behind",
+    "run_while_open",
     "wait_until",
 ]
 
 Work = Callable[[CampaignStore], Any]
+"""The calls that a test makes in one transaction, and their answer."""
 
 PATIENCE = 20.0
 """Seconds to wait for something that should happen at once."""
 
-_BLOCKED = sa.text(
+# Of these server processes, the number that wait for a lock.
+_COUNT_BLOCKED = sa.text(
     "SELECT count(*) FROM unnest(CAST(:pids AS integer[])) AS pid"
     " WHERE cardinality(pg_blocking_pids(pid)) > 0"
 )
@@ -60,42 +63,46 @@ class BackgroundTransactions:
         self._is_postgresql = tenant.engine.dialect.name == "postgresql"
         self._futures: list[Future[Any]] = []
         self._pids: dict[int, int] = {}
+        """On PostgreSQL, the server process of each transaction, by its index in ``_futures``."""
 
     def start(self, work: Work, **options: Any) -> Future[Any]:
-        """Run ``work(store)`` in a thread and a transaction of its own.
+        """Start ``work(store)`` in a thread and a transaction of its own; return its Future.
 
         ``options`` are those of ``transact``, such as ``attempts=1``.
         """
-        number = len(self._futures)
+        index = len(self._futures)
 
-        def work_with_known_pid(store: CampaignStore) -> Any:
+        def note_pid_and_work(store: CampaignStore) -> Any:
             if self._is_postgresql:
                 # Behind a pooler, every transaction may have another server process.
                 query = sa.select(sa.func.pg_backend_pid())
-                self._pids[number] = store.connection.execute(query).scalar_one()
+                self._pids[index] = store.connection.execute(query).scalar_one()
             return work(store)
 
-        future = self._pool.submit(lambda: self._tenant.transact(work_with_known_pid, **options))
+        future = self._pool.submit(lambda: self._tenant.transact(note_pid_and_work, **options))
         self._futures.append(future)
         return future
 
     def wait_until_blocked(self, connection: sa.Connection) -> bool:
-        """Return once every started transaction waits for a lock or has ended.
+        """Wait until every started transaction waits for a lock or has ended.
 
-        The return value tells whether all of them wait. ``connection`` is used to look; it may have
-        an open transaction. On SQLite return ``False`` at once.
+        Return ``True`` if all of them wait for a lock, ``False`` if one has ended. ``connection``
+        runs the query for locks; it may have an open transaction. On SQLite return ``False`` at
+        once, without waiting.
         """
         if not self._is_postgresql:
             return False
         running: list[int] = []
 
-        def all_blocked() -> bool:
-            running[:] = [n for n, future in enumerate(self._futures) if not future.done()]
-            pids = [self._pids[n] for n in running if n in self._pids]
-            return bool(connection.scalar(_BLOCKED, {"pids": pids}) == len(running))
+        def all_running_are_blocked() -> bool:
+            nonlocal running
+            running = [i for i, future in enumerate(self._futures) if not future.done()]
+            # A transaction that has not begun yet has no process, so it does not count as blocked.
+            pids = [self._pids[i] for i in running if i in self._pids]
+            return bool(connection.scalar(_COUNT_BLOCKED, {"pids": pids}) == len(running))
 
         wait_until(
-            all_blocked,
+            all_running_are_blocked,
             f"each of {len(self._futures)} parallel transactions waits for a lock or ends (are "
             "there enough connections in the engine's pool and in the pooler?)",
         )
@@ -104,29 +111,34 @@ class BackgroundTransactions:
 
 @contextmanager
 def background_transactions(tenant: Tenant, number: int = 2) -> Iterator[BackgroundTransactions]:
-    """Provide threads for ``number`` transactions; at the end, wait for all of them.
+    """Provide threads for ``number`` transactions. The end of the block waits for all of them.
 
-    Open this context outside of your own transaction: the others may wait for that one.
+    Begin your own transaction inside the block, so that it ends before the block does. Otherwise
+    the end of the block would wait for ever for a transaction that waits for yours.
     """
     with ThreadPoolExecutor(number) as pool:
         yield BackgroundTransactions(tenant, pool)
 
 
-def run_behind(
+def run_while_open(
     tenant: Tenant,
+    *,
     first: Work,
-    *others: Work,
+    others: Sequence[Work],
     then: Work | None = None,
     commit: bool = True,
     must_wait: bool = False,
     **options: Any,
 ) -> list[Any]:
-    """Run ``others`` while the transaction of ``first`` is open, and return their answers.
+    """Run ``others`` while the transaction of ``first`` is open. Return one answer for each.
 
-    1. Run ``first`` in an open transaction.
-    2. Start the others one after the other; each starts when the ones before wait for a lock or
-       have ended. With ``must_wait`` all of them must wait now.
-    3. Run ``then`` in the transaction of ``first``; commit it, or roll it back.
+    1. Begin a transaction and run ``first`` in it.
+    2. Start the others, each in a transaction of its own and one after the other: each starts when
+       those before it wait for a lock or have ended. With ``must_wait=True``, fail on PostgreSQL if
+       one has ended, because every one of them should wait for the transaction of ``first``.
+    3. Run ``then`` in the transaction of ``first``. Commit that transaction, or roll it back if
+       ``commit`` is false.
+    4. Wait for the others.
 
     An answer is what the work returned, or the library's error that it raised. ``options`` are
     those of ``transact`` for the others.
@@ -144,16 +156,17 @@ def run_behind(
             futures.append(background.start(work, **options))
             all_wait = background.wait_until_blocked(connection)
         if must_wait and connection.dialect.name == "postgresql":
-            assert all_wait, "a transaction did not wait for the first one"
+            assert all_wait, "a transaction did not wait for the open transaction of `first`"
         if then is not None:
             then(store)
         if not commit:
             transaction.rollback()
-    return [_answer(future) for future in futures]
+    return [_result_or_refusal(future) for future in futures]
 
 
-def _answer(future: Future[Any]) -> Any:
+def _result_or_refusal(future: Future[Any]) -> Any:
+    """Return what the work returned, or the library's error that it raised."""
     try:
         return future.result(PATIENCE)
-    except CampaignModelError as error:
-        return error
+    except CampaignModelError as refusal:
+        return refusal

@@ -1,8 +1,8 @@
 """The pytest plugin: fixtures with sample campaigns, and the options of the store contract.
 
-It is loaded only on request: with ``-p campaign_model.testing.plugin``, or with
+The plugin is loaded only on request: with ``-p campaign_model.testing.plugin``, or with
 ``pytest_plugins = ["campaign_model.testing.plugin"]`` in the top ``conftest.py``. The types of the
-fixtures are in ``campaign_model.testing.sample_campaigns`` and ``.clock``.
+fixtures are in ``campaign_model.testing.sample_campaigns`` and ``campaign_model.testing.clock``.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ __all__ = [
 _HOST = HostTables()
 
 
-def _url(text: str) -> sa.URL:
+def _parse_url(text: str) -> sa.URL:
+    """Parse the value of ``--campaign-model-url``."""
     try:
         return sa.make_url(text)
     except sa.exc.ArgumentError:
-        # The error does not repeat the text, which may contain a password.
+        # Do not repeat the text in the error: it may contain a password.
         raise argparse.ArgumentTypeError(
             "a URL looks like postgresql+psycopg://user@host/name or sqlite:///file.db"
         ) from None
@@ -56,14 +57,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--campaign-model-url",
         metavar="URL",
-        type=_url,
-        help="SQLAlchemy URL of the database to test; the contract inserts rows for tenants of its "
-        "own and deletes them at the end",
+        type=_parse_url,
+        help="SQLAlchemy URL of the database to test; the tests insert rows for tenants of their "
+        "own and delete them at the end",
     )
     group.addoption(
         "--campaign-model-read-only",
         action="store_true",
-        help="run only the tests that read, in read-only transactions: for copies of production",
+        help="run only the tests that write nothing, in read-only transactions (for copies of "
+        "production)",
     )
 
 
@@ -97,7 +99,7 @@ def pytest_campaign_model_host_tables() -> HostTables:
 def pytest_campaign_model_host_rows(
     connection: sa.Connection, host: HostTables, contacts: int
 ) -> tuple[UUID, Sequence[UUID]]:
-    """Fill the columns that the minimal host tables need."""
+    """Insert a tenant and contacts into the minimal host tables."""
     tenant_id = add_minimal_tenant(connection, host)
     return tenant_id, add_minimal_contacts(connection, host, tenant_id, contacts)
 
@@ -117,7 +119,7 @@ def pytest_campaign_model_remove_host_rows(
 class _Database:
     """An SQLite database in memory with the library's schema, minimal host tables and no tenant.
 
-    ``image`` is the content of a file with the same database.
+    ``image`` is the same database as the content of an SQLite file.
     """
 
     engine: sa.Engine
@@ -126,7 +128,8 @@ class _Database:
 
 @pytest.fixture(scope="session")
 def _campaign_model_database() -> Iterator[_Database]:
-    # With one connection for all tests there is one database, and SQL is compiled once.
+    # All tests share one connection, because each connection to an SQLite database in memory has a
+    # database of its own. One engine for all tests also compiles each statement only once.
     engine = sa.create_engine(
         "sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False}
     )
@@ -154,7 +157,7 @@ def campaign_clock() -> FrozenClock:
 def campaign_store(
     _campaign_model_database: _Database, campaign_clock: FrozenClock
 ) -> Iterator[CampaignStore]:
-    """Return a store for a new tenant, on SQLite in memory. The end of the test rolls back.
+    """Return a store for a new tenant, on SQLite in memory. The end of the test rolls it back.
 
     The database has the system templates and minimal host tables. Use ``campaign_tenant`` for code
     that opens its own transactions, such as ``transact`` and ``run_worker``.
@@ -165,8 +168,9 @@ def campaign_store(
         yield CampaignStore(connection, tenant_id, clock=campaign_clock)
         if not transaction.is_active:
             pytest.fail(
-                "the transaction of campaign_store was committed, rolled back or closed; test code "
-                "that does so with campaign_tenant, which has a database of its own",
+                "the test committed, rolled back or closed the transaction of campaign_store; for "
+                "code that ends its own transactions, use campaign_tenant instead, which has a "
+                "database of its own",
                 pytrace=False,
             )
         transaction.rollback()

@@ -1,7 +1,7 @@
 """Sample campaigns in any status, made with the store's own methods.
 
-:func:`make_campaign` makes one in a store. :class:`CampaignFactory` and :class:`Tenant` are what
-the fixtures ``campaign_factory`` and ``campaign_tenant`` return.
+:func:`make_campaign` makes a campaign in a store. The fixture ``campaign_factory`` returns a
+:class:`CampaignFactory`, the fixture ``campaign_tenant`` a :class:`Tenant`.
 """
 
 from __future__ import annotations
@@ -59,19 +59,17 @@ _FROM_DRAFT: dict[Status, tuple[Action, ...]] = {
     Status.READY: (Action.MARK_READY,),
     Status.GENERATING: _TO_GENERATING,
 }
-"""The actions from draft to statuses that need no generated contact."""
+"""The actions from draft to the statuses that need no generated contact."""
 
+_TO_EXPORTED = (Action.COMPLETE_GENERATION, Action.APPROVE, Action.EXPORT)
 _FROM_GENERATING: dict[Status, tuple[Action, ...]] = {
     Status.DRAFT: (Action.CANCEL_GENERATION, Action.RETURN_TO_DRAFT),
     Status.READY: (Action.CANCEL_GENERATION,),
     Status.GENERATING: (),
     Status.REVIEW: (Action.COMPLETE_GENERATION,),
     Status.APPROVED: (Action.COMPLETE_GENERATION, Action.APPROVE),
-    Status.EXPORTED: (Action.COMPLETE_GENERATION, Action.APPROVE, Action.EXPORT),
-    Status.ARCHIVED: (
-        *(Action.COMPLETE_GENERATION, Action.APPROVE, Action.EXPORT),
-        Action.ARCHIVE,
-    ),
+    Status.EXPORTED: _TO_EXPORTED,
+    Status.ARCHIVED: (*_TO_EXPORTED, Action.ARCHIVE),
 }
 """The actions from generating to every status."""
 
@@ -92,13 +90,15 @@ def make_campaign(
 ) -> Campaign:
     """Add a campaign, assign the host's ``contacts`` to it and move it to ``status``.
 
-    ``failed`` contacts fail and ``generated`` contacts get their messages, each at ``cost``. If
-    ``generated`` is ``None``, no contact gets messages in draft, ready and generating; in later
-    statuses all contacts that do not fail get them. ``archived`` means an exported campaign that
-    was archived, not a deleted draft. ``fields`` are other fields of :class:`Campaign`, such as
-    ``name``. Raises ``ValueError`` if there are fewer contacts than ``generated`` and ``failed``
-    need, and the errors of the store.
+    ``failed`` is the number of contacts that fail, ``generated`` the number of contacts that get
+    their messages, and ``cost`` the cost of each of these contacts. If ``generated`` is ``None``,
+    no contact gets messages in draft, ready and generating; in later statuses all contacts that do
+    not fail get them. The status ``archived`` means an exported campaign that was archived, not a
+    deleted draft. ``fields`` are other fields of :class:`Campaign`, such as ``name``. Raises
+    ``ValueError`` if there are fewer contacts than ``generated`` and ``failed`` need, and the
+    errors of the store.
     """
+    # 1. Check the numbers.
     status, ids = Status(status), [*contacts]
     if generated is None:
         generated = 0 if status in _FROM_DRAFT else len(ids) - failed
@@ -106,6 +106,7 @@ def make_campaign(
         raise ValueError(
             f"cannot have {generated} generated and {failed} failed contacts of {len(ids)} contacts"
         )
+    # 2. Add a draft with contacts. If no contact needs an outcome, only move it.
     campaign = store.campaigns.add(
         Campaign(
             **{
@@ -119,6 +120,7 @@ def make_campaign(
     store.contacts.assign(campaign.id, ids)
     if not generated and not failed and status in _FROM_DRAFT:
         return _apply(store, campaign, _FROM_DRAFT[status])
+    # 3. Generate, and move the campaign on from generating.
     _apply(store, campaign, _TO_GENERATING)
     if generated + failed:
         batch = store.generation.claim(campaign.id, generated + failed, LEASE, reserve=cost)
@@ -131,12 +133,14 @@ def make_campaign(
         )
     actions = _FROM_GENERATING[status]
     if Action.COMPLETE_GENERATION in actions and generated + failed < len(ids):
-        # A run with waiting contacts cannot be completed.
-        actions = (Action.CANCEL_GENERATION, Action.SUBMIT_FOR_REVIEW, *actions[1:])
+        # Generation with waiting contacts cannot be completed, so cancel it instead.
+        _, *later_actions = actions
+        actions = (Action.CANCEL_GENERATION, Action.SUBMIT_FOR_REVIEW, *later_actions)
     return _apply(store, campaign, actions)
 
 
 def _apply(store: CampaignStore, campaign: Campaign, actions: Iterable[Action]) -> Campaign:
+    """Apply the actions one after the other and return the campaign."""
     for action in actions:
         review = ReviewTally(approved=1, rejected=0, undecided=0)
         store.campaigns.apply(campaign.id, action, review=review)
@@ -166,8 +170,9 @@ def add_minimal_contacts(
 class Tenant:
     """One tenant in one database, for tests of code that opens its own transactions.
 
-    ``contacts(number)`` adds that many contacts to the host and returns their ids. Every method
-    runs in a transaction of its own. ``clock`` replaces the database's clock for one call.
+    ``contacts(number)`` returns the ids of this many contacts in the host's table. The fixture
+    ``campaign_tenant`` adds new contacts at every call. Every method runs in a transaction of its
+    own. Its argument ``clock`` replaces the database's clock for this call.
     """
 
     engine: sa.Engine
@@ -176,7 +181,10 @@ class Tenant:
     host: HostTables = attrs.field(factory=HostTables)
 
     def transact(self, work: Callable[[CampaignStore], Result], **options: Any) -> Result:
-        """Run ``work(store)`` and commit. ``options`` are those of ``transact``."""
+        """Run ``work(store)``, commit and return its answer.
+
+        ``options`` are those of :func:`campaign_model.store.transact`.
+        """
         return transact(self.engine, self.id, work, **{"host": self.host, **options})
 
     def campaign(
@@ -204,11 +212,15 @@ class Tenant:
 
         ``options`` are those of ``campaigns.apply``.
         """
-        for action in actions:
-            campaign = self.transact(
-                lambda store: store.campaigns.apply(campaign_id, action, **options),  # noqa: B023
+
+        def apply_one(action: Action) -> Campaign:
+            return self.transact(
+                lambda store: store.campaigns.apply(campaign_id, action, **options),
                 **_clock_option(clock),
             )
+
+        for action in actions:
+            campaign = apply_one(action)
         return campaign
 
     def claim(
@@ -220,7 +232,7 @@ class Tenant:
         clock: FrozenClock | None = None,
         **options: Any,
     ) -> tuple[Claim, ...]:
-        """Claim contacts. ``options`` are those of ``generation.claim``."""
+        """Claim contacts and return the claims. ``options`` are those of ``generation.claim``."""
         batch = self.transact(
             lambda store: store.generation.claim(campaign_id, limit, lease, **options),
             **_clock_option(clock),
@@ -234,7 +246,7 @@ class Tenant:
         clock: FrozenClock | None = None,
         **options: Any,
     ) -> dict[Claim, Recorded]:
-        """Record outcomes. ``options`` are those of ``generation.record``."""
+        """Record outcomes, return the answers. ``options`` are those of ``generation.record``."""
         return self.transact(
             lambda store: store.generation.record(outcomes, **options), **_clock_option(clock)
         )
@@ -275,8 +287,8 @@ class CampaignFactory:
     ) -> Campaign:
         """Make a campaign with a number of contacts, or with the contacts of these ids.
 
-        ``options`` are those of :func:`make_campaign`. The clock goes forward by a second first, so
-        that lists show the campaigns in the order in which they were made.
+        ``options`` are those of :func:`make_campaign`. The clock first goes forward by a second,
+        because lists order campaigns by time.
         """
         ids = self.contacts(contacts) if isinstance(contacts, int) else contacts
         self.clock.forward(_SECOND)

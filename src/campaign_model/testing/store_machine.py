@@ -1,6 +1,6 @@
 """The store as a state machine: Hypothesis makes any calls in any order, and the model checks them.
 
-:class:`StoreMachine` is the test of the store's promises for one tenant, on any engine.
+:class:`StoreMachine` tests the store's promises to one tenant, on any engine.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ _EDITS: Mapping[str, Callable[[Campaign], Campaign]] = {
 
 
 def _summary(campaign: CampaignSummary) -> tuple[Any, ...]:
+    """Return the fields of a list entry that the model knows."""
     return (
         campaign.status,
         campaign.total_contacts,
@@ -90,6 +91,7 @@ def _summary(campaign: CampaignSummary) -> tuple[Any, ...]:
 
 
 def _model_summary(state: ModelCampaign) -> tuple[Any, ...]:
+    """Return the same fields, computed by the model."""
     total = len(state.contacts) - state.count(ContactStatus.EXCLUDED)
     generated = state.count(ContactStatus.GENERATED)
     return (state.campaign.status, total, generated, state.spent, state.unknown_costs)
@@ -128,7 +130,7 @@ _READS: Mapping[str, _Read] = {
         lambda model, id_: model.exportable(id_),
     ),
 }
-"""The methods that only read: how to call the store, and what the model says."""
+"""Methods that only read: how to call the store's method, and how to get the model's answer."""
 
 _NEXT_ACTION: Mapping[Status, Action] = {
     Status.DRAFT: Action.MARK_READY,
@@ -148,10 +150,11 @@ _tallies = st.sampled_from([None, ReviewTally(1, 0, 0), ReviewTally(0, 1, 0), Re
 class StoreMachine(ComparisonMachine):
     """Any calls of the store in any order, compared with the model.
 
-    A rule makes one call of the store and the same call of the model. The answers must be equal,
-    and so must everything that the database has. Workers report on claims that they lost long ago,
-    users save campaigns that they loaded long ago, and any call may crash, overlap with others or
-    come from another tenant (see :mod:`campaign_model.testing.interference`).
+    A rule makes one call of the store and the same call of the model. The two answers must be
+    equal, and the database must have the campaigns that the model has. The calls include those
+    that go wrong in practice: workers record outcomes of claims that they lost long ago, users save
+    campaigns that they loaded long ago, and any call may crash, overlap with other calls or come
+    from another tenant (see :mod:`campaign_model.testing.interference`).
 
     :meth:`on` (or attributes of a subclass) says where the machine runs: an ``engine`` (PostgreSQL,
     or SQLite in a file), a ``tenant_id``, four ``contact_ids`` of that tenant, and further
@@ -159,35 +162,35 @@ class StoreMachine(ComparisonMachine):
     campaigns of the tenant. Give it a tenant of its own: it refuses one that has campaigns.
 
     What Hypothesis draws never depends on what the store did: a rule that finds nothing to do does
-    nothing. So a failing example fails in the same way when it is repeated.
+    nothing. Therefore a failing example fails in the same way when Hypothesis repeats it.
 
     Add rules and invariants in a subclass: :meth:`both` and :meth:`call` make calls, ``model`` is
     what the store must contain, ``reading()`` opens a connection for your own queries.
 
-    Drawn numbers choose among objects: ``index`` counts campaigns from the first one, ``age``
-    counts back from the latest object.
+    Rules choose objects by drawn numbers. ``index`` counts campaigns from the first one. ``age``
+    counts backwards from the latest claim, cursor or returned campaign, which has age 0.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.claims: list[Claim] = []
-        """Every claim that a worker ever got, oldest first. Many of them are lost by now."""
+        """Every claim that a worker ever got, oldest first, including lost ones."""
         self.cursors: list[Cursor] = []
         """The cursor of every batch, oldest first."""
 
     def campaign_id(self, index: int, status: Status | None = None) -> UUID:
-        """Choose a campaign, in ``status`` if there is one."""
+        """Choose a campaign: one in ``status`` if there is any, otherwise any campaign."""
         ids = list(self.model.campaigns)
         in_status = [id_ for id_ in ids if self.model.get(id_).status is status]
         candidates = in_status or ids
         return candidates[index % len(candidates)]
 
     def contact(self, index: int) -> UUID:
-        """Choose a contact: one of the tenant's, or an unknown one beyond their number."""
+        """Choose one of the tenant's contacts. An index beyond their number gives an unknown id."""
         return self.contact_ids[index] if index < len(self.contact_ids) else UUID(int=index)
 
     def earlier_claims(self, ages: Iterable[int]) -> list[Claim]:
-        """Choose earlier claims, all of the same campaign; none if there were none."""
+        """Choose the claims with these ages. Keep only those of the first one's campaign."""
         claims = [self.claims[-1 - age % len(self.claims)] for age in ages if self.claims]
         return [claim for claim in claims if claim.campaign_id == claims[0].campaign_id]
 
@@ -195,7 +198,7 @@ class StoreMachine(ComparisonMachine):
 
     @initialize(budget=_budgets, moves=st.sampled_from([2, 2, 2, 1, 0]), claims=st.integers(0, 3))
     def set_up_campaign(self, budget: Decimal | None, moves: int, claims: int) -> None:
-        """Add a campaign with four contacts, move it on, and claim some of them."""
+        """Add a campaign with four contacts, advance its status, and claim some contacts."""
         self.add_campaign(budget)
         self.assign(0, [0, 1, 2, 3], 0)
         for _ in range(moves):
@@ -240,12 +243,10 @@ class StoreMachine(ComparisonMachine):
     def apply(self, age: int, action: int, review: ReviewTally | None, *, careful: bool) -> None:
         """Apply an action that was allowed when the campaign was loaded some time ago.
 
-        A ``careful`` call names the version that it knows.
+        A ``careful`` call passes the version of that campaign.
         """
         campaign = self.returned_campaigns[-1 - age % len(self.returned_campaigns)]
-        actions = [line.action for line in TRANSITIONS if line.source is campaign.status] or [
-            *Action
-        ]
+        actions = [one.action for one in TRANSITIONS if one.source is campaign.status] or [*Action]
         self.both(
             "campaigns.apply",
             campaign.id,
@@ -256,7 +257,7 @@ class StoreMachine(ComparisonMachine):
             reason="a click",
         )
 
-    # A call that only reads never has to wait, so no overlap is defined for it.
+    # A call that only reads never waits for a lock, so it takes no part in an overlap.
     @precondition(lambda self: not isinstance(self._interference, Overlap))
     @rule(index=_indexes, method=st.sampled_from(list(_READS)))
     def read(self, index: int, method: str) -> None:
@@ -281,7 +282,7 @@ class StoreMachine(ComparisonMachine):
         method=st.sampled_from(["exclude", "exclude", "include", "remove"]),
     )
     def change_contacts(self, index: int, contacts: list[int], method: str) -> None:
-        """Exclude, include or remove contacts, in flight or not."""
+        """Exclude, include or remove contacts, even if a worker holds them."""
         ids = [self.contact(number) for number in contacts]
         self.both(f"contacts.{method}", self.campaign_id(index), ids)
 
@@ -316,7 +317,7 @@ class StoreMachine(ComparisonMachine):
         max_attempts: int = 5,
         cursor_age: int | None = None,
     ) -> None:
-        """Claim contacts: from the start, or from the cursor of an earlier batch on."""
+        """Claim contacts: from the start, or from the cursor of an earlier batch."""
         id_ = self.campaign_id(index, Status.GENERATING)
         cursor = Cursor()
         if self.cursors and cursor_age is not None:
@@ -349,7 +350,7 @@ class StoreMachine(ComparisonMachine):
 
     @rule(index=_indexes, outcome=st.sampled_from(_OUTCOMES))
     def record_held(self, index: int, outcome: Outcome) -> None:
-        """Record the outcome of a claim that is still held."""
+        """Record an outcome of a claim that still holds its contact."""
         held = self.model.held(self.claims)
         if held:
             self.both("generation.record", {held[index % len(held)]: outcome})
@@ -359,14 +360,15 @@ class StoreMachine(ComparisonMachine):
         on_lost=st.sampled_from(["raise", "skip", "book"]),
     )
     def record(self, outcomes: dict[int, Outcome], on_lost: OnLost) -> None:
-        """Record outcomes of claims that may be lost, or were recorded before."""
-        report = dict(zip(self.earlier_claims(outcomes), outcomes.values(), strict=False))
-        if report:
-            self.both("generation.record", report, on_lost=on_lost)
+        """Record outcomes of claims that may be lost or may already have an outcome."""
+        claims = self.earlier_claims(outcomes)
+        if claims:
+            by_claim = dict(zip(claims, outcomes.values(), strict=False))
+            self.both("generation.record", by_claim, on_lost=on_lost)
 
     @rule(age=_ages, cost=st.sampled_from([CENT / 2, None, 2 * CENT]))
     def checkpoint(self, age: int, cost: Decimal | None) -> None:
-        """Book the cost of a call for a claim that may be lost."""
+        """Book the cost of a paid call for a claim that may be lost."""
         for claim in self.earlier_claims([age]):
             self.both("generation.checkpoint", claim, cost)
 

@@ -1,8 +1,8 @@
 """Check the invariant of totals: the totals of a campaign are the sums of its contacts.
 
 Progress, budgets and the legacy columns are read from ``campaign_totals`` alone, so they are right
-only while this holds. Counts by status, booked cost, unknown costs and reservations are compared.
-What erased contacts have cost stands in the totals alone and cannot be compared.
+only while the totals are. :func:`find_wrong_totals` compares counts by status, booked cost, unknown
+costs and reservations. It cannot compare the cost of erased contacts, because no contact has it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _CONTACT_COLUMNS = {
     "unknown_costs": "unknown_costs",
     "reserved": "reserved",
 }
-"""Amounts: the column of ``campaign_totals`` and the column of ``campaign_contacts``."""
+"""Maps each amount in ``campaign_totals`` to the column of ``campaign_contacts`` that it sums."""
 
-_NAMES = (*_STATUSES, *_CONTACT_COLUMNS)
+_COMPARED = (*_STATUSES, *_CONTACT_COLUMNS)
 
 
 def _sums(table: sa.Table, columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.Select[Any]:
-    """Sum the columns over the rows of each campaign."""
+    """Return the query for the sums of these columns in each campaign."""
     return (
         sa.select(
             table.c.campaign_id,
@@ -45,7 +45,7 @@ def _sums(table: sa.Table, columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.S
 
 
 _CONTACTS = campaign_contacts.c
-_SUMS_OF_TOTALS = _sums(campaign_totals, {name: campaign_totals.c[name] for name in _NAMES})
+_SUMS_OF_TOTALS = _sums(campaign_totals, {name: campaign_totals.c[name] for name in _COMPARED})
 _SUMS_OF_CONTACTS = _sums(
     campaign_contacts,
     {
@@ -58,10 +58,10 @@ _SUMS_OF_CONTACTS = _sums(
 def find_wrong_totals(
     connection: sa.Connection, tenant_ids: Collection[UUID], campaign_ids: Collection[UUID]
 ) -> list[str]:
-    """Return one sentence for each total of these campaigns that differs from its contacts.
+    """Return one sentence for each total of these campaigns that is not the sum of its contacts.
 
-    Where other transactions write at the same time, call it under an isolation level with one
-    snapshot for all statements.
+    The function reads totals and contacts in two statements. If other transactions write at the
+    same time, use an isolation level with one snapshot for all statements, such as REPEATABLE READ.
     """
     parameters = {"tenants": [*tenant_ids], "campaigns": [*campaign_ids]}
 
@@ -71,12 +71,15 @@ def find_wrong_totals(
 
     totals, contacts = sums(_SUMS_OF_TOTALS), sums(_SUMS_OF_CONTACTS)
     # A campaign without rows in one of the tables has sums of zero there.
-    zeros = dict.fromkeys(_NAMES, 0)
-    return [
-        f"campaign {campaign_id}: {name} is {total[name]} in campaign_totals, "
-        f"but {counted[name]} in campaign_contacts"
-        for campaign_id in sorted(totals.keys() | contacts.keys())
-        for total, counted in [(totals.get(campaign_id, zeros), contacts.get(campaign_id, zeros))]
-        for name in _NAMES
-        if total[name] != counted[name]
-    ]
+    zeros = dict.fromkeys(_COMPARED, 0)
+    faults = []
+    for campaign_id in sorted(totals.keys() | contacts.keys()):
+        total = totals.get(campaign_id, zeros)
+        counted = contacts.get(campaign_id, zeros)
+        faults += [
+            f"campaign {campaign_id}: {name} is {total[name]} in campaign_totals, "
+            f"but {counted[name]} in campaign_contacts"
+            for name in _COMPARED
+            if total[name] != counted[name]
+        ]
+    return faults

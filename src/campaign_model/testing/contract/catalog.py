@@ -1,7 +1,7 @@
 """Compare the tables in the database with the library's tables.
 
-Keys, indexes and CHECKs are compared by their columns, never by name: a service's migrations may
-give constraints other names.
+The functions compare keys, indexes and CHECKs by their columns and never by name, because a
+service's migrations may give constraints other names.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ __all__ = [
     "missing_unique_keys",
 ]
 
-_WORDS = re.compile(r"'(\w+)'")
+_STRING_LITERAL = re.compile(r"'(\w+)'")
 
 _EQUIVALENT_TYPES = {"TEXT": {"VARCHAR"}}
 
 
 def column_faults(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """Name the columns that are missing or have another type, NULL rule or default."""
+    """Name the columns that are missing, or differ in type, in NOT NULL or in having a default."""
     dialect = inspector.dialect
     present_columns = {column["name"]: column for column in inspector.get_columns(table.name)}
     for column in table.c:
@@ -53,7 +53,7 @@ def column_faults(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
 def missing_unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
     """Name the primary and unique keys that a table lacks."""
     primary = set(inspector.get_pk_constraint(table.name)["constrained_columns"])
-    # In a sharded database, the tenant is part of every primary key.
+    # A sharded database needs the tenant in every primary key, so it may be in the key here too.
     if primary | {"tenant_id"} != {*table.primary_key.columns.keys(), "tenant_id"}:
         yield f"{table.name} lacks PRIMARY KEY ({', '.join(table.primary_key.columns.keys())})"
     present: list[set[Any]] = [
@@ -70,7 +70,7 @@ def missing_unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[st
 
 
 def foreign_key_faults(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """Name the foreign keys that a table lacks, and those that delete or change rows."""
+    """Name the foreign keys that a table lacks, and those with an ON DELETE that changes rows."""
     present = {
         (
             frozenset(zip(key["constrained_columns"], key["referred_columns"], strict=True)),
@@ -90,22 +90,25 @@ def foreign_key_faults(inspector: sa.Inspector, table: sa.Table) -> Iterator[str
 
 
 def missing_indexes(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """Name the indexes that a table lacks. Conditions are compared by their string literals."""
+    """Name the indexes that a table lacks.
+
+    The WHERE conditions of two indexes count as equal if they contain the same string literals.
+    """
     dialect = inspector.dialect
     present = [
-        (index["column_names"], _words(_predicate(index)))
+        (index["column_names"], _literals(_predicate(index)))
         for index in inspector.get_indexes(table.name)
     ]
     for index in sorted(table.indexes, key=lambda index: str(index.name)):
         condition = index.dialect_options[dialect.name]["where"]
         text = None if condition is None else str(condition.compile(dialect=dialect))
-        if (index.columns.keys(), _words(text)) not in present:
+        if (index.columns.keys(), _literals(text)) not in present:
             where = "" if text is None else f" WHERE {text.replace(f'{table.name}.', '')}"
             yield f"{table.name} lacks INDEX ({', '.join(index.columns.keys())}){where}"
 
 
 def missing_checks(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
-    """Name the columns that should be in a CHECK and are in none. Conditions are not compared."""
+    """Name the columns that should be in a CHECK and are in none. The conditions are not read."""
     present = "\n".join(check["sqltext"] for check in inspector.get_check_constraints(table.name))
     for column in expected_checks(inspector.dialect.name)[table.name]:
         if not re.search(rf"\b{column}\b", present):
@@ -113,10 +116,12 @@ def missing_checks(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
 
 
 def _predicate(index: Any) -> str | None:
+    """Return the WHERE condition of an index in the database, or ``None`` for a full index."""
     options = index.get("dialect_options", {})
     where = options.get("postgresql_where", options.get("sqlite_where"))
     return None if where is None else str(where)
 
 
-def _words(condition: str | None) -> frozenset[str] | None:
-    return None if condition is None else frozenset(_WORDS.findall(condition))
+def _literals(condition: str | None) -> frozenset[str] | None:
+    """Return the string literals of a condition. Databases rewrite everything else in it."""
+    return None if condition is None else frozenset(_STRING_LITERAL.findall(condition))

@@ -1,4 +1,7 @@
-"""Fixtures of the contract: the service's engine, two tenants on it and a read-only connection."""
+"""Fixtures of the contract tests: the service's engine, two tenants, a read-only connection.
+
+This module also chooses the tests that can run, sorts them, and adds docstrings to failure reports.
+"""
 
 from __future__ import annotations
 
@@ -19,43 +22,53 @@ from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import Tenant
 
 CONTACTS = (40, 5)
-"""The numbers of contacts of the tests' tenant and of the other tenant."""
+"""The number of contacts of the tests' tenant, and that of the other tenant."""
 
 _HERE = Path(__file__).parent
 _RUN_FIRST = {"test_schema", "test_session"}
-"""Their failures cause other failures, so they come first."""
+"""Modules that run first: what they find wrong makes tests of other modules fail, too."""
 
 _STATEMENT_TIMEOUT = "30s"
 _USAGE = (
     "pytest -p campaign_model.testing.plugin --pyargs campaign_model.testing.contract "
     "--campaign-model-url URL"
 )
-_ENGINES = {"postgresql", "sqlite"}
-"""The fixtures of engines. A test that uses one of them runs on that engine only."""
+_ENGINE_FIXTURES = {"postgresql", "sqlite"}
+"""Empty fixtures that mark tests: a test that uses one of them runs on that engine only."""
+
+_WRITING_FIXTURE = "tenants"
+"""Every test that writes uses this fixture, directly or through another fixture."""
 
 
 class LeftoverRowsWarning(UserWarning):
-    """The contract could not delete the rows that it made."""
+    """The contract tests could not delete the rows that they inserted."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of the other engine, and with ``--campaign-model-read-only`` all writers.
+    """Deselect the contract tests that cannot run, and run those of ``_RUN_FIRST`` first.
 
-    Sort the tests, so that the causes of other failures come first.
+    Tests of the other engine cannot run. With ``--campaign-model-read-only``, tests that write
+    cannot run either. The fixtures of a test show its engine and whether it writes. Tests of a
+    service that run in the same session are neither deselected nor moved behind contract tests.
     """
+    # 1. Find the fixtures that cannot be used.
     url = config.getoption("--campaign-model-url", None)
-    excluded = _ENGINES - {url.get_backend_name()} if url else set()
+    unusable = _ENGINE_FIXTURES - {url.get_backend_name()} if url else set()
     if config.getoption("--campaign-model-read-only", default=False):
-        excluded.add("tenants")
-    deselected = [
-        item
-        for item in items
-        if item.path.parent == _HERE and excluded.intersection(getattr(item, "fixturenames", ()))
-    ]
-    items[:] = sorted(
-        (item for item in items if item not in deselected),
-        key=lambda item: item.path.parent == _HERE and item.path.stem not in _RUN_FIRST,
-    )
+        unusable.add(_WRITING_FIXTURE)
+    # 2. Sort the tests into those that cannot run, those that run first, and the others.
+    deselected: list[pytest.Item] = []
+    first: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        is_contract_test = item.path.parent == _HERE
+        if is_contract_test and unusable.intersection(getattr(item, "fixturenames", ())):
+            deselected.append(item)
+        elif is_contract_test and item.path.stem not in _RUN_FIRST:
+            others.append(item)
+        else:
+            first.append(item)
+    items[:] = first + others
     config.hook.pytest_deselected(items=deselected)
 
 
@@ -72,12 +85,12 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def postgresql() -> None:
-    """Mark a test for PostgreSQL only."""
+    """Do nothing. A test that uses this fixture runs on PostgreSQL only."""
 
 
 @pytest.fixture(scope="session")
 def sqlite() -> None:
-    """Mark a test for SQLite only."""
+    """Do nothing. A test that uses this fixture runs on SQLite only."""
 
 
 @pytest.fixture(scope="session")
@@ -89,17 +102,17 @@ def host(pytestconfig: pytest.Config) -> HostTables:
 
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config) -> Iterator[sa.Engine]:
-    """Return the service's engine, after a first connection."""
+    """Return the service's engine. End the run if no connection to the database is possible."""
     url = pytestconfig.getoption("--campaign-model-url", None)
     if url is None:
         pytest.exit(f"the store contract needs a database: {_USAGE}", pytest.ExitCode.USAGE_ERROR)
-    reads_file = (
+    reads_file_only = (
         pytestconfig.getoption("--campaign-model-read-only") and url.get_backend_name() == "sqlite"
     )
     try:
-        # Preparing an SQLite engine for the store would write into the file.
+        # The store's way to prepare an SQLite engine writes into the file (PRAGMA journal_mode).
         make_engine = (
-            sa.create_engine if reads_file else pytestconfig.hook.pytest_campaign_model_engine
+            sa.create_engine if reads_file_only else pytestconfig.hook.pytest_campaign_model_engine
         )
         engine: sa.Engine = make_engine(url=url)
         with engine.connect():
@@ -129,7 +142,7 @@ def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
             connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'")
             yield connection
         return
-    # A prepared engine would lock the file for writing when a transaction begins.
+    # On an engine that is prepared for the store, every transaction locks the file for writing.
     unprepared = sa.create_engine(engine.url)
     with unprepared.connect() as connection:
         connection.exec_driver_sql("PRAGMA query_only = ON")
@@ -141,7 +154,7 @@ def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
 def tenants(
     pytestconfig: pytest.Config, engine: sa.Engine, host: HostTables
 ) -> Iterator[tuple[Tenant, Tenant]]:
-    """Make two tenants, and remove their rows at the end."""
+    """Insert two tenants with contacts. Delete their rows at the end of the run."""
     make_rows = pytestconfig.hook.pytest_campaign_model_host_rows
     try:
         with engine.begin() as connection:
@@ -160,7 +173,7 @@ def tenants(
 
 @pytest.fixture
 def tenant(tenants: tuple[Tenant, Tenant]) -> Tenant:
-    """Return the tenant of the tests."""
+    """Return the tenant whose campaigns the tests make."""
     return tenants[0]
 
 
@@ -168,7 +181,7 @@ def tenant(tenants: tuple[Tenant, Tenant]) -> Tenant:
 def clock() -> FrozenClock:
     """Return a clock that stands still at the present moment.
 
-    At this time, rows that the tests leave for a while look like rows of the service.
+    With it, the rows that tests write have plausible times while they are in the database.
     """
     return FrozenClock(datetime.now(UTC))
 
@@ -180,11 +193,15 @@ def other_tenant(tenants: tuple[Tenant, Tenant]) -> Tenant:
 
 
 def _first_of(ids: Sequence[UUID]) -> Any:
+    """Return the function ``Tenant.contacts``: it returns the first ids, and inserts nothing."""
     return lambda number: [*ids][:number]
 
 
 def _no_host_rows(engine: sa.Engine, host: HostTables, error: Exception) -> str:
-    """Tell a service with tables of its own how to make host rows."""
+    """Return the error message that tells a service with tables of its own how to make host rows.
+
+    The message names the tables and columns that do not fit the default of the hook.
+    """
     lines = [
         "the store contract cannot make rows in your tables; make them in your conftest.py:",
         "",
@@ -222,7 +239,7 @@ def _remove_rows(
     host: HostTables,
     host_rows: Sequence[tuple[UUID, Sequence[UUID]]],
 ) -> None:
-    """Delete all rows of the contract's tenants. Warn with the SQL to run if that fails."""
+    """Delete all rows of the two tenants. If that fails, warn and print the SQL to run."""
     remove_host_rows = config.hook.pytest_campaign_model_remove_host_rows
     tables = [*reversed(metadata.sorted_tables)]
     try:

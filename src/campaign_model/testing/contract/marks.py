@@ -1,4 +1,8 @@
-"""Marks for contract tests that run on one engine only."""
+"""Marks for contract tests that run on one engine only.
+
+A mark makes the test use an empty fixture with the name of the engine. ``conftest`` deselects the
+tests that use the fixture of another engine.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from campaign_model.claims import ClaimBatch, Generated, StopReason
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.parallel import run_behind
+from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 
 TENTH = Decimal("0.1")
@@ -25,7 +25,7 @@ def claim_tenths(store: CampaignStore, campaign_id: UUID, limit: int = 5) -> Cla
 def test_claims_stop_at_the_budget(tenant: Tenant) -> None:
     """A claim that would exceed the budget gets fewer contacts or none.
 
-    Look for other programs that write campaign_totals.
+    If this fails, look for other programs that write campaign_totals.
     """
     campaign = tenant.campaign("generating", contacts=10, budget=Decimal("0.45"))
     first = tenant.transact(lambda store: claim_tenths(store, campaign.id, 3))
@@ -35,7 +35,7 @@ def test_claims_stop_at_the_budget(tenant: Tenant) -> None:
     assert tenant.progress(campaign.id).reserved == 4 * TENTH
     third = tenant.transact(lambda store: claim_tenths(store, campaign.id))
     assert third.claims == ()
-    # Less was spent than reserved, so the budget allows more claims.
+    # The four contacts cost half of what was reserved, so the budget allows two more claims.
     tenant.record(dict.fromkeys((*first.claims, *second.claims), Generated(TENTH / 2)))
     fourth = tenant.transact(lambda store: claim_tenths(store, campaign.id))
     assert len(fourth.claims) == 2
@@ -48,15 +48,16 @@ def test_claims_stop_at_the_budget(tenant: Tenant) -> None:
 
 
 def test_parallel_claims_do_not_exceed_the_budget(tenant: Tenant) -> None:
-    """Eight workers claim at the same moment, and the budget pays for ten contacts only.
+    """Eight workers that claim in parallel get no more contacts than the budget pays for.
 
-    Look at the isolation level and at row locks on campaign_totals.
+    If this fails, check the isolation level, and whether row locks on campaign_totals work.
     """
     campaign = tenant.campaign("generating", contacts=40, budget=Decimal("1.05"))
-    batches: list[ClaimBatch] = run_behind(
+    batches: list[ClaimBatch] = run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[lambda store: claim_tenths(store, campaign.id)] * 8,
+        # All workers wait for this lock and continue at the same moment.
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[lambda store: claim_tenths(store, campaign.id)] * 8,
     )
     assert sum(len(batch.claims) for batch in batches) == 10
     assert tenant.progress(campaign.id).reserved == 10 * TENTH
@@ -66,52 +67,55 @@ def test_parallel_claims_do_not_exceed_the_budget(tenant: Tenant) -> None:
 def test_a_claim_counts_the_reservation_of_an_uncommitted_claim(tenant: Tenant) -> None:
     """Two claims in open transactions do not exceed the budget together.
 
-    Look at the isolation level and at row locks on campaign_totals.
+    If this fails, check the isolation level, and whether row locks on campaign_totals work.
     """
     campaign = tenant.campaign("generating", contacts=10, budget=Decimal("0.55"))
-    (second,) = run_behind(
+    (batch,) = run_while_open(
         tenant,
-        lambda store: claim_tenths(store, campaign.id, 3),
-        lambda store: claim_tenths(store, campaign.id),
+        first=lambda store: claim_tenths(store, campaign.id, 3),
+        others=[lambda store: claim_tenths(store, campaign.id)],
     )
-    assert len(second.claims) == 2
+    # The budget pays for five contacts, and the first claim has reserved for three.
+    assert len(batch.claims) == 2
     assert tenant.progress(campaign.id).reserved == 5 * TENTH
     tenant.check_totals(campaign.id)
 
 
 def test_unused_reservations_are_released(tenant: Tenant, clock: FrozenClock) -> None:
-    """Unspent reservations return to the budget: after a crash, an exclusion or a release.
+    """Reserved money that a worker does not spend returns to the budget.
 
-    Look at the column reserved and at other programs that write it.
+    If this fails, check the columns named reserved, and look for other programs that write them.
     """
     campaign = tenant.campaign("generating", contacts=5, budget=Decimal("0.5"))
-    held = tenant.claim(campaign.id, 3, clock=clock, reserve=TENTH)
+    # 1. A takeover keeps the reservation of the claim before it, so five claims reserve 0.5.
+    expired = tenant.claim(campaign.id, 3, clock=clock, reserve=TENTH)
     clock.forward(LEASE)
-    # A takeover keeps the reservation of the claim before it.
-    taken_over = tenant.claim(campaign.id, clock=clock, reserve=TENTH)
-    assert len(taken_over) == 5
+    claims = tenant.claim(campaign.id, clock=clock, reserve=TENTH)
+    assert len(claims) == 5
+    assert {claim.id for claim in expired} < {claim.id for claim in claims}
     assert tenant.progress(campaign.id).reserved == 5 * TENTH
-    tenant.transact(lambda store: store.generation.checkpoint(taken_over[0], TENTH / 2))
+    # 2. A checkpoint turns a part of its reservation into cost.
+    tenant.transact(lambda store: store.generation.checkpoint(claims[0], TENTH / 2))
     assert tenant.progress(campaign.id).reserved == Decimal("0.45")
-    tenant.transact(lambda store: store.contacts.exclude(campaign.id, [taken_over[1].contact_id]))
-    tenant.transact(lambda store: store.generation.release([taken_over[2]]))
+    # 3. An exclusion and a release return what they had reserved.
+    tenant.transact(lambda store: store.contacts.exclude(campaign.id, [claims[1].contact_id]))
+    tenant.transact(lambda store: store.generation.release([claims[2]]))
     assert tenant.progress(campaign.id).reserved == Decimal("0.25")
-    assert {claim.id for claim in held} < {claim.id for claim in taken_over}
     tenant.check_totals(campaign.id)
 
 
 def test_claims_continue_after_the_budget_is_raised(tenant: Tenant) -> None:
-    """A running campaign can get more money without a stop.
+    """The budget of a running campaign can be raised, and workers continue without a new start.
 
-    Look for other programs that write generation_config.
+    If this fails, look for other programs that write generation_config.
     """
     campaign = tenant.campaign("generating", contacts=3, budget=TENTH)
     assert len(tenant.claim(campaign.id, reserve=TENTH)) == 1
 
     def raise_budget(store: CampaignStore) -> None:
-        present = store.campaigns.get(campaign.id)
-        config = attrs.evolve(present.generation_config, budget=Decimal(1))
-        store.campaigns.save(attrs.evolve(present, generation_config=config))
+        stored = store.campaigns.get(campaign.id)
+        config = attrs.evolve(stored.generation_config, budget=Decimal(1))
+        store.campaigns.save(attrs.evolve(stored, generation_config=config))
 
     tenant.transact(raise_budget)
     assert len(tenant.claim(campaign.id, reserve=TENTH)) == 2

@@ -1,4 +1,4 @@
-"""Campaigns move by the lifecycle's table only, and parallel users do not overwrite each other."""
+"""Statuses change only by the lifecycle's table, and parallel edits overwrite nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.campaign import Campaign, CampaignTemplate, HistoryEntry
 from campaign_model.claims import Generated, StopReason
 from campaign_model.errors import Conflict, TransitionNotAllowed
 from campaign_model.generation_config import GenerationConfig
@@ -18,7 +18,7 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.marks import on_postgresql
-from campaign_model.testing.parallel import Work, run_behind
+from campaign_model.testing.parallel import Work, run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant, make_campaign
 
 REVIEWED = ReviewTally(1, 0, 0)
@@ -37,37 +37,40 @@ def claiming(campaign: Campaign, limit: int = 100) -> Work:
 def test_one_of_two_parallel_starts_is_refused(tenant: Tenant) -> None:
     """Generation starts once. If it started twice, every message would be paid for twice.
 
-    Look at the isolation level and at row locks that a proxy does not forward.
+    If this fails, check the isolation level, and whether a proxy forwards row locks to the
+    database.
     """
     campaign = tenant.campaign("ready")
     start = applying(campaign, Action.START_GENERATION)
-    (second,) = run_behind(tenant, start, start)
-    assert isinstance(second, TransitionNotAllowed), second
+    (second_answer,) = run_while_open(tenant, first=start, others=[start])
+    assert isinstance(second_answer, TransitionNotAllowed), second_answer
     history = tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert [entry.action for entry in history].count(Action.START_GENERATION) == 1
 
 
 def test_one_of_two_parallel_saves_is_refused(tenant: Tenant) -> None:
-    """When two users edit a campaign, the second must load it again and overwrites nothing.
+    """When two users save the same campaign in parallel, the second save is refused.
 
-    Look at the isolation level and at triggers that change version or updated_at.
+    The second user must load the campaign again, so no edit is overwritten.
+
+    If this fails, check the isolation level, and triggers that change version or updated_at.
     """
     campaign = tenant.campaign()
 
     def saving(name: str) -> Work:
         return lambda store: store.campaigns.save(attrs.evolve(campaign, name=name))
 
-    (second,) = run_behind(tenant, saving("first"), saving("second"))
-    assert isinstance(second, Conflict), second
-    assert second.reason == "stale_version"
+    (second_answer,) = run_while_open(tenant, first=saving("first"), others=[saving("second")])
+    assert isinstance(second_answer, Conflict), second_answer
+    assert second_answer.reason == "stale_version"
     saved = tenant.transact(lambda store: store.campaigns.get(campaign.id))
     assert (saved.name, saved.version) == ("first", campaign.version + 1)
 
 
 def test_a_stale_version_is_refused_and_changes_nothing(tenant: Tenant) -> None:
-    """A save or a move that names an old version is refused, and nothing is overwritten.
+    """A save or an action that names an old version is refused, so no edit is overwritten.
 
-    Look at triggers on campaigns.
+    If this fails, check the triggers on campaigns.
     """
     campaign = tenant.campaign("ready")
     newer = tenant.transact(
@@ -85,13 +88,18 @@ def test_a_stale_version_is_refused_and_changes_nothing(tenant: Tenant) -> None:
 
 
 def test_a_claim_behind_a_cancel_gets_nothing(tenant: Tenant) -> None:
-    """After a cancel no worker claims another contact. Look at the isolation level."""
+    """After a cancel no worker claims another contact.
+
+    If this fails, check the isolation level.
+    """
     campaign = tenant.campaign("generating")
-    batch, locked = run_behind(
+    batch, locked = run_while_open(
         tenant,
-        applying(campaign, Action.CANCEL_GENERATION),
-        claiming(campaign),
-        lambda store: store.campaigns.get(campaign.id, lock=True),
+        first=applying(campaign, Action.CANCEL_GENERATION),
+        others=[
+            claiming(campaign),
+            lambda store: store.campaigns.get(campaign.id, lock=True),
+        ],
     )
     assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)
     assert locked.status is Status.READY
@@ -103,65 +111,80 @@ def test_a_claim_behind_a_cancel_gets_nothing(tenant: Tenant) -> None:
 def test_a_waiting_cancel_goes_before_later_claims(tenant: Tenant) -> None:
     """A cancel succeeds soon, however many workers claim, and not only when the money is spent.
 
-    Look at proxies between the service and the database: advisory locks must reach the database.
+    If this fails, check the proxies between the service and the database: advisory locks must reach
+    the database.
     """
     campaign = tenant.campaign("generating")
-    cancelled, batch = run_behind(
+    cancelled, batch = run_while_open(
         tenant,
-        claiming(campaign, 1),
-        applying(campaign, Action.CANCEL_GENERATION),
-        claiming(campaign),
+        first=claiming(campaign, 1),
+        others=[applying(campaign, Action.CANCEL_GENERATION), claiming(campaign)],
     )
     assert cancelled.status is Status.READY
     assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)
 
 
-def test_every_move_is_in_the_history(tenant: Tenant) -> None:
-    """The history says of every move who made it, when and why, in the order of versions.
+def test_every_move_is_in_the_history(tenant: Tenant, clock: FrozenClock) -> None:
+    """For every status change, the history says who made it, when and why.
 
-    Look at the columns of campaign_history and at other programs that write or delete its rows.
+    If this fails, check the columns of campaign_history, and look for other programs that write or
+    delete its rows.
     """
     campaign = tenant.campaign(contacts=1)
-    actions = (
-        *(Action.MARK_READY, Action.START_GENERATION, Action.CANCEL_GENERATION),
-        *(Action.SUBMIT_FOR_REVIEW, Action.APPROVE, Action.REOPEN_REVIEW, Action.REQUEST_CHANGES),
-        *(Action.SUBMIT_FOR_REVIEW, Action.APPROVE, Action.EXPORT, Action.ARCHIVE),
-    )
-    moves = []
-    for action in actions:
-        before = tenant.transact(lambda store: store.campaigns.get(campaign.id))
-        after = tenant.transact(
-            lambda store: store.campaigns.apply(
-                campaign.id,
-                action,  # noqa: B023
-                version=before.version,  # noqa: B023
-                review=REVIEWED,
-                reason=f"because of {action}",  # noqa: B023
-            ),
-            actor="ada",
-        )
-        assert after.version == before.version + 1
-        moves.append((before.status, action, after.status, after.version, "ada"))
-        if action is Action.START_GENERATION:
-            tenant.record(dict.fromkeys(tenant.claim(campaign.id), Generated(CENT)))
-    entries = tenant.transact(lambda store: store.campaigns.history(campaign.id))
-    assert [
-        (entry.source, entry.action, entry.target, entry.version, entry.actor) for entry in entries
-    ] == moves
-    assert [entry.reason for entry in entries] == [f"because of {action}" for action in actions]
-    assert {(entry.source, entry.action, entry.target) for entry in entries} <= {
-        (line.source, line.action, line.target) for line in TRANSITIONS
+    expected: list[HistoryEntry] = []
+
+    def apply(action: Action) -> None:
+        clock.forward(timedelta(seconds=1))
+        reason = f"because of {action}"
+
+        def work(store: CampaignStore) -> HistoryEntry:
+            before = store.campaigns.get(campaign.id)
+            after = store.campaigns.apply(
+                campaign.id, action, version=before.version, review=REVIEWED, reason=reason
+            )
+            assert after.version == before.version + 1
+            return HistoryEntry(
+                at=clock.now,
+                action=action,
+                source=before.status,
+                target=after.status,
+                version=after.version,
+                actor="ada",
+                reason=reason,
+            )
+
+        expected.append(tenant.transact(work, actor="ada", clock=clock))
+
+    apply(Action.MARK_READY)
+    apply(Action.START_GENERATION)
+    tenant.record(dict.fromkeys(tenant.claim(campaign.id), Generated(CENT)))
+    apply(Action.CANCEL_GENERATION)
+    apply(Action.SUBMIT_FOR_REVIEW)
+    apply(Action.APPROVE)
+    apply(Action.REOPEN_REVIEW)
+    apply(Action.REQUEST_CHANGES)
+    apply(Action.SUBMIT_FOR_REVIEW)
+    apply(Action.APPROVE)
+    apply(Action.EXPORT)
+    apply(Action.ARCHIVE)
+    history = tenant.transact(lambda store: store.campaigns.history(campaign.id))
+    assert [*history] == expected
+    assert {(entry.source, entry.action, entry.target) for entry in history} <= {
+        (transition.source, transition.action, transition.target) for transition in TRANSITIONS
     }
 
 
 @pytest.mark.parametrize("status", list(Status))
 def test_a_move_that_is_not_in_the_table_is_refused(tenant: Tenant, status: Status) -> None:
-    """No campaign bypasses the lifecycle. Look for other programs that write campaigns.status."""
+    """Every status change of a campaign is in the table of the lifecycle.
+
+    If this fails, look for other programs that write campaigns.status.
+    """
     campaign = tenant.campaign(status, contacts=1)
-    known_actions = {line.action for line in TRANSITIONS if line.source is status}
+    actions_in_table = {one.action for one in TRANSITIONS if one.source is status}
 
     def work(store: CampaignStore) -> None:
-        for action in set(Action) - known_actions:
+        for action in set(Action) - actions_in_table:
             with pytest.raises(TransitionNotAllowed):
                 store.campaigns.apply(campaign.id, action, review=REVIEWED)
         assert store.campaigns.get(campaign.id) == campaign
@@ -170,9 +193,9 @@ def test_a_move_that_is_not_in_the_table_is_refused(tenant: Tenant, status: Stat
 
 
 def test_guards_use_the_contacts_in_the_database(tenant: Tenant) -> None:
-    """No campaign starts without steps or contacts, and none is reviewed while work is left.
+    """No campaign starts without steps or contacts, and none is reviewed while contacts still wait.
 
-    Look at the rows of campaign_totals.
+    If this fails, check the rows of campaign_totals.
     """
     empty = tenant.transact(lambda store: store.campaigns.add(Campaign("empty")))
     running = tenant.campaign("generating", contacts=2)
@@ -181,34 +204,40 @@ def test_guards_use_the_contacts_in_the_database(tenant: Tenant) -> None:
         (empty.id, Action.MARK_READY): {"has_enabled_steps", "has_contacts"},
         (running.id, Action.COMPLETE_GENERATION): {"nothing_left_to_claim", "nothing_in_flight"},
     }
+    # 1. In both campaigns the guards refuse the action.
     for (campaign_id, action), guards in unmet_guards.items():
         with pytest.raises(TransitionNotAllowed) as refused:
             tenant.apply(campaign_id, action)
         assert {unmet.guard for unmet in refused.value.unmet} == guards
+    # 2. When all contacts are generated, the same action is allowed.
     tenant.record({claim: Generated(CENT)})
     tenant.record(dict.fromkeys(tenant.claim(running.id), Generated(CENT)))
     assert tenant.apply(running.id, Action.COMPLETE_GENERATION).status is Status.REVIEW
 
 
 def test_a_deleted_draft_differs_from_an_archived_campaign(tenant: Tenant) -> None:
-    """Lists show archived campaigns and hide deleted drafts. Look at the column is_active."""
+    """Lists show archived campaigns and hide deleted drafts.
+
+    If this fails, check the column is_active.
+    """
     draft, archived = tenant.campaign(), tenant.campaign("archived")
     deleted = tenant.apply(draft.id, Action.DELETE)
     assert (deleted.status, deleted.is_active) == (Status.ARCHIVED, False)
     assert (archived.status, archived.is_active) == (Status.ARCHIVED, True)
 
-    def listed(store: CampaignStore, *, deleted: bool) -> set[UUID]:
+    def listed_ids(store: CampaignStore, *, deleted: bool) -> set[UUID]:
         page = store.campaigns.list(status=[Status.ARCHIVED], deleted=deleted, limit=500)
         return {summary.id for summary in page.items} & {draft.id, archived.id}
 
-    assert tenant.transact(lambda store: listed(store, deleted=False)) == {archived.id}
-    assert tenant.transact(lambda store: listed(store, deleted=True)) == {archived.id, draft.id}
+    assert tenant.transact(lambda store: listed_ids(store, deleted=False)) == {archived.id}
+    assert tenant.transact(lambda store: listed_ids(store, deleted=True)) == {archived.id, draft.id}
 
 
 def test_counts_and_costs_survive_a_restart(tenant: Tenant) -> None:
     """After a cancel and a new start, counts and costs continue where they were.
 
-    Look for other programs that write campaign_totals or the legacy columns of campaigns.
+    If this fails, look for other programs that write campaign_totals or the legacy columns of
+    campaigns.
     """
     campaign = tenant.campaign("generating", contacts=4, generated=2)
     tenant.apply(campaign.id, Action.CANCEL_GENERATION, Action.START_GENERATION)
@@ -219,10 +248,10 @@ def test_counts_and_costs_survive_a_restart(tenant: Tenant) -> None:
 
 
 def test_the_legacy_columns_equal_the_totals(tenant: Tenant) -> None:
-    """A program that does not use the library reads the same numbers from campaigns.
+    """A program that does not use the library reads the right numbers in the row of a campaign.
 
-    Look at the columns total_contacts, generated_count and generation_cost and at other programs
-    that write them.
+    If this fails, check the columns total_contacts, generated_count and generation_cost of
+    campaigns, and look for other programs that write them.
     """
     campaign = tenant.campaign("review", contacts=4, failed=1)
     table = campaigns.c
@@ -243,9 +272,9 @@ def test_the_legacy_columns_equal_the_totals(tenant: Tenant) -> None:
 
 
 def test_a_review_releases_the_contacts_of_dead_workers(tenant: Tenant, clock: FrozenClock) -> None:
-    """The contact of a dead worker waits for the next run and does not stay in flight for ever.
+    """The contact of a dead worker waits for the next start and does not stay in flight for ever.
 
-    Look for other programs that write campaign_contacts.status.
+    If this fails, look for other programs that write campaign_contacts.status.
     """
     campaign = tenant.campaign("generating", contacts=2, generated=1)
     (claim,) = tenant.claim(campaign.id, clock=clock)
@@ -258,10 +287,11 @@ def test_a_review_releases_the_contacts_of_dead_workers(tenant: Tenant, clock: F
 
 
 def test_pages_contain_every_row_exactly_once(tenant: Tenant, clock: FrozenClock) -> None:
-    """No campaign and no contact is missing from a list or in it twice.
+    """The pages of a list contain every campaign and every contact exactly once.
 
-    Look for columns of timestamp(n) and at how the database sorts ids.
+    If this fails, look for columns of type timestamp(n), and check how the database sorts ids.
     """
+    # Lists begin with the latest campaign. Tomorrow's campaigns come before those of other tests.
     clock.forward(timedelta(days=1))
 
     def work(store: CampaignStore) -> None:
@@ -282,23 +312,24 @@ def test_pages_contain_every_row_exactly_once(tenant: Tenant, clock: FrozenClock
 def test_parallel_clones_get_different_names(tenant: Tenant) -> None:
     """Each clone is a draft with a name of its own, all of the steps and no contacts.
 
-    Look at the isolation level.
+    If this fails, check the isolation level.
     """
     original = tenant.campaign("review")
 
     def clone(store: CampaignStore) -> Campaign:
         return store.campaigns.clone(original.id)
 
-    (second,) = run_behind(tenant, clone, clone)
-    assert second.name == f"{original.name} (copy 2)"
-    assert (second.status, second.steps) == (Status.DRAFT, original.steps)
-    assert tenant.progress(second.id).assigned == 0
+    (second_clone,) = run_while_open(tenant, first=clone, others=[clone])
+    assert second_clone.name == f"{original.name} (copy 2)"
+    assert (second_clone.status, second_clone.steps) == (Status.DRAFT, original.steps)
+    assert tenant.progress(second_clone.id).assigned == 0
 
 
 def test_an_edited_template_leaves_campaigns_and_system_templates_alone(tenant: Tenant) -> None:
-    """A campaign keeps its steps when its template changes, and no tenant changes system templates.
+    """A campaign keeps its steps when its template changes. No tenant changes system templates.
 
-    Look at the rows of campaign_templates without a tenant (campaign-model templates sync).
+    If this fails, check the rows of campaign_templates without a tenant (``campaign-model templates
+    sync``).
     """
     name = f"Own {uuid4()}"
 

@@ -12,7 +12,7 @@ from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import CampaignStore
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.parallel import run_behind
+from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 
 EXCLUDED = ContactStatus.EXCLUDED
@@ -21,7 +21,8 @@ EXCLUDED = ContactStatus.EXCLUDED
 def test_a_contact_assigned_twice_has_one_row(tenant: Tenant) -> None:
     """Two users who assign the same contacts in parallel both succeed; no contact is doubled.
 
-    Look at UNIQUE (tenant_id, campaign_id, contact_id) and at triggers on campaign_contacts.
+    If this fails, check UNIQUE (tenant_id, campaign_id, contact_id), and the triggers on
+    campaign_contacts.
     """
     campaign = tenant.campaign(contacts=0)
     ids = tenant.contacts(4)
@@ -29,8 +30,8 @@ def test_a_contact_assigned_twice_has_one_row(tenant: Tenant) -> None:
     def assign(store: CampaignStore) -> Assigned:
         return store.contacts.assign(campaign.id, ids)
 
-    (second,) = run_behind(tenant, assign, assign)
-    assert second == Assigned(0, 4, ())
+    (second_answer,) = run_while_open(tenant, first=assign, others=[assign])
+    assert second_answer == Assigned(added=0, already_there=4, unknown=())
     assert [*tenant.campaign_contacts(campaign.id)] == ids
     tenant.check_totals(campaign.id)
 
@@ -38,7 +39,7 @@ def test_a_contact_assigned_twice_has_one_row(tenant: Tenant) -> None:
 def test_contacts_cannot_be_added_or_removed_during_generation(tenant: Tenant) -> None:
     """The contacts of a campaign change only before generation and after its cancellation.
 
-    Look for other programs that write campaigns.status and campaign_contacts.
+    If this fails, look for other programs that write campaigns.status or campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=2)
 
@@ -55,7 +56,7 @@ def test_contacts_cannot_be_added_or_removed_during_generation(tenant: Tenant) -
 def test_an_excluded_contact_is_neither_generated_nor_exported(tenant: Tenant) -> None:
     """An excluded contact gets no message, whether it was excluded before or after generation.
 
-    Look for other programs that write campaign_contacts.status.
+    If this fails, look for other programs that write campaign_contacts.status.
     """
     campaign = tenant.campaign("generating", contacts=4)
     first, second, third, fourth = tenant.campaign_contacts(campaign.id)
@@ -89,9 +90,9 @@ def test_an_excluded_contact_is_neither_generated_nor_exported(tenant: Tenant) -
 
 
 def test_an_included_contact_waits_again(tenant: Tenant) -> None:
-    """A contact that was excluded and included gets messages once, and from a new claim only.
+    """A contact that was excluded and included again gets messages once, from a new claim only.
 
-    Look for other programs that write campaign_contacts.
+    If this fails, look for other programs that write campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=1)
     (old_claim,) = tenant.claim(campaign.id)
@@ -100,6 +101,7 @@ def test_an_included_contact_waits_again(tenant: Tenant) -> None:
     tenant.apply(campaign.id, Action.CANCEL_GENERATION)
     tenant.transact(lambda store: store.contacts.include(campaign.id, ids))
     assert tenant.campaign_contacts(campaign.id)[ids[0]].status is ContactStatus.PENDING
+    # The result of the claim from before the exclusion does not count.
     late = {old_claim: Generated(CENT)}
     assert tenant.record(late, on_lost="skip") == {old_claim: Recorded.SKIPPED}
     tenant.apply(campaign.id, Action.START_GENERATION)
@@ -110,7 +112,10 @@ def test_an_included_contact_waits_again(tenant: Tenant) -> None:
 
 @pytest.mark.parametrize("status", sorted(set(Status) - {Status.APPROVED, Status.EXPORTED}))
 def test_only_approved_campaigns_can_be_exported(tenant: Tenant, status: Status) -> None:
-    """No message is sent that was not approved. Look at other programs that write the status."""
+    """No message is sent that was not approved.
+
+    If this fails, look for other programs that write campaigns.status.
+    """
     campaign = tenant.campaign(status, contacts=1)
 
     def work(store: CampaignStore) -> None:
@@ -121,9 +126,9 @@ def test_only_approved_campaigns_can_be_exported(tenant: Tenant, status: Status)
 
 
 def test_removing_a_generated_contact_excludes_it(tenant: Tenant) -> None:
-    """Removing a contact loses neither its cost nor the messages that refer to it.
+    """Removing a generated contact keeps its cost, and its row for the messages that refer to it.
 
-    Look at triggers on campaign_contacts.
+    If this fails, check the triggers on campaign_contacts.
     """
     campaign = tenant.campaign("draft", contacts=3, generated=1)
     generated, *others = tenant.campaign_contacts(campaign.id)
@@ -143,23 +148,28 @@ def test_removing_a_generated_contact_excludes_it(tenant: Tenant) -> None:
 def test_an_erased_contact_leaves_its_cost(tenant: Tenant, clock: FrozenClock) -> None:
     """Erasing a contact for privacy deletes its row and keeps its cost in the totals.
 
-    The worker that held the contact can still report once. Look at campaign_erased_claims.
+    The worker that held the contact can still report its cost, once.
+
+    If this fails, check the table campaign_erased_claims.
     """
     campaign = tenant.campaign("generating", contacts=3)
-    stale, done = tenant.claim(campaign.id, 2, clock=clock)
+    # 1. One contact is generated. A second worker takes the other over and still works on it.
+    taken_over, done = tenant.claim(campaign.id, 2, clock=clock)
     tenant.record({done: Generated(CENT)})
     clock.forward(LEASE)
     (working,) = [
         claim
         for claim in tenant.claim(campaign.id, clock=clock)
-        if claim.contact_id == stale.contact_id
+        if claim.contact_id == taken_over.contact_id
     ]
+    # 2. Erase both. The contacts are also in campaigns of other tests.
     erased = [done.contact_id, working.contact_id]
-    # The contacts are also in campaigns of other tests.
     assert tenant.transact(lambda store: store.contacts.erase(erased)) >= 2
     assert not {*erased} & tenant.campaign_contacts(campaign.id).keys()
     assert tenant.progress(campaign.id).spent == CENT
-    assert tenant.record({stale: Generated(CENT)}, on_lost="book") == {stale: Recorded.SKIPPED}
+    # 3. Only the claim that held the contact can report its cost, and only once.
+    late = {taken_over: Generated(CENT)}
+    assert tenant.record(late, on_lost="book") == {taken_over: Recorded.SKIPPED}
     late = {working: Generated(CENT)}
     assert tenant.record(late, on_lost="book") == {working: Recorded.BOOKED}
     assert tenant.record(late, on_lost="book") == {working: Recorded.SKIPPED}
@@ -169,9 +179,9 @@ def test_an_erased_contact_leaves_its_cost(tenant: Tenant, clock: FrozenClock) -
 
 
 def test_a_contact_with_gaps_is_not_claimed(tenant: Tenant) -> None:
-    """No worker claims a contact whose address is missing until a user has added the address.
+    """No worker claims a contact that lacks an address until a user has added the address.
 
-    Look at the column enrichment_gaps.
+    If this fails, check the column enrichment_gaps.
     """
     campaign = tenant.campaign("generating", contacts=3)
     first, second, third = tenant.campaign_contacts(campaign.id)

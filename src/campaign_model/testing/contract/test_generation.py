@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import attrs
 import pytest
@@ -28,7 +29,7 @@ from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing._store_internals import database_clock
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.marks import on_postgresql
-from campaign_model.testing.parallel import Work, run_behind
+from campaign_model.testing.parallel import Work, run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 
 TICK = timedelta(microseconds=1)
@@ -49,7 +50,10 @@ def claim_one(tenant: Tenant, clock: FrozenClock | None = None) -> tuple[Campaig
 
 
 def test_claims_follow_priority_then_assignment_order(tenant: Tenant) -> None:
-    """The most important contacts get their messages first. Look at the column rank."""
+    """Contacts with a higher priority get their messages first.
+
+    If this fails, check the column rank.
+    """
     campaign = tenant.campaign(contacts=0)
     first, second, third, fourth = tenant.contacts(4)
     tenant.transact(
@@ -63,14 +67,14 @@ def test_claims_follow_priority_then_assignment_order(tenant: Tenant) -> None:
 def test_no_contact_is_claimed_by_two_workers(tenant: Tenant) -> None:
     """When eight workers claim in parallel, no two of them write to the same person.
 
-    Look at the isolation level and at a proxy that does not forward SKIP LOCKED.
+    If this fails, check the isolation level, and whether a proxy forwards SKIP LOCKED.
     """
     campaign = tenant.campaign("generating", contacts=40)
-    batches: list[ClaimBatch] = run_behind(
+    batches: list[ClaimBatch] = run_while_open(
         tenant,
         # All workers wait for this lock and continue at the same moment.
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *[claiming(campaign, 7)] * WORKERS,
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[claiming(campaign, 7)] * WORKERS,
     )
     assert all(len(batch.claims) <= 7 for batch in batches)
     claimed = [claim.id for batch in batches for claim in batch.claims]
@@ -81,31 +85,41 @@ def test_no_contact_is_claimed_by_two_workers(tenant: Tenant) -> None:
 
 
 def test_a_claim_skips_contacts_locked_by_another_claim(tenant: Tenant) -> None:
-    """A claim that is not committed yet keeps its contacts. Look at the isolation level."""
+    """Contacts of a claim that is not committed yet are not claimed by another worker.
+
+    If this fails, check the isolation level.
+    """
     campaign = tenant.campaign("generating", contacts=5)
-    first: list[ClaimBatch] = []
-    (second,) = run_behind(
-        tenant, lambda store: first.append(claiming(campaign, 3)(store)), claiming(campaign, 3)
-    )
-    claimed = [{claim.id for claim in batch.claims} for batch in (*first, second)]
-    assert [len(ids) for ids in claimed] == [3, 2]
-    assert claimed[0].isdisjoint(claimed[1])
+    first_ids: set[UUID] = set()
+
+    def claim_three(store: CampaignStore) -> None:
+        batch = store.generation.claim(campaign.id, 3, LEASE)
+        first_ids.update(claim.id for claim in batch.claims)
+
+    (second_batch,) = run_while_open(tenant, first=claim_three, others=[claiming(campaign, 3)])
+    second_ids = {claim.id for claim in second_batch.claims}
+    assert (len(first_ids), len(second_ids)) == (3, 2)
+    assert first_ids.isdisjoint(second_ids)
     tenant.check_totals(campaign.id)
 
 
 @on_postgresql
 def test_a_claim_does_not_wait_for_locked_contacts(tenant: Tenant) -> None:
-    """Eight workers do eight times the work of one. Look at how a proxy treats SKIP LOCKED."""
+    """Workers do not wait for each other, so that eight workers do eight times the work of one.
+
+    If this fails, check how a proxy treats SKIP LOCKED.
+    """
     campaign = tenant.campaign("generating", contacts=5)
     of_campaign = campaign_contacts.c.campaign_id == campaign.id
     with tenant.engine.begin() as other, tenant.engine.begin() as connection:
-        # Lock three contacts in the way a claim does.
+        # 1. Another transaction locks three of the five contacts as a claim does.
         other.execute(
             sa.select(campaign_contacts.c.id)
             .where(of_campaign)
             .limit(3)
             .with_for_update(key_share=True)
         ).all()
+        # 2. A claim gets the other two. If it waited for a lock, the timeout would end it.
         connection.execute(sa.text("SET LOCAL lock_timeout = '2s'"))
         store = CampaignStore(connection, tenant.id, host=tenant.host)
         batch = store.generation.claim(campaign.id, 3, LEASE)
@@ -115,7 +129,7 @@ def test_a_claim_does_not_wait_for_locked_contacts(tenant: Tenant) -> None:
 def test_a_lease_expires_at_its_exact_moment(tenant: Tenant, clock: FrozenClock) -> None:
     """A dead worker's contact can be claimed again, and a living worker's contact cannot.
 
-    Look for columns of timestamp(n), which round.
+    If this fails, look for columns of type timestamp(n), which round.
     """
     campaign, first = claim_one(tenant, clock)
     clock.forward(LEASE - TICK)
@@ -131,7 +145,7 @@ def test_a_lease_expires_at_its_exact_moment(tenant: Tenant, clock: FrozenClock)
 def test_leases_use_the_databases_clock(tenant: Tenant) -> None:
     """A worker whose clock is wrong does not take contacts from other workers.
 
-    Look at clock_timestamp() in the database: do all connections see the same clock?
+    If this fails, check clock_timestamp() in the database: do all connections see the same clock?
     """
     campaign = tenant.campaign("generating", contacts=1)
     now = sa.select(database_clock())
@@ -149,8 +163,12 @@ def test_leases_use_the_databases_clock(tenant: Tenant) -> None:
 
 
 def _set_database_clock(connection: sa.Connection, moment: str) -> None:
-    """On SQLite set the database's clock, so that it differs from the machine's clock."""
+    """On SQLite, set the clock of this connection to a time that the machine's clock does not have.
+
+    On PostgreSQL do nothing.
+    """
     driver = connection.connection.driver_connection
+    # On SQLite the store asks strftime() for the time.
     if isinstance(driver, sqlite3.Connection):
         driver.create_function("strftime", -1, lambda *_: f"{moment}000")
 
@@ -158,23 +176,26 @@ def _set_database_clock(connection: sa.Connection, moment: str) -> None:
 def test_a_lost_claim_records_nothing(tenant: Tenant, clock: FrozenClock) -> None:
     """When two workers work on the same contact, one's messages count and the other is told.
 
-    Look at the column claim_token and at other programs that write it.
+    If this fails, check the column claim_token, and look for other programs that write it.
     """
-    campaign, stale = claim_one(tenant, clock)
+    # 1. A second worker takes the contact over from the first one.
+    campaign, lost = claim_one(tenant, clock)
     clock.forward(LEASE)
-    (fresh,) = tenant.claim(campaign.id, clock=clock)
-    late = {stale: Generated(CENT)}
-    with pytest.raises(LeaseLost) as lost:
+    (takeover,) = tenant.claim(campaign.id, clock=clock)
+    # 2. Every call with the lost claim says so and writes nothing.
+    late = {lost: Generated(CENT)}
+    with pytest.raises(LeaseLost) as refused:
         tenant.record(late)
-    assert lost.value.ids == (stale.id,)
+    assert refused.value.ids == (lost.id,)
     with pytest.raises(LeaseLost):
-        tenant.transact(lambda store: store.generation.checkpoint(stale, CENT))
-    renewal = tenant.transact(lambda store: store.generation.renew([stale], LEASE))
-    assert renewal.lost == (stale.id,)
-    assert tenant.record(late, on_lost="skip") == {stale: Recorded.SKIPPED}
+        tenant.transact(lambda store: store.generation.checkpoint(lost, CENT))
+    renewal = tenant.transact(lambda store: store.generation.renew([lost], LEASE))
+    assert renewal.lost == (lost.id,)
+    assert tenant.record(late, on_lost="skip") == {lost: Recorded.SKIPPED}
     assert tenant.progress(campaign.id).spent == 0
-    assert tenant.record(late, on_lost="book") == {stale: Recorded.BOOKED}
-    assert tenant.record({fresh: Generated(CENT)}) == {fresh: Recorded.APPLIED}
+    # 3. If the first worker asks for it, its cost is booked. The second worker's result counts.
+    assert tenant.record(late, on_lost="book") == {lost: Recorded.BOOKED}
+    assert tenant.record({takeover: Generated(CENT)}) == {takeover: Recorded.APPLIED}
     assert tenant.progress(campaign.id).spent == 2 * CENT
     tenant.check_totals(campaign.id)
 
@@ -182,31 +203,34 @@ def test_a_lost_claim_records_nothing(tenant: Tenant, clock: FrozenClock) -> Non
 def test_a_late_result_during_a_takeover_is_refused(tenant: Tenant, clock: FrozenClock) -> None:
     """A result that arrives while another worker takes the contact over is not counted.
 
-    Look at the isolation level and at row locks.
+    If this fails, check the isolation level and row locks.
     """
-    campaign, stale = claim_one(tenant, clock)
+    campaign, claim = claim_one(tenant, clock)
     clock.forward(LEASE)
 
     def take_over(store: CampaignStore) -> None:
-        later = CampaignStore(store.connection, tenant.id, clock=clock, host=tenant.host)
-        assert len(later.generation.claim(campaign.id, 1, LEASE).claims) == 1
+        # By the test's clock the lease has expired, but ``store`` uses the database's clock.
+        store_with_clock = CampaignStore(store.connection, tenant.id, clock=clock, host=tenant.host)
+        assert len(store_with_clock.generation.claim(campaign.id, 1, LEASE).claims) == 1
 
-    (answer,) = run_behind(
-        tenant, take_over, lambda store: store.generation.record({stale: Generated(CENT)})
+    (answer_to_late_result,) = run_while_open(
+        tenant,
+        first=take_over,
+        others=[lambda store: store.generation.record({claim: Generated(CENT)})],
     )
-    assert isinstance(answer, LeaseLost), answer
+    assert isinstance(answer_to_late_result, LeaseLost), answer_to_late_result
     assert tenant.progress(campaign.id).by_status[ContactStatus.GENERATING] == 1
     tenant.check_totals(campaign.id)
 
 
 def test_a_late_result_counts_if_nobody_took_over(tenant: Tenant, clock: FrozenClock) -> None:
-    """Finished work is not thrown away because a lease expired: the token decides.
+    """Finished work is not thrown away because its lease has expired: the token decides.
 
-    Look for other programs that write claim_token.
+    If this fails, look for other programs that write claim_token.
     """
-    campaign, late = claim_one(tenant, clock)
+    campaign, claim = claim_one(tenant, clock)
     clock.forward(10 * LEASE)
-    assert tenant.record({late: Generated(CENT)}) == {late: Recorded.APPLIED}
+    assert tenant.record({claim: Generated(CENT)}) == {claim: Recorded.APPLIED}
     assert tenant.progress(campaign.id).by_status[ContactStatus.GENERATED] == 1
 
 
@@ -220,12 +244,12 @@ def test_a_repeated_outcome_counts_once(
 ) -> None:
     """If the answer to a commit is lost and the worker repeats the call, nothing is paid twice.
 
-    Look at the column reported_tokens.
+    If this fails, check the column reported_tokens.
     """
     campaign, claim = claim_one(tenant)
     assert tenant.record({claim: outcome}) == {claim: Recorded.APPLIED}
     assert tenant.record({claim: outcome}) == {claim: Recorded.ALREADY}
-    # Another worker reports in between.
+    # Another worker records an outcome of the contact, if it waits again.
     for other in tenant.claim(campaign.id):
         tenant.record({other: Generated(CENT)})
     spent = tenant.progress(campaign.id).spent
@@ -235,9 +259,9 @@ def test_a_repeated_outcome_counts_once(
 
 
 def test_a_record_call_writes_all_outcomes_or_none(tenant: Tenant, clock: FrozenClock) -> None:
-    """One lost lease among many outcomes neither loses the others nor records a part of them.
+    """A call of ``record`` writes all outcomes or none, even if one of many leases is lost.
 
-    Look at the pooler's mode and at autocommit.
+    If this fails, check the pooler's mode and autocommit.
     """
     campaign = tenant.campaign("generating", contacts=3)
     claims = tenant.claim(campaign.id, clock=clock)
@@ -262,7 +286,7 @@ def test_a_renewal_extends_the_lease_and_reports_a_cancel(
 ) -> None:
     """A slow worker keeps its contact, and stops after the campaign was cancelled.
 
-    Look for other programs that write lease_expires_at.
+    If this fails, look for other programs that write lease_expires_at.
     """
     campaign, held = claim_one(tenant, clock)
     clock.forward(LEASE - TICK)
@@ -282,7 +306,7 @@ def test_a_renewal_extends_the_lease_and_reports_a_cancel(
 def test_a_result_after_a_cancel_counts(tenant: Tenant) -> None:
     """Paid results are kept. A contact is generated again only if the steps have changed.
 
-    Look for other programs that write campaign_contacts.
+    If this fails, look for other programs that write campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=2)
     first, second = tenant.claim(campaign.id)
@@ -300,25 +324,29 @@ def test_a_result_after_a_cancel_counts(tenant: Tenant) -> None:
 
 
 def test_checkpoints_survive_the_death_of_the_worker(tenant: Tenant, clock: FrozenClock) -> None:
-    """A worker that dies after three of five messages loses neither them nor their cost.
+    """A worker that dies after three of five messages loses neither the messages nor their cost.
 
-    Look at the pooler's mode and at autocommit.
+    If this fails, check the pooler's mode and autocommit.
     """
-    campaign, dead = claim_one(tenant, clock)
+    campaign, first = claim_one(tenant, clock)
     for _ in range(3):
-        tenant.transact(lambda store: store.generation.checkpoint(dead, CENT))
+        tenant.transact(lambda store: store.generation.checkpoint(first, CENT))
+    # The worker dies, and another one takes the contact over.
     clock.forward(LEASE)
     (takeover,) = tenant.claim(campaign.id, clock=clock)
     # The same revision gives the same message ids.
-    assert takeover.revision == dead.revision
+    assert takeover.revision == first.revision
     tenant.record({takeover: Generated(2 * CENT)})
     assert tenant.progress(campaign.id).spent == 5 * CENT
-    assert tenant.campaign_contacts(campaign.id)[dead.contact_id].cost == 5 * CENT
+    assert tenant.campaign_contacts(campaign.id)[first.contact_id].cost == 5 * CENT
     tenant.check_totals(campaign.id)
 
 
 def test_a_contact_fails_at_the_cap_on_attempts(tenant: Tenant, clock: FrozenClock) -> None:
-    """No single contact blocks its campaign for ever. Look at the column attempts."""
+    """No single contact blocks its campaign for ever.
+
+    If this fails, check the column attempts.
+    """
     campaign = tenant.campaign("generating", contacts=1)
     for attempt in range(1, 4):
         (claim,) = tenant.claim(campaign.id, clock=clock, max_attempts=3)
@@ -334,7 +362,7 @@ def test_a_contact_fails_at_the_cap_on_attempts(tenant: Tenant, clock: FrozenClo
 def test_a_failed_contact_can_be_retried(tenant: Tenant) -> None:
     """A failed contact waits again when a user asks for it, and its cost stays booked.
 
-    Look for other programs that write campaign_contacts.
+    If this fails, look for other programs that write campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=2, failed=1)
     assert tenant.transact(lambda store: store.generation.retry_failed(campaign.id)).changed == 1
@@ -349,7 +377,7 @@ def test_a_failed_contact_can_be_retried(tenant: Tenant) -> None:
 def test_only_a_regeneration_gives_new_message_ids(tenant: Tenant, clock: FrozenClock) -> None:
     """A takeover writes the same messages again; a regeneration writes new ones. Both cost money.
 
-    Look at the columns revision and steps_fingerprint.
+    If this fails, check the columns revision and steps_fingerprint.
     """
     campaign, first = claim_one(tenant, clock)
     clock.forward(LEASE)
@@ -365,9 +393,9 @@ def test_only_a_regeneration_gives_new_message_ids(tenant: Tenant, clock: Frozen
 
 
 def test_a_released_contact_can_be_claimed_again(tenant: Tenant, clock: FrozenClock) -> None:
-    """A stopped worker gives its contacts back, at once or after a pause that it asks for.
+    """A worker that stops gives its contacts back: at once, or after a pause that it asks for.
 
-    Look at the column retry_at.
+    If this fails, check the column retry_at.
     """
     campaign = tenant.campaign("generating", contacts=2)
     paused, released = tenant.claim(campaign.id, clock=clock)
@@ -384,12 +412,14 @@ def test_a_released_contact_can_be_claimed_again(tenant: Tenant, clock: FrozenCl
 def test_totals_are_exact_after_parallel_records_and_claims(tenant: Tenant) -> None:
     """Progress and cost are exact, however many workers report at the same moment.
 
-    Look for other programs that write campaign_totals, and at its primary key.
+    If this fails, look for other programs that write campaign_totals, and check the primary key of
+    campaign_totals.
     """
     campaign = tenant.campaign("generating", contacts=40)
     held = tenant.claim(campaign.id, 32)
 
     def recording(worker: int) -> Work:
+        """Return work that records one failure and three successes, then claims a contact."""
         outcomes = {
             claim: FAILURE if number == 0 else Generated(Decimal("0.00144"))
             for number, claim in enumerate(held[worker::WORKERS])
@@ -401,10 +431,11 @@ def test_totals_are_exact_after_parallel_records_and_claims(tenant: Tenant) -> N
 
         return work
 
-    run_behind(
+    run_while_open(
         tenant,
-        lambda store: store.campaigns.get(campaign.id, lock=True),
-        *(recording(worker) for worker in range(WORKERS)),
+        # All workers wait for this lock and continue at the same moment.
+        first=lambda store: store.campaigns.get(campaign.id, lock=True),
+        others=[recording(worker) for worker in range(WORKERS)],
     )
     progress = tenant.progress(campaign.id)
     assert progress.spent == 8 * CENT + 24 * Decimal("0.00144")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
@@ -39,16 +39,28 @@ _STEP_FAULTS: tuple[dict[str, Any], ...] = (
     {"step": 0},
 )
 _EMAIL = {"channel": "email"}
+_NOT_STEPS: tuple[Any, ...] = ({}, None, "[]", [1], [[]], [{}])
 _BAD_STEPS: tuple[Any, ...] = (
-    *({}, None, "[]", [1], [[]], [{}], [_EMAIL] * 21),
+    *_NOT_STEPS,
+    [_EMAIL] * 21,
     *([_EMAIL, _EMAIL | fault] for fault in _STEP_FAULTS),
 )
 _BAD_SETTINGS: tuple[Any, ...] = (
-    *([], None, "{}"),
-    *({"tone": 1}, {"tone": ""}, {"language": "e"}, {"custom_instructions": 1}),
-    *({"default_variant_count": 4}, {"budget": 5}, {"budget": "-1"}, {"budget": "1e3"}),
+    [],
+    None,
+    "{}",
+    {"tone": 1},
+    {"tone": ""},
+    {"language": "e"},
+    {"custom_instructions": 1},
+    {"default_variant_count": 4},
+    {"budget": 5},
+    {"budget": "-1"},
+    {"budget": "1e3"},
 )
+# SQLite stores money as a whole number of billionths.
 _BAD_SUM = {"postgresql": ["NaN", "Infinity", "0.0000000001"], "sqlite": ["0.5", "much"]}
+# A sum may be negative in one shard; an amount may not.
 _BAD_AMOUNT = {dialect: ["-1", *values] for dialect, values in _BAD_SUM.items()}
 
 
@@ -84,6 +96,7 @@ BAD: dict[sa.Table, dict[str, dict[str, list[str]]]] = {
 }
 """Values that a CHECK must refuse, as SQL literals: by table, column and engine."""
 
+# The codes of ``refusal_of`` for each kind of constraint.
 _CHECK = {"23514", "SQLITE_CONSTRAINT_CHECK"}
 _NOT_NULL = {"23502", "SQLITE_CONSTRAINT_NOTNULL"}
 _FOREIGN_KEY = {"23503"}
@@ -92,14 +105,17 @@ _UNIQUE = {"23505"}
 
 @attrs.frozen
 class Scratch:
-    """A store with a row in every table, in a transaction that is rolled back."""
+    """A campaign and a template that tests try to damage, in a transaction that is rolled back."""
 
     store: CampaignStore
     campaign: Campaign
     template: CampaignTemplate
 
     def refusal_of(self, statement: sa.Executable) -> str | None:
-        """Return the SQLSTATE with which the database refuses the statement, or ``None``."""
+        """Execute the statement and undo it. Return the error code, or ``None`` if it succeeds.
+
+        The code is the SQLSTATE or, for some errors of SQLite, the name of the error.
+        """
         savepoint = self.store.connection.begin_nested()
         try:
             self.store.connection.execute(statement)
@@ -112,7 +128,7 @@ class Scratch:
 
 @pytest.fixture
 def scratch(tenant: Tenant) -> Iterator[Scratch]:
-    """Rows that the tests try to damage."""
+    """Insert the rows that the tests try to damage."""
     with tenant.engine.connect() as connection, connection.begin() as transaction:
         store = CampaignStore(connection, tenant.id, host=tenant.host)
         campaign = make_campaign(store, tenant.contacts(2), "generating", generated=1)
@@ -125,7 +141,8 @@ def scratch(tenant: Tenant) -> Iterator[Scratch]:
 def test_checks_refuse_unreadable_values(scratch: Scratch, table: sa.Table) -> None:
     """No program can write a value that the library cannot read.
 
-    Look at the CHECKs on these columns: they are missing, or weaker than the library's.
+    If this fails, check the CHECKs on the columns in the message: they are missing, or weaker than
+    the library's.
     """
     dialect = scratch.store.connection.dialect.name
     accepted = []
@@ -147,7 +164,7 @@ def test_checks_refuse_unreadable_values(scratch: Scratch, table: sa.Table) -> N
 def test_a_row_without_a_status_is_refused(scratch: Scratch, table: sa.Table) -> None:
     """Every campaign and every contact has a status. Without one it would be in no list.
 
-    Look at NOT NULL on the column status.
+    If this fails, check NOT NULL on the column status.
     """
     of_tenant = table.c.tenant_id == scratch.store.tenant_id
     without_status = sa.update(table).where(of_tenant).values(status=sa.null())
@@ -157,68 +174,51 @@ def test_a_row_without_a_status_is_refused(scratch: Scratch, table: sa.Table) ->
 def test_foreign_keys_refuse_rows_of_two_tenants(scratch: Scratch, other_tenant: Tenant) -> None:
     """No program can write a row that joins two tenants.
 
-    Look at the foreign keys of these tables. Each must contain tenant_id, must also exist for the
-    host's tables, and must be checked at once (not DEFERRABLE INITIALLY DEFERRED).
+    If this fails, check the foreign keys of the tables in the message. Each must contain tenant_id
+    and must be checked at once (not DEFERRABLE INITIALLY DEFERRED). Foreign keys to the host's
+    tables must exist too.
     """
     mine, theirs = scratch.store.tenant_id, other_tenant.id
     my_contacts = scratch.store.connection.scalars(
         sa.select(campaign_contacts.c.contact_id).where(campaign_contacts.c.tenant_id == mine)
     ).all()
     (their_contact,) = other_tenant.contacts(1)
-    of_campaign = {"campaign_id": scratch.campaign.id}
+    my_campaign = {"campaign_id": scratch.campaign.id}
     now = database_time(scratch.store.connection)
-    move = {"version": 99, "action": "x", "source": "x", "target": "x", "at": now}
-    crossing: list[tuple[str, sa.Table, dict[str, Any]]] = [
-        (
-            "another tenant's contact",
-            campaign_contacts,
-            {"id": uuid4(), "tenant_id": mine, "contact_id": their_contact} | of_campaign,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_contacts,
-            {"id": uuid4(), "tenant_id": theirs, "contact_id": their_contact} | of_campaign,
-        ),
-        (
-            "another tenant's campaign and contact",
-            campaign_contacts,
-            {"id": uuid4(), "tenant_id": theirs, "contact_id": my_contacts[0]} | of_campaign,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_totals,
-            {"tenant_id": theirs, "shard": 0} | of_campaign,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_history,
-            {"id": uuid4(), "tenant_id": theirs} | of_campaign | move,
-        ),
-        (
-            "another tenant's campaign",
-            campaign_erased_claims,
-            {"tenant_id": theirs, "campaign_contact_id": uuid4(), "token": uuid4()} | of_campaign,
-        ),
-        ("no such tenant", campaigns, {"id": uuid4(), "tenant_id": uuid4(), "name": "x"}),
-        (
-            "no such owner",
-            campaigns,
-            {"id": uuid4(), "tenant_id": mine, "name": "x", "owner_id": uuid4()},
-        ),
-        ("no such tenant", campaign_templates, {"id": uuid4(), "tenant_id": uuid4(), "name": "x"}),
-    ]
-    accepted = []
-    for what, table, values in crossing:
-        refusal = scratch.refusal_of(sa.insert(table).values(values))
+    entry = {"version": 99, "action": "x", "source": "x", "target": "x", "at": now}
+    accepted: list[str] = []
+
+    def try_insert(what: str, table: sa.Table, tenant_id: UUID, **values: Any) -> None:
+        """Try to insert a row. Note it unless a foreign key refuses it."""
+        if "id" in table.c:
+            values["id"] = uuid4()
+        refusal = scratch.refusal_of(sa.insert(table).values(tenant_id=tenant_id, **values))
         if refusal not in _FOREIGN_KEY:
             accepted.append(f"{table.name}: {what}: {refusal or 'accepted'}")
+
+    # 1. Contacts of a campaign, where the contact, the campaign or both are of the other tenant.
+    contact, campaign = "another tenant's contact", "another tenant's campaign"
+    both = "another tenant's campaign and contact"
+    try_insert(contact, campaign_contacts, mine, contact_id=their_contact, **my_campaign)
+    try_insert(campaign, campaign_contacts, theirs, contact_id=their_contact, **my_campaign)
+    try_insert(both, campaign_contacts, theirs, contact_id=my_contacts[0], **my_campaign)
+    # 2. Rows of other tables that refer to a campaign of the other tenant.
+    erased = {"campaign_contact_id": uuid4(), "token": uuid4()}
+    try_insert(campaign, campaign_totals, theirs, shard=0, **my_campaign)
+    try_insert(campaign, campaign_history, theirs, **my_campaign, **entry)
+    try_insert(campaign, campaign_erased_claims, theirs, **my_campaign, **erased)
+    # 3. Rows that refer to no row of the host at all.
+    try_insert("no such tenant", campaigns, uuid4(), name="x")
+    try_insert("no such owner", campaigns, mine, name="x", owner_id=uuid4())
+    try_insert("no such tenant", campaign_templates, uuid4(), name="x")
     assert not accepted
 
 
 def test_unique_keys_refuse_a_second_row(scratch: Scratch) -> None:
     """Two users who do the same in parallel leave one row: no contact gets its messages twice.
 
-    Look at the primary and unique keys of these tables. They must be checked at once.
+    If this fails, check the primary and unique keys of the tables in the message. They must be
+    checked at once (not DEFERRABLE INITIALLY DEFERRED).
     """
     accepted = []
     for table in (
@@ -236,6 +236,7 @@ def test_unique_keys_refuse_a_second_row(scratch: Scratch) -> None:
             for key in table.constraints
             if isinstance(key, sa.UniqueConstraint)
         ]
+        # Insert the row again, with another id if the id is not in the key that must refuse it.
         for key in keys:
             new_id = {"id": uuid4()} if "id" in table.c and "id" not in key else {}
             refusal = scratch.refusal_of(sa.insert(table).values(dict(row) | new_id))

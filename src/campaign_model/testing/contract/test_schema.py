@@ -16,7 +16,7 @@ from campaign_model.testing.contract.marks import on_postgresql
 
 @pytest.fixture
 def tables(reader: sa.Connection, host: HostTables) -> tuple[sa.Table, ...]:
-    """Return the library's tables that exist. One test reports the missing ones."""
+    """Return the library's tables that exist. ``test_every_table_exists`` reports the others."""
     present = set(sa.inspect(reader).get_table_names())
     return tuple(
         table for table in build_tables(reader.dialect.name, host) if table.name in present
@@ -41,7 +41,10 @@ def fail_if_any_table_has(
 
 
 def test_every_table_exists(reader: sa.Connection, host: HostTables) -> None:
-    """All tables of the store exist. Look at which migrations ran and at search_path."""
+    """All tables of the store exist.
+
+    If this fails, check which migrations ran, and search_path.
+    """
     present = set(sa.inspect(reader).get_table_names())
     needed = {table.name for table in build_tables(reader.dialect.name, host)}
     missing = {*needed, host.tenants, host.owners, host.contacts} - present
@@ -53,8 +56,8 @@ def test_every_column_has_the_right_type(
 ) -> None:
     """Every value fits: money with nine decimals, moments with a time zone, documents as JSON.
 
-    A column of another type silently rounds money or shifts moments. A column without its default
-    breaks writers that leave it out. Look at these columns.
+    If this fails, check the columns in the message. A column of another type silently rounds money
+    or shifts moments. A column without its default breaks writers that leave it out.
     """
     fail_if_any_table_has(catalog.column_faults, reader, tables)
 
@@ -62,7 +65,8 @@ def test_every_column_has_the_right_type(
 def test_every_unique_key_exists(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
     """A contact is in a campaign once, a version is written once, an id is used once.
 
-    The store relies on these keys when two users do the same in parallel.
+    If this fails, add the keys in the message. The store relies on them when two users do the same
+    in parallel.
     """
     fail_if_any_table_has(catalog.missing_unique_keys, reader, tables)
 
@@ -70,37 +74,39 @@ def test_every_unique_key_exists(reader: sa.Connection, tables: tuple[sa.Table, 
 def test_every_foreign_key_exists(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
     """No row refers to a row of another tenant, and no row disappears without being counted.
 
-    The tenant is part of every key. Nothing is deleted in cascade, because the totals would be
-    wrong afterwards. Look at these keys. The host's tables need UNIQUE (tenant_id, id).
+    If this fails, check the keys in the message. The tenant is part of every key. No key deletes in
+    cascade, because the totals would be wrong afterwards. The host's tables need UNIQUE (tenant_id,
+    id).
     """
     fail_if_any_table_has(catalog.foreign_key_faults, reader, tables)
 
 
 def test_every_index_exists(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
-    """A claim takes as long in a campaign of ten contacts as in one of a million."""
+    """A claim takes as long in a campaign of ten contacts as in one of a million.
+
+    If this fails, create the indexes in the message.
+    """
     fail_if_any_table_has(catalog.missing_indexes, reader, tables)
 
 
 def test_every_checked_column_has_a_check(
     reader: sa.Connection, tables: tuple[sa.Table, ...]
 ) -> None:
-    """No program can store what the library cannot read. Look at these columns.
+    """No program can store what the library cannot read.
 
-    Other tests try what the CHECKs refuse, where writing is allowed.
+    If this fails, check the columns in the message. This test only finds columns without any CHECK;
+    ``test_refusals`` tries what the CHECKs refuse.
     """
     fail_if_any_table_has(catalog.missing_checks, reader, tables)
 
 
 @on_postgresql
-def test_every_constraint_is_validated(
-    reader: sa.Connection,
-    tables: tuple[sa.Table, ...],
-) -> None:
+def test_every_constraint_is_validated(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
     """The constraints hold for every row, also for rows that are older than the constraints.
 
-    Validate a constraint that was added NOT VALID with ALTER TABLE ... VALIDATE CONSTRAINT. Enable
-    the triggers of foreign keys with ALTER TABLE ... ENABLE TRIGGER ALL. Drop an invalid index and
-    create it again.
+    If this fails, repair what the message names. Validate a constraint that was added NOT VALID
+    with ALTER TABLE ... VALIDATE CONSTRAINT. Enable the triggers of foreign keys with ALTER TABLE
+    ... ENABLE TRIGGER ALL. Drop an invalid index and create it again.
     """
     names = [table.name for table in tables]
     query = sa.text(

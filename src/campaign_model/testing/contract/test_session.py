@@ -1,4 +1,4 @@
-"""The role has the rights that the store needs, and pooler and settings keep transactions whole."""
+"""The role has the rights that the store needs. Pooler and settings keep transactions whole."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ PRIVILEGES = {
     "campaign_history": "SELECT, INSERT",
     "campaign_templates": "SELECT, INSERT, UPDATE, DELETE",
 }
-"""The rights that the store needs on its tables. The host's contacts and owners it only reads."""
+"""The rights that the store needs on its tables. It only reads the host's contacts and owners."""
 
 _REPETITIONS = 12
-"""Drivers prepare a statement after some repetitions: psycopg after five."""
+"""More often than a driver executes a statement before it prepares it (psycopg: five times)."""
 
 _QUERY_CANCELED = "57014"
+"""PostgreSQL's SQLSTATE for a statement that reached ``statement_timeout``."""
 
 
 @contextmanager
@@ -49,9 +50,9 @@ def server_pid(connection: sa.Connection) -> int:
 
 @on_postgresql
 def test_the_role_has_the_rights_that_the_store_needs(tenant: Tenant) -> None:
-    """No method fails for a missing right, not even rare ones such as erase and remove.
+    """No method fails for a missing right, not even a rare one such as erase or remove.
 
-    Run these GRANTs as the owner of the tables.
+    If this fails, run the GRANTs in the message as the owner of the tables.
     """
     needed = PRIVILEGES | {tenant.host.contacts: "SELECT", tenant.host.owners: "SELECT"}
     grants = []
@@ -73,7 +74,7 @@ def test_the_role_has_the_rights_that_the_store_needs(tenant: Tenant) -> None:
 def test_a_transaction_commits_or_rolls_back_as_a_whole(tenant: Tenant) -> None:
     """Rows of the service and of the library are committed together, or none of them is.
 
-    Look at the pooler's mode (statement pooling breaks transactions) and at autocommit.
+    If this fails, check the pooler's mode (statement pooling breaks transactions) and autocommit.
     """
     template = CampaignTemplate(f"Rolled back {uuid4()}", STEPS)
     with rolled_back(tenant) as store:
@@ -89,7 +90,7 @@ def test_a_transaction_commits_or_rolls_back_as_a_whole(tenant: Tenant) -> None:
 def test_a_refused_row_leaves_the_transaction_usable(tenant: Tenant) -> None:
     """After an error of the library, the caller can continue in the same transaction.
 
-    Look at how the pooler and the driver treat SAVEPOINT.
+    If this fails, check how the pooler and the driver treat SAVEPOINT.
     """
     template = CampaignTemplate("Own", STEPS)
     with rolled_back(tenant) as store:
@@ -108,17 +109,19 @@ def test_a_refused_row_leaves_the_transaction_usable(tenant: Tenant) -> None:
 def test_prepared_statements_survive_a_change_of_server(tenant: Tenant) -> None:
     """A worker's hundredth claim works like its first.
 
-    A driver prepares a statement on the server after some repetitions. A pooler in transaction
-    mode gives the next transaction to another server, which does not have the prepared statement.
-    Look at the pooler's max_prepared_statements, or switch prepared statements off (psycopg:
-    connect_args={"prepare_threshold": None}).
+    A driver prepares a statement on the server after some repetitions. A pooler in transaction mode
+    gives the next transaction to another server, which does not have the prepared statement.
+
+    If this fails, check the pooler's max_prepared_statements, or switch prepared statements off
+    (psycopg: connect_args={"prepare_threshold": None}).
     """
     with rolled_back(tenant) as store:
         template = store.templates.add(CampaignTemplate("Own", STEPS))
         for _ in range(_REPETITIONS):
             store.templates.get(template.id)
     with tenant.engine.connect() as connection, ExitStack() as busy:
-        # Other clients take the servers that this client had, so that it gets new ones.
+        # After each round, another client opens a transaction and keeps the server that this client
+        # had. The pooler has to give this client another server in the next round.
         for _ in range(3):
             with connection.begin():
                 store = CampaignStore(connection, tenant.id, host=tenant.host)
@@ -129,10 +132,10 @@ def test_prepared_statements_survive_a_change_of_server(tenant: Tenant) -> None:
 
 @on_postgresql
 def test_an_advisory_lock_excludes_other_transactions(tenant: Tenant) -> None:
-    """A cancel succeeds soon, however many workers claim, because all of them wait at one lock.
+    """A cancel succeeds soon, however many workers claim, because all of them queue at one lock.
 
-    Look at EXECUTE on pg_advisory_xact_lock and pg_advisory_xact_lock_shared, and at a proxy that
-    distributes statements over servers.
+    If this fails, check EXECUTE on pg_advisory_xact_lock and pg_advisory_xact_lock_shared, and
+    whether a proxy distributes statements over several servers.
     """
     key = uuid4().int % 2**63
     attempt = sa.select(sa.func.pg_try_advisory_xact_lock(key))
@@ -148,7 +151,8 @@ def test_an_advisory_lock_excludes_other_transactions(tenant: Tenant) -> None:
 def test_a_local_setting_ends_with_its_transaction(tenant: Tenant) -> None:
     """The settings of one client do not affect the next client.
 
-    Look at how the pooler treats SET LOCAL, and for clients that use SET for the session.
+    If this fails, check how the pooler treats SET LOCAL, and look for clients that use SET for the
+    session.
     """
     show = sa.text("SHOW statement_timeout")
     with rolled_back(tenant) as store:
@@ -165,7 +169,7 @@ def test_a_local_setting_ends_with_its_transaction(tenant: Tenant) -> None:
 def test_a_timeout_ends_the_statement_and_keeps_the_connection(tenant: Tenant) -> None:
     """A service that sets statement_timeout gets an error in time and can use the connection.
 
-    Look at how the pooler treats cancelled statements.
+    If this fails, check how the pooler treats cancelled statements.
     """
     with rolled_back(tenant) as store:
         store.connection.execute(sa.text("SET LOCAL statement_timeout = '10ms'"))
@@ -181,7 +185,7 @@ def test_a_timeout_ends_the_statement_and_keeps_the_connection(tenant: Tenant) -
 def test_writers_take_turns(tenant: Tenant) -> None:
     """Two processes that write in parallel both succeed, one after the other.
 
-    Look at the engine: call db.prepare_engine before its first connection.
+    If this fails, check the engine: call db.prepare_engine before its first connection.
     """
     with rolled_back(tenant) as store:
         pragmas = {

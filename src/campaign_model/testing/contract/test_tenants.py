@@ -1,4 +1,4 @@
-"""No method of the store reads, changes or refers to rows of another tenant."""
+"""No method of the store reads or changes rows of another tenant, or refers to them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Belongings:
 
 Call = Callable[[CampaignStore, Belongings], Any]
 
+# Calls that name rows of the first tenant. The second tenant makes them.
 CALLS: dict[str, Call] = {
     "get": lambda store, owned: store.campaigns.get(owned.draft.id),
     "save": lambda store, owned: store.campaigns.save(attrs.evolve(owned.draft, name="x")),
@@ -72,27 +73,27 @@ def test_another_tenants_rows_are_not_found(
 ) -> None:
     """A customer cannot reach another customer's campaign, even with its id.
 
-    Look at views, policies and triggers between the role and the tables.
+    If this fails, check views, policies and triggers between the role and the tables.
     """
 
-    def work(store: CampaignStore) -> None:
+    def call_with_foreign_ids(store: CampaignStore) -> None:
         with pytest.raises(NotFound):
             CALLS[name](store, belongings)
 
-    other_tenant.transact(work)
+    other_tenant.transact(call_with_foreign_ids)
 
 
 def test_another_tenants_rows_are_in_no_list(other_tenant: Tenant, belongings: Belongings) -> None:
-    """Lists contain the tenant's own campaigns and templates and the system templates only.
+    """Lists contain only the tenant's own campaigns and templates, and the system templates.
 
-    Look at views, policies and triggers between the role and the tables.
+    If this fails, check views, policies and triggers between the role and the tables.
     """
 
     def work(store: CampaignStore) -> None:
         own = store.campaigns.add(Campaign("own"))
         assert own.id in {one.id for one in store.campaigns.list(deleted=True, limit=500).items}
-        first_tenants = {belongings.draft.id, belongings.running.id, belongings.approved.id}
-        assert not first_tenants & {one.id for one in store.campaigns.list(limit=500).items}
+        foreign = {belongings.draft.id, belongings.running.id, belongings.approved.id}
+        assert not foreign & {one.id for one in store.campaigns.list(limit=500).items}
         assert belongings.template.id not in {one.id for one in store.templates.list()}
 
     other_tenant.transact(work)
@@ -103,25 +104,31 @@ def test_another_tenants_contacts_are_neither_assigned_nor_erased(
 ) -> None:
     """No customer can write to another customer's contacts or erase them.
 
-    Look at the foreign key from campaign_contacts to the host's contacts.
+    If this fails, check the foreign key from campaign_contacts to the host's contacts.
     """
-    theirs = [*tenant.campaign_contacts(belongings.running.id)]
+    foreign = [*tenant.campaign_contacts(belongings.running.id)]
     campaign = other_tenant.campaign(contacts=2)
-    mixed = [*theirs[:2], *other_tenant.contacts(3)]
+    # Two contacts of the first tenant, and three of the other tenant, of which two are assigned.
+    mixed = [*foreign[:2], *other_tenant.contacts(3)]
     assigned = other_tenant.transact(lambda store: store.contacts.assign(campaign.id, mixed))
     assert (assigned.added, assigned.already_there) == (1, 2)
-    assert set(assigned.unknown) == set(theirs[:2])
-    assert other_tenant.transact(lambda store: store.contacts.erase(theirs)) == 0
-    assert [*tenant.campaign_contacts(belongings.running.id)] == theirs
+    assert set(assigned.unknown) == set(foreign[:2])
+    assert other_tenant.transact(lambda store: store.contacts.erase(foreign)) == 0
+    assert [*tenant.campaign_contacts(belongings.running.id)] == foreign
     tenant.check_totals(belongings.running.id)
     other_tenant.check_totals(campaign.id)
 
 
 def test_two_tenants_can_use_the_same_template_name(tenant: Tenant, other_tenant: Tenant) -> None:
-    """Two customers can give a template the same name. Look for unique keys without tenant_id."""
+    """Two customers can give a template the same name.
+
+    If this fails, look for unique keys without tenant_id.
+    """
 
     def add(store: CampaignStore) -> CampaignTemplate:
         return store.templates.add(CampaignTemplate("The same name", STEPS))
 
-    for owner, template in [(one, one.transact(add)) for one in (tenant, other_tenant)]:
-        owner.transact(lambda store: store.templates.remove(template.id))  # noqa: B023
+    first = tenant.transact(add)
+    second = other_tenant.transact(add)
+    tenant.transact(lambda store: store.templates.remove(first.id))
+    other_tenant.transact(lambda store: store.templates.remove(second.id))

@@ -20,12 +20,12 @@ from campaign_model.store.tables import campaigns
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 
-FOREIGN = {
+UNKNOWN = {
     "asset_ids": [1, 2**53, -(2**53), 0.1, 1e-7, 1.5e300, True, None],
     "Größe": {"ß": "ẞ", "emoji": "😀", "quote": "'\"\\", "newline": "\n\t", "": ""},
     "nested": [[[]], [{}], [{"a": [{"b": None}]}]],
 }
-"""Fields of a service, with every kind of JSON value."""
+"""Fields that the library does not know, with every kind of JSON value."""
 
 _NANO = Decimal("0.000000001")
 _LARGEST = Decimal("999999999.999999999")
@@ -34,13 +34,14 @@ _LARGEST = Decimal("999999999.999999999")
 def test_documents_round_trip_unchanged(tenant: Tenant) -> None:
     """A browser or a service reads from a campaign what it wrote there.
 
-    Look at the types of template_config and generation_config and at the database's encoding.
+    If this fails, check the types of template_config and generation_config, and the database's
+    encoding.
     """
     steps = StepSequence(
-        (Step("email", "E-mail", key="first", config=FOREIGN, extra={"x_foreign": FOREIGN}),)
+        (Step("email", "E-mail", key="first", config=UNKNOWN, extra={"x_foreign": UNKNOWN}),)
     )
     config = GenerationConfig(
-        tone="casual", language="pt-BR", budget=_LARGEST, extra={"x_foreign": FOREIGN}
+        tone="casual", language="pt-BR", budget=_LARGEST, extra={"x_foreign": UNKNOWN}
     )
     campaign = tenant.transact(lambda store: store.campaigns.add(Campaign("c", steps, config)))
     template = tenant.transact(
@@ -61,17 +62,17 @@ def test_documents_round_trip_unchanged(tenant: Tenant) -> None:
 def test_unknown_fields_survive_an_edit(tenant: Tenant) -> None:
     """A service that saves a campaign keeps the fields of other services in it.
 
-    Look at triggers or views that rewrite template_config and generation_config.
+    If this fails, look for triggers or views that rewrite template_config or generation_config.
     """
     campaign = tenant.transact(lambda store: store.campaigns.add(Campaign("c")))
-    steps = [{"channel": "email", "label": "old", **FOREIGN}, {"channel": "email"}]
+    steps = [{"channel": "email", "label": "old", **UNKNOWN}, {"channel": "email"}]
     with tenant.engine.begin() as connection:
         connection.execute(
             sa.update(campaigns)
             .where(campaigns.c.tenant_id == tenant.id, campaigns.c.id == campaign.id)
             .values(
                 template_config=json.dumps(steps),
-                generation_config=json.dumps({"tone": "casual", **FOREIGN}),
+                generation_config=json.dumps({"tone": "casual", **UNKNOWN}),
             )
         )
 
@@ -87,13 +88,16 @@ def test_unknown_fields_survive_an_edit(tenant: Tenant) -> None:
 
     saved = tenant.transact(edit)
     assert saved.steps[0].label == "new"
-    assert canonical(saved.steps[0].extra) == canonical(FOREIGN)
+    assert canonical(saved.steps[0].extra) == canonical(UNKNOWN)
     assert saved.generation_config.language == "de"
-    assert canonical(saved.generation_config.extra) == canonical(FOREIGN)
+    assert canonical(saved.generation_config.extra) == canonical(UNKNOWN)
 
 
 def test_the_longest_text_fits(tenant: Tenant) -> None:
-    """The database stores every text that the library accepts. Look for columns of varchar(n)."""
+    """The database stores every text that the library accepts.
+
+    If this fails, look for columns of type varchar(n).
+    """
     campaign = Campaign(
         "n" * MAX_NAME,
         StepSequence(Step("email", "l" * MAX_LABEL) for _ in range(MAX_STEPS)),
@@ -109,7 +113,7 @@ def test_the_longest_text_fits(tenant: Tenant) -> None:
 def test_money_is_exact_to_nine_decimals(tenant: Tenant) -> None:
     """The cost of a campaign is the exact sum of its messages' costs.
 
-    Look for numeric(p, s), float or double columns of money.
+    If this fails, look for money in columns of type numeric(p, s), float or double.
     """
     campaign = tenant.campaign("generating", contacts=3)
     costs = (_LARGEST, _NANO, Decimal("0.00144"))
@@ -126,7 +130,10 @@ def test_money_is_exact_to_nine_decimals(tenant: Tenant) -> None:
 
 
 def test_an_unknown_cost_is_counted(tenant: Tenant) -> None:
-    """A reader of a sum sees when costs are missing from it. Look at the columns unknown_costs."""
+    """A reader of a sum sees when costs are missing from it.
+
+    If this fails, check the columns named unknown_costs.
+    """
     campaign = tenant.campaign("generating", contacts=4)
     one, two, three, four = tenant.claim(campaign.id)
     tenant.record(
@@ -145,7 +152,7 @@ def test_an_unknown_cost_is_counted(tenant: Tenant) -> None:
 def test_moments_keep_time_zone_and_microseconds(tenant: Tenant) -> None:
     """A lease expires at the same moment for every worker, wherever worker and server are.
 
-    Look for columns of timestamp without time zone and of timestamp(n).
+    If this fails, look for columns of type timestamp without time zone, and of timestamp(n).
     """
     kathmandu = timezone(timedelta(hours=5, minutes=45))
     moment = datetime(2036, 3, 30, 2, 30, 0, 123457, kathmandu)
@@ -156,12 +163,8 @@ def test_moments_keep_time_zone_and_microseconds(tenant: Tenant) -> None:
     )
     assert campaign.created_at == moment
     tenant.transact(lambda store: store.contacts.assign(campaign.id, tenant.contacts(1)))
-    for action in (Action.MARK_READY, Action.START_GENERATION):
-        moved = tenant.transact(
-            lambda store: store.campaigns.apply(campaign.id, action),  # noqa: B023
-            clock=clock,
-        )
-    assert moved.generation_started_at == moment
+    running = tenant.apply(campaign.id, Action.MARK_READY, Action.START_GENERATION, clock=clock)
+    assert running.generation_started_at == moment
     tenant.claim(campaign.id, clock=clock)
     (contact,) = tenant.campaign_contacts(campaign.id).values()
     assert contact.lease_expires_at == moment + LEASE

@@ -1,8 +1,8 @@
 """Hypothesis strategies for the library's values. Each function returns a strategy.
 
-Every value is consistent, as the library would make it: a campaign that was generated has the time
-of the start, a failed contact has an error. ``st.from_type`` uses these strategies, and knows every
-other public type as well.
+The fields of every drawn value are consistent: a campaign whose generation has started has the time
+of the start, a failed contact has an error. ``st.from_type`` draws every public type of the
+library, with these strategies or with those of :func:`of_type`.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ __all__ = [
 
 
 def _argument_of(generic: Any, default: SearchStrategy[Any]) -> SearchStrategy[Any]:
-    """Draw values of the argument of a generic type, such as ``Page[Campaign]``."""
+    """Draw values of the argument of a generic type, such as ``Campaign`` in ``Page[Campaign]``."""
     arguments = get_args(generic)
     return st.from_type(arguments[0]) if arguments else default
 

@@ -42,12 +42,12 @@ Value = TypeVar("Value")
 
 
 def json_objects() -> SearchStrategy[JsonObject]:
-    """Draw small frozen objects of :func:`json_values`."""
+    """Draw small frozen JSON objects with members of :func:`json_values`."""
     return built(JsonObject, _parts.members(json_values()))
 
 
 def ids() -> SearchStrategy[UUID]:
-    """Draw ids. Unlike those of ``st.uuids``, they shrink to a simple one."""
+    """Draw ids that shrink to a simple id. Those of ``st.uuids`` do not."""
     return _parts.ids
 
 
@@ -122,6 +122,7 @@ def vocabularies() -> SearchStrategy[Vocabulary]:
 
 
 def _step(members: dict[str, Any]) -> Step:
+    """Make a step of the members of its document."""
     known = {name: value for name, value in members.items() if name in STEP_FIELDS}
     extra = {name: value for name, value in members.items() if name not in STEP_FIELDS}
     return Step(**known, extra=JsonObject(extra) if extra else EMPTY)
@@ -134,8 +135,8 @@ def _sequence(members_of_steps: list[dict[str, Any]]) -> StepSequence:
 def steps(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Step]:
     """Draw steps on the vocabulary's channels, without key and day offset.
 
-    They are enabled or disabled, with 1 to 3 variants, labels of 1 to 200 characters, any condition
-    or none, and with or without settings and unknown fields (``x_``).
+    A drawn step is enabled or disabled and has 1 to 3 variants, a label of 1 to 200 characters, any
+    condition or none, and perhaps settings and fields of the service (``x_``).
     """
     return built(_step, _parts.step(vocabulary))
 
@@ -145,15 +146,15 @@ def step_sequences(
 ) -> SearchStrategy[StepSequence]:
     """Draw sequences of :func:`steps`, with and without keys, on days 0 to 365 or on none.
 
-    Sometimes the keys are in reverse order, as after moves. ``max_size=20`` often draws 20 steps,
-    which Hypothesis alone would hardly do.
+    Sometimes the keys are in reverse order, as after moves. With ``max_size=20`` the strategy often
+    draws 20 steps, which ``st.lists`` would hardly ever do.
     """
     filled = max_size == MAX_STEPS
     return built(_sequence, _parts.steps(vocabulary, min_size, max_size, filled=filled))
 
 
 def message_slots() -> SearchStrategy[MessageSlot]:
-    """Draw messages of up to 20 steps with up to three variants."""
+    """Draw message slots of any variant at positions 1 to 20."""
     return st.builds(
         MessageSlot,
         step_key=st.sampled_from(["s1", "s20", "step-2", "k" * 40]),
@@ -176,12 +177,14 @@ _CHANGES: dict[str, SearchStrategy[Any]] = {
 def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Edits]:
     """Draw a sequence and at most ``max_size`` edits that can be made one after the other.
 
-    ``drawn.stages()`` makes them; :func:`campaign_model.testing.edits.check` checks each result.
+    ``drawn.stages()`` makes the edits; :func:`campaign_model.testing.edits.check` checks the result
+    of each.
     """
     channel = {"channel": st.sampled_from(_parts.channel_names(vocabulary))}
     one_change = [st.fixed_dictionaries({name: _CHANGES[name]}) for name in _CHANGES]
-    # The first alternative, no change at all, is the simplest.
+    # The first alternative, an update without changes, is the simplest.
     changes = st.one_of(built(dict), *one_change, _parts.objects(channel, _CHANGES))
+    # A request is a kind of edit, its details, and a number that chooses the place.
     requests = st.one_of(
         st.tuples(st.just(Update), changes, _parts.picks),
         st.tuples(st.just(Move), _parts.picks, _parts.picks),
@@ -197,15 +200,21 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
 
 
 def _possible_edits(requests: list[tuple[type, Any, int]], start: StepSequence) -> Edits:
-    """Turn the requests into edits. Leave out a request for which the sequence has no room."""
+    """Turn the requests into edits of ``start``. Leave out requests that are not possible.
+
+    An insertion is possible in a sequence of fewer than 20 steps, other edits in a sequence that is
+    not empty. ``days`` follows the day offsets from edit to edit, because they must not decrease.
+    """
     days = [step.day_offset for step in start]
     edits: list[Edit] = []
     for number, (kind, detail, pick) in enumerate(requests):
         if kind is Insert and len(days) < MAX_STEPS:
             step, day = detail
+            # One number chooses both: its last bit whether the step has a key, the rest the place.
             index = pick // 2 % (len(days) + 1)
+            has_key = pick % 2 == 1
             days.insert(index, _day_between(days[:index], days[index:], day))
-            key = f"new-{number}" if pick % 2 else None
+            key = f"new-{number}" if has_key else None
             edits.append(Insert(index + 1, attrs.evolve(step, key=key, day_offset=days[index])))
         elif kind is not Insert and days:
             index = pick % len(days)
@@ -226,7 +235,10 @@ def _possible_edits(requests: list[tuple[type, Any, int]], start: StepSequence) 
 
 
 def _day_between(before: list[int | None], after: list[int | None], pick: int | None) -> int | None:
-    """Choose a day offset between those ``before`` and those ``after``, or ``None``."""
+    """Choose a day offset by ``pick``: not less than those before, not more than those after.
+
+    Without a ``pick``, return ``None``.
+    """
     if pick is None:
         return None
     first = max((day for day in before if day is not None), default=0)
@@ -238,6 +250,7 @@ def _day_between(before: list[int | None], after: list[int | None], pick: int | 
 
 
 def _config(members: dict[str, Any]) -> GenerationConfig:
+    """Make settings of the members of their document."""
     known = {name: value for name, value in members.items() if name in GENERATION_FIELDS}
     extra = {name: value for name, value in members.items() if name not in GENERATION_FIELDS}
     if "budget" in known:
@@ -246,11 +259,12 @@ def _config(members: dict[str, Any]) -> GenerationConfig:
 
 
 def generation_configs(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[GenerationConfig]:
-    """Draw settings with any fields present, with and without unknown fields (``x_``)."""
+    """Draw settings with any of the fields, with and without fields of the service (``x_``)."""
     return built(_config, _parts.settings(vocabulary))
 
 
 def _contents(vocabulary: Vocabulary) -> dict[str, SearchStrategy[Any]]:
+    """Return strategies for the fields that campaigns and templates share, except the name."""
     return {
         "id": ids(),
         "steps": step_sequences(max_size=3, vocabulary=vocabulary),
@@ -277,7 +291,7 @@ def campaign_templates(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[C
 
 
 def _row_fields() -> SearchStrategy[dict[str, Any]]:
-    """Draw the fields that the store sets: version and times."""
+    """Draw the fields that the store sets in every row: version and times."""
     return st.builds(
         lambda version, created, since: {
             "version": version,
@@ -300,8 +314,8 @@ def campaigns(
 ) -> SearchStrategy[Campaign]:
     """Draw campaigns as the store returns them, in any of the ``statuses``.
 
-    An archived campaign is a deleted draft or was exported. A campaign that has started generation
-    has the time of the start.
+    An archived campaign is a deleted draft, or was exported before. A campaign whose generation has
+    started has the time of the start.
     """
     return _stored(drafts(vocabulary=vocabulary), statuses)
 
@@ -309,6 +323,7 @@ def campaigns(
 def _stored(
     drafts: SearchStrategy[Campaign], statuses: Iterable[Status] = Status
 ) -> SearchStrategy[Campaign]:
+    """Draw campaigns as the store returns them, with the content of ``drafts``."""
     return built(
         _campaign,
         status=st.sampled_from([*statuses]),
@@ -332,7 +347,9 @@ def _campaign(
 ) -> Campaign:
     """Make a campaign whose fields are consistent with its status.
 
-    ``run`` is when its generation started after its creation, and how long it took.
+    ``run`` has two durations: from the creation of the campaign to the start of its generation, and
+    from there to the end of the generation. ``None`` means that generation has not started, or not
+    ended. ``deleted`` makes an archived campaign a deleted draft.
     """
     active = not (deleted and status is Status.ARCHIVED)
     if active and status not in {Status.DRAFT, Status.READY}:
@@ -369,6 +386,7 @@ def campaign_summaries() -> SearchStrategy[CampaignSummary]:
 def _summary(
     campaign: Campaign, generated: int, others: int, cost: Decimal, unknown: int
 ) -> CampaignSummary:
+    """Make a list entry of a campaign with ``generated`` contacts and ``others``."""
     shared_fields = {
         name: getattr(campaign, name)
         for name in attrs.fields_dict(CampaignSummary)
@@ -384,14 +402,17 @@ def _summary(
 
 
 def history_entries() -> SearchStrategy[HistoryEntry]:
-    """Draw moves of the lifecycle's table, and adoptions, which change no status."""
-    moves = [(line.action, line.source, line.target) for line in lifecycle.TRANSITIONS]
+    """Draw entries for all status changes of the lifecycle's table, and for adoptions.
+
+    The entry for the adoption of a legacy campaign changes no status.
+    """
+    status_changes = [(one.action, one.source, one.target) for one in lifecycle.TRANSITIONS]
     adoptions = [(ADOPTED, status, status) for status in (Status.DRAFT, Status.EXPORTED)]
     return built(
-        lambda move, **fields: HistoryEntry(
-            action=move[0], source=move[1], target=move[2], **fields
+        lambda change, **fields: HistoryEntry(
+            action=change[0], source=change[1], target=change[2], **fields
         ),
-        st.sampled_from([*moves, *adoptions]),
+        st.sampled_from([*status_changes, *adoptions]),
         at=moments(),
         version=st.integers(1, 1000),
         actor=optional(SHORT_TEXTS),

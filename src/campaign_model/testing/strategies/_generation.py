@@ -1,4 +1,4 @@
-"""Strategies of the lifecycle, contacts in campaigns, generation and errors."""
+"""Strategies of values of the lifecycle, of campaign contacts, of generation, and of errors."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ TALLIES = st.builds(ReviewTally, approved=COUNTS, rejected=COUNTS, undecided=COU
 
 
 def facts() -> SearchStrategy[Facts]:
-    """Draw consistent facts: all contacts include the claimable ones, those in flight and so on."""
+    """Draw facts (the counts that guards check) that are consistent.
+
+    The number of all contacts is at least the sum of those claimable, in flight and generated.
+    """
     return built(
         lambda claimable, in_flight, generated, others, **fields: Facts(
             claimable=claimable,
@@ -85,7 +88,7 @@ def facts() -> SearchStrategy[Facts]:
 
 
 def action_states() -> SearchStrategy[ActionState]:
-    """Draw every action from every status, allowed or with the reason why not."""
+    """Draw every action in every status: allowed, or refused with the reason."""
     return built(
         lambda status, action, facts: next(
             state for state in lifecycle.actions(status, facts) if state.action is action
@@ -133,7 +136,12 @@ def _contact(
     pause: timedelta | None,
     **fields: Any,
 ) -> CampaignContact:
-    """Make a contact whose fields are consistent with its status."""
+    """Make a contact whose fields are consistent with its status.
+
+    ``unknown`` means that nobody has looked for gaps. ``since`` is the time from the assignment to
+    the moment that the status needs, such as the end of the lease. ``pause`` is the time from then
+    until a waiting contact may be claimed.
+    """
     gaps_of_waiting = {
         ContactStatus.PENDING: None,
         ContactStatus.ENRICHMENT_OK: (),
@@ -196,12 +204,12 @@ def claims() -> SearchStrategy[Claim]:
 
 
 def cursors() -> SearchStrategy[Cursor]:
-    """Draw the start and any other place in the order of contacts."""
+    """Draw the cursor at the start of the order of contacts, and cursors at any rank."""
     return st.builds(Cursor, rank=st.just(-(2**63)) | st.integers(-(2**63), 2**63 - 1))
 
 
 def claim_batches(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[ClaimBatch]:
-    """Draw batches of claims of one campaign, complete or short with the reason."""
+    """Draw batches of claims of one campaign, complete or short with the stop reason."""
     return built(
         _batch,
         optional(st.sampled_from(StopReason)),
@@ -217,7 +225,7 @@ def claim_batches(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[ClaimB
 def _batch(
     stop: StopReason | None, claims: list[Claim], pause: timedelta | None, **fields: Any
 ) -> ClaimBatch:
-    """Make a batch whose claims have the same campaign and its steps."""
+    """Make a batch whose claims are of the same campaign and were made under its steps."""
     first, steps = claims[0], fields["steps"]
     return ClaimBatch(
         claims=tuple(
@@ -237,7 +245,7 @@ def _batch(
 
 
 def progress() -> SearchStrategy[Progress]:
-    """Draw the progress of a generation, with and without a rate."""
+    """Draw the progress of a generation, with and without its speed."""
     return built(
         lambda counts, rate, **fields: Progress(
             by_status=dict(zip(ContactStatus, counts, strict=True)),
@@ -255,7 +263,7 @@ def progress() -> SearchStrategy[Progress]:
 
 
 def violations() -> SearchStrategy[Violation]:
-    """Draw violations with every code, of every kind of document."""
+    """Draw violations of every code in every kind of document."""
     return built(
         lambda invalid, message: Violation(invalid.path, invalid.code, message),
         st.one_of([documents.invalid(kind) for kind in documents.KINDS]),
@@ -264,10 +272,12 @@ def violations() -> SearchStrategy[Violation]:
 
 
 UNMET = st.builds(Unmet, guard=SHORT_TEXTS, message=SHORT_TEXTS)
-_guarded = st.sampled_from([line for line in lifecycle.TRANSITIONS if line.guards])
+_guarded = st.sampled_from([one for one in lifecycle.TRANSITIONS if one.guards])
 _refusals = st.one_of(
     built(
-        lambda line, facts: lifecycle.why_not(line.source, line.action, facts), _guarded, facts()
+        lambda transition, facts: lifecycle.why_not(transition.source, transition.action, facts),
+        _guarded,
+        facts(),
     ),
     built(lifecycle.why_not, st.sampled_from(Status), st.sampled_from(Action), facts()),
 )
