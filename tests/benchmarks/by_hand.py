@@ -21,7 +21,6 @@ from campaign_model import recover_template_config
 from campaign_model.store import postgresql
 from campaign_model.store.locking import gate_key
 from campaign_model.store.scope import SHARDS
-from campaign_model.store.tables import HIGHEST_RANK
 
 LEASE = timedelta(minutes=5)
 COST = Decimal("0.00144")
@@ -69,19 +68,15 @@ def claim(
     token = uuid4()
     claimed: list[Any] = []
     with connection.transaction():
-        windows = [(first_rank, HIGHEST_RANK)]
-        if first_rank is not None:
-            windows.append((None, first_rank))
-        while windows and len(claimed) < batch:
+        first_ranks = [None] if first_rank is None else [first_rank, None]
+        while first_ranks and len(claimed) < batch:
             values = _parameters(tenant_id, campaign_id) | {
                 "token": token,
                 "lease": LEASE,
                 "reserve": 0,
                 "max_attempts": 5,
                 "number": batch - len(claimed),
-                "first_rank": windows[0][0],
-                "end_rank": windows[0][1],
-                "takeover_limit": 0,
+                "first_rank": first_ranks[0],
             }
             rows = connection.execute(CLAIM, values).fetchall()
             _, _, steps, config, _, *_ = rows[0]
@@ -90,7 +85,7 @@ def claim(
                 _documents[campaign_id] = steps, config, fingerprint
                 continue
             claimed += [row[5:] for row in rows if row[5] is not None]
-            windows.pop(0)
+            first_ranks.pop(0)
     claimed.sort(key=itemgetter(4))
     return [row[0] for row in claimed], token, claimed[-1][4] + 1 if claimed else None
 

@@ -29,7 +29,6 @@ from campaign_model.steps import StepSequence
 from campaign_model.store.locking import campaign_parameters
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import FAILED, CampaignRow, ClaimedContact, Statements
-from campaign_model.store.tables import HIGHEST_RANK
 from campaign_model.store.totals import (
     Totals,
     add_to_totals,
@@ -120,7 +119,6 @@ class ClaimCall:
     documents: CampaignDocuments = _NO_DOCUMENTS
     now: datetime | None = None
     contacts: list[ClaimedContact] = attrs.field(factory=list)
-    fresh_count: int = 0
     has_passed_stride: bool = False
     next_cursor: Cursor = _START
 
@@ -128,16 +126,12 @@ class ClaimCall:
         """Claim contacts, from the cursor on. A campaign with a budget needs ``reserve``."""
         scope, limit = self.scope, self.limit
         first_rank = None if cursor == _START else cursor.rank
-        takeover_limit = limit if first_rank is None else 0
 
         # 1. Lock the campaign. If it still is what this process last read, and has no budget, the
         #    same statement claims, from the cursor on.
         self.documents = last_read_documents(self.campaign_id) or _NO_DOCUMENTS
         has_claimed = self.documents.config.budget is None
-        if has_claimed:
-            campaign_row = self.claim(limit, first_rank, takeover_limit)
-        else:
-            campaign_row = self.claim(0, None, 0)
+        campaign_row = self.claim(limit if has_claimed else 0, first_rank)
         if campaign_row is not None:
             has_claimed = False
             self.documents = read_documents(scope, self.campaign_id, campaign_row)
@@ -155,21 +149,21 @@ class ClaimCall:
             self.reserve = money(reserve)
             granted = reserve_budget(scope, self.campaign_id, budget, self.reserve, limit)
         if not has_claimed:
-            self.claim(granted, first_rank, takeover_limit)
+            self.claim(granted, first_rank)
 
-        # 3. If that is not enough, look once more: before the cursor, and for expired leases.
+        # 3. If that is not enough, look once more from the low-water mark on, and take over
+        #    contacts whose lease has expired. These keep their reservations.
         is_short = len(self.contacts) < limit
         may_get_more = not is_short or load_totals(scope, self.campaign_id).may_have_unfinished
-        if first_rank is None or (is_short and may_get_more) or self.has_passed_stride:
+        looks_again = is_short and may_get_more
+        if first_rank is None or looks_again or self.has_passed_stride:
             scope.connection.execute(self.statements.raise_low_watermark, self.parameters())
-        if is_short and may_get_more:
-            self.claim(
-                granted - self.fresh_count,
-                None,
-                limit - len(self.contacts),
-                end_rank=HIGHEST_RANK if first_rank is None else first_rank,
-            )
-        unused = EXACT.multiply(self.reserve, self.fresh_count - granted)
+        if looks_again and first_rank is not None:
+            self.claim(granted - len(self.contacts), None)
+        fresh_count = len(self.contacts)
+        if looks_again and fresh_count < limit:
+            self.take_over(limit - fresh_count)
+        unused = EXACT.multiply(self.reserve, fresh_count - granted)
         self.add_to_totals(Totals(reserved=unused))
 
         # 4. If it still is not enough, say why.
@@ -177,7 +171,7 @@ class ClaimCall:
         if not may_get_more:
             stop = StopReason.DRAINED
         elif len(self.contacts) < limit:
-            is_short_of_money = self.fresh_count == granted < limit
+            is_short_of_money = fresh_count == granted < limit
             stop, retry_at = self.why_short(is_short_of_money=is_short_of_money)
         return self.batch(stop, retry_at, self.next_cursor)
 
@@ -187,44 +181,42 @@ class ClaimCall:
             **self.documents.parameters(self.scope, self.campaign_id, _CLAIMING_STATUS),
             "now": self.now or self.scope.time_of_clock(),
             "max_attempts": self.max_attempts,
-        }
-
-    def claim(
-        self,
-        number: int,
-        first_rank: int | None,
-        takeover_limit: int,
-        *,
-        end_rank: int = HIGHEST_RANK,
-    ) -> CampaignRow | None:
-        """Lock the campaign and claim up to ``number`` contacts that wait, by rank.
-
-        Then take over expired ones, as long as this statement claims fewer than
-        ``takeover_limit`` in all. If the campaign is not generating, or not what this process
-        last read, claim nothing and return its row. Raise :class:`NotFound`.
-        """
-        parameters = self.parameters() | {
             "fingerprint": self.documents.steps.fingerprint,
             "token": self.token,
+        }
+
+    def claim(self, number: int, first_rank: int | None) -> CampaignRow | None:
+        """Lock the campaign and claim up to ``number`` contacts that wait, by rank.
+
+        If the campaign is not generating, or not what this process last read, claim nothing and
+        return its row. Raise :class:`NotFound`.
+        """
+        parameters = self.parameters() | {
             "lease": self.lease,
             "reserve": self.reserve,
             "number": number,
             "first_rank": first_rank,
-            "end_rank": end_rank,
-            "takeover_limit": takeover_limit,
         }
         campaign_row, now, contacts = self.statements.claim(self.scope, parameters)
         self.now = utc(now)
-        claimed = sorted(contacts, key=attrgetter("is_takeover", "rank"))
-        fresh = [contact for contact in claimed if not contact.is_takeover]
-        self.contacts += claimed
-        self.fresh_count += len(fresh)
-        if fresh:
-            self.next_cursor = Cursor(fresh[-1].rank + 1)
+        self.contacts += sorted(contacts, key=attrgetter("rank"))
+        if contacts:
+            self.next_cursor = Cursor(self.contacts[-1].rank + 1)
             self.has_passed_stride |= any(
-                contact.rank % _WATERMARK_STRIDE == 0 for contact in fresh
+                contact.rank % _WATERMARK_STRIDE == 0 for contact in contacts
             )
         return campaign_row
+
+    def take_over(self, number: int) -> None:
+        """Claim up to ``number`` contacts whose lease has expired."""
+        assert self.now is not None, "claimed before"
+        parameters = self.parameters() | {
+            "lease_expires_at": self.now + self.lease,
+            "reserve": self.reserve,
+            "number": number,
+        }
+        contacts = self.statements.take_over(self.scope, parameters)
+        self.contacts += sorted(contacts, key=attrgetter("rank"))
 
     def add_to_totals(self, delta: Totals) -> None:
         """Add to the shard of this call."""

@@ -57,6 +57,7 @@ __all__ = [
     "raise_low_watermark",
     "record",
     "renew",
+    "take_over",
 ]
 
 # Take the gate, then lock the campaign row, both shared. Another tenant's campaign has no row here,
@@ -81,7 +82,13 @@ campaign AS (
 )
 """
 
-# Claim the first contacts that wait, by rank; then take over those whose lease has expired.
+# Claim the first contacts that wait, by rank.
+#
+# Two things keep the plan an ordered walk along the index of ranks that ends after :number
+# contacts, whatever the statistics say about other campaigns. "CASE ... IS NOT NULL" hides from the
+# planner which contacts can be claimed: if it expects very few, it reads and sorts all contacts of
+# the campaign instead. "= ANY (ARRAY(...))" hides how many are claimed: if it expects very many, it
+# reads the whole table to join them.
 CLAIM = f"""
 {LOCKED_CAMPAIGN},
 expected AS (
@@ -91,37 +98,25 @@ expected AS (
            now + :lease AS lease_expires_at
     FROM campaign
 ),
-fresh AS (
-    SELECT id, status, reserved
+waiting AS (
+    SELECT id, status
     FROM campaign_contacts
     WHERE tenant_id = :tenant
       AND campaign_id = :campaign
       AND (SELECT is_expected FROM expected)
-      AND status IN ({WAITING})
-      AND attempts < :max_attempts
-      AND (retry_at IS NULL OR retry_at <= (SELECT now FROM campaign))
       AND rank >= coalesce(CAST(:first_rank AS bigint), {LOW_WATERMARK})
-      AND rank < :end_rank
+      AND CASE
+              WHEN status IN ({WAITING})
+               AND attempts < :max_attempts
+               AND (retry_at IS NULL OR retry_at <= (SELECT now FROM campaign))
+              THEN true
+          END IS NOT NULL
     ORDER BY rank
     LIMIT :number
     FOR NO KEY UPDATE SKIP LOCKED
 ),
-expired AS (
-    SELECT id, status, reserved
-    FROM campaign_contacts
-    WHERE tenant_id = :tenant
-      AND campaign_id = :campaign
-      AND (SELECT is_expected FROM expected)
-      AND status = '{GENERATING}'
-      AND attempts < :max_attempts
-      AND lease_expires_at <= (SELECT now FROM campaign)
-      AND rank >= {LOW_WATERMARK}
-    ORDER BY lease_expires_at
-    LIMIT greatest(:takeover_limit - (SELECT count(*) FROM fresh), 0)
-    FOR NO KEY UPDATE SKIP LOCKED
-),
 claimed AS (
-    UPDATE campaign_contacts AS contact
+    UPDATE campaign_contacts
     SET status = '{GENERATING}',
         attempts = attempts + 1,
         revision = revision + CASE WHEN steps_fingerprint <> :fingerprint THEN 1 ELSE 0 END,
@@ -130,19 +125,18 @@ claimed AS (
         claimed_at = (SELECT now FROM campaign),
         lease_expires_at = (SELECT lease_expires_at FROM expected),
         retry_at = NULL,
-        reserved = CASE WHEN picked.status = '{GENERATING}' THEN picked.reserved ELSE :reserve END,
+        reserved = :reserve,
         error_code = NULL,
         error = NULL
-    FROM (SELECT * FROM fresh UNION ALL SELECT * FROM expired) AS picked
-    WHERE contact.tenant_id = :tenant
-      AND contact.id = picked.id
-    RETURNING contact.*, picked.status AS status_before
+    WHERE tenant_id = :tenant
+      AND id = ANY (ARRAY(SELECT id FROM waiting))
+    RETURNING id, contact_id, attempts, revision, rank, reserved
 ),
 moved AS (
-    SELECT -count(*) FILTER (WHERE status_before = '{NOT_CHECKED}') AS pending,
-           -count(*) FILTER (WHERE status_before = '{READY}') AS enrichment_ok,
-           count(*) FILTER (WHERE status_before <> '{GENERATING}') AS generating
-    FROM claimed
+    SELECT -count(*) FILTER (WHERE status = '{NOT_CHECKED}') AS pending,
+           -count(*) FILTER (WHERE status = '{READY}') AS enrichment_ok,
+           count(*) AS generating
+    FROM waiting
     HAVING count(*) > 0
 ),
 counted AS (
@@ -170,11 +164,37 @@ SELECT campaign.status AS campaign_status,
        attempts,
        revision,
        rank,
-       reserved,
-       status_before = '{GENERATING}' AS is_takeover
+       reserved
 FROM campaign
 CROSS JOIN expected
 LEFT JOIN claimed ON true
+"""
+
+# Take over contacts whose lease has expired. The campaign is locked already.
+TAKE_OVER = f"""
+WITH expired AS (
+    SELECT id
+    FROM campaign_contacts
+    WHERE tenant_id = :tenant
+      AND campaign_id = :campaign
+      AND status = '{GENERATING}'
+      AND attempts < :max_attempts
+      AND lease_expires_at <= :now
+      AND rank >= {LOW_WATERMARK}
+    ORDER BY lease_expires_at
+    LIMIT :number
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE campaign_contacts
+SET attempts = attempts + 1,
+    revision = revision + CASE WHEN steps_fingerprint <> :fingerprint THEN 1 ELSE 0 END,
+    steps_fingerprint = :fingerprint,
+    claim_token = :token,
+    claimed_at = :now,
+    lease_expires_at = :lease_expires_at
+WHERE tenant_id = :tenant
+  AND id = ANY (ARRAY(SELECT id FROM expired))
+RETURNING id, contact_id, attempts, revision, rank, reserved
 """
 
 # Lock contacts by id, to see which claims still hold them.
@@ -368,14 +388,15 @@ WHERE contact.tenant_id = :tenant
 RETURNING exhausted.status, exhausted.reserved
 """
 
-# Raise the low-water mark to the first unfinished contact, unless another worker has the shard.
+# Raise the low-water mark to the first unfinished contact, unless another worker has the shard. The
+# CASE is the one of the claim.
 RAISE_LOW_WATERMARK = f"""
 WITH first_unfinished AS MATERIALIZED (
     SELECT rank
     FROM campaign_contacts
     WHERE tenant_id = :tenant
       AND campaign_id = :campaign
-      AND status IN ({WAITING}, '{GENERATING}')
+      AND CASE WHEN status IN ({WAITING}, '{GENERATING}') THEN true END IS NOT NULL
       AND rank >= {LOW_WATERMARK}
     ORDER BY rank
     LIMIT 1
@@ -400,6 +421,7 @@ WHERE tenant_id = :tenant
 
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
 _CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
+_TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
 _LOCK_CLAIMED = statement_planned_once(LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
 _RECORD = statement_planned_once(RECORD)
 book_cost = statement_planned_once(BOOK_COST)
@@ -418,6 +440,11 @@ def claim(
         return CampaignRow(status, now, template_config, generation_config), now, ()
     _add_uncounted(scope, parameters, rows[0].uncounted)
     return None, now, [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
+
+
+def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
+    rows = scope.connection.execute(_TAKE_OVER, parameters)
+    return [ClaimedContact._make(row) for row in rows]
 
 
 def lock_claimed(

@@ -51,6 +51,7 @@ __all__ = [
     "raise_low_watermark",
     "record",
     "renew",
+    "take_over",
 ]
 
 CAMPAIGN = """
@@ -63,39 +64,35 @@ WHERE tenant_id = :tenant
   AND id = :campaign
 """
 
-# The first contacts that wait, by rank, then those whose lease has expired.
-PICK = f"""
-WITH fresh AS (
-    SELECT id, status
-    FROM campaign_contacts
-    WHERE tenant_id = :tenant
-      AND campaign_id = :campaign
-      AND status IN ({WAITING})
-      AND attempts < :max_attempts
-      AND (retry_at IS NULL OR retry_at <= :now)
-      AND rank >= coalesce(:first_rank, {LOW_WATERMARK})
-      AND rank < :end_rank
-    ORDER BY rank
-    LIMIT :number
-),
-expired AS (
-    SELECT id, status
-    FROM campaign_contacts
-    WHERE tenant_id = :tenant
-      AND campaign_id = :campaign
-      AND status = '{GENERATING}'
-      AND attempts < :max_attempts
-      AND lease_expires_at <= :now
-      AND rank >= {LOW_WATERMARK}
-    ORDER BY lease_expires_at
-    LIMIT max(:takeover_limit - (SELECT count(*) FROM fresh), 0)
-)
-SELECT id, status FROM fresh
-UNION ALL
-SELECT id, status FROM expired
+# The first contacts that wait, by rank.
+FIND_WAITING = f"""
+SELECT id, status
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND status IN ({WAITING})
+  AND attempts < :max_attempts
+  AND (retry_at IS NULL OR retry_at <= :now)
+  AND rank >= coalesce(:first_rank, {LOW_WATERMARK})
+ORDER BY rank
+LIMIT :number
 """
 
-# Claim the picked contacts.
+# The contacts whose lease expired first.
+FIND_EXPIRED = f"""
+SELECT id
+FROM campaign_contacts
+WHERE tenant_id = :tenant
+  AND campaign_id = :campaign
+  AND status = '{GENERATING}'
+  AND attempts < :max_attempts
+  AND lease_expires_at <= :now
+  AND rank >= {LOW_WATERMARK}
+ORDER BY lease_expires_at
+LIMIT :number
+"""
+
+# Claim these contacts. One that is taken over keeps its reservation.
 CLAIM = f"""
 UPDATE campaign_contacts
 SET status = '{GENERATING}',
@@ -246,8 +243,9 @@ WHERE tenant_id = :tenant
 """
 
 _CAMPAIGN = statement(CAMPAIGN, "campaign_status", "now", "template_config", "generation_config")
-_PICK = statement(PICK, "id", "status")
-_CLAIM = statement(CLAIM, "id", "contact_id", "attempts", "revision", "rank", "reserved")
+_FIND_WAITING = statement(FIND_WAITING, "id", "status")
+_FIND_EXPIRED = statement(FIND_EXPIRED, "id")
+_CLAIM = statement(CLAIM, *ClaimedContact._fields)
 _CLAIMED = statement(CLAIMED, *HeldContact._fields)
 _RECORD = statement(RECORD, "id", "status")
 book_cost = statement(BOOK_COST)
@@ -265,25 +263,27 @@ def claim(
     if not _is_expected(campaign, parameters):
         return campaign, campaign.now, ()
     now = campaign.now
-    picked = scope.connection.execute(_PICK, {**parameters, "now": now}).all()
-    status_before = {row.id: row.status for row in picked}
-    claimed = scope.connection.execute(
-        _CLAIM,
-        {
-            **parameters,
-            "now": now,
-            "lease_expires_at": now + parameters["lease"],
-            "ids": [*status_before],
-        },
-    ).all()
+    waiting = scope.connection.execute(_FIND_WAITING, {**parameters, "now": now}).all()
     delta = Totals()
-    for row in claimed:
-        delta.move(status_before[row.id], GENERATING)
+    for row in waiting:
+        delta.move(row.status, GENERATING)
     add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])
-    contacts = [
-        ClaimedContact._make((*row, status_before[row.id] == GENERATING)) for row in claimed
-    ]
-    return None, now, contacts
+    lease_expires_at = now + parameters["lease"]
+    given = {**parameters, "now": now, "lease_expires_at": lease_expires_at}
+    return None, now, _claim_each(scope, given, waiting)
+
+
+def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
+    expired = scope.connection.execute(_FIND_EXPIRED, parameters).all()
+    return _claim_each(scope, parameters, expired)
+
+
+def _claim_each(
+    scope: Scope, parameters: Parameters, rows: Sequence[sa.Row[Any]]
+) -> Sequence[ClaimedContact]:
+    ids = [row.id for row in rows]
+    claimed = scope.connection.execute(_CLAIM, {**parameters, "ids": ids})
+    return [ClaimedContact._make(row) for row in claimed]
 
 
 def lock_claimed(

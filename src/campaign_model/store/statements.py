@@ -8,11 +8,12 @@ same in every statement of both:
 * ``expected_status``, ``template_config``, ``generation_config``: the campaign row as the caller
   last read it. A claim or a record changes nothing if the row says something else now;
 * ``shard``: the row of totals that the call changes;
-* ``token``, ``lease``, ``reserve``, ``fingerprint``: what goes into claimed contacts;
+* ``token``, ``lease`` or ``lease_expires_at``, ``reserve``, ``fingerprint``: what goes into claimed
+  contacts;
 * ``max_attempts``: contacts that were claimed this often are not claimed again;
-* ``first_rank`` (None for the low-water mark), ``end_rank``: between which ranks to look for
-  contacts that wait; ``number``: how many of them to claim at most;
-* ``takeover_limit``: how many contacts to claim in all, those with expired leases included.
+* ``first_rank``: the rank from which on to look for contacts that wait; None for the low-water mark
+  (the rank below which every contact is finished);
+* ``number``: how many contacts to claim at most.
 """
 
 from __future__ import annotations
@@ -102,8 +103,7 @@ _TYPES: dict[str, Any] = {
     **{column.name: column.type for column in (*campaign_totals.c, *campaign_contacts.c)},
     **dict.fromkeys(("tenant", "campaign", "token"), Uuid()),
     **dict.fromkeys(("now", "soon", "next_expiry", "next_try"), UtcDateTime()),
-    **dict.fromkeys(("gate", "max_attempts", "number", "takeover_limit"), sa.BigInteger()),
-    **dict.fromkeys(("first_rank", "end_rank"), sa.BigInteger()),
+    **dict.fromkeys(("gate", "max_attempts", "number", "first_rank"), sa.BigInteger()),
     **dict.fromkeys(("expected_status", "fingerprint", "outcomes"), sa.Text()),
     **dict.fromkeys(("template_config", "generation_config"), sa.Text()),
     **dict.fromkeys(("new_ids", "contact_ids", "ranks"), sa.Text()),
@@ -151,7 +151,7 @@ class CampaignRow(NamedTuple):
 
 
 class ClaimedContact(NamedTuple):
-    """A contact that was claimed. A takeover is of one whose lease had expired."""
+    """A contact that was claimed."""
 
     id: UUID
     contact_id: UUID
@@ -159,7 +159,6 @@ class ClaimedContact(NamedTuple):
     revision: int
     rank: int
     reserved: Decimal
-    is_takeover: bool
 
 
 class HeldContact(NamedTuple):
@@ -207,11 +206,14 @@ class Statements(Protocol):
     def claim(
         self, scope: Scope, parameters: Parameters
     ) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
-        """Lock the campaign; claim contacts that wait, by rank, then those with expired leases.
+        """Lock the campaign, and claim the first contacts that wait, by rank.
 
         Return the campaign row if it is not as expected (then nothing is claimed), the time of the
         claim, and the claimed contacts.
         """
+
+    def take_over(self, scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
+        """Claim the contacts whose lease expired first. The caller has locked the campaign."""
 
     def lock_claimed(
         self, scope: Scope, parameters: Parameters

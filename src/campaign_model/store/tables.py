@@ -15,7 +15,6 @@ from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
 __all__ = [
-    "HIGHEST_RANK",
     "LOWEST_RANK",
     "HostTables",
     "campaign_contacts",
@@ -45,8 +44,8 @@ class HostTables:
     contacts: str = "contacts"
 
 
-LOWEST_RANK, HIGHEST_RANK = -(2**63 - 1), 2**63 - 1
-"""No contact's rank is below the one or above the other."""
+LOWEST_RANK = -(2**63 - 1)
+"""No contact's rank is below it."""
 
 metadata = sa.MetaData(
     naming_convention={
