@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned
 from campaign_model.lifecycle import Permission, resting_status
 from campaign_model.store.connection import chunks, insert_into, savepoint
 from campaign_model.store.contact_moves import has_contact_id, is_in_campaign, refresh_campaign
