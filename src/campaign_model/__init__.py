@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from campaign_model import lifecycle
     from campaign_model._json import JsonObject
     from campaign_model.campaign import (
-        Campaign, CampaignSummary, CampaignTemplate, HistoryEntry, Page, Repair,
+        Assigned, Campaign, CampaignContact, CampaignSummary, CampaignTemplate, Changed,
+        HistoryEntry, Overlap, Page, Removed, Repair,
     )
-    from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
     from campaign_model.claims import (
         Claim, ClaimBatch, Cursor, Estimate, Failed, Generated, NotReady, Outcome, Progress,
         Recorded, Renewal, StopReason, Unfinished,
@@ -65,7 +65,7 @@ __all__ = [
 # Each module comes after the modules that it imports, so that the search below loads few modules.
 _MODULES = (
     "errors", "_json", "lifecycle", "vocabulary", "steps", "generation_config", "campaign",
-    "wire", "claims", "campaign_contact",
+    "wire", "claims",
 )
 
 if not TYPE_CHECKING:

@@ -17,29 +17,13 @@ from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from decimal import Decimal
 from types import NoneType
-from typing import Any, NoReturn
+from typing import Any
+
+import attrs
 
 from campaign_model.errors import short_repr
 
-__all__ = [
-    "EMPTY",
-    "MAX_DEPTH",
-    "Fault",
-    "JsonObject",
-    "RepeatedMembers",
-    "Tokens",
-    "canonical",
-    "decode",
-    "digest",
-    "fault_in",
-    "faults_in",
-    "freeze",
-    "json_object",
-    "pointer_to",
-    "same_member",
-    "text_fault",
-    "thaw",
-]
+__all__ = ["JsonObject"]
 
 MAX_DEPTH = 64
 """The deepest nesting that is accepted. No campaign needs more, and every reader has a limit."""
@@ -57,6 +41,20 @@ class RepeatedMembers(dict[str, Any]):
     repeated: tuple[str, ...]
 
 
+def _freeze_members(members: Mapping[str, Any] | None) -> dict[str, Any]:
+    if members is None:
+        return {}
+    if type(members) is RepeatedMembers:
+        raise ValueError(f"the JSON text repeats members: {', '.join(members.repeated)}")
+    if not isinstance(members, _OBJECTS):
+        raise TypeError(f"a {type(members).__name__} is not a mapping, so not a JSON object")
+    for name in members:
+        if not isinstance(name, str):
+            raise TypeError(f"a JSON object's member names are strings, not {name!r}")
+    return {name: freeze(value) for name, value in members.items()}
+
+
+@attrs.frozen(eq=False, repr=False)
 class JsonObject(Mapping[str, Any]):
     """A JSON object that cannot change: hashable, picklable, equal by JSON value.
 
@@ -66,26 +64,7 @@ class JsonObject(Mapping[str, Any]):
     and :class:`RepeatedMembers`.
     """
 
-    __slots__ = ("_hash", "_items")
-    _items: dict[str, Any]
-    _hash: int
-
-    def __init__(self, items: Mapping[str, Any] | None = None) -> None:
-        if items is None:
-            items = {}
-        elif type(items) is not dict:  # Checked first because isinstance(..., Mapping) is slow.
-            if not isinstance(items, Mapping):
-                raise TypeError(f"a {type(items).__name__} is not a mapping, so not a JSON object")
-            if isinstance(items, RepeatedMembers):
-                raise ValueError(f"the JSON text repeats members: {', '.join(items.repeated)}")
-        frozen = {_member_name(name): freeze(value) for name, value in items.items()}
-        object.__setattr__(self, "_items", frozen)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError(f"a JsonObject is immutable; cannot set {name}")
-
-    def __delattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"a JsonObject is immutable; cannot delete {name}")
+    _items: dict[str, Any] = attrs.field(default=None, converter=_freeze_members)
 
     def __getitem__(self, name: str) -> Any:
         return self._items[name]
@@ -101,36 +80,18 @@ class JsonObject(Mapping[str, Any]):
         return self._items.items()
 
     def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
         if not isinstance(other, JsonObject):
             return NotImplemented
-        return bool(_comparable(self) == _comparable(other))
+        return self is other or bool(_comparable(self) == _comparable(other))
 
     def __hash__(self) -> int:
-        try:
-            return self._hash
-        except AttributeError:
-            object.__setattr__(self, "_hash", hash(_comparable(self)))
-            return self._hash
+        return hash(_comparable(self))
 
     def __repr__(self) -> str:
         return f"JsonObject({thaw(self)!r})"
 
-    def __reduce__(self) -> tuple[type[JsonObject], tuple[dict[str, Any]]]:
-        return JsonObject, (self._items,)
 
-    def __copy__(self) -> JsonObject:
-        return self
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> JsonObject:
-        return self
-
-
-def _member_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"a JSON object's member names are strings, not {name!r}")
-    return name
+_OBJECTS = (dict, JsonObject, Mapping)  # In this order, because isinstance(..., Mapping) is slow.
 
 
 def _comparable(value: Any) -> Any:
@@ -222,57 +183,38 @@ Fault = tuple[Tokens, str, str]
 """The place of a fault, its code, and a message that continues "<place>: ..."."""
 
 
-def faults_in(value: Any, depth: int = 0) -> list[Fault]:
-    """List every fault in ``value``, which is nested ``depth`` levels deep in its document.
+def faults_in(value: Any, depth: int = 0, tokens: Tokens = ()) -> Iterator[Fault]:
+    """Yield every fault in ``value``, which is nested ``depth`` levels deep in its document.
 
     A fault is: nesting beyond ``MAX_DEPTH`` levels, a NUL character or a lone surrogate
     (PostgreSQL stores neither), a number that no double holds, a member that the text names
-    twice, and a Python value that JSON does not have.
+    twice, and a Python value that JSON does not have. ``tokens`` is the place of ``value``.
     """
-    faults: list[Fault] = []
-    _collect_faults(value, depth, (), faults)
-    return faults
-
-
-def fault_in(value: Any, depth: int = 0) -> Fault | None:
-    """Return the first of :func:`faults_in`, or ``None``."""
-    faults = faults_in(value, depth)
-    return faults[0] if faults else None
-
-
-_ARRAYS = (list, tuple)
-_OBJECTS = (dict, JsonObject, Mapping)  # In this order, because isinstance(..., Mapping) is slow.
-
-
-def _collect_faults(value: Any, level: int, tokens: Tokens, faults: list[Fault]) -> None:
-    """Append the faults in ``value``, which is at the place ``tokens``, to ``faults``."""
     code, message = "not_json", None
-    if level > MAX_DEPTH:
+    if depth > MAX_DEPTH:
         code, message = "too_deep", _TOO_DEEP
     elif isinstance(value, str):
         code, message = "invalid_text", text_fault(value)
     elif isinstance(value, int):
         code, message = _number_fault(value)
-    elif isinstance(value, _ARRAYS):
+    elif isinstance(value, list | tuple):
         for index, member in enumerate(value):
-            _collect_faults(member, level + 1, (*tokens, index), faults)
+            yield from faults_in(member, depth + 1, (*tokens, index))
     elif isinstance(value, _OBJECTS):
         for name, member in value.items():
             if not isinstance(name, str):
                 message = f"has a member name of the type {type(name).__name__}; use text"
-                faults.append((tokens, "not_json", message))
-            elif (message := text_fault(name)) is not None:
-                message = f"has a member {short_repr(name)}, whose name {message}"
-                faults.append((tokens, "invalid_text", message))
+                yield tokens, "not_json", message
+            elif (fault := text_fault(name)) is not None:
+                message = f"has a member {short_repr(name)}, whose name {fault}"
+                yield tokens, "invalid_text", message
             else:
-                _collect_faults(member, level + 1, (*tokens, name), faults)
+                yield from faults_in(member, depth + 1, (*tokens, name))
         if isinstance(value, RepeatedMembers):
             message = "appears more than once in one object; keep only one"
-            faults += (
-                ((*tokens, name), "duplicate_member", message)
-                for name in value.repeated
-                if text_fault(name) is None  # A faulty name is reported above, and has no pointer.
-            )
+            for name in value.repeated:
+                if text_fault(name) is None:  # A faulty name is reported above, and has no pointer.
+                    yield (*tokens, name), "duplicate_member", message
         return
     elif isinstance(value, float):
         if not math.isfinite(value):
@@ -280,7 +222,12 @@ def _collect_faults(value: Any, level: int, tokens: Tokens, faults: list[Fault])
     elif value is not None:
         message = f"is of the type {type(value).__name__}, which JSON does not have"
     if message is not None:
-        faults.append((tokens, code, message))
+        yield tokens, code, message
+
+
+def fault_in(value: Any, depth: int = 0) -> Fault | None:
+    """Return the first of :func:`faults_in`, or ``None``."""
+    return next(faults_in(value, depth), None)
 
 
 def pointer_to(tokens: Iterable[str | int]) -> str:
@@ -357,23 +304,22 @@ _long_integer_decoder = json.JSONDecoder(
 )
 
 
-def decode(text: str) -> tuple[Any, list[Fault]]:
+def decode(text: Any, decoder: json.JSONDecoder = _decoder) -> tuple[Any, list[Fault]]:
     """Return the value of JSON text, or ``None`` and the fault of a text that cannot be read.
 
-    The value still has to pass :func:`faults_in`, whole or piece by piece. An object with
-    repeated members becomes :class:`RepeatedMembers`; a number too large for a double becomes an
-    integer that is too large for one.
+    Anything but text is returned unchanged. The value still has to pass :func:`faults_in`, whole or
+    piece by piece. An object with repeated members becomes :class:`RepeatedMembers`; a number too
+    large for a double becomes an integer that is too large for one.
     """
+    if not isinstance(text, str):
+        return text, []
     try:
-        try:
-            return _decoder.decode(text), []
-        except json.JSONDecodeError:
-            raise
-        except ValueError:  # An integer has more than 4300 digits.
-            return _long_integer_decoder.decode(text), []
+        return decoder.decode(text), []
     except json.JSONDecodeError as error:
         reason = error.msg if text.strip() else "there is nothing in it"
         place = f"(line {error.lineno}, column {error.colno})"
         return None, [((), "not_json", f"this is not JSON: {reason} {place}")]
     except RecursionError:
         return None, [((), "too_deep", _TOO_DEEP)]
+    except ValueError:  # An integer has more than 4300 digits.
+        return decode(text, _long_integer_decoder)

@@ -8,23 +8,7 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
-from campaign_model._json import fault_in
-
-__all__ = [
-    "EXACT",
-    "MONEY_DECIMALS",
-    "MONEY_LIMIT",
-    "exactly",
-    "gaps",
-    "is_money",
-    "money",
-    "money_text",
-    "optional_money",
-    "optional_text",
-    "optional_utc",
-    "text",
-    "utc",
-]
+from campaign_model._json import text_fault
 
 MONEY_DECIMALS = 9
 """The most decimals of an amount; more are refused, never rounded."""
@@ -34,6 +18,11 @@ MONEY_LIMIT = Decimal(10) ** 9
 
 MONEY_PATTERN = r"(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?"
 """An amount as documents write it, within the limits above; the whole text must match."""
+
+EXACT = Context(prec=60)
+"""A decimal context with enough digits for every sum of amounts."""
+
+_NANO = Decimal(10) ** -MONEY_DECIMALS
 
 
 def money(value: Any) -> Decimal:
@@ -50,7 +39,7 @@ def money(value: Any) -> Decimal:
         raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {value!r}")
     if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:
         raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {value}")
-    if _has_too_many_decimals(value):
+    if EXACT.quantize(value, _NANO) != value:
         raise ValueError(f"money has at most {MONEY_DECIMALS} decimals: {value}")
     return value.copy_abs()  # Minus zero becomes zero.
 
@@ -64,23 +53,11 @@ def is_money(value: Any) -> bool:
     return True
 
 
-EXACT = Context(prec=60)
-"""A decimal context with enough digits for every sum of amounts."""
-
-
 @contextmanager
 def exactly() -> Iterator[None]:
     """Calculate with money in the context :data:`EXACT`. Works as a decorator too."""
     with localcontext(EXACT):
         yield
-
-
-def _has_too_many_decimals(value: Decimal) -> bool:
-    # Look at the digits: arithmetic would round them to the precision of the caller's context.
-    _, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int), "finite"
-    excess = -exponent - MONEY_DECIMALS
-    return excess > 0 and any(digits[-excess:])
 
 
 def money_text(value: Decimal) -> str:
@@ -89,14 +66,9 @@ def money_text(value: Decimal) -> str:
     return whole + point + decimals[:MONEY_DECIMALS]  # All decimals after the ninth are zeros.
 
 
-def optional_money(value: Any) -> Decimal | None:
-    """Return :func:`money` of the value; ``None`` stays ``None``."""
-    return None if value is None else money(value)
-
-
 def text(value: Any) -> str:
     """Return a text if it is not empty and every database can store it, or raise ``ValueError``."""
-    if type(value) is not str or not value or fault_in(value) is not None:
+    if type(value) is not str or not value or text_fault(value) is not None:
         raise ValueError(f"not text that a database can store: {value!r}")
     return value
 
@@ -121,8 +93,3 @@ def utc(value: Any) -> datetime:
     if moment.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone: {value!r}")
     return moment.astimezone(UTC)
-
-
-def optional_utc(value: Any) -> datetime | None:
-    """Return :func:`utc` of the value; ``None`` stays ``None``."""
-    return None if value is None else utc(value)

@@ -1,4 +1,4 @@
-"""Value types of campaigns: :class:`Campaign`, :class:`CampaignTemplate`, summaries, history.
+"""Value types of campaigns: campaigns, templates, summaries, history, and campaign contacts.
 
 All are immutable. A campaign copies the steps and settings of its template, so that a later change
 of the template does not reach it.
@@ -12,23 +12,29 @@ from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID, uuid4
 
 import attrs
+from attrs.converters import optional
 
-from campaign_model._json import fault_in
-from campaign_model._values import optional_utc, utc
+from campaign_model._json import text_fault
+from campaign_model._values import money, utc
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import Action, Status
+from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
 
 __all__ = [
     "ADOPTED",
     "MAX_DESCRIPTION",
     "MAX_NAME",
+    "Assigned",
     "Campaign",
+    "CampaignContact",
     "CampaignSummary",
     "CampaignTemplate",
+    "Changed",
     "HistoryEntry",
+    "Overlap",
     "Page",
+    "Removed",
     "Repair",
 ]
 
@@ -49,26 +55,20 @@ class Repair:
 
 def _check_name_and_description(document: str, name: Any, description: Any) -> None:
     """Raise :class:`InvalidDocument` with every fault of the two. ``document`` is the kind."""
-    violations = []
-    if not (type(name) is str and name.strip() and len(name) <= MAX_NAME) or fault_in(name):
-        violations.append(
-            Violation(
-                "/name",
-                "invalid_value",
-                f"{document}.name: must be text of 1 to {MAX_NAME} characters that is not blank",
-            )
-        )
+    rules = {}
+    if not (type(name) is str and name.strip() and len(name) <= MAX_NAME) or text_fault(name):
+        rules["name"] = f"text of 1 to {MAX_NAME} characters that is not blank"
     if description is not None and (
-        type(description) is not str or len(description) > MAX_DESCRIPTION or fault_in(description)
+        type(description) is not str
+        or len(description) > MAX_DESCRIPTION
+        or text_fault(description)
     ):
-        violations.append(
-            Violation(
-                "/description",
-                "invalid_value",
-                f"{document}.description: must be text of at most {MAX_DESCRIPTION} characters",
-            )
+        rules["description"] = f"text of at most {MAX_DESCRIPTION} characters"
+    if rules:
+        violations = (
+            Violation(f"/{field}", "invalid_value", f"{document}.{field}: must be {rule}")
+            for field, rule in rules.items()
         )
-    if violations:
         raise InvalidDocument(document, tuple(violations))
 
 
@@ -87,8 +87,8 @@ class CampaignTemplate:
     id: UUID = attrs.field(factory=uuid4)
     is_system: bool = False
     version: int = 1
-    created_at: datetime | None = attrs.field(default=None, converter=optional_utc)
-    updated_at: datetime | None = attrs.field(default=None, converter=optional_utc)
+    created_at: datetime | None = attrs.field(default=None, converter=optional(utc))
+    updated_at: datetime | None = attrs.field(default=None, converter=optional(utc))
     repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -128,10 +128,10 @@ class Campaign:
     status: Status = attrs.field(default=Status.DRAFT, converter=Status)
     is_active: bool = True
     version: int = 1
-    created_at: datetime | None = attrs.field(default=None, converter=optional_utc)
-    updated_at: datetime | None = attrs.field(default=None, converter=optional_utc)
-    generation_started_at: datetime | None = attrs.field(default=None, converter=optional_utc)
-    generation_completed_at: datetime | None = attrs.field(default=None, converter=optional_utc)
+    created_at: datetime | None = attrs.field(default=None, converter=optional(utc))
+    updated_at: datetime | None = attrs.field(default=None, converter=optional(utc))
+    generation_started_at: datetime | None = attrs.field(default=None, converter=optional(utc))
+    generation_completed_at: datetime | None = attrs.field(default=None, converter=optional(utc))
     repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -207,3 +207,82 @@ class HistoryEntry:
     version: int
     actor: str | None
     reason: str | None
+
+
+@attrs.frozen
+class CampaignContact:
+    """One contact's place in one campaign: readiness, generation status, cost and error.
+
+    ``enrichment_gaps`` names the missing fields. It is ``None`` until the gaps are known and ``()``
+    if nothing is missing. Contacts with a higher ``priority`` are generated first. ``cost`` is the
+    amount booked so far, and ``unknown_costs`` is the number of outcomes without a cost.
+    ``revision`` grows when the contact is generated again on purpose or under other steps.
+    ``stale`` is true if the contact was generated from steps with another fingerprint than the
+    campaign's present steps.
+    """
+
+    id: UUID
+    campaign_id: UUID
+    contact_id: UUID
+    status: ContactStatus
+    enrichment_gaps: tuple[str, ...] | None
+    priority: int
+    attempts: int
+    revision: int
+    cost: Decimal = attrs.field(converter=money)
+    unknown_costs: int
+    error_code: str | None
+    error: str | None
+    stale: bool
+    lease_expires_at: datetime | None = attrs.field(converter=optional(utc))
+    retry_at: datetime | None = attrs.field(converter=optional(utc))
+    added_at: datetime = attrs.field(converter=utc)
+    generated_at: datetime | None = attrs.field(converter=optional(utc))
+
+
+@attrs.frozen
+class Assigned:
+    """The answer of ``assign``.
+
+    ``added`` and ``already_there`` are numbers of contacts. ``unknown`` has the ids that are no
+    contact of this tenant; they were left out.
+    """
+
+    added: int
+    already_there: int
+    unknown: tuple[UUID, ...]
+
+
+@attrs.frozen
+class Removed:
+    """The answer of ``remove``.
+
+    ``removed`` is the number of deleted campaign contacts. ``kept`` has the ids of contacts that
+    were excluded instead, because they were claimed before or messages refer to them.
+    """
+
+    removed: int
+    kept: tuple[UUID, ...]
+
+
+@attrs.frozen
+class Changed:
+    """The answer of a change of several contacts.
+
+    ``changed`` is the number of changed contacts. ``skipped`` has the ids of contacts that are not
+    in the campaign, or whose status does not allow the change.
+    """
+
+    changed: int
+    skipped: tuple[UUID, ...]
+
+
+@attrs.frozen
+class Overlap:
+    """A contact of one campaign that is also in another campaign, and its last activity there."""
+
+    contact_id: UUID
+    campaign_id: UUID
+    campaign_name: str
+    status: ContactStatus
+    last_activity_at: datetime = attrs.field(converter=utc)

@@ -15,9 +15,10 @@ from typing import Any, cast
 from uuid import UUID
 
 import attrs
+from attrs.converters import optional
 
 from campaign_model._json import JsonObject
-from campaign_model._values import gaps, money, optional_money, optional_utc, text, utc
+from campaign_model._values import gaps, money, text, utc
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import StepSequence
@@ -79,11 +80,7 @@ class Cursor:
 
     rank: int = attrs.field(
         default=-(2**63),
-        validator=[
-            attrs.validators.instance_of(int),
-            attrs.validators.ge(-(2**63)),
-            attrs.validators.lt(2**63),
-        ],
+        validator=[attrs.validators.instance_of(int), attrs.validators.in_(range(-(2**63), 2**63))],
     )
 
 
@@ -99,7 +96,7 @@ class ClaimBatch:
 
     claims: tuple[Claim, ...]
     stop: StopReason | None
-    retry_at: datetime | None = attrs.field(converter=optional_utc)
+    retry_at: datetime | None = attrs.field(converter=optional(utc))
     at: datetime = attrs.field(converter=utc)
     cursor: Cursor
     steps: StepSequence
@@ -110,7 +107,7 @@ class ClaimBatch:
 class Generated:
     """All of the contact's messages exist. ``cost=None`` means that the cost is unknown."""
 
-    cost: Decimal | None = attrs.field(converter=optional_money)
+    cost: Decimal | None = attrs.field(converter=optional(money))
 
 
 @attrs.frozen
@@ -119,22 +116,15 @@ class Failed:
 
     code: str = attrs.field(converter=text)
     message: str = attrs.field(converter=text)
-    cost: Decimal | None = attrs.field(converter=optional_money)
-
-
-def _check_gaps(value: Any) -> tuple[str, ...]:
-    names = gaps(value)
-    if not names:
-        raise ValueError("NotReady needs at least one gap; name the fields that the contact lacks")
-    return names
+    cost: Decimal | None = attrs.field(converter=optional(money))
 
 
 @attrs.frozen
 class NotReady:
     """The contact lacks fields that its messages need. ``gaps`` names them."""
 
-    gaps: tuple[str, ...] = attrs.field(converter=_check_gaps)
-    cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
+    gaps: tuple[str, ...] = attrs.field(converter=gaps, validator=attrs.validators.min_len(1))
+    cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional(money))
 
 
 @attrs.frozen
@@ -145,7 +135,7 @@ class Unfinished:
         default=timedelta(0),
         validator=[attrs.validators.ge(timedelta(0)), attrs.validators.le(MAX_DURATION)],
     )
-    cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional_money)
+    cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional(money))
 
 
 Outcome = Generated | Failed | NotReady | Unfinished

@@ -6,10 +6,11 @@ annotations of the value types. The hooks of this module say how each type looks
 
 A hook accepts exactly one JSON type and coerces nothing. Every required field must be present,
 and steps must be numbered from 1. Unknown members of steps and settings become ``extra``.
-``structure`` raises one of ``REFUSALS``; :mod:`campaign_model.validation` says what is wrong.
+``structure`` raises one of ``REFUSALS`` for any other document, without a message:
+:mod:`campaign_model.validation` says what is wrong.
 """
 
-from __future__ import annotations
+# No "from __future__ import annotations": cattrs reads the annotations of hooks when they are made.
 
 import re
 from collections.abc import Callable
@@ -20,12 +21,7 @@ from uuid import UUID
 
 import attrs
 from cattrs import Converter
-from cattrs.gen import (
-    make_dict_structure_fn,
-    make_dict_structure_fn_from_attrs,
-    make_dict_unstructure_fn,
-    override,
-)
+from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
 
 from campaign_model._json import JsonObject, thaw
 from campaign_model._values import MONEY_PATTERN, money_text
@@ -36,18 +32,13 @@ from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence
 from campaign_model.vocabulary import Condition
 
-__all__ = ["CONVERTER", "REFUSALS", "UUID_PATTERN", "RefusedError"]
+__all__ = ["CONVERTER", "REFUSALS", "TEMPLATE_FIELDS", "TEMPLATE_REQUIRED", "UUID_PATTERN"]
+
+REFUSALS = (InvalidDocument, KeyError, TypeError, ValueError)
+"""What ``CONVERTER.structure`` raises: for a wrong value, a missing field, or a wrong shape."""
 
 UUID_PATTERN = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 """The shape of an id in a document; the whole text must match."""
-
-
-class RefusedError(Exception):
-    """The document has another shape than the value type."""
-
-
-REFUSALS = (RefusedError, InvalidDocument)
-"""What ``CONVERTER.structure`` raises, for a wrong shape and for a wrong value."""
 
 CONVERTER = Converter(detailed_validation=False)  # Without detailed errors it is faster.
 
@@ -59,7 +50,7 @@ def _exactly(json_type: type) -> Callable[[Any, Any], Any]:
 
     def structure(value: Any, _type: Any) -> Any:
         if type(value) is not json_type:
-            raise RefusedError
+            raise TypeError
         return value
 
     return structure
@@ -71,7 +62,7 @@ def _text(pattern: str, make: Callable[[str], Any]) -> Callable[[Any, Any], Any]
 
     def structure(value: Any, _type: Any) -> Any:
         if type(value) is not str or matches(value) is None:
-            raise RefusedError
+            raise ValueError
         return make(value)
 
     return structure
@@ -113,14 +104,11 @@ def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> N
 
     def structure(document: Any, _type: Any) -> Any:
         if type(document) is not dict:
-            raise RefusedError
+            raise TypeError
         if not names.issuperset(document):
             extra = {name: value for name, value in document.items() if name not in names}
             document = {**document, "extra": extra}
-        try:
-            return make(document, cls)
-        except KeyError:  # A required field is missing.
-            raise RefusedError from None
+        return make(document, cls)
 
     CONVERTER.register_structure_hook(cls, structure)
     CONVERTER.register_unstructure_hook(cls, lambda value: {**write(value), **thaw(value.extra)})
@@ -135,52 +123,54 @@ _structure_step = CONVERTER.get_structure_hook(Step)
 _unstructure_step = CONVERTER.get_unstructure_hook(Step)
 
 
+@CONVERTER.register_structure_hook
 def _structure_steps(documents: Any, _type: Any) -> StepSequence:
     if type(documents) is not list:
-        raise RefusedError
+        raise TypeError
     steps = []
     for index, document in enumerate(documents):
         steps.append(_structure_step(document, Step))
         position = document.get("step")
         if type(position) is not int or position != index + 1:
-            raise RefusedError
+            raise ValueError
     return StepSequence(steps)
 
 
+@CONVERTER.register_unstructure_hook
 def _unstructure_steps(steps: StepSequence) -> list[dict[str, Any]]:
     return [{"step": index + 1, **_unstructure_step(step)} for index, step in enumerate(steps)]
 
 
-CONVERTER.register_structure_hook(StepSequence, _structure_steps)
-CONVERTER.register_unstructure_hook(StepSequence, _unstructure_steps)
-
 # --- Templates: objects without unknown members --------------------------------------------------
 
-_TEMPLATE_FIELDS = ("id", "name", "description", "steps", "generation_config")
-_TEMPLATE_REQUIRED = {"id", "name", "steps", "generation_config"}
-_columns_only: dict[str, Any] = {
-    attribute.name: override(omit=True)
-    for attribute in attrs.fields(CampaignTemplate)
-    if attribute.name not in _TEMPLATE_FIELDS
+TEMPLATE_FIELDS: dict[str, type] = {
+    "id": UUID,
+    "name": str,
+    "description": str,
+    "steps": StepSequence,
+    "generation_config": GenerationConfig,
 }
-_make_template = make_dict_structure_fn(CampaignTemplate, CONVERTER, **_columns_only)
-_write_template = make_dict_unstructure_fn(
-    CampaignTemplate, CONVERTER, description=override(omit_if_default=True), **_columns_only
-)
+"""The fields of a template document in the order of writing. A database has more columns."""
+
+TEMPLATE_REQUIRED = TEMPLATE_FIELDS.keys() - {"description"}
 
 
+@CONVERTER.register_structure_hook
 def _structure_template(document: Any, _type: Any) -> CampaignTemplate:
-    if type(document) is not dict or not (
-        _TEMPLATE_REQUIRED <= document.keys() <= set(_TEMPLATE_FIELDS)
-    ):
-        raise RefusedError
-    return _make_template(document, CampaignTemplate)
+    if type(document) is not dict:
+        raise TypeError
+    if not TEMPLATE_REQUIRED <= document.keys() <= TEMPLATE_FIELDS.keys():
+        raise ValueError
+    fields: dict[str, Any] = {
+        name: CONVERTER.structure(value, TEMPLATE_FIELDS[name]) for name, value in document.items()
+    }
+    return CampaignTemplate(**fields)
 
 
+@CONVERTER.register_unstructure_hook
 def _unstructure_template(template: CampaignTemplate) -> dict[str, Any]:
-    document = _write_template(template)
-    return {name: document[name] for name in _TEMPLATE_FIELDS if name in document}
-
-
-CONVERTER.register_structure_hook(CampaignTemplate, _structure_template)
-CONVERTER.register_unstructure_hook(CampaignTemplate, _unstructure_template)
+    return {
+        name: CONVERTER.unstructure(value)
+        for name in TEMPLATE_FIELDS
+        if (value := getattr(template, name)) is not None
+    }

@@ -74,7 +74,16 @@ class CampaignModelError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """Return ``code``, ``message`` and the data of the error, JSON-ready."""
-        return {"code": self.code, "message": str(self)}
+        cls = type(self)
+        names = attrs.fields_dict(cls) if attrs.has(cls) else ()
+        data = {name: _json_ready(getattr(self, name)) for name in names}
+        return {"code": self.code, "message": str(self)} | data
+
+
+def _json_ready(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_json_ready(member) for member in value]
+    return value.to_dict() if isinstance(value, Violation | Unmet) else str(value)
 
 
 def short_repr(value: Any) -> str:
@@ -111,12 +120,6 @@ class InvalidDocument(CampaignModelError):
         faults = [violation.message for violation in self.violations]
         return f"{self.document} is not valid: {join_words(faults, '; ')}"
 
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {
-            "document": self.document,
-            "violations": [violation.to_dict() for violation in self.violations],
-        }
-
 
 @attrs.define(slots=False, eq=False)
 class TransitionNotAllowed(CampaignModelError):
@@ -147,15 +150,6 @@ class TransitionNotAllowed(CampaignModelError):
             f"Actions in status {self.source}: {join_words(self.allowed)}."
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {
-            "source": str(self.source),
-            "action": str(self.action),
-            "allowed": [str(action) for action in self.allowed],
-            "legal_from": [str(status) for status in self.legal_from],
-            "unmet": [unmet.to_dict() for unmet in self.unmet],
-        }
-
 
 @attrs.define(slots=False, eq=False)
 class NotFound(CampaignModelError):
@@ -172,9 +166,6 @@ class NotFound(CampaignModelError):
 
     def __str__(self) -> str:
         return f"found no {self.kind} with id {join_words(self.ids)}; check the id and the tenant"
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"kind": self.kind, "ids": [str(id_) for id_ in self.ids]}
 
 
 @attrs.define(slots=False, eq=False)
@@ -193,9 +184,6 @@ class Conflict(CampaignModelError):
 
     def __str__(self) -> str:
         return self.message
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"reason": self.reason}
 
 
 @attrs.define(slots=False, eq=False)
@@ -217,9 +205,6 @@ class LeaseLost(CampaignModelError):
             "another worker took them over, or they were released; stop work on them"
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"ids": [str(id_) for id_ in self.ids]}
-
 
 @attrs.define(slots=False, eq=False)
 class TransactionAborted(CampaignModelError):
@@ -236,6 +221,3 @@ class TransactionAborted(CampaignModelError):
 
     def __str__(self) -> str:
         return f"nothing was written, because the transaction cannot be committed: {self.reason}"
-
-    def to_dict(self) -> dict[str, Any]:
-        return super().to_dict() | {"reason": self.reason}

@@ -2,8 +2,8 @@
 
 ``Step`` and ``GenerationConfig`` describe a field by
 
-- its annotation: the type (``_SCHEMAS`` gives the JSON type of each Python type);
-- its default: a submitted document may omit the field only if the default is ``None``;
+- its annotation: the type (``_SCHEMAS`` gives the JSON type of each Python type); a submitted
+  document may omit the field only if it may be ``None``;
 - its ``metadata``: the limits, as keywords of JSON Schema.
 
 :class:`DocumentFields` turns these descriptions into the check that every instance passes, and
@@ -17,15 +17,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from enum import StrEnum
 from types import NoneType
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import attrs
 
 from campaign_model._json import EMPTY, JsonObject, fault_in, text_fault
 from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, is_money
 from campaign_model.errors import InvalidDocument, Violation, join_words, short_repr
+from campaign_model.vocabulary import Condition
 
 __all__ = ["DocumentFields", "Schema", "meaning", "quoted"]
 
@@ -38,6 +38,7 @@ _SCHEMAS: dict[type, Schema] = {
     bool: {"type": "boolean"},
     JsonObject: {"type": "object"},
     Decimal: {"type": "string"},
+    Condition: {"type": "string", "enum": [word.value for word in Condition]},
 }
 
 _STORABLE_OBJECT = "a JSON object that a database can store"
@@ -62,60 +63,43 @@ class DocumentFields(dict[str, Schema]):
     ) -> None:
         super().__init__(also)
         self.required = {*also}
-        self._document, self._depth = document, depth
-        self._meanings = {"extra": f"{_STORABLE_OBJECT}, without known fields"}
-        self._checks: list[tuple[str, type, bool, Callable[[Any], Any] | None]] = []
+        self._document = document
+        # Of each attribute: its name, type, if it may be None, the test of its limits, its meaning.
+        self._checks: list[tuple[str, type, bool, Callable[[Any], Any] | None, str]] = []
         for attribute in attrs.fields(attrs.resolve_types(cls)):
             if attribute.name == "extra":
                 continue
-            name, python_type = attribute.name, _without_none(attribute.type)
-            schema = self[name] = {**_type_schema(python_type), **attribute.metadata}
-            may_be_none = attribute.default is None
+            name, types = attribute.name, get_args(attribute.type) or (attribute.type,)
+            python_type, may_be_none = types[0], NoneType in types
+            schema = self[name] = {**_SCHEMAS[python_type], **attribute.metadata}
             if not may_be_none:
                 self.required.add(name)
-            self._meanings[name] = _PYTHON_MEANINGS.get(python_type) or meaning(schema)
             is_within_limits = _limits_check(python_type, schema, depth + 1)
-            self._checks.append((name, python_type, may_be_none, is_within_limits))
+            words = _PYTHON_MEANINGS.get(python_type) or meaning(schema)
+            self._checks.append((name, python_type, may_be_none, is_within_limits, words))
+
+        def allows_extra(extra: JsonObject) -> bool:
+            return extra is EMPTY or (
+                fault_in(extra, depth) is None and extra.keys().isdisjoint(self)
+            )
+
+        words = f"{_STORABLE_OBJECT}, without known fields"
+        self._checks.append(("extra", JsonObject, False, allows_extra, words))
 
     def check(self, instance: Any) -> None:
         """Raise :class:`InvalidDocument` naming every field of ``instance`` with a wrong value."""
-        wrong = []
-        for name, python_type, may_be_none, is_within_limits in self._checks:
+        violations = []
+        for name, python_type, may_be_none, is_within_limits, words in self._checks:
             value = getattr(instance, name)
-            if type(value) is not python_type:
-                if value is not None or not may_be_none:
-                    wrong.append(name)
-            elif is_within_limits is not None and not is_within_limits(value):
-                wrong.append(name)
-        if instance.extra is not EMPTY and not self._allows_extra(instance.extra):
-            wrong.append("extra")
-        if wrong:
-            raise InvalidDocument(
-                self._document, tuple(self._violation(name, instance) for name in wrong)
-            )
-
-    def _allows_extra(self, extra: Any) -> bool:
-        return (
-            type(extra) is JsonObject
-            and fault_in(extra, self._depth) is None
-            and extra.keys().isdisjoint(self)
-        )
-
-    def _violation(self, name: str, instance: Any) -> Violation:
-        value = short_repr(getattr(instance, name))
-        message = f"{self._document}.{name}: {value} is not {self._meanings[name]}"
-        return Violation(f"/{name}", "invalid_value", message)
-
-
-def _without_none(annotation: Any) -> type:
-    """Return the type of the annotation ``type`` or ``type | None``."""
-    return cast("type", get_args(annotation)[0] if NoneType in get_args(annotation) else annotation)
-
-
-def _type_schema(python_type: type) -> Schema:
-    if issubclass(python_type, StrEnum):
-        return {"type": "string", "enum": [word.value for word in python_type]}
-    return _SCHEMAS[python_type]
+            if type(value) is python_type:
+                if is_within_limits is None or is_within_limits(value):
+                    continue
+            elif value is None and may_be_none:
+                continue
+            message = f"{self._document}.{name}: {short_repr(value)} is not {words}"
+            violations.append(Violation(f"/{name}", "invalid_value", message))
+        if violations:
+            raise InvalidDocument(self._document, tuple(violations))
 
 
 def _limits_check(python_type: type, schema: Schema, depth: int) -> Callable[[Any], Any] | None:

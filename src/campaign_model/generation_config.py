@@ -15,7 +15,6 @@ from campaign_model.steps import MAX_VARIANTS, Step
 from campaign_model.vocabulary import MAX_TONE
 
 __all__ = [
-    "GENERATION_DEPTH",
     "GENERATION_FIELDS",
     "LANGUAGE_PATTERN",
     "MAX_INSTRUCTIONS",
@@ -27,9 +26,6 @@ MAX_INSTRUCTIONS = 10_000
 
 LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
 """The shape of a language tag (BCP 47), such as ``en`` or ``pt-BR``; the whole tag must match."""
-
-GENERATION_DEPTH = 1
-"""How deep generation_config is nested in a campaign template, the largest document."""
 
 
 def _budget(value: Any) -> Any:
@@ -76,7 +72,7 @@ class GenerationConfig:
         GENERATION_FIELDS.check(self)
 
 
-GENERATION_FIELDS = DocumentFields(GenerationConfig, "generation_config", GENERATION_DEPTH)
+GENERATION_FIELDS = DocumentFields(GenerationConfig, "generation_config", depth=1)
 
 
 def effective_config(

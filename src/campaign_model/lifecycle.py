@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
@@ -157,83 +158,76 @@ class Facts:
 Guard = Callable[[Facts], Unmet | None]
 
 
-def has_enabled_steps(facts: Facts) -> Unmet | None:
+def _guard(advice: str) -> Callable[[Callable[[Facts], bool]], Guard]:
+    """Make a guard of a condition; ``advice`` says what to do, and may name facts in braces."""
+
+    def decorate(holds: Callable[[Facts], bool]) -> Guard:
+        @wraps(holds)
+        def guard(facts: Facts) -> Unmet | None:
+            if holds(facts):
+                return None
+            return Unmet(holds.__name__, advice.format(facts=facts))
+
+        return guard
+
+    return decorate
+
+
+@_guard("the campaign has no enabled step; enable at least one step")
+def has_enabled_steps(facts: Facts) -> bool:
     """At least one step is enabled."""
-    if facts.enabled_steps > 0:
-        return None
-    return Unmet("has_enabled_steps", "the campaign has no enabled step; enable at least one step")
+    return facts.enabled_steps > 0
 
 
-def has_contacts(facts: Facts) -> Unmet | None:
+@_guard("the campaign has no contacts; assign or include contacts")
+def has_contacts(facts: Facts) -> bool:
     """At least one contact is assigned and not excluded."""
-    if facts.contacts > 0:
-        return None
-    return Unmet("has_contacts", "the campaign has no contacts; assign or include contacts")
+    return facts.contacts > 0
 
 
-def has_contacts_to_generate(facts: Facts) -> Unmet | None:
+@_guard("no contact waits for messages; assign, enrich or retry contacts, or submit for review")
+def has_contacts_to_generate(facts: Facts) -> bool:
     """At least one contact waits for messages, or was in flight when a run was cancelled."""
-    if facts.claimable + facts.in_flight > 0:
-        return None
-    return Unmet(
-        "has_contacts_to_generate",
-        "no contact waits for messages; assign, enrich or retry contacts, or submit for review",
-    )
+    return facts.claimable + facts.in_flight > 0
 
 
-def something_generated(facts: Facts) -> Unmet | None:
+@_guard("no contact has messages yet; start generation first")
+def something_generated(facts: Facts) -> bool:
     """At least one contact has its messages."""
-    if facts.generated > 0:
-        return None
-    return Unmet("something_generated", "no contact has messages yet; start generation first")
+    return facts.generated > 0
 
 
-def nothing_in_flight(facts: Facts) -> Unmet | None:
+@_guard("{facts.in_flight} contact(s) are in flight; wait until workers finish or leases expire")
+def nothing_in_flight(facts: Facts) -> bool:
     """No contact is in flight."""
-    if facts.in_flight == 0:
-        return None
-    return Unmet(
-        "nothing_in_flight",
-        f"{facts.in_flight} contact(s) are in flight; wait until workers finish or leases expire",
-    )
+    return facts.in_flight == 0
 
 
-def nothing_left_to_claim(facts: Facts) -> Unmet | None:
+@_guard("{facts.claimable} contact(s) wait for messages; let workers finish, or cancel generation")
+def nothing_left_to_claim(facts: Facts) -> bool:
     """No contact waits for messages, or the budget allows no further claim."""
-    if facts.claimable == 0 or facts.budget_exhausted:
-        return None
-    return Unmet(
-        "nothing_left_to_claim",
-        f"{facts.claimable} contact(s) wait for messages; let workers finish, or cancel generation",
-    )
+    return facts.claimable == 0 or facts.budget_exhausted
 
 
-def review_counted(facts: Facts) -> Unmet | None:
+@_guard("the review tally is missing; pass it as review")
+def review_counted(facts: Facts) -> bool:
     """Facts include the review tally, which the caller counts."""
-    if facts.review is not None:
-        return None
-    return Unmet("review_counted", "the review tally is missing; pass it as review")
+    return facts.review is not None
 
 
-def nothing_undecided(facts: Facts) -> Unmet | None:
+@_guard("{facts.review.undecided} message(s) are undecided; approve or reject them")
+def nothing_undecided(facts: Facts) -> bool:
     """Every message under review is approved or rejected."""
-    undecided = 0 if facts.review is None else facts.review.undecided
-    if undecided == 0:
-        return None
-    return Unmet(
-        "nothing_undecided", f"{undecided} message(s) are undecided; approve or reject them"
-    )
+    return facts.review is None or facts.review.undecided == 0
 
 
-def something_approved(facts: Facts) -> Unmet | None:
+@_guard(
+    "no message is approved, so nothing would be sent; "
+    "approve a message, or pass allow_empty to approve an empty campaign"
+)
+def something_approved(facts: Facts) -> bool:
     """At least one message is approved, or the caller allows an empty campaign."""
-    if facts.allow_empty or facts.review is None or facts.review.approved > 0:
-        return None
-    return Unmet(
-        "something_approved",
-        "no message is approved, so nothing would be sent; "
-        "approve a message, or pass allow_empty to approve an empty campaign",
-    )
+    return facts.allow_empty or facts.review is None or facts.review.approved > 0
 
 
 @attrs.frozen
@@ -358,17 +352,10 @@ def apply(source: Status, action: Action, facts: Facts) -> Transition:
 
     Raises :class:`TransitionNotAllowed` with the allowed actions and every unmet guard.
     """
-    line = _BY_SOURCE_AND_ACTION.get((source, action))
-    if line is not None:
-        # Fast path: collect no unmet guards while every guard holds.
-        for guard in line.guards:
-            if guard(facts) is not None:
-                break
-        else:
-            return line
     error = why_not(source, action, facts)
-    assert error is not None
-    raise error
+    if error is not None:
+        raise error
+    return _BY_SOURCE_AND_ACTION[source, action]
 
 
 def actions(source: Status, facts: Facts) -> tuple[ActionState, ...]:

@@ -27,7 +27,6 @@ __all__ = [
     "MAX_STEPS",
     "MAX_VARIANTS",
     "MESSAGE_NAMESPACE",
-    "STEP_DEPTH",
     "STEP_FIELDS",
     "MessageSlot",
     "SequenceDiff",
@@ -43,9 +42,6 @@ MAX_VARIANTS = 3
 MAX_DAY_OFFSET = 365
 KEY_PATTERN = rf"[A-Za-z0-9_-]{{1,{MAX_IDENTIFIER}}}"
 """The shape of a step's key; the whole key must match."""
-
-STEP_DEPTH = 2
-"""How deep a step is nested in a campaign template, the largest document."""
 
 MESSAGE_NAMESPACE = UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47")
 """Namespace of message ids, UUIDv5 of ``{campaign_contact_id}/{step_key}/{variant}/{revision}``."""
@@ -92,7 +88,7 @@ class Step:
 
 
 # In a document, the field "step" is the position, counted from 1. A sequence implies it.
-STEP_FIELDS = DocumentFields(Step, "step", STEP_DEPTH, step={"type": "integer", "minimum": 1})
+STEP_FIELDS = DocumentFields(Step, "step", depth=2, step={"type": "integer", "minimum": 1})
 
 
 @attrs.frozen
@@ -214,9 +210,6 @@ class StepSequence(Sequence[Step]):
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
-
-    def __reduce__(self) -> tuple[type[StepSequence], tuple[tuple[Step, ...]]]:
-        return StepSequence, (self.steps,)
 
     @cached_property
     def keys(self) -> tuple[str, ...]:

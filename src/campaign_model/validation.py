@@ -2,7 +2,7 @@
 
 :func:`violations` runs the published JSON Schema (:func:`document_schema`) with jsonschema, and
 then the rules between steps, which JSON Schema cannot express. A document has violations if and
-only if the converter or :mod:`campaign_model.submitted` refuses it.
+only if the converter or :mod:`campaign_model.forms` refuses it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,24 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, cast
 
-import attrs
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from campaign_model._json import EMPTY, Fault, RepeatedMembers, Tokens, digest, pointer_to
+from campaign_model._json import (
+    EMPTY,
+    Fault,
+    RepeatedMembers,
+    Tokens,
+    digest,
+    faults_in,
+    pointer_to,
+)
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import Violation, short_repr
 from campaign_model.fields import meaning, quoted
+from campaign_model.forms import PARTS, Previous, is_unchanged
 from campaign_model.steps import StepSequence, sequence_faults
-from campaign_model.submitted import PARTS, Previous, is_unchanged
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 __all__ = ["document_schema", "load_schema", "violations"]
@@ -43,8 +50,11 @@ def _schema_directory() -> Traversable:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "schemas"
 
 
-@cache
-def _schema_text(name: str) -> str:
+def load_schema(name: str) -> dict[str, Any]:
+    """Return the newest version of a published JSON Schema, such as ``template_config.submitted``.
+
+    The result is fresh JSON. Raises ``FileNotFoundError`` for an unknown name.
+    """
     file_name = re.compile(rf"{re.escape(name)}\.([0-9]+)\.schema\.json").fullmatch
     versions = {
         int(match[1]): file
@@ -53,15 +63,7 @@ def _schema_text(name: str) -> str:
     }
     if not versions:
         raise FileNotFoundError(f"no schema has the name {name}")
-    return versions[max(versions)].read_text(encoding="utf-8")
-
-
-def load_schema(name: str) -> dict[str, Any]:
-    """Return the newest version of a published JSON Schema, such as ``template_config.submitted``.
-
-    The result is fresh JSON. Raises ``FileNotFoundError`` for an unknown name.
-    """
-    return cast("dict[str, Any]", json.loads(_schema_text(name)))
+    return cast("dict[str, Any]", json.loads(versions[max(versions)].read_text(encoding="utf-8")))
 
 
 def document_schema(
@@ -89,7 +91,7 @@ def document_schema(
     return schema
 
 
-# --- Codes, messages and the tests of keywords ---------------------------------------------------
+# --- Words for messages --------------------------------------------------------------------------
 
 _DESCRIPTIONS: dict[type, Callable[[Any], str]] = {
     NoneType: lambda _null: "is empty (null)",
@@ -108,61 +110,6 @@ def _is_what(value: Any) -> str:
     return describe(value) if describe else f"is of the type {type(value).__name__}"
 
 
-def _matches(text: str, pattern: str) -> bool:
-    # In Python, unlike in ECMAScript, $ also matches before a line break at the end.
-    return re.search(re.sub(r"\$\Z", r"\\Z", pattern), text) is not None
-
-
-@attrs.frozen
-class _Limit:
-    """A keyword that limits one JSON type: its test of (value, limit), and its violation.
-
-    The message counts the ``units`` of the value, or shows the value.
-    """
-
-    json_type: str
-    holds: Callable[[Any, Any], bool]
-    code: str
-    units: str = ""
-
-    def validate(
-        self, validator: Any, limit: Any, value: Any, _schema: object
-    ) -> Iterator[ValidationError]:
-        if validator.is_type(value, self.json_type) and not self.holds(value, limit):
-            yield ValidationError("")
-
-
-_LIMITS = {
-    "enum": _Limit("string", lambda word, words: word in words, "unknown_value"),
-    "pattern": _Limit("string", _matches, "bad_pattern"),
-    "minLength": _Limit("string", lambda text, n: len(text) >= n, "too_short", "characters"),
-    "maxLength": _Limit("string", lambda text, n: len(text) <= n, "too_long", "characters"),
-    "minimum": _Limit("integer", ge, "too_small"),
-    "maximum": _Limit("integer", le, "too_large"),
-    "minItems": _Limit("array", lambda items, n: len(items) >= n, "too_few_items", "steps"),
-    "maxItems": _Limit("array", lambda items, n: len(items) <= n, "too_many_items", "steps"),
-}
-
-
-def _code_and_message(error: ValidationError) -> tuple[str, str]:
-    """Return the code of a violation, and its message without the place."""
-    keyword, value = str(error.validator), cast("Any", error.instance)
-    schema, tokens = cast("dict[str, Any]", error.schema), error.absolute_path
-    if keyword == "enum":
-        return "unknown_value", _not_known(value, str(tokens[-1]), schema["enum"])
-    if keyword == "additionalProperties":
-        x_allowed = "patternProperties" in schema
-        known = schema["properties"]
-        return "unknown_field", _not_known(str(tokens[-1]), "field", known, x_allowed=x_allowed)
-    if keyword == "required":
-        return "required", f"is missing; it must be {meaning(schema['properties'][tokens[-1]])}"
-    if keyword == "type":
-        return "wrong_type", f"{_is_what(value)}; it must be {meaning(schema)}"
-    limit = _LIMITS[keyword]
-    description = f"has {len(value)} {limit.units}" if limit.units else _is_what(value)
-    return limit.code, f"{description}; it must be {meaning(schema)}"
-
-
 def _not_known(word: str, noun: str, known: Collection[str], *, x_allowed: bool = False) -> str:
     """Return the message for an unknown word: a known word that is like it, and all known words."""
     similar = difflib.get_close_matches(word[:100].lower(), known, n=1)
@@ -176,21 +123,18 @@ def _not_known(word: str, noun: str, known: Collection[str], *, x_allowed: bool 
 def _belongs_to_another_program(tokens: Tokens, previous: Previous) -> str | None:
     """Return the message for an unknown field that ``previous`` has elsewhere or otherwise."""
     *parents, name = tokens
-    values: Any = previous
-    if isinstance(values, CampaignTemplate) and parents:
-        values = getattr(values, str(parents[0]))
-    if isinstance(values, StepSequence):
-        keys = [
-            repr(key)
-            for key, step in zip(values.keys, values.steps, strict=True)
-            if name in step.extra
-        ]
+    owner: Any = previous
+    if isinstance(owner, CampaignTemplate) and parents:
+        owner = getattr(owner, str(parents[0]))
+    if isinstance(owner, StepSequence):
+        steps = zip(owner.keys, owner, strict=True)
+        keys = " or ".join(repr(key) for key, step in steps if name in step.extra)
         if keys:
             return (
-                f"belongs to another program and to the step with the key {' or '.join(keys)}; "
+                f"belongs to another program and to the step with the key {keys}; "
                 "send it back unchanged, in a step with that key"
             )
-    elif name in getattr(values, "extra", EMPTY):
+    elif name in getattr(owner, "extra", EMPTY):
         return "belongs to another program; send it back unchanged"
     return None
 
@@ -210,9 +154,10 @@ def _place(kind: str, tokens: Tokens) -> str:
     return "".join(words).removeprefix(".") or kind
 
 
-# --- A jsonschema validator with exact types and without messages --------------------------------
+# --- A jsonschema validator with exact types and our own messages --------------------------------
 # jsonschema accepts 1.0 as an integer. It also puts the whole value into its messages: that may be
-# very long, and Python cannot print some integers. So every keyword has a function of ours.
+# very long, and Python cannot print some integers. So every keyword has a function of ours. Its
+# errors have the code of the violation as their ``validator``.
 
 
 def _exactly(*python_types: type) -> Callable[[object, Any], bool]:
@@ -230,35 +175,68 @@ _TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
 )
 
 
-def _type(validator: Any, json_type: str, value: Any, _schema: object) -> Iterator[ValidationError]:
+def _limit(
+    code: str, json_type: str, holds: Callable[[Any, Any], bool], units: str = ""
+) -> Callable[[Any, Any, Any, Any], Iterator[ValidationError]]:
+    """Return the function of a keyword that limits one JSON type by the test ``holds``.
+
+    The message counts the ``units`` of the value, or shows the value.
+    """
+
+    def validate(validator: Any, limit: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(value, json_type) and not holds(value, limit):
+            description = f"has {len(value)} {units}" if units else _is_what(value)
+            yield ValidationError(f"{description}; it must be {meaning(schema)}", validator=code)
+
+    return validate
+
+
+def _matches(text: str, pattern: str) -> bool:
+    # In Python, unlike in ECMAScript, $ also matches before a line break at the end.
+    return re.search(re.sub(r"\$\Z", r"\\Z", pattern), text) is not None
+
+
+def _type(validator: Any, json_type: str, value: Any, schema: Any) -> Iterator[ValidationError]:
     if not validator.is_type(value, json_type):
-        yield ValidationError("")
+        message = f"{_is_what(value)}; it must be {meaning(schema)}"
+        yield ValidationError(message, validator="wrong_type")
 
 
 def _required(
-    validator: Any, names: list[str], value: Any, _schema: object
+    validator: Any, names: list[str], value: Any, schema: Any
 ) -> Iterator[ValidationError]:
     if validator.is_type(value, "object"):
-        yield from (ValidationError("", path=[name]) for name in names if name not in value)
+        for name in names:
+            if name not in value:
+                message = f"is missing; it must be {meaning(schema['properties'][name])}"
+                yield ValidationError(message, path=[name], validator="required")
 
 
 def _additional_properties(
-    validator: Any, _false: object, value: Any, schema: dict[str, Any]
+    validator: Any, _false: object, value: Any, schema: Any
 ) -> Iterator[ValidationError]:
     if validator.is_type(value, "object"):
-        own = tuple(schema.get("patternProperties", ()))
+        known, x_allowed = schema["properties"], "patternProperties" in schema
         for name in value:
-            if name in schema["properties"] or not isinstance(name, str):
-                continue
-            if not any(re.search(pattern, name) for pattern in own):
-                yield ValidationError("", path=[name])
+            if isinstance(name, str) and name not in known:
+                if x_allowed and name.startswith("x_"):
+                    continue
+                message = _not_known(name, "field", known, x_allowed=x_allowed)
+                yield ValidationError(message, path=[name], validator="unknown_field")
 
 
 _Validator: Any = cast("Any", extend)(
     Draft202012Validator,
     {
-        **{keyword: limit.validate for keyword, limit in _LIMITS.items()},
         "additionalProperties": _additional_properties,
+        "enum": _limit("unknown_value", "string", lambda word, words: word in words),
+        "maxItems": _limit("too_many_items", "array", lambda items, n: len(items) <= n, "steps"),
+        "maxLength": _limit("too_long", "string", lambda text, n: len(text) <= n, "characters"),
+        "maximum": _limit("too_large", "integer", le),
+        "minItems": _limit("too_few_items", "array", lambda items, n: len(items) >= n, "steps"),
+        "minLength": _limit("too_short", "string", lambda text, n: len(text) >= n, "characters"),
+        "minimum": _limit("too_small", "integer", ge),
+        "pattern": _limit("bad_pattern", "string", _matches),
         # The schemas allow any value in these members; additionalProperties looks at their names.
         "patternProperties": lambda *_: (),
         "required": _required,
@@ -276,53 +254,49 @@ def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
 # --- All violations ------------------------------------------------------------------------------
 
 _RESTRICTED = {"unknown_field", "unknown_value", "too_few_items"}
-"""The codes of restricted parts (:mod:`campaign_model.submitted`)."""
+"""The codes of restricted parts (:mod:`campaign_model.forms`)."""
 
 _CONSEQUENCES = {"wrong_type", "unknown_value", "bad_pattern", "too_small", "too_large"}
 """Violations of the schema that say nothing new about a value that is not valid JSON."""
 
 
 def violations(
-    document: Any,
-    json_faults: Iterable[Fault],
     kind: str,
-    form: str = "submitted",
-    *,
+    form: str,
+    document: Any,
+    text_faults: Iterable[Fault],
     vocabulary: Vocabulary = STANDARD,
     previous: Previous = None,
 ) -> tuple[Violation, ...]:
     """List every violation of ``document``, in document order.
 
-    ``json_faults`` are those of :mod:`campaign_model._json`. ``kind`` and ``form`` name the schema.
+    ``kind`` and ``form`` name the schema. ``text_faults`` are those of the document's text.
     Restricted parts that are unchanged from ``previous`` are no violations.
     """
-    faults = [*json_faults]
-    # 1. The rules of the schema.
-    not_json = {tokens for tokens, code, _ in faults if code != "duplicate_member"}
+    # 1. What is no JSON. A part is nested one level deep in a campaign template.
+    faults = [*text_faults, *faults_in(document, depth=1 if kind in PARTS else 0)]
+
+    # 2. The rules of the schema.
+    not_json = _places(faults)
     for error in _validator(kind, form, vocabulary).iter_errors(document):
-        tokens = tuple(error.absolute_path)
-        code, message = _code_and_message(error)
+        tokens, code, message = tuple(error.absolute_path), error.validator, error.message
         if code in _CONSEQUENCES and tokens in not_json:
             continue
         if code in _RESTRICTED and is_unchanged(code, tokens, document, previous):
             continue
+        if code == "unknown_value":
+            message = _not_known(error.instance, str(tokens[-1]), error.schema["enum"])
         if code == "unknown_field":
             message = _belongs_to_another_program(tokens, previous) or message
         faults.append((tokens, code, message))
 
-    # 2. The rules between steps.
+    # 3. The rules between steps.
     steps: Any = document
     path: Tokens = ()
     if kind == "campaign_template":
         steps, path = document.get("steps") if isinstance(document, dict) else None, ("steps",)
     if kind != "generation_config" and isinstance(steps, list):
-        faulty = {tokens for tokens, code, _ in faults if code != "duplicate_member"}
-        faults += [
-            ((*path, *tokens), code, message)
-            for tokens, code, message in _sequence_faults(
-                steps, form, lambda index, name: (*path, index, name) in faulty
-            )
-        ]
+        faults += _sequence_faults(steps, path, form, _places(faults))
 
     faults.sort(key=_document_order(document))
     return tuple(
@@ -331,25 +305,28 @@ def violations(
     )
 
 
+def _places(faults: Iterable[Fault]) -> set[Tokens]:
+    """Return the places of wrong values. A value that the text repeats need not be wrong."""
+    return {tokens for tokens, code, _ in faults if code != "duplicate_member"}
+
+
 def _sequence_faults(
-    steps: list[Any], form: str, is_faulty: Callable[[int, str], bool]
-) -> list[Fault]:
+    steps: list[Any], path: Tokens, form: str, wrong: Collection[Tokens]
+) -> Iterator[Fault]:
     """Apply the rules between steps to every member that is well formed by itself."""
 
-    def column(name: str, substitute: Callable[[int], Any]) -> list[Any]:
-        return [
-            step.get(name)
-            if isinstance(step, dict) and not is_faulty(index, name)
-            else substitute(index)
-            for index, step in enumerate(steps)
-        ]
+    def member(index: int, name: str, substitute: Any) -> Any:
+        is_wrong = not isinstance(steps[index], dict) or (*path, index, name) in wrong
+        return substitute if is_wrong else steps[index].get(name)
 
-    return sequence_faults(
+    indexes = range(len(steps))
+    faults = sequence_faults(
         # No key has a space, so a substitute is never a duplicate.
-        column("key", lambda index: f" {index}"),
-        column("day_offset", lambda _index: None),
-        column("step", lambda index: index + 1) if form == "submitted" else None,
+        [member(index, "key", f" {index}") for index in indexes],
+        [member(index, "day_offset", None) for index in indexes],
+        [member(index, "step", index + 1) for index in indexes] if form == "submitted" else None,
     )
+    return (((*path, *tokens), code, message) for tokens, code, message in faults)
 
 
 def _document_order(document: Any) -> Callable[[Fault], tuple[int, ...]]:

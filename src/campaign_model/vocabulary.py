@@ -5,13 +5,12 @@ Conditions are fixed. A :class:`Vocabulary` holds the channels and tones that a 
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
 from typing import Any
 
 import attrs
 
-from campaign_model._json import fault_in
+from campaign_model._json import text_fault
 
 __all__ = [
     "CHANNEL_LIMITS",
@@ -49,11 +48,6 @@ class Condition(StrEnum):
     OPENED_NOT_REPLIED = "opened_not_replied"
 
 
-def _channel_name(_instance: object, _attribute: object, name: str) -> None:
-    if not re.fullmatch(CHANNEL_PATTERN, name):
-        raise ValueError(f"{name!r} is not {CHANNEL_LIMITS['description']}")
-
-
 @attrs.frozen
 class Channel:
     """A way to reach a contact.
@@ -63,7 +57,7 @@ class Channel:
     Raises ``ValueError`` for a name that does not match :data:`CHANNEL_PATTERN`.
     """
 
-    name: str = attrs.field(validator=_channel_name)
+    name: str = attrs.field(validator=attrs.validators.matches_re(CHANNEL_PATTERN))
     max_length: int | None = None
     has_subject: bool = False
     requires: tuple[str, ...] = ()
@@ -77,7 +71,7 @@ def _unique_names(_instance: object, attribute: Any, words: tuple[Any, ...]) -> 
 
 def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -> None:
     for tone in tones:
-        if not (type(tone) is str and 0 < len(tone) <= MAX_TONE) or fault_in(tone):
+        if not (type(tone) is str and 0 < len(tone) <= MAX_TONE) or text_fault(tone):
             raise ValueError(f"a tone's name is text of 1 to {MAX_TONE} characters, not {tone!r}")
 
 

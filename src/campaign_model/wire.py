@@ -5,8 +5,8 @@ the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is 
 
 1. Decode the text (:mod:`campaign_model._json`).
 2. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
-   a stored document, repair it (:mod:`campaign_model.recovery`) and try again.
-3. Refuse a submitted document with restricted parts (:mod:`campaign_model.submitted`).
+   a stored document, repair it (:mod:`campaign_model.forms`) and try again.
+3. Refuse a submitted document with restricted parts (:mod:`campaign_model.forms`).
 4. If it was refused, list every violation with jsonschema (:mod:`campaign_model.validation`).
 
 A document is refused if and only if it has violations. cattrs and jsonschema are loaded when they
@@ -16,20 +16,18 @@ are first needed.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import cache, cached_property, lru_cache, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
 
-from campaign_model._json import Fault, decode, faults_in
+from campaign_model._json import Fault, decode
 from campaign_model.campaign import Campaign, CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
-from campaign_model.generation_config import GENERATION_DEPTH, GenerationConfig
-from campaign_model.recovery import repaired
-from campaign_model.steps import STEP_DEPTH, Step, StepSequence
-from campaign_model.submitted import PARTS, Previous, is_unchanged, restricted_parts
+from campaign_model.forms import PARTS, Previous, is_unchanged, repaired, restricted_parts
+from campaign_model.generation_config import GenerationConfig
+from campaign_model.steps import Step, StepSequence
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 if TYPE_CHECKING:
@@ -66,13 +64,6 @@ _KINDS: dict[type, str] = {
 }
 """The kind of document of each value type."""
 
-_DEPTHS = {
-    "template_config": STEP_DEPTH - 1,
-    "generation_config": GENERATION_DEPTH,
-    "campaign_template": 0,
-}
-"""How deep each kind of document is nested in a campaign template."""
-
 
 @attrs.frozen
 class Recovered(Generic[V]):
@@ -85,14 +76,9 @@ class Recovered(Generic[V]):
     repairs: tuple[Repair, ...]
 
 
-def _decoded(source: Any) -> tuple[Any, list[Fault]]:
-    """Return the JSON value of a source, and what is wrong with its text."""
-    return decode(source) if isinstance(source, str) else (source, [])
-
-
-def _decoded_stored(source: Any, kind: str) -> tuple[Any, list[Fault], list[Repair]]:
+def _decode_stored(source: Any, kind: str) -> tuple[Any, list[Fault], list[Repair]]:
     """Decode JSON text within a JSON string too, and report that as a repair."""
-    document, faults = _decoded(source)
+    document, faults = decode(source)
     repairs: list[Repair] = []
     while isinstance(document, str):
         inner, inner_faults = decode(document)
@@ -110,6 +96,21 @@ def _converter() -> ModuleType:
     return converter
 
 
+def _violations(kind: str, *arguments: Any) -> tuple[Violation, ...]:
+    """Call :func:`campaign_model.validation.violations`."""
+    from campaign_model.validation import violations  # noqa: PLC0415 - loads jsonschema
+
+    return violations(kind, *arguments)
+
+
+def _invalid(kind: str, *arguments: Any) -> InvalidDocument:
+    """Make the error for a refused document, with its ``_violations``."""
+    violations = _violations(kind, *arguments)
+    if not violations:
+        raise RuntimeError(f"campaign_model refuses a {kind} without a reason; please report this")
+    return InvalidDocument(kind, violations)
+
+
 def _converted(document: Any, cls: type[V]) -> V | None:
     """Return the value of a document, or ``None`` if the converter refuses it."""
     converter = _converter()
@@ -123,40 +124,17 @@ def _dumped(value: Any) -> Any:
     return _converter().CONVERTER.unstructure(value)
 
 
-def _violations(
-    document: Any,
-    faults: list[Fault],
-    kind: str,
-    form: str,
-    vocabulary: Vocabulary = STANDARD,
-    previous: Previous = None,
-) -> tuple[Violation, ...]:
-    """List the violations of a decoded document; ``faults`` are those of its text."""
-    from campaign_model import validation  # noqa: PLC0415 - loads jsonschema
-
-    json_faults = [*faults, *faults_in(document, _DEPTHS[kind])]
-    return validation.violations(
-        document, json_faults, kind, form, vocabulary=vocabulary, previous=previous
-    )
-
-
-def _invalid(kind: str, violations: tuple[Violation, ...]) -> InvalidDocument:
-    if not violations:
-        raise RuntimeError(f"campaign_model refuses a {kind} without a reason; please report this")
-    return InvalidDocument(kind, violations)
-
-
 def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
     """Decode and convert a stored document. If it is refused, repair it and try again."""
     kind = _KINDS[cls]
-    document, faults, repairs = _decoded_stored(source, kind)
+    document, faults, repairs = _decode_stored(source, kind)
     value = _converted(document, cls)
     if value is None:
         repaired_document, more_repairs = repaired(kind, document)
         repairs += more_repairs
         value = _converted(repaired_document, cls)
     if value is None:
-        raise _invalid(kind, _violations(document, faults, kind, "stored"))
+        raise _invalid(kind, "stored", document, faults)
     if isinstance(value, CampaignTemplate):
         value = attrs.evolve(value, repairs=tuple(repairs))
     return Recovered(value, tuple(repairs))
@@ -180,9 +158,6 @@ class Codec:
     """
 
     vocabulary: Vocabulary = STANDARD
-
-    def __reduce__(self) -> tuple[type[Codec], tuple[Vocabulary]]:
-        return Codec, (self.vocabulary,)
 
     def parse_template_config(
         self, source: Any, *, previous: StepSequence | None = None
@@ -254,15 +229,15 @@ class Codec:
         ``name`` is the kind of document: template_config, generation_config or
         campaign_template. ``previous`` is as in :meth:`parse_template_config`.
         """
-        document, faults = _decoded(source)
-        return _violations(document, faults, name, "submitted", self.vocabulary, previous)
+        document, faults = decode(source)
+        return _violations(name, "submitted", document, faults, self.vocabulary, previous)
 
     def stored_violations(
         self, source: Any, name: str = "template_config"
     ) -> tuple[Violation, ...]:
         """List every violation of a stored document, in document order."""
-        document, faults, _ = _decoded_stored(source, name)
-        return _violations(document, faults, name, "stored")
+        document, faults, _ = _decode_stored(source, name)
+        return _violations(name, "stored", document, faults)
 
     def check_words(
         self,
@@ -276,8 +251,7 @@ class Codec:
         """
         for kind, part in PARTS.items():
             new, before = getattr(value, part), getattr(previous, part, None)
-            codes = {code for code, _ in restricted_parts(new, self.vocabulary)}
-            if "unknown_value" in codes:
+            if any(code == "unknown_value" for code, _ in restricted_parts(new, self.vocabulary)):
                 violations = self.violations(_dumped(new), kind, previous=before)
                 unknown = tuple(fault for fault in violations if fault.code == "unknown_value")
                 if unknown:
@@ -325,17 +299,14 @@ class Codec:
 
     def _read_submitted(self, cls: type[V], source: Any, previous: Previous = None) -> V:
         """Decode and convert a submitted document, and refuse its restricted parts."""
-        document, faults = _decoded(source)
+        document, faults = decode(source)
         value = _converted(document, cls)
         if value is not None and all(
             is_unchanged(code, tokens, document, previous)
             for code, tokens in restricted_parts(value, self.vocabulary)
         ):
             return value
-        kind = _KINDS[cls]
-        raise _invalid(
-            kind, _violations(document, faults, kind, "submitted", self.vocabulary, previous)
-        )
+        raise _invalid(_KINDS[cls], "submitted", document, faults, self.vocabulary, previous)
 
 
 DEFAULT = Codec()
@@ -350,15 +321,5 @@ recover_campaign_template = DEFAULT.recover_campaign_template
 dump_template_config = DEFAULT.dump_template_config
 dump_generation_config = DEFAULT.dump_generation_config
 dump_campaign_template = DEFAULT.dump_campaign_template
-
-
-def iter_violations(
-    source: Any, name: str = "template_config", *, previous: Previous = None
-) -> Iterator[Violation]:
-    """Yield the :meth:`Codec.violations` of ``DEFAULT``."""
-    yield from DEFAULT.violations(source, name, previous=previous)
-
-
-def iter_stored_violations(source: Any, name: str = "template_config") -> Iterator[Violation]:
-    """Yield the :meth:`Codec.stored_violations` of ``DEFAULT``."""
-    yield from DEFAULT.stored_violations(source, name)
+iter_violations = DEFAULT.violations
+iter_stored_violations = DEFAULT.stored_violations

@@ -10,7 +10,7 @@ import psycopg
 import sqlalchemy as sa
 
 from benchmarks.harness import Bench, Pair, Row, in_turns, seconds
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.testing.totals_check import find_wrong_totals

@@ -24,8 +24,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model import db, presets
-from campaign_model.campaign import Campaign
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned, Campaign
 from campaign_model.db import engine as db_engine
 from campaign_model.db import schema
 from campaign_model.errors import NotFound

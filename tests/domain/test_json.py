@@ -273,7 +273,7 @@ def pointers(faults: list[Fault]) -> list[tuple[str, str]]:
     ],
 )
 def test_every_fault_of_a_value_is_listed(value: Any, faults: list[tuple[str, str]]) -> None:
-    found = faults_in(value)
+    found = list(faults_in(value))
     assert pointers(found) == faults
     assert fault_in(value) == (found[0] if found else None)
     for _, _, message in found:
@@ -298,7 +298,7 @@ def test_depth_counts_from_the_root_of_the_document() -> None:
 
 @given(json_values())
 def test_a_json_value_has_no_faults(value: Any) -> None:
-    assert faults_in(value) == faults_in(freeze(value)) == []
+    assert [*faults_in(value), *faults_in(freeze(value))] == []
 
 
 @given(st.lists(st.text(max_size=4) | st.integers(0, 12), max_size=4))
@@ -336,7 +336,7 @@ def repeated_names(value: Any) -> Iterator[str]:
 def read(text: str) -> tuple[Any, list[Fault]]:
     """Decode a text as the library does, and list everything that is wrong with it."""
     value, faults = decode(text)
-    return value, faults or faults_in(value)
+    return value, faults or list(faults_in(value))
 
 
 @given(json_values(), st.booleans(), st.sampled_from([None, 0, 2]))

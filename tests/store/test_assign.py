@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned
 from campaign_model.lifecycle import Action
 from campaign_model.store import HostTables
 from campaign_model.store.assignment import MAX_PRIORITY

@@ -13,8 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign
-from campaign_model.campaign_contact import CampaignContact, Changed, Removed
+from campaign_model.campaign import Campaign, CampaignContact, Changed, Removed
 from campaign_model.claims import Failed, Generated, Unfinished
 from campaign_model.errors import Conflict, NotFound, TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status

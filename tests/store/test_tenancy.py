@@ -11,8 +11,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign, CampaignTemplate
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned, Campaign, CampaignTemplate
 from campaign_model.claims import Claim, Generated
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action

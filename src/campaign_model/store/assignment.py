@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned
 from campaign_model.lifecycle import Permission, resting_status
 from campaign_model.store.connection import chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model._values import exactly
-from campaign_model.campaign_contact import Changed
+from campaign_model.campaign import Changed
 from campaign_model.lifecycle import ContactAction
 from campaign_model.store.connection import checked_ids, chunks
 from campaign_model.store.scope import Scope

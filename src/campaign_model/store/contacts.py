@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from campaign_model import lifecycle
 from campaign_model._values import exactly
 from campaign_model._values import gaps as checked_gaps
-from campaign_model.campaign import Page
-from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
+from campaign_model.campaign import Assigned, CampaignContact, Changed, Overlap, Page, Removed
 from campaign_model.claims import Cursor
 from campaign_model.errors import Conflict
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission

@@ -39,7 +39,7 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model._values import MONEY_DECIMALS, exactly, money
-from campaign_model.campaign_contact import Changed
+from campaign_model.campaign import Changed
 from campaign_model.claims import (
     MAX_DURATION,
     Claim,

@@ -20,8 +20,7 @@ from uuid import UUID
 import attrs
 
 from campaign_model import lifecycle
-from campaign_model.campaign import Campaign, HistoryEntry
-from campaign_model.campaign_contact import Assigned, Changed, Removed
+from campaign_model.campaign import Assigned, Campaign, Changed, HistoryEntry, Removed
 from campaign_model.claims import (
     Claim,
     ClaimBatch,

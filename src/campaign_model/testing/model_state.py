@@ -16,8 +16,7 @@ from uuid import UUID
 import attrs
 
 from campaign_model import lifecycle
-from campaign_model.campaign import Campaign, HistoryEntry
-from campaign_model.campaign_contact import Changed
+from campaign_model.campaign import Campaign, Changed, HistoryEntry
 from campaign_model.claims import (
     Claim,
     Cursor,

@@ -16,8 +16,7 @@ from uuid import UUID, uuid4
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign
-from campaign_model.campaign_contact import CampaignContact
+from campaign_model.campaign import Campaign, CampaignContact
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Progress, Recorded
 from campaign_model.db import HostTables, MinimalHost
 from campaign_model.generation_config import GenerationConfig

@@ -5,10 +5,9 @@ loop. A worker makes its own transactions. All of them are short, and none is op
 are generated. ``run.py`` describes the worker loop step by step.
 """
 
-from campaign_model.worker.coroutines import run_worker_async
 from campaign_model.worker.run import GENERATE_FAILED, SAVE_FAILED, WorkerReport, WorkerStop
+from campaign_model.worker.runners import run_worker, run_worker_async
 from campaign_model.worker.task import AsyncTask, Task
-from campaign_model.worker.threads import run_worker
 
 __all__ = [
     "GENERATE_FAILED",

@@ -124,11 +124,7 @@ class WorkerReport:
 
 
 class _SaveError(Exception):
-    """The host's ``save`` raised ``cause``."""
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(str(cause))
-        self.cause = cause
+    """The host's ``save`` raised the error in ``args``."""
 
 
 @attrs.define(eq=False)
@@ -237,14 +233,8 @@ class WorkerLoop(Generic[AnyTask]):
         done, _ = wait(self.running, timeout=pause, return_when=FIRST_COMPLETED)
         if not done:
             return
-        self._record(
-            {
-                self.running[future]: self._get_outcome(future, self.running[future])
-                for future in done
-            }
-        )
-        for future in done:
-            del self.running[future]
+        finished = {self.running.pop(future): future for future in done}
+        self._record({task: self._get_outcome(future, task) for task, future in finished.items()})
         if self.report is not None:
             self.report(self._transact(lambda store: store.generation.progress(self.campaign_id)))
 
@@ -285,8 +275,12 @@ class WorkerLoop(Generic[AnyTask]):
                 return
             ((task, outcome),) = outcomes.items()
             if isinstance(error, _SaveError):
-                outcome = Failed(SAVE_FAILED, _describe(error.cause), outcome.cost)
-            answers = self._record_or_book(task.claim, outcome)
+                outcome = Failed(SAVE_FAILED, _describe(error.args[0]), outcome.cost)
+            # Record without ``save``. If the lease is lost, book the cost alone.
+            final_outcomes = {task.claim: outcome}
+            answers = self._transact(
+                lambda store: store.generation.record(final_outcomes, on_lost="book")
+            )
         for task, outcome in outcomes.items():
             self.answers[answers[task.claim]] += 1
             self.cost += (outcome.cost or Decimal(0)) + task._sum_booked_costs()  # noqa: SLF001
@@ -312,12 +306,6 @@ class WorkerLoop(Generic[AnyTask]):
                         raise
                     raise _SaveError(error) from error
         return answers
-
-    def _record_or_book(self, claim: Claim, outcome: Outcome) -> dict[Claim, Recorded]:
-        """Record one outcome without ``save``. If the lease is lost, book its cost alone."""
-        return self._transact(
-            lambda store: store.generation.record({claim: outcome}, on_lost="book")
-        )
 
     def _renew(self) -> None:
         """Extend the leases of all running tasks. Ask those to stop whose contact is lost."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from campaign_model.recovery import STEP_DEFAULTS
+from campaign_model.forms import STEP_DEFAULTS
 
 __all__ = ["CREATE_FUNCTIONS", "DROP_FUNCTIONS"]
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from campaign_model.campaign_contact import Assigned
+from campaign_model.campaign import Assigned
 from campaign_model.claims import Failed, Generated, NotReady, Recorded
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status

@@ -15,14 +15,18 @@ from hypothesis.strategies import SearchStrategy
 
 from campaign_model._json import JsonObject
 from campaign_model.campaign import (
+    Assigned,
     Campaign,
+    CampaignContact,
     CampaignSummary,
     CampaignTemplate,
+    Changed,
     HistoryEntry,
+    Overlap,
     Page,
+    Removed,
     Repair,
 )
-from campaign_model.campaign_contact import Assigned, CampaignContact, Changed, Overlap, Removed
 from campaign_model.claims import Claim, ClaimBatch, Cursor, Estimate, Progress, Renewal
 from campaign_model.errors import CampaignModelError, Unmet, Violation
 from campaign_model.generation_config import GenerationConfig

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from campaign_model import lifecycle
-from campaign_model.campaign_contact import CampaignContact
+from campaign_model.campaign import CampaignContact
 from campaign_model.claims import (
     MAX_DURATION,
     Claim,

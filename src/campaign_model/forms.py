@@ -1,0 +1,131 @@
+"""What sets the submitted form of a document apart from the stored form.
+
+A *restricted part* is a channel or tone that the vocabulary does not know, an unknown field whose
+name does not begin with ``x_``, or the absence of all steps. A stored document may have it. A
+submitted document may have it only if it is unchanged from ``previous``, the value that the
+caller was given before: then the step with the same key has the same word or field.
+:func:`restricted_parts` finds these parts, :func:`is_unchanged` judges each of them. Parsing, the
+explanation of refusals and the store's ``save`` share both.
+
+A stored step may lack every field except its channel, and may have the number of another position.
+A stored template may lack its settings. Older services wrote them. :func:`repaired` corrects this
+and reports each repair. It does not touch other faults.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from campaign_model._json import EMPTY, Tokens, fault_in, same_member
+from campaign_model.campaign import CampaignTemplate, Repair
+from campaign_model.generation_config import GenerationConfig
+from campaign_model.steps import STEP_FIELDS, Step, StepSequence, effective_key
+from campaign_model.vocabulary import Vocabulary
+
+__all__ = ["PARTS", "STEP_DEFAULTS", "Previous", "is_unchanged", "repaired", "restricted_parts"]
+
+Previous = StepSequence | GenerationConfig | CampaignTemplate | None
+
+PARTS = {"template_config": "steps", "generation_config": "generation_config"}
+"""The kinds of document within a campaign template, and the field of each."""
+
+
+def restricted_parts(value: Any, vocabulary: Vocabulary) -> Iterator[tuple[str, Tokens]]:
+    """Yield the code of its violation and the place of every restricted part of ``value``."""
+    if isinstance(value, CampaignTemplate):
+        for field in PARTS.values():
+            for code, tokens in restricted_parts(getattr(value, field), vocabulary):
+                yield code, (field, *tokens)
+    elif isinstance(value, StepSequence):
+        if not value:
+            yield "too_few_items", ()
+        channels = {channel.name for channel in vocabulary.channels}
+        for index, step in enumerate(value):
+            if step.channel not in channels:
+                yield "unknown_value", (index, "channel")
+            for name in step.extra:
+                if not name.startswith("x_"):
+                    yield "unknown_field", (index, name)
+    else:
+        if value.tone is not None and value.tone not in vocabulary.tones:
+            yield "unknown_value", ("tone",)
+        for name in value.extra:
+            if not name.startswith("x_"):
+                yield "unknown_field", (name,)
+
+
+def is_unchanged(code: str, tokens: Tokens, document: Any, previous: Previous) -> bool:
+    """Return True if ``previous`` has the same restricted part as ``document`` at this place."""
+    if previous is None:
+        return False
+    if code == "too_few_items":
+        return not (previous.steps if isinstance(previous, CampaignTemplate) else previous)
+    before: Any = previous
+    *parents, name = tokens
+    for token in parents:
+        document = document[token]
+        if isinstance(token, str):
+            before = getattr(before, token)
+        else:
+            key = effective_key(document.get("key"), token)
+            before = before.by_key(key) if key in before.keys else None
+    if code == "unknown_value":
+        return bool(getattr(before, str(name), None) == document[name])
+    return same_member(getattr(before, "extra", EMPTY), str(name), document[name])
+
+
+STEP_DEFAULTS = {
+    name: attribute.default
+    for name, attribute in attrs.fields_dict(Step).items()
+    if name in STEP_FIELDS.required and attribute.default is not attrs.NOTHING
+}
+"""The required fields of a step that have a default, and their defaults."""
+
+
+def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
+    """Return the document with every repair made, and the repairs. The argument is not changed."""
+    repairs: list[Repair] = []
+    if kind == "template_config":
+        document = _repaired_steps(document, "", repairs)
+    elif kind == "campaign_template" and type(document) is dict:
+        document = dict(document)
+        if "steps" in document:
+            document["steps"] = _repaired_steps(document["steps"], "/steps", repairs)
+        if "generation_config" not in document:
+            document["generation_config"] = {}
+            repairs.append(_defaulted("/generation_config", "generation_config", {}))
+    return document, repairs
+
+
+def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
+    if type(steps) is not list:
+        return steps
+    return [_repaired_step(step, index, path, repairs) for index, step in enumerate(steps)]
+
+
+def _repaired_step(step: Any, index: int, path: str, repairs: list[Repair]) -> Any:
+    """Correct the position of a step and add its missing fields, if it has a channel."""
+    if type(step) is not dict or type(step.get("channel")) is not str:
+        return step
+    path, place, position = f"{path}/{index}", f"steps[{index}]", index + 1
+    number = step.get("step")
+    if type(number) is int and number >= 1 and number != position and fault_in(number) is None:
+        message = f"{place}.step: was {number}; it is {position} now, by its position"
+        repairs.append(Repair(f"{path}/step", "renumbered", message))
+        step = {**step, "step": position}
+    # A missing label becomes the name of the channel: "Linkedin connect".
+    label = step["channel"].replace("_", " ").capitalize()
+    defaults = {"step": position, "label": label, **STEP_DEFAULTS}
+    missing = {name: value for name, value in defaults.items() if name not in step}
+    repairs += (
+        _defaulted(f"{path}/{name}", f"{place}.{name}", value) for name, value in missing.items()
+    )
+    return {**step, **missing}
+
+
+def _defaulted(path: str, place: str, value: Any) -> Repair:
+    return Repair(path, "defaulted", f"{place}: was missing; it is {json.dumps(value)} now")

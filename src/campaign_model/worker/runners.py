@@ -1,0 +1,232 @@
+"""``run_worker`` calls ``generate`` in threads, ``run_worker_async`` awaits it in an event loop.
+
+Both run a :class:`WorkerLoop`. For coroutines, the loop with all of its database work runs in a
+thread, and starts the coroutines in the event loop. So the database never blocks the event loop,
+and a blocked event loop loses no lease.
+
+SIGTERM asks every worker of the main thread to stop. Invariant: the program's own handler is
+installed whenever no worker runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from types import FrameType
+from typing import Any, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from campaign_model.claims import Outcome, Progress, Unfinished
+from campaign_model.worker.run import WorkerLoop, WorkerReport
+from campaign_model.worker.task import AnyTask, AsyncTask, Task
+
+__all__ = ["run_worker", "run_worker_async"]
+
+Result = TypeVar("Result")
+Save = Callable[[sa.Connection, AnyTask, Outcome], None]
+
+
+def run_worker(
+    engine: sa.Engine,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    generate: Callable[[Task], Outcome],
+    *,
+    save: Save[Task] | None = None,
+    concurrency: int = 1,
+    lease: timedelta = timedelta(minutes=5),
+    reserve: Decimal | None = None,
+    report: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    wait: bool = True,
+    actor: str | None = "worker",
+    **options: Any,
+) -> WorkerReport:
+    """Generate the messages of a campaign until nothing is left, or the worker must stop.
+
+    The worker ends when every contact is finished, when the budget is spent, when the campaign is
+    cancelled, or when it is asked to stop. It renews its leases while ``generate`` runs. The last
+    worker to finish completes the campaign's generation.
+
+    * ``generate(task)`` returns an outcome. It runs in one of ``concurrency`` threads, without an
+      open transaction. If it raises, the contact fails.
+    * ``save(connection, task, outcome)`` writes the host's rows. It runs once for each applied
+      outcome, in the transaction that records the outcome. If it raises, the contact fails and
+      nothing is written. Messages of an earlier attempt may exist under the same ids: insert those
+      that are missing, or update.
+    * ``reserve`` is the most that one contact may cost. A campaign with a budget needs it.
+    * ``report(progress)`` is called after outcomes are recorded.
+    * ``wait=False``: end when only contacts are left that other workers hold or that wait for a
+      retry. By default the worker waits for them.
+    * ``options`` are options of :class:`CampaignStore`.
+
+    Set ``stop`` to stop the worker, or send SIGTERM if it runs in the main thread. It then claims
+    nothing more, and finishes and records the contacts that it has.
+
+    A database fault fails no contact. Such a fault is an ``OperationalError`` of SQLAlchemy, a lost
+    connection or an exhausted pool. If the server cannot be reached, for example while it restarts,
+    the worker waits up to one minute. A fault in ``generate`` or in a checkpoint gives the contact
+    back with an unknown cost; the worker then stops as above and raises the fault.
+
+    Raises :class:`NotFound` for an unknown campaign, and every other database error at once: the
+    contacts in flight can be claimed again when their leases expire.
+    """
+    stop = stop or threading.Event()
+    with stop_on_sigterm(stop), ThreadPoolExecutor(concurrency) as pool:
+        return WorkerLoop(
+            engine=engine,
+            tenant_id=tenant_id,
+            campaign_id=campaign_id,
+            new_task=Task,
+            start=lambda task: pool.submit(generate, task),
+            save=save,
+            concurrency=concurrency,
+            lease=lease,
+            reserve=reserve,
+            report=report,
+            stop=stop,
+            wait=wait,
+            options={"actor": actor, **options},
+        ).run()
+
+
+_THREADS = 5
+"""One thread for the worker loop and four for checkpoints: the default pool size of an engine."""
+
+
+async def run_worker_async(
+    engine: sa.Engine,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    generate: Callable[[AsyncTask], Coroutine[Any, Any, Outcome]],
+    *,
+    save: Save[AsyncTask] | None = None,
+    concurrency: int = 50,
+    lease: timedelta = timedelta(minutes=5),
+    reserve: Decimal | None = None,
+    report: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    wait: bool = True,
+    actor: str | None = "worker",
+    **options: Any,
+) -> WorkerReport:
+    """Do what :func:`run_worker` does, with ``concurrency`` coroutines instead of threads.
+
+    ``await generate(task)`` and ``report`` run in the event loop, ``save`` runs in a thread.
+    ``engine`` is an ordinary engine, because all transactions run in threads: greenlet is not
+    needed. One worker uses up to five connections of the engine's pool.
+
+    If the caller cancels this coroutine, its running coroutines are cancelled too. Their contacts
+    are given back with an unknown cost, except where a coroutine still returns an outcome. Set
+    ``stop`` instead to let them finish.
+    """
+    event_loop = asyncio.get_running_loop()
+    running: set[asyncio.Task[Any]] = set()
+    stop = stop or threading.Event()
+    pool = ThreadPoolExecutor(_THREADS)
+
+    async def generate_outcome(task: AsyncTask) -> Outcome:
+        if worker_loop.ending:
+            return Unfinished()
+        current = asyncio.current_task()
+        assert current is not None
+        running.add(current)
+        try:
+            return await generate(task)
+        finally:
+            running.discard(current)
+
+    def cancel_running() -> None:
+        worker_loop.ending = True
+        for coroutine in running:
+            coroutine.cancel()
+
+    worker_loop = WorkerLoop(
+        engine=engine,
+        tenant_id=tenant_id,
+        campaign_id=campaign_id,
+        new_task=partial(AsyncTask, run_in_thread=partial(_run_in_thread, pool)),
+        start=lambda task: asyncio.run_coroutine_threadsafe(generate_outcome(task), event_loop),
+        save=save,
+        concurrency=concurrency,
+        lease=lease,
+        reserve=reserve,
+        report=report and (lambda progress: event_loop.call_soon_threadsafe(report, progress)),
+        stop=stop,
+        wait=wait,
+        options={"actor": actor, **options},
+    )
+    with stop_on_sigterm(stop):
+        try:
+            return await _run_in_thread(pool, worker_loop.run, on_cancel=cancel_running)
+        finally:
+            # The worker loop has ended. If it raised, coroutines may still run: leave none behind.
+            cancel_running()
+            if running:
+                await asyncio.wait(running)
+            pool.shutdown(wait=False)
+
+
+async def _run_in_thread(
+    pool: ThreadPoolExecutor,
+    work: Callable[..., Result],
+    *arguments: Any,
+    on_cancel: Callable[[], None] = lambda: None,
+) -> Result:
+    """Await ``work(*arguments)`` in a thread of ``pool``.
+
+    A cancelled caller calls ``on_cancel`` and still waits for the end of ``work``, because a
+    transaction in a thread cannot be interrupted.
+    """
+    call = partial(contextvars.copy_context().run, work, *arguments)
+    future = asyncio.get_running_loop().run_in_executor(pool, call)
+    try:
+        await asyncio.wait([future])
+    except asyncio.CancelledError:
+        on_cancel()
+        await asyncio.wait([future])
+        future.result()  # An error of `work` is raised instead of the CancelledError.
+        raise
+    return future.result()
+
+
+_stop_events: list[threading.Event] = []
+"""One for each worker of the main thread. Several asynchronous workers can share that thread."""
+
+_replaced_handlers: list[Any] = []
+"""The program's own handler while at least one worker runs, else empty."""
+
+
+@contextmanager
+def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
+    """Set ``stop`` on SIGTERM. Do nothing outside the main thread, which alone can set handlers.
+
+    The first worker installs the handler. The last one to end restores the program's own handler.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if not _stop_events:
+        _replaced_handlers.append(signal.signal(signal.SIGTERM, _set_stop_events))
+    _stop_events.append(stop)
+    try:
+        yield
+    finally:
+        _stop_events.remove(stop)
+        if not _stop_events:
+            signal.signal(signal.SIGTERM, _replaced_handlers.pop())
+
+
+def _set_stop_events(_signal: int, _frame: FrameType | None) -> None:
+    for stop in _stop_events:
+        stop.set()
