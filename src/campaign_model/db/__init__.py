@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from campaign_model.db.adoption import (
     KINDS,
-    STATUS_CASES,
     AdoptionRefused,
     AdoptReport,
     Finding,
@@ -32,7 +31,6 @@ from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
     "KINDS",
-    "STATUS_CASES",
     "TABLES",
     "VERSION_TABLE",
     "AdoptReport",
