@@ -11,16 +11,14 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption import (
+from campaign_model.db.adoption.report import (
     KINDS,
     AdoptionRefused,
     AdoptReport,
     Finding,
     Verdict,
-    adopt,
-    sql,
-    verify,
 )
+from campaign_model.db.adoption.run import adopt, sql, verify
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.minimal_host import MinimalHost

@@ -34,25 +34,3 @@ again. ``legacy_database`` hides from the SQL which columns a database has, and 
 repairs have in common. ``script`` writes the same steps as an SQL script for psql. Only one
 adoption runs at a time (``db.setup``).
 """
-
-from __future__ import annotations
-
-from campaign_model.db.adoption.report import (
-    KINDS,
-    AdoptionRefused,
-    AdoptReport,
-    Finding,
-    Verdict,
-)
-from campaign_model.db.adoption.run import adopt, sql, verify
-
-__all__ = [
-    "KINDS",
-    "AdoptReport",
-    "AdoptionRefused",
-    "Finding",
-    "Verdict",
-    "adopt",
-    "sql",
-    "verify",
-]

@@ -247,10 +247,7 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
 
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     """Read which columns refer to a campaign contact."""
-    return tuple(
-        Reference(table, column, not_null)
-        for table, column, not_null in connection.execute(sa.text(_SELECT_REFERENCES))
-    )
+    return tuple(Reference(*row) for row in connection.execute(sa.text(_SELECT_REFERENCES)))
 
 
 def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:

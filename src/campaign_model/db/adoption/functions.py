@@ -102,8 +102,6 @@ CREATE_FUNCTIONS = tuple(
     function.strip() for function in (_DECODE_JSON, _FILL_STEPS, _LOCK_ROWS, _ENABLE_TRIGGERS)
 )
 
-DROP_FUNCTIONS = """DROP FUNCTION IF EXISTS
-    pg_temp.decode_json(jsonb),
-    pg_temp.fill_steps(jsonb),
-    pg_temp.lock_rows(regclass, uuid[]),
-    pg_temp.enable_triggers(text[])"""
+DROP_FUNCTIONS = """
+DROP FUNCTION IF EXISTS
+    pg_temp.decode_json, pg_temp.fill_steps, pg_temp.lock_rows, pg_temp.enable_triggers"""

@@ -195,11 +195,19 @@ def select_batches(database: LegacyDatabase, table: str, condition: str = "true"
     Its columns are ``ids`` and ``rows``, as in the module's docstring, and the number of rows in
     all batches. A batch of campaigns ends early when its campaigns have too many contacts.
     """
-    owner, contacts = "id", "0"
+    owner, contacts, join = "id", "0", ""
     if table == "campaign_contacts":
         owner, contacts = "campaign_id", "1"
     elif table == "campaigns" and database.has_column("campaign_contacts", "id"):
-        contacts = "(SELECT count(*) FROM campaign_contacts WHERE campaign_id = campaigns.id)"
+        contacts, join = (
+            "coalesce(number, 0)",
+            """
+        LEFT JOIN (
+            SELECT campaign_id, count(*) AS number
+            FROM campaign_contacts
+            GROUP BY campaign_id
+        ) AS counted ON counted.campaign_id = campaigns.id""",
+        )
     return f"""\
 SELECT
     array_agg(DISTINCT owner_id),
@@ -210,10 +218,11 @@ FROM (
         id,
         owner_id,
         (dense_rank() OVER (ORDER BY owner_id) - 1) / {_BATCH_ROWS} AS owner_batch,
-        div(sum(contacts) OVER (ORDER BY owner_id, id), {_BATCH_CONTACTS}) AS contact_batch
+        div(sum(contacts) OVER (ORDER BY owner_id, id) - contacts, {_BATCH_CONTACTS})
+            AS contact_batch
     FROM (
         SELECT id, {owner} AS owner_id, {contacts} AS contacts
-        FROM {table}
+        FROM {table}{join}
         WHERE {condition}
     ) AS selected
 ) AS numbered

@@ -152,7 +152,7 @@ class _TablePlan:
         # that an interrupted CREATE INDEX CONCURRENTLY leaves.
         for name in self.expected.constraints:
             if name in self.present.constraints and self._find_constraint(name) is None:
-                yield self._drop_constraint(name)
+                yield self._alter(f"DROP CONSTRAINT {quote(name)}")
         for name in self.present.indexes:
             is_expected = name in self.expected.indexes or name in self.expected.constraints
             if is_expected and not self._has_index(name):
@@ -186,7 +186,7 @@ class _TablePlan:
             yield self._alter(*(f"ALTER COLUMN {name} SET NOT NULL" for name in self.nullable))
         not_null_check = _name_not_null_check(self.name)
         if self.nullable or not_null_check in self.present.constraints:
-            yield self._drop_constraint(not_null_check)
+            yield self._alter(f"DROP CONSTRAINT {not_null_check}")
 
         # 3. Drop foreign keys that delete or change the library's rows. The library's own keys,
         # which refuse the deletion, replace them.
@@ -198,7 +198,7 @@ class _TablePlan:
         for name, constraint in self.present.constraints.items():
             replaced = any({*constraint.columns} <= columns for columns in foreign_keys)
             if constraint.cascades and replaced and name not in self.expected.constraints:
-                yield self._drop_constraint(name)
+                yield self._alter(f"DROP CONSTRAINT {quote(name)}")
 
         # 4. Build the indexes.
         for name, index in self.expected.indexes.items():
@@ -209,9 +209,6 @@ class _TablePlan:
     def _alter(self, *changes: str) -> Statement:
         lines = ",\n    ".join(changes)
         return Statement(f"ALTER TABLE {quote(self.name)} {lines}")
-
-    def _drop_constraint(self, name: str) -> Statement:
-        return self._alter(f"DROP CONSTRAINT {quote(name)}")
 
     def _create_index(self, kind: str, name: str, definition: str) -> Statement:
         return Statement(

@@ -50,10 +50,6 @@ _TOTALS = {
 rows with status, generation_cost and unknown_costs."""
 
 _COUNT_TOTALS = ",\n        ".join(f"{sql} AS {name}" for name, sql in _TOTALS.items())
-_SUM_TOTALS = ",\n        ".join(f"sum({name}) AS {name}" for name in _TOTALS)
-_TOTALS_DIFFER = "\n    OR ".join(
-    f"coalesce(counted.{name}, 0) <> coalesce(recorded.{name}, 0)" for name in _TOTALS
-)
 
 # A condition on campaigns: their totals are not those of their contacts.
 HAS_DRIFTED = f"""id IN (
@@ -62,13 +58,12 @@ HAS_DRIFTED = f"""id IN (
         SELECT campaign_id, {_COUNT_TOTALS}
         FROM campaign_contacts
         GROUP BY campaign_id
-    ) AS counted
-    FULL JOIN (
-        SELECT campaign_id, {_SUM_TOTALS}
+        UNION ALL
+        SELECT campaign_id, {", ".join(f"-{name}" for name in _TOTALS)}
         FROM campaign_totals
-        GROUP BY campaign_id
-    ) AS recorded USING (campaign_id)
-    WHERE {_TOTALS_DIFFER}
+    ) AS difference
+    GROUP BY campaign_id
+    HAVING {" OR ".join(f"sum({name}) <> 0" for name in _TOTALS)}
 )"""
 
 # A CTE that writes the totals of a batch. A campaign gets a row if it has contacts, or has a row

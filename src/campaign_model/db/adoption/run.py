@@ -119,14 +119,14 @@ def _require_postgresql(engine: sa.Engine) -> None:
         )
 
 
+@attrs.frozen
 class _Adoption:
     """One adoption, from the inspection to the recorded version."""
 
-    def __init__(self, session: Session, host: HostTables, messages: str, options: Options) -> None:
-        self.session = session
-        self.host = host
-        self.messages = messages
-        self.options = options
+    session: Session
+    host: HostTables
+    messages: str
+    options: Options
 
     def run(self, on_finding: OnFinding | None, *, dry_run: bool) -> AdoptReport:
         """Run all steps; a dry run ends after the audit."""

@@ -15,8 +15,6 @@ from sqlalchemy import Connection
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 STEPS_CHECK_POSTGRESQL = """\
 CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 20
