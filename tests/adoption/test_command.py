@@ -69,9 +69,6 @@ def test_the_commands_verify_refuse_and_adopt(
         (("adopt", "--status-map", "x=y"), "is not a status"),
         (("adopt", "--status-rule", "nix=draft"), "sent, lemlist, otherwise"),
         (("adopt", "--status-rule", "sent=nix"), "archived"),
-        (("sql",), "--from or --url"),
-        (("sql", "--from", "bare"), "--from or --url"),
-        (("sql", "--from", "nix"), "nix"),
     ],
 )
 def test_a_users_mistake_is_one_line_on_standard_error(
@@ -80,10 +77,22 @@ def test_a_users_mistake_is_one_line_on_standard_error(
     arguments: tuple[str, ...],
     message: str,
 ) -> None:
-    with_url = () if arguments == ("sql",) else ("--url", new_database(POSTGRESQL[0]))
-    code, out, err = run(capsys, "db", *arguments, *with_url)
+    code, out, err = run(capsys, "db", *arguments, "--url", new_database(POSTGRESQL[0]))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_the_command_prints_the_sql_for_an_empty_or_an_inspected_database(
+    oldest: LegacyDatabases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(capsys, "db", "sql", "--tenants", "customers") == (
+        0,
+        db.sql(host=db.HostTables(tenants="customers")),
+        "",
+    )
+    with oldest.database(EXTENDED) as engine:
+        out = run(capsys, "db", "sql", "--url", servers.plain(engine.url))[1]
+        assert out == db.sql(engine)
 
 
 def test_an_adoption_is_refused_on_sqlite_and_writes_nothing(

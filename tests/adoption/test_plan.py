@@ -9,9 +9,6 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model.db.adoption.catalog import read_catalog
-from campaign_model.db.schema import expected_tables
-from campaign_model.store.tables import HostTables, metadata
 from support import catalogs
 from support.adoption import EXTENDED, POSTGRESQL, LegacyDatabases, execute
 from support.legacy_rows import sample_rows
@@ -74,21 +71,6 @@ def test_missing_and_incorrect_parts_of_the_schema_are_created_again(
         assert db.adopt(engine).added == verdict.pending
         assert db.verify(engine) == db.Verdict("current", (), ())
         assert read(engine) == before
-
-
-def test_expected_columns_are_spelled_like_those_of_the_catalog(new_database: NewDatabase) -> None:
-    with open_engine(new_database(POSTGRESQL[0])) as engine:
-        db.init(engine, with_host_tables=True)
-        with engine.connect() as connection:
-            catalog = read_catalog(connection, metadata.tables)
-    for table_name, table in expected_tables(HostTables()).items():
-        for name, expected in table.columns.items():
-            column = catalog[table_name].columns[name]
-            assert (expected.type, expected.default, expected.not_null) == (
-                column.type,
-                column.default,
-                column.not_null,
-            ), (table_name, name)
 
 
 def constraint_definitions(catalog: catalogs.Catalog) -> set[tuple[str, str]]:

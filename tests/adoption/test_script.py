@@ -13,9 +13,12 @@ import sqlalchemy as sa
 from campaign_model import db
 from support import catalogs, servers
 from support.adoption import (
+    BARE,
+    EXTENDED,
     DatabaseState,
     LegacyDatabases,
     adopt,
+    describe_shape,
     execute,
     normalize_times,
     read_rows,
@@ -25,7 +28,6 @@ from support.legacy import Shape
 from support.legacy_rows import make_id, sample_rows
 
 SERVICE = Shape(extended=True, tags=True, full_name=True, service=True)
-SHAPE_NAMES = ["empty", "bare", "extended"]
 
 
 def run_psql(legacies: LegacyDatabases, engine: sa.Engine, sql: str, directory: Path) -> str:
@@ -55,24 +57,15 @@ def assert_same_after_sync(engine: sa.Engine, expected: DatabaseState) -> None:
     assert normalize_times(state.rows) == normalize_times(expected.rows)
 
 
-@pytest.mark.parametrize("name", SHAPE_NAMES)
-def test_the_script_for_a_shape_leaves_what_an_adoption_leaves(
-    legacies: LegacyDatabases, name: str, tmp_path: Path
+@pytest.mark.parametrize("shape", [BARE, EXTENDED, SERVICE], ids=describe_shape)
+def test_the_script_for_an_inspected_database_leaves_what_an_adoption_leaves(
+    legacies: LegacyDatabases, shape: Shape, tmp_path: Path
 ) -> None:
-    shape = Shape(extended=name == "extended")
-
-    def make_empty(engine: sa.Engine) -> None:
-        if name == "empty":
-            execute(engine, "DROP TABLE messages, campaigns")
-
-    fill = None if name == "empty" else sample_rows
-    with legacies.database(shape, fill) as engine:
-        make_empty(engine)
+    with legacies.database(shape, sample_rows) as engine:
         adopt(engine)
         expected = DatabaseState.read(engine)
-    with legacies.database(shape, fill) as engine:
-        make_empty(engine)
-        assert run_psql(legacies, engine, db.sql(name), tmp_path) == ""
+    with legacies.database(shape, sample_rows) as engine:
+        assert run_psql(legacies, engine, db.sql(engine), tmp_path) == ""
         assert_same_after_sync(engine, expected)
         state = DatabaseState.read(engine)
         assert db.verify(engine).shape == "current"
@@ -81,15 +74,20 @@ def test_the_script_for_a_shape_leaves_what_an_adoption_leaves(
         assert DatabaseState.read(engine) == state
 
 
-def test_the_script_for_an_inspected_database_leaves_what_an_adoption_leaves(
-    legacies: LegacyDatabases, tmp_path: Path
+@pytest.mark.parametrize("inspected", [False, True])
+def test_the_script_for_an_empty_database_leaves_what_an_adoption_leaves(
+    legacies: LegacyDatabases, tmp_path: Path, *, inspected: bool
 ) -> None:
-    with legacies.database(SERVICE, sample_rows) as engine:
+    with legacies.database(BARE) as engine:
+        execute(engine, "DROP TABLE messages, campaigns")
         adopt(engine)
         expected = DatabaseState.read(engine)
-    with legacies.database(SERVICE, sample_rows) as engine:
-        run_psql(legacies, engine, db.sql(engine), tmp_path)
+    with legacies.database(BARE) as engine:
+        execute(engine, "DROP TABLE messages, campaigns")
+        sql = db.sql(engine) if inspected else db.sql()
+        assert run_psql(legacies, engine, sql, tmp_path) == ""
         assert_same_after_sync(engine, expected)
+        assert db.verify(engine).shape == "current"
 
 
 def test_an_adoption_continues_a_script_that_ended_early(
@@ -132,9 +130,9 @@ def test_the_script_repairs_a_contact_that_is_added_to_a_repaired_campaign(
         read_with_store(engine)
 
 
-@pytest.mark.parametrize("name", SHAPE_NAMES)
+@pytest.mark.parametrize("shape", [None, BARE, EXTENDED], ids=["empty", "bare", "extended"])
 def test_a_linter_of_migrations_finds_only_exceptions_with_a_reason(
-    name: str, tmp_path: Path
+    oldest: LegacyDatabases, shape: Shape | None, tmp_path: Path
 ) -> None:
     file = tmp_path / "adoption.sql"
 
@@ -145,13 +143,12 @@ def test_a_linter_of_migrations_finds_only_exceptions_with_a_reason(
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         return process.returncode, process.stdout
 
-    sql = db.sql(name)
+    if shape is None:
+        sql = db.sql()
+    else:
+        with oldest.database(shape) as engine:
+            sql = db.sql(engine)
     assert lint(sql) == (0, "")
     # The linter does report the exceptions if they are not declared.
     code, output = lint(re.sub(r"-- squawk-ignore.*", "", sql))
     assert (code, "prefer-robust-stmts" in output) == (1, True)
-
-
-def test_a_script_for_an_unknown_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match="empty, bare, extended"):
-        db.sql("nix")

@@ -13,9 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from campaign_model import db
 from campaign_model.cli.console import UserError, print_labelled, print_table
-from campaign_model.lifecycle import Status
 
-__all__ = ["adoption_progress", "pairs", "print_report", "print_verdict", "status_cases"]
+__all__ = ["adoption_progress", "pairs", "print_report", "print_verdict"]
 
 _LONGEST_VALUE = 60
 _LONGEST_STATEMENT = 120
@@ -36,19 +35,6 @@ def pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
         if not equals:
             raise UserError(f"{option} must have the form WORD=STATUS, not {value}")
         statuses[word] = status
-    return statuses
-
-
-def status_cases(values: Iterable[str] | None) -> dict[str, Status]:
-    """Parse options of the form ``CASE=STATUS``. Raise :class:`UserError` for unknown words."""
-    statuses = {}
-    for case, status in pairs("--status-rule", values).items():
-        if case not in db.STATUS_CASES or status not in {*Status}:
-            raise UserError(
-                f"--status-rule {case}={status}: the case must be one of "
-                f"{', '.join(db.STATUS_CASES)}, the status one of {', '.join(Status)}"
-            )
-        statuses[case] = Status(status)
     return statuses
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import sqlalchemy as sa
 import typer
@@ -20,7 +20,6 @@ from campaign_model.cli.adopt_report import (
     pairs,
     print_report,
     print_verdict,
-    status_cases,
 )
 from campaign_model.cli.campaign_commands import campaigns_app, print_sync_report, templates_app
 from campaign_model.cli.console import (
@@ -361,7 +360,7 @@ def adopt(
                 messages=messages,
                 dry_run=dry_run,
                 status_map=pairs("--status-map", status_map),
-                status_rule=status_cases(status_rule),
+                status_rule=pairs("--status-rule", status_rule),
                 quarantine=quarantine,
                 contacts_from_messages=contacts_from_messages,
                 on_progress=on_progress,
@@ -382,12 +381,12 @@ def adopt(
 @database_app.command("sql")
 def print_sql(
     *,
-    shape: Annotated[
-        Literal["empty", "bare", "extended"] | None,
-        typer.Option("--from", help="Shape of the database."),
-    ] = None,
     url: Annotated[
-        str | None, typer.Option(metavar="URL", help="Or the database itself, to inspect it.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database to inspect. Default: SQL for one that has only your own tables.",
+        ),
     ] = None,
     tenants: TenantsTable = _HOST.tenants,
     owners: OwnersTable = _HOST.owners,
@@ -396,11 +395,8 @@ def print_sql(
 ) -> None:
     """Print an adoption as an SQL script for psql."""
     host = HostTables(tenants, owners, contacts)
-    if (shape is None) == (url is None):
-        raise UserError("give either --from or --url")
     if url is None:
-        assert shape is not None
-        typer.echo(db.sql(shape, host=host, messages=messages), nl=False)
+        typer.echo(db.sql(host=host), nl=False)
         return
     with open_database(parse_url(url), needs_schema=False) as engine:
         typer.echo(db.sql(engine, host=host, messages=messages), nl=False)

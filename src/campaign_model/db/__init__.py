@@ -11,17 +11,14 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption import (
+from campaign_model.db.adoption.report import (
     KINDS,
-    STATUS_CASES,
     AdoptionRefused,
     AdoptReport,
     Finding,
     Verdict,
-    adopt,
-    sql,
-    verify,
 )
+from campaign_model.db.adoption.run import adopt, sql, verify
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.minimal_host import MinimalHost
@@ -32,7 +29,6 @@ from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
     "KINDS",
-    "STATUS_CASES",
     "TABLES",
     "VERSION_TABLE",
     "AdoptReport",

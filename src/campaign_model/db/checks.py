@@ -20,10 +20,13 @@ from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER
 
-__all__ = ["checks"]
+__all__ = ["DOCUMENT_COLUMNS", "checks"]
 
-_STEPS_COLUMNS = {"campaigns": "template_config", "campaign_templates": "steps"}
-_SETTINGS_COLUMNS = {"campaigns": "generation_config", "campaign_templates": "default_config"}
+DOCUMENT_COLUMNS = {
+    "campaigns": ("template_config", "generation_config"),
+    "campaign_templates": ("steps", "default_config"),
+}
+"""For each table, the column with the steps and the column with the settings."""
 
 
 def checks(dialect: str) -> dict[str, dict[str, str]]:
@@ -39,10 +42,9 @@ def checks(dialect: str) -> dict[str, dict[str, str]]:
     else:
         steps, settings = _steps_sqlite, _settings_sqlite
         is_array = "CASE WHEN json_valid({0}) THEN json_type({0}) = 'array' ELSE 0 END"
-    for table, column in _STEPS_COLUMNS.items():
-        by_table[table][column] = steps(column)
-    for table, column in _SETTINGS_COLUMNS.items():
-        by_table[table][column] = settings(column)
+    for table, (steps_column, settings_column) in DOCUMENT_COLUMNS.items():
+        by_table[table][steps_column] = steps(steps_column)
+        by_table[table][settings_column] = settings(settings_column)
     contacts = by_table["campaign_contacts"]
     contacts["reported_tokens"] = is_array.format("reported_tokens")
     contacts["enrichment_gaps"] = f"enrichment_gaps IS NULL OR {is_array.format('enrichment_gaps')}"

@@ -48,11 +48,10 @@ def generating(engine: sa.Engine) -> tuple[Generating, ...]:
     """
     with engine.begin() as connection:
         rows = connection.execute(_SELECT_GENERATING).mappings().all()
-    campaigns_generating = []
-    for row in rows:
-        total = Totals.from_columns(row)
-        in_flight = total.counts[ContactStatus.GENERATING]
-        campaigns_generating.append(
-            Generating(row["tenant_id"], row["id"], total.waiting, in_flight)
+    totals = [(row, Totals.from_columns(row)) for row in rows]
+    return tuple(
+        Generating(
+            row["tenant_id"], row["id"], total.waiting, total.counts[ContactStatus.GENERATING]
         )
-    return tuple(campaigns_generating)
+        for row, total in totals
+    )

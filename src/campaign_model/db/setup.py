@@ -11,7 +11,7 @@ import time
 
 import sqlalchemy as sa
 
-__all__ = ["SETUP_LOCK", "SetupError", "lock_setup", "unlock_setup"]
+__all__ = ["SETUP_LOCK", "SetupError", "lock_setup"]
 
 SETUP_LOCK = 0x63616D706169676E
 """The key of the advisory lock."""
@@ -26,8 +26,8 @@ class SetupError(Exception):
 def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
     """Wait until no other ``init`` or ``adopt`` runs on this database, and take the lock.
 
-    The lock ends with the transaction; with ``for_session`` it ends with :func:`unlock_setup` or
-    with the connection.
+    The lock ends with the transaction, or ``for_session`` with the connection, unless it is
+    released before.
 
     The wait is a loop, because a statement that blocks on the lock keeps its snapshot. The adoption
     that holds the lock would wait for that snapshot in ``CREATE INDEX CONCURRENTLY``: a deadlock.
@@ -37,8 +37,3 @@ def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
     function = "pg_try_advisory_lock" if for_session else "pg_try_advisory_xact_lock"
     while not connection.exec_driver_sql(f"SELECT {function}({SETUP_LOCK})").scalar_one():
         time.sleep(_RETRY_SECONDS)
-
-
-def unlock_setup(connection: sa.Connection) -> None:
-    """Release the lock that :func:`lock_setup` took for a session."""
-    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({SETUP_LOCK})")

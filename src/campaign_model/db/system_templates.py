@@ -54,27 +54,25 @@ def sync_presets(
         shipped_digest = _digest(template)
         values = template_columns(template, DEFAULT) | {"shipped_digest": shipped_digest}
         now = database_time(connection)
-        select_row = sa.select(table).where(table.c.id == template.id).with_for_update()
-        row = connection.execute(select_row).one_or_none()
-        if row is None:
-            inserted = connection.execute(
-                insert_into(connection, table)
-                .values(
-                    id=template.id,
-                    tenant_id=None,
-                    is_system=True,
-                    created_at=now,
-                    updated_at=now,
-                    **values,
-                )
-                .on_conflict_do_nothing(index_elements=["id"])
-                .returning(table.c.id)
+        insert = (
+            insert_into(connection, table)
+            .values(
+                id=template.id,
+                tenant_id=None,
+                is_system=True,
+                created_at=now,
+                updated_at=now,
+                **values,
             )
-            if inserted.one_or_none() is not None:
-                report["inserted"].append(template.name)
-                continue
-            # Another sync has inserted the row in the meantime.
-            row = connection.execute(select_row).one()
+            .on_conflict_do_nothing(index_elements=["id"])
+            .returning(table.c.id)
+        )
+        if connection.execute(insert).one_or_none() is not None:
+            report["inserted"].append(template.name)
+            continue
+        row = connection.execute(
+            sa.select(table).where(table.c.id == template.id).with_for_update()
+        ).one()
         row_digest = _digest_row(row)
         update_row = sa.update(table).where(table.c.id == template.id)
         if row_digest == shipped_digest:

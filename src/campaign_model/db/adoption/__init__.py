@@ -2,20 +2,20 @@
 
 Others read and write all the time. These are the steps, with the modules that do them:
 
-1. **Inspect** (``inspection``, ``catalog``, ``advice``). Read the catalog and compare it with the
+1. **Inspect** (``inspection``, ``catalog``). Read the catalog and compare it with the
    expected schema. If the database cannot be adopted, say why and end.
-2. **Audit** (``audit``, ``findings``). Read every row in batches, and list what each value becomes.
+2. **Audit** (``audit``, ``report``). Read every row in batches, and list what each value becomes.
    If a value cannot be kept or repaired without a decision, refuse: nothing has been changed. A dry
    run ends here.
 3. **Expand** (``plan``). Add the missing tables and columns. New columns are NULL or have a
    constant default, so no table is rewritten, and old writers notice nothing.
-4. **Repair** (``repair``, ``quarantine``). Repair rows in short transactions: lock a batch, change
+4. **Repair** (``repair``). Repair rows in short transactions: lock a batch, change
    it, commit. One column of each table (``plan.MARKERS``) is NULL until its row is repaired.
 5. **Enforce** (``plan``). Add keys and CHECKs, NOT VALID: they bind writers from now on, and take
    no long lock. Then repair the rows that writers have added since step 4.
 6. **Validate** (``plan``). Check the old rows against the constraints, set columns NOT NULL, build
    the indexes.
-7. **Recount** (``recount``). Count the totals of campaigns again whose contacts have changed since
+7. **Recount** (``repair``). Count the totals of campaigns again whose contacts have changed since
    step 4.
 8. **Record** (``run``). Record the version and sync the system templates, in one transaction.
 
@@ -30,25 +30,7 @@ Three things protect it.
   ``repair_messages``, ``repair_campaigns``), so a dry run tells what the repair does.
 
 ``run`` has the steps in order. ``session`` runs the statements with a short lock timeout and tries
-again. ``legacy_database`` hides from the SQL which columns a database has. ``script`` writes the
-same steps as an SQL script for psql. Only one adoption runs at a time (``db.setup``).
+again. ``legacy_database`` hides from the SQL which columns a database has, and writes what all
+repairs have in common. ``script`` writes the same steps as an SQL script for psql. Only one
+adoption runs at a time (``db.setup``).
 """
-
-from __future__ import annotations
-
-from campaign_model.db.adoption.findings import KINDS, Finding
-from campaign_model.db.adoption.options import STATUS_CASES
-from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, Verdict
-from campaign_model.db.adoption.run import adopt, sql, verify
-
-__all__ = [
-    "KINDS",
-    "STATUS_CASES",
-    "AdoptReport",
-    "AdoptionRefused",
-    "Finding",
-    "Verdict",
-    "adopt",
-    "sql",
-    "verify",
-]

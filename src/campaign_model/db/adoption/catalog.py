@@ -1,17 +1,20 @@
 """What a PostgreSQL database has: its tables as frozen values, read from the system catalogs.
 
 ``read_catalog`` reads tables by name, ``read_references`` the columns that refer to campaign
-contacts. ``spell_definitions`` asks the server how it spells the constraints and indexes of some
-statements, so that they can be compared with those in the catalog. All three only read.
+contacts. ``read_expected`` gives the library's own tables in the same form, so that the two can be
+compared. All three only read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 import sqlalchemy as sa
+
+from campaign_model.db.schema import HOST_KEY, create_statements, quote
+from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
     "Catalog",
@@ -21,8 +24,8 @@ __all__ = [
     "Reference",
     "Table",
     "read_catalog",
+    "read_expected",
     "read_references",
-    "spell_definitions",
 ]
 
 
@@ -41,15 +44,13 @@ class Column:
 class Constraint:
     """A constraint. ``kind`` is a letter of ``pg_constraint.contype``: p, u, f or c.
 
-    ``refers_to`` is the table that a foreign key points at. ``cascades`` is true if the key deletes
-    or changes rows of its own table.
+    ``cascades`` is true if a foreign key deletes or changes rows of its own table.
     """
 
     kind: str
     columns: tuple[str, ...]
     definition: str
     valid: bool = True
-    refers_to: str | None = None
     cascades: bool = False
 
 
@@ -151,7 +152,6 @@ SELECT
     ),
     regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', ''),
     convalidated,
-    (SELECT CAST(relname AS text) FROM pg_class WHERE pg_class.oid = confrelid),
     contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
 FROM pg_constraint
 WHERE conrelid = ANY(CAST(:tables AS oid[])) AND contype IN ('p', 'u', 'f', 'c')
@@ -247,31 +247,24 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
 
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     """Read which columns refer to a campaign contact."""
-    return tuple(
-        Reference(table, column, not_null)
-        for table, column, not_null in connection.execute(sa.text(_SELECT_REFERENCES))
-    )
+    return tuple(Reference(*row) for row in connection.execute(sa.text(_SELECT_REFERENCES)))
 
 
-def spell_definitions(
-    connection: sa.Connection, statements: Iterable[str], tables: Collection[str]
-) -> dict[str, str]:
-    """Return the server's spelling of each constraint and index that ``statements`` make.
+def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:
+    """Return the library's tables as the server would show them in its catalog.
 
-    The statements, which make ``tables``, run on temporary tables in a transaction of their own
-    that is rolled back.
+    The tables are created as temporary ones, in a transaction that is rolled back.
     """
+    key = ", ".join(HOST_KEY)
+    create_host_tables = [
+        f"CREATE TABLE {quote(name)} (tenant_id uuid, id uuid PRIMARY KEY, UNIQUE ({key}))"
+        for name in attrs.astuple(host)
+    ]
     with connection.begin() as transaction:
         # CREATE TABLE makes its table in the first schema of the search path.
         connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
-        for statement in statements:
+        for statement in (*create_host_tables, *create_statements("postgresql", host)):
             connection.exec_driver_sql(statement.replace("%", "%%"))
-        catalog = read_catalog(connection, tables)
+        expected = read_catalog(connection, metadata.tables)
         transaction.rollback()
-    # A unique constraint and its index share a name. The constraint comes last and wins.
-    return {
-        name: part.definition
-        for table in catalog.values()
-        for parts in (table.indexes, table.constraints)
-        for name, part in parts.items()
-    }
+    return expected

@@ -1,9 +1,9 @@
 """Helper functions in SQL that the repairs call, in the schema ``pg_temp`` of the session.
 
 ``decode_json`` and ``fill_steps`` compute new documents in the database, so that numbers and
-unknown fields stay exactly as they are. ``disable_triggers`` and ``enable_triggers`` keep the
-host's triggers from running for repaired rows: a trigger that sets ``updated_at`` would make every
-row look changed.
+unknown fields stay exactly as they are. ``lock_rows`` and ``enable_triggers`` begin and end a
+repair. In between, the host's triggers do not run: a trigger that sets ``updated_at`` would make
+every row look changed.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ FROM jsonb_array_elements(steps) WITH ORDINALITY AS element (step, position)
 $function$
 """
 
-# Disable the host's triggers that run when a row of a table is updated. Return the statements that
-# enable them again.
-_DISABLE_TRIGGERS = """
-CREATE FUNCTION pg_temp.disable_triggers(of_table regclass) RETURNS text[] LANGUAGE plpgsql AS
+# Lock rows of a table, and disable the host's triggers that run when a row of it is updated. Return
+# the statements that enable them again.
+_LOCK_ROWS = """
+CREATE FUNCTION pg_temp.lock_rows(of_table regclass, ids uuid[]) RETURNS text[] LANGUAGE plpgsql AS
 $function$
 DECLARE
     _trigger record;
@@ -75,6 +75,8 @@ BEGIN
         _statements := _statements
             || format('ALTER TABLE %s %s TRIGGER %I', of_table, _trigger.enable, _trigger.name);
     END LOOP;
+    EXECUTE format('SELECT FROM %s WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE', of_table)
+    USING ids;
     RETURN _statements;
 END
 $function$
@@ -97,12 +99,9 @@ $function$
 """
 
 CREATE_FUNCTIONS = tuple(
-    function.strip()
-    for function in (_DECODE_JSON, _FILL_STEPS, _DISABLE_TRIGGERS, _ENABLE_TRIGGERS)
+    function.strip() for function in (_DECODE_JSON, _FILL_STEPS, _LOCK_ROWS, _ENABLE_TRIGGERS)
 )
 
-DROP_FUNCTIONS = """DROP FUNCTION IF EXISTS
-    pg_temp.decode_json(jsonb),
-    pg_temp.fill_steps(jsonb),
-    pg_temp.disable_triggers(regclass),
-    pg_temp.enable_triggers(text[])"""
+DROP_FUNCTIONS = """
+DROP FUNCTION IF EXISTS
+    pg_temp.decode_json, pg_temp.fill_steps, pg_temp.lock_rows, pg_temp.enable_triggers"""

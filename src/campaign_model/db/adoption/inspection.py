@@ -11,24 +11,21 @@ from collections.abc import Iterator
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption.advice import give_advice
 from campaign_model.db.adoption.catalog import (
     Catalog,
     Reference,
+    Table,
     read_catalog,
+    read_expected,
     read_references,
-    spell_definitions,
 )
 from campaign_model.db.adoption.plan import Plan, plan_statements
 from campaign_model.db.revisions import compare_version
-from campaign_model.db.schema import (
-    HOST_KEY,
-    ExpectedTable,
-    create_statements,
-    expected_tables,
-    quote,
-)
+from campaign_model.db.schema import HOST_KEY
+from campaign_model.db.setup import SetupError
+from campaign_model.steps import MAX_VARIANTS
 from campaign_model.store.tables import HostTables, metadata
+from campaign_model.vocabulary import STANDARD
 
 __all__ = ["Inspection", "inspect_database"]
 
@@ -42,27 +39,42 @@ _LEGACY_COLUMNS = {
 _WIDENED_TYPES = {"numeric": "numeric(", "text": "character varying"}
 """Types that a column can get without a rewrite of its table, and what the old type begins with."""
 
+_MESSAGE_VALUES = {
+    "variant": tuple("abc"[:MAX_VARIANTS]),
+    "channel": tuple(channel.name for channel in STANDARD.channels),
+}
+"""The values that the host will want to write into columns of its messages."""
+
+_SELDOM_UPDATED = {
+    *("id", "tenant_id", "campaign_id", "contact_id", "owner_id", "template_id", "shard", "rank"),
+    *("name", "description", "is_active", "template_config", "generation_config"),
+    *("created_at", "added_at"),
+}
+"""Columns that generation does not update. An index on one of the others prevents HOT updates."""
+
 
 @attrs.frozen
 class Inspection:
-    """What a database has. The plan is empty if ``obstacles`` make an adoption impossible."""
+    """What a database has, and what the library expects of it.
 
+    ``messages`` is the name of the host's table of messages. ``references`` are columns that refer
+    to campaign contacts. The plan is empty if ``obstacles`` make an adoption impossible.
+    """
+
+    host: HostTables
+    messages: str
     shape: str
     tables: Catalog
+    expected: Catalog
     references: tuple[Reference, ...]
     plan: Plan
     obstacles: tuple[str, ...]
     warnings: tuple[str, ...]
 
     @property
-    def is_stamped(self) -> bool:
-        """True if a version is recorded. Then workers of this library may be running."""
-        return self.shape in {"current", "changed", "outdated", "newer"}
-
-    @property
-    def missing_statements(self) -> tuple[str, ...]:
-        """The planned statements as SQL."""
-        return tuple(statement.sql for statement in self.plan.statements)
+    def may_recount(self) -> bool:
+        """True if no version is recorded, so that no workers of this library can be running."""
+        return self.shape not in {"current", "changed", "outdated", "newer"}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -75,40 +87,32 @@ class Inspection:
             return self.obstacles
         if self.shape == "outdated":
             return ("run the newer revisions of this library: db.init",)
-        if self.is_stamped:
-            return self.missing_statements
-        return (*self.missing_statements, "check every row: db.adopt, or first its dry run")
+        missing = tuple(statement.sql for statement in self.plan.statements)
+        if self.may_recount:
+            return (*missing, "check every row: db.adopt, or first its dry run")
+        return missing
+
+    def require_adoptable(self) -> None:
+        """Raise :class:`SetupError` if the database cannot be adopted."""
+        if self.shape == "newer" or self.obstacles:
+            raise SetupError("; ".join(self.pending))
 
 
 def inspect_database(connection: sa.Connection, host: HostTables, messages: str) -> Inspection:
     """Inspect the database. It needs a connection without a transaction, and leaves none."""
+    expected = read_expected(connection, host)
     with connection.begin():
         tables = read_catalog(connection, {*metadata.tables, *attrs.astuple(host), messages})
         references = read_references(connection)
         version = compare_version(connection)
-    obstacles = tuple(_find_obstacles(tables, host))
-    plan = Plan()
-    if not obstacles:
-        plan = plan_statements(tables, host, _spell_schema(connection, host))
+    obstacles = tuple(_find_obstacles(tables, expected, host))
+    plan = Plan() if obstacles else plan_statements(tables, expected, host)
     shape = version or _classify_legacy(tables)
     if shape == "current" and (obstacles or plan.statements):
         shape = "changed"
-    warnings = tuple(give_advice(tables, messages, adopting=shape != "current"))
-    return Inspection(shape, tables, references, plan, obstacles, warnings)
-
-
-def _spell_schema(connection: sa.Connection, host: HostTables) -> dict[str, str]:
-    """Return the server's spelling of the library's constraints and indexes, by name."""
-    host_tables = attrs.astuple(host)
-    key = ", ".join(HOST_KEY)
-    create_host_tables = [
-        f"CREATE TABLE {quote(name)} (tenant_id uuid, id uuid PRIMARY KEY, UNIQUE ({key}))"
-        for name in host_tables
-    ]
-    return spell_definitions(
-        connection,
-        [*create_host_tables, *create_statements("postgresql", host)],
-        {*host_tables, *metadata.tables},
+    warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
+    return Inspection(
+        host, messages, shape, tables, expected, references, plan, obstacles, warnings
     )
 
 
@@ -125,21 +129,20 @@ def _classify_legacy(tables: Catalog) -> str:
     return "extended"
 
 
-def _find_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
+def _find_obstacles(tables: Catalog, expected: Catalog, host: HostTables) -> Iterator[str]:
     """Yield a sentence for everything that makes an adoption impossible."""
     yield from _find_host_obstacles(tables, host)
-    expected_by_name = expected_tables(host)
     for name, table in tables.items():
-        if name in (*expected_by_name, host.owners, host.contacts) and not table.owned:
+        if name in (*expected, host.owners, host.contacts) and not table.owned:
             yield f"the table {name} has another owner; adopt as its owner"
-        if name not in expected_by_name:
+        if name not in expected:
             continue
         if table.kind != "r":
             yield f"{name} must be a plain table, and it is not"
         for column in _LEGACY_COLUMNS.get(name, ()):
             if column not in table.columns:
                 yield f"{name} has no column {column}, which adoption cannot fill in"
-        yield from _find_type_obstacles(name, tables, expected_by_name[name])
+        yield from _find_type_obstacles(name, table, expected[name])
 
 
 def _find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
@@ -160,10 +163,10 @@ def _find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
             yield f"{name}.id is not unique, so foreign keys cannot refer to it"
 
 
-def _find_type_obstacles(name: str, tables: Catalog, expected: ExpectedTable) -> Iterator[str]:
+def _find_type_obstacles(name: str, table: Table, expected: Table) -> Iterator[str]:
     """Find columns that cannot get their type without a rewrite of the table, or below a view."""
     for column_name, expected_column in expected.columns.items():
-        column = tables[name].columns.get(column_name)
+        column = table.columns.get(column_name)
         type_ = expected_column.type
         if column is None or column.type == type_:
             continue
@@ -176,4 +179,59 @@ def _find_type_obstacles(name: str, tables: Catalog, expected: ExpectedTable) ->
             yield (
                 f"a view shows {name}.{column_name}, whose type {column.type} must become "
                 f"{type_}; drop the view first, and create it again afterwards"
+            )
+
+
+def _find_warnings(
+    tables: Catalog, expected: Catalog, messages: str, *, adopting: bool
+) -> Iterator[str]:
+    """Yield a sentence for everything that adoption leaves as it is although it will be noticed.
+
+    ``adopting`` is true if rows are still to be repaired.
+    """
+    if messages in tables:
+        yield from _warn_of_narrow_enums(messages, tables[messages])
+    for name in sorted(expected.keys() & tables.keys()):
+        table = tables[name]
+        yield from _warn_of_required_columns(name, table, expected[name])
+        for trigger in table.triggers if adopting else ():
+            yield (
+                f"the trigger {trigger} on {name} does not run for repaired rows, so that "
+                "updated_at stays as it was; writers wait while a batch of rows is repaired"
+            )
+        for option in table.options:
+            if option.startswith("fillfactor=") and option not in expected[name].options:
+                yield f"{name} has {option}; it applies only to pages written from now on"
+        if name in {"campaigns", "campaign_contacts", "campaign_totals"}:
+            yield from _warn_of_indexes(name, table, expected[name])
+
+
+def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
+    for name, values in _MESSAGE_VALUES.items():
+        column = table.columns.get(name)
+        if column is None or not column.labels:
+            continue
+        missing = [value for value in values if value not in column.labels]
+        if missing:
+            fixes = "; ".join(f"ALTER TYPE {column.type} ADD VALUE '{value}'" for value in missing)
+            yield f"the enum of {messages}.{name} lacks {', '.join(missing)}: {fixes}"
+
+
+def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Iterator[str]:
+    for column_name, column in table.columns.items():
+        is_set = column_name in expected.columns and expected.columns[column_name].not_null
+        if column.not_null and column.default is None and not is_set:
+            yield (
+                f"{name}.{column_name} is NOT NULL and has no default: this library cannot insert "
+                "rows"
+            )
+
+
+def _warn_of_indexes(name: str, table: Table, expected: Table) -> Iterator[str]:
+    for index_name, index in table.indexes.items():
+        updated = sorted((index.used_columns & expected.columns.keys()) - _SELDOM_UPDATED)
+        if updated and index_name not in expected.indexes:
+            yield (
+                f"the index {index_name} on {name} changes with every update of "
+                f"{', '.join(updated)} (no HOT updates): drop it unless a query needs it"
             )

@@ -4,98 +4,159 @@ The tables of legacy databases differ: columns, or whole tables, are missing unt
 ``expand`` has run, and the audit reads them before that. :class:`LegacyDatabase` hides this: its
 ``select_...`` methods write a SELECT with every column, whether or not the database has it.
 
+A :class:`Rule` says how one column is repaired. ``write_ctes`` turns the rules of a table into the
+CTEs that both ``write_audit`` and ``write_repair`` use, so that a dry run tells what the repair
+does. ``select_batches`` divides the rows of a table into batches for short transactions.
+
 Parameters of the statements, written ``CAST(:name AS type)``:
 
-- ``ids``: the ids of the batch, of campaigns or of templates;
-- ``rows``: ids of campaign contacts of these campaigns;
+- ``rows``: the ids of the rows of the batch;
+- ``ids``: the ids of their campaigns, or of the templates;
 - ``unreadable``: ``id/column`` of values that the library's types cannot read.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import attrs
 
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
-from campaign_model.db.adoption.catalog import Catalog, Reference
-from campaign_model.db.adoption.findings import DOCUMENT_COLUMNS
-from campaign_model.db.adoption.options import Options
+from campaign_model.db.adoption.catalog import Column
+from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
-from campaign_model.db.checks import checks
-from campaign_model.db.schema import expected_tables, quote
-from campaign_model.store.tables import HostTables
+from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
+from campaign_model.db.schema import quote
+from campaign_model.lifecycle import ContactStatus, Status
 
 __all__ = [
+    "CREATE_QUARANTINE",
+    "QUARANTINE",
+    "STATUS_RULE",
     "LegacyDatabase",
+    "Options",
+    "Rule",
     "decode",
+    "document_rules",
     "join_documents",
     "needs_repair",
     "quote_texts",
+    "select_batches",
     "select_documents",
+    "write_audit",
+    "write_ctes",
+    "write_repair",
 ]
+
+STATUS_RULE = {
+    "sent": Status.EXPORTED,
+    "lemlist": Status.EXPORTED,
+    "otherwise": Status.DRAFT,
+}
+"""What active campaigns without a status become by default: those with sent messages, those with a
+Lemlist id, and all others. The first case that applies decides."""
+
+QUARANTINE = "campaign_quarantine"
+
+CREATE_QUARANTINE = f"""
+CREATE TABLE IF NOT EXISTS {QUARANTINE} (
+    id uuid DEFAULT gen_random_uuid() NOT NULL CONSTRAINT pk_{QUARANTINE} PRIMARY KEY,
+    table_name text NOT NULL,
+    row_id text NOT NULL,
+    column_name text,
+    value jsonb NOT NULL,
+    kind text NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+)"""
+
+_BATCH_ROWS = 1_000
+"""The most campaigns, or templates, of a batch."""
+
+_BATCH_CONTACTS = 20_000
+"""The most contacts that one transaction repairs. A batch of campaigns ends when it has so many."""
+
+_MESSAGE_COLUMNS = {
+    "id": Column("uuid"),
+    "campaign_id": Column("uuid"),
+    "contact_id": Column("uuid"),
+    "status": Column("text"),
+    "generation_cost_usd": Column("numeric"),
+    "created_at": Column("timestamp with time zone"),
+}
+
+
+@attrs.frozen
+class Options:
+    """What the operator decides about an adoption; see :func:`adopt`.
+
+    Raises ``ValueError`` for an unknown status or case.
+    """
+
+    status_map: Mapping[str, str] = attrs.field(factory=dict)
+    status_rule: Mapping[str, str] = STATUS_RULE
+    quarantine: bool = False
+    contacts_from_messages: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        for word, status in self.status_map.items():
+            if status not in {*Status, *ContactStatus}:
+                raise ValueError(
+                    f"status map: {word!r} cannot become {status!r}, which is not a status"
+                )
+        for case, status in self.status_rule.items():
+            if case not in STATUS_RULE or status not in {*Status}:
+                raise ValueError(
+                    f"status rule {case}={status}: the case must be one of "
+                    f"{', '.join(STATUS_RULE)}, the status one of {', '.join(Status)}"
+                )
 
 
 @attrs.frozen
 class LegacyDatabase:
-    """The database: its tables, the host's names, and the operator's options.
+    """The database and the operator's options.
 
-    ``references`` are columns that refer to campaign contacts. ``recount`` is true if totals are
-    counted again from the contacts: only while no worker of this library runs.
+    ``is_expanded`` is true once the phase ``expand`` has run.
     """
 
-    tables: Catalog
-    host: HostTables
-    messages: str
+    inspection: Inspection
     options: Options
-    references: Sequence[Reference] = ()
-    recount: bool = True
+    is_expanded: bool = False
 
-    def select_own(self, table: str, columns: Iterable[str], where: str) -> str:
-        """Write a SELECT from a table of the library.
+    def select_own(self, table: str, names: Iterable[str], key: str) -> str:
+        """Write a SELECT of columns of a table of the library, of the rows whose key is in ``ids``.
 
         A missing column reads as the value that old rows get when it is added. A missing table has
         no rows.
         """
-        expected = expected_tables(self.host)[table].columns
-        if table not in self.tables:
-            return _write_empty_select({name: expected[name].type for name in columns})
-        items = []
-        for name in columns:
-            if self.has_column(table, name):
-                items.append(name)
-            else:
-                value = value_when_added(table, name, expected[name]) or "NULL"
-                items.append(f"CAST({value} AS {expected[name].type}) AS {name}")
-        return _write_select(items, table, where)
+        expected = self.inspection.expected[table].columns
+        return self._select(table, {name: expected[name] for name in names}, key)
 
-    def select_messages(self, where: str) -> str:
-        """Write a SELECT from the host's messages; missing columns are NULL.
+    def select_messages(self) -> str:
+        """Write a SELECT from the host's messages to the campaigns of ``ids``.
 
-        There are no rows if the messages do not refer to campaigns.
+        Missing columns are NULL. There are no rows if the messages do not refer to campaigns.
         """
-        types = {
-            "id": "uuid",
-            "campaign_id": "uuid",
-            "contact_id": "uuid",
-            "status": "text",
-            "generation_cost": "numeric",
-            "created_at": "timestamp with time zone",
-        }
-        if not self.has_column(self.messages, "campaign_id"):
-            return _write_empty_select(types)
-        names = {"generation_cost": "generation_cost_usd"}
+        return self._select(self.inspection.messages, _MESSAGE_COLUMNS, "campaign_id")
+
+    def _select(self, table: str, columns: Mapping[str, Column], key: str) -> str:
         items = []
-        for name, type_ in types.items():
-            column = names.get(name, name)
-            value = column if self.has_column(self.messages, column) else "NULL"
-            items.append(f"CAST({value} AS {type_}) AS {name}")
-        return _write_select(items, quote(self.messages), where)
+        for name, column in columns.items():
+            missing_value = value_when_added(table, name, column) or "NULL"
+            value = name if self.has_column(table, name) else missing_value
+            items.append(f"CAST({value} AS {column.type}) AS {name}")
+        select_list = ",\n        ".join(items)
+        source = "WHERE false"
+        if self.has_column(table, key):
+            source = f"FROM {quote(table)}\n    WHERE {key} = ANY(CAST(:ids AS uuid[]))"
+        return f"    SELECT\n        {select_list}\n    {source}"
 
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""
-        return table in self.tables and column in self.tables[table].columns
+        tables = [self.inspection.tables]
+        if self.is_expanded:
+            tables.append(self.inspection.expected)
+        return any(table in catalog and column in catalog[table].columns for catalog in tables)
 
     def translate_status(self, statuses: Iterable[str]) -> str:
         """Write an expression: the status that the column ``status`` means, or NULL for none."""
@@ -114,6 +175,61 @@ class LegacyDatabase:
         )
 
 
+@attrs.frozen
+class Rule:
+    """How a column is repaired: SQL expressions over the columns that a CTE has read and judged.
+
+    ``new`` is the value after the repair. ``kind`` is the kind of the finding if that differs from
+    the old value; ``None`` makes no finding. ``undecided`` is true if the old value needs a
+    decision.
+    """
+
+    new: str
+    kind: str | None = None
+    undecided: str = "false"
+
+
+def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
+    """Write a query for the rows that meet ``condition``, one batch a row.
+
+    Its columns are ``ids`` and ``rows``, as in the module's docstring, and the number of rows in
+    all batches. A batch of campaigns ends early when its campaigns have too many contacts.
+    """
+    owner, contacts, join = "id", "0", ""
+    if table == "campaign_contacts":
+        owner, contacts = "campaign_id", "1"
+    elif table == "campaigns" and database.has_column("campaign_contacts", "id"):
+        contacts, join = (
+            "coalesce(number, 0)",
+            """
+        LEFT JOIN (
+            SELECT campaign_id, count(*) AS number
+            FROM campaign_contacts
+            GROUP BY campaign_id
+        ) AS counted ON counted.campaign_id = campaigns.id""",
+        )
+    return f"""\
+SELECT
+    array_agg(DISTINCT owner_id),
+    array_agg(id ORDER BY id),
+    CAST(sum(count(*)) OVER () AS bigint)
+FROM (
+    SELECT
+        id,
+        owner_id,
+        (dense_rank() OVER (ORDER BY owner_id) - 1) / {_BATCH_ROWS} AS owner_batch,
+        div(sum(contacts) OVER (ORDER BY owner_id, id) - contacts, {_BATCH_CONTACTS})
+            AS contact_batch
+    FROM (
+        SELECT id, {owner} AS owner_id, {contacts} AS contacts
+        FROM {table}{join}
+        WHERE {condition}
+    ) AS selected
+) AS numbered
+GROUP BY owner_batch, contact_batch
+ORDER BY owner_batch, contact_batch"""
+
+
 def needs_repair(database: LegacyDatabase, table: str) -> str:
     """Write the condition for a row that has not been repaired, or that breaks a constraint.
 
@@ -121,12 +237,110 @@ def needs_repair(database: LegacyDatabase, table: str) -> str:
     """
     not_null = [
         f"{name} IS NOT NULL"
-        for name, column in expected_tables(database.host)[table].columns.items()
+        for name, column in database.inspection.expected[table].columns.items()
         if column.not_null
     ]
     conditions = [f"({condition})" for condition in checks("postgresql")[table].values()]
     is_correct = "\n    AND ".join([*not_null, *conditions])
     return f"({MARKERS[table]} IS NULL OR NOT coalesce(\n    {is_correct},\n    false\n))"
+
+
+def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
+    """Write the CTEs of a table from its rules; ``source`` has the columns that the rules read.
+
+    The CTE ``name`` has the old values, as ``new_...`` the values after the repair, and
+    ``undecided``. ``name_finding`` has a row for each value that changes or needs a decision.
+    """
+    new_values = ",\n        ".join(f"{rule.new} AS new_{column}" for column, rule in rules.items())
+    undecided = "\n            OR ".join(
+        f"({rule.undecided})" for rule in rules.values() if rule.undecided != "false"
+    )
+    found = {column: rule for column, rule in rules.items() if rule.kind is not None}
+    findings = ",\n            ".join(
+        f"('{column}', {rule.kind}, to_jsonb({column}), to_jsonb(new_{column}), {rule.undecided})"
+        for column, rule in found.items()
+    )
+    differs = "\n            OR ".join(
+        f"{column} IS DISTINCT FROM new_{column}" for column in found
+    )
+    return f"""
+{name} AS (
+    SELECT
+        *,
+        {new_values},
+        {undecided} AS undecided
+    FROM {source}
+),
+{name}_finding AS (
+    SELECT {name}.id, finding.*
+    FROM {name}
+    CROSS JOIN LATERAL (
+        VALUES
+            {findings}
+    ) AS finding (column_name, kind, before, after, undecided)
+    -- Most rows have no finding. This first condition saves the JSON of their values.
+    WHERE (
+            {name}.undecided
+            OR {differs}
+        )
+        AND (finding.undecided OR finding.before IS DISTINCT FROM finding.after)
+)"""
+
+
+def write_audit(ctes: str, findings: Mapping[str, str]) -> str:
+    """Write a query that lists the findings about the rows of ``ids``.
+
+    ``findings`` maps each CTE with findings to its table. The columns are table, row id, column,
+    kind, old value, new value, and whether it needs a decision.
+    """
+    select_findings = "\n    UNION ALL\n".join(
+        f"    SELECT {quote_texts([table])} AS table_name, * FROM {cte}"
+        for cte, table in findings.items()
+    )
+    return f"""WITH{ctes}
+SELECT table_name, id, column_name, kind, CAST(before AS text), CAST(after AS text), undecided
+FROM (
+{select_findings}
+) AS finding
+ORDER BY table_name, id, column_name"""
+
+
+def write_repair(
+    database: LegacyDatabase,
+    table: str,
+    name: str,
+    ctes: str,
+    rules: Mapping[str, Rule],
+    other_writes: str = "",
+) -> str:
+    """Write a statement that repairs ``rows``. ``ctes`` end with those of :func:`write_ctes`.
+
+    With the quarantine it also moves the undecided values there. It returns the number of rows
+    that need a decision. If there are any, and no quarantine, its transaction must be rolled back.
+    """
+    # The planner compares each row with every element of an array, but it hashes a subquery.
+    is_in_rows = f"{name}.id IN (SELECT unnest(CAST(:rows AS uuid[])))"
+    quarantined = ""
+    if database.options.quarantine:
+        quarantined = f""",
+quarantined AS (
+    INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
+    SELECT '{table}', CAST(id AS text), column_name, before, kind
+    FROM {name}_finding AS {name}
+    WHERE undecided AND {is_in_rows}
+)"""
+    assignments = ",\n        ".join(f"{column} = {name}.new_{column}" for column in rules)
+    return f"""WITH{ctes}{quarantined}{other_writes},
+repaired AS (
+    UPDATE {table} AS present
+    SET
+        {assignments}
+    FROM {name}
+    WHERE present.id = {name}.id AND {is_in_rows}
+)
+SELECT count(*)
+FROM {name}
+WHERE undecided AND {is_in_rows}"""
 
 
 def select_documents(database: LegacyDatabase, table: str) -> str:
@@ -135,7 +349,6 @@ def select_documents(database: LegacyDatabase, table: str) -> str:
     It gives id, name, description, and the steps and settings as text (NULL if there are none).
     """
     steps, settings = DOCUMENT_COLUMNS[table]
-    columns = ("id", "name", "description", steps, settings)
     return f"""
 SELECT
     id,
@@ -144,18 +357,16 @@ SELECT
     CASE WHEN {decode(steps)} IS NOT NULL THEN CAST({steps} AS text) END,
     CASE WHEN {decode(settings)} IS NOT NULL THEN CAST({settings} AS text) END
 FROM (
-{database.select_own(table, columns, "id = ANY(CAST(:ids AS uuid[]))")}
+{database.select_own(table, ("id", "name", "description", steps, settings), "id")}
 ) AS source"""
 
 
 def join_documents(table: str) -> str:
-    """Write a join that judges and repairs the documents, name and description of each row.
+    """Write a join that decodes and judges the documents, name and description of each row.
 
-    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), four booleans
-    (``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``), the
-    repaired values (``new_steps``, ``new_settings``, ``new_description``) and the kinds of the
-    findings (``steps_kind``, ``settings_kind``). A document is valid if it passes the CHECK of its
-    column and the library's types can read it.
+    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), and four booleans:
+    ``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``. A
+    document is valid if it passes the CHECK of its column and the library's types can read it.
     """
     steps, settings = DOCUMENT_COLUMNS[table]
     conditions = checks("postgresql")[table]
@@ -182,32 +393,48 @@ def join_documents(table: str) -> str:
                 {decode(steps)} AS {steps},
                 {decode(settings)} AS {settings}
         ) AS decoded
-    ) AS judgement
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE
-                WHEN steps_are_valid AND decoded_steps IS NOT NULL
-                    THEN pg_temp.fill_steps(decoded_steps)
-                ELSE '[]'
-            END AS new_steps,
-            CASE
-                WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
-                ELSE '{{}}'
-            END AS new_settings,
-            CASE WHEN description_is_valid THEN description END AS new_description,
-            CASE
-                WHEN NOT steps_are_valid THEN 'not_steps'
-                WHEN decoded_steps IS NOT NULL AND jsonb_typeof({steps}) = 'string'
+    ) AS judgement"""
+
+
+def document_rules(table: str) -> dict[str, Rule]:
+    """Return the rules that campaigns and templates share. They need :func:`join_documents`."""
+    steps, settings = DOCUMENT_COLUMNS[table]
+
+    def kind(documents: str, column: str) -> str:
+        return f"""CASE
+                WHEN NOT {documents}_are_valid THEN 'not_{documents}'
+                WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
                     THEN 'double_encoded'
                 ELSE 'absent'
-            END AS steps_kind,
-            CASE
-                WHEN NOT settings_are_valid THEN 'not_settings'
-                WHEN decoded_settings IS NOT NULL AND jsonb_typeof({settings}) = 'string'
-                    THEN 'double_encoded'
-                ELSE 'absent'
-            END AS settings_kind
-    ) AS repaired_document"""
+            END"""
+
+    return {
+        "description": Rule(
+            "CASE WHEN description_is_valid THEN description END",
+            "'bad_description'",
+            "NOT description_is_valid",
+        ),
+        steps: Rule(
+            """CASE
+            WHEN steps_are_valid AND decoded_steps IS NOT NULL
+                THEN pg_temp.fill_steps(decoded_steps)
+            ELSE '[]'
+        END""",
+            kind("steps", steps),
+            "NOT steps_are_valid",
+        ),
+        settings: Rule(
+            """CASE
+            WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
+            ELSE '{}'
+        END""",
+            kind("settings", settings),
+            "NOT settings_are_valid",
+        ),
+        "created_at": Rule("coalesce(created_at, updated_at, now())", "'absent'"),
+        "updated_at": Rule("coalesce(updated_at, created_at, now())", "'absent'"),
+        "version": Rule("coalesce(version, 1)"),
+    }
 
 
 def decode(column: str) -> str:
@@ -224,15 +451,3 @@ def decode(column: str) -> str:
 def quote_texts(texts: Iterable[str]) -> str:
     """Write texts as a list of SQL literals."""
     return ", ".join("'" + str(text).replace("'", "''") + "'" for text in texts)
-
-
-def _write_select(items: Iterable[str], table: str, where: str) -> str:
-    select_list = ",\n        ".join(items)
-    return f"    SELECT\n        {select_list}\n    FROM {table}\n    WHERE {where}"
-
-
-def _write_empty_select(types: Mapping[str, str]) -> str:
-    select_list = ",\n        ".join(
-        f"CAST(NULL AS {type_}) AS {name}" for name, type_ in types.items()
-    )
-    return f"    SELECT\n        {select_list}\n    WHERE false"

@@ -1,187 +1,115 @@
 """The repair: change rows in short transactions, while others read and write.
 
-Each transaction locks the rows of a batch, disables the host's triggers, runs one repair statement
-and enables the triggers again. The rows that need a repair are selected anew before each batch, so
-a repair may be interrupted and repeated.
+Each transaction locks the rows of a batch, disables the host's triggers, runs the statements of one
+:class:`RowRepair` and enables the triggers again. The rows that need a repair are selected anew by
+each call, so a repair may be interrupted and repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from functools import partial
 from uuid import UUID
 
-from campaign_model.db.adoption.batches import (
-    BATCH_CONTACTS,
-    BATCH_ROWS,
-    count_rows,
-    select_batches,
-)
-from campaign_model.db.adoption.findings import explain_unreadable
+import attrs
+
+from campaign_model.db.adoption.audit import explain_unreadable
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     needs_repair,
+    select_batches,
     select_documents,
 )
-from campaign_model.db.adoption.quarantine import move_contacts
-from campaign_model.db.adoption.recount import SELECT_DRIFTED
-from campaign_model.db.adoption.repair_campaigns import insert_message_contacts, repair_campaigns
-from campaign_model.db.adoption.repair_contacts import repair_contacts, select_misplaced
+from campaign_model.db.adoption.repair_campaigns import (
+    HAS_DRIFTED,
+    insert_message_contacts,
+    repair_campaigns,
+)
+from campaign_model.db.adoption.repair_contacts import is_misplaced, move_contacts, repair_contacts
 from campaign_model.db.adoption.repair_templates import repair_templates
 from campaign_model.db.adoption.session import Session
+from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.db.setup import SetupError
 
-__all__ = ["Repair", "UndecidedError"]
-
-_RECOUNT_ROUNDS = 3
-"""How often drifted totals are counted again, in case legacy writers go on to change contacts."""
+__all__ = ["RowRepair", "UndecidedError", "list_repairs", "repair_rows"]
 
 
 class UndecidedError(SetupError):
     """A repair met a value that needs a decision, so its transaction was rolled back."""
 
 
-class Repair:
-    """Repairs the rows of a database that has all columns: the phase ``expand`` has run."""
+@attrs.frozen
+class RowRepair:
+    """The repair of the rows of a table.
 
-    def __init__(self, session: Session, database: LegacyDatabase) -> None:
-        self.session = session
-        self.database = database
+    ``batches`` selects the rows (:func:`select_batches`). ``repair`` returns the number of rows
+    that need a decision. The ``preparations`` run before it, in the same transaction.
+    """
 
-    def repair_rows(self, step: str) -> None:
-        """Repair every row that needs it. ``step`` is the name of the step for progress reports.
+    table: str
+    batches: str
+    repair: str
+    preparations: tuple[str, ...] = ()
 
-        Raises :class:`UndecidedError` if a writer has added a value that needs a decision.
-        """
-        # 1. Templates.
-        for ids in self._select_batches("campaign_templates"):
-            self._repair_templates(ids)
 
-        # 2. Campaigns, each after its contacts.
-        total, done = count_rows(self.session, "campaigns"), 0
-        for ids in self._select_batches("campaigns"):
-            self._repair_campaigns(ids)
-            done += len(ids)
-            self.session.report_progress(step, done, total)
+def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
+    """Yield the repairs in their order: templates, contacts, and campaigns after their contacts.
 
-        # 3. Contacts that writers have added to campaigns that were repaired before.
-        lower_bound: dict[str, UUID] = {}
-        while ids := self._query_ids(
-            f"""
-SELECT DISTINCT campaign_id
-FROM campaign_contacts
-WHERE {needs_repair(self.database, "campaign_contacts")}
-    {"AND campaign_id > CAST(:last_id AS uuid)" if lower_bound else ""}
-ORDER BY campaign_id
-LIMIT {BATCH_ROWS}""",
-            **lower_bound,
-        ):
-            self._repair_campaigns(ids)
-            lower_bound = {"last_id": ids[-1]}
+    The phase ``expand`` has run. Campaigns whose totals are no longer those of their contacts count
+    as rows that need a repair.
+    """
+    table = "campaign_templates"
+    batches = select_batches(database, table, needs_repair(database, table))
+    yield RowRepair(table, batches, repair_templates(database))
 
-    def recount_drifted(self) -> None:
-        """Count the totals again that are no longer those of the contacts."""
-        for _ in range(_RECOUNT_ROUNDS):
-            ids = self._query_ids(SELECT_DRIFTED)
-            if not ids:
-                return
-            self._repair_campaigns(ids)
+    table = "campaign_contacts"
+    if database.options.quarantine:
+        batches = select_batches(database, table, is_misplaced(database))
+        yield RowRepair(table, batches, "SELECT 0", move_contacts(database))
+    batches = select_batches(database, table, needs_repair(database, table))
+    yield RowRepair(table, batches, repair_contacts(database))
 
-    def _repair_templates(self, ids: Sequence[UUID]) -> None:
-        def work() -> None:
-            with self._lock_rows("campaign_templates", ids):
-                self._execute(
-                    repair_templates(self.database),
-                    ids=ids,
-                    unreadable=self._find_unreadable("campaign_templates", ids),
-                )
+    table, condition = "campaigns", needs_repair(database, "campaigns")
+    if database.inspection.may_recount:
+        condition = f"{condition}\nOR {HAS_DRIFTED}"
+    preparations: tuple[str, ...] = ()
+    if database.options.contacts_from_messages:
+        preparations = (insert_message_contacts(database),)
+    batches = select_batches(database, table, condition)
+    yield RowRepair(table, batches, repair_campaigns(database), preparations)
 
-        self.session.run_in_transaction(work)
 
-    def _repair_campaigns(self, ids: Sequence[UUID]) -> None:
-        """Repair the contacts of some campaigns, then the campaigns."""
-        if self.database.options.quarantine:
-            self._quarantine_misplaced(ids)
-        while contact_ids := self._query_ids(
-            f"""
-SELECT id
-FROM campaign_contacts
-WHERE campaign_id = ANY(CAST(:ids AS uuid[])) AND {needs_repair(self.database, "campaign_contacts")}
-ORDER BY campaign_id, id
-LIMIT {BATCH_CONTACTS}""",
-            ids=ids,
-        ):
-            self._repair_contacts(ids, contact_ids)
+def repair_rows(session: Session, database: LegacyDatabase, step: str) -> None:
+    """Repair every row that needs it. ``step`` is the name of the step for progress reports.
 
-        def work() -> None:
-            with self._lock_rows("campaigns", ids):
-                unreadable = self._find_unreadable("campaigns", ids)
-                if self.database.options.contacts_from_messages:
-                    self.session.execute(insert_message_contacts(self.database), ids=ids)
-                self._execute(repair_campaigns(self.database), ids=ids, unreadable=unreadable)
+    Raises :class:`UndecidedError` if a writer has added a value that needs a decision.
+    """
+    for repair in list_repairs(database):
+        for ids, rows in session.select_batches(step, repair.batches):
+            session.run_in_transaction(partial(_repair_batch, session, database, repair, ids, rows))
 
-        self.session.run_in_transaction(work)
 
-    def _repair_contacts(self, campaign_ids: Sequence[UUID], contact_ids: Sequence[UUID]) -> None:
-        def work() -> None:
-            with self._lock_rows("campaign_contacts", contact_ids):
-                self._execute(repair_contacts(self.database), ids=campaign_ids, rows=contact_ids)
-
-        self.session.run_in_transaction(work)
-
-    def _quarantine_misplaced(self, campaign_ids: Sequence[UUID]) -> None:
-        """Move contacts of another tenant, and what refers to them, to the quarantine."""
-        contact_ids = self._query_ids(select_misplaced(self.database), ids=campaign_ids)
-
-        def work() -> None:
-            with self._lock_rows("campaign_contacts", contact_ids):
-                for statement in move_contacts(self.database):
-                    self.session.execute(statement, rows=contact_ids)
-
-        if contact_ids:
-            self.session.run_in_transaction(work)
-
-    def _select_batches(self, table: str) -> Iterator[Sequence[UUID]]:
-        condition = needs_repair(self.database, table)
-        return select_batches(self.session, self.database, table, condition)
-
-    def _query_ids(self, query: str, **parameters: Any) -> Sequence[UUID]:
-        return [row[0] for row in self.session.query(query, **parameters)]
-
-    def _find_unreadable(self, table: str, ids: Sequence[UUID]) -> list[str]:
-        """Return ``id/column`` of the values of locked rows that the library cannot read."""
-        documents = self.session.execute(select_documents(self.database, table), ids=ids)
-        return [*explain_unreadable(table, documents)]
-
-    @contextmanager
-    def _lock_rows(self, table: str, ids: Sequence[UUID]) -> Iterator[None]:
-        """Lock rows in the current transaction, and disable the host's triggers for the block.
-
-        Rows are locked before they are read, so that the repair sees what others have committed.
-        """
-        statements = self.session.execute(
-            f"SELECT pg_temp.disable_triggers('{table}')"
-        ).scalar_one()
-        self.session.execute(
-            f"""
-SELECT
-FROM {table}
-WHERE id = ANY(CAST(:ids AS uuid[]))
-ORDER BY id
-FOR NO KEY UPDATE""",
-            ids=ids,
+def _repair_batch(
+    session: Session,
+    database: LegacyDatabase,
+    repair: RowRepair,
+    ids: Sequence[UUID],
+    rows: Sequence[UUID],
+) -> None:
+    # Rows are locked before they are read, so that the repair sees what others have committed.
+    triggers = session.execute(
+        f"SELECT pg_temp.lock_rows('{repair.table}', CAST(:rows AS uuid[]))", rows=rows
+    ).scalar_one()
+    unreadable: list[str] = []
+    if repair.table in DOCUMENT_COLUMNS:
+        documents = session.execute(select_documents(database, repair.table), ids=ids)
+        unreadable += explain_unreadable(repair.table, documents)
+    for statement in repair.preparations:
+        session.execute(statement, ids=ids, rows=rows)
+    undecided = session.execute(repair.repair, ids=ids, rows=rows, unreadable=unreadable)
+    if undecided.scalar_one() and not database.options.quarantine:
+        raise UndecidedError(
+            "a writer has added values that need a decision while the adoption was running; "
+            "adopt again, which continues from here"
         )
-        yield
-        self.session.execute(
-            "SELECT pg_temp.enable_triggers(CAST(:statements AS text[]))", statements=statements
-        )
-
-    def _execute(self, repair: str, **parameters: Any) -> None:
-        """Execute a repair, which returns the number of rows that need a decision."""
-        undecided: int = self.session.execute(repair, **parameters).scalar_one()
-        if undecided and not self.database.options.quarantine:
-            raise UndecidedError(
-                "a writer has added values that need a decision while the adoption was running; "
-                "adopt again, which continues from here"
-            )
+    session.execute("SELECT pg_temp.enable_triggers(CAST(:triggers AS text[]))", triggers=triggers)

@@ -1,16 +1,85 @@
-"""The answers of an adoption: ``Verdict``, ``AdoptReport`` and ``AdoptionRefused``."""
+"""The answers of an adoption: ``Verdict``, ``AdoptReport`` and ``AdoptionRefused``.
+
+A report counts findings: values that an adoption repairs, or that it does not change without a
+decision. ``KINDS`` names and explains every kind.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
 
 import attrs
 
-from campaign_model.db.adoption.findings import Finding, Tally
+from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.db.setup import SetupError
 from campaign_model.db.system_templates import SyncReport
 
-__all__ = ["AdoptReport", "AdoptionRefused", "Verdict"]
+__all__ = [
+    "KINDS",
+    "RUN_TIME_KEYS",
+    "AdoptReport",
+    "AdoptionRefused",
+    "Finding",
+    "OnFinding",
+    "Verdict",
+]
+
+RUN_TIME_KEYS = ("cancelled", "strategy_snapshot")
+"""Keys that older engines wrote into ``generation_config`` about a run. They move to the history.
+"""
+
+KINDS: Mapping[str, str] = {
+    # Repaired:
+    "status_inactive": "inactive campaigns become archived",
+    "status_sent": "campaigns without a status that have sent messages",
+    "status_lemlist": "campaigns without a status that have a Lemlist id",
+    "status_otherwise": "all other campaigns without a status",
+    "status_mapped": "unknown status words that the status map translates",
+    "status_absent": "contacts without a status become pending",
+    "stuck": "status generating, although no worker of this library runs: ready again",
+    "double_encoded": "JSON inside a JSON string is decoded",
+    "run_time_keys": f"{' and '.join(RUN_TIME_KEYS)} move to the history",
+    "absent": "missing values get their defaults",
+    "recounted": "totals are counted again from the contacts",
+    "from_messages": "contacts are created from messages",
+    # Needing a decision:
+    "unknown_status": "words that are not a status: translate them with a status map",
+    "not_steps": "documents that cannot be read as steps",
+    "not_settings": "documents that cannot be read as settings",
+    "not_gaps": "enrichment gaps that are not a list of field names",
+    "bad_name": f"names that are blank or longer than {MAX_NAME} characters",
+    "bad_description": f"descriptions longer than {MAX_DESCRIPTION} characters",
+    "bad_amount": "amounts that are negative, not a number, or have more than nine decimals",
+    "other_tenant": "rows that refer to a row of another tenant",
+    "other_tenant_in_use": "the same, and other rows need them: the quarantine cannot take them",
+    "duplicate_name": "several templates of a tenant with the same name",
+    "system": "templates that belong to a tenant and to the system, or to neither",
+}
+"""Every kind of finding, with its meaning."""
+
+
+@attrs.frozen
+class Finding:
+    """A value that adoption repairs, or (if ``undecided``) that needs a decision first.
+
+    ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values; SQL's NULL is
+    ``None``. ``kind`` is a key of ``db.KINDS``. ``reason`` says why the library cannot read a
+    document, if it cannot.
+    """
+
+    table: str
+    row_id: UUID
+    column: str | None
+    kind: str
+    before: Any
+    after: Any
+    undecided: bool
+    reason: str | None = None
+
+
+OnFinding = Callable[[Finding], None]
 
 
 @attrs.frozen
@@ -48,22 +117,6 @@ class AdoptReport:
     samples: Mapping[str, tuple[Finding, ...]]
     warnings: tuple[str, ...]
     presets: SyncReport | None = None
-
-    @classmethod
-    def from_tally(
-        cls, tally: Tally, shape: str, added: tuple[str, ...], warnings: tuple[str, ...]
-    ) -> AdoptReport:
-        """Combine the counted findings with the state of the schema."""
-        return cls(
-            shape=shape,
-            status_rule=tally.options.status_rule,
-            added=added,
-            repaired=tally.repaired,
-            refused=tally.refused,
-            quarantined=tally.quarantined,
-            samples={kind: tuple(findings) for kind, findings in tally.samples.items()},
-            warnings=warnings,
-        )
 
 
 class AdoptionRefused(SetupError):

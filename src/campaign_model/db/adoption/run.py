@@ -11,16 +11,17 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.db.adoption.audit import audit_rows
-from campaign_model.db.adoption.findings import OnFinding, Tally
 from campaign_model.db.adoption.inspection import Inspection, inspect_database
-from campaign_model.db.adoption.legacy_database import LegacyDatabase
-from campaign_model.db.adoption.legacy_shapes import build_shape
-from campaign_model.db.adoption.options import Options
-from campaign_model.db.adoption.plan import Statement, catalog_after_expand, plan_statements
-from campaign_model.db.adoption.quarantine import CREATE_QUARANTINE
-from campaign_model.db.adoption.repair import Repair, UndecidedError
-from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, Verdict
-from campaign_model.db.adoption.script import write_script
+from campaign_model.db.adoption.legacy_database import (
+    CREATE_QUARANTINE,
+    STATUS_RULE,
+    LegacyDatabase,
+    Options,
+)
+from campaign_model.db.adoption.plan import Statement
+from campaign_model.db.adoption.repair import UndecidedError, repair_rows
+from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, OnFinding, Verdict
+from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.revisions import stamp, upgrade
@@ -76,44 +77,37 @@ def adopt(
     adopted or stays busy, and ``ValueError`` for an unknown status. Needs the extra ``migrations``,
     and the rights of the tables' owner.
     """
-    options = Options.from_arguments(
+    options = Options(
         status_map or {},
-        status_rule or {},
-        quarantine=quarantine,
-        contacts_from_messages=contacts_from_messages,
+        {**STATUS_RULE, **(status_rule or {})},
+        quarantine,
+        contacts_from_messages,
     )
     _require_postgresql(engine)
     with open_session(engine, on_progress) as session:
         adoption = _Adoption(session, host or HostTables(), messages, options)
-        return adoption.run(Tally(options, on_finding), dry_run=dry_run)
+        return adoption.run(on_finding, dry_run=dry_run)
 
 
 def sql(
-    source: str | sa.Engine, *, host: HostTables | None = None, messages: str = "messages"
+    engine: sa.Engine | None = None, *, host: HostTables | None = None, messages: str = "messages"
 ) -> str:
     """Write an adoption as plain SQL for psql.
 
-    ``source`` is the shape of the database (``empty``, ``bare`` or ``extended``, with keys named as
-    PostgreSQL names them), or an engine to inspect. Raises ``ValueError`` for another shape, and
-    :class:`SetupError` for a database that cannot be adopted. Needs the extra ``migrations``.
+    ``engine`` is of the database, which is inspected. Without it, the SQL is for a database that
+    has only the host's tables. Raises :class:`SetupError` for a database that cannot be adopted.
+    Needs the extra ``migrations``.
     """
     host = host or HostTables()
-    recount = True
-    if isinstance(source, sa.Engine):
-        _require_postgresql(source)
-        with source.connect() as connection:
-            inspection = inspect_database(connection, host, messages)
-        if inspection.shape in {"newer", "outdated"} or inspection.obstacles:
-            raise SetupError("; ".join(inspection.pending))
-        description = "as it was found"
-        tables, plan, recount = inspection.tables, inspection.plan, not inspection.is_stamped
-    else:
-        description = f'of the shape "{source}"'
-        tables = build_shape(source, host, messages)
-        plan = plan_statements(tables, host)
-    before = LegacyDatabase(tables, host, messages, Options(), recount=recount)
-    after = attrs.evolve(before, tables=catalog_after_expand(tables, host))
-    return write_script(description, plan, before, after)
+    if engine is None:
+        return write_empty_script(host)
+    _require_postgresql(engine)
+    with engine.connect() as connection:
+        inspection = inspect_database(connection, host, messages)
+    if inspection.shape == "outdated":
+        raise SetupError("; ".join(inspection.pending))
+    inspection.require_adoptable()
+    return write_script(LegacyDatabase(inspection, Options()))
 
 
 def _require_postgresql(engine: sa.Engine) -> None:
@@ -125,21 +119,19 @@ def _require_postgresql(engine: sa.Engine) -> None:
         )
 
 
+@attrs.frozen
 class _Adoption:
     """One adoption, from the inspection to the recorded version."""
 
-    def __init__(self, session: Session, host: HostTables, messages: str, options: Options) -> None:
-        self.session = session
-        self.host = host
-        self.messages = messages
-        self.options = options
+    session: Session
+    host: HostTables
+    messages: str
+    options: Options
 
-    def run(self, tally: Tally, *, dry_run: bool) -> AdoptReport:
+    def run(self, on_finding: OnFinding | None, *, dry_run: bool) -> AdoptReport:
         """Run all steps; a dry run ends after the audit."""
         inspection = self._inspect()
-        if inspection.shape not in {"empty", "current", "outdated"}:
-            audit_rows(self.session, self._describe(inspection), tally)
-        report = _build_report(tally, inspection)
+        report = audit_rows(self.session, inspection, self.options, on_finding)
         if dry_run:
             return report
         if report.refused:
@@ -163,56 +155,38 @@ class _Adoption:
         # 1. Expand: add tables and columns. Old readers and writers notice nothing.
         self._run_statements("schema", inspection.plan.expand)
 
-        inspection = self._inspect()
-        database = self._describe(inspection)
-        repair = Repair(self.session, database)
+        database = LegacyDatabase(inspection, self.options, is_expanded=True)
         try:
             # 2. Repair every row whose marker column is NULL or that breaks a constraint.
-            repair.repair_rows("rows")
+            repair_rows(self.session, database, "rows")
 
             # 3. Enforce: from now on no writer can add a row that breaks a constraint. Then repair
             # the rows that writers have added in the meantime.
             self._run_statements("keys", inspection.plan.enforce)
-            repair.repair_rows("late rows")
+            repair_rows(self.session, database, "late rows")
 
             # 4. Validate all rows: run what a new plan still has.
             self._run_statements("checks", self._inspect().plan.statements)
+
+            # 5. Count the totals again of campaigns whose contacts have changed since their repair.
+            repair_rows(self.session, database, "totals")
         except (UndecidedError, sa.exc.IntegrityError):
             # A writer may have added a value that needs a decision.
-            tally = Tally(self.options, None)
-            audit_rows(self.session, database, tally)
-            report = _build_report(tally, self._inspect())
+            report = audit_rows(self.session, self._inspect(), self.options)
             if report.refused:
                 raise AdoptionRefused(report) from None
             raise
 
-        # 5. Recount the totals of campaigns whose contacts have changed since their repair.
-        if database.recount:
-            repair.recount_drifted()
-
     def _inspect(self) -> Inspection:
         """Inspect the database. Raise :class:`SetupError` if it cannot be adopted."""
         inspection = inspect_database(self.session.use_transactions(), self.host, self.messages)
-        if inspection.shape == "newer" or inspection.obstacles:
-            raise SetupError("; ".join(inspection.pending))
+        inspection.require_adoptable()
         return inspection
 
-    def _describe(self, inspection: Inspection) -> LegacyDatabase:
-        return LegacyDatabase(
-            inspection.tables,
-            self.host,
-            self.messages,
-            self.options,
-            inspection.references,
-            recount=not inspection.is_stamped,
-        )
-
     def _run_statements(self, step: str, statements: Sequence[Statement]) -> None:
-        for number, statement in enumerate(statements):
-            self.session.report_progress(step, number, len(statements))
+        for number, statement in enumerate(statements, 1):
             self.session.run_statement(statement)
-        if statements:
-            self.session.report_progress(step, len(statements), len(statements))
+            self.session.report_progress(step, number, len(statements))
 
     def _record_version(self, inspection: Inspection) -> SyncReport:
         """Record the version and sync the system templates, in one transaction."""
@@ -221,14 +195,8 @@ class _Adoption:
         def work() -> SyncReport:
             if inspection.shape == "outdated":
                 upgrade(connection, attrs.asdict(self.host))
-            elif not inspection.is_stamped:
+            elif inspection.may_recount:
                 stamp(connection)
             return sync_presets(connection)
 
         return self.session.run_in_transaction(work)
-
-
-def _build_report(tally: Tally, inspection: Inspection) -> AdoptReport:
-    return AdoptReport.from_tally(
-        tally, inspection.shape, inspection.missing_statements, inspection.warnings
-    )

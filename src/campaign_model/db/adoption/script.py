@@ -1,7 +1,7 @@
 """An adoption as one SQL script, for operators who apply migrations with psql.
 
 ``write_script`` puts the statements of the plan and the repairs into the order of an adoption. The
-loops over batches, which the library runs in Python, are here DO blocks and procedures in PL/pgSQL.
+loops over batches, which the library runs in Python, are here a block and procedures in PL/pgSQL.
 The script repeats nothing: an adoption that ends early is continued by ``db.adopt`` or by a new
 script.
 """
@@ -13,24 +13,30 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from campaign_model.db.adoption.batches import BATCH_CONTACTS, BATCH_ROWS
+import attrs
+
+from campaign_model.db.adoption.audit import write_audits
+from campaign_model.db.adoption.catalog import Table
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS
-from campaign_model.db.adoption.legacy_database import LegacyDatabase, needs_repair
-from campaign_model.db.adoption.plan import Plan, Statement
-from campaign_model.db.adoption.repair_campaigns import audit_campaigns, repair_campaigns
-from campaign_model.db.adoption.repair_contacts import repair_contacts
-from campaign_model.db.adoption.repair_templates import audit_templates, repair_templates
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, select_batches
+from campaign_model.db.adoption.plan import Statement, plan_host_keys
+from campaign_model.db.adoption.repair import RowRepair, list_repairs
 from campaign_model.db.revisions import VERSION_TABLE, newest_revision
+from campaign_model.db.schema import create_statements
 from campaign_model.db.setup import SETUP_LOCK
 from campaign_model.db.system_templates import write_preset_insert
+from campaign_model.store.tables import HostTables
 
-__all__ = ["write_script"]
+__all__ = ["write_empty_script", "write_script"]
 
 _LINT_EXCEPTIONS = {
+    "ban-drop-constraint": "a constraint of the library, or NOT NULL, replaces each of them",
+    "changing-column-type": "dropping a limit neither rewrites nor reads the table",
     "prefer-robust-stmts": "the script ends at the first error, and db sql --url prints the rest",
     "prefer-bigint-over-int": "legacy databases have integers; bigint would rewrite the table",
     "prefer-bigint-over-smallint": "the number of a shard is small",
     "prefer-text-field": "Alembic creates its version table so",
+    "require-concurrent-index-creation": "only indexes of new tables are not built CONCURRENTLY",
     "require-statement-timeout": "building an index takes long, and blocks no reader or writer",
     "renaming-object": "only constraints are renamed, and no application names them",
 }
@@ -39,42 +45,48 @@ _LINT_EXCEPTIONS = {
 _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 
 
-def write_script(
-    description: str, plan: Plan, before: LegacyDatabase, after: LegacyDatabase
-) -> str:
-    """Write the script.
-
-    ``description`` says which database it is for. ``before`` has the tables as they are, for the
-    audit; ``after`` has them after the phase ``expand``, for the repairs.
-    """
-    has_rows = "campaigns" in before.tables or "campaign_templates" in before.tables
-    call_repairs = _CALL_REPAIRS if has_rows else ()
-    parts = [
-        _write_head(description),
+def write_script(database: LegacyDatabase) -> str:
+    """Write the script for a database that has been inspected."""
+    plan, audits = database.inspection.plan, write_audits(database)
+    # A database without rows of the library needs no repairs.
+    repairs = list(list_repairs(attrs.evolve(database, is_expanded=True))) if audits else []
+    call_repairs = [
+        f"SET lock_timeout = {_NO_TIMEOUT};",
+        *(f"CALL pg_temp.repair_{repair.table}();" for repair in repairs),
+    ]
+    return _write_script(
+        "the database as it was found",
         *(f"{function};" for function in CREATE_FUNCTIONS),
-        # The steps of an adoption: audit, expand, repair, enforce, repair late rows, validate.
-        *_write_audits(before),
+        *(_write_audit(database, table, audit) for table, audit in audits.items()),
         *_write_statements(plan.expand),
-        *(_write_repairs(after) if has_rows else ()),
+        *map(_write_procedure, repairs),
         *call_repairs,
         *_write_statements(plan.enforce),
+        # Repair the rows that writers have added meanwhile.
         *call_repairs,
         *_write_statements(plan.validate),
-        # The last step: sync the system templates and record the version.
-        f"{write_preset_insert()};",
-        _write_version(),
-        f"DO $$ BEGIN PERFORM pg_advisory_unlock({SETUP_LOCK}); END $$;",
-    ]
-    return "\n\n".join(parts) + "\n"
+        # Count the totals again of campaigns whose contacts have changed since.
+        *call_repairs,
+    )
 
 
-def _write_head(description: str) -> str:
-    """Write the comment, the settings of the session, and the lock."""
+def write_empty_script(host: HostTables) -> str:
+    """Write the script for a database that has only the host's tables, without looking at it."""
+    host_tables = {name: Table({}) for name in (host.owners, host.contacts)}
+    return _write_script(
+        "a database without tables of the library",
+        *_write_statements(tuple(plan_host_keys(host_tables, host))),
+        *(f"{statement};" for statement in create_statements("postgresql", host)),
+    )
+
+
+def _write_script(description: str, *parts: str) -> str:
+    """Put the settings of the session before the parts, and the record of the version after."""
     lint_exceptions = "\n".join(
         f"-- {reason}\n-- squawk-ignore-file {rule}" for rule, reason in _LINT_EXCEPTIONS.items()
     )
-    return f"""\
--- Brings a database {description} to the schema of campaign-model, revision {newest_revision()}.
+    head = f"""\
+-- Brings {description} to the schema of campaign-model, revision {newest_revision()}.
 --
 --   psql -X -v ON_ERROR_STOP=1 -f FILE
 --
@@ -98,27 +110,34 @@ BEGIN
     END IF;
 END
 $$;"""
+    record_version = f"""\
+CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)
+);
+BEGIN;
+DELETE FROM {VERSION_TABLE};
+INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{newest_revision()}');
+COMMIT;
+DO $$ BEGIN PERFORM pg_advisory_unlock({SETUP_LOCK}); END $$;"""
+    return "\n\n".join((head, *parts, f"{write_preset_insert()};", record_version)) + "\n"
 
 
-def _write_audits(database: LegacyDatabase) -> Iterator[str]:
-    """Write a block for each table that raises an exception if a value needs a decision."""
-    for table, audit in (
-        ("campaign_templates", audit_templates(database)),
-        ("campaigns", audit_campaigns(database)),
-    ):
-        if table in database.tables:
-            yield f"""\
+def _write_audit(database: LegacyDatabase, table: str, audit: str) -> str:
+    """Write a block that raises an exception if a value of the table needs a decision."""
+    return f"""\
 DO $audit$
 DECLARE
     _ids uuid[];
+    _rows uuid[];
+    _total bigint;
     _unreadable text[] := '{{}}';
-    _last_id uuid;
     _finding record;
     _undecided bigint := 0;
 BEGIN
+    FOR _ids, _rows, _total IN
+{textwrap.indent(select_batches(database, table), " " * 8)}
     LOOP
-{_select_batch(table)}
-        EXIT WHEN _ids IS NULL;
         FOR _finding IN
             SELECT *
             FROM (
@@ -134,7 +153,6 @@ BEGIN
                 _finding.kind,
                 _finding.before;
         END LOOP;
-        _last_id := _ids[cardinality(_ids)];
     END LOOP;
     IF _undecided > 0 THEN
         RAISE EXCEPTION 'values that need a decision: %; nothing was changed', _undecided;
@@ -143,97 +161,35 @@ END
 $audit$;"""
 
 
-def _write_repairs(database: LegacyDatabase) -> Iterator[str]:
-    """Write a procedure for templates, and one for campaigns with their contacts."""
-    contact_needs_repair = needs_repair(database, "campaign_contacts")
-    # Contacts may need a repair although their campaign does not: writers have added them.
-    before_campaigns = f"""
-        IF _ids IS NULL THEN
-            SELECT array_agg(campaign_id ORDER BY campaign_id)
-            INTO _ids
-            FROM (
-                SELECT DISTINCT campaign_id
-                FROM campaign_contacts
-                WHERE {contact_needs_repair}
-                ORDER BY campaign_id
-                LIMIT {BATCH_ROWS}
-            ) AS batch;
-        END IF;
-        EXIT WHEN _ids IS NULL;
-        LOOP
-            SELECT array_agg(id)
-            INTO _rows
-            FROM (
-                SELECT id
-                FROM campaign_contacts
-                WHERE campaign_id = ANY(_ids) AND {contact_needs_repair}
-                ORDER BY campaign_id, id
-                LIMIT {BATCH_CONTACTS}
-            ) AS batch;
-            EXIT WHEN _rows IS NULL;
-{_write_transaction("campaign_contacts", "_rows", repair_contacts(database))}
-        END LOOP;"""
-    for table, before_rows, repair in (
-        ("campaign_templates", "\n        EXIT WHEN _ids IS NULL;", repair_templates(database)),
-        ("campaigns", before_campaigns, repair_campaigns(database)),
-    ):
-        yield f"""\
-CREATE PROCEDURE pg_temp.repair_{table}() LANGUAGE plpgsql AS
+def _write_procedure(repair: RowRepair) -> str:
+    """Write a procedure that repairs the rows of a table, a batch in each transaction."""
+    return f"""\
+CREATE PROCEDURE pg_temp.repair_{repair.table}() LANGUAGE plpgsql AS
 $repair$
 DECLARE
     _ids uuid[];
     _rows uuid[];
+    _total bigint;
     _unreadable text[] := '{{}}';
-    _last_id uuid;
+    _triggers text[];
     _undecided bigint;
-    _disabled text[];
 BEGIN
+    FOR _ids, _rows, _total IN
+{textwrap.indent(repair.batches, " " * 8)}
     LOOP
-{_select_batch(table, needs_repair(database, table))}{before_rows}
-{_write_transaction(table, "_ids", repair)}
-        _last_id := _ids[cardinality(_ids)];
-    END LOOP;
-END
-$repair$;"""
-
-
-_CALL_REPAIRS = (
-    f"SET lock_timeout = {_NO_TIMEOUT};",
-    "CALL pg_temp.repair_campaign_templates();",
-    "CALL pg_temp.repair_campaigns();",
-)
-
-
-def _select_batch(table: str, condition: str = "true") -> str:
-    """Write a statement that puts the ids of the next batch into a variable (NULL for none)."""
-    return f"""\
-        SELECT array_agg(id ORDER BY id)
-        INTO _ids
-        FROM (
-            SELECT id
-            FROM {table}
-            WHERE (_last_id IS NULL OR id > _last_id) AND {condition}
-            ORDER BY id
-            LIMIT {BATCH_ROWS}
-        ) AS batch;"""
-
-
-def _write_transaction(table: str, ids: str, repair: str) -> str:
-    """Write the transaction that locks and repairs the rows of the variable ``ids``."""
-    return f"""\
-        _disabled := pg_temp.disable_triggers('{table}');
-        PERFORM
-        FROM {table}
-        WHERE id = ANY({ids})
-        ORDER BY id
-        FOR NO KEY UPDATE;
-{_use_variables(repair)}
+        -- Commit the last batch. The first COMMIT stores all batches: the loop then no longer uses
+        -- the table, and its triggers can be disabled.
+        COMMIT;
+        _triggers := pg_temp.lock_rows('{repair.table}', _rows);
+{_use_variables(repair.repair)}
         INTO _undecided;
-        PERFORM pg_temp.enable_triggers(_disabled);
         IF _undecided > 0 THEN
             RAISE EXCEPTION 'a writer has added values that need a decision';
         END IF;
-        COMMIT;"""
+        PERFORM pg_temp.enable_triggers(_triggers);
+    END LOOP;
+END
+$repair$;"""
 
 
 def _write_statements(statements: tuple[Statement, ...]) -> Iterator[str]:
@@ -241,25 +197,7 @@ def _write_statements(statements: tuple[Statement, ...]) -> Iterator[str]:
     for concurrent, group in itertools.groupby(statements, lambda statement: statement.concurrent):
         # A concurrent statement waits for other transactions, but they do not wait for it.
         yield f"SET lock_timeout = {_NO_TIMEOUT if concurrent else _LOCK_TIMEOUT};"
-        for statement in group:
-            lint_exceptions = "".join(
-                f"-- {reason}\n-- squawk-ignore {rule}\n"
-                for rule, reason in statement.lint_exceptions.items()
-            )
-            yield f"{lint_exceptions}{statement.sql};"
-
-
-def _write_version() -> str:
-    """Write the statements that record the version, as Alembic does."""
-    return f"""\
-CREATE TABLE IF NOT EXISTS {VERSION_TABLE} (
-    version_num VARCHAR(32) NOT NULL,
-    CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num)
-);
-BEGIN;
-DELETE FROM {VERSION_TABLE};
-INSERT INTO {VERSION_TABLE} (version_num) VALUES ('{newest_revision()}');
-COMMIT;"""
+        yield from (f"{statement.sql};" for statement in group)
 
 
 def _use_variables(sql: str) -> str:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTIONS
 from campaign_model.db.adoption.plan import Statement
-from campaign_model.db.setup import SetupError, lock_setup, unlock_setup
+from campaign_model.db.setup import SETUP_LOCK, SetupError, lock_setup
 from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import is_retryable
 
@@ -39,27 +40,23 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
+_TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
+
 # Building an index takes as long as it takes, and an adoption must see every row.
 _PREPARE_SESSION = (
     "SET row_security = off",
-    """
-SELECT set_config(name, '0', false)
-FROM pg_settings
-WHERE name IN
-    ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')""",
+    f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
     *CREATE_FUNCTIONS,
 )
 
 # Leave the connection as it was: it goes back to the pool.
 _RESTORE_SESSION = (
+    "CLOSE ALL",
     DROP_FUNCTIONS,
     "RESET row_security",
     "RESET lock_timeout",
-    """
-SELECT set_config(name, reset_val, false)
-FROM pg_settings
-WHERE name IN
-    ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')""",
+    f"SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
+    f"SELECT pg_advisory_unlock({SETUP_LOCK})",
 )
 
 
@@ -68,7 +65,7 @@ class Session:
 
     def __init__(self, connection: sa.Connection, on_progress: OnProgress | None) -> None:
         self.connection = connection
-        self.on_progress = on_progress
+        self.report_progress = on_progress or (lambda _step, _done, _total: None)
 
     def use_autocommit(self) -> sa.Connection:
         """Make every statement a transaction of its own. Return the connection."""
@@ -92,6 +89,25 @@ class Session:
             return self.execute(sql, **parameters).all()
         finally:
             self.connection.rollback()
+
+    def select_batches(
+        self, step: str, batches: str
+    ) -> Iterator[tuple[Sequence[UUID], Sequence[UUID]]]:
+        """Yield the ids of each batch of a query: those of the owners, and those of the rows.
+
+        A cursor on the server holds the batches meanwhile. ``step`` is the name of the step for
+        progress reports. Use one such generator at a time.
+        """
+        self.use_autocommit()
+        self.execute("CLOSE ALL")
+        self.execute(f"DECLARE batches CURSOR WITH HOLD FOR\n{batches}")
+        self.connection.rollback()
+        done = 0
+        while batch := self.query("FETCH NEXT FROM batches"):
+            ids, rows, total = batch[0]
+            yield ids, rows
+            done += len(rows)
+            self.report_progress(step, done, total)
 
     def run_statement(self, statement: Statement) -> None:
         """Run a schema statement; try it again until it gets its lock."""
@@ -144,11 +160,6 @@ class Session:
             time.sleep(pause * (1 + secrets.randbelow(100) / 100))
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    def report_progress(self, step: str, done: int, total: int) -> None:
-        """Tell the caller how far a step is."""
-        if self.on_progress is not None:
-            self.on_progress(step, done, max(done, total))
-
 
 @contextmanager
 def open_session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[Session]:
@@ -167,4 +178,3 @@ def open_session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[
                 session.use_autocommit()
                 for statement in _RESTORE_SESSION:
                     session.execute(statement)
-                unlock_setup(connection)

@@ -1,7 +1,9 @@
 """The first schema: campaigns, their contacts, totals, history and templates.
 
 This file is frozen: it imports nothing of the library, so that later changes of the library cannot
-change what it builds. ``@tenants@``, ``@owners@`` and ``@contacts@`` stand for the host's tables.
+change what it builds. The tables are written for PostgreSQL. ``SQLITE`` says what replaces their types
+and defaults on SQLite, and ``CHECKS`` has the conditions that ``@kind(column)@`` stands for.
+``@tenants@``, ``@owners@`` and ``@contacts@`` stand for the host's tables.
 """
 
 from __future__ import annotations
@@ -13,8 +15,6 @@ from sqlalchemy import Connection
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 STEPS_CHECK_POSTGRESQL = """\
 CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 20
@@ -97,11 +97,35 @@ CASE WHEN NOT json_valid(COLUMN) THEN 0 WHEN json_type(COLUMN) <> 'object' THEN 
 )
 
 CHECKS = {
-    "postgresql": {"steps": STEPS_CHECK_POSTGRESQL, "settings": SETTINGS_CHECK_POSTGRESQL},
-    "sqlite": {"steps": STEPS_CHECK_SQLITE, "settings": SETTINGS_CHECK_SQLITE},
+    "postgresql": {
+        "steps": STEPS_CHECK_POSTGRESQL,
+        "settings": SETTINGS_CHECK_POSTGRESQL,
+        "array": "jsonb_typeof(COLUMN) = 'array'",
+        "amount": "COLUMN < 'Infinity' AND COLUMN >= 0 AND scale(trim_scale(COLUMN)) <= 9",
+        "signed_amount": "COLUMN < 'Infinity' AND COLUMN > '-Infinity' AND scale(trim_scale(COLUMN)) <= 9",
+    },
+    "sqlite": {
+        "steps": STEPS_CHECK_SQLITE,
+        "settings": SETTINGS_CHECK_SQLITE,
+        "array": "CASE WHEN json_valid(COLUMN) THEN json_type(COLUMN) = 'array' ELSE 0 END",
+        "amount": "typeof(COLUMN) = 'integer' AND COLUMN >= 0",
+        "signed_amount": "typeof(COLUMN) = 'integer'",
+    },
 }
 
-POSTGRESQL = (
+SQLITE = {
+    "UUID": "CHAR(36)",
+    "JSONB": "TEXT",
+    "NUMERIC": "BIGINT",
+    "TIMESTAMP WITH TIME ZONE": "TEXT",
+    "DEFAULT true": "DEFAULT 1",
+    "DEFAULT false": "DEFAULT 0",
+    "clock_timestamp()": "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
+    "gen_random_uuid()": "(lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))))",
+    " WITH (fillfactor = 50)": "",
+}
+
+TABLES = (
     """
 CREATE TABLE campaign_templates (
     id UUID NOT NULL,
@@ -119,8 +143,8 @@ CREATE TABLE campaign_templates (
     CONSTRAINT uq_campaign_templates_tenant_id_name UNIQUE (tenant_id, name),
     CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
     CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
-    CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
-    CONSTRAINT ck_campaign_templates_default_config CHECK (@settings_check(default_config)@)
+    CONSTRAINT ck_campaign_templates_steps CHECK (@steps(steps)@),
+    CONSTRAINT ck_campaign_templates_default_config CHECK (@settings(default_config)@)
 )
 """,
     """
@@ -152,9 +176,9 @@ CREATE TABLE campaigns (
     CONSTRAINT fk_campaigns_tenant_id_owner_id FOREIGN KEY(tenant_id, owner_id) REFERENCES @owners@ (tenant_id, id),
     CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
     CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
-    CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
-    CONSTRAINT ck_campaigns_generation_config CHECK (@settings_check(generation_config)@),
-    CONSTRAINT ck_campaigns_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9)
+    CONSTRAINT ck_campaigns_template_config CHECK (@steps(template_config)@),
+    CONSTRAINT ck_campaigns_generation_config CHECK (@settings(generation_config)@),
+    CONSTRAINT ck_campaigns_generation_cost CHECK (@amount(generation_cost)@)
 )
 """,
     """
@@ -193,10 +217,10 @@ CREATE TABLE campaign_contacts (
     CONSTRAINT uq_campaign_contacts_contact_id_campaign_id_tenant_id UNIQUE (contact_id, campaign_id, tenant_id),
     CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
     CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
-    CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (jsonb_typeof(reported_tokens) = 'array'),
-    CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR jsonb_typeof(enrichment_gaps) = 'array'),
-    CONSTRAINT ck_campaign_contacts_generation_cost CHECK (generation_cost < 'Infinity' AND generation_cost >= 0 AND scale(trim_scale(generation_cost)) <= 9),
-    CONSTRAINT ck_campaign_contacts_reserved CHECK (reserved < 'Infinity' AND reserved >= 0 AND scale(trim_scale(reserved)) <= 9)
+    CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (@array(reported_tokens)@),
+    CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR @array(enrichment_gaps)@),
+    CONSTRAINT ck_campaign_contacts_generation_cost CHECK (@amount(generation_cost)@),
+    CONSTRAINT ck_campaign_contacts_reserved CHECK (@amount(reserved)@)
 ) WITH (fillfactor = 50)
 """,
     """
@@ -250,167 +274,10 @@ CREATE TABLE campaign_totals (
     low_watermark BIGINT,
     CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
     CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT ck_campaign_totals_cost CHECK (cost < 'Infinity' AND cost > '-Infinity' AND scale(trim_scale(cost)) <= 9),
-    CONSTRAINT ck_campaign_totals_erased_cost CHECK (erased_cost < 'Infinity' AND erased_cost > '-Infinity' AND scale(trim_scale(erased_cost)) <= 9),
-    CONSTRAINT ck_campaign_totals_reserved CHECK (reserved < 'Infinity' AND reserved > '-Infinity' AND scale(trim_scale(reserved)) <= 9),
-    CONSTRAINT ck_campaign_totals_unit_reserve CHECK (unit_reserve < 'Infinity' AND unit_reserve > '-Infinity' AND scale(trim_scale(unit_reserve)) <= 9)
-)
-""",
-)
-
-SQLITE = (
-    """
-CREATE TABLE campaign_templates (
-    id CHAR(36) NOT NULL,
-    tenant_id CHAR(36),
-    name TEXT NOT NULL,
-    description TEXT,
-    steps TEXT DEFAULT '[]' NOT NULL,
-    default_config TEXT DEFAULT '{}' NOT NULL,
-    is_system BOOLEAN DEFAULT 0 NOT NULL,
-    shipped_digest TEXT,
-    version BIGINT DEFAULT '1' NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
-    updated_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
-    CONSTRAINT pk_campaign_templates PRIMARY KEY (id),
-    CONSTRAINT uq_campaign_templates_tenant_id_name UNIQUE (tenant_id, name),
-    CONSTRAINT fk_campaign_templates_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
-    CONSTRAINT ck_campaign_templates_is_system CHECK (is_system = (tenant_id IS NULL)),
-    CONSTRAINT ck_campaign_templates_steps CHECK (@steps_check(steps)@),
-    CONSTRAINT ck_campaign_templates_default_config CHECK (@settings_check(default_config)@)
-)
-""",
-    """
-CREATE TABLE campaigns (
-    id CHAR(36) DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))) NOT NULL,
-    tenant_id CHAR(36) NOT NULL,
-    owner_id CHAR(36),
-    name TEXT NOT NULL,
-    description TEXT,
-    status TEXT DEFAULT 'draft' NOT NULL,
-    is_active BOOLEAN DEFAULT 1 NOT NULL,
-    template_id CHAR(36),
-    template_config TEXT DEFAULT '[]' NOT NULL,
-    generation_config TEXT DEFAULT '{}' NOT NULL,
-    total_contacts INTEGER DEFAULT '0' NOT NULL,
-    generated_count INTEGER DEFAULT '0' NOT NULL,
-    generation_cost BIGINT DEFAULT '0' NOT NULL,
-    generation_started_at TEXT,
-    generation_completed_at TEXT,
-    finished_before_start BIGINT DEFAULT '0' NOT NULL,
-    next_position BIGINT DEFAULT '0' NOT NULL,
-    clone_count BIGINT DEFAULT '0' NOT NULL,
-    version BIGINT DEFAULT '1' NOT NULL,
-    created_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
-    updated_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
-    CONSTRAINT pk_campaigns PRIMARY KEY (id),
-    CONSTRAINT uq_campaigns_tenant_id_id UNIQUE (tenant_id, id),
-    CONSTRAINT fk_campaigns_tenant_id FOREIGN KEY(tenant_id) REFERENCES @tenants@ (id),
-    CONSTRAINT fk_campaigns_tenant_id_owner_id FOREIGN KEY(tenant_id, owner_id) REFERENCES @owners@ (tenant_id, id),
-    CONSTRAINT ck_campaigns_status CHECK (status IN ('draft', 'ready', 'generating', 'review', 'approved', 'exported', 'archived')),
-    CONSTRAINT ck_campaigns_is_active CHECK (is_active OR status = 'archived'),
-    CONSTRAINT ck_campaigns_template_config CHECK (@steps_check(template_config)@),
-    CONSTRAINT ck_campaigns_generation_config CHECK (@settings_check(generation_config)@),
-    CONSTRAINT ck_campaigns_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0)
-)
-""",
-    """
-CREATE INDEX ix_campaigns_running ON campaigns (tenant_id, id) WHERE status = 'generating'
-""",
-    """
-CREATE INDEX ix_campaigns_page ON campaigns (tenant_id, created_at, id)
-""",
-    """
-CREATE TABLE campaign_contacts (
-    id CHAR(36) NOT NULL,
-    tenant_id CHAR(36) NOT NULL,
-    campaign_id CHAR(36) NOT NULL,
-    contact_id CHAR(36) NOT NULL,
-    status TEXT DEFAULT 'pending' NOT NULL,
-    enrichment_gaps TEXT,
-    rank BIGINT DEFAULT '0' NOT NULL,
-    attempts BIGINT DEFAULT '0' NOT NULL,
-    revision BIGINT DEFAULT '0' NOT NULL,
-    claim_token CHAR(36),
-    claimed_at TEXT,
-    lease_expires_at TEXT,
-    retry_at TEXT,
-    reported_tokens TEXT DEFAULT '[]' NOT NULL,
-    generation_cost BIGINT DEFAULT '0' NOT NULL,
-    unknown_costs BIGINT DEFAULT '0' NOT NULL,
-    reserved BIGINT DEFAULT '0' NOT NULL,
-    steps_fingerprint TEXT,
-    error_code TEXT,
-    error TEXT,
-    added_at TEXT DEFAULT (strftime('%Y-%m-%d %H:%M:%f000', 'now')) NOT NULL,
-    generated_at TEXT,
-    CONSTRAINT pk_campaign_contacts PRIMARY KEY (id),
-    CONSTRAINT fk_campaign_contacts_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT uq_campaign_contacts_id_tenant_id UNIQUE (id, tenant_id),
-    CONSTRAINT uq_campaign_contacts_contact_id_campaign_id_tenant_id UNIQUE (contact_id, campaign_id, tenant_id),
-    CONSTRAINT fk_campaign_contacts_tenant_id_contact_id FOREIGN KEY(tenant_id, contact_id) REFERENCES @contacts@ (tenant_id, id),
-    CONSTRAINT ck_campaign_contacts_status CHECK (status IN ('pending', 'enrichment_ok', 'enrichment_needed', 'generating', 'generated', 'failed', 'excluded')),
-    CONSTRAINT ck_campaign_contacts_reported_tokens CHECK (CASE WHEN json_valid(reported_tokens) THEN json_type(reported_tokens) = 'array' ELSE 0 END),
-    CONSTRAINT ck_campaign_contacts_enrichment_gaps CHECK (enrichment_gaps IS NULL OR CASE WHEN json_valid(enrichment_gaps) THEN json_type(enrichment_gaps) = 'array' ELSE 0 END),
-    CONSTRAINT ck_campaign_contacts_generation_cost CHECK (typeof(generation_cost) = 'integer' AND generation_cost >= 0),
-    CONSTRAINT ck_campaign_contacts_reserved CHECK (typeof(reserved) = 'integer' AND reserved >= 0)
-)
-""",
-    """
-CREATE INDEX ix_campaign_contacts_rank ON campaign_contacts (campaign_id, rank, tenant_id)
-""",
-    """
-CREATE TABLE campaign_erased_claims (
-    tenant_id CHAR(36) NOT NULL,
-    campaign_contact_id CHAR(36) NOT NULL,
-    campaign_id CHAR(36) NOT NULL,
-    token CHAR(36) NOT NULL,
-    CONSTRAINT pk_campaign_erased_claims PRIMARY KEY (tenant_id, campaign_contact_id),
-    CONSTRAINT fk_campaign_erased_claims_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
-)
-""",
-    """
-CREATE TABLE campaign_history (
-    id CHAR(36) NOT NULL,
-    tenant_id CHAR(36) NOT NULL,
-    campaign_id CHAR(36) NOT NULL,
-    version BIGINT NOT NULL,
-    action TEXT NOT NULL,
-    source TEXT NOT NULL,
-    target TEXT NOT NULL,
-    actor TEXT,
-    reason TEXT,
-    at TEXT NOT NULL,
-    CONSTRAINT pk_campaign_history PRIMARY KEY (id),
-    CONSTRAINT uq_campaign_history_tenant_id_campaign_id_version UNIQUE (tenant_id, campaign_id, version),
-    CONSTRAINT fk_campaign_history_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
-)
-""",
-    """
-CREATE TABLE campaign_totals (
-    tenant_id CHAR(36) NOT NULL,
-    campaign_id CHAR(36) NOT NULL,
-    shard SMALLINT NOT NULL,
-    pending BIGINT DEFAULT '0' NOT NULL,
-    enrichment_ok BIGINT DEFAULT '0' NOT NULL,
-    enrichment_needed BIGINT DEFAULT '0' NOT NULL,
-    generating BIGINT DEFAULT '0' NOT NULL,
-    generated BIGINT DEFAULT '0' NOT NULL,
-    failed BIGINT DEFAULT '0' NOT NULL,
-    excluded BIGINT DEFAULT '0' NOT NULL,
-    cost BIGINT DEFAULT '0' NOT NULL,
-    unknown_costs BIGINT DEFAULT '0' NOT NULL,
-    erased_cost BIGINT DEFAULT '0' NOT NULL,
-    erased_unknown_costs BIGINT DEFAULT '0' NOT NULL,
-    reserved BIGINT DEFAULT '0' NOT NULL,
-    unit_reserve BIGINT DEFAULT '0' NOT NULL,
-    low_watermark BIGINT,
-    CONSTRAINT pk_campaign_totals PRIMARY KEY (tenant_id, campaign_id, shard),
-    CONSTRAINT fk_campaign_totals_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
-    CONSTRAINT ck_campaign_totals_cost CHECK (typeof(cost) = 'integer'),
-    CONSTRAINT ck_campaign_totals_erased_cost CHECK (typeof(erased_cost) = 'integer'),
-    CONSTRAINT ck_campaign_totals_reserved CHECK (typeof(reserved) = 'integer'),
-    CONSTRAINT ck_campaign_totals_unit_reserve CHECK (typeof(unit_reserve) = 'integer')
+    CONSTRAINT ck_campaign_totals_cost CHECK (@signed_amount(cost)@),
+    CONSTRAINT ck_campaign_totals_erased_cost CHECK (@signed_amount(erased_cost)@),
+    CONSTRAINT ck_campaign_totals_reserved CHECK (@signed_amount(reserved)@),
+    CONSTRAINT ck_campaign_totals_unit_reserve CHECK (@signed_amount(unit_reserve)@)
 )
 """,
 )
@@ -420,12 +287,14 @@ def upgrade(connection: Connection, host: Mapping[str, str]) -> None:
     """Build the schema; ``host`` maps tenants, owners and contacts to the host's table names."""
     engine = connection.dialect.name
     quote = connection.dialect.identifier_preparer.quote
-    for statement in POSTGRESQL if engine == "postgresql" else SQLITE:
-        with_checks = re.sub(
-            r"@(steps|settings)_check\((\w+)\)@",
-            lambda match: CHECKS[engine][match[1]].replace("COLUMN", match[2]),
-            statement,
-        )
-        connection.exec_driver_sql(
-            re.sub(r"@(\w+)@", lambda match: quote(host[match[1]]), with_checks)
-        )
+
+    def expand(placeholder: re.Match[str]) -> str:
+        name, column = placeholder.groups()
+        return CHECKS[engine][name].replace("COLUMN", column) if column else quote(host[name])
+
+    for text in TABLES:
+        statement = text
+        if engine == "sqlite":
+            for word, replacement in SQLITE.items():
+                statement = statement.replace(word, replacement)
+        connection.exec_driver_sql(re.sub(r"@(\w+)(?:\((\w+)\))?@", expand, statement))
