@@ -81,7 +81,7 @@ def _on_error(context: sa.engine.ExceptionContext) -> None:
     this, later statements of the same transaction would be committed one by one.
     """
     connection = context.connection
-    if connection is None or connection.invalidated or not connection.in_transaction():
+    if context.is_disconnect or connection is None or not connection.in_transaction():
         return
     driver: Any = connection.connection.dbapi_connection
     if not driver.in_transaction:

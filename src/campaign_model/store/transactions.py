@@ -8,6 +8,7 @@ the work caught, or the work ended the transaction itself. :func:`check_transact
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -140,7 +141,10 @@ def _is_aborted(connection: sa.Connection) -> bool:
     """Return True if the database has ended the transaction, or would answer COMMIT by ROLLBACK."""
     driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
-        return connection.in_transaction() and not driver.in_transaction
+        try:
+            return connection.in_transaction() and not driver.in_transaction
+        except sqlite3.ProgrammingError:  # The connection is closed; COMMIT will raise that.
+            return False
     if hasattr(driver, "info"):  # psycopg and psycopg2
         return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)
     try:
