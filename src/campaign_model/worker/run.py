@@ -92,6 +92,9 @@ _MAX_RENEWAL_INTERVAL = 10.0
 _POLL_INTERVAL = 1.0
 """The most seconds that the loop waits before it looks at ``stop`` again."""
 
+_ATTEMPTS = 20
+"""Attempts at a transaction: enough for many workers that are in conflict with each other."""
+
 _PATIENCE = timedelta(minutes=1)
 """How long the loop tries again after database faults of a server that has answered before."""
 
@@ -200,6 +203,7 @@ class WorkerLoop(Generic[AnyTask]):
             self.engine,
             self.tenant_id,
             work,
+            attempts=_ATTEMPTS,
             patience=self.patience,
             idempotent=idempotent,
             **self.options,
