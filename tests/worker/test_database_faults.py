@@ -122,7 +122,15 @@ FAULTS: dict[str, Callable[[Task], Outcome]] = {
 }
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker give up soon, for faults that do not pass."""
+    monkeypatch.setattr(run, "_ATTEMPTS", 2)
+    monkeypatch.setattr(run, "_PATIENCE", timedelta(0))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.usefixtures("impatient")
 def test_a_database_fault_in_a_task_gives_its_contact_back_and_ends_the_worker(
     tenant: Tenant, run_worker: RunWorker, fault: str
 ) -> None:
@@ -149,13 +157,10 @@ def test_a_database_fault_in_a_task_gives_its_contact_back_and_ends_the_worker(
 
 
 @pytest.mark.parametrize("fault", [fill_the_disk, exhaust_the_pool])
+@pytest.mark.usefixtures("impatient")
 def test_a_database_fault_in_save_fails_no_contact(
-    tenant: Tenant,
-    run_worker: RunWorker,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: Callable[..., object],
+    tenant: Tenant, run_worker: RunWorker, fault: Callable[..., object]
 ) -> None:
-    monkeypatch.setattr(run, "_PATIENCE", timedelta(0))
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
     with pytest.raises((sa.exc.OperationalError, sa.exc.TimeoutError)):
         run_worker(tenant, campaign, save=fault)
