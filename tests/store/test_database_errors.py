@@ -37,8 +37,8 @@ def raised_by_driver(state: str, attribute: str = "sqlstate") -> DBAPIError:
     error: Exception
     if state.startswith("SQLITE_"):
         error = sqlite3.DatabaseError(state)
-        error.sqlite_errorcode = getattr(sqlite3, state)  # type: ignore[attr-defined]
-        error.sqlite_errorname = state  # type: ignore[attr-defined]
+        error.sqlite_errorcode = getattr(sqlite3, state)
+        error.sqlite_errorname = state
     else:
         error = Exception(state)
         setattr(error, attribute, state)

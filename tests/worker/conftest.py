@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from campaign_model.campaign import Campaign
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import WorkerReport
+from campaign_model.worker import WorkerReport, run
 from support.workers import FORMS, RunWorker, stopped_after_patience, succeed
 
 
@@ -29,3 +30,10 @@ def run_worker(request: pytest.FixtureRequest) -> RunWorker:
             return run_form(tenant.engine, tenant.id, campaign.id, generate, stop=stop, **options)
 
     return run
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a worker give up soon, for faults that do not pass."""
+    monkeypatch.setattr(run, "_ATTEMPTS", 2)
+    monkeypatch.setattr(run, "_PATIENCE", timedelta(0))

@@ -295,6 +295,7 @@ def test_a_worker_cancelled_during_a_claim_starts_no_coroutine(tenant: Tenant) -
     tenant.check_totals(campaign.id)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
     arrive, all_arrived = barrier(1)
@@ -316,6 +317,7 @@ def test_a_cancelled_worker_raises_a_database_fault_of_its_last_record(tenant: T
         run(main())
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_worker_that_raises_leaves_no_coroutine_behind(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=2)
     arrive, all_arrived = barrier(2)

@@ -165,9 +165,10 @@ def _note_errors(engine: sa.Engine) -> None:
 
 def _note_error(context: sa.engine.ExceptionContext) -> None:
     error, connection = context.sqlalchemy_exception, context.connection
-    # After an error, PostgreSQL refuses all further statements: these refusals are not the cause.
-    if connection is None or error is None or sqlstate(error) == _IN_FAILED_TRANSACTION:
+    if connection is None or not isinstance(error, sa.exc.DBAPIError):
         return
+    if sqlstate(error) == _IN_FAILED_TRANSACTION:
+        return  # PostgreSQL refuses all statements after an error. The refusals are not the cause.
     noted = connection.get_execution_options().get(_NOTED_ERROR)
     if noted is not None:
         noted[:] = [error]
