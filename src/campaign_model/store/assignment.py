@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -145,7 +146,7 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
     }
     if scope.on_postgresql:
         columns = {
-            "new_ids": _array_literal(uuid4() for _ in ranks),
+            "new_ids": _array_literal(_random_ids(len(ranks))),
             "contact_ids": _array_literal(ranks),
             "ranks": _array_literal(ranks.values()),
         }
@@ -161,7 +162,13 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
     ).rowcount
 
 
-def _array_literal(values: Iterable[UUID | int]) -> str:
+def _random_ids(number: int) -> Iterator[str]:
+    """Yield random ids as text. ``uuid4`` takes ten times as long, which is felt at 100,000."""
+    digits = secrets.token_hex(16 * number)
+    return (digits[start : start + 32] for start in range(0, len(digits), 32))
+
+
+def _array_literal(values: Iterable[UUID | int | str]) -> str:
     """Write an array as PostgreSQL does. Drivers take several times as long for a long list."""
     return f"{{{','.join(map(str, values))}}}"
 
