@@ -30,6 +30,7 @@ from campaign_model.errors import (
     InvalidDocument,
     LeaseLost,
     NotFound,
+    TransactionAborted,
     TransitionNotAllowed,
     Unmet,
     Violation,
@@ -301,6 +302,7 @@ ERRORS: dict[type[CampaignModelError], SearchStrategy[Any]] = {
         kind=st.sampled_from(["campaign", "template", "owner", "contact", "tenant"]),
         ids=tuples_of(ids(), min_size=1),
     ),
+    TransactionAborted: st.builds(TransactionAborted, reason=SHORT_TEXTS),
     TransitionNotAllowed: _refusals.filter(lambda error: error is not None),
 }
 
