@@ -133,10 +133,11 @@ def statement(sql: str, *columns: str) -> Any:
 def statement_planned_once(sql: str, *columns: str) -> Any:
     """Make a statement with each parameter in a subquery, so that PostgreSQL plans it once.
 
-    PostgreSQL plans a prepared statement anew as long as plans for the values at hand look cheaper
-    than one plan for all values. For tenants and campaigns that its statistics do not know yet
-    they always do, and planning takes as long as execution. A subquery hides the value: both plans
-    are the same, and the first one is kept.
+    PostgreSQL makes a custom plan for the values of each execution as long as custom plans look
+    cheaper than the generic plan for all values. For a tenant or campaign that the statistics do
+    not contain yet, custom plans always look cheaper, and planning takes as long as execution. A
+    subquery hides the value from the planner. Then a custom plan costs as much as the generic plan,
+    and PostgreSQL keeps the generic plan.
     """
     return statement(_PARAMETER.sub(r"(SELECT :\1)", sql), *columns)
 
