@@ -11,7 +11,8 @@ does. ``select_batches`` divides the rows of a table into batches for short tran
 Parameters of the statements, written ``CAST(:name AS type)``:
 
 - ``rows``: the ids of the rows of the batch;
-- ``ids``: the ids of their campaigns, or of the templates;
+- ``ids``: the ids of the owners of these rows. The owner of a contact is its campaign; a campaign
+  and a template are their own owners;
 - ``unreadable``: ``id/column`` of values that the library's types cannot read.
 """
 
@@ -70,11 +71,11 @@ CREATE TABLE IF NOT EXISTS {QUARANTINE} (
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 )"""
 
-_BATCH_ROWS = 1_000
-"""The most campaigns, or templates, of a batch."""
+_BATCH_OWNERS = 1_000
+"""The most owners whose rows are in one batch: campaigns, or templates."""
 
 _BATCH_CONTACTS = 20_000
-"""The most contacts that one transaction repairs. A batch of campaigns ends when it has so many."""
+"""About the most contacts that one transaction repairs or counts."""
 
 _MESSAGE_COLUMNS = {
     "id": Column("uuid"),
@@ -190,24 +191,31 @@ class Rule:
 
 
 def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
-    """Write a query for the rows that meet ``condition``, one batch a row.
+    """Write a query that divides the rows that meet ``condition`` into batches.
 
-    Its columns are ``ids`` and ``rows``, as in the module's docstring, and the number of rows in
-    all batches. A batch of campaigns ends early when its campaigns have too many contacts.
+    The query returns one row for each batch, with three columns: the ids of the owners and the ids
+    of the rows (``ids`` and ``rows`` in the module's docstring), and the number of rows in all
+    batches.
+
+    The rows are taken in the order of their owners, and two numbers decide about the batch of a
+    row: the number of owners before its owner, divided by ``_BATCH_OWNERS``, and the number of
+    contacts in the rows before it, divided by ``_BATCH_CONTACTS``. Rows for which both quotients
+    are the same (without remainders) are one batch. So a batch of campaigns may exceed
+    ``_BATCH_CONTACTS`` by the contacts of its last campaign.
     """
-    owner, contacts, join = "id", "0", ""
+    owner_sql = "id"
+    contacts_sql = "0"  # How many contacts a row stands for: a template has none.
+    join_sql = ""
     if table == "campaign_contacts":
-        owner, contacts = "campaign_id", "1"
+        owner_sql, contacts_sql = "campaign_id", "1"
     elif table == "campaigns" and database.has_column("campaign_contacts", "id"):
-        contacts, join = (
-            "coalesce(number, 0)",
-            """
+        contacts_sql = "coalesce(number, 0)"
+        join_sql = """
         LEFT JOIN (
             SELECT campaign_id, count(*) AS number
             FROM campaign_contacts
             GROUP BY campaign_id
-        ) AS counted ON counted.campaign_id = campaigns.id""",
-        )
+        ) AS counted ON counted.campaign_id = campaigns.id"""
     return f"""\
 SELECT
     array_agg(DISTINCT owner_id),
@@ -217,12 +225,12 @@ FROM (
     SELECT
         id,
         owner_id,
-        (dense_rank() OVER (ORDER BY owner_id) - 1) / {_BATCH_ROWS} AS owner_batch,
+        (dense_rank() OVER (ORDER BY owner_id) - 1) / {_BATCH_OWNERS} AS owner_batch,
         div(sum(contacts) OVER (ORDER BY owner_id, id) - contacts, {_BATCH_CONTACTS})
             AS contact_batch
     FROM (
-        SELECT id, {owner} AS owner_id, {contacts} AS contacts
-        FROM {table}{join}
+        SELECT id, {owner_sql} AS owner_id, {contacts_sql} AS contacts
+        FROM {table}{join_sql}
         WHERE {condition}
     ) AS selected
 ) AS numbered

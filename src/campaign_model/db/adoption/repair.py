@@ -85,7 +85,7 @@ def repair_rows(session: Session, database: LegacyDatabase, step: str) -> None:
     Raises :class:`UndecidedError` if a writer has added a value that needs a decision.
     """
     for repair in list_repairs(database):
-        for ids, rows in session.select_batches(step, repair.batches):
+        for ids, rows in session.fetch_batches(step, repair.batches):
             session.run_in_transaction(partial(_repair_batch, session, database, repair, ids, rows))
 
 

@@ -90,17 +90,18 @@ class Session:
         finally:
             self.connection.rollback()
 
-    def select_batches(
-        self, step: str, batches: str
+    def fetch_batches(
+        self, step: str, batches_query: str
     ) -> Iterator[tuple[Sequence[UUID], Sequence[UUID]]]:
-        """Yield the ids of each batch of a query: those of the owners, and those of the rows.
+        """Yield two lists for each batch: the ids of the owners, and the ids of the rows.
 
-        A cursor on the server holds the batches meanwhile. ``step`` is the name of the step for
-        progress reports. Use one such generator at a time.
+        ``batches_query`` comes from :func:`legacy_database.select_batches`. ``step`` is the name of
+        the step for progress reports. A cursor on the server holds the batches that were not
+        fetched yet; a session has one, so use only one such generator at a time.
         """
         self.use_autocommit()
-        self.execute("CLOSE ALL")
-        self.execute(f"DECLARE batches CURSOR WITH HOLD FOR\n{batches}")
+        self.execute("CLOSE ALL")  # The cursor of the generator before.
+        self.execute(f"DECLARE batches CURSOR WITH HOLD FOR\n{batches_query}")
         self.connection.rollback()
         done = 0
         while batch := self.query("FETCH NEXT FROM batches"):
