@@ -1,8 +1,12 @@
-"""Campaigns: kept, edited by compare-and-set, and moved by ``apply``, the one door.
+"""Campaigns: add, load, list and edit them, and change their status.
 
-Invariants: a status changes only by :meth:`Campaigns.apply`, along a line of the lifecycle's table,
-after all guards of the line were judged under the campaign's exclusive lock; every move is one row
-of the history; an edit is written only if its version is the present one.
+Invariants:
+
+* Only :meth:`Campaigns.apply` changes a status. It looks up the status and the action in the
+  lifecycle's transition table, and writes the target status only if all guards (conditions) of that
+  transition hold, while the campaign is locked exclusively.
+* Every change of a status adds one row to the history.
+* An edit is written only if the edited value has the version that the campaign has now.
 """
 
 from __future__ import annotations
@@ -110,24 +114,36 @@ def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool
 def _gather_facts(
     scope: Scope, campaign: Campaign, total: Totals, review: Review | None, *, allow_empty: bool
 ) -> Facts:
-    """Gather what the guards look at. Exact under the campaign's exclusive lock."""
+    """Gather the facts: the counts that the guards of actions look at.
+
+    ``total`` are the campaign's totals. ``review`` and ``allow_empty`` come from the caller of
+    ``apply`` or ``actions``. If the caller holds the campaign's exclusive lock, the facts stay true
+    until the transaction ends; otherwise they may change at any time.
+
+    ``@exactly()`` adds up money in a decimal context that rounds nothing.
+    """
     generating = total.counts[ContactStatus.GENERATING]
     expired = 0
     if generating:
         expired = scope.connection.execute(
             sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id))
         ).scalar_one()
+    # The budget is exhausted if not even the smallest reservation that a claim of this run asked
+    # for (`unit_reserve`) fits beside the money that is spent and reserved.
     budget = campaign.generation_config.budget
+    budget_exhausted = (
+        budget is not None and total.spent + total.reserved + total.unit_reserve > budget
+    )
+    # A host that counts its messages passes a function, which is called now: under the lock.
+    tally = review(scope.connection) if callable(review) else review
     return Facts(
         enabled_steps=len(campaign.steps.enabled),
-        contacts=total.total,
+        contacts=total.not_excluded,
         claimable=total.waiting + expired,
         in_flight=generating - expired,
         generated=total.counts[ContactStatus.GENERATED],
-        budget_exhausted=(
-            budget is not None and total.spent + total.reserved + total.unit_reserve > budget
-        ),
-        review=review(scope.connection) if callable(review) else review,
+        budget_exhausted=budget_exhausted,
+        review=tally,
         allow_empty=allow_empty,
     )
 
@@ -231,12 +247,15 @@ class Campaigns:
         allow_empty: bool = False,
         reason: str | None = None,
     ) -> Campaign:
-        """Move a campaign: the one door for every change of status, deletion included.
+        """Apply an action, which changes the campaign's status. One of the actions is ``delete``.
 
-        ``version``, if given, must be the present one. ``review`` is the tally of messages that
-        ``approve`` needs, or a function that counts it on the connection once the campaign is
-        locked. ``reason`` goes into the history. A move that needs "nothing in flight" releases
-        the contacts whose lease has expired.
+        ``version``, if given, must be the present one. ``approve`` needs ``review``: the numbers of
+        approved, rejected and undecided messages, or a function that counts them on the connection
+        once the campaign is locked. ``allow_empty`` lets ``approve`` succeed without an approved
+        message. ``reason`` goes into the history. An action with the guard ``nothing_in_flight``
+        also gives back the contacts whose lease has expired, because no worker can claim them
+        afterwards.
+
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
         :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
         or an empty reason.
@@ -290,10 +309,11 @@ class Campaigns:
     def actions(
         self, id: UUID, *, review: Review | None = None, allow_empty: bool = False
     ) -> tuple[ActionState, ...]:
-        """Return every action, whether it is allowed now, and if not why: a front end's buttons.
+        """Return every action, whether it is allowed now, and the error if it is not.
 
-        Nothing is locked, so the answer may have changed by the time a user clicks. Raises
-        :class:`NotFound`.
+        A front end can show each action as a button. ``review`` and ``allow_empty`` mean what they
+        mean in :meth:`apply`; without ``review``, ``approve`` counts as not allowed. Nothing is
+        locked, so the answer may have changed by the time a user clicks. Raises :class:`NotFound`.
         """
         scope = self._scope
         campaign = self.get(id)

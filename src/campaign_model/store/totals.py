@@ -108,8 +108,8 @@ class Totals:
         self.counts[target] += number
 
     @property
-    def total(self) -> int:
-        """Contacts that are not excluded."""
+    def not_excluded(self) -> int:
+        """The number of contacts that are not excluded."""
         return sum(self.counts.values()) - self.counts[ContactStatus.EXCLUDED]
 
     @property
@@ -232,7 +232,7 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
 def legacy_columns(total: Totals) -> dict[str, Any]:
     """Return the campaign's columns for readers that do not know totals."""
     return {
-        "total_contacts": total.total,
+        "total_contacts": total.not_excluded,
         "generated_count": total.counts[ContactStatus.GENERATED],
         "generation_cost": total.spent,
     }
