@@ -89,7 +89,7 @@ _MESSAGE_COLUMNS = {
 
 @attrs.frozen
 class Options:
-    """What the operator decides about an adoption; see :func:`adopt`.
+    """What the operator decides about an adoption: arguments of :func:`adopt`.
 
     Raises ``ValueError`` for an unknown status or case.
     """
@@ -115,9 +115,9 @@ class Options:
 
 @attrs.frozen
 class LegacyDatabase:
-    """The database and the operator's options.
+    """Writes SELECTs of the database's tables, and keeps the operator's options.
 
-    ``is_expanded`` is true once the phase ``expand`` has run.
+    ``is_expanded`` is true once the phase ``expand`` has run, which adds the missing columns.
     """
 
     inspection: Inspection
@@ -125,10 +125,11 @@ class LegacyDatabase:
     is_expanded: bool = False
 
     def select_own(self, table: str, names: Iterable[str], key: str) -> str:
-        """Write a SELECT of columns of a table of the library, of the rows whose key is in ``ids``.
+        """Write a SELECT of the columns ``names`` of a library's table.
 
-        A missing column reads as the value that old rows get when it is added. A missing table has
-        no rows.
+        It selects the rows whose column ``key`` is in ``ids``. In place of a missing column it has
+        the value that old rows get when the column is added. For a missing table, it returns no
+        rows.
         """
         expected = self.inspection.expected[table].columns
         return self._select(table, {name: expected[name] for name in names}, key)
@@ -141,6 +142,7 @@ class LegacyDatabase:
         return self._select(self.inspection.messages, _MESSAGE_COLUMNS, "campaign_id")
 
     def _select(self, table: str, columns: Mapping[str, Column], key: str) -> str:
+        """Write a SELECT of ``columns``, for the rows whose column ``key`` is in ``ids``."""
         items = []
         for name, column in columns.items():
             missing_value = value_when_added(table, name, column) or "NULL"
@@ -160,7 +162,11 @@ class LegacyDatabase:
         return any(table in catalog and column in catalog[table].columns for catalog in tables)
 
     def translate_status(self, statuses: Iterable[str]) -> str:
-        """Write an expression: the status that the column ``status`` means, or NULL for none."""
+        """Write an expression for the status that the column ``status`` means.
+
+        It is the column's value if that is one of ``statuses``, or the status that the operator's
+        status map gives for the value. Otherwise it is NULL.
+        """
         known = [*statuses]
         status_map = {
             word: status
@@ -241,7 +247,7 @@ ORDER BY owner_batch, contact_batch"""
 def needs_repair(database: LegacyDatabase, table: str) -> str:
     """Write the condition for a row that has not been repaired, or that breaks a constraint.
 
-    It needs all columns, so it works after the phase ``expand``.
+    The condition uses all columns, so it works only after the phase ``expand``.
     """
     not_null = [
         f"{name} IS NOT NULL"
@@ -254,10 +260,12 @@ def needs_repair(database: LegacyDatabase, table: str) -> str:
 
 
 def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
-    """Write the CTEs of a table from its rules; ``source`` has the columns that the rules read.
+    """Write the CTEs ``<name>`` and ``<name>_finding`` from the rules of a table.
 
-    The CTE ``name`` has the old values, as ``new_...`` the values after the repair, and
-    ``undecided``. ``name_finding`` has a row for each value that changes or needs a decision.
+    ``source`` is the CTE with the columns that the rules read. ``<name>`` has its columns, for each
+    rule a column ``new_...`` with the value after the repair, and ``undecided``, which is true if
+    any value of the row needs a decision. ``<name>_finding`` has one row for each value that
+    changes or needs a decision.
     """
     new_values = ",\n        ".join(f"{rule.new} AS new_{column}" for column, rule in rules.items())
     undecided = "\n            OR ".join(
@@ -321,10 +329,14 @@ def write_repair(
     rules: Mapping[str, Rule],
     other_writes: str = "",
 ) -> str:
-    """Write a statement that repairs ``rows``. ``ctes`` end with those of :func:`write_ctes`.
+    """Write a statement that repairs ``rows`` of ``table``.
 
-    With the quarantine it also moves the undecided values there. It returns the number of rows
-    that need a decision. If there are any, and no quarantine, its transaction must be rolled back.
+    ``ctes`` end with those of :func:`write_ctes`, which got the same ``name`` and ``rules``.
+    ``other_writes`` are CTEs that write to other tables, each after a comma. If the operator chose
+    the quarantine, the statement also moves the values that need a decision there.
+
+    The statement returns the number of rows that need a decision. If there are any and there is no
+    quarantine, the transaction must be rolled back.
     """
     # The planner compares each row with every element of an array, but it hashes a subquery.
     is_in_rows = f"{name}.id IN (SELECT unnest(CAST(:rows AS uuid[])))"
@@ -448,7 +460,7 @@ def document_rules(table: str) -> dict[str, Rule]:
 def decode(column: str) -> str:
     """Write an expression: a document decoded from JSON strings, NULL for JSON's null.
 
-    Most documents are no strings; the CASE saves a call of the function for these.
+    Most documents are not strings. The CASE saves them the call of the function.
     """
     return (
         f"CASE jsonb_typeof({column}) WHEN 'string' THEN pg_temp.decode_json({column})"

@@ -62,10 +62,10 @@ def write_script(database: LegacyDatabase) -> str:
         *map(_write_procedure, repairs),
         *call_repairs,
         *_write_statements(plan.enforce),
-        # Repair the rows that writers have added meanwhile.
+        # Repair the rows that writers have added since the first repair.
         *call_repairs,
         *_write_statements(plan.validate),
-        # Count the totals again of campaigns whose contacts have changed since.
+        # Count the totals of campaigns again whose contacts have changed since their repair.
         *call_repairs,
     )
 
