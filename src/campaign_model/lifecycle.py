@@ -243,7 +243,7 @@ def something_approved(facts: Facts) -> bool:
 
 @attrs.frozen
 class Transition:
-    """One line of ``TRANSITIONS``. ``deletes`` means that the campaign becomes inactive."""
+    """One line of the campaigns' transition table. ``deletes``: the campaign becomes inactive."""
 
     source: Status
     action: Action
@@ -395,7 +395,7 @@ def check_permission(permission: Permission, status: Status) -> None:
 
 @attrs.frozen
 class ContactTransition:
-    """One line of ``CONTACT_TRANSITIONS``.
+    """One line of the contacts' transition table.
 
     The target ``None`` means :func:`resting_status` of the contact's gaps. ``expired_lease`` marks
     the takeover of a contact, which is legal only after the contact's lease has expired.

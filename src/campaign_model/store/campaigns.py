@@ -70,6 +70,8 @@ __all__ = ["Campaigns", "campaign_from_row"]
 
 Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
 
+# Fields that `save` refuses to change: the first two change with an action, the others never or as
+# a consequence of one.
 _MOVED_BY_APPLY = (
     "status",
     "is_active",
@@ -81,7 +83,7 @@ _MOVED_BY_APPLY = (
 
 
 def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
-    """Make a campaign of its row."""
+    """Make a campaign from its row. Repair its documents where they need it."""
     steps = codec.recover_template_config(row.template_config)
     config = codec.recover_generation_config(row.generation_config)
     return value_from_row(
@@ -94,9 +96,10 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
 
 
 def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
-    """Build the condition that a contact's lease has expired.
+    """Build the condition that a contact is generating and its lease has expired.
 
-    A contact that was excluded in flight is not meant: its outcome is still to come.
+    It is false for a contact that was excluded while a worker held it: its status is excluded, and
+    the worker may still report its outcome.
     """
     contact = campaign_contacts.c
     low_watermark = sa.select(sa.func.max(campaign_totals.c.low_watermark)).where(
@@ -155,11 +158,12 @@ class Campaigns:
         self._scope = scope
 
     def add(self, campaign: Campaign) -> Campaign:
-        """Add a new campaign, a draft, under its own ``id``.
+        """Add a new campaign, which must be a draft, and return it with its times.
 
-        Raises :class:`NotFound` for an owner, template or tenant that this tenant does not have,
-        :class:`Conflict` (``already_exists``) if the id is taken, (``read_only``) if the value
-        is not a fresh draft, and :class:`InvalidDocument` for unknown channels and tones.
+        Raises :class:`NotFound` if the tenant does not exist or does not have the owner or
+        template, :class:`Conflict` (``already_exists``) if the id is taken, :class:`Conflict`
+        (``read_only``) if ``status``, ``is_active`` or ``version`` are not those of a new draft,
+        and :class:`InvalidDocument` for unknown channels and tones.
         """
         scope = self._scope
         fields = attrs.fields_dict(Campaign)
@@ -180,8 +184,8 @@ class Campaigns:
     def get(self, id: UUID, *, lock: bool = False) -> Campaign:
         """Return one campaign. With ``lock``, it cannot change until the transaction ends.
 
-        Raises :class:`NotFound`, and :class:`InvalidDocument` for a row that another writer made
-        unreadable.
+        Raises :class:`NotFound`, and :class:`InvalidDocument` if another program has written
+        documents into the row that cannot be read.
         """
         return campaign_from_row(read_campaign(self._scope, id, lock=lock), self._scope.codec)
 
@@ -195,23 +199,27 @@ class Campaigns:
         limit: int = 50,
         after: str | None = None,
     ) -> Page[CampaignSummary]:
-        """Return campaigns, newest first, by pages of ``limit`` (1 to 500).
+        """Return a page of campaigns, newest first.
 
-        ``after`` is the ``next`` of the page before. Deleted drafts are left out unless
-        ``deleted``. Raises ``ValueError`` for a bad ``limit`` or ``after``.
+        ``status``, ``owner_id`` and ``template_id`` select the campaigns with one of these
+        statuses, this owner and this template. ``deleted`` includes deleted drafts. A page has up
+        to ``limit`` campaigns (1 to 500). ``after`` is the ``next`` of the page before. Raises
+        ``ValueError`` for a ``limit`` or ``after`` that cannot be used.
         """
         filters = {"status": status, "owner_id": owner_id, "template_id": template_id}
         return list_campaigns(self._scope, filters, deleted=deleted, limit=limit, after=after)
 
     def save(self, campaign: Campaign) -> Campaign:
-        """Write what changed, if the campaign was not saved since it was loaded; return it anew.
+        """Write the fields that differ from the stored campaign, and return the new value.
 
-        If the steps changed, every step has a key from then on (:meth:`StepSequence.succeeding`).
+        Nothing is written if the stored campaign has another version than ``campaign``, which means
+        that it was changed since it was loaded. If the steps changed, every step has a key from
+        then on (:meth:`StepSequence.succeeding`).
 
         Raises :class:`NotFound` (campaign or owner), :class:`Conflict` (``stale_version``, or
-        ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed`
-        where the status forbids the change, and :class:`InvalidDocument` for unknown channels and
-        tones. Then nothing was written.
+        ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed` if the
+        status forbids the change, and :class:`InvalidDocument` for unknown channels and tones.
+        After an error, nothing was written.
         """
         scope = self._scope
         row = read_campaign(scope, campaign.id, lock=True)
@@ -324,8 +332,9 @@ class Campaigns:
     def clone(self, id: UUID, *, name: str | None = None) -> Campaign:
         """Add a draft with the same steps, settings, description and owner, and no contacts.
 
-        Without ``name`` it gets the original's name with a number that no other clone of it has.
-        Raises :class:`NotFound`, and :class:`InvalidDocument` for a bad name.
+        Without ``name``, the clone gets the original's name, followed by "(copy)" or "(copy 2)" and
+        so on. No two clones of a campaign get the same number. Raises :class:`NotFound`, and
+        :class:`InvalidDocument` for a bad name.
         """
         scope = self._scope
         original = self.get(id, lock=True)
@@ -350,7 +359,10 @@ class Campaigns:
         return self.get(clone.id)
 
     def history(self, id: UUID) -> tuple[HistoryEntry, ...]:
-        """Return every move of a campaign, oldest first. Raises :class:`NotFound`."""
+        """Return an entry for every change of the campaign's status, oldest first.
+
+        Raises :class:`NotFound`.
+        """
         scope = self._scope
         read_campaign(scope, id)
         rows = scope.connection.execute(
@@ -370,6 +382,7 @@ class Campaigns:
         )
 
     def _insert(self, campaign: Campaign) -> None:
+        """Insert the row of a campaign, with the present time."""
         now = self._scope.now()
         self._scope.connection.execute(
             sa.insert(campaigns).values(
@@ -386,6 +399,11 @@ class Campaigns:
         )
 
     def _update(self, present: Campaign, changes: dict[str, Any]) -> None:
+        """Write ``changes`` and count the version up.
+
+        Raise :class:`Conflict` if the row no longer has the status and version of ``present``. That
+        cannot happen while the caller holds the exclusive lock.
+        """
         updated = self._scope.connection.execute(
             sa.update(campaigns)
             .where(
@@ -411,6 +429,7 @@ class Campaigns:
 
 
 def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
+    """Return the columns of the campaign row that ``save`` may change."""
     return {
         "name": campaign.name,
         "description": campaign.description,
@@ -421,7 +440,7 @@ def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
 
 
 def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
-    """Return the permissions that an edit needs."""
+    """Return the permissions that the edit from ``before`` to ``after`` needs."""
     needed = []
     details = attrgetter("name", "description", "owner_id")
     if details(before) != details(after):
@@ -435,12 +454,14 @@ def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
 
 
 def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bool:
+    """Return True if ``after`` differs from ``before`` only in a higher budget."""
     if before.budget is None or after.budget is None or after.budget <= before.budget:
         return False
     return attrs.evolve(before, budget=after.budget) == after
 
 
 def _stale(present: Campaign, version: int) -> Conflict:
+    """Make the error for a caller who has another version than the present one."""
     return Conflict(
         "stale_version",
         f"the campaign {present.name!r} was changed since you loaded it: you have version "
