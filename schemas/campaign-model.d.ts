@@ -13,7 +13,7 @@ export type Status =
   | "exported"
   | "archived";
 
-/** A named move of a campaign from one status to another. */
+/** A named change of a campaign's status. */
 export type Action =
   | "mark_ready"
   | "return_to_draft"
@@ -54,7 +54,7 @@ export type ContactStatus =
   | "failed"
   | "excluded";
 
-/** A move of one contact within one campaign. */
+/** A named change of a contact's status within one campaign. */
 export type ContactAction =
   | "claim"
   | "succeed"
@@ -79,7 +79,7 @@ export type Guard =
   | "nothing_undecided"
   | "something_approved";
 
-/** One line of the campaign table. `deletes` means that the campaign becomes inactive. */
+/** One line of the campaigns' transition table. `deletes`: the campaign becomes inactive. */
 export type Transition = {
   source: Status;
   action: Action;
@@ -89,8 +89,9 @@ export type Transition = {
 };
 
 /**
- * One line of the contact table. The target `null` means `resting_status` of the contact's gaps.
- * `expired_lease` marks the takeover of a contact: it needs an expired lease.
+ * One line of the contacts' transition table. The target `null` means `resting_status` of the
+ * contact's gaps. `expired_lease` marks the takeover of a contact, which is legal only after the
+ * contact's lease has expired.
  */
 export type ContactTransition = {
   source: ContactStatus;

@@ -95,7 +95,11 @@ _OBJECTS = (dict, JsonObject, Mapping)  # In this order, because isinstance(...,
 
 
 def _comparable(value: Any) -> Any:
-    """Return a hashable form of a frozen value that is equal exactly for equal JSON values."""
+    """Return a hashable form of a frozen value that is equal exactly for equal JSON values.
+
+    Booleans are tagged with their type, because Python takes ``True`` for equal to ``1``, and JSON
+    does not.
+    """
     if isinstance(value, JsonObject):
         return frozenset((name, _comparable(member)) for name, member in value.items())
     if isinstance(value, tuple):

@@ -55,7 +55,11 @@ def is_money(value: Any) -> bool:
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Calculate with money in the context :data:`EXACT`. Works as a decorator too."""
+    """Calculate with money in the decimal context :data:`EXACT`, so that no sum is rounded.
+
+    Python's arithmetic uses the caller's context otherwise, which may have few digits. Use it as
+    ``with exactly():`` around a block, or as ``@exactly()`` above a function.
+    """
     with localcontext(EXACT):
         yield
 

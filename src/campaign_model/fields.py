@@ -136,6 +136,7 @@ def meaning(schema: Schema) -> str:
 
 
 def _limits(schema: Schema) -> str:
+    """Say how large a value may be, such as "1 to 200". ``schema`` has at least one limit."""
     least, most = (
         next((schema[word] for word in words if word in schema), None)
         for words in (("minimum", "minLength", "minItems"), ("maximum", "maxLength", "maxItems"))

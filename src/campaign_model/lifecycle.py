@@ -1,14 +1,17 @@
 """The lifecycle of campaigns and of their contacts: two transition tables and lookups in them.
 
-``TRANSITIONS`` lists every move of a campaign, ``CONTACT_TRANSITIONS`` every move of a contact.
-``PERMISSIONS`` says which changes of content are legal in which status.
+``TRANSITIONS`` lists every change of a campaign's status, ``CONTACT_TRANSITIONS`` every change of a
+contact's status. Each line of these tables is one transition: the status before, an action, and the
+status after. ``PERMISSIONS`` says which changes of content are legal in which status.
 
-Invariant: a status changes only along a line of these tables. The store's SQL, the CHECK
-constraints, ``schemas/lifecycle.json`` and ``docs/lifecycle.md`` are built from them.
+Invariant: a status changes only as a line of these tables says. The store's SQL, the CHECK
+constraints, ``schemas/lifecycle.json`` and ``docs/lifecycle.md`` are built from the tables.
 
-To move a campaign, the store locks its row and counts :class:`Facts`. :func:`apply` then finds the
-line of the table and calls its guards, which are pure functions from facts to :class:`Unmet` or
-``None``. The store writes the target status, or nothing if a guard is unmet.
+To change the status of a campaign, the store locks its row and reads the :class:`Facts`: counts of
+steps, contacts and messages. :func:`apply` then finds the line of the table and calls its guards.
+A guard is a condition: a pure function that gets the facts, and returns ``None`` if the condition
+holds, or else an :class:`Unmet`. The store writes the target status, or nothing if a guard does not
+hold.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class Status(StrEnum):
 
 
 class Action(StrEnum):
-    """A named move of a campaign from one status to another."""
+    """A named change of a campaign's status."""
 
     MARK_READY = "mark_ready"
     RETURN_TO_DRAFT = "return_to_draft"
@@ -112,7 +115,7 @@ class ContactStatus(StrEnum):
 
 
 class ContactAction(StrEnum):
-    """A move of one contact within one campaign."""
+    """A named change of a contact's status within one campaign."""
 
     CLAIM = "claim"
     SUCCEED = "succeed"
@@ -137,12 +140,16 @@ class ReviewTally:
 
 @attrs.frozen
 class Facts:
-    """The counts that guards look at. The store reads them under the campaign's row lock.
+    """The counts that guards look at. The store reads them while it holds the campaign's lock.
 
     ``enabled_steps`` counts steps; the other numbers count contacts. ``contacts`` leaves out
     excluded ones. ``claimable`` contacts can be claimed now or after a pause: they are pending,
     enrichment_ok, or generating under an expired lease. ``in_flight`` contacts are under a lease
-    that has not expired. ``review`` is ``None`` if the caller passed no tally.
+    that has not expired. ``generated`` contacts have their messages.
+
+    ``budget_exhausted`` means that the budget has no room for another contact. ``review`` counts
+    the messages under review; it is ``None`` if the caller passed no tally. ``allow_empty`` means
+    that the caller accepts a campaign without an approved message.
     """
 
     enabled_steps: int = 0
@@ -159,7 +166,11 @@ Guard = Callable[[Facts], Unmet | None]
 
 
 def _guard(advice: str) -> Callable[[Callable[[Facts], bool]], Guard]:
-    """Make a guard of a condition; ``advice`` says what to do, and may name facts in braces."""
+    """Make a guard of a function that returns True if the condition holds.
+
+    ``advice`` is the message of the :class:`Unmet` and says what to do. It may contain facts in
+    braces, such as ``{facts.in_flight}``.
+    """
 
     def decorate(holds: Callable[[Facts], bool]) -> Guard:
         @wraps(holds)
@@ -232,7 +243,7 @@ def something_approved(facts: Facts) -> bool:
 
 @attrs.frozen
 class Transition:
-    """One line of the campaign table. ``deletes`` means that the campaign becomes inactive."""
+    """One line of the campaigns' transition table. ``deletes``: the campaign becomes inactive."""
 
     source: Status
     action: Action
@@ -278,7 +289,10 @@ TRANSITIONS: tuple[Transition, ...] = (
 
 _BY_SOURCE_AND_ACTION = {(line.source, line.action): line for line in TRANSITIONS}
 
+# Before a run, and between two runs.
 _AT_REST = frozenset({Status.DRAFT, Status.READY})
+
+# Contacts may be generated now, or may be sent back to wait for the next run.
 _WORKABLE = frozenset({Status.READY, Status.GENERATING, Status.REVIEW})
 PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
     {
@@ -303,8 +317,9 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
 class ActionState:
     """One action, and whether a campaign may take it now. A front end shows it as a button.
 
-    ``target`` is ``None`` if the table has no line for the campaign's status and this action.
-    ``error`` says why the action is not allowed; it is ``None`` if the action is allowed.
+    ``target`` is the status that the action leads to, or ``None`` if ``TRANSITIONS`` has no line
+    for the campaign's status and this action. ``error`` says why the action is not allowed; it is
+    ``None`` if the action is allowed.
     """
 
     action: Action
@@ -318,7 +333,7 @@ class ActionState:
 
 
 def sources(action: Action) -> tuple[Status, ...]:
-    """Return the statuses from which the table allows ``action``, in the table's order."""
+    """Return the statuses from which ``TRANSITIONS`` allows ``action``, in the table's order."""
     return tuple(line.source for line in TRANSITIONS if line.action == action)
 
 
@@ -331,7 +346,11 @@ def target(action: Action) -> Status:
 def _make_error(
     source: Status, action: str, legal_from: tuple[Status, ...], unmet: tuple[Unmet, ...] = ()
 ) -> TransitionNotAllowed:
-    """Make the error for ``action`` in status ``source``."""
+    """Make the error for ``action`` in status ``source``.
+
+    ``action`` is an action or a permission, ``legal_from`` are the statuses in which it is legal,
+    and ``unmet`` are the guards that do not hold.
+    """
     allowed = tuple(line.action for line in TRANSITIONS if line.source is source)
     return TransitionNotAllowed(source, action, allowed, legal_from, unmet)
 
@@ -348,7 +367,7 @@ def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowe
 
 
 def apply(source: Status, action: Action, facts: Facts) -> Transition:
-    """Return the table line for ``action`` in status ``source``, if its guards hold.
+    """Return the line of ``TRANSITIONS`` for this status and action, if its guards hold.
 
     Raises :class:`TransitionNotAllowed` with the allowed actions and every unmet guard.
     """
@@ -376,10 +395,10 @@ def check_permission(permission: Permission, status: Status) -> None:
 
 @attrs.frozen
 class ContactTransition:
-    """One line of the contact table.
+    """One line of the contacts' transition table.
 
     The target ``None`` means :func:`resting_status` of the contact's gaps. ``expired_lease`` marks
-    the takeover of a contact: it needs an expired lease.
+    the takeover of a contact, which is legal only after the contact's lease has expired.
     """
 
     source: ContactStatus
@@ -411,7 +430,8 @@ CONTACT_TRANSITIONS: tuple[ContactTransition, ...] = (
         if status is not ContactStatus.EXCLUDED
     ),
     ContactTransition(ContactStatus.EXCLUDED, ContactAction.INCLUDE, None),
-    # Only a waiting contact moves. The others keep their status, and the new gaps for later.
+    # Only the status of a waiting contact changes. The other contacts keep their status; their new
+    # gaps decide when they wait again.
     *(
         ContactTransition(source, action, status if source in _WAITING else source)
         for action, status in (
@@ -433,7 +453,11 @@ CLAIMABLE: frozenset[ContactStatus] = frozenset(
 
 
 def resting_status(gaps: tuple[str, ...] | None) -> ContactStatus:
-    """Return the status in which a contact with these gaps waits. ``None``: gaps are unknown."""
+    """Return the status in which a contact with these gaps waits.
+
+    Gaps are the names of the fields that the contact lacks for its messages. ``None`` means that
+    they are unknown.
+    """
     if gaps is None:
         return ContactStatus.PENDING
     return ContactStatus.ENRICHMENT_NEEDED if gaps else ContactStatus.ENRICHMENT_OK
@@ -453,7 +477,7 @@ def apply_contact(
 
 
 def to_dict() -> dict[str, Any]:
-    """Return both tables as new JSON-ready data. ``schemas/lifecycle.json`` holds the same.
+    """Return the lifecycle as data for JSON. ``schemas/lifecycle.json`` has the same content.
 
     ``guards`` maps a guard's name to its meaning, ``permissions`` a permission to its statuses.
     A contact line with the target ``None`` leads to the ``resting_status`` of the contact's gaps.

@@ -51,15 +51,18 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
     rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
     print_labelled(console, "No status", f"{rule} (--status-rule)")
     has_written = not (dry_run or report.refused)
+    values = []
+    for name, (outcome_if_not_written, outcome_if_written) in _OUTCOMES.items():
+        outcome = outcome_if_written if has_written else outcome_if_not_written
+        counts_by_kind = getattr(report, name)
+        values += [
+            (kind, number, outcome, db.KINDS[kind]) for kind, number in counts_by_kind.items()
+        ]
     _print_statements(console, report.added, "Added" if has_written else "To be added")
     print_table(
         console,
         ("kind", "values", "", "meaning"),
-        [
-            (kind, number, outcomes[has_written], db.KINDS[kind])
-            for name, outcomes in _OUTCOMES.items()
-            for kind, number in getattr(report, name).items()
-        ],
+        values,
         title="Values",
     )
     print_table(

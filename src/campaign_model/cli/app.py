@@ -277,6 +277,8 @@ def init(
 ) -> None:
     """Build the schema in a fresh database, or upgrade it, and sync the system templates."""
     host = HostTables(tenants, owners, contacts)
+    # `may_create` lets SQLite create the file of the database if there is none. A new file has no
+    # host tables. So without --with-host-tables, `db.init` would fail and leave an empty file.
     with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
     print_sync_report(report, as_json=as_json)

@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 TABLES = frozenset({*metadata.tables, VERSION_TABLE})
-"""The names of the library's tables, which the host's own migrations must leave alone."""
+"""The names of the library's tables, which the host's own migrations must not change."""
 
 
 def init(
@@ -58,8 +58,9 @@ def init(
 ) -> SyncReport:
     """Build the schema in a fresh database, or upgrade it, and sync the system templates.
 
-    ``host`` names the host's tables. ``with_host_tables`` creates minimal ones where they are
-    missing (for demos and tests). All of this is one transaction. Needs the extra ``migrations``.
+    ``host`` names the host's tables. ``with_host_tables`` creates the missing ones with a minimum
+    of columns, for demos and tests. The whole call is one transaction. It needs the extra
+    ``migrations``.
 
     Raises :class:`SetupError` if a host table is missing, if there are tables of the same names
     that this library has not created, or if a newer version of the library has created them.

@@ -122,7 +122,7 @@ def _jsonpath(name: str, schema: Schema) -> str:
 
 
 def _settings_postgresql(column: str) -> str:
-    """Return the condition that every known field of the settings is absent or right."""
+    """Return the condition that every known field of the settings is absent or correct."""
     conditions = []
     for name, schema in GENERATION_FIELDS.items():
         value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
@@ -202,6 +202,7 @@ def _steps_sqlite(column: str) -> str:
 
 
 def _settings_sqlite(column: str) -> str:
+    """Return the condition that every known field of the settings is absent or correct."""
     conditions = " AND ".join(
         _optional_member_sqlite(column, f"$.{name}", schema)
         for name, schema in GENERATION_FIELDS.items()

@@ -1,8 +1,8 @@
 """The schema as it should be, generated from the tables, the CHECKs and the host's table names.
 
-``create_statements`` gives it as CREATE statements; adoption lets the server read them and compares
-the result with what a database has. The migrations hold the same schema as frozen text; a test
-compares what both build.
+``create_statements`` returns CREATE statements. An adoption lets the server execute these on
+temporary tables, and compares the result with what the database has. The migrations contain the
+same schema as frozen text; a test checks that both build the same schema.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ HOST_KEY = ("tenant_id", "id")
 
 
 def create_statements(dialect_name: str, host: HostTables) -> tuple[str, ...]:
-    """Return the CREATE statements of the library's tables and indexes, in an order that works."""
+    """Return the CREATE statements of the library's tables and indexes.
+
+    A table comes after those that its foreign keys refer to, and before its indexes.
+    """
     statements = []
     for table in build_tables(dialect_name, host):
         statements.append(_compile(sa.schema.CreateTable(table), dialect_name))

@@ -1,8 +1,8 @@
-"""What ``init`` and ``adopt`` share: the error they raise, and the lock that runs one at a time.
+"""What ``init`` and ``adopt`` share: the error that they raise, and their lock.
 
-The lock is an advisory lock of PostgreSQL, held for a transaction (``init``) or for a session
-(``adopt``, which commits many transactions). SQLite needs none: its transactions that write
-already run one at a time.
+The lock lets only one of them run at a time on a database. It is an advisory lock of PostgreSQL,
+held for a transaction (``init``) or for a session (``adopt``, which commits many transactions).
+SQLite needs none: its transactions that write already run one at a time.
 """
 
 from __future__ import annotations

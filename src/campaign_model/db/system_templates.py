@@ -1,7 +1,8 @@
 """``sync_presets``: bring the system templates in a database up to date with the presets.
 
-Each preset has a fixed id. Its row keeps the digest of the preset that was last written, so a row
-that an operator has edited can be told from one that only has to be updated. Syncing is idempotent.
+A preset is a system template that the package contains as a file. Each preset has a fixed id. Its
+row keeps the digest of the preset that was last written. If the row's content has another digest,
+an operator has edited it. Syncing is idempotent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Assignment: contacts put into a campaign, any number of them, in the order in which they come."""
+"""Assignment: put any number of contacts into a campaign.
+
+An assignment gives each contact its rank: the order of generation within the campaign, ascending.
+"""
 
 from __future__ import annotations
 
@@ -25,16 +28,19 @@ from campaign_model.store.types import Array, Uuid, any_of, checked_id
 __all__ = ["MAX_PRIORITY", "POSITIONS", "assign_contacts"]
 
 POSITIONS = 1 << 40
-"""A rank is minus the priority, times this, plus the position in the order of assignment."""
+"""More positions than a campaign has. A rank is ``position - priority * POSITIONS``."""
 
 MAX_PRIORITY = (1 << 22) - 1
-"""Priorities go from minus this to this. With the position they make one ascending rank."""
+"""A priority is between minus this number and this number, so that a rank fits into 64 bits."""
 
 _CHUNK = 50_000
+"""The most contacts that one INSERT writes."""
+
 _CONTACT = campaign_contacts.c
 
-# For PostgreSQL. The tenant comes from a table, as a sharded database needs it. The order fills the
-# indexes from one end to the other.
+# Insert contacts on PostgreSQL, and leave out those that the campaign already has. The tenant comes
+# from a table, because databases that distribute rows over servers by the tenant require that of an
+# INSERT with a SELECT. The order fills the index of contacts from one end to the other.
 INSERT = """
 INSERT INTO campaign_contacts
     (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
@@ -56,12 +62,12 @@ def assign_contacts(
     campaign_id: UUID,
     contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any],
 ) -> Assigned:
-    """Do the work of :meth:`Contacts.assign`."""
+    """Put contacts into a campaign, as :meth:`Contacts.assign` describes."""
     campaign_row = lock_campaign(scope, campaign_id, Permission.ASSIGN_CONTACTS)
     if isinstance(contacts, sa.Select):
         rows: Iterable[Any] = scope.connection.execute(contacts)
         if not scope.on_postgresql:
-            # SQLite reads on while rows are inserted, and might find the inserted ones.
+            # SQLite would execute the Select while rows are inserted, and might return these rows.
             rows = [*rows]
         contacts = (row[0] if len(row) == 1 else (row[0], row[1]) for row in rows)
     position: int = campaign_row.next_position
@@ -91,9 +97,10 @@ def assign_contacts(
 
 
 def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[UUID, int]:
-    """Return each contact's rank, in the given order from ``position`` on.
+    """Return the rank of each contact. The first contact gets ``position``, the next one the next.
 
-    The first mention of a contact counts. Raise ``ValueError`` for a priority out of range.
+    If a contact occurs several times, its first place counts. Raise ``ValueError`` for a priority
+    out of range.
     """
     priorities: dict[UUID, int] = {}
     for contact in contacts:
@@ -113,14 +120,18 @@ def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[U
 def _insert(
     scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: datetime
 ) -> tuple[int, tuple[UUID, ...]]:
-    """Insert rows. Return how many were new, and the contacts that the tenant does not have."""
+    """Insert contacts with their ranks.
+
+    Return the number of contacts that were not in the campaign before, and the ids of the contacts
+    that the tenant does not have.
+    """
     known = ranks
     while known:
         with savepoint(scope.connection) as refusal:
             number = _insert_known(scope, campaign_id, known, now)
         if not (refusal.foreign_key_violated or refusal.unique_key_violated):
             return number, tuple(ranks.keys() - known.keys())
-        # A key refused them: leave out the contacts that the tenant does not have.
+        # A key has refused the INSERT: leave out the contacts that the tenant does not have.
         table = host_table(scope.host.contacts)
         present = scope.connection.scalars(
             sa.select(table.c.id).where(
@@ -128,8 +139,9 @@ def _insert(
             )
         ).all()
         if len(present) == len(known):
-            # All are there. A contact was inserted just now, or a key of the host's own refuses
-            # them: try once more, and let the database's error pass.
+            # The tenant has all of them. Either the host has inserted a contact since the refusal,
+            # or a key that the host has added refuses the rows. Try a second time, without catching
+            # the database's error.
             with scope.connection.begin_nested():
                 number = _insert_known(scope, campaign_id, known, now)
             return number, tuple(ranks.keys() - known.keys())
@@ -138,6 +150,10 @@ def _insert(
 
 
 def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
+    """Insert contacts that the campaign does not have yet; return their number.
+
+    A contact that the tenant does not have violates a foreign key.
+    """
     fixed = {
         "tenant_id": scope.tenant_id,
         "campaign_id": campaign_id,
@@ -169,7 +185,7 @@ def _random_ids(number: int) -> Iterator[str]:
 
 
 def _array_literal(values: Iterable[UUID | int | str]) -> str:
-    """Write an array as PostgreSQL does. Drivers take several times as long for a long list."""
+    """Write an array in PostgreSQL's notation, several times as fast as a driver does."""
     return f"{{{','.join(map(str, values))}}}"
 
 
@@ -177,6 +193,7 @@ def _assigned_before(
     scope: Scope, campaign_row: sa.Row[Any], contact_ids: Iterable[UUID]
 ) -> set[UUID]:
     """Return those of the contacts that were in the campaign before this assignment began."""
+    # This assignment gives positions from `next_position` on, and its own time.
     assigned_now = sa.and_(
         _CONTACT.rank.bitwise_and(POSITIONS - 1) >= campaign_row.next_position,
         _CONTACT.added_at == campaign_row.now,

@@ -1,4 +1,8 @@
-"""The list of campaigns with their live totals, by keyset pages."""
+"""The list of campaigns with their present totals, one page after another.
+
+``next`` of a page contains the key of its last campaign (creation time and id). The following page
+begins after this key (*keyset pagination*), so that reading it takes no longer than the first page.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,8 @@ _FILTERS: dict[str, sa.ColumnElement[bool]] = {
     "status": any_of(_CAMPAIGN.status, sa.bindparam("status", type_=Array(sa.Text))),
     "owner_id": _CAMPAIGN.owner_id == sa.bindparam("owner_id", type_=Uuid),
     "template_id": _CAMPAIGN.template_id == sa.bindparam("template_id", type_=Uuid),
-    # A row comparison, for which the index on the page key is entered at the right place.
+    # Campaigns after the page before. PostgreSQL finds the first one in the index for a comparison
+    # of whole keys (a, b) < (c, d), but not for a < c OR (a = c AND b < d).
     "after": sa.tuple_(*_PAGE_KEY)
     < sa.tuple_(sa.bindparam("moment", type_=UtcDateTime), sa.bindparam("last", type_=Uuid)),
 }
@@ -39,7 +44,10 @@ _FILTERS: dict[str, sa.ColumnElement[bool]] = {
 def list_campaigns(
     scope: Scope, filters: Mapping[str, Any], *, deleted: bool, limit: int, after: str | None
 ) -> Page[CampaignSummary]:
-    """Do the work of :meth:`Campaigns.list`. A filter that is None does not restrict."""
+    """Return a page of campaigns, as :meth:`Campaigns.list` does.
+
+    ``filters`` are ``status``, ``owner_id`` and ``template_id``; None selects all campaigns.
+    """
     if type(limit) is not int or not 1 <= limit <= _MAX_PAGE:
         raise ValueError(f"limit is a whole number from 1 to {_MAX_PAGE}, not {limit!r}")
     parameters = dict(filters)
@@ -63,15 +71,19 @@ def list_campaigns(
 
 @lru_cache(maxsize=256)
 def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) -> sa.Select[Any]:
-    """Build the query of a page, whose columns are the fields of a summary."""
+    """Build the query of a page, whose columns are the fields of a summary.
+
+    ``filters`` are the keys of ``_FILTERS`` whose conditions apply. ``deleted`` includes deleted
+    drafts.
+    """
     conditions = [_CAMPAIGN.tenant_id == sa.bindparam("tenant", type_=Uuid)]
     conditions += [condition for name, condition in _FILTERS.items() if name in filters]
     if not deleted:
         conditions.append(_CAMPAIGN.is_active)
     sums = {column.name: column for column in summary_columns()}
     fields = [field.name for field in attrs.fields(CampaignSummary)]
-    # 1. The campaigns of the page. The limit is written out: PostgreSQL would plan each time anew
-    #    for a limit that it does not know.
+    # 1. The campaigns of the page. The limit is a literal and no parameter: PostgreSQL would make a
+    #    new plan for each execution with a limit that it does not know.
     page = (
         sa.select(_CAMPAIGN.tenant_id, *(_CAMPAIGN[name] for name in fields if name not in sums))
         .where(*conditions)
@@ -84,7 +96,8 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
     if dialect != "postgresql":
         columns = [sums[name] if name in sums else page.c[name] for name in fields]
         return join_totals(sa.select(*columns), page).group_by(*page.c).order_by(*order)
-    # PostgreSQL sums each campaign's few shards as it meets them, and sorts nothing to group it.
+    # With LATERAL, PostgreSQL adds up the few rows of totals (shards) of one campaign after
+    # another. With GROUP BY it would sort all of them first.
     total = (
         sa.select(*sums.values())
         .where(campaign_totals.c.tenant_id == sa.bindparam("tenant", type_=Uuid), is_shard_of(page))
@@ -101,9 +114,14 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
 
 
 def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:
-    """Return creation time and id of the last campaign of the page before."""
+    """Return the creation time and the id in ``cursor``: those of the last campaign of a page.
+
+    Raise ``ValueError`` for any other text.
+    """
     try:
         moment, id_ = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
         return datetime.fromisoformat(moment).astimezone(UTC), UUID(id_)
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error
+        raise ValueError(
+            f"after must be the value of `next` of an earlier page, not {cursor!r}"
+        ) from error

@@ -1,8 +1,12 @@
-"""Campaigns: kept, edited by compare-and-set, and moved by ``apply``, the one door.
+"""Campaigns: add, load, list and edit them, and change their status.
 
-Invariants: a status changes only by :meth:`Campaigns.apply`, along a line of the lifecycle's table,
-after all guards of the line were judged under the campaign's exclusive lock; every move is one row
-of the history; an edit is written only if its version is the present one.
+Invariants:
+
+* Only :meth:`Campaigns.apply` changes a status. It looks up the status and the action in the
+  lifecycle's transition table, and writes the target status only if all guards (conditions) of that
+  transition hold, while the campaign is locked exclusively.
+* Every change of a status adds one row to the history.
+* An edit is written only if the edited value has the version that the campaign has now.
 """
 
 from __future__ import annotations
@@ -66,6 +70,8 @@ __all__ = ["Campaigns", "campaign_from_row"]
 
 Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
 
+# Fields that `save` refuses to change: the first two change with an action, the others never or as
+# a consequence of one.
 _MOVED_BY_APPLY = (
     "status",
     "is_active",
@@ -77,7 +83,7 @@ _MOVED_BY_APPLY = (
 
 
 def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
-    """Make a campaign of its row."""
+    """Make a campaign from its row. Repair its documents where they need it."""
     steps = codec.recover_template_config(row.template_config)
     config = codec.recover_generation_config(row.generation_config)
     return value_from_row(
@@ -90,9 +96,10 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
 
 
 def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
-    """Build the condition that a contact's lease has expired.
+    """Build the condition that a contact is generating and its lease has expired.
 
-    A contact that was excluded in flight is not meant: its outcome is still to come.
+    It is false for a contact that was excluded while a worker held it: its status is excluded, and
+    the worker may still report its outcome.
     """
     contact = campaign_contacts.c
     low_watermark = sa.select(sa.func.max(campaign_totals.c.low_watermark)).where(
@@ -110,24 +117,36 @@ def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool
 def _gather_facts(
     scope: Scope, campaign: Campaign, total: Totals, review: Review | None, *, allow_empty: bool
 ) -> Facts:
-    """Gather what the guards look at. Exact under the campaign's exclusive lock."""
+    """Gather the facts: the counts that the guards of actions look at.
+
+    ``total`` are the campaign's totals. ``review`` and ``allow_empty`` come from the caller of
+    ``apply`` or ``actions``. If the caller holds the campaign's exclusive lock, the facts stay true
+    until the transaction ends; otherwise they may change at any time.
+
+    ``@exactly()`` adds up money in a decimal context that rounds nothing.
+    """
     generating = total.counts[ContactStatus.GENERATING]
     expired = 0
     if generating:
         expired = scope.connection.execute(
             sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id))
         ).scalar_one()
+    # The budget is exhausted if not even the smallest reservation that a claim of this run asked
+    # for (`unit_reserve`) fits beside the money that is spent and reserved.
     budget = campaign.generation_config.budget
+    budget_exhausted = (
+        budget is not None and total.spent + total.reserved + total.unit_reserve > budget
+    )
+    # A host that counts its messages passes a function, which is called now: under the lock.
+    tally = review(scope.connection) if callable(review) else review
     return Facts(
         enabled_steps=len(campaign.steps.enabled),
-        contacts=total.total,
+        contacts=total.not_excluded,
         claimable=total.waiting + expired,
         in_flight=generating - expired,
         generated=total.counts[ContactStatus.GENERATED],
-        budget_exhausted=(
-            budget is not None and total.spent + total.reserved + total.unit_reserve > budget
-        ),
-        review=review(scope.connection) if callable(review) else review,
+        budget_exhausted=budget_exhausted,
+        review=tally,
         allow_empty=allow_empty,
     )
 
@@ -139,11 +158,12 @@ class Campaigns:
         self._scope = scope
 
     def add(self, campaign: Campaign) -> Campaign:
-        """Add a new campaign, a draft, under its own ``id``.
+        """Add a new campaign, which must be a draft, and return it with its times.
 
-        Raises :class:`NotFound` for an owner, template or tenant that this tenant does not have,
-        :class:`Conflict` (``already_exists``) if the id is taken, (``read_only``) if the value
-        is not a fresh draft, and :class:`InvalidDocument` for unknown channels and tones.
+        Raises :class:`NotFound` if the tenant does not exist or does not have the owner or
+        template, :class:`Conflict` (``already_exists``) if the id is taken, :class:`Conflict`
+        (``read_only``) if ``status``, ``is_active`` or ``version`` are not those of a new draft,
+        and :class:`InvalidDocument` for unknown channels and tones.
         """
         scope = self._scope
         fields = attrs.fields_dict(Campaign)
@@ -164,8 +184,8 @@ class Campaigns:
     def get(self, id: UUID, *, lock: bool = False) -> Campaign:
         """Return one campaign. With ``lock``, it cannot change until the transaction ends.
 
-        Raises :class:`NotFound`, and :class:`InvalidDocument` for a row that another writer made
-        unreadable.
+        Raises :class:`NotFound`, and :class:`InvalidDocument` if another program has written
+        documents into the row that cannot be read.
         """
         return campaign_from_row(read_campaign(self._scope, id, lock=lock), self._scope.codec)
 
@@ -179,23 +199,27 @@ class Campaigns:
         limit: int = 50,
         after: str | None = None,
     ) -> Page[CampaignSummary]:
-        """Return campaigns, newest first, by pages of ``limit`` (1 to 500).
+        """Return a page of campaigns, newest first.
 
-        ``after`` is the ``next`` of the page before. Deleted drafts are left out unless
-        ``deleted``. Raises ``ValueError`` for a bad ``limit`` or ``after``.
+        ``status``, ``owner_id`` and ``template_id`` select the campaigns with one of these
+        statuses, this owner and this template. ``deleted`` includes deleted drafts. A page has up
+        to ``limit`` campaigns (1 to 500). ``after`` is the ``next`` of the page before. Raises
+        ``ValueError`` for a ``limit`` or ``after`` that cannot be used.
         """
         filters = {"status": status, "owner_id": owner_id, "template_id": template_id}
         return list_campaigns(self._scope, filters, deleted=deleted, limit=limit, after=after)
 
     def save(self, campaign: Campaign) -> Campaign:
-        """Write what changed, if the campaign was not saved since it was loaded; return it anew.
+        """Write the fields that differ from the stored campaign, and return the new value.
 
-        If the steps changed, every step has a key from then on (:meth:`StepSequence.succeeding`).
+        Nothing is written if the stored campaign has another version than ``campaign``, which means
+        that it was changed since it was loaded. If the steps changed, every step has a key from
+        then on (:meth:`StepSequence.succeeding`).
 
         Raises :class:`NotFound` (campaign or owner), :class:`Conflict` (``stale_version``, or
-        ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed`
-        where the status forbids the change, and :class:`InvalidDocument` for unknown channels and
-        tones. Then nothing was written.
+        ``read_only`` for a field that only ``apply`` changes), :class:`TransitionNotAllowed` if the
+        status forbids the change, and :class:`InvalidDocument` for unknown channels and tones.
+        After an error, nothing was written.
         """
         scope = self._scope
         row = read_campaign(scope, campaign.id, lock=True)
@@ -231,12 +255,15 @@ class Campaigns:
         allow_empty: bool = False,
         reason: str | None = None,
     ) -> Campaign:
-        """Move a campaign: the one door for every change of status, deletion included.
+        """Apply an action, which changes the campaign's status. One of the actions is ``delete``.
 
-        ``version``, if given, must be the present one. ``review`` is the tally of messages that
-        ``approve`` needs, or a function that counts it on the connection once the campaign is
-        locked. ``reason`` goes into the history. A move that needs "nothing in flight" releases
-        the contacts whose lease has expired.
+        ``version``, if given, must be the present one. ``approve`` needs ``review``: the numbers of
+        approved, rejected and undecided messages, or a function that counts them on the connection
+        once the campaign is locked. ``allow_empty`` lets ``approve`` succeed without an approved
+        message. ``reason`` goes into the history. An action with the guard ``nothing_in_flight``
+        also gives back the contacts whose lease has expired, because no worker can claim them
+        afterwards.
+
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
         :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
         or an empty reason.
@@ -290,10 +317,11 @@ class Campaigns:
     def actions(
         self, id: UUID, *, review: Review | None = None, allow_empty: bool = False
     ) -> tuple[ActionState, ...]:
-        """Return every action, whether it is allowed now, and if not why: a front end's buttons.
+        """Return every action, whether it is allowed now, and the error if it is not.
 
-        Nothing is locked, so the answer may have changed by the time a user clicks. Raises
-        :class:`NotFound`.
+        A front end can show each action as a button. ``review`` and ``allow_empty`` mean what they
+        mean in :meth:`apply`; without ``review``, ``approve`` counts as not allowed. Nothing is
+        locked, so the answer may have changed by the time a user clicks. Raises :class:`NotFound`.
         """
         scope = self._scope
         campaign = self.get(id)
@@ -304,8 +332,9 @@ class Campaigns:
     def clone(self, id: UUID, *, name: str | None = None) -> Campaign:
         """Add a draft with the same steps, settings, description and owner, and no contacts.
 
-        Without ``name`` it gets the original's name with a number that no other clone of it has.
-        Raises :class:`NotFound`, and :class:`InvalidDocument` for a bad name.
+        Without ``name``, the clone gets the original's name, followed by "(copy)" or "(copy 2)" and
+        so on. No two clones of a campaign get the same number. Raises :class:`NotFound`, and
+        :class:`InvalidDocument` for a bad name.
         """
         scope = self._scope
         original = self.get(id, lock=True)
@@ -330,7 +359,10 @@ class Campaigns:
         return self.get(clone.id)
 
     def history(self, id: UUID) -> tuple[HistoryEntry, ...]:
-        """Return every move of a campaign, oldest first. Raises :class:`NotFound`."""
+        """Return an entry for every change of the campaign's status, oldest first.
+
+        Raises :class:`NotFound`.
+        """
         scope = self._scope
         read_campaign(scope, id)
         rows = scope.connection.execute(
@@ -350,6 +382,7 @@ class Campaigns:
         )
 
     def _insert(self, campaign: Campaign) -> None:
+        """Insert the row of a campaign, with the present time."""
         now = self._scope.now()
         self._scope.connection.execute(
             sa.insert(campaigns).values(
@@ -366,6 +399,11 @@ class Campaigns:
         )
 
     def _update(self, present: Campaign, changes: dict[str, Any]) -> None:
+        """Write ``changes`` and count the version up.
+
+        Raise :class:`Conflict` if the row no longer has the status and version of ``present``. That
+        cannot happen while the caller holds the exclusive lock.
+        """
         updated = self._scope.connection.execute(
             sa.update(campaigns)
             .where(
@@ -391,6 +429,7 @@ class Campaigns:
 
 
 def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
+    """Return the columns of the campaign row that ``save`` may change."""
     return {
         "name": campaign.name,
         "description": campaign.description,
@@ -401,7 +440,7 @@ def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
 
 
 def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
-    """Return the permissions that an edit needs."""
+    """Return the permissions that the edit from ``before`` to ``after`` needs."""
     needed = []
     details = attrgetter("name", "description", "owner_id")
     if details(before) != details(after):
@@ -415,12 +454,14 @@ def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
 
 
 def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bool:
+    """Return True if ``after`` differs from ``before`` only in a higher budget."""
     if before.budget is None or after.budget is None or after.budget <= before.budget:
         return False
     return attrs.evolve(before, budget=after.budget) == after
 
 
 def _stale(present: Campaign, version: int) -> Conflict:
+    """Make the error for a caller who has another version than the present one."""
     return Conflict(
         "stale_version",
         f"the campaign {present.name!r} was changed since you loaded it: you have version "

@@ -1,12 +1,15 @@
-"""The claim: which contacts a worker gets, in which order, and why it got no more.
+"""The claim: choose the contacts that a worker gets, and say why it gets no more.
 
-``generation.py`` tells the protocol. One call runs the claim statement once in the usual case, and
-again where a cursor, a budget or unread documents ask for it.
+``generation.py`` describes the protocol. In the usual case, a call of ``claim`` executes the claim
+statement once. It executes the statement a second time if this process has not read the campaign's
+documents yet or they have changed, if the campaign has a budget, or if too few contacts wait after
+the worker's cursor (the rank at which its search starts).
 
-A claim or a record names the documents that it goes by, as this process last read them
-(:class:`CampaignDocuments`). Its statement changes nothing if the campaign row says anything else,
-whoever wrote it. So a worker need not read the documents before each claim, and a stale entry of
-this cache does no harm.
+The documents of a campaign are its steps and its settings. This module keeps the documents that
+this process has read last (:class:`CampaignDocuments`). The statements that claim contacts or
+record outcomes get these documents as parameters, and change nothing if the campaign row contains
+other ones. So a worker need not read the documents before each claim, and an outdated entry does no
+harm.
 """
 
 from __future__ import annotations
@@ -49,10 +52,11 @@ _PAUSE = timedelta(seconds=1)
 """When to claim again if contacts are due, but locked by other transactions."""
 
 _WATERMARK_STRIDE = 1024
-"""The low-water mark rises when a contact whose rank is a multiple of this is claimed.
+"""A claim of a contact whose rank is a multiple of this number raises the low-water mark.
 
-At the end of a campaign every worker looks once more from the low-water mark on, and should not
-walk over much more than this.
+The low-water mark is the rank below which every contact is finished. At the end of a campaign,
+every worker searches from this mark on, and should not read many more finished contacts than this
+number.
 """
 
 _ZERO = Decimal(0)
@@ -60,8 +64,10 @@ _START = Cursor()
 (_CLAIMING_STATUS,) = lifecycle.PERMISSIONS[Permission.CLAIM]
 
 _MOST_CAMPAIGNS = 1024
+"""The number of campaigns whose documents this process keeps."""
 
 _last_read: OrderedDict[UUID, CampaignDocuments] = OrderedDict()
+"""The documents that this process has read last, by the id of the campaign."""
 
 
 @attrs.frozen
@@ -85,12 +91,12 @@ class CampaignDocuments:
 
 
 def last_read_documents(campaign_id: UUID) -> CampaignDocuments | None:
-    """Return what this process last read of the campaign, or None."""
+    """Return the documents that this process has read last of the campaign, or None."""
     return _last_read.get(campaign_id)
 
 
 def read_documents(scope: Scope, campaign_id: UUID, row: CampaignRow) -> CampaignDocuments:
-    """Read the documents in the row, and remember them."""
+    """Read the documents in the campaign row, keep them for later calls, and return them."""
     documents = CampaignDocuments(
         row.template_config, row.generation_config, scope.steps(row), scope.config(row)
     )
@@ -106,7 +112,15 @@ _NO_DOCUMENTS = CampaignDocuments("", "", StepSequence(), GenerationConfig())
 
 @attrs.define
 class ClaimCall:
-    """One call of :meth:`Generation.claim`: what it asks for, and the contacts it got so far."""
+    """One call of :meth:`Generation.claim`.
+
+    ``limit``, ``lease`` and ``max_attempts`` are the arguments of that call, ``reserve`` is the
+    money to reserve for each contact. ``token`` is written into every claimed contact. The other
+    fields change while the call runs: ``documents`` and ``now`` are those of its last statement,
+    ``contacts`` are the contacts that it has claimed so far, ``has_passed_stride`` says whether one
+    of their ranks is a multiple of ``_WATERMARK_STRIDE``, and ``next_cursor`` is the rank after the
+    last of them.
+    """
 
     scope: Scope
     statements: Statements
@@ -123,12 +137,15 @@ class ClaimCall:
     next_cursor: Cursor = _START
 
     def run(self, reserve: Decimal | None, cursor: Cursor) -> ClaimBatch:
-        """Claim contacts, from the cursor on. A campaign with a budget needs ``reserve``."""
+        """Claim up to ``limit`` contacts whose rank is not below the cursor, and return the batch.
+
+        A campaign with a budget needs ``reserve``: what one contact may cost.
+        """
         scope, limit = self.scope, self.limit
         first_rank = None if cursor == _START else cursor.rank
 
-        # 1. Lock the campaign. If it still is what this process last read, and has no budget, the
-        #    same statement claims, from the cursor on.
+        # 1. Lock the campaign. If the campaign row still has the documents that this process last
+        #    read, and has no budget, the same statement claims contacts from the cursor on.
         self.documents = last_read_documents(self.campaign_id) or _NO_DOCUMENTS
         has_claimed = self.documents.config.budget is None
         campaign_row = self.claim(limit if has_claimed else 0, first_rank)
@@ -151,8 +168,8 @@ class ClaimCall:
         if not has_claimed:
             self.claim(granted, first_rank)
 
-        # 3. If that is not enough, look once more from the low-water mark on, and take over
-        #    contacts whose lease has expired. These keep their reservations.
+        # 3. If these contacts are too few, search a second time, from the low-water mark on. Then
+        #    take over contacts whose lease has expired; they keep their reservations.
         is_short = len(self.contacts) < limit
         may_get_more = not is_short or load_totals(scope, self.campaign_id).may_have_unfinished
         looks_again = is_short and may_get_more
@@ -166,7 +183,7 @@ class ClaimCall:
         unused = EXACT.multiply(self.reserve, fresh_count - granted)
         self.add_to_totals(Totals(reserved=unused))
 
-        # 4. If it still is not enough, say why.
+        # 4. If the contacts are still too few, say why.
         stop, retry_at = None, None
         if not may_get_more:
             stop = StopReason.DRAINED
@@ -188,8 +205,9 @@ class ClaimCall:
     def claim(self, number: int, first_rank: int | None) -> CampaignRow | None:
         """Lock the campaign and claim up to ``number`` contacts that wait, by rank.
 
-        If the campaign is not generating, or not what this process last read, claim nothing and
-        return its row. Raise :class:`NotFound`.
+        Search from ``first_rank`` on, or from the low-water mark if ``first_rank`` is None. Return
+        None. If the campaign is not generating, or has other documents than this process last
+        read, claim nothing and return the campaign row. Raise :class:`NotFound`.
         """
         parameters = self.parameters() | {
             "lease": self.lease,
@@ -219,14 +237,16 @@ class ClaimCall:
         self.contacts += sorted(contacts, key=attrgetter("rank"))
 
     def add_to_totals(self, delta: Totals) -> None:
-        """Add to the shard of this call."""
+        """Add a delta to the totals, in the row (shard) that this call changes."""
         shard = choose_shard(self.scope, _CLAIMING_STATUS, self.documents.config)
         add_to_totals(self.scope, self.campaign_id, delta, shard=shard)
 
     def why_short(self, *, is_short_of_money: bool) -> tuple[StopReason, datetime | None]:
-        """Return why a claim got fewer contacts than it asked for, and when it may get more.
+        """Return why the call got fewer contacts than it asked for, and when it may get more.
 
-        Contacts that were claimed too often fail here.
+        The time is None if a later claim gets no more either. ``is_short_of_money`` says that the
+        budget, and not the number of waiting contacts, limited this call. Contacts that were
+        claimed ``max_attempts`` times without an outcome fail here.
         """
         assert self.now is not None, "claimed before"
         connection, statements = self.scope.connection, self.statements
@@ -244,6 +264,8 @@ class ClaimCall:
         if is_short_of_money and next_try is not None:
             if next_expiry is None:
                 return StopReason.BUDGET, None
+            # The contacts that wait cost too much. An expired lease can be taken over, because its
+            # reservation stays.
             next_try = None
         moments = [moment for moment in (next_expiry, next_try) if moment is not None]
         if not moments:
@@ -254,7 +276,7 @@ class ClaimCall:
     def batch(
         self, stop: StopReason | None, retry_at: datetime | None, cursor: Cursor
     ) -> ClaimBatch:
-        """Return the claims of this call."""
+        """Return the claims of this call, with the reason why there are no more, if any."""
         assert self.now is not None, "claimed before"
         steps, config, expires_at = (
             self.documents.steps,

@@ -1,8 +1,8 @@
-"""What the store asks of a database connection, and the errors it understands.
+"""Database connections: which of them the store accepts, and helpers for statements and errors.
 
 :func:`check_connection` refuses connections on which the store cannot keep its promises.
-:func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` gives the one name that
-errors of all drivers share.
+:func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` returns the SQLSTATE of an
+error, whichever driver raised it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ PREPARED = "campaign_model.prepared"
 """Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has prepared."""
 
 _CHUNK = 10_000
+"""The most ids that one statement gets."""
+
 _FOREIGN_KEY_VIOLATION = "23503"
 _UNIQUE_VIOLATION = "23505"
 _SQLSTATE_OF_SQLITE_ERROR = {
@@ -45,7 +47,7 @@ _SQLSTATE_OF_SQLITE_ERROR = {
 }
 
 Clock = Callable[[sa.Connection], datetime]
-"""Tells the time by which leases and pauses are measured."""
+"""A function that returns the present time; leases and pauses are measured by it."""
 
 T = TypeVar("T")
 
@@ -57,7 +59,11 @@ def database_time(connection: sa.Connection) -> datetime:
 
 
 def check_connection(connection: sa.Connection) -> None:
-    """Raise ``ValueError`` for a connection on which the store could not keep its promises."""
+    """Raise ``ValueError`` for a connection on which the store could not keep its promises.
+
+    The store needs SQLite (with an engine that ``db.prepare_engine`` has prepared) or PostgreSQL, a
+    transaction, and the tables under their own names.
+    """
     name = connection.dialect.name
     if name == "sqlite":
         if not connection.info.get(PREPARED):
@@ -88,14 +94,17 @@ def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
 
 
 def sqlstate(error: sa.exc.DBAPIError) -> str | None:
-    """Return the SQLSTATE of a database error, whatever the driver calls it, SQLite included."""
+    """Return the SQLSTATE of a database error, or None.
+
+    SQLite has no SQLSTATEs. If a key has refused a row, return the SQLSTATE of PostgreSQL for it.
+    """
     state: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "pgcode", None)
     return state or _SQLSTATE_OF_SQLITE_ERROR.get(getattr(error.orig, "sqlite_errorname", ""))
 
 
 @attrs.define
 class Refusal:
-    """What :func:`savepoint` notes: whether a key refused the block."""
+    """Says after a block of :func:`savepoint` whether a key has refused one of its statements."""
 
     foreign_key_violated: bool = False
     unique_key_violated: bool = False
@@ -103,9 +112,10 @@ class Refusal:
 
 @contextmanager
 def savepoint(connection: sa.Connection) -> Iterator[Refusal]:
-    """Run a block in a savepoint. A key that refuses it is noted instead of raised.
+    """Run a block in a savepoint, and catch the error if a foreign key or unique key refuses it.
 
-    Nothing that a refused block wrote is left. Any other error passes through.
+    The block gets a :class:`Refusal`, which says after the block which kind of key has refused it.
+    Everything that a refused block has written is rolled back. Other errors are raised.
     """
     refusal = Refusal()
     try:

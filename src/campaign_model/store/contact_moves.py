@@ -1,4 +1,7 @@
-"""Moves of contacts by the lifecycle's table, many at once, under the campaign's exclusive lock."""
+"""Change the status of many contacts at once, as the lifecycle's transition table allows.
+
+The caller holds the campaign's exclusive lock.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,19 @@ _SENT_BACK: dict[str, Any] = {
     "error_code": None,
     "error": None,
 }
-"""A contact that is sent back to wait forgets these. A late result finds its token gone."""
+"""The columns that are reset when a contact is sent back to wait.
+
+Without the token, the outcome of an earlier claim is not applied any more.
+"""
 
 _CHANGES: Mapping[ContactAction, dict[str, Any]] = {
     ContactAction.RETRY: _SENT_BACK,
     ContactAction.INCLUDE: _SENT_BACK,
-    # Without its fingerprint, the next claim does not count the revision up once more.
+    # The next claim compares the fingerprint of the steps. Without one, it does not increase the
+    # revision a second time.
     ContactAction.REGENERATE: _SENT_BACK
     | {"revision": _CONTACT.revision + 1, "steps_fingerprint": None},
-    # The worker may never report, so its reservation is free again at once.
+    # The worker may never report an outcome, so the reserved money is freed at once.
     ContactAction.EXCLUDE: {"reserved": _NOTHING},
     ContactAction.RELEASE: {"reserved": _NOTHING, "claim_token": None, "lease_expires_at": None},
 }
@@ -61,11 +68,12 @@ def move_contacts(
     condition: sa.ColumnElement[bool] | None = None,
     changes: Mapping[str, Any] | None = None,
 ) -> Changed:
-    """Apply ``action`` to contacts, all or the given ones, whose status allows it.
+    """Apply ``action`` to the contacts whose status allows it.
 
-    They must also meet ``condition``, if there is one. ``changes`` are further columns to write.
-    Name the given contacts that it did not apply to. Call it under the exclusive lock, which keeps
-    other writers away between the statements.
+    ``contact_ids`` restricts the action to these contacts of the host, ``condition`` to contacts
+    that meet it. ``changes`` are further columns to write. The answer counts the changed contacts,
+    and names those of ``contact_ids`` that were not changed. The caller holds the exclusive lock,
+    so that no other transaction changes contacts between the statements.
     """
     sources = [line.source for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
     movable = sa.and_(
@@ -96,7 +104,10 @@ def _move(
     moving: sa.ColumnElement[bool],
     columns: Mapping[str, Any],
 ) -> int:
-    """Apply ``action`` to the contacts that meet ``moving``; return their number."""
+    """Apply ``action`` to the contacts that meet ``moving``; return their number.
+
+    Write ``columns`` as well, and add the change to the totals.
+    """
     target = sa.case(
         *(
             (
@@ -107,7 +118,7 @@ def _move(
             if line.action is action
         )
     )
-    # 1. Count them, for the totals.
+    # 1. Count the contacts by their status before and after, for the totals.
     delta = Totals()
     number = 0
     for source, goal, count, reserved in scope.connection.execute(
@@ -121,7 +132,7 @@ def _move(
         delta.move(source, goal, count)
         if "reserved" in columns:
             delta.reserved -= reserved
-    # 2. Move them.
+    # 2. Change the contacts.
     if number:
         scope.connection.execute(
             sa.update(campaign_contacts).where(moving).values(status=target, **columns)
@@ -131,7 +142,7 @@ def _move(
 
 
 def _resting_status(scope: Scope) -> sa.ColumnElement[str]:
-    """Build :func:`lifecycle.resting_status` of the row's gaps in SQL."""
+    """Build the SQL of :func:`lifecycle.resting_status`: the status in which a contact waits."""
     length = sa.func.jsonb_array_length if scope.on_postgresql else sa.func.json_array_length
     return sa.case(
         (_CONTACT.enrichment_gaps.is_(None), NOT_CHECKED.value),

@@ -47,11 +47,13 @@ class Contacts:
     def assign(
         self, campaign_id: UUID, contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any]
     ) -> Assigned:
-        """Put contacts into a campaign, any number of them, in the order in which they come.
+        """Put any number of contacts into a campaign.
 
-        ``contacts`` are ids, pairs of id and priority (higher is generated first; 0 without), or
-        a ``Select`` of one of the two. An iterator is read piece by piece. Contacts that are in
-        the campaign already stay as they are.
+        ``contacts`` are ids, pairs of an id and a priority, or a ``Select`` of ids or of such
+        pairs. Contacts with a higher priority are generated first, and contacts with the same
+        priority in the order of ``contacts``. The priority of an id without one is 0. An iterator
+        is read piece by piece. Contacts that are in the campaign already stay as they are.
+
         Raises :class:`NotFound`, :class:`TransitionNotAllowed` and, for a priority beyond
         ``MAX_PRIORITY``, ``ValueError``.
         """
@@ -60,8 +62,9 @@ class Contacts:
     def remove(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Removed:
         """Take contacts out of a campaign.
 
-        Contacts that were ever claimed for generation, or that messages refer to, are kept,
-        excluded and reported. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
+        A contact that was ever claimed for generation, or that messages refer to, is not deleted:
+        it is excluded, and the answer names it. Raises :class:`NotFound` and
+        :class:`TransitionNotAllowed`.
         """
         scope = self._scope
         lock_campaign(scope, campaign_id, Permission.REMOVE_CONTACTS)
@@ -94,10 +97,11 @@ class Contacts:
         return move_contacts(self._scope, campaign_id, ContactAction.INCLUDE, contact_ids)
 
     def set_readiness(self, campaign_id: UUID, gaps: Mapping[UUID, Iterable[str]]) -> Changed:
-        """Note for each contact which fields it lacks; no gaps mean that it is ready.
+        """Store for each contact its gaps: the names of the fields that its messages need and lack.
 
-        For contacts that do not wait any more, the gaps count when they go back to wait. Raises
-        :class:`NotFound`, :class:`TransitionNotAllowed`, and ``ValueError`` for empty names.
+        A contact without gaps is ready. If a contact does not wait (it is being generated, or has
+        an outcome), its gaps decide its status when it waits again. Raises :class:`NotFound`,
+        :class:`TransitionNotAllowed`, and ``ValueError`` for an empty name of a field.
         """
         lock_campaign(self._scope, campaign_id, Permission.SET_READINESS)
         checked_ids(gaps)
@@ -122,11 +126,13 @@ class Contacts:
     ) -> int:
         """Delete contacts from every campaign of the tenant, whatever its status, for privacy.
 
-        Their costs stay in the campaigns' totals. Returns the number of deleted rows. Messages
-        that refer to them must be deleted first: ``delete_messages`` gets the connection once
-        the campaigns are locked, when no worker writes another message. A contact in flight
-        leaves its claim behind, without the contact's name, so that its worker can book its cost
-        once, with ``record(..., on_lost="book")``.
+        Return the number of deleted rows. The costs of the contacts stay in the campaigns' totals.
+
+        Messages that refer to the contacts must be deleted first. ``delete_messages`` can do that:
+        it is called with the connection once the campaigns are locked, so that no worker writes
+        another message. If a worker holds a contact, its claim is kept without personal data, so
+        that the worker can book the cost once, with ``record(..., on_lost="book")``.
+
         Raises :class:`Conflict` (``still_referred_to``) while messages refer to a contact; then
         nothing is erased.
         """
@@ -164,10 +170,11 @@ class Contacts:
         limit: int = 500,
         after: str | None = None,
     ) -> Page[CampaignContact]:
-        """Return a campaign's contacts in the order of generation, by pages of ``limit``.
+        """Return a page of a campaign's contacts, in the order of generation.
 
-        ``after`` is the ``next`` of the page before. Raises :class:`NotFound`, and ``ValueError``
-        for a bad ``limit`` or ``after``.
+        ``status`` selects the contacts with this status. A page has up to ``limit`` contacts (1 to
+        10,000). ``after`` is the ``next`` of the page before. Raises :class:`NotFound`, and
+        ``ValueError`` for a ``limit`` or ``after`` that cannot be used.
         """
         if type(limit) is not int or not 1 <= limit <= _MAX_PAGE:
             raise ValueError(f"limit is a whole number from 1 to {_MAX_PAGE}, not {limit!r}")
@@ -175,21 +182,25 @@ class Contacts:
         return self._page(campaign_id, steps, status, limit, after)
 
     def exportable(self, campaign_id: UUID) -> Iterator[CampaignContact]:
-        """Yield every contact whose messages may be sent: the only list an exporter uses.
+        """Yield every contact whose messages may be sent. An exporter must use no other list.
 
-        These are the generated contacts of an approved or exported campaign, never an excluded
-        one. Of the host's messages, send those whose ids the campaign's slots give for the
-        contact's present revision; others belong to earlier generations. The campaign is locked
-        exclusively, and pages are read while you iterate: iterate, and apply ``export``, in the
-        same transaction. Raises :class:`NotFound` and :class:`TransitionNotAllowed`, at once.
+        These are the generated contacts of an approved or exported campaign, without the excluded
+        ones. Send only the messages whose ids follow from the campaign's slots and the contact's
+        ``revision`` (:meth:`MessageSlot.message_id`). Other messages of the contact belong to an
+        earlier revision.
+
+        This call locks the campaign exclusively, and contacts are read while you iterate. So
+        iterate, and apply ``export``, in the same transaction. Raises :class:`NotFound` and
+        :class:`TransitionNotAllowed` before the first contact.
         """
         campaign_row = lock_campaign(self._scope, campaign_id, Permission.LIST_EXPORTABLE)
         return self._iterate(campaign_id, self._scope.steps(campaign_row), ContactStatus.GENERATED)
 
     def overlaps(self, campaign_id: UUID) -> tuple[Overlap, ...]:
-        """Return which contacts are in another live campaign too, most recently active first.
+        """Return the contacts that are also in another campaign of the tenant.
 
-        Excluded contacts and archived campaigns do not count. Raises :class:`NotFound`.
+        The contact that was last generated, claimed or assigned there comes first. Excluded
+        contacts and archived campaigns do not count. Raises :class:`NotFound`.
         """
         scope = self._scope
         read_campaign(scope, campaign_id)
@@ -224,9 +235,10 @@ class Contacts:
         )
 
     def _delete_unclaimed(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
-        """Delete contacts that were never claimed and that nothing refers to; return the number.
+        """Delete contacts that were never claimed and that no row refers to; return their number.
 
-        If a foreign key refuses, each half is tried by itself.
+        The database refuses the whole DELETE if a row refers to one of the contacts. Then delete
+        each half of the contacts by itself, down to single contacts.
         """
         scope = self._scope
         with savepoint(scope.connection) as refusal:
@@ -285,6 +297,10 @@ class Contacts:
         limit: int,
         after: str | None,
     ) -> Page[CampaignContact]:
+        """Return the page of contacts that follows ``after``, or the first page.
+
+        ``steps`` are the campaign's present ones, to find out which contacts are stale.
+        """
         query = sa.select(campaign_contacts).where(
             self._scope.of_campaign(campaign_contacts, campaign_id)
         )
@@ -295,6 +311,7 @@ class Contacts:
             query = query.where(
                 sa.or_(_CONTACT.rank > rank, sa.and_(_CONTACT.rank == rank, _CONTACT.id > id_))
             )
+        # One more than the page holds, to see whether there is another page.
         rows = self._scope.connection.execute(
             query.order_by(_CONTACT.rank, _CONTACT.id).limit(limit + 1)
         ).all()
@@ -305,6 +322,7 @@ class Contacts:
     def _iterate(
         self, campaign_id: UUID, steps: StepSequence, status: ContactStatus
     ) -> Iterator[CampaignContact]:
+        """Yield all contacts with this status, read page by page."""
         after = None
         while True:
             page = self._page(campaign_id, steps, status, _EXPORT_PAGE, after)
@@ -322,7 +340,7 @@ def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
         row,
         status=ContactStatus(row.status),
         enrichment_gaps=None if gaps is None else tuple(json.loads(gaps)),
-        priority=-(row.rank // POSITIONS),
+        priority=-(row.rank // POSITIONS),  # As store.assignment composes a rank.
         cost=row.generation_cost,
         stale=(
             row.status == ContactStatus.GENERATED and row.steps_fingerprint != steps.fingerprint
@@ -331,9 +349,14 @@ def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
 
 
 def _parse_cursor(cursor: str) -> tuple[int, UUID]:
-    """Return rank and id of the last contact of the page before. Raise ``ValueError``."""
+    """Return the rank and the id that ``cursor`` contains: those of the last contact of a page.
+
+    Raise ``ValueError`` for any other text.
+    """
     try:
         rank, id_ = cursor.split(":")
         return Cursor(int(rank)).rank, UUID(id_)
     except ValueError as error:
-        raise ValueError(f"after= is not the next of a page: {cursor!r}") from error
+        raise ValueError(
+            f"after must be the value of `next` of an earlier page, not {cursor!r}"
+        ) from error

@@ -1,8 +1,9 @@
-"""What a database error says about trying again, judged by its SQLSTATE and never by its class.
+"""Say whether a transaction should be tried again after a database error.
 
-Drivers group errors differently, but all of them pass on the SQLSTATE of the server. ``REMEDIES``
-is the table; :func:`remedy_for` looks an error up. SQLite has no SQLSTATEs, so its result codes are
-in the table under their own names. ``docs/workers.md`` has the table for operators.
+The SQLSTATE of the error decides, never its class: drivers sort errors into different classes, but
+all of them pass on the SQLSTATE of the server. ``REMEDIES`` is the table of SQLSTATEs, and
+:func:`remedy_for` looks an error up. SQLite has no SQLSTATEs, so its result codes are in the table
+under their own names. ``docs/database-errors.md`` has the same table for operators.
 """
 
 from __future__ import annotations
@@ -72,9 +73,11 @@ _PRIMARY_CODE = 0xFF
 
 
 def remedy_for(error: BaseException | None) -> Remedy:
-    """Return what to do after ``error``. A lost connection needs no SQLSTATE to be known as one.
+    """Return what to do after ``error``.
 
-    An error that is not the database's, such as a ``ValueError``, is no reason to try again.
+    If the connection was lost or could not be made, the remedy is RECONNECT, also without an
+    SQLSTATE. An error that is not the database's, such as a ``ValueError``, is no reason to try
+    again.
     """
     if isinstance(error, sa.exc.TimeoutError):  # The engine's pool had no connection in time.
         return Remedy.RECONNECT

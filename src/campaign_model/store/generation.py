@@ -3,24 +3,28 @@
 Theory of operation
 ===================
 
-No transaction is open while messages are generated. A worker repeats two short transactions, the
-claim and the record; between them it renews its leases and books paid calls.
+No transaction is open while messages are generated. A worker repeats two short transactions: one
+claims contacts, the other one records their outcomes. In between, the worker renews its leases and
+books the cost of paid calls (adds it to the contact's cost and to the campaign's totals).
 
-**Claim.** 1. Lock the campaign shared; it must be generating. 2. With a budget, reserve money for
-the claims that fit. 3. Take contacts that wait, by rank, from the worker's cursor on; a claim that
-comes up short looks once more from the low-water mark. 4. Take over contacts whose lease has
-expired. 5. Write a new token into each contact, and count it as generating.
-*Invariant: the token in the row says who owns the contact, whatever any clock says.*
+**Claim.** 1. Lock the campaign shared; it must be generating. 2. If the campaign has a budget,
+reserve money for as many contacts as the budget has room for. 3. Take contacts that wait, by rank
+(the order of generation), from the worker's cursor on (the rank after its last claimed contact). If
+these are too few, search a second time, from the low-water mark on (the rank below which every
+contact is finished). 4. Take over contacts whose lease has expired. 5. Write a new token into each
+contact, and count it as generating.
+*Invariant: the token in the contact's row decides which worker owns the contact. No clock does.*
 
 **Record.** 1. Lock the campaign shared, then the contacts by id. 2. An outcome counts if its
-claim's token is in the row. Then its cost is booked, the token is moved to the reported tokens, and
-the contact gets its next status from the lifecycle's table. 3. An outcome whose token has been
-reported already is answered ``already``; any other is lost. 4. Write all outcomes, or nothing.
-*Invariant: every outcome is booked exactly once, however often it is reported.*
+claim's token is in the contact's row. Then its cost is booked, the token is moved to the reported
+tokens, and the contact gets its next status from the lifecycle's transition table. 3. If the token
+is one of the reported tokens, the answer is ``already``. In any other case the claim is lost.
+4. Write all outcomes, or nothing.
+*Invariant: every outcome is booked exactly once, however often it is recorded.*
 
-In the usual case a claim and a record are one statement each: the statement itself checks that the
-campaign still is what this process last read (:mod:`campaign_model.store.claiming`), and does
-nothing if it is not.
+In the usual case, one statement claims the contacts, and one statement records the outcomes. Each
+of them compares the campaign row with what this process last read
+(:mod:`campaign_model.store.claiming`), and changes nothing if the row differs.
 
 ``retry_failed`` and ``regenerate`` lock the campaign exclusively; every other method here locks it
 shared, so that workers run side by side (:mod:`campaign_model.store.locking`).
@@ -125,14 +129,18 @@ class Generation:
     ) -> ClaimBatch:
         """Claim up to ``limit`` contacts, to generate their messages before ``lease`` runs out.
 
-        Contacts come by priority, then in the order of assignment; those whose lease has expired
-        come last. ``reserve`` is what one contact may cost: it is required with a budget, and no
-        claim goes beyond the budget. Pass the ``cursor`` of your last batch to continue there;
-        without one, a claim begins at the first unfinished contact.
-        A contact that was claimed ``max_attempts`` times without an outcome fails instead. One
-        that was claimed before under other steps gets a new revision: its messages are others.
-        Raises :class:`NotFound` and ``ValueError``; fewer claims than asked for come with the
-        reason, never with an error.
+        Contacts come by priority, then in the order of assignment. Contacts whose lease has expired
+        come last. If there are fewer contacts than ``limit``, the batch says why; that is no error.
+
+        * ``reserve``: what one contact may cost. A campaign with a budget needs it, and a claim
+          gets only as many contacts as the budget has room for.
+        * ``cursor``: the cursor of your last batch, to continue after it. Without a cursor, the
+          search begins at the first unfinished contact.
+        * ``max_attempts``: a contact that was claimed this often without an outcome fails and is
+          not claimed again.
+
+        If the steps have changed since a contact was last claimed, the contact gets a new revision,
+        so that its new messages have other ids. Raises :class:`NotFound` and ``ValueError``.
         """
         if type(limit) is not int or not 1 <= limit <= MAX_CLAIM:
             raise ValueError(f"a claim is of 1 to {MAX_CLAIM} contacts, not {limit!r}")
@@ -143,11 +151,11 @@ class Generation:
         return call.run(reserve, cursor or Cursor())
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
-        """Extend the leases of one campaign's claims, counted from now.
+        """Let the leases of one campaign's claims end ``lease`` after now.
 
-        The answer names the claims that are ``lost``: taken over, released, erased or excluded.
-        Stop working on those. Raises :class:`NotFound`, and ``ValueError`` for claims of several
-        campaigns or of none.
+        The answer names the ``lost`` claims, whose contacts were taken over, released, erased or
+        excluded: stop working on them. It also says whether the run was cancelled. Raises
+        :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
         """
         _check_lease(lease)
         scope = self._scope
@@ -169,11 +177,12 @@ class Generation:
 
     @exactly()
     def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
-        """Book a paid call while the work on a contact goes on.
+        """Book the cost of a paid call before the contact is finished. ``None``: it is unknown.
 
-        Write the message that the call paid for in the same transaction, under its message id: a
-        worker that dies later loses neither, and a repeated call fails on the message instead of
-        booking twice. ``None`` says that the cost is unknown.
+        Write the message that the call paid for in the same transaction, under its message id. If
+        the worker dies later, neither the message nor its cost is lost. If the message is written a
+        second time, its id exists already, so that the transaction fails and books nothing.
+
         Raises :class:`NotFound` and :class:`LeaseLost`.
         """
         scope = self._scope
@@ -200,13 +209,17 @@ class Generation:
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
     ) -> dict[Claim, Recorded]:
-        """Record what became of claimed contacts: all of it or, if this raises, nothing.
+        """Record the outcomes of claims of one campaign, and return an answer for each claim.
 
-        The token decides. An outcome that was recorded before answers ``already``. An outcome
-        whose lease was lost raises :class:`LeaseLost` with the ids of all such claims; with
-        ``on_lost="skip"`` it is left out, with ``"book"`` its cost is booked and its result
-        dropped. A result that arrives after a cancel counts. If the steps changed meanwhile, its
-        cost is booked and the contact waits again. The answers have the order of ``outcomes``.
+        Write all outcomes or, if this call raises, none. The answers have the order of
+        ``outcomes``. For an outcome that was recorded before, the answer is ``already``. An outcome
+        also counts if the run was cancelled. If a contact was generated from steps that have
+        changed since, its cost is booked and the contact waits again.
+
+        A claim is lost if its contact was taken over, released or erased. ``on_lost`` says what
+        happens then: ``raise`` raises :class:`LeaseLost` with the ids of all lost claims, ``skip``
+        ignores their outcomes, and ``book`` books only the costs.
+
         Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns or another
         ``on_lost``, and ``TypeError`` for a value that is no outcome.
         """
@@ -250,7 +263,8 @@ class Generation:
         if lost and on_lost == "raise":
             raise LeaseLost(tuple(claim.id for claim in lost))
 
-        # 3. Book the costs of the others.
+        # 3. Book the costs of the claims that no longer hold their contacts, or whose contacts are
+        #    excluded.
         delta = Totals()
         for claim in excluded:
             self._book_cost(claim, contacts[claim.id], outcomes[claim], delta)
@@ -271,11 +285,14 @@ class Generation:
         return {claim: answers[claim] for claim in outcomes}
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
-        """Give contacts back unfinished, to be claimed again at once. Skip lost claims."""
+        """Give contacts back unfinished, so that they can be claimed again. Skip lost claims.
+
+        Return an answer for each claim, as :meth:`record` does.
+        """
         return self.record(dict.fromkeys(claims, Unfinished()), on_lost="skip")
 
     def retry_failed(self, campaign_id: UUID, contact_ids: Iterable[UUID] | None = None) -> Changed:
-        """Put failed contacts, all or the given ones, back to wait. Their costs stay booked.
+        """Let failed contacts wait again: those of ``contact_ids``, or all. Costs stay booked.
 
         Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
@@ -289,11 +306,12 @@ class Generation:
         *,
         only_stale: bool = False,
     ) -> Changed:
-        """Put generated contacts, all or the given ones, back to wait for new messages.
+        """Let generated contacts wait for new messages: those of ``contact_ids``, or all.
 
-        ``only_stale`` restricts it to contacts generated from other steps than the present ones.
-        Their revision grows, so that the new messages get ids of their own. Costs stay booked.
-        Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
+        ``only_stale`` selects the contacts whose messages were generated from other steps than the
+        present ones. The revision of each contact grows, so that the new messages get other ids
+        than the old ones. Costs stay booked. Raises :class:`NotFound` and
+        :class:`TransitionNotAllowed`.
         """
         campaign_row = lock_campaign(self._scope, campaign_id, Permission.REGENERATE)
         is_stale = None
@@ -313,9 +331,10 @@ class Generation:
 
     @exactly()
     def estimate(self, campaign_id: UUID) -> Estimate:
-        """Estimate what the unfinished contacts would take, at the average cost so far.
+        """Estimate how many messages the unfinished contacts need, and what they will cost.
 
-        Raises :class:`NotFound`.
+        The cost is the average cost of the finished contacts so far, times the number of unfinished
+        ones; it is None if no cost is known yet. Raises :class:`NotFound`.
         """
         campaign_row = read_campaign(self._scope, campaign_id)
         steps = self._scope.steps(campaign_row)
@@ -331,7 +350,11 @@ class Generation:
     def _lock_claimed(
         self, campaign_id: UUID, claims: Iterable[Claim]
     ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-        """Lock the campaign shared, then the contacts of the claims. Raise :class:`NotFound`."""
+        """Lock the campaign shared, then the contacts of the claims, and return both.
+
+        A contact that no longer exists is missing in the result. Raise :class:`NotFound` if the
+        campaign does not exist.
+        """
         parameters = {
             **campaign_parameters(self._scope, campaign_id),
             "ids": sorted(checked_id(claim.id) for claim in claims),
@@ -372,9 +395,11 @@ class Generation:
     def _book_cost(
         self, claim: Claim, contact: HeldContact | None, outcome: Outcome, delta: Totals
     ) -> bool:
-        """Book the cost of a claim whose result does not count: excluded, or lost.
+        """Book the cost of a claim whose outcome does not count: excluded, or lost.
 
-        Return False if there is nothing to book it on.
+        ``contact`` is the locked contact, or None if it was erased. Add the change to ``delta``, a
+        change of the totals. Return False if the cost cannot be booked: the contact was erased, and
+        the cost was booked before.
         """
         scope = self._scope
         amount, unknown_costs = outcome.cost or _ZERO, int(outcome.cost is None)
@@ -431,7 +456,11 @@ def _has_reported(claim: Claim, contact: HeldContact | None) -> bool:
 
 
 def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:
-    """Say what an outcome changes in the contact that its claim holds."""
+    """Return what an outcome changes in the contact that its claim holds.
+
+    ``steps_unchanged`` says that the steps are still those that the contact was claimed under. If
+    not, a success is treated as a release: the contact waits again.
+    """
     action = _ACTION_OF[type(outcome)]
     if action is ContactAction.SUCCEED and not steps_unchanged:
         action = ContactAction.RELEASE

@@ -10,23 +10,30 @@ Locks are taken in one order everywhere, so that no two transactions wait for ea
 
 Who locks the campaign, and how:
 
-* *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release``. They run side by
-  side, and none of them commits into a campaign that was moved meanwhile. A claim waits for no
-  contact (``SKIP LOCKED``), so a claim alone may lock contacts after totals.
-* *Exclusive*: every move, every edit, every other change of the contacts, and ``exportable``.
-  The caller is alone below the campaign row and may lock what is there in any order. ``erase``
-  locks several campaigns, by id.
+* *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release``. Many of these calls
+  can hold the lock at once. While one holds it, no other transaction can change the campaign's
+  status or content. A claim never waits for a contact that is locked (``SKIP LOCKED``), so it
+  cannot take part in a deadlock over contacts. Therefore a claim may lock contacts after totals.
+* *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
+  and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's
+  contacts and totals in any order. ``erase`` locks several campaigns, in the order of their ids.
 * Methods that only read lock nothing.
 
-A host's transaction that calls several methods keeps this order if it (a) does not move or edit a
-campaign after a call that locked it shared, (b) reports on a campaign once, (c) names several
-campaigns in the order of their ids, and (d) changes no message before the campaign is locked: by
-a report, in ``erase(..., delete_messages=)``, or by ``campaigns.get(..., lock=True)``. Otherwise
-two transactions may wait for each other until the database ends one; ``transact`` retries it.
+A transaction of the host may call several methods. It keeps this order if
 
-The gate is an advisory lock that every locker of a campaign takes first. PostgreSQL grants a
-shared row lock past a waiting exclusive one, so without the gate a cancel would wait until the
-last contact is done. At the gate, lockers queue in the order in which they come.
+* it does not change a campaign's status or content after a call that locked the campaign shared,
+* it calls ``record`` or ``release`` at most once for each campaign,
+* it calls methods for several campaigns in the order of the campaigns' ids, and
+* it changes messages only after it has locked the campaign. ``record``, ``erase`` (in its function
+  ``delete_messages``) and ``campaigns.get(..., lock=True)`` lock the campaign.
+
+Otherwise two transactions may wait for each other until the database ends one of them. ``transact``
+then runs that one again.
+
+The gate is an advisory lock that each of these calls takes before the row lock. PostgreSQL grants
+a shared row lock even if another transaction already waits for the exclusive one. Without the
+gate, a cancel would wait until the last contact is finished. At the gate, calls wait in the order
+in which they arrive.
 
 On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 """

@@ -1,15 +1,20 @@
 """The worker loop's statements for PostgreSQL.
 
 :mod:`campaign_model.store.statements` says what each function does and what the parameters mean.
-``generation.py`` tells the protocol, ``locking.py`` the order of locks.
+``generation.py`` describes the protocol, ``locking.py`` the order of locks.
 
-Each statement does its parts in that order, because each part reads from the one before it: the
-gate, the campaign row, contacts, totals. ``campaign.is_expected`` says whether the row still is
-what the caller last read. ``uncounted`` is the change of the totals, as JSON, if their shard has no
-row yet; it is added by a statement of its own.
+The CTEs of a statement take their locks in that order: the gate (an advisory lock), the campaign
+row, contacts, totals. Each CTE reads from the one before it, so PostgreSQL cannot execute them in
+another order. ``is_expected`` says whether the campaign row still has the values that the caller
+last read.
 
-So that a sharded database can run every statement on one shard, each table is restricted to the
-tenant, plainly; a WITH contains no INSERT; and times are computed before the UPDATE.
+A statement also adds the change of the totals to the row ``shard`` of ``campaign_totals``. If that
+row does not exist yet, the statement returns the change in the column ``uncounted``, as JSON, and
+``add_to_totals`` adds it.
+
+Some databases distribute their rows over several servers by the tenant. Three rules let them
+execute each statement on one server: every table has its own condition ``tenant_id = :tenant``, a
+WITH contains no INSERT, and times are computed before the UPDATE.
 """
 
 from __future__ import annotations
@@ -388,8 +393,8 @@ WHERE contact.tenant_id = :tenant
 RETURNING exhausted.status, exhausted.reserved
 """
 
-# Raise the low-water mark to the first unfinished contact, unless another worker has the shard. The
-# CASE is the one of the claim.
+# Raise the low-water mark to the rank of the first unfinished contact, unless another transaction
+# has locked the row of totals. The CASE has the same purpose as in CLAIM.
 RAISE_LOW_WATERMARK = f"""
 WITH first_unfinished AS MATERIALIZED (
     SELECT rank
@@ -434,15 +439,21 @@ raise_low_watermark = statement_planned_once(RAISE_LOW_WATERMARK)
 def claim(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
+    """Do what :meth:`Statements.claim` says.
+
+    Each row has the four columns of the campaign, ``uncounted``, and the columns of one claimed
+    contact, which are NULL if no contact was claimed.
+    """
     rows = _execute(scope, _CLAIM, parameters)
     status, now, template_config, generation_config = rows[0][:4]
-    if template_config is not None:
+    if template_config is not None:  # The statement returns documents only if they are unexpected.
         return CampaignRow(status, now, template_config, generation_config), now, ()
     _add_uncounted(scope, parameters, rows[0].uncounted)
     return None, now, [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
+    """Do what :meth:`Statements.take_over` says."""
     rows = scope.connection.execute(_TAKE_OVER, parameters)
     return [ClaimedContact._make(row) for row in rows]
 
@@ -450,26 +461,36 @@ def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
 def lock_claimed(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+    """Do what :meth:`Statements.lock_claimed` says.
+
+    Each row has the four columns of the campaign, and the columns of one locked contact, which are
+    NULL if no contact was found.
+    """
     rows = _execute(scope, _LOCK_CLAIMED, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
 
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
-    # PostgreSQL reads ids, amounts and intervals as Python writes them.
-    documents = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
-    given = {"outcomes": documents, "number": len(outcomes)}
-    (row,) = _execute(scope, _RECORD, {**parameters, **given})
+    """Do what :meth:`Statements.record` says."""
+    # PostgreSQL reads ids, amounts and intervals as `str` writes them.
+    outcomes_json = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
+    outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
+    (row,) = _execute(scope, _RECORD, {**parameters, **outcome_parameters})
     _add_uncounted(scope, parameters, row.uncounted)
     return bool(row.is_recorded)
 
 
 def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
+    """Do what :meth:`Statements.fail_exhausted` says."""
     return scope.connection.execute(_FAIL_EXHAUSTED, parameters).all()
 
 
 def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[Any]:
-    """Execute a statement that starts from the campaign row; raise NotFound if it returns none."""
+    """Execute a statement that starts from the campaign row, and return its rows.
+
+    Such a statement returns no row only if the tenant has no such campaign: raise ``NotFound``.
+    """
     rows = scope.connection.execute(statement, parameters).all()
     if not rows:
         raise NotFound("campaign", (parameters["campaign"],))
@@ -477,7 +498,7 @@ def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[A
 
 
 def _add_uncounted(scope: Scope, parameters: Parameters, uncounted: str | None) -> None:
-    """Add to the totals what a statement could not, because its shard has no row yet."""
+    """Add ``uncounted``, the change of the totals that a statement could not add itself, if any."""
     if uncounted is not None:
         delta = Totals.from_columns(read_json(uncounted))
         add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])

@@ -1,4 +1,4 @@
-"""The scope of one store: a connection, a tenant, a clock and a codec, for one transaction."""
+"""The scope: what all parts of one store share, such as the connection and the tenant."""
 
 from __future__ import annotations
 
@@ -21,12 +21,18 @@ from campaign_model.wire import Codec
 __all__ = ["SHARDS", "Scope"]
 
 SHARDS = 8
-"""Rows of totals of a running campaign, so that workers do not wait for one row."""
+"""The number of rows ("shards") that hold the totals of a running campaign.
+
+Each call of a worker changes one of them, so that workers do not wait for the lock of one row.
+"""
 
 
 @attrs.frozen
 class Scope:
-    """One tenant's view through one connection, for as long as one transaction."""
+    """What all parts of one store share, for one transaction. Most are arguments of the store.
+
+    ``shard`` is the row of totals that the workers' calls of this store change.
+    """
 
     connection: sa.Connection
     tenant_id: UUID

@@ -1,8 +1,9 @@
 """The worker loop's statements for SQLite.
 
 :mod:`campaign_model.store.statements` says what each function does and what the parameters mean;
-``postgresql.py`` has the same functions. SQLite's transaction is alone in the database, so nothing
-is locked here, and a function may look first and write then.
+``postgresql.py`` has the same functions. On SQLite, only one transaction can write at a time
+(``BEGIN IMMEDIATE``). So nothing is locked here, and what a function reads cannot change before the
+function writes.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ __all__ = [
     "take_over",
 ]
 
+# Read the campaign row, and the time.
 CAMPAIGN = """
 SELECT status AS campaign_status,
        coalesce(:now, strftime('%Y-%m-%d %H:%M:%f000', 'now')) AS now,
@@ -64,7 +66,7 @@ WHERE tenant_id = :tenant
   AND id = :campaign
 """
 
-# The first contacts that wait, by rank.
+# Find the first contacts that wait, by rank.
 FIND_WAITING = f"""
 SELECT id, status
 FROM campaign_contacts
@@ -78,7 +80,7 @@ ORDER BY rank
 LIMIT :number
 """
 
-# The contacts whose lease expired first.
+# Find the contacts whose lease expired first.
 FIND_EXPIRED = f"""
 SELECT id
 FROM campaign_contacts
@@ -92,7 +94,7 @@ ORDER BY lease_expires_at
 LIMIT :number
 """
 
-# Claim these contacts. One that is taken over keeps its reservation.
+# Claim the contacts of :ids. A contact that is taken over keeps its reservation.
 CLAIM = f"""
 UPDATE campaign_contacts
 SET status = '{GENERATING}',
@@ -111,7 +113,7 @@ WHERE tenant_id = :tenant
 RETURNING id, contact_id, attempts, revision, rank, reserved
 """
 
-# Contacts by id, to see which claims still hold them.
+# Read contacts by id, to see which claims still hold them.
 CLAIMED = """
 SELECT id, status, claim_token, reported_tokens, reserved
 FROM campaign_contacts
@@ -195,7 +197,7 @@ WHERE tenant_id = :tenant
   AND id IN (SELECT value FROM json_each(:ids))
 """
 
-# The contacts that no worker holds and that may not be claimed again.
+# Find the contacts that no worker holds and that may not be claimed again.
 EXHAUSTED = f"""
 SELECT id, status, reserved
 FROM campaign_contacts
@@ -208,7 +210,7 @@ WHERE tenant_id = :tenant
   )
 """
 
-# Fail them.
+# Fail the contacts of :ids.
 FAIL_EXHAUSTED = f"""
 UPDATE campaign_contacts
 SET status = '{FAILED}',
@@ -222,7 +224,7 @@ WHERE tenant_id = :tenant
   AND id IN (SELECT value FROM json_each(:ids))
 """
 
-# Raise the low-water mark to the first unfinished contact.
+# Raise the low-water mark to the rank of the first unfinished contact.
 RAISE_LOW_WATERMARK = f"""
 UPDATE campaign_totals
 SET low_watermark = first_unfinished.rank
@@ -259,6 +261,7 @@ raise_low_watermark = statement(RAISE_LOW_WATERMARK)
 def claim(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
+    """Do what :meth:`Statements.claim` says."""
     campaign = _read_campaign(scope, parameters)
     if not _is_expected(campaign, parameters):
         return campaign, campaign.now, ()
@@ -269,11 +272,12 @@ def claim(
         delta.move(row.status, GENERATING)
     add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])
     lease_expires_at = now + parameters["lease"]
-    given = {**parameters, "now": now, "lease_expires_at": lease_expires_at}
-    return None, now, _claim_each(scope, given, waiting)
+    times = {"now": now, "lease_expires_at": lease_expires_at}
+    return None, now, _claim_each(scope, {**parameters, **times}, waiting)
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
+    """Do what :meth:`Statements.take_over` says."""
     expired = scope.connection.execute(_FIND_EXPIRED, parameters).all()
     return _claim_each(scope, parameters, expired)
 
@@ -281,6 +285,7 @@ def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
 def _claim_each(
     scope: Scope, parameters: Parameters, rows: Sequence[sa.Row[Any]]
 ) -> Sequence[ClaimedContact]:
+    """Claim the contacts of ``rows``, and return them as they are now."""
     ids = [row.id for row in rows]
     claimed = scope.connection.execute(_CLAIM, {**parameters, "ids": ids})
     return [ClaimedContact._make(row) for row in claimed]
@@ -289,12 +294,14 @@ def _claim_each(
 def lock_claimed(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+    """Do what :meth:`Statements.lock_claimed` says."""
     campaign = _read_campaign(scope, parameters)
     contacts = [HeldContact._make(row) for row in scope.connection.execute(_CLAIMED, parameters)]
     return campaign, {contact.id: contact for contact in contacts}
 
 
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
+    """Do what :meth:`Statements.record` says."""
     ids = [row.id for row in outcomes]
     campaign, contacts = lock_claimed(scope, {**parameters, "ids": ids})
     if not _is_expected(campaign, parameters) or any(
@@ -331,6 +338,7 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
 
 
 def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
+    """Do what :meth:`Statements.fail_exhausted` says."""
     exhausted = scope.connection.execute(_EXHAUSTED, parameters).all()
     ids = [row.id for row in exhausted]
     scope.connection.execute(_FAIL_EXHAUSTED, {**parameters, "ids": ids})

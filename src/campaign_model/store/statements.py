@@ -6,7 +6,7 @@ same in every statement of both:
 * ``tenant``, ``campaign``: the campaign; ``gate``: the number of its advisory lock;
 * ``now``: the time of a test's clock, or None for the database's;
 * ``expected_status``, ``template_config``, ``generation_config``: the campaign row as the caller
-  last read it. A claim or a record changes nothing if the row says something else now;
+  last read it. ``claim`` and ``record`` change nothing if the row has other values now;
 * ``shard``: the row of totals that the call changes;
 * ``token``, ``lease`` or ``lease_expires_at``, ``reserve``, ``fingerprint``: what goes into claimed
   contacts;
@@ -61,7 +61,10 @@ ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 ATTEMPTS_EXHAUSTED_MESSAGE = "claimed again and again, but no worker finished it"
 
 MAX_REPORTED_TOKENS = 100
-"""Tokens remembered per contact, to recognise a repeated report: far more than are ever needed."""
+"""How many tokens a contact keeps, to recognise an outcome that is recorded a second time.
+
+That is far more than are ever needed.
+"""
 
 # The lifecycle's words, as SQL needs them.
 WAITING = ", ".join(f"'{status}'" for status in ContactStatus if status in CLAIMABLE)
@@ -83,8 +86,8 @@ coalesce(
 )
 """  # noqa: S608 - our own names
 
-# When the first lease expires, when the first waiting contact is due, and whether any contact may
-# not be claimed again.
+# Find when a claim may get more contacts: when the first lease expires, and when the first contact
+# that waits is due. Also find whether any contact was claimed too often to be claimed again.
 NEXT_CHANCE = f"""
 SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
        min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
@@ -133,10 +136,11 @@ def statement(sql: str, *columns: str) -> Any:
 def statement_planned_once(sql: str, *columns: str) -> Any:
     """Make a statement with each parameter in a subquery, so that PostgreSQL plans it once.
 
-    PostgreSQL plans a prepared statement anew as long as plans for the values at hand look cheaper
-    than one plan for all values. For tenants and campaigns that its statistics do not know yet
-    they always do, and planning takes as long as execution. A subquery hides the value: both plans
-    are the same, and the first one is kept.
+    PostgreSQL makes a custom plan for the values of each execution as long as custom plans look
+    cheaper than the generic plan for all values. For a tenant or campaign that the statistics do
+    not contain yet, custom plans always look cheaper, and planning takes as long as execution. A
+    subquery hides the value from the planner. Then a custom plan costs as much as the generic plan,
+    and PostgreSQL keeps the generic plan.
     """
     return statement(_PARAMETER.sub(r"(SELECT :\1)", sql), *columns)
 
@@ -162,9 +166,10 @@ class ClaimedContact(NamedTuple):
 
 
 class HeldContact(NamedTuple):
-    """A locked contact: who holds it, which claims reported on it, and what is reserved.
+    """A locked contact: the claim that holds it, and the money that is reserved for it.
 
-    ``reported_tokens`` is a JSON array in text.
+    ``claim_token`` is the token of that claim, or None. ``reported_tokens`` is a JSON array in
+    text: the tokens of the claims whose outcomes have been recorded.
     """
 
     id: UUID
@@ -218,7 +223,10 @@ class Statements(Protocol):
     def lock_claimed(
         self, scope: Scope, parameters: Parameters
     ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-        """Lock the campaign, then its contacts ``ids`` in the order of their ids."""
+        """Lock the campaign, then its contacts ``ids`` in the order of their ids.
+
+        Return the campaign row, and the contacts that exist by their ids.
+        """
 
     def record(self, scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
         """Lock the campaign and the contacts of ``outcomes``; write all outcomes, or nothing.
@@ -251,4 +259,7 @@ class Statements(Protocol):
     """
 
     raise_low_watermark: sa.TextClause
-    """Raise the low-water mark to the first unfinished contact, unless the shard is locked."""
+    """Raise the low-water mark to the rank of the first contact that is not finished.
+
+    On PostgreSQL, change nothing if another transaction has locked the row of totals ``shard``.
+    """

@@ -22,11 +22,17 @@ __all__ = ["CampaignStore"]
 class CampaignStore:
     """Campaigns, templates, contacts and generation of one tenant.
 
-    The caller owns the transaction: the store never begins, commits or rolls back, so that a
-    service writes its own rows and the library's together. Use one store per transaction.
-    ``actor`` is noted in the history; ``clock`` tells the time (the database's, unless a test
-    passes another one); ``host`` names the host's tables. A method that raises one of the
-    library's errors has written nothing and leaves the transaction usable.
+    The caller begins and ends the transaction of ``connection``: the store never commits or rolls
+    back, so that a service can write its own rows in the same transaction. Use one store per
+    transaction. A method that raises one of the library's errors has written nothing, and the
+    transaction can be continued.
+
+    * ``tenant_id``: the store reads and changes only rows of this tenant.
+    * ``actor``: who changes the status of campaigns, for their history.
+    * ``clock``: returns the time. By default it is the database's; tests pass another clock.
+    * ``codec``: knows the channels and tones that documents may contain; by default, the standard
+      ones.
+    * ``host``: the names of the host's tables.
 
     Raises ``ValueError`` for a connection on which the store cannot keep its promises: SQLite
     without ``db.prepare_engine``, another database, AUTOCOMMIT, or a ``schema_translate_map``.

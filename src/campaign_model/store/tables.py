@@ -97,8 +97,9 @@ campaigns = sa.Table(
     sa.Column("template_id", Uuid),
     sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
     sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
-    # Legacy columns: copied from campaign_totals by moves and by changes of the contacts. They are
-    # integers as in existing databases; widening them would rewrite the table.
+    # Legacy columns, for programs that do not read campaign_totals. Every change of the status or
+    # of the set of contacts copies the totals into them. They are integers as in existing
+    # databases; widening them would rewrite the table.
     sa.Column("total_contacts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("generated_count", sa.Integer, nullable=False, server_default="0"),
     _money("generation_cost"),
@@ -131,7 +132,8 @@ campaign_contacts = sa.Table(
     sa.Column("claimed_at", UtcDateTime),
     sa.Column("lease_expires_at", UtcDateTime),
     sa.Column("retry_at", UtcDateTime),
-    # The tokens of claims that reported, so that a repeated report is recognised.
+    # The tokens of the claims whose outcomes were recorded, so that an outcome that is recorded a
+    # second time is recognised.
     sa.Column("reported_tokens", JsonText, nullable=False, server_default="[]"),
     _money("generation_cost"),
     _count("unknown_costs"),
@@ -141,23 +143,26 @@ campaign_contacts = sa.Table(
     sa.Column("error", sa.Text),
     _now("added_at"),
     sa.Column("generated_at", UtcDateTime),
-    # The tenant comes last in these keys. Led by the tenant, they would look cheap to PostgreSQL
-    # for a tenant that its statistics do not know, and it would read all that the tenant has.
+    # The tenant is the last column of these keys. If it were the first one, PostgreSQL would use
+    # the index for a tenant that its statistics do not contain yet, and read all of its contacts.
     sa.UniqueConstraint("id", "tenant_id"),
-    # Only the index of ranks begins with the campaign, so that no claim is planned with another.
+    # Only the index of ranks begins with the campaign, so that PostgreSQL plans claims with it.
     sa.UniqueConstraint("contact_id", "campaign_id", "tenant_id"),
     _of_campaign(),
     sa.Index("rank", "campaign_id", "rank", "tenant_id"),
-    # Claims and records change no indexed column, and each page has room for new row versions:
-    # PostgreSQL then updates no index for them (HOT updates).
+    # Claiming a contact and recording its outcome change no indexed column, and each page has room
+    # for new row versions. So PostgreSQL updates no index then (HOT updates).
     postgresql_with={"fillfactor": 50},
 )
 
 
 is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'", sa.Text)
-"""Written out, so that PostgreSQL recognises the condition of the partial index."""
+"""The condition that a campaign is generating.
 
-# For a pool of workers, which looks again and again for running campaigns of all tenants.
+The status is a literal and no parameter, so that PostgreSQL can use the partial index below.
+"""
+
+# For `db.generating`, which a pool of workers calls often: the running campaigns of all tenants.
 sa.Index(
     "running",
     campaigns.c.tenant_id,
@@ -189,9 +194,11 @@ campaign_totals = sa.Table(
     _money("erased_cost"),
     _count("erased_unknown_costs"),
     _money("reserved"),
-    # The least that a claim of this run asked to reserve. The budget is spent if it does not fit.
+    # The smallest amount per contact that a claim of this run asked to reserve. If the budget has
+    # no room for this amount, it counts as spent.
     _money("unit_reserve"),
-    # Every contact with a lower rank is finished. The highest one of the shards holds.
+    # The low-water mark: every contact with a lower rank is finished. The highest value of all
+    # shards is the campaign's mark.
     sa.Column("low_watermark", sa.BigInteger),
     _of_campaign(),
 )
@@ -239,7 +246,7 @@ def host_table(name: str) -> sa.TableClause:
 
 
 def value_from_row(value_type: type[Value], row: sa.Row[Any], **others: Any) -> Value:
-    """Make a value of a row. Fields that are not in ``others`` have the names of columns."""
+    """Make a value from a row. ``others`` are its fields that are not equal to a column."""
     names = (field.name for field in attrs.fields(value_type))
     return value_type(
         **{name: getattr(row, name) for name in names if name not in others}, **others

@@ -66,7 +66,7 @@ class Templates:
         self._scope = scope
 
     def list(self) -> tuple[CampaignTemplate, ...]:
-        """Return the system templates, then the tenant's own, each by name."""
+        """Return the system templates, then the tenant's own templates, both sorted by name."""
         rows = self._scope.connection.execute(
             sa.select(_TEMPLATES)
             .where(_is_visible(self._scope))
@@ -79,11 +79,11 @@ class Templates:
         return template_from_row(read_template(self._scope, id), self._scope.codec)
 
     def add(self, template: CampaignTemplate) -> CampaignTemplate:
-        """Add a new template of the tenant's own.
+        """Add a new template of the tenant's own, and return it with its times.
 
-        Raises :class:`Conflict` (``already_exists``) if its id or, among the tenant's own, its
-        name is taken, (``read_only``) if it is a system template or not at version 1, and
-        :class:`InvalidDocument` for channels and tones the codec does not know.
+        Raises :class:`Conflict` (``already_exists``) if its id is taken or another template of the
+        tenant has its name, :class:`Conflict` (``read_only``) if it is a system template or not at
+        version 1, and :class:`InvalidDocument` for channels and tones that the codec does not know.
         """
         scope = self._scope
         if template.is_system or template.version != 1:
@@ -104,10 +104,10 @@ class Templates:
         )
 
     def rename(self, id: UUID, name: str, *, version: int | None = None) -> CampaignTemplate:
-        """Give a template another name.
+        """Give a template another name, and return it.
 
-        Raises as :meth:`replace_steps`, and :class:`Conflict` (``already_exists``) if the name is
-        taken.
+        ``version``, if given, must be the present one. Raises as :meth:`replace_steps`, and
+        :class:`Conflict` (``already_exists``) if the name is taken.
         """
         present = self._lock_own(id, version)
         return self._save(attrs.evolve(present, name=name))
@@ -115,11 +115,11 @@ class Templates:
     def replace_steps(
         self, id: UUID, steps: StepSequence, *, version: int | None = None
     ) -> CampaignTemplate:
-        """Give a template other steps. Campaigns made from it keep theirs.
+        """Give a template other steps, and return it. Campaigns made from it keep their steps.
 
-        Raises :class:`NotFound`, :class:`Conflict` (``read_only`` for a system template,
-        ``stale_version`` if ``version`` is given and is not the present one), and
-        :class:`InvalidDocument` for channels the codec does not know.
+        ``version``, if given, must be the present one. Raises :class:`NotFound`, :class:`Conflict`
+        (``read_only`` for a system template, ``stale_version`` if ``version`` is given and is not
+        the present one), and :class:`InvalidDocument` for channels the codec does not know.
         """
         present = self._lock_own(id, version)
         edited = attrs.evolve(present, steps=steps)
@@ -129,8 +129,8 @@ class Templates:
     def remove(self, id: UUID, *, version: int | None = None) -> None:
         """Delete a template of the tenant's own. Campaigns made from it stay.
 
-        Raises as :meth:`replace_steps`, and :class:`Conflict` (``still_referred_to``) while a
-        foreign key of the host refers to it.
+        ``version``, if given, must be the present one. Raises as :meth:`replace_steps`, and
+        :class:`Conflict` (``still_referred_to``) while a foreign key of the host refers to it.
         """
         present = self._lock_own(id, version)
         with savepoint(self._scope.connection) as refusal:
@@ -163,6 +163,7 @@ class Templates:
         return template_from_row(row, self._scope.codec)
 
     def _save(self, template: CampaignTemplate) -> CampaignTemplate:
+        """Write the content of a locked template, and count its version up."""
         scope = self._scope
         return self._write(
             sa.update(_TEMPLATES)
@@ -176,7 +177,7 @@ class Templates:
         )
 
     def _write(self, change: sa.Insert | sa.Update, template: CampaignTemplate) -> CampaignTemplate:
-        """Execute a change of the template's row; return the template anew."""
+        """Execute a change of the template's row; load the template again and return it."""
         with savepoint(self._scope.connection) as refusal:
             self._scope.connection.execute(change)
         if refusal.unique_key_violated:

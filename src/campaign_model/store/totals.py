@@ -75,9 +75,10 @@ _T = campaign_totals.c
 
 @attrs.define
 class Totals:
-    """Counts by contact status, and money: the sum of a campaign, or a signed delta.
+    """Counts of contacts by status, and money: the sums of a campaign, or a change of them.
 
-    ``unit_reserve`` belongs to a campaign's sum and not to a delta.
+    A change (*delta*) may be negative. ``unit_reserve`` is the smallest amount per contact that a
+    claim of the run asked to reserve; a delta does not use it.
     """
 
     counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(ContactStatus, 0))
@@ -98,29 +99,29 @@ class Totals:
         return cls(counts, **{name: columns[name] for name in names if name in columns})
 
     def columns(self) -> dict[str, Any]:
-        """Return the sums as columns of ``campaign_totals``."""
+        """Return the counts and amounts as columns of ``campaign_totals``."""
         counts = {status.value: self.counts[status] for status in ContactStatus}
         return counts | {name: getattr(self, name) for name in _AMOUNTS}
 
     def move(self, source: str, target: str, number: int = 1) -> None:
-        """Count ``number`` contacts over from one status to another."""
+        """Change the counts for ``number`` contacts whose status changes from source to target."""
         self.counts[source] -= number
         self.counts[target] += number
 
     @property
-    def total(self) -> int:
-        """Contacts that are not excluded."""
+    def not_excluded(self) -> int:
+        """The number of contacts that are not excluded."""
         return sum(self.counts.values()) - self.counts[ContactStatus.EXCLUDED]
 
     @property
     @exactly()
     def spent(self) -> Decimal:
-        """Everything booked, erased contacts' costs included."""
+        """The money that was spent, including the costs of erased contacts."""
         return self.cost + self.erased_cost
 
     @property
     def unknown(self) -> int:
-        """Outcomes without a known cost, erased contacts' included."""
+        """The number of unknown costs, including those of erased contacts."""
         return self.unknown_costs + self.erased_unknown_costs
 
     @property
@@ -175,7 +176,11 @@ def add_to_totals(scope: Scope, campaign_id: UUID, delta: Totals, *, shard: int 
 
 
 def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
-    """Choose the row of totals that a worker's call changes."""
+    """Return the number of the row of totals (shard) that a worker's call changes.
+
+    ``status`` and ``config`` are those of the campaign. Only a running campaign without a budget
+    has more than one shard in use.
+    """
     is_running = Status(status) in PERMISSIONS[Permission.CLAIM]
     return scope.shard if is_running and config.budget is None else 0
 
@@ -191,10 +196,11 @@ def load_totals(scope: Scope, campaign_id: UUID) -> Totals:
 
 @exactly()
 def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
-    """Lock the campaign's totals and return their sum. Call it under the exclusive lock.
+    """Lock the campaign's totals and return their sum. The caller holds the exclusive lock.
 
-    Nobody else can change them then. The rows are locked all the same: under REPEATABLE READ the
-    database then notices totals that changed since its snapshot, instead of showing old ones.
+    So no other transaction can change the totals. Their rows are locked nevertheless, for callers
+    whose transaction is REPEATABLE READ: if the rows have changed since its snapshot, the database
+    then reports a conflict instead of returning the old values.
     """
     rows = scope.connection.execute(
         sa.select(campaign_totals)
@@ -211,10 +217,11 @@ def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
 
 
 def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: int) -> None:
-    """Put the whole sum into shard 0, beside empty shards. Call it under the exclusive lock.
+    """Replace the campaign's ``shards`` rows of totals: shard 0 gets the sum, the others zeros.
 
-    A running campaign gets all its shards here, so that workers only ever update rows: a new row
-    is one that a REPEATABLE READ transaction could not notice.
+    The caller holds the exclusive lock. A running campaign gets all of its shards here, so that
+    workers only update existing rows: a REPEATABLE READ transaction would not see rows that were
+    inserted after its snapshot.
     """
     scope.connection.execute(
         sa.delete(campaign_totals).where(scope.of_campaign(campaign_totals, campaign_id))
@@ -230,9 +237,9 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
 
 
 def legacy_columns(total: Totals) -> dict[str, Any]:
-    """Return the campaign's columns for readers that do not know totals."""
+    """Return the totals as columns of the campaign row, for programs that read only this row."""
     return {
-        "total_contacts": total.total,
+        "total_contacts": total.not_excluded,
         "generated_count": total.counts[ContactStatus.GENERATED],
         "generation_cost": total.spent,
     }
@@ -256,7 +263,10 @@ def refresh_campaign(scope: Scope, campaign_id: UUID) -> None:
 def reserve_budget(
     scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int
 ) -> int:
-    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes; return how many."""
+    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes; return how many.
+
+    Spent and reserved money together must not exceed ``budget``.
+    """
     shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
     used = _T.cost + _T.erased_cost + _T.reserved
     least = sa.case(
@@ -363,7 +373,10 @@ def _progress_query(*, on_postgresql: bool) -> sa.Select[Any]:
 
 
 def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
-    """Return how far the campaign is, in one query of constant cost. Raise :class:`NotFound`."""
+    """Return how far the campaign is, in one query. Raise :class:`NotFound`.
+
+    The query takes the same time however many contacts the campaign has.
+    """
     parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id)}
     query = _progress_query(on_postgresql=scope.on_postgresql)
     text = scope.connection.scalar(query, parameters)

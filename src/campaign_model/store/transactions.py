@@ -1,4 +1,4 @@
-"""``transact``: run work in a transaction of its own, check that it counts, retry where safe.
+"""``transact``: run work in a transaction, commit it, and try it again after errors that may pass.
 
 A transaction succeeds only if its COMMIT writes what the work wrote. Two things can make a COMMIT
 that raises no error write nothing: PostgreSQL has aborted the transaction because of an error that
@@ -115,12 +115,16 @@ def check_transaction(connection: sa.Connection) -> None:
 def _run(
     connection: sa.Connection, store: CampaignStore, work: Callable[[CampaignStore], Result]
 ) -> Result:
-    """Run ``work`` and check its transaction. Drop the connection if it is of no further use."""
+    """Run ``work``, check that its transaction can be committed, and return what it returned.
+
+    After an error that needs a new connection, close the connection.
+    """
     try:
         result = work(store)
         check_transaction(connection)
     except sa.exc.PendingRollbackError:
-        # The work caught the loss of its connection, and went on.
+        # The work caught the error of a lost connection, and used the connection again. Raise
+        # TransactionAborted, which names the error that was caught.
         check_transaction(connection)
         raise
     except sa.exc.DBAPIError as error:
@@ -157,7 +161,7 @@ def _is_aborted(connection: sa.Connection) -> bool:
 
 
 def _note_errors(engine: sa.Engine) -> None:
-    """Note the last database error of each connection that :func:`transact` uses."""
+    """Make ``engine`` note the last database error of each connection of :func:`transact`."""
     with _LISTENING:
         if not sa.event.contains(engine, "handle_error", _note_error):
             sa.event.listen(engine, "handle_error", _note_error)

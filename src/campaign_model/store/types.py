@@ -50,7 +50,7 @@ def checked_id(value: Any) -> UUID:
 
 
 class _NativeOnPostgresql(sa.types.TypeDecorator[T]):
-    """A type whose values PostgreSQL's drivers return as they should be: nothing is converted."""
+    """A type that converts results on SQLite only, because PostgreSQL's drivers already do it."""
 
     __abstract__ = True
 
@@ -189,7 +189,7 @@ class any_of(_Expression):  # noqa: N801 - reads as an SQL function in statement
 
 
 class database_clock(_Expression):  # noqa: N801
-    """The database's time when the row is read."""
+    """The time on the database server at the moment when the expression is evaluated."""
 
     type = UtcDateTime()
     spelling: ClassVar = {

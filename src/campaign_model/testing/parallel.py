@@ -130,18 +130,20 @@ def run_while_open(
     must_wait: bool = False,
     **options: Any,
 ) -> list[Any]:
-    """Run ``others`` while the transaction of ``first`` is open. Return one answer for each.
+    """Run ``others`` while the transaction of ``first`` is open, and return their answers.
+
+    The answers have the order of ``others``; there is none for ``first`` and ``then``. An answer is
+    what the work returned, or the library's error that it raised.
 
     1. Begin a transaction and run ``first`` in it.
-    2. Start the others, each in a transaction of its own and one after the other: each starts when
-       those before it wait for a lock or have ended. With ``must_wait=True``, fail on PostgreSQL if
-       one has ended, because every one of them should wait for the transaction of ``first``.
+    2. Start the others in their order, each in a transaction of its own. On PostgreSQL, each starts
+       when all before it wait for a lock or have ended. With ``must_wait=True``, fail there if one
+       has ended, because every one of them should wait for the transaction of ``first``.
     3. Run ``then`` in the transaction of ``first``. Commit that transaction, or roll it back if
        ``commit`` is false.
     4. Wait for the others.
 
-    An answer is what the work returned, or the library's error that it raised. ``options`` are
-    those of ``transact`` for the others.
+    ``options`` are those of ``transact`` for the others.
     """
     with (
         background_transactions(tenant, len(others)) as background,

@@ -70,7 +70,10 @@ def compose_message(
 
 @attrs.frozen
 class CampaignMessages:
-    """The messages of one campaign in the host's table, and the contacts that they are for."""
+    """Writes, reviews and exports the messages of one campaign, in the host's ``table``.
+
+    ``contacts`` are the people that the messages are for, by id.
+    """
 
     table: sa.Table
     campaign_id: UUID

@@ -71,8 +71,8 @@ def run_demo(
         id_: [field for field in required_fields if getattr(contact, field) is None]
         for id_, contact in contacts.items()
     }
-    ready = sum(not missing for missing in gaps.values())
-    if not ready:
+    ready_count = sum(not missing for missing in gaps.values())
+    if ready_count == 0:
         raise UserError(
             f"no contact in {source.name} has every field that {template.name!r} needs: "
             f"{', '.join(required_fields)}"
@@ -104,10 +104,10 @@ def run_demo(
 
         say(
             "Generation",
-            f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready} "
+            f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready_count} "
             "contacts (sample text; no language model is called)",
         )
-        _generate(console, engine, messages, ready)
+        _generate(console, engine, messages, ready_count)
 
         def approve(store: CampaignStore) -> None:
             store.campaigns.apply(campaign.id, Action.APPROVE, review=messages.count_decisions)
@@ -187,8 +187,14 @@ def create_tables(engine: sa.Engine) -> sa.Table:
     return messages
 
 
-def _generate(console: Console, engine: sa.Engine, messages: CampaignMessages, ready: int) -> None:
-    """Let the first worker be killed and the others do the rest, with a progress bar."""
+def _generate(
+    console: Console, engine: sa.Engine, messages: CampaignMessages, ready_count: int
+) -> None:
+    """Let the first worker be killed and the others do the rest, with a progress bar.
+
+    ``messages`` writes the messages of the demo's campaign. ``ready_count`` is the number of
+    contacts that the workers will finish.
+    """
     bar = ProgressBar(
         TextColumn(" " * LABEL_WIDTH),
         SpinnerColumn(finished_text="\N{CHECK MARK}"),
@@ -197,7 +203,7 @@ def _generate(console: Console, engine: sa.Engine, messages: CampaignMessages, r
         TextColumn("contacts, {task.description}"),
         console=console,
     )
-    bar_task = bar.add_task("", total=ready)
+    bar_task = bar.add_task("", total=ready_count)
 
     def show_progress(progress: Progress) -> None:
         counts = progress.by_status
@@ -209,7 +215,7 @@ def _generate(console: Console, engine: sa.Engine, messages: CampaignMessages, r
         print_labelled(console, "", text)  # Above the bar.
 
     with bar:
-        kill_one_worker(engine, messages, fatal_contact=1 + ready // 10)
+        kill_one_worker(engine, messages, fatal_contact=1 + ready_count // 10)
         unfinished = transact(
             engine,
             TENANT,

@@ -1,6 +1,6 @@
 """Adoption: bring a legacy PostgreSQL database to the library's schema, in place.
 
-Others read and write all the time. These are the steps, with the modules that do them:
+Other programs read and write while it runs. These are the steps, with the modules that do them:
 
 1. **Inspect** (``inspection``, ``catalog``). Read the catalog and compare it with the
    expected schema. If the database cannot be adopted, say why and end.

@@ -1,7 +1,8 @@
 """The audit: read every row and count the findings in a report. Nothing is changed.
 
-The SQL of the repairs makes most findings. ``explain_unreadable`` adds the documents, names and
-descriptions that only the library's own types can judge.
+A finding is a value that the repair would change, or that needs a decision. The SQL of the repairs
+finds most of them. ``explain_unreadable`` finds the documents, names and descriptions that the
+library's own types refuse, which no SQL can judge.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def audit_rows(
     for finding in _find(session, LegacyDatabase(inspection, options)):
         counts = repaired
         if finding.undecided:
+            # The quarantine cannot take a row that other rows need.
             movable = options.quarantine and finding.kind != "other_tenant_in_use"
             counts = quarantined if movable else refused
         counts[finding.kind] = counts.get(finding.kind, 0) + 1
@@ -63,7 +65,10 @@ def audit_rows(
 
 
 def write_audits(database: LegacyDatabase) -> dict[str, str]:
-    """Write the query for the findings of each table that is there; contacts with campaigns."""
+    """Return a query for the findings of each table that the database has.
+
+    The findings about contacts are part of the query for campaigns.
+    """
     audits = {"campaign_templates": audit_templates, "campaigns": audit_campaigns}
     return {
         table: write_audit(database)
@@ -73,32 +78,41 @@ def write_audits(database: LegacyDatabase) -> dict[str, str]:
 
 
 def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
+    """Yield the findings of all tables, read in batches of campaigns and of templates."""
+    # An empty database has no rows. In a current or outdated one (which this library has set up),
+    # the constraints have already refused every row that would need a repair.
     if database.inspection.shape in {"empty", "current", "outdated"}:
         return
-    for table, audit in write_audits(database).items():
-        documents = select_documents(database, table)
-        for ids, _rows in session.select_batches("audit", select_batches(database, table)):
-            unreadable = explain_unreadable(table, session.query(documents, ids=ids))
-            for found_table, row_id, column, kind, before, after, undecided in session.query(
-                audit, ids=ids, unreadable=[*unreadable]
-            ):
+    for audited_table, audit_query in write_audits(database).items():
+        documents_query = select_documents(database, audited_table)
+        batches_query = select_batches(database, audited_table)
+        for ids, _ in session.fetch_batches("audit", batches_query):
+            reasons = explain_unreadable(audited_table, session.query(documents_query, ids=ids))
+            # The audit query needs to know which values are unreadable, but not why.
+            findings = session.query(audit_query, ids=ids, unreadable=list(reasons))
+            # The audit of campaigns also finds values of contacts and messages: `table`.
+            for table, row_id, column, kind, before, after, undecided in findings:
                 yield Finding(
-                    found_table,
+                    table,
                     row_id,
                     column,
                     kind,
                     before=None if before is None else read_json(before),
                     after=None if after is None else read_json(after),
                     undecided=undecided,
-                    reason=unreadable.get(f"{row_id}/{column}") if undecided else None,
+                    reason=reasons.get(f"{row_id}/{column}") if undecided else None,
                 )
 
 
 def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, str]:
-    """Find the values that the library's types cannot read: map ``id/column`` to the reason.
+    """Return a reason for each value that the library cannot read, by ``id/column``.
 
     ``rows`` have an id, a name, a description, and the steps and settings as JSON text (``None`` if
-    there are none).
+    there are none). The columns of the steps and settings have other names in campaigns than in
+    templates.
+
+    A document is unreadable if even the ``recover_*`` functions refuse it. They accept everything
+    that they can repair, such as missing fields, unknown channels and JSON in a JSON string.
     """
     reasons: dict[str, str] = {}
     steps_column, settings_column = DOCUMENT_COLUMNS[table]
@@ -114,6 +128,7 @@ def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, s
             except InvalidDocument as error:
                 reasons[f"{row_id}/{column}"] = str(error)
         try:
+            # Made only to check the two texts. Campaigns and templates have the same limits.
             Campaign(name=name, description=description)
         except InvalidDocument as error:
             for violation in error.violations:

@@ -1,7 +1,8 @@
-"""The first step of an adoption: what a database has, and what follows from it.
+"""The first step of an adoption: find out what a database has, and what an adoption has to do.
 
-``inspect_database`` reads the catalog and returns an :class:`Inspection`: the shape, what makes an
-adoption impossible (obstacles), the planned statements and the warnings.
+``inspect_database`` reads the catalog and returns an :class:`Inspection`. It contains the shape (a
+word for how much of the library's schema the database has, explained at :class:`report.Verdict`),
+the obstacles (what makes an adoption impossible), the planned statements and the warnings.
 """
 
 from __future__ import annotations
@@ -37,13 +38,16 @@ _LEGACY_COLUMNS = {
 """Columns that a table must have, because adoption cannot derive their values."""
 
 _WIDENED_TYPES = {"numeric": "numeric(", "text": "character varying"}
-"""Types that a column can get without a rewrite of its table, and what the old type begins with."""
+"""Types that PostgreSQL can give to a column without rewriting the table.
+
+Each is mapped to what the old type of such a column begins with.
+"""
 
 _MESSAGE_VALUES = {
     "variant": tuple("abc"[:MAX_VARIANTS]),
     "channel": tuple(channel.name for channel in STANDARD.channels),
 }
-"""The values that the host will want to write into columns of its messages."""
+"""The values that the host may want to write into columns of its table of messages."""
 
 _SELDOM_UPDATED = {
     *("id", "tenant_id", "campaign_id", "contact_id", "owner_id", "template_id", "shard", "rank"),
@@ -57,8 +61,10 @@ _SELDOM_UPDATED = {
 class Inspection:
     """What a database has, and what the library expects of it.
 
-    ``messages`` is the name of the host's table of messages. ``references`` are columns that refer
-    to campaign contacts. The plan is empty if ``obstacles`` make an adoption impossible.
+    ``tables`` are the tables that the database has, ``expected`` the library's tables as they
+    should be. ``messages`` is the name of the host's table of messages. ``references`` are the
+    columns that refer to campaign contacts. ``shape`` is explained at :class:`Verdict`. The plan is
+    empty if ``obstacles`` make an adoption impossible.
     """
 
     host: HostTables
@@ -73,12 +79,16 @@ class Inspection:
 
     @property
     def may_recount(self) -> bool:
-        """True if no version is recorded, so that no workers of this library can be running."""
+        """Whether an adoption may count totals again.
+
+        It may if no version of the schema is recorded. Then no worker of this library can be
+        running and change the totals at the same time.
+        """
         return self.shape not in {"current", "changed", "outdated", "newer"}
 
     @property
     def pending(self) -> tuple[str, ...]:
-        """What is to be done, as SQL or sentences."""
+        """What the database lacks, as SQL statements or sentences that say what to do."""
         if self.shape == "newer":
             return (
                 "a newer version of this library has set up this database: upgrade the library",
@@ -99,7 +109,10 @@ class Inspection:
 
 
 def inspect_database(connection: sa.Connection, host: HostTables, messages: str) -> Inspection:
-    """Inspect the database. It needs a connection without a transaction, and leaves none."""
+    """Inspect the database. ``messages`` is the name of the host's table of messages.
+
+    The connection must have no open transaction, and has none afterwards.
+    """
     expected = read_expected(connection, host)
     with connection.begin():
         tables = read_catalog(connection, {*metadata.tables, *attrs.astuple(host), messages})
@@ -146,7 +159,7 @@ def _find_obstacles(tables: Catalog, expected: Catalog, host: HostTables) -> Ite
 
 
 def _find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
-    """Check that the library's foreign keys can refer to the host's tables."""
+    """Yield a sentence for each reason why foreign keys cannot refer to the host's tables."""
     for name in attrs.astuple(host):
         table = tables.get(name)
         if table is None:
@@ -164,7 +177,10 @@ def _find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
 
 
 def _find_type_obstacles(name: str, table: Table, expected: Table) -> Iterator[str]:
-    """Find columns that cannot get their type without a rewrite of the table, or below a view."""
+    """Yield a sentence for each column of another type that adoption cannot change.
+
+    It cannot change a type if PostgreSQL would rewrite the table, or if a view shows the column.
+    """
     for column_name, expected_column in expected.columns.items():
         column = table.columns.get(column_name)
         type_ = expected_column.type
@@ -185,7 +201,7 @@ def _find_type_obstacles(name: str, table: Table, expected: Table) -> Iterator[s
 def _find_warnings(
     tables: Catalog, expected: Catalog, messages: str, *, adopting: bool
 ) -> Iterator[str]:
-    """Yield a sentence for everything that adoption leaves as it is although it will be noticed.
+    """Yield a sentence for everything that adoption does not change but that may cause trouble.
 
     ``adopting`` is true if rows are still to be repaired.
     """
@@ -207,6 +223,7 @@ def _find_warnings(
 
 
 def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
+    """Warn of columns of messages whose enum lacks values that the host may want to write."""
     for name, values in _MESSAGE_VALUES.items():
         column = table.columns.get(name)
         if column is None or not column.labels:
@@ -218,6 +235,7 @@ def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
 
 
 def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Iterator[str]:
+    """Warn of columns that need a value and that the library does not fill."""
     for column_name, column in table.columns.items():
         is_set = column_name in expected.columns and expected.columns[column_name].not_null
         if column.not_null and column.default is None and not is_set:
@@ -228,6 +246,7 @@ def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Itera
 
 
 def _warn_of_indexes(name: str, table: Table, expected: Table) -> Iterator[str]:
+    """Warn of indexes on columns that change often, because each change must update the index."""
     for index_name, index in table.indexes.items():
         updated = sorted((index.used_columns & expected.columns.keys()) - _SELDOM_UPDATED)
         if updated and index_name not in expected.indexes:

@@ -11,7 +11,8 @@ does. ``select_batches`` divides the rows of a table into batches for short tran
 Parameters of the statements, written ``CAST(:name AS type)``:
 
 - ``rows``: the ids of the rows of the batch;
-- ``ids``: the ids of their campaigns, or of the templates;
+- ``ids``: the ids of the owners of these rows. The owner of a contact is its campaign; a campaign
+  and a template are their own owners;
 - ``unreadable``: ``id/column`` of values that the library's types cannot read.
 """
 
@@ -70,11 +71,11 @@ CREATE TABLE IF NOT EXISTS {QUARANTINE} (
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 )"""
 
-_BATCH_ROWS = 1_000
-"""The most campaigns, or templates, of a batch."""
+_BATCH_OWNERS = 1_000
+"""The most owners whose rows are in one batch: campaigns, or templates."""
 
 _BATCH_CONTACTS = 20_000
-"""The most contacts that one transaction repairs. A batch of campaigns ends when it has so many."""
+"""About the most contacts that one transaction repairs or counts."""
 
 _MESSAGE_COLUMNS = {
     "id": Column("uuid"),
@@ -88,7 +89,7 @@ _MESSAGE_COLUMNS = {
 
 @attrs.frozen
 class Options:
-    """What the operator decides about an adoption; see :func:`adopt`.
+    """What the operator decides about an adoption: arguments of :func:`adopt`.
 
     Raises ``ValueError`` for an unknown status or case.
     """
@@ -114,9 +115,9 @@ class Options:
 
 @attrs.frozen
 class LegacyDatabase:
-    """The database and the operator's options.
+    """Writes SELECTs of the database's tables, and keeps the operator's options.
 
-    ``is_expanded`` is true once the phase ``expand`` has run.
+    ``is_expanded`` is true once the phase ``expand`` has run, which adds the missing columns.
     """
 
     inspection: Inspection
@@ -124,10 +125,11 @@ class LegacyDatabase:
     is_expanded: bool = False
 
     def select_own(self, table: str, names: Iterable[str], key: str) -> str:
-        """Write a SELECT of columns of a table of the library, of the rows whose key is in ``ids``.
+        """Write a SELECT of the columns ``names`` of a library's table.
 
-        A missing column reads as the value that old rows get when it is added. A missing table has
-        no rows.
+        It selects the rows whose column ``key`` is in ``ids``. In place of a missing column it has
+        the value that old rows get when the column is added. For a missing table, it returns no
+        rows.
         """
         expected = self.inspection.expected[table].columns
         return self._select(table, {name: expected[name] for name in names}, key)
@@ -140,6 +142,7 @@ class LegacyDatabase:
         return self._select(self.inspection.messages, _MESSAGE_COLUMNS, "campaign_id")
 
     def _select(self, table: str, columns: Mapping[str, Column], key: str) -> str:
+        """Write a SELECT of ``columns``, for the rows whose column ``key`` is in ``ids``."""
         items = []
         for name, column in columns.items():
             missing_value = value_when_added(table, name, column) or "NULL"
@@ -159,7 +162,11 @@ class LegacyDatabase:
         return any(table in catalog and column in catalog[table].columns for catalog in tables)
 
     def translate_status(self, statuses: Iterable[str]) -> str:
-        """Write an expression: the status that the column ``status`` means, or NULL for none."""
+        """Write an expression for the status that the column ``status`` means.
+
+        It is the column's value if that is one of ``statuses``, or the status that the operator's
+        status map gives for the value. Otherwise it is NULL.
+        """
         known = [*statuses]
         status_map = {
             word: status
@@ -190,24 +197,31 @@ class Rule:
 
 
 def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
-    """Write a query for the rows that meet ``condition``, one batch a row.
+    """Write a query that divides the rows that meet ``condition`` into batches.
 
-    Its columns are ``ids`` and ``rows``, as in the module's docstring, and the number of rows in
-    all batches. A batch of campaigns ends early when its campaigns have too many contacts.
+    The query returns one row for each batch, with three columns: the ids of the owners and the ids
+    of the rows (``ids`` and ``rows`` in the module's docstring), and the number of rows in all
+    batches.
+
+    The rows are taken in the order of their owners, and two numbers decide about the batch of a
+    row: the number of owners before its owner, divided by ``_BATCH_OWNERS``, and the number of
+    contacts in the rows before it, divided by ``_BATCH_CONTACTS``. Rows for which both quotients
+    are the same (without remainders) are one batch. So a batch of campaigns may exceed
+    ``_BATCH_CONTACTS`` by the contacts of its last campaign.
     """
-    owner, contacts, join = "id", "0", ""
+    owner_sql = "id"
+    contacts_sql = "0"  # How many contacts a row stands for: a template has none.
+    join_sql = ""
     if table == "campaign_contacts":
-        owner, contacts = "campaign_id", "1"
+        owner_sql, contacts_sql = "campaign_id", "1"
     elif table == "campaigns" and database.has_column("campaign_contacts", "id"):
-        contacts, join = (
-            "coalesce(number, 0)",
-            """
+        contacts_sql = "coalesce(number, 0)"
+        join_sql = """
         LEFT JOIN (
             SELECT campaign_id, count(*) AS number
             FROM campaign_contacts
             GROUP BY campaign_id
-        ) AS counted ON counted.campaign_id = campaigns.id""",
-        )
+        ) AS counted ON counted.campaign_id = campaigns.id"""
     return f"""\
 SELECT
     array_agg(DISTINCT owner_id),
@@ -217,12 +231,12 @@ FROM (
     SELECT
         id,
         owner_id,
-        (dense_rank() OVER (ORDER BY owner_id) - 1) / {_BATCH_ROWS} AS owner_batch,
+        (dense_rank() OVER (ORDER BY owner_id) - 1) / {_BATCH_OWNERS} AS owner_batch,
         div(sum(contacts) OVER (ORDER BY owner_id, id) - contacts, {_BATCH_CONTACTS})
             AS contact_batch
     FROM (
-        SELECT id, {owner} AS owner_id, {contacts} AS contacts
-        FROM {table}{join}
+        SELECT id, {owner_sql} AS owner_id, {contacts_sql} AS contacts
+        FROM {table}{join_sql}
         WHERE {condition}
     ) AS selected
 ) AS numbered
@@ -233,7 +247,7 @@ ORDER BY owner_batch, contact_batch"""
 def needs_repair(database: LegacyDatabase, table: str) -> str:
     """Write the condition for a row that has not been repaired, or that breaks a constraint.
 
-    It needs all columns, so it works after the phase ``expand``.
+    The condition uses all columns, so it works only after the phase ``expand``.
     """
     not_null = [
         f"{name} IS NOT NULL"
@@ -246,10 +260,12 @@ def needs_repair(database: LegacyDatabase, table: str) -> str:
 
 
 def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
-    """Write the CTEs of a table from its rules; ``source`` has the columns that the rules read.
+    """Write the CTEs ``<name>`` and ``<name>_finding`` from the rules of a table.
 
-    The CTE ``name`` has the old values, as ``new_...`` the values after the repair, and
-    ``undecided``. ``name_finding`` has a row for each value that changes or needs a decision.
+    ``source`` is the CTE with the columns that the rules read. ``<name>`` has its columns, for each
+    rule a column ``new_...`` with the value after the repair, and ``undecided``, which is true if
+    any value of the row needs a decision. ``<name>_finding`` has one row for each value that
+    changes or needs a decision.
     """
     new_values = ",\n        ".join(f"{rule.new} AS new_{column}" for column, rule in rules.items())
     undecided = "\n            OR ".join(
@@ -313,10 +329,14 @@ def write_repair(
     rules: Mapping[str, Rule],
     other_writes: str = "",
 ) -> str:
-    """Write a statement that repairs ``rows``. ``ctes`` end with those of :func:`write_ctes`.
+    """Write a statement that repairs ``rows`` of ``table``.
 
-    With the quarantine it also moves the undecided values there. It returns the number of rows
-    that need a decision. If there are any, and no quarantine, its transaction must be rolled back.
+    ``ctes`` end with those of :func:`write_ctes`, which got the same ``name`` and ``rules``.
+    ``other_writes`` are CTEs that write to other tables, each after a comma. If the operator chose
+    the quarantine, the statement also moves the values that need a decision there.
+
+    The statement returns the number of rows that need a decision. If there are any and there is no
+    quarantine, the transaction must be rolled back.
     """
     # The planner compares each row with every element of an array, but it hashes a subquery.
     is_in_rows = f"{name}.id IN (SELECT unnest(CAST(:rows AS uuid[])))"
@@ -440,7 +460,7 @@ def document_rules(table: str) -> dict[str, Rule]:
 def decode(column: str) -> str:
     """Write an expression: a document decoded from JSON strings, NULL for JSON's null.
 
-    Most documents are no strings; the CASE saves a call of the function for these.
+    Most documents are not strings. The CASE saves them the call of the function.
     """
     return (
         f"CASE jsonb_typeof({column}) WHEN 'string' THEN pg_temp.decode_json({column})"

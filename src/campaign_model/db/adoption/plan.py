@@ -33,8 +33,8 @@ _MAX_IDENTIFIER = 63
 class Statement:
     """One schema statement.
 
-    A ``concurrent`` one runs outside of a transaction and may wait for other transactions. ``undo``
-    removes what a failed statement leaves behind.
+    A ``concurrent`` statement, such as CREATE INDEX CONCURRENTLY, runs outside of a transaction and
+    may wait for other transactions. ``undo`` removes what the statement leaves behind if it fails.
     """
 
     sql: str
@@ -103,7 +103,8 @@ def plan_host_keys(present: Catalog, host: HostTables) -> Iterator[Statement]:
 def value_when_added(table: str, name: str, column: Column) -> str | None:
     """Return the SQL of the value that old rows get when the column is added; ``None`` is NULL.
 
-    A constant default costs nothing. A computed one would rewrite the table, so old rows get NULL.
+    PostgreSQL adds a column with a constant default without rewriting the table. A computed default
+    would rewrite the table, so old rows get NULL.
     """
     computed = column.default is None or column.default.endswith("()")
     return None if computed or (table, name) in _ADDED_AS_NULL else column.default
@@ -111,11 +112,11 @@ def value_when_added(table: str, name: str, column: Column) -> str | None:
 
 @attrs.frozen
 class _TablePlan:
-    """The statements for one table, by phase.
+    """Yields the statements for one table, by phase.
 
-    ``present`` has renamed constraints under their new names. ``nullable`` are columns that must
-    become NOT NULL. ``renamed`` maps old to new names of constraints that are correct but have
-    another name.
+    ``expected`` is the table as it should be, ``present`` as it is in the database. ``present`` has
+    renamed constraints under their new names. ``nullable`` are columns that must become NOT NULL.
+    ``renamed`` maps old to new names of constraints that are correct but have another name.
     """
 
     name: str
@@ -125,6 +126,7 @@ class _TablePlan:
     renamed: Mapping[str, str] = attrs.field(factory=dict)
 
     def expand(self) -> Iterator[Statement]:
+        """Rename constraints, add columns, and change types, defaults and storage options."""
         for old, new in self.renamed.items():
             yield self._alter(f"RENAME CONSTRAINT {quote(old)} TO {quote(new)}")
         changes = []
@@ -148,6 +150,7 @@ class _TablePlan:
             yield self._alter(f"SET ({', '.join(options)})")
 
     def enforce(self) -> Iterator[Statement]:
+        """Add the constraints and the indexes of keys. Constraints apply to new rows only."""
         # 1. Drop what has a name of the library but another definition, and the invalid indexes
         # that an interrupted CREATE INDEX CONCURRENTLY leaves.
         for name in self.expected.constraints:
@@ -175,6 +178,7 @@ class _TablePlan:
                 yield self._alter(f"ADD CONSTRAINT {quote(name)} {constraint.definition} NOT VALID")
 
     def validate(self) -> Iterator[Statement]:
+        """Check the old rows against the constraints, and add the other indexes."""
         # 1. Check the old rows.
         for name, constraint in self.expected.constraints.items():
             present = self._find_constraint(name)
@@ -224,7 +228,10 @@ class _TablePlan:
         return constraint if constraint and constraint.definition == definition else None
 
     def _has_index(self, name: str) -> bool:
-        """Return True if the index is there, valid, and that of a key or the correct one."""
+        """Return True if the table has a valid index of this name with the expected definition.
+
+        The definition of a key's index is not compared, because that of its constraint is.
+        """
         index = self.present.indexes.get(name)
         if index is None or not index.valid:
             return False
@@ -235,7 +242,7 @@ class _TablePlan:
 def _plan_table(name: str, expected: Table, present: Table | None) -> _TablePlan:
     """Plan a table of the library; ``present`` is ``None`` if the table is missing."""
     if present is None:
-        # What CREATE TABLE creates.
+        # CREATE TABLE creates everything except foreign keys and indexes.
         constraints = {
             key: constraint
             for key, constraint in expected.constraints.items()
@@ -262,7 +269,7 @@ def _plan_table(name: str, expected: Table, present: Table | None) -> _TablePlan
         constraints = {**expected.constraints, _name_not_null_check(name): not_null_check}
         expected = attrs.evolve(expected, constraints=constraints)
 
-    # 2. A constraint that says what one of the library's says gets its name.
+    # 2. A constraint with the same definition as one of the library's gets the library's name.
     library_names = {*expected.constraints, *expected.indexes}
     renamed = {}
     for new, constraint in expected.constraints.items():

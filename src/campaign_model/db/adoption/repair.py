@@ -55,8 +55,8 @@ class RowRepair:
 def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
     """Yield the repairs in their order: templates, contacts, and campaigns after their contacts.
 
-    The phase ``expand`` has run. Campaigns whose totals are no longer those of their contacts count
-    as rows that need a repair.
+    They need all columns, so the phase ``expand`` of the plan must have run. A campaign also needs
+    a repair if its totals are not the sums over its contacts.
     """
     table = "campaign_templates"
     batches = select_batches(database, table, needs_repair(database, table))
@@ -85,7 +85,7 @@ def repair_rows(session: Session, database: LegacyDatabase, step: str) -> None:
     Raises :class:`UndecidedError` if a writer has added a value that needs a decision.
     """
     for repair in list_repairs(database):
-        for ids, rows in session.select_batches(step, repair.batches):
+        for ids, rows in session.fetch_batches(step, repair.batches):
             session.run_in_transaction(partial(_repair_batch, session, database, repair, ids, rows))
 
 
@@ -96,6 +96,10 @@ def _repair_batch(
     ids: Sequence[UUID],
     rows: Sequence[UUID],
 ) -> None:
+    """Repair the ``rows`` of one batch, whose owners are ``ids``, in the current transaction.
+
+    Raise :class:`UndecidedError` if a value needs a decision and there is no quarantine.
+    """
     # Rows are locked before they are read, so that the repair sees what others have committed.
     triggers = session.execute(
         f"SELECT pg_temp.lock_rows('{repair.table}', CAST(:rows AS uuid[]))", rows=rows

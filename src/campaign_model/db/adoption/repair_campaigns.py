@@ -35,7 +35,7 @@ _COLUMNS = (
 )
 
 _SENT = quote_texts(("sent", "delivered", "replied"))
-"""The statuses of messages that a contact has got."""
+"""The statuses of messages that were sent to a contact."""
 
 _RUN_TIME_KEYS = quote_texts(RUN_TIME_KEYS)
 _ARCHIVED = target(Action.DELETE)
@@ -51,7 +51,7 @@ rows with status, generation_cost and unknown_costs."""
 
 _COUNT_TOTALS = ",\n        ".join(f"{sql} AS {name}" for name, sql in _TOTALS.items())
 
-# A condition on campaigns: their totals are not those of their contacts.
+# A condition on campaigns: their totals differ from the sums over their contacts.
 HAS_DRIFTED = f"""id IN (
     SELECT campaign_id
     FROM (
@@ -102,7 +102,7 @@ def audit_campaigns(database: LegacyDatabase) -> str:
 
 
 def insert_message_contacts(database: LegacyDatabase) -> str:
-    """Write a statement that creates the contacts that only messages know, in ``ids``."""
+    """Write a statement that creates the contacts of the campaigns of ``ids`` without contacts."""
     return f"""WITH{_campaign_row(database)},{message_ctes(database)}
 INSERT INTO campaign_contacts (
     id, tenant_id, campaign_id, contact_id, status, generation_cost, unknown_costs, rank,
@@ -117,7 +117,8 @@ FROM message_contact"""
 def repair_campaigns(database: LegacyDatabase) -> str:
     """Write a statement that repairs the campaigns of ``rows``, after their contacts.
 
-    It also writes their totals and begins their history with an entry that keeps the old values.
+    The statement also writes the campaigns' totals, and begins their history with an entry that
+    contains the old values.
     """
     write_totals = f",{_WRITE_TOTALS}" if database.inspection.may_recount else ""
     other_writes = f"""{write_totals},
@@ -169,6 +170,7 @@ history_entry AS (
 
 
 def _campaign_row(database: LegacyDatabase) -> str:
+    """Write the CTE ``campaign_row``: the campaigns of ``ids``."""
     return f"""
 campaign_row AS (
 {database.select_own("campaigns", _COLUMNS, "id")}
@@ -178,7 +180,7 @@ campaign_row AS (
 def _campaign_ctes(database: LegacyDatabase) -> str:
     """Write all CTEs of an audit, from the contacts to ``campaign_finding``."""
     return f"""{contact_ctes(database)},{_campaign_row(database)},{message_ctes(database)},
--- What the contacts come to once they are repaired.
+-- The sums over the repaired contacts of each campaign.
 total AS (
     SELECT
         campaign_id,
@@ -200,7 +202,7 @@ total AS (
     ) AS repaired_contact
     GROUP BY campaign_id
 ),
--- Messages that a contact has got.
+-- Messages that were sent to a contact.
 sent_message AS (
     SELECT campaign_id
     FROM (
@@ -208,7 +210,7 @@ sent_message AS (
     ) AS source
     WHERE status IN ({_SENT})
 ),
--- What each campaign says, and whether its values are valid.
+-- The values of each campaign, and whether they are valid.
 campaign_judged AS (
     SELECT
         campaign_row.*,
@@ -243,6 +245,7 @@ campaign_judged AS (
 
 
 def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
+    """Return the rule for each column of campaigns that the repair sets."""
     rule = database.options.status_rule
     documents = document_rules("campaigns")
     settings = documents.pop("generation_config")

@@ -103,7 +103,7 @@ contact_row AS (
     JOIN campaigns ON campaigns.id = source.campaign_id
     LEFT JOIN {quote(database.inspection.host.contacts)} AS person ON person.id = source.contact_id
 ),
--- What each contact says, and whether its values are valid.
+-- The values of each contact, and whether they are valid.
 contact_judged AS (
     SELECT
         *,
@@ -121,6 +121,8 @@ contact_judged AS (
 
 
 def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
+    """Return the rule for each column of campaign contacts that the repair sets."""
+    # Rows of other tables need a contact if they refer to it and their column is NOT NULL.
     is_needed = " OR ".join(
         f"contact.id IN (SELECT {quote(reference.column)} FROM {quote(reference.table)})"
         for reference in database.inspection.references

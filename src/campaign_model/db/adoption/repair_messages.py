@@ -1,8 +1,7 @@
 """Contacts from messages: the contacts of campaigns that have messages but no contacts.
 
-They are created only if the operator asks for it. The messages themselves never change.
-``message_ctes`` belongs to the audit and the repair of campaigns: ``message`` has the messages to
-use, ``message_contact`` the contacts to create, and ``..._finding`` the findings about them.
+They are created only if the operator asks for it (``--contacts-from-messages``). The messages
+themselves never change. ``message_ctes`` is a part of the SQL that audits and repairs campaigns.
 """
 
 from __future__ import annotations
@@ -21,7 +20,12 @@ _RULES = {
 
 
 def message_ctes(database: LegacyDatabase) -> str:
-    """Write the CTEs; they need ``campaign_row``."""
+    """Write the CTEs that come after the CTE ``campaign_row``, the batch of campaigns.
+
+    They define ``message`` (the messages to use), ``message_finding`` (what is wrong with them),
+    ``message_contact`` (the contacts to create) and ``message_contact_finding`` (one finding for
+    each contact that is created). Without the option, all of them are empty.
+    """
     cost_check = checks("postgresql")["campaign_contacts"]["generation_cost"]
     return f"""
 -- The messages of campaigns that have not been repaired and have no contacts.
@@ -46,7 +50,8 @@ message_judged AS (
         AND source.contact_id IS NOT NULL
         AND campaign_row.version IS NULL
         AND source.campaign_id NOT IN (
-            -- Not from contact_row: a second reference would store all contacts of the batch.
+            -- Read the table once more. PostgreSQL writes a CTE that is used twice to memory, and
+            -- contact_row would be all contacts of the batch.
 {database.select_own("campaign_contacts", ("campaign_id",), "campaign_id")}
         )
 ),{write_ctes("message", _RULES, "message_judged")},

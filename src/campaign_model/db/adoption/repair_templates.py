@@ -51,11 +51,12 @@ def repair_templates(database: LegacyDatabase) -> str:
 
 
 def _template_ctes(database: LegacyDatabase) -> str:
+    """Write all CTEs of an audit or a repair, up to ``template`` and ``template_finding``."""
     return f"""
 template_row AS (
 {database.select_own("campaign_templates", _COLUMNS, "id")}
 ),
--- What each template says, and whether its values are valid.
+-- The values of each template, and whether they are valid.
 template_judged AS (
     SELECT
         template_row.*,

@@ -86,10 +86,12 @@ OnFinding = Callable[[Finding], None]
 class Verdict:
     """The answer of :func:`verify`.
 
-    ``shape`` is ``empty`` (no table of the library), ``bare`` (only the legacy campaigns),
-    ``extended`` (more of the library's columns, in a looser form), ``unfinished`` (an adoption was
-    interrupted), ``current``, ``changed`` (it was current, but something is missing now),
-    ``outdated`` or ``newer``.
+    ``shape`` says how much of the library's schema the database has: ``empty`` (no table of the
+    library), ``bare`` (only a legacy table of campaigns), ``extended`` (more of the library's
+    tables or columns, with fewer constraints), ``unfinished`` (an adoption was interrupted),
+    ``current`` (everything), ``changed`` (it was current, but something is missing now),
+    ``outdated`` (an older version of the library has set it up) or ``newer`` (a newer version).
+
     ``pending`` lists what is to be done, as SQL statements or sentences. ``warnings`` are sentences
     about things that adoption leaves as they are.
     """
@@ -103,9 +105,11 @@ class Verdict:
 class AdoptReport:
     """What an adoption did, would do (dry run) or refuses to do.
 
-    ``added`` are schema statements. ``repaired``, ``refused`` and ``quarantined`` count findings by
-    kind, and ``samples`` are a few findings of each kind. ``status_rule`` says what campaigns
-    without a status become.
+    ``shape`` is that of the :class:`Verdict` before the adoption. ``added`` are schema statements.
+    ``repaired``, ``refused`` and ``quarantined`` count findings by kind, and ``samples`` are a few
+    findings of each kind. ``status_rule`` says what campaigns without a status become. ``warnings``
+    are those of the Verdict. ``presets`` says what was done with the system templates; it is None
+    after a dry run.
     """
 
     shape: str

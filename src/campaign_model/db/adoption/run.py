@@ -35,7 +35,7 @@ __all__ = ["adopt", "sql", "verify"]
 def verify(
     engine: sa.Engine, *, host: HostTables | None = None, messages: str = "messages"
 ) -> Verdict:
-    """Say which shape a PostgreSQL database has and what it lacks. Change nothing.
+    """Say how much of the library's schema a PostgreSQL database has. Change nothing.
 
     ``host`` names the host's tables, ``messages`` the table of its messages. Needs the extra
     ``migrations``. Raises :class:`SetupError` for an SQLite database.
@@ -61,21 +61,25 @@ def adopt(
 ) -> AdoptReport:
     """Bring a PostgreSQL database to the library's schema in place; keep every row.
 
-    First look at every row. If values need a decision, raise :class:`AdoptionRefused` before any
-    change. A ``dry_run`` ends here and refuses nothing. Then complete the schema and repair the
-    rows while others read and write. An interrupted adoption is continued by the next one, and a
-    finished one may be repeated.
+    First read every row. If values need a decision, raise :class:`AdoptionRefused` before any
+    change. A ``dry_run`` ends here, and returns the report instead of raising. Then complete the
+    schema and repair the rows while other programs read and write. If an adoption is interrupted,
+    the next one continues it. A finished adoption may be repeated.
 
-    ``status_map`` translates unknown status words. ``status_rule`` says what campaigns without a
-    status become: those with ``sent`` messages (by default exported), with a ``lemlist`` id
-    (exported) and all others, ``otherwise`` (draft). ``quarantine`` moves values that need a
-    decision into the table ``campaign_quarantine``. ``contacts_from_messages`` creates the contacts
-    of campaigns that have messages but no contacts. ``on_progress(step, done, total)`` and
-    ``on_finding(finding)`` are called as the adoption goes on.
+    * ``host`` names the host's tables, ``messages`` the host's table of messages.
+    * ``status_map`` translates unknown status words.
+    * ``status_rule`` says what campaigns without a status become: those with ``sent`` messages (by
+      default exported), those with a ``lemlist`` id (exported) and all others, ``otherwise``
+      (draft).
+    * ``quarantine`` moves values that need a decision into the table ``campaign_quarantine``.
+    * ``contacts_from_messages`` creates the contacts of campaigns that have messages but no
+      contacts.
+    * ``on_progress(step, done, total)`` is called as the adoption goes on, and
+      ``on_finding(finding)`` for each value that it repairs or that needs a decision.
 
-    Stop the workers of an older engine first. Raises :class:`SetupError` if the database cannot be
-    adopted or stays busy, and ``ValueError`` for an unknown status. Needs the extra ``migrations``,
-    and the rights of the tables' owner.
+    Before an adoption, stop all workers that generate messages with other code than this library.
+    Raises :class:`SetupError` if the database cannot be adopted or stays busy, and ``ValueError``
+    for an unknown status. Needs the extra ``migrations``, and the rights of the tables' owner.
     """
     options = Options(
         status_map or {},
@@ -94,8 +98,9 @@ def sql(
 ) -> str:
     """Write an adoption as plain SQL for psql.
 
-    ``engine`` is of the database, which is inspected. Without it, the SQL is for a database that
-    has only the host's tables. Raises :class:`SetupError` for a database that cannot be adopted.
+    The SQL is for the database of ``engine``, which this call inspects. Without ``engine``, it is
+    for a database that has only the host's tables. ``host`` names these tables, ``messages`` the
+    host's table of messages. Raises :class:`SetupError` for a database that cannot be adopted.
     Needs the extra ``migrations``.
     """
     host = host or HostTables()

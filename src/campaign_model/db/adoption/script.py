@@ -48,7 +48,7 @@ _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 def write_script(database: LegacyDatabase) -> str:
     """Write the script for a database that has been inspected."""
     plan, audits = database.inspection.plan, write_audits(database)
-    # A database without rows of the library needs no repairs.
+    # A database without tables of the library has no rows to repair.
     repairs = list(list_repairs(attrs.evolve(database, is_expanded=True))) if audits else []
     call_repairs = [
         f"SET lock_timeout = {_NO_TIMEOUT};",
@@ -62,10 +62,10 @@ def write_script(database: LegacyDatabase) -> str:
         *map(_write_procedure, repairs),
         *call_repairs,
         *_write_statements(plan.enforce),
-        # Repair the rows that writers have added meanwhile.
+        # Repair the rows that writers have added since the first repair.
         *call_repairs,
         *_write_statements(plan.validate),
-        # Count the totals again of campaigns whose contacts have changed since.
+        # Count the totals of campaigns again whose contacts have changed since their repair.
         *call_repairs,
     )
 

@@ -1,8 +1,8 @@
-"""A connection on which an adoption changes the schema and the rows while others use them.
+"""The connection of an adoption, which changes schema and rows while other programs use them.
 
-``open_session`` opens the only :class:`Session` of its kind on a database. No statement waits long
-for a lock, because everybody who comes later waits behind it: it gives up, and the session tries it
-again, for ten minutes in all.
+``open_session`` opens a :class:`Session`. A database has at most one at a time. If a statement
+waits for a lock, the later statements of other programs wait behind it. So a statement gives up
+after half a second, and the session tries it again, for ten minutes in all.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ OnProgress = Callable[[str, int, int], None]
 """Called with the name of a step, the number of things done, and their total number."""
 
 _LOCK_TIMEOUT_MILLISECONDS = 500
-"""How long a statement waits for a lock, and with it everybody who comes later."""
+"""How long a statement waits for a lock. Later statements of other programs wait as long."""
 
 _RETRY_SECONDS = 600
 """How long a statement that does not get its lock is tried again."""
@@ -42,14 +42,15 @@ _LOCK_NOT_AVAILABLE = "55P03"
 
 _TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
 
-# Building an index takes as long as it takes, and an adoption must see every row.
+# Switch off timeouts, because building an index may take long, and row-level security, because an
+# adoption must see every row.
 _PREPARE_SESSION = (
     "SET row_security = off",
     f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
     *CREATE_FUNCTIONS,
 )
 
-# Leave the connection as it was: it goes back to the pool.
+# Restore the settings of the connection, because it goes back to the pool.
 _RESTORE_SESSION = (
     "CLOSE ALL",
     DROP_FUNCTIONS,
@@ -61,7 +62,10 @@ _RESTORE_SESSION = (
 
 
 class Session:
-    """One connection. It runs single statements, or functions in short transactions."""
+    """One connection, which runs single statements, or functions in short transactions.
+
+    ``on_progress`` gets the progress of each step.
+    """
 
     def __init__(self, connection: sa.Connection, on_progress: OnProgress | None) -> None:
         self.connection = connection
@@ -90,17 +94,18 @@ class Session:
         finally:
             self.connection.rollback()
 
-    def select_batches(
-        self, step: str, batches: str
+    def fetch_batches(
+        self, step: str, batches_query: str
     ) -> Iterator[tuple[Sequence[UUID], Sequence[UUID]]]:
-        """Yield the ids of each batch of a query: those of the owners, and those of the rows.
+        """Yield two lists for each batch: the ids of the owners, and the ids of the rows.
 
-        A cursor on the server holds the batches meanwhile. ``step`` is the name of the step for
-        progress reports. Use one such generator at a time.
+        ``batches_query`` comes from :func:`legacy_database.select_batches`. ``step`` is the name of
+        the step for progress reports. A cursor on the server holds the batches that were not
+        fetched yet; a session has one, so use only one such generator at a time.
         """
         self.use_autocommit()
-        self.execute("CLOSE ALL")
-        self.execute(f"DECLARE batches CURSOR WITH HOLD FOR\n{batches}")
+        self.execute("CLOSE ALL")  # The cursor of the generator before.
+        self.execute(f"DECLARE batches CURSOR WITH HOLD FOR\n{batches_query}")
         self.connection.rollback()
         done = 0
         while batch := self.query("FETCH NEXT FROM batches"):
@@ -163,7 +168,10 @@ class Session:
 
 @contextmanager
 def open_session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[Session]:
-    """Open a session once no other adoption runs; leave its connection as it was at the end."""
+    """Wait until no other adoption runs, and open a session for the block.
+
+    At the end, the settings of its connection are restored.
+    """
     with engine.connect() as connection:
         session = Session(connection, on_progress)
         try:

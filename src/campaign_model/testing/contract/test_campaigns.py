@@ -109,10 +109,12 @@ def test_a_claim_behind_a_cancel_gets_nothing(tenant: Tenant) -> None:
 
 @on_postgresql
 def test_a_waiting_cancel_goes_before_later_claims(tenant: Tenant) -> None:
-    """A cancel succeeds soon, however many workers claim, and not only when the money is spent.
+    """A cancel waits only for the claims that are open. A claim that starts later waits behind it.
 
-    If this fails, check the proxies between the service and the database: advisory locks must reach
-    the database.
+    If later claims went first, workers could go on claiming until the money is spent.
+
+    If this fails, check the proxies between the service and the database. Cancel and claim wait for
+    each other in the queue of an advisory lock, which a proxy must pass on to the database.
     """
     campaign = tenant.campaign("generating")
     cancelled, batch = run_while_open(

@@ -348,22 +348,29 @@ def _campaign(
     """Make a campaign whose fields are consistent with its status.
 
     ``run`` has two durations: from the creation of the campaign to the start of its generation, and
-    from there to the end of the generation. ``None`` means that generation has not started, or not
-    ended. ``deleted`` makes an archived campaign a deleted draft.
+    from there to the end of the generation. The second one is ``None`` if the generation has not
+    ended. ``run`` itself is ``None`` if the generation has never started.
+
+    ``deleted`` matters for an archived campaign only: it says that the campaign is a deleted draft
+    and was not exported.
     """
-    active = not (deleted and status is Status.ARCHIVED)
-    if active and status not in {Status.DRAFT, Status.READY}:
-        run = run or (timedelta(0), None)
+    is_active = not (deleted and status is Status.ARCHIVED)
+    # A draft (also a deleted one) and a ready campaign may never have been generated. Every other
+    # status can be reached only after the start of a run.
+    may_be_without_run = not is_active or status in {Status.DRAFT, Status.READY}
+    if run is None and not may_be_without_run:
+        run = (timedelta(0), None)
     started = completed = None
     if run is not None:
         delay, duration = run
         started = row["created_at"] + delay
+        # The run of a generating campaign has not ended, whatever was drawn.
         if duration is not None and status is not Status.GENERATING:
             completed = started + duration
     return attrs.evolve(
         draft,
         status=status,
-        is_active=active,
+        is_active=is_active,
         generation_started_at=started,
         generation_completed_at=completed,
         **row,
