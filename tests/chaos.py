@@ -143,9 +143,13 @@ def write_reports_into_ledger() -> None:
                 insert(self, claim, kind=kind, answer=answer.value, cost=outcome.cost)
         return answers
 
-    def checkpoint_with_ledger(self: Generation, claim: Claim, cost: Decimal | None) -> None:
-        checkpoint(self, claim, cost)
-        insert(self, claim, kind="checkpoint", cost=cost)
+    def checkpoint_with_ledger(
+        self: Generation, claim: Claim, cost: Decimal | None, **options: Any
+    ) -> Recorded:
+        answer = checkpoint(self, claim, cost, **options)
+        if answer is Recorded.APPLIED:
+            insert(self, claim, kind="checkpoint", cost=cost)
+        return answer
 
     Generation.record = record_with_ledger  # type: ignore[method-assign]
     Generation.checkpoint = checkpoint_with_ledger  # type: ignore[method-assign]

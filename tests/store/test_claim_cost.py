@@ -121,7 +121,7 @@ def test_failure_26_held_contacts_are_found_without_reading_others(
     calls: list[Callable[[CampaignStore], object]] = [
         lambda store: store.generation.claim(campaign.id, 5, LEASE),
         lambda store: store.generation.renew(claims, LEASE),
-        lambda store: store.generation.checkpoint(claims[0], CENT),
+        lambda store: store.generation.checkpoint(claims[0], CENT, call_id=campaign.id),
         lambda store: store.generation.record(dict.fromkeys(claims, Generated(CENT))),
     ]
     for call in calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -257,6 +258,24 @@ def test_the_last_hundred_reports_of_a_contact_are_remembered(tenant: Tenant) ->
             record(reports[0])
         answers = {answer for report in reports[1:] for answer in record(report).values()}
     assert answers == {Recorded.ALREADY}
+    tenant.check_totals(campaign.id)
+
+
+def test_a_contact_remembers_its_last_hundred_paid_calls(tenant: Tenant) -> None:
+    campaign = tenant.campaign("generating", contacts=1)
+    (claim,) = tenant.claim(campaign.id)
+    calls = [UUID(int=number) for number in range(MAX_REPORTED_TOKENS + 1)]
+    with open_store(tenant) as store:
+
+        def book(call_id: UUID) -> Recorded:
+            return store.generation.checkpoint(claim, CENT, call_id=call_id)
+
+        assert {book(call_id) for call_id in calls} == {Recorded.APPLIED}
+        assert {book(call_id) for call_id in calls[1:]} == {Recorded.ALREADY}
+        assert book(calls[0]) is Recorded.APPLIED
+    (row,) = contact_rows(tenant, campaign.id).values()
+    assert len(json.loads(row.reported_tokens)) == MAX_REPORTED_TOKENS
+    assert row.generation_cost == CENT * (len(calls) + 1)
     tenant.check_totals(campaign.id)
 
 

@@ -125,6 +125,11 @@ def test_an_id_of_another_type_is_refused_before_it_is_sent(tenant: Tenant) -> N
         lambda store: store.generation.record({odd: Generated(None)}),
         lambda store: store.generation.renew([odd], LEASE),
         lambda store: store.generation.checkpoint(odd, None),
+        lambda store: store.generation.checkpoint(
+            claim,
+            None,
+            call_id=str(claim.id),  # type: ignore[arg-type]
+        ),
     ]
     with tenant.engine.begin() as connection:
         store = CampaignStore(connection, tenant.id)
@@ -171,7 +176,9 @@ def test_other_drivers_can_send_every_statement(
         batch = store.generation.claim(campaign.id, 6, LEASE, reserve=cent)
         assert [claim.contact_id for claim in batch.claims] == contacts[:5]
         assert store.generation.renew(batch.claims, LEASE).lost == ()
-        store.generation.checkpoint(batch.claims[0], cent)
+        for answer in (Recorded.APPLIED, Recorded.ALREADY):
+            booked = store.generation.checkpoint(batch.claims[0], cent, call_id=campaign.id)
+            assert booked is answer
         store.contacts.exclude(campaign.id, contacts[4:5])
         outcomes: dict[Claim, Outcome] = dict(
             zip(

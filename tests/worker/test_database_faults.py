@@ -18,6 +18,7 @@ from campaign_model import db
 from campaign_model.claims import Generated, Outcome, Recorded
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, Status
+from campaign_model.steps import MessageSlot
 from campaign_model.store.connection import database_time
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import Tenant
@@ -76,25 +77,32 @@ def test_failure_28_a_lost_answer_to_a_commit_doubles_nothing(
     check_all_generated_once(tenant, campaign)
 
 
-def test_a_checkpoint_whose_answer_is_lost_is_not_repeated(
-    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("committed", [True, False], ids=["committed", "not-committed"])
+def test_a_checkpoint_whose_answer_is_lost_is_booked_once(
+    tenant: Tenant,
+    run_worker: RunWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    committed: bool,  # noqa: FBT001
 ) -> None:
-    # The database cannot tell a repeated checkpoint from a second one. So the contact is given
-    # back with an unknown cost.
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
-    with broken_commit(tenant, monkeypatch, done=True) as armed:
+    saved = []
+    with broken_commit(tenant, monkeypatch, done=committed) as armed:
+
+        def save(connection: sa.Connection, task: Task, slot: MessageSlot) -> None:
+            insert_message(connection, task, slot)
+            saved.append(slot)
 
         def generate(task: Task) -> Outcome:
-            armed.set()
-            task.checkpoint(PRICE)
-            raise AssertionError
+            for slot in task.slots:
+                if not saved:
+                    armed.set()
+                task.checkpoint(PRICE, lambda connection: save(connection, task, slot))  # noqa: B023
+            return Generated(Decimal(0))
 
-        with pytest.raises(sa.exc.DBAPIError) as raised:
-            run_worker(tenant, campaign, generate)
-    assert raised.value.connection_invalidated
-    (row,) = contact_rows(tenant, campaign.id).values()
-    assert (row.status, row.generation_cost, row.unknown_costs) == ("pending", PRICE, 1)
-    tenant.check_totals(campaign.id)
+        report = run_worker(tenant, campaign, generate)
+    assert (report.answers, report.cost) == ({Recorded.APPLIED: 1}, COST)
+    assert len(saved) == SLOTS + (not committed)
+    check_all_generated_once(tenant, campaign)
 
 
 # --- A task or save meets a fault ----------------------------------------------------------------

@@ -176,35 +176,46 @@ class Generation:
         return Renewal(expires_at, lost_ids, cancelled=not may_claim(campaign_row.status))
 
     @exactly()
-    def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
+    def checkpoint(
+        self, claim: Claim, cost: Decimal | None, *, call_id: UUID | None = None
+    ) -> Recorded:
         """Book the cost of a paid call before the contact is finished. ``None``: it is unknown.
 
         Write the message that the call paid for in the same transaction, under its message id. If
         the worker dies later, neither the message nor its cost is lost. If the message is written a
         second time, its id exists already, so that the transaction fails and books nothing.
 
+        ``call_id`` makes the checkpoint idempotent: choose a random one for each paid call, and
+        pass it again if the answer to the COMMIT was lost. Returns ``APPLIED``, or ``ALREADY`` if
+        this call was booked before. Then nothing changes, even if the lease was lost in between,
+        and the message exists. A contact remembers its last 100 calls and outcomes.
+
         Raises :class:`NotFound` and :class:`LeaseLost`.
         """
         scope = self._scope
         amount = _ZERO if cost is None else money(cost)
         unknown_costs = int(cost is None)
+        if call_id is not None:
+            checked_id(call_id)
         campaign_row, contacts = self._lock_claimed(claim.campaign_id, (claim,))
         contact = contacts.get(claim.id)
+        if call_id is not None and _has_reported(call_id, contact):
+            return Recorded.ALREADY
         if contact is None or not _holds(claim, contact):
             raise LeaseLost((claim.id,))
+        parameters = {
+            "tenant": scope.tenant_id,
+            "id": claim.id,
+            "call_id": call_id,
+            "cost": amount,
+            "unknown_costs": unknown_costs,
+        }
+        scope.connection.execute(self._statements.book_call, parameters)
         freed = min(contact.reserved, amount)
-        scope.connection.execute(
-            sa.update(campaign_contacts)
-            .where(scope.of_tenant(campaign_contacts), _CONTACT.id == claim.id)
-            .values(
-                generation_cost=_CONTACT.generation_cost + amount,
-                unknown_costs=_CONTACT.unknown_costs + unknown_costs,
-                reserved=_CONTACT.reserved - freed,
-            )
-        )
         delta = Totals(cost=amount, unknown_costs=unknown_costs, reserved=-freed)
         shard = choose_shard(scope, campaign_row.status, scope.config(campaign_row))
         add_to_totals(scope, claim.campaign_id, delta, shard=shard)
+        return Recorded.APPLIED
 
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"
@@ -250,7 +261,7 @@ class Generation:
         ended: set[tuple[UUID, UUID]] = set()
         for claim, outcome in outcomes.items():
             contact = contacts.get(claim.id)
-            if (claim.id, claim.token) in ended or _has_reported(claim, contact):
+            if (claim.id, claim.token) in ended or _has_reported(claim.token, contact):
                 answers[claim] = Recorded.ALREADY
             elif contact is None or not _holds(claim, contact):
                 lost.append(claim)
@@ -451,8 +462,9 @@ def _holds(claim: Claim, contact: HeldContact | None) -> bool:
     return contact is not None and contact.claim_token == claim.token
 
 
-def _has_reported(claim: Claim, contact: HeldContact | None) -> bool:
-    return contact is not None and str(claim.token) in json.loads(contact.reported_tokens)
+def _has_reported(token: UUID, contact: HeldContact | None) -> bool:
+    """Tell whether the contact remembers the token of a claim, or the id of a paid call."""
+    return contact is not None and str(token) in json.loads(contact.reported_tokens)
 
 
 def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:

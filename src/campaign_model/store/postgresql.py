@@ -54,6 +54,7 @@ from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import read_json
 
 __all__ = [
+    "book_call",
     "book_cost",
     "claim",
     "fail_exhausted",
@@ -357,6 +358,23 @@ WHERE tenant_id = :tenant
   AND id = :id
 """
 
+# Book the cost of a paid call, out of the reservation, and remember the call if it has an id. The
+# claim still holds the contact.
+BOOK_CALL = f"""
+UPDATE campaign_contacts
+SET generation_cost = generation_cost + :cost,
+    unknown_costs = unknown_costs + :unknown_costs,
+    reserved = greatest(reserved - :cost, 0),
+    reported_tokens = CASE
+        WHEN :call_id IS NULL THEN reported_tokens
+        WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS}
+        THEN reported_tokens || to_jsonb(CAST(:call_id AS text))
+        ELSE reported_tokens - 0 || to_jsonb(CAST(:call_id AS text))
+    END
+WHERE tenant_id = :tenant
+  AND id = :id
+"""
+
 # Extend the leases of locked contacts.
 RENEW = """
 UPDATE campaign_contacts
@@ -430,6 +448,7 @@ _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
 _LOCK_CLAIMED = statement_planned_once(LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
 _RECORD = statement_planned_once(RECORD)
 book_cost = statement_planned_once(BOOK_COST)
+book_call = statement_planned_once(BOOK_CALL)
 renew = statement_planned_once(RENEW)
 find_next_chance = statement_planned_once(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
 _FAIL_EXHAUSTED = statement_planned_once(FAIL_EXHAUSTED, "status", "reserved")

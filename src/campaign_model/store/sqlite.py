@@ -44,6 +44,7 @@ from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import Money, UtcDateTime
 
 __all__ = [
+    "book_call",
     "book_cost",
     "claim",
     "fail_exhausted",
@@ -189,6 +190,23 @@ WHERE tenant_id = :tenant
   AND id = :id
 """
 
+# Book the cost of a paid call, out of the reservation, and remember the call if it has an id. The
+# claim still holds the contact.
+BOOK_CALL = f"""
+UPDATE campaign_contacts
+SET generation_cost = generation_cost + :cost,
+    unknown_costs = unknown_costs + :unknown_costs,
+    reserved = max(reserved - :cost, 0),
+    reported_tokens = CASE
+        WHEN :call_id IS NULL THEN reported_tokens
+        WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS}
+        THEN json_insert(reported_tokens, '$[#]', :call_id)
+        ELSE json_insert(json_remove(reported_tokens, '$[0]'), '$[#]', :call_id)
+    END
+WHERE tenant_id = :tenant
+  AND id = :id
+"""
+
 # Extend the leases of contacts.
 RENEW = """
 UPDATE campaign_contacts
@@ -251,6 +269,7 @@ _CLAIM = statement(CLAIM, *ClaimedContact._fields)
 _CLAIMED = statement(CLAIMED, *HeldContact._fields)
 _RECORD = statement(RECORD, "id", "status")
 book_cost = statement(BOOK_COST)
+book_call = statement(BOOK_CALL)
 renew = statement(RENEW)
 find_next_chance = statement(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
 _EXHAUSTED = statement(EXHAUSTED, "id", "status", "reserved")

@@ -61,7 +61,7 @@ ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 ATTEMPTS_EXHAUSTED_MESSAGE = "claimed again and again, but no worker finished it"
 
 MAX_REPORTED_TOKENS = 100
-"""How many tokens a contact keeps, to recognise an outcome that is recorded a second time.
+"""How many tokens of claims and ids of paid calls a contact keeps, to recognise a repeated one.
 
 That is far more than are ever needed.
 """
@@ -104,7 +104,7 @@ WHERE tenant_id = :tenant
 
 _TYPES: dict[str, Any] = {
     **{column.name: column.type for column in (*campaign_totals.c, *campaign_contacts.c)},
-    **dict.fromkeys(("tenant", "campaign", "token"), Uuid()),
+    **dict.fromkeys(("tenant", "campaign", "token", "call_id"), Uuid()),
     **dict.fromkeys(("now", "soon", "next_expiry", "next_try"), UtcDateTime()),
     **dict.fromkeys(("gate", "max_attempts", "number", "first_rank"), sa.BigInteger()),
     **dict.fromkeys(("expected_status", "fingerprint", "outcomes"), sa.Text()),
@@ -245,6 +245,12 @@ class Statements(Protocol):
     """Add ``cost``, ``unknown_costs`` and ``gaps``, reported by ``token``, to contact ``id``.
 
     End the claim if the contact still has its token, and change nothing else.
+    """
+
+    book_call: sa.TextClause
+    """Add ``cost`` and ``unknown_costs`` to contact ``id``, and take ``cost`` from its reservation.
+
+    Remember ``call_id``, the id of the paid call, unless it is None.
     """
 
     renew: sa.TextClause

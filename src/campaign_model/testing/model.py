@@ -425,18 +425,28 @@ class Model:
         cancelled = state.campaign.status not in PERMISSIONS[Permission.CLAIM]
         return Renewal(expires_at, tuple(lost), cancelled)
 
-    def checkpoint(self, claim: Claim, cost: Decimal | None) -> None:
-        """Book the cost of a paid call, and reduce the contact's reservation by it."""
+    def checkpoint(
+        self, claim: Claim, cost: Decimal | None, *, call_id: UUID | None = None
+    ) -> Recorded:
+        """Book the cost of a paid call, and reduce the contact's reservation by it.
+
+        A call whose id the contact remembers changes nothing.
+        """
         state = self.state_of(claim.campaign_id)
         contact = state.contact_of(claim)
+        if contact is not None and call_id in contact.reported_tokens:
+            return Recorded.ALREADY
         if contact is None or contact.token != claim.token:
             raise LeaseLost((claim.id,))
+        calls = frozenset(() if call_id is None else (call_id,))
         state.contacts[claim.contact_id] = attrs.evolve(
             contact,
             cost=contact.cost + (cost or 0),
             unknown_costs=contact.unknown_costs + (1 if cost is None else 0),
             reserved=max(ZERO, contact.reserved - (cost or 0)),
+            reported_tokens=contact.reported_tokens | calls,
         )
+        return Recorded.APPLIED
 
     def record(
         self, outcomes: Mapping[Claim, Outcome], *, on_lost: OnLost = "raise"

@@ -366,11 +366,16 @@ class StoreMachine(ComparisonMachine):
             by_claim = dict(zip(claims, outcomes.values(), strict=False))
             self.both("generation.record", by_claim, on_lost=on_lost)
 
-    @rule(age=_ages, cost=st.sampled_from([CENT / 2, None, 2 * CENT]))
-    def checkpoint(self, age: int, cost: Decimal | None) -> None:
-        """Book the cost of a paid call for a claim that may be lost."""
+    @rule(
+        age=_ages,
+        cost=st.sampled_from([CENT / 2, None, 2 * CENT]),
+        call=st.none() | st.integers(1, 3),
+    )
+    def checkpoint(self, age: int, cost: Decimal | None, call: int | None = None) -> None:
+        """Book the cost of a paid call for a claim that may be lost, perhaps once more."""
+        call_id = None if call is None else UUID(int=call)
         for claim in self.earlier_claims([age]):
-            self.both("generation.checkpoint", claim, cost)
+            self.both("generation.checkpoint", claim, cost, call_id=call_id)
 
     @rule(ages=st.lists(_ages, min_size=1, max_size=3))
     def renew(self, ages: list[int]) -> None:

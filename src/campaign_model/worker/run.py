@@ -35,7 +35,7 @@ Invariants:
 * A contact's messages are saved once. The store applies an outcome only while the claim's token is
   in the contact's row, and ``save`` runs in that transaction (step 4).
 * Every cost is booked once. A repeated record changes nothing, so a lost answer to a commit is
-  repeated. A checkpoint or a completion is not repeatable, so it is not repeated.
+  repeated. So is a checkpoint: it has the id of its paid call. A completion is not repeated.
 * No contact stays with a worker that died: its lease expires (step 1). No live worker loses a
   contact by being slow: it renews (step 5).
 """
@@ -50,7 +50,6 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -225,9 +224,8 @@ class WorkerLoop(Generic[AnyTask]):
         self.cursor = batch.cursor
         if batch.stop is StopReason.NOT_GENERATING:
             self._ask_to_stop(self.running.values())
-        checkpoint = partial(self._transact, idempotent=False)
         for claim in batch.claims:
-            task = self.new_task(claim, batch.steps, batch.generation_config, checkpoint)
+            task = self.new_task(claim, batch.steps, batch.generation_config, self._transact)
             self.running[self.start(task)] = task
         return batch
 

@@ -11,13 +11,13 @@ import threading
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import exactly
-from campaign_model.claims import Claim
+from campaign_model.claims import Claim, Recorded
 from campaign_model.errors import LeaseLost, TransactionAborted
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import MessageSlot, StepSequence
@@ -62,9 +62,11 @@ class _Task:
         return slot.message_id(self.claim.id, self.claim.revision)
 
     def _checkpoint(self, cost: Decimal | None, save: SaveMessage | None) -> None:
+        call_id = uuid4()
+
         def book_and_save(store: CampaignStore) -> None:
-            store.generation.checkpoint(self.claim, cost)
-            if save is not None:
+            answer = store.generation.checkpoint(self.claim, cost, call_id=call_id)
+            if save is not None and answer is Recorded.APPLIED:
                 save(store.connection)
 
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import timedelta
 from decimal import Decimal
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
@@ -339,6 +339,33 @@ def test_checkpoints_survive_the_death_of_the_worker(tenant: Tenant, clock: Froz
     tenant.record({takeover: Generated(2 * CENT)})
     assert tenant.progress(campaign.id).spent == 5 * CENT
     assert tenant.campaign_contacts(campaign.id)[first.contact_id].cost == 5 * CENT
+    tenant.check_totals(campaign.id)
+
+
+def test_a_repeated_checkpoint_counts_once(tenant: Tenant, clock: FrozenClock) -> None:
+    """If the answer to a commit is lost and the worker repeats the call, nothing is paid twice.
+
+    If this fails, check the column reported_tokens.
+    """
+    campaign, claim = claim_one(tenant, clock)
+    call_id = uuid4()
+
+    def book() -> Recorded:
+        return tenant.transact(
+            lambda store: store.generation.checkpoint(claim, CENT, call_id=call_id)
+        )
+
+    assert book() is Recorded.APPLIED
+    assert book() is Recorded.ALREADY
+    # Another worker takes the contact over and finishes it.
+    clock.forward(LEASE)
+    (takeover,) = tenant.claim(campaign.id, clock=clock)
+    assert book() is Recorded.ALREADY
+    tenant.record({takeover: Generated(CENT)})
+    assert book() is Recorded.ALREADY
+    assert tenant.progress(campaign.id).spent == 2 * CENT
+    with pytest.raises(LeaseLost):
+        tenant.transact(lambda store: store.generation.checkpoint(claim, CENT, call_id=uuid4()))
     tenant.check_totals(campaign.id)
 
 
