@@ -77,7 +77,9 @@ export type Guard =
   | "nothing_left_to_claim"
   | "review_counted"
   | "nothing_undecided"
-  | "something_approved";
+  | "something_approved"
+  | "nothing_waiting"
+  | "nothing_stale";
 
 /** One line of the campaigns' transition table. `deletes`: the campaign becomes inactive. */
 export type Transition = {

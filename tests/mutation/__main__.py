@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "lifecycle": Part(("lifecycle.py",), ("domain/test_lifecycle.py",)),
+    "lifecycle": Part(("guards.py", "lifecycle.py"), ("domain/test_lifecycle.py",)),
     "documents": Part(
         ("steps.py", "validation.py", "wire.py"),
         (

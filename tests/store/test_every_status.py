@@ -100,12 +100,27 @@ def out_of_money(machine: SteppedMachine) -> None:
     assert machine.model.facts(machine.campaign_id(0)).budget_exhausted
 
 
+def some_stale(machine: SteppedMachine) -> None:
+    id_ = machine.campaign_id(0)
+    machine.claim(0, 2)
+    machine.both("generation.record", dict.fromkeys(machine.claims, Generated(CENT)))
+    machine.set_status(Status.READY)
+    campaign = machine.model.get(id_)
+    steps = campaign.steps.update("s1", label="Other")
+    machine.both("campaigns.save", attrs.evolve(campaign, steps=steps))
+    machine.set_status(Status.GENERATING)
+    machine.claim(0, 2)
+    machine.both("generation.record", dict.fromkeys(machine.claims[2:], Generated(CENT)))
+    assert machine.model.facts(id_).stale == 2
+
+
 SHAPES: dict[str, tuple[int, Callable[[SteppedMachine], None] | None]] = {
     "no contacts": (0, None),
     "all waiting": (4, None),
     "half generated": (4, half_generated),
     "all generated": (4, all_generated),
     "out of money": (4, out_of_money),
+    "some stale": (4, some_stale),
 }
 
 
@@ -120,8 +135,12 @@ def test_every_action_in_every_status_follows_the_table(tenant: Tenant, shape: s
         for action in Action:
             yield lambda: machine.both("campaigns.apply", id_, action, reason="why")  # noqa: B023
         if status is Status.REVIEW:
-            for review, allow_empty in itertools.product(TALLIES, (False, True)):
-                options: dict[str, Any] = {"review": review, "allow_empty": allow_empty}
+            for review, empty, partial in itertools.product(TALLIES, (False, True), (False, True)):
+                options: dict[str, Any] = {
+                    "review": review,
+                    "allow_empty": empty,
+                    "allow_partial": partial,
+                }
                 yield lambda: machine.both("campaigns.actions", id_, **options)  # noqa: B023
                 yield lambda: machine.both(
                     "campaigns.apply",

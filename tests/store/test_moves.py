@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from campaign_model import store as store_package
 from campaign_model.campaign import Campaign
 from campaign_model.errors import Conflict, TransitionNotAllowed
-from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
+from campaign_model.lifecycle import Action, ActionState, ContactStatus, ReviewTally, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaigns
@@ -32,6 +32,7 @@ from support.tenants import (
 from support.transactions import (
     on_postgresql,
     open_store,
+    recorded_statements,
     refused,
     rolled_back,
     run_together,
@@ -130,6 +131,97 @@ def test_failure_18_an_approval_needs_an_approved_message_or_allow_empty(tenant:
             emptied = approve(store, ReviewTally(0, 4, 0), allow_empty=True)
             assert emptied.status is Status.APPROVED
         assert approve(store, ReviewTally(1, 3, 0)).status is Status.APPROVED
+
+
+def test_failure_18_an_approval_drops_no_contact_that_another_user_regenerates(
+    tenant: Tenant,
+) -> None:
+    campaign = tenant.campaign("review", contacts=3)
+    regenerated, *others = contact_rows(tenant, campaign.id)
+    honest_tally = ReviewTally(approved=2, rejected=0, undecided=0)
+
+    def regenerate(store: CampaignStore) -> None:
+        store.generation.regenerate(campaign.id, [regenerated])
+
+    def approve(store: CampaignStore, **options: Any) -> Campaign:
+        return store.campaigns.apply(campaign.id, Action.APPROVE, review=honest_tally, **options)
+
+    # B approves while A's transaction is open, so B waits for the lock and then counts.
+    (answer,) = run_while_open(tenant, first=regenerate, others=[approve])
+    assert isinstance(answer, TransitionNotAllowed)
+    assert [unmet.guard for unmet in answer.unmet] == ["nothing_waiting"]
+    assert str(answer) == (
+        "approve is not possible yet: 1 contact(s) wait for messages and would not be exported; "
+        "request changes and generate them, or exclude them, "
+        "or pass allow_partial to approve the campaign without them"
+    )
+    with open_store(tenant) as store:
+        with rolled_back(store):
+            store.contacts.exclude(campaign.id, [regenerated])
+            assert approve(store).status is Status.APPROVED
+        assert approve(store, allow_partial=True).status is Status.APPROVED
+        exportable = [contact.contact_id for contact in store.contacts.exportable(campaign.id)]
+        assert {*exportable} == {*others}
+
+
+def test_failure_18_an_approval_needs_messages_of_the_present_steps(tenant: Tenant) -> None:
+    campaign = tenant.campaign("ready", contacts=3, generated=3)
+    edited = attrs.evolve(campaign, steps=campaign.steps.update("s1", label="Other"))
+    tenant.transact(lambda store: store.campaigns.save(edited))
+    tenant.apply(campaign.id, Action.SUBMIT_FOR_REVIEW)
+    excluded = next(iter(contact_rows(tenant, campaign.id)))
+    tenant.transact(lambda store: store.contacts.exclude(campaign.id, [excluded]))
+
+    def approve_action(store: CampaignStore, **options: Any) -> ActionState:
+        states = store.campaigns.actions(campaign.id, review=ReviewTally(3, 0, 0), **options)
+        return next(state for state in states if state.action is Action.APPROVE)
+
+    def approve(store: CampaignStore, **options: Any) -> Campaign:
+        review = ReviewTally(3, 0, 0)
+        return store.campaigns.apply(campaign.id, Action.APPROVE, review=review, **options)
+
+    with open_store(tenant) as store:
+        with refused(store, TransitionNotAllowed) as caught:
+            approve(store)
+        (unmet,) = caught.value.unmet
+        assert unmet.guard == "nothing_stale"
+        assert unmet.message.startswith("2 contact(s) are stale")
+        error = approve_action(store).error
+        assert error is not None
+        assert error.unmet == (unmet,)
+        assert approve_action(store, allow_partial=True).allowed
+        with rolled_back(store):
+            assert approve(store, allow_partial=True).status is Status.APPROVED
+        # The same steps as before, in other words: the contacts are no longer stale.
+        store.campaigns.apply(campaign.id, Action.REQUEST_CHANGES)
+        present = store.campaigns.get(campaign.id)
+        steps = present.steps.update("s1", label=campaign.steps.by_key("s1").label)
+        store.campaigns.save(attrs.evolve(present, steps=steps))
+        store.campaigns.apply(campaign.id, Action.SUBMIT_FOR_REVIEW)
+        assert approve(store).status is Status.APPROVED
+
+
+def test_only_an_approval_counts_stale_contacts(tenant: Tenant) -> None:
+    campaign = tenant.campaign("ready", contacts=1, generated=1)
+    review = ReviewTally(1, 0, 0)
+    with open_store(tenant) as store, recorded_statements(tenant.engine) as statements:
+
+        def counts_stale(call: Callable[[], object]) -> bool:
+            statements.clear()
+            call()
+            return any("steps_fingerprint" in statement for statement, _ in statements)
+
+        def apply(action: Action, **options: Any) -> bool:
+            return counts_stale(lambda: store.campaigns.apply(campaign.id, action, **options))
+
+        assert not counts_stale(lambda: store.campaigns.actions(campaign.id))
+        assert not apply(Action.SUBMIT_FOR_REVIEW)
+        assert counts_stale(lambda: store.campaigns.actions(campaign.id))
+        assert not apply(Action.REQUEST_CHANGES)
+        assert not apply(Action.SUBMIT_FOR_REVIEW)
+        assert apply(Action.APPROVE, review=review)
+        assert not apply(Action.REOPEN_REVIEW)
+        assert not apply(Action.APPROVE, review=review, allow_partial=True)
 
 
 # Locks.

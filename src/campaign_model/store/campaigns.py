@@ -32,7 +32,9 @@ from campaign_model.campaign import (
 )
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.generation_config import GenerationConfig
+from campaign_model.guards import nothing_in_flight, nothing_stale
 from campaign_model.lifecycle import (
+    TRANSITIONS,
     Action,
     ActionState,
     ContactAction,
@@ -113,15 +115,35 @@ def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool
     )
 
 
+def _count_stale(scope: Scope, campaign: Campaign) -> int:
+    """Count the generated contacts whose messages do not come from the present steps."""
+    contact = campaign_contacts.c
+    return scope.connection.execute(
+        sa.select(sa.func.count()).where(
+            scope.of_campaign(campaign_contacts, campaign.id),
+            contact.status == ContactStatus.GENERATED,
+            contact.steps_fingerprint.is_distinct_from(campaign.steps.fingerprint),
+        )
+    ).scalar_one()
+
+
 @exactly()
 def _gather_facts(
-    scope: Scope, campaign: Campaign, total: Totals, review: Review | None, *, allow_empty: bool
+    scope: Scope,
+    campaign: Campaign,
+    total: Totals,
+    action: Action | None,
+    *,
+    review: Review | None,
+    allow_empty: bool,
+    allow_partial: bool,
 ) -> Facts:
-    """Gather the facts: the counts that the guards of actions look at.
+    """Gather the facts: the counts that the guards of an action look at.
 
-    ``total`` are the campaign's totals. ``review`` and ``allow_empty`` come from the caller of
-    ``apply`` or ``actions``. If the caller holds the campaign's exclusive lock, the facts stay true
-    until the transaction ends; otherwise they may change at any time.
+    Without ``action``, gather them for the guards of all actions. ``total`` are the campaign's
+    totals. ``review``, ``allow_empty`` and ``allow_partial`` come from the caller of ``apply`` or
+    ``actions``. If the caller holds the campaign's exclusive lock, the facts stay true until the
+    transaction ends; otherwise they may change at any time.
 
     ``@exactly()`` adds up money in a decimal context that rounds nothing.
     """
@@ -131,6 +153,14 @@ def _gather_facts(
         expired = scope.connection.execute(
             sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id))
         ).scalar_one()
+    # No total counts stale contacts: only an approval pays for reading the contacts.
+    stale = 0
+    if not allow_partial and any(
+        nothing_stale in line.guards
+        for line in TRANSITIONS
+        if line.source is campaign.status and action in (None, line.action)
+    ):
+        stale = _count_stale(scope, campaign)
     # The budget is exhausted if not even the smallest reservation that a claim of this run asked
     # for (`unit_reserve`) fits beside the money that is spent and reserved.
     budget = campaign.generation_config.budget
@@ -145,9 +175,11 @@ def _gather_facts(
         claimable=total.waiting + expired,
         in_flight=generating - expired,
         generated=total.counts[ContactStatus.GENERATED],
+        stale=stale,
         budget_exhausted=budget_exhausted,
         review=tally,
         allow_empty=allow_empty,
+        allow_partial=allow_partial,
     )
 
 
@@ -253,6 +285,7 @@ class Campaigns:
         version: int | None = None,
         review: Review | None = None,
         allow_empty: bool = False,
+        allow_partial: bool = False,
         reason: str | None = None,
     ) -> Campaign:
         """Apply an action, which changes the campaign's status. One of the actions is ``delete``.
@@ -264,21 +297,35 @@ class Campaigns:
         also gives back the contacts whose lease has expired, because no worker can claim them
         afterwards.
 
+        ``version``, if given, must be the present one. ``review`` is the tally of messages that
+        ``approve`` needs, or a function that counts it on the connection once the campaign is
+        locked. ``allow_empty`` approves a campaign without an approved message, ``allow_partial``
+        one with waiting or stale contacts. ``reason`` goes into the history. A move that needs
+        "nothing in flight" releases the contacts whose lease has expired.
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
         :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
         or an empty reason.
         """
         scope = self._scope
+        action = Action(action)
         optional_text(reason)
         # 1. Lock the campaign and judge the guards.
         campaign = self.get(id, lock=True)
         if version is not None and version != campaign.version:
             raise _stale(campaign, version)
         total = lock_totals(scope, id)
-        facts = _gather_facts(scope, campaign, total, review, allow_empty=allow_empty)
-        line = lifecycle.apply(campaign.status, Action(action), facts)
+        facts = _gather_facts(
+            scope,
+            campaign,
+            total,
+            action,
+            review=review,
+            allow_empty=allow_empty,
+            allow_partial=allow_partial,
+        )
+        line = lifecycle.apply(campaign.status, action, facts)
         # 2. Release what dead workers left behind: after this move no worker will claim it.
-        if lifecycle.nothing_in_flight in line.guards and total.counts[ContactStatus.GENERATING]:
+        if nothing_in_flight in line.guards and total.counts[ContactStatus.GENERATING]:
             is_expired = _has_expired_lease(scope, id)
             move_contacts(scope, id, ContactAction.RELEASE, condition=is_expired)
             total = lock_totals(scope, id)
@@ -315,10 +362,17 @@ class Campaigns:
         return self.get(id)
 
     def actions(
-        self, id: UUID, *, review: Review | None = None, allow_empty: bool = False
+        self,
+        id: UUID,
+        *,
+        review: Review | None = None,
+        allow_empty: bool = False,
+        allow_partial: bool = False,
     ) -> tuple[ActionState, ...]:
         """Return every action, whether it is allowed now, and the error if it is not.
 
+        The other arguments are those of :meth:`apply`. Nothing is locked, so the answer may have
+        changed by the time a user clicks. Raises :class:`NotFound`.
         A front end can show each action as a button. ``review`` and ``allow_empty`` mean what they
         mean in :meth:`apply`; without ``review``, ``approve`` counts as not allowed. Nothing is
         locked, so the answer may have changed by the time a user clicks. Raises :class:`NotFound`.
@@ -326,7 +380,15 @@ class Campaigns:
         scope = self._scope
         campaign = self.get(id)
         total = load_totals(scope, id)
-        facts = _gather_facts(scope, campaign, total, review, allow_empty=allow_empty)
+        facts = _gather_facts(
+            scope,
+            campaign,
+            total,
+            None,
+            review=review,
+            allow_empty=allow_empty,
+            allow_partial=allow_partial,
+        )
         return lifecycle.actions(campaign.status, facts)
 
     def clone(self, id: UUID, *, name: str | None = None) -> Campaign:

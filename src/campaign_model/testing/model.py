@@ -33,6 +33,7 @@ from campaign_model.claims import (
     Unfinished,
 )
 from campaign_model.errors import Conflict, LeaseLost, NotFound
+from campaign_model.guards import nothing_in_flight
 from campaign_model.lifecycle import (
     CLAIMABLE,
     PERMISSIONS,
@@ -155,6 +156,7 @@ class Model:
         version: int | None = None,
         review: ReviewTally | None = None,
         allow_empty: bool = False,
+        allow_partial: bool = False,
         reason: str | None = None,
     ) -> Campaign:
         """Apply an action, if the table and its guards allow it, and add a history entry."""
@@ -162,9 +164,9 @@ class Model:
         campaign, now = state.campaign, self.clock.now
         if version not in (None, campaign.version):
             raise Conflict("stale_version", "")
-        facts = self.facts(id, review=review, allow_empty=allow_empty)
+        facts = self.facts(id, review=review, allow_empty=allow_empty, allow_partial=allow_partial)
         transition = lifecycle.apply(campaign.status, action, facts)
-        if lifecycle.nothing_in_flight in transition.guards:
+        if nothing_in_flight in transition.guards:
             # No lease is valid now. Contacts with an expired lease wait again.
             state.move_contacts(state.expired_ids(now), ContactAction.RELEASE, **NO_CLAIM)
         times: dict[str, Any] = {}
@@ -217,10 +219,11 @@ class Model:
             )
         )
 
-    def facts(
-        self, id: UUID, *, review: ReviewTally | None = None, allow_empty: bool = False
-    ) -> Facts:
-        """Return the facts: the counts that the guards of actions check."""
+    def facts(self, id: UUID, **options: Any) -> Facts:
+        """Return the facts: the counts that the guards of actions check.
+
+        ``options`` are those of ``campaigns.actions``.
+        """
         state = self.state_of(id)
         expired = len(state.expired_ids(self.clock.now))
         budget = state.campaign.generation_config.budget
@@ -230,19 +233,21 @@ class Model:
             claimable=state.count(*CLAIMABLE) + expired,
             in_flight=state.count(ContactStatus.GENERATING) - expired,
             generated=state.count(ContactStatus.GENERATED),
+            stale=sum(
+                contact.status is ContactStatus.GENERATED
+                and contact.fingerprint != state.campaign.steps.fingerprint
+                for contact in state.contacts.values()
+            ),
             budget_exhausted=(
                 budget is not None
                 and state.spent + state.reserved + state.smallest_reserve > budget
             ),
-            review=review,
-            allow_empty=allow_empty,
+            **options,
         )
 
-    def actions(
-        self, id: UUID, *, review: ReviewTally | None = None, allow_empty: bool = False
-    ) -> tuple[ActionState, ...]:
+    def actions(self, id: UUID, **options: Any) -> tuple[ActionState, ...]:
         """Return every action, and for each refused action the reason."""
-        facts = self.facts(id, review=review, allow_empty=allow_empty)
+        facts = self.facts(id, **options)
         return lifecycle.actions(self.state_of(id).campaign.status, facts)
 
     # store.contacts

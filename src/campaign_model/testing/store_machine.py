@@ -237,10 +237,19 @@ class StoreMachine(ComparisonMachine):
         """Move a campaign to the next status on its way to export."""
         id_ = self.campaign_id(index)
         action = _NEXT_ACTION.get(self.model.get(id_).status, Action.ARCHIVE)
-        self.both("campaigns.apply", id_, action, review=ReviewTally(1, 0, 0))
+        review = ReviewTally(1, 0, 0)
+        self.both("campaigns.apply", id_, action, review=review, allow_partial=True)
 
-    @rule(age=_ages, action=st.integers(0, 2), review=_tallies, careful=st.booleans())
-    def apply(self, age: int, action: int, review: ReviewTally | None, *, careful: bool) -> None:
+    @rule(
+        age=_ages,
+        action=st.integers(0, 2),
+        review=_tallies,
+        careful=st.booleans(),
+        partial=st.booleans(),
+    )
+    def apply(
+        self, age: int, action: int, review: ReviewTally | None, *, careful: bool, partial: bool
+    ) -> None:
         """Apply an action that was allowed when the campaign was loaded some time ago.
 
         A ``careful`` call passes the version of that campaign.
@@ -254,6 +263,7 @@ class StoreMachine(ComparisonMachine):
             version=campaign.version if careful else None,
             review=review,
             allow_empty=careful,
+            allow_partial=partial,
             reason="a click",
         )
 

@@ -126,6 +126,29 @@ def test_a_waiting_cancel_goes_before_later_claims(tenant: Tenant) -> None:
     assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)
 
 
+def test_an_approval_drops_no_contact_unless_a_partial_campaign_is_meant(tenant: Tenant) -> None:
+    """Nobody approves a campaign without noticing that contacts wait, or have old messages.
+
+    If this fails, check the column steps_fingerprint, and look for other programs that write
+    campaign_contacts.
+    """
+    campaign = tenant.campaign(Status.READY, contacts=3, generated=3)
+    edited = attrs.evolve(campaign, steps=campaign.steps.update("s1", label="Another"))
+    tenant.transact(lambda store: store.campaigns.save(edited))
+    tenant.apply(campaign.id, Action.SUBMIT_FOR_REVIEW)
+    first, *others = tenant.campaign_contacts(campaign.id)
+    tenant.transact(lambda store: store.generation.regenerate(campaign.id, [first]))
+    with pytest.raises(TransitionNotAllowed) as caught:
+        tenant.apply(campaign.id, Action.APPROVE, review=REVIEWED)
+    assert {unmet.guard for unmet in caught.value.unmet} == {"nothing_waiting", "nothing_stale"}
+    tenant.apply(campaign.id, Action.APPROVE, review=REVIEWED, allow_partial=True)
+
+    def exportable(store: CampaignStore) -> list[UUID]:
+        return [contact.contact_id for contact in store.contacts.exportable(campaign.id)]
+
+    assert tenant.transact(exportable) == others
+
+
 def test_every_move_is_in_the_history(tenant: Tenant, clock: FrozenClock) -> None:
     """For every status change, the history says who made it, when and why.
 

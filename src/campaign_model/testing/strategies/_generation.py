@@ -70,13 +70,15 @@ def facts() -> SearchStrategy[Facts]:
     The number of all contacts is at least the sum of those claimable, in flight and generated.
     """
     return built(
-        lambda claimable, in_flight, generated, others, **fields: Facts(
+        lambda claimable, in_flight, up_to_date, stale, others, **fields: Facts(
             claimable=claimable,
             in_flight=in_flight,
-            generated=generated,
-            contacts=claimable + in_flight + generated + others,
+            generated=up_to_date + stale,
+            stale=stale,
+            contacts=claimable + in_flight + up_to_date + stale + others,
             **fields,
         ),
+        COUNTS,
         COUNTS,
         COUNTS,
         COUNTS,
@@ -85,6 +87,7 @@ def facts() -> SearchStrategy[Facts]:
         budget_exhausted=st.booleans(),
         review=optional(TALLIES),
         allow_empty=st.booleans(),
+        allow_partial=st.booleans(),
     )
 
 
