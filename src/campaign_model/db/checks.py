@@ -180,6 +180,7 @@ def _steps_sqlite(column: str) -> str:
     """Return the condition on one step for every index, because a CHECK allows no subquery."""
 
     def step(index: int) -> str:
+        """Return the condition that there is no step at ``index``, or a well-formed one."""
         path = f"$[{index}]"
         conditions = (
             f"coalesce(json_type({column}, '{path}'), '') = 'object'",

@@ -1,6 +1,6 @@
 """``generating``: list the campaigns that need a worker, across all tenants.
 
-It is for operators of a pool of workers. It needs the rights of the schema's owner.
+The function is for operators of a pool of workers. It needs the rights of the schema's owner.
 """
 
 from __future__ import annotations

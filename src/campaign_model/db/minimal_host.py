@@ -11,9 +11,10 @@ __all__ = ["MinimalHost"]
 
 
 class MinimalHost:
-    """The tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
+    """Has the tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
 
-    ``host`` names the first three, ``messages`` the last one.
+    ``host`` contains the names of the tables of tenants, owners and contacts. ``messages`` is the
+    name of the table of messages.
     """
 
     def __init__(self, host: HostTables, messages: str = "messages") -> None:

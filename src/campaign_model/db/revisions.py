@@ -3,11 +3,12 @@
 ``upgrade`` runs the missing revisions, ``stamp`` records the newest one without running any, and
 ``compare_version`` compares the recorded revision with the library's own.
 
-Alembic orders the revisions and keeps the version table, which is apart from the host's own. The
-revisions do not use ``alembic.op`` or ``alembic.context``: these are module globals, and a revision
-of the host's own Alembic history may be what calls ``db.adopt`` or ``db.init`` (docs/alembic.md).
-Each revision is a module in ``migrations/versions`` with a function ``upgrade(connection, host)``;
-``host`` maps ``tenants``, ``owners`` and ``contacts`` to the names of the host's tables.
+Alembic orders the revisions and keeps the version table. The library has a version table of its
+own, because the host may use Alembic too. The revisions do not use ``alembic.op`` or
+``alembic.context``: these are module globals, and a revision of the host's own Alembic history may
+be what calls ``db.adopt`` or ``db.init`` (docs/alembic.md). Each revision is a module in
+``migrations/versions`` with a function ``upgrade(connection, host)``; ``host`` maps ``tenants``,
+``owners`` and ``contacts`` to the names of the host's tables.
 
 Alembic comes with the extra ``migrations``, so this module imports it only where it is used.
 """

@@ -86,7 +86,7 @@ def _host_key(table_name: str) -> tuple[str, ...]:
 
 
 def _sorted_indexes(table: sa.Table) -> list[sa.Index]:
-    """Sort the indexes of a table by name, partial ones last.
+    """Return the indexes of a table, sorted by name, partial indexes last.
 
     Of two indexes that serve a query equally well, SQLite uses the one created last.
     """

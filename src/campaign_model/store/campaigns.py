@@ -72,8 +72,7 @@ __all__ = ["Campaigns", "campaign_from_row"]
 
 Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
 
-# Fields that `save` refuses to change: the first two change with an action, the others never or as
-# a consequence of one.
+# Fields that `save` refuses to change. Actions change some of them, and the others never change.
 _MOVED_BY_APPLY = (
     "status",
     "is_active",

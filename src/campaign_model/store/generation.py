@@ -179,7 +179,7 @@ class Generation:
     def checkpoint(
         self, claim: Claim, cost: Decimal | None, *, call_id: UUID | None = None
     ) -> Recorded:
-        """Book the cost of a paid call before the contact is finished. ``None``: it is unknown.
+        """Book the cost of a paid call before the contact is finished. ``None``: an unknown cost.
 
         Write the message that the call paid for in the same transaction, under its message id. If
         the worker dies later, neither the message nor its cost is lost. If the message is written a

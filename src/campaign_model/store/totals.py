@@ -198,9 +198,9 @@ def load_totals(scope: Scope, campaign_id: UUID) -> Totals:
 def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
     """Lock the campaign's totals and return their sum. The caller holds the exclusive lock.
 
-    So no other transaction can change the totals. Their rows are locked nevertheless, for callers
-    whose transaction is REPEATABLE READ: if the rows have changed since its snapshot, the database
-    then reports a conflict instead of returning the old values.
+    Under that lock, no other transaction can change the totals. Their rows are locked nevertheless,
+    for callers whose transaction is REPEATABLE READ: if the rows have changed since its snapshot,
+    the database then reports a conflict instead of returning the old values.
     """
     rows = scope.connection.execute(
         sa.select(campaign_totals)

@@ -118,6 +118,7 @@ class Session:
         """Run a schema statement; try it again until it gets its lock."""
 
         def run() -> None:
+            """Execute the statement once. If it fails, undo what it left behind."""
             self.use_autocommit()
             # A concurrent statement waits for other transactions, but they do not wait for it.
             timeout = 0 if statement.concurrent else _LOCK_TIMEOUT_MILLISECONDS
