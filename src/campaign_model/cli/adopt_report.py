@@ -14,8 +14,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from campaign_model import db
 from campaign_model.cli.console import UserError, print_labelled, print_table
 
-__all__ = ["adoption_progress", "pairs", "print_report", "print_verdict"]
-
 _LONGEST_VALUE = 60
 _LONGEST_STATEMENT = 120
 

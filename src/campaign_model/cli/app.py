@@ -38,8 +38,6 @@ from campaign_model.errors import CampaignModelError
 from campaign_model.store import HostTables
 from campaign_model.validation import document_schema
 
-__all__ = ["app", "run"]
-
 _NAME = "campaign-model"
 _SUCCESS, _FOUND_PROBLEMS, _USAGE_ERROR = 0, 1, 2
 """Exit codes."""

@@ -26,14 +26,6 @@ from campaign_model.cli.options import GROUP_SETTINGS, Json, Tenant, Url
 from campaign_model.lifecycle import Status
 from campaign_model.store import transact
 
-__all__ = [
-    "campaigns_app",
-    "print_contact_counts",
-    "print_history",
-    "print_sync_report",
-    "templates_app",
-]
-
 _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
 

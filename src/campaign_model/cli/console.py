@@ -26,19 +26,6 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.wire import dump_generation_config, dump_template_config
 
-__all__ = [
-    "LABEL_WIDTH",
-    "UserError",
-    "format_amount",
-    "format_time",
-    "make_printable",
-    "open_console",
-    "print_json",
-    "print_json_line",
-    "print_labelled",
-    "print_table",
-]
-
 LABEL_WIDTH = 11
 """Columns of the label in ``print_labelled``."""
 

@@ -12,8 +12,6 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.cli.console import UserError
 
-__all__ = ["explain_database_error", "open_database", "parse_url"]
-
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
     "sqlite": "sqlite",

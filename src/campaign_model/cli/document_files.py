@@ -14,8 +14,6 @@ from campaign_model.cli.console import UserError, make_printable, print_table
 from campaign_model.errors import Violation
 from campaign_model.wire import DEFAULT
 
-__all__ = ["Kind", "check_file", "print_checked_file"]
-
 _STANDARD_INPUT = "-"
 
 

@@ -7,8 +7,6 @@ from uuid import UUID
 
 import typer
 
-__all__ = ["GROUP_SETTINGS", "Json", "Stored", "Tenant", "Url"]
-
 GROUP_SETTINGS: dict[str, Any] = {"no_args_is_help": True, "add_completion": False}
 """Arguments of every ``typer.Typer``."""
 

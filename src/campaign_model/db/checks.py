@@ -20,8 +20,6 @@ from campaign_model.store.tables import metadata
 from campaign_model.store.types import Money
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER
 
-__all__ = ["DOCUMENT_COLUMNS", "checks"]
-
 DOCUMENT_COLUMNS = {
     "campaigns": ("template_config", "generation_config"),
     "campaign_templates": ("steps", "default_config"),

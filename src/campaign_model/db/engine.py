@@ -16,8 +16,6 @@ import sqlalchemy as sa
 
 from campaign_model.store.connection import PREPARED
 
-__all__ = ["prepare_engine"]
-
 _BUSY_MILLISECONDS = 30_000
 
 

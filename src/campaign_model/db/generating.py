@@ -14,8 +14,6 @@ from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.tables import campaigns, is_running
 from campaign_model.store.totals import Totals, join_totals, sum_columns
 
-__all__ = ["Generating", "generating"]
-
 
 @attrs.frozen
 class Generating:

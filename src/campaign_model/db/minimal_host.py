@@ -7,8 +7,6 @@ import sqlalchemy as sa
 from campaign_model.store.tables import HostTables, campaign_contacts, campaigns
 from campaign_model.store.types import Money, UtcDateTime, Uuid, database_clock
 
-__all__ = ["MinimalHost"]
-
 
 class MinimalHost:
     """Has the tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.

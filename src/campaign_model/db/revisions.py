@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-__all__ = ["VERSION_TABLE", "compare_version", "newest_revision", "stamp", "upgrade"]
-
 VERSION_TABLE = "campaign_model_alembic_version"
 """The table that records the newest revision that has run."""
 

@@ -14,8 +14,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import HostTables, metadata
 
-__all__ = ["HOST_KEY", "build_tables", "create_statements", "create_tables", "quote"]
-
 _DIALECTS = {"postgresql": postgresql.dialect, "sqlite": sqlite.dialect}
 
 HOST_KEY = ("tenant_id", "id")

@@ -11,8 +11,6 @@ import time
 
 import sqlalchemy as sa
 
-__all__ = ["SETUP_LOCK", "SetupError", "lock_setup"]
-
 SETUP_LOCK = 0x63616D706169676E
 """The key of the advisory lock."""
 

@@ -24,8 +24,6 @@ from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_columns, template_from_row
 from campaign_model.wire import DEFAULT
 
-__all__ = ["SyncReport", "sync_presets", "write_preset_insert"]
-
 
 @attrs.frozen
 class SyncReport:

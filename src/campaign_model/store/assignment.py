@@ -25,8 +25,6 @@ from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
 from campaign_model.store.types import Array, Uuid, any_of, checked_id
 
-__all__ = ["MAX_PRIORITY", "POSITIONS", "assign_contacts"]
-
 POSITIONS = 1 << 40
 """More positions than a campaign has. A rank is ``position - priority * POSITIONS``."""
 

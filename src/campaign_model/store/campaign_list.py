@@ -23,8 +23,6 @@ from campaign_model.store.tables import campaign_totals, campaigns
 from campaign_model.store.totals import is_shard_of, join_totals, summary_columns
 from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of
 
-__all__ = ["list_campaigns"]
-
 _CAMPAIGN = campaigns.c
 _PAGE_KEY = (_CAMPAIGN.created_at, _CAMPAIGN.id)
 _DRIVERS_TIME = sa.TIMESTAMP(timezone=True)

@@ -68,8 +68,6 @@ from campaign_model.store.totals import (
 )
 from campaign_model.wire import Codec
 
-__all__ = ["Campaigns", "campaign_from_row"]
-
 Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
 
 # Fields that `save` refuses to change. Actions change some of them, and the others never change.

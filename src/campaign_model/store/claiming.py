@@ -40,14 +40,6 @@ from campaign_model.store.totals import (
     reserve_budget,
 )
 
-__all__ = [
-    "CampaignDocuments",
-    "ClaimCall",
-    "last_read_documents",
-    "may_claim",
-    "read_documents",
-]
-
 _PAUSE = timedelta(seconds=1)
 """When to claim again if contacts are due, but locked by other transactions."""
 

@@ -20,18 +20,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model.store.types import checked_id, database_clock
 
-__all__ = [
-    "PREPARED",
-    "Clock",
-    "check_connection",
-    "checked_ids",
-    "chunks",
-    "database_time",
-    "insert_into",
-    "savepoint",
-    "sqlstate",
-]
-
 PREPARED = "campaign_model.prepared"
 """Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has prepared."""
 

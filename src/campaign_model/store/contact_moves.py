@@ -23,8 +23,6 @@ from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
 from campaign_model.store.types import Array, Money, Uuid, any_of
 
-__all__ = ["has_contact_id", "move_contacts"]
-
 _CONTACT = campaign_contacts.c
 _NOTHING = sa.literal(Decimal(0), Money())
 

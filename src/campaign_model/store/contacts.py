@@ -31,8 +31,6 @@ from campaign_model.store.tables import (
 from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
 from campaign_model.store.types import JsonText, UtcDateTime
 
-__all__ = ["Contacts"]
-
 _EXPORT_PAGE = 1000
 _MAX_PAGE = 10_000
 _CONTACT = campaign_contacts.c

@@ -15,14 +15,6 @@ import sqlalchemy as sa
 
 from campaign_model.store.connection import sqlstate
 
-__all__ = [
-    "REMEDIES",
-    "Remedy",
-    "is_database_fault",
-    "is_retryable",
-    "remedy_for",
-]
-
 
 class Remedy(StrEnum):
     """What to do after a database error."""

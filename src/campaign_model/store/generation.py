@@ -88,8 +88,6 @@ from campaign_model.store.totals import (
 )
 from campaign_model.store.types import checked_id
 
-__all__ = ["MAX_ATTEMPTS", "MAX_CLAIM", "Generation", "OnLost"]
-
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
 

@@ -52,13 +52,6 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaigns
 from campaign_model.store.types import UtcDateTime, checked_id, database_clock
 
-__all__ = [
-    "campaign_parameters",
-    "gate_key",
-    "lock_campaign",
-    "read_campaign",
-]
-
 
 def gate_key(tenant_id: UUID, campaign_id: UUID) -> int:
     """Return the number of the campaign's advisory lock, a hash of tenant and campaign.

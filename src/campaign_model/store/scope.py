@@ -18,8 +18,6 @@ from campaign_model.store.tables import HostTables, campaigns
 from campaign_model.store.types import checked_id
 from campaign_model.wire import Codec
 
-__all__ = ["SHARDS", "Scope"]
-
 SHARDS = 8
 """The number of rows ("shards") that hold the totals of a running campaign.
 

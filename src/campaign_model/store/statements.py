@@ -32,29 +32,6 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.tables import LOWEST_RANK, campaign_contacts, campaign_totals
 from campaign_model.store.types import Array, JsonText, Money, UtcDateTime, Uuid
 
-__all__ = [
-    "ATTEMPTS_EXHAUSTED",
-    "ATTEMPTS_EXHAUSTED_MESSAGE",
-    "FAILED",
-    "GENERATED",
-    "GENERATING",
-    "LOW_WATERMARK",
-    "MAX_REPORTED_TOKENS",
-    "NEXT_CHANCE",
-    "NOT_CHECKED",
-    "NOT_READY",
-    "READY",
-    "WAITING",
-    "CampaignRow",
-    "ClaimedContact",
-    "HeldContact",
-    "OutcomeRow",
-    "Parameters",
-    "Statements",
-    "statement",
-    "statement_planned_once",
-]
-
 ATTEMPTS_EXHAUSTED = "attempts_exhausted"
 """Error code of a contact that was claimed ``max_attempts`` times without an outcome."""
 

@@ -16,8 +16,6 @@ from campaign_model.store.templates import Templates
 from campaign_model.store.types import checked_id
 from campaign_model.wire import DEFAULT, Codec
 
-__all__ = ["CampaignStore"]
-
 
 class CampaignStore:
     """Campaigns, templates, contacts and generation of one tenant.

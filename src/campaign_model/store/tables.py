@@ -14,21 +14,6 @@ import sqlalchemy as sa
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
-__all__ = [
-    "LOWEST_RANK",
-    "HostTables",
-    "campaign_contacts",
-    "campaign_erased_claims",
-    "campaign_history",
-    "campaign_templates",
-    "campaign_totals",
-    "campaigns",
-    "host_table",
-    "is_running",
-    "metadata",
-    "value_from_row",
-]
-
 Value = TypeVar("Value", bound=attrs.AttrsInstance)
 
 

@@ -17,8 +17,6 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_templates, value_from_row
 from campaign_model.wire import Codec
 
-__all__ = ["Templates", "read_template", "template_columns", "template_from_row"]
-
 _TEMPLATES = campaign_templates
 
 

@@ -51,23 +51,6 @@ from campaign_model.store.types import (
     read_json,
 )
 
-__all__ = [
-    "Totals",
-    "add_to_totals",
-    "choose_shard",
-    "is_shard_of",
-    "join_totals",
-    "legacy_columns",
-    "load_progress",
-    "load_totals",
-    "lock_totals",
-    "refresh_campaign",
-    "replace_totals",
-    "reserve_budget",
-    "sum_columns",
-    "summary_columns",
-]
-
 _ZERO = Decimal(0)
 _AMOUNTS = ("cost", "erased_cost", "reserved", "unknown_costs", "erased_unknown_costs")
 _T = campaign_totals.c

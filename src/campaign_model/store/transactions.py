@@ -23,8 +23,6 @@ from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import Remedy, remedy_for
 from campaign_model.store.store import CampaignStore
 
-__all__ = ["check_transaction", "transact"]
-
 Result = TypeVar("Result")
 
 _NOTED_ERROR = "campaign_model_noted_error"

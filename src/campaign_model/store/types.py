@@ -18,19 +18,6 @@ from sqlalchemy.sql.type_api import TypeEngine
 
 from campaign_model._values import EXACT, MONEY_DECIMALS, utc
 
-__all__ = [
-    "Array",
-    "JsonText",
-    "Money",
-    "UtcDateTime",
-    "Uuid",
-    "any_of",
-    "checked_id",
-    "database_clock",
-    "new_id",
-    "read_json",
-]
-
 read_json = json.JSONDecoder(parse_float=Decimal).decode
 """Read JSON that a database made: numbers with decimals become ``Decimal``, with all digits."""
 

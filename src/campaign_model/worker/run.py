@@ -77,8 +77,6 @@ from campaign_model.store.database_errors import is_database_fault
 from campaign_model.store.transactions import check_transaction
 from campaign_model.worker.task import AnyTask, Transact
 
-__all__ = ["GENERATE_FAILED", "SAVE_FAILED", "WorkerLoop", "WorkerReport", "WorkerStop"]
-
 GENERATE_FAILED = "generate_failed"
 """Error code of a contact for which ``generate`` raised."""
 

@@ -30,8 +30,6 @@ from campaign_model.claims import Outcome, Progress, Unfinished
 from campaign_model.worker.run import WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
 
-__all__ = ["run_worker", "run_worker_async"]
-
 Result = TypeVar("Result")
 Save = Callable[[sa.Connection, AnyTask, Outcome], None]
 

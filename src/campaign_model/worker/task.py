@@ -23,8 +23,6 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import MessageSlot, StepSequence
 from campaign_model.store import CampaignStore
 
-__all__ = ["AnyTask", "AsyncTask", "SaveMessage", "Task", "Transact"]
-
 Transact = Callable[[Callable[[CampaignStore], None]], None]
 SaveMessage = Callable[[sa.Connection], None]
 

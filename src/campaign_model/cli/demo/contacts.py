@@ -17,8 +17,6 @@ from campaign_model import db
 from campaign_model.cli.console import UserError
 from campaign_model.store.connection import insert_into
 
-__all__ = ["TENANT", "Contact", "read_contacts", "save_contacts"]
-
 TENANT = UUID("d3300000-0000-4000-8000-000000000001")
 """The demo's tenant. A constant, so that a second run finds the contacts of the first."""
 

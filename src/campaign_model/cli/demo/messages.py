@@ -23,8 +23,6 @@ from campaign_model.store import CampaignStore
 from campaign_model.vocabulary import STANDARD
 from campaign_model.worker import Task
 
-__all__ = ["FIELDS_IN_EVERY_MESSAGE", "CampaignMessages", "compose_message"]
-
 FIELDS_IN_EVERY_MESSAGE = ("first_name", "company")
 """The contact's fields that every message mentions."""
 

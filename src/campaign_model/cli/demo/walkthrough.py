@@ -48,8 +48,6 @@ from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.vocabulary import STANDARD
 
-__all__ = ["print_summary", "run_demo"]
-
 
 def run_demo(
     console: Console,

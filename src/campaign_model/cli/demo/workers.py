@@ -23,8 +23,6 @@ from campaign_model.cli.demo.contacts import TENANT
 from campaign_model.cli.demo.messages import CampaignMessages
 from campaign_model.worker import Task, run_worker
 
-__all__ = ["WORKERS", "finish_generation", "kill_one_worker"]
-
 WORKERS = 4
 """How many workers there are, with the one that is killed."""
 

@@ -28,8 +28,6 @@ from campaign_model.lifecycle import Action, target
 from campaign_model.store.types import read_json
 from campaign_model.wire import recover_generation_config, recover_template_config
 
-__all__ = ["audit_rows", "explain_unreadable", "write_audits"]
-
 _MAX_SAMPLES = 5
 
 

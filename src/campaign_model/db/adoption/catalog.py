@@ -16,18 +16,6 @@ import sqlalchemy as sa
 from campaign_model.db.schema import HOST_KEY, create_statements, quote
 from campaign_model.store.tables import HostTables, metadata
 
-__all__ = [
-    "Catalog",
-    "Column",
-    "Constraint",
-    "Index",
-    "Reference",
-    "Table",
-    "read_catalog",
-    "read_expected",
-    "read_references",
-]
-
 
 @attrs.frozen
 class Column:

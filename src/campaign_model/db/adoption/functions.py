@@ -12,8 +12,6 @@ import json
 
 from campaign_model.forms import STEP_DEFAULTS
 
-__all__ = ["CREATE_FUNCTIONS", "DROP_FUNCTIONS"]
-
 # Decode JSON inside JSON strings, however deep. JSON's null becomes NULL; a string that holds no
 # JSON stays as it is.
 _DECODE_JSON = """

@@ -28,8 +28,6 @@ from campaign_model.steps import MAX_VARIANTS
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.vocabulary import STANDARD
 
-__all__ = ["Inspection", "inspect_database"]
-
 _LEGACY_COLUMNS = {
     "campaigns": ("id", "tenant_id", "name"),
     "campaign_contacts": ("id", "campaign_id", "contact_id"),

@@ -31,25 +31,6 @@ from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus, Status
 
-__all__ = [
-    "CREATE_QUARANTINE",
-    "QUARANTINE",
-    "STATUS_RULE",
-    "LegacyDatabase",
-    "Options",
-    "Rule",
-    "decode",
-    "document_rules",
-    "join_documents",
-    "needs_repair",
-    "quote_texts",
-    "select_batches",
-    "select_documents",
-    "write_audit",
-    "write_ctes",
-    "write_repair",
-]
-
 STATUS_RULE = {
     "sent": Status.EXPORTED,
     "lemlist": Status.EXPORTED,

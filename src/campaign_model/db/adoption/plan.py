@@ -18,8 +18,6 @@ from campaign_model.db.adoption.catalog import Catalog, Column, Constraint, Tabl
 from campaign_model.db.schema import HOST_KEY, create_tables, quote
 from campaign_model.store.tables import HostTables
 
-__all__ = ["MARKERS", "Plan", "Statement", "plan_host_keys", "plan_statements", "value_when_added"]
-
 MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templates": "version"}
 """For each table, a column that adoption adds and that is NULL until a row has been repaired."""
 

@@ -31,8 +31,6 @@ from campaign_model.db.adoption.session import Session
 from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.db.setup import SetupError
 
-__all__ = ["RowRepair", "UndecidedError", "list_repairs", "repair_rows"]
-
 
 class UndecidedError(SetupError):
     """A repair met a value that needs a decision, so its transaction was rolled back."""

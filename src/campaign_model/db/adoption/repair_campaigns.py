@@ -26,8 +26,6 @@ from campaign_model.db.adoption.report import RUN_TIME_KEYS
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
 
-__all__ = ["HAS_DRIFTED", "audit_campaigns", "insert_message_contacts", "repair_campaigns"]
-
 _COLUMNS = (
     *("id", "tenant_id", "owner_id", "name", "description", "status", "is_active"),
     *("template_config", "generation_config", "total_contacts", "generated_count"),

@@ -20,8 +20,6 @@ from campaign_model.db.checks import checks
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus, resting_status
 
-__all__ = ["contact_ctes", "is_misplaced", "move_contacts", "repair_contacts"]
-
 _COLUMNS = (
     *("id", "campaign_id", "contact_id", "tenant_id", "status", "enrichment_gaps"),
     *("generation_cost", "unknown_costs", "rank", "claimed_at", "added_at", "generated_at"),

@@ -11,8 +11,6 @@ from campaign_model.db.checks import checks
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus
 
-__all__ = ["message_ctes"]
-
 _RULES = {
     "contact_id": Rule("contact_id", "'other_tenant'", "is_misplaced"),
     "generation_cost_usd": Rule("generation_cost_usd", "'bad_amount'", "NOT cost_is_valid"),

@@ -13,8 +13,6 @@ from campaign_model.db.adoption.legacy_database import (
     write_repair,
 )
 
-__all__ = ["audit_templates", "repair_templates"]
-
 _COLUMNS = (
     *("id", "tenant_id", "name", "description", "steps", "default_config", "is_system"),
     *("version", "created_at", "updated_at"),

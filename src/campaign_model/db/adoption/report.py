@@ -16,16 +16,6 @@ from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.db.setup import SetupError
 from campaign_model.db.system_templates import SyncReport
 
-__all__ = [
-    "KINDS",
-    "RUN_TIME_KEYS",
-    "AdoptReport",
-    "AdoptionRefused",
-    "Finding",
-    "OnFinding",
-    "Verdict",
-]
-
 RUN_TIME_KEYS = ("cancelled", "strategy_snapshot")
 """Keys that older engines wrote into ``generation_config`` about a run. They move to the history.
 """

@@ -29,8 +29,6 @@ from campaign_model.db.setup import SetupError
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables
 
-__all__ = ["adopt", "sql", "verify"]
-
 
 def verify(
     engine: sa.Engine, *, host: HostTables | None = None, messages: str = "messages"

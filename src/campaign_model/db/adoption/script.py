@@ -27,8 +27,6 @@ from campaign_model.db.setup import SETUP_LOCK
 from campaign_model.db.system_templates import write_preset_insert
 from campaign_model.store.tables import HostTables
 
-__all__ = ["write_empty_script", "write_script"]
-
 _LINT_EXCEPTIONS = {
     "ban-drop-constraint": "a constraint of the library, or NOT NULL, replaces each of them",
     "changing-column-type": "dropping a limit neither rewrites nor reads the table",

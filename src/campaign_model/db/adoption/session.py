@@ -23,8 +23,6 @@ from campaign_model.db.setup import SETUP_LOCK, SetupError, lock_setup
 from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import is_retryable
 
-__all__ = ["OnProgress", "Session", "open_session"]
-
 T = TypeVar("T")
 
 OnProgress = Callable[[str, int, int], None]
