@@ -12,9 +12,8 @@ A statement also adds the change of the totals to the row ``shard`` of ``campaig
 row does not exist yet, the statement returns the change in the column ``uncounted``, as JSON, and
 ``add_to_totals`` adds it.
 
-Some databases distribute their rows over several servers by the tenant. Three rules let them
-execute each statement on one server: every table has its own condition ``tenant_id = :tenant``, a
-WITH contains no INSERT, and times are computed before the UPDATE.
+Three rules let a database that is sharded by tenant execute each statement on one server: every
+table has its own condition on ``tenant_id``, no WITH contains an INSERT, no UPDATE computes times.
 """
 
 from __future__ import annotations
@@ -53,19 +52,6 @@ from campaign_model.store.tables import LOWEST_RANK
 from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import read_json
 
-__all__ = [
-    "book_call",
-    "book_cost",
-    "claim",
-    "fail_exhausted",
-    "find_next_chance",
-    "lock_claimed",
-    "raise_low_watermark",
-    "record",
-    "renew",
-    "take_over",
-]
-
 # Take the gate, then lock the campaign row, both shared. Another tenant's campaign has no row here,
 # so its gate stays untouched.
 LOCKED_CAMPAIGN = """
@@ -90,11 +76,10 @@ campaign AS (
 
 # Claim the first contacts that wait, by rank.
 #
-# Two things keep the plan an ordered walk along the index of ranks that ends after :number
-# contacts, whatever the statistics say about other campaigns. "CASE ... IS NOT NULL" hides from the
-# planner which contacts can be claimed: if it expects very few, it reads and sorts all contacts of
-# the campaign instead. "= ANY (ARRAY(...))" hides how many are claimed: if it expects very many, it
-# reads the whole table to join them.
+# Whatever the statistics say about other campaigns, the plan must walk along the index of ranks
+# and end after :number contacts. "CASE ... IS NOT NULL" hides from the planner which contacts can
+# be claimed: if it expects few, it sorts all contacts of the campaign. "= ANY (ARRAY(...))" hides
+# how many are claimed: if it expects many, it reads the whole table to join them.
 CLAIM = f"""
 {LOCKED_CAMPAIGN},
 expected AS (
@@ -472,7 +457,6 @@ def claim(
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
-    """Do what :meth:`Statements.take_over` says."""
     rows = scope.connection.execute(_TAKE_OVER, parameters)
     return [ClaimedContact._make(row) for row in rows]
 
@@ -480,18 +464,13 @@ def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
 def lock_claimed(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-    """Do what :meth:`Statements.lock_claimed` says.
-
-    Each row has the four columns of the campaign, and the columns of one locked contact, which are
-    NULL if no contact was found.
-    """
+    # Each row has the columns of the campaign and of one locked contact, NULL if there is none.
     rows = _execute(scope, _LOCK_CLAIMED, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
 
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
-    """Do what :meth:`Statements.record` says."""
     # PostgreSQL reads ids, amounts and intervals as `str` writes them.
     outcomes_json = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
     outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
@@ -501,15 +480,11 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
 
 
 def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
-    """Do what :meth:`Statements.fail_exhausted` says."""
     return scope.connection.execute(_FAIL_EXHAUSTED, parameters).all()
 
 
 def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[Any]:
-    """Execute a statement that starts from the campaign row, and return its rows.
-
-    Such a statement returns no row only if the tenant has no such campaign: raise ``NotFound``.
-    """
+    """Execute a statement that starts from the campaign row. Raise ``NotFound`` if it has no row."""
     rows = scope.connection.execute(statement, parameters).all()
     if not rows:
         raise NotFound("campaign", (parameters["campaign"],))

@@ -43,19 +43,6 @@ from campaign_model.store.tables import LOWEST_RANK
 from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import Money, UtcDateTime
 
-__all__ = [
-    "book_call",
-    "book_cost",
-    "claim",
-    "fail_exhausted",
-    "find_next_chance",
-    "lock_claimed",
-    "raise_low_watermark",
-    "record",
-    "renew",
-    "take_over",
-]
-
 # Read the campaign row, and the time.
 CAMPAIGN = """
 SELECT status AS campaign_status,
@@ -280,7 +267,6 @@ raise_low_watermark = statement(RAISE_LOW_WATERMARK)
 def claim(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
-    """Do what :meth:`Statements.claim` says."""
     campaign = _read_campaign(scope, parameters)
     if not _is_expected(campaign, parameters):
         return campaign, campaign.now, ()
@@ -296,7 +282,6 @@ def claim(
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
-    """Do what :meth:`Statements.take_over` says."""
     expired = scope.connection.execute(_FIND_EXPIRED, parameters).all()
     return _claim_each(scope, parameters, expired)
 
@@ -313,14 +298,12 @@ def _claim_each(
 def lock_claimed(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-    """Do what :meth:`Statements.lock_claimed` says."""
     campaign = _read_campaign(scope, parameters)
     contacts = [HeldContact._make(row) for row in scope.connection.execute(_CLAIMED, parameters)]
     return campaign, {contact.id: contact for contact in contacts}
 
 
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
-    """Do what :meth:`Statements.record` says."""
     ids = [row.id for row in outcomes]
     campaign, contacts = lock_claimed(scope, {**parameters, "ids": ids})
     if not _is_expected(campaign, parameters) or any(
@@ -357,7 +340,6 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
 
 
 def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
-    """Do what :meth:`Statements.fail_exhausted` says."""
     exhausted = scope.connection.execute(_EXHAUSTED, parameters).all()
     ids = [row.id for row in exhausted]
     scope.connection.execute(_FAIL_EXHAUSTED, {**parameters, "ids": ids})
