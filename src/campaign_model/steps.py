@@ -33,6 +33,8 @@ __all__ = [
     "Step",
     "StepSequence",
     "effective_key",
+    "match_keys",
+    "new_key",
     "sequence_faults",
 ]
 
@@ -165,7 +167,73 @@ def effective_key(key: str | None, index: int) -> str:
     return key if key is not None else f"s{index + 1}"
 
 
-def _new_key() -> str:
+def match_keys(
+    own_keys: Sequence[str | None],
+    channels: Sequence[Any],
+    steps: Sequence[Step | None],
+    previous: StepSequence,
+) -> list[str | None]:
+    """Return the key of each step as an edit of ``previous``; ``None`` for a new step.
+
+    The i-th entries belong to the i-th step. ``steps`` has ``None`` for a step that cannot be read.
+    A step with a key of its own keeps it. The others are matched with the remaining steps of
+    ``previous``: by equal content, by content that is equal except for the day offset, which
+    belongs to the position, and then by place and channel. No step of ``previous`` is matched
+    twice.
+    """
+    keys = list(own_keys)
+    open_indexes = [index for index, key in enumerate(keys) if key is None]
+    free = {key: index for index, key in enumerate(previous.keys) if key not in keys}
+
+    def match(new: int, key: str) -> None:
+        keys[new] = key
+        open_indexes.remove(new)
+        del free[key]
+
+    def match_contents(*, with_day: bool) -> None:
+        new = [
+            (index, _content_digest(step, with_day=with_day))
+            for index in open_indexes
+            if (step := steps[index]) is not None
+        ]
+        old = [
+            (key, _content_digest(previous[index], with_day=with_day))
+            for key, index in free.items()
+        ]
+        # 1. From both ends: the steps before and after an edit, so that of several steps with the
+        #    same content each keeps its own key.
+        for end in (0, -1):
+            while new and old and new[end][1] == old[end][1]:
+                match(new.pop(end)[0], old.pop(end)[0])
+        # 2. The steps that were moved, in order.
+        for index, content in new:
+            key = next((key for key, other in old if other == content and key in free), None)
+            if key is not None:
+                match(index, key)
+
+    match_contents(with_day=True)
+    match_contents(with_day=False)
+    for key, index in list(free.items()):
+        if index in open_indexes and channels[index] == previous[index].channel:
+            match(index, key)
+    return keys
+
+
+def _content_digest(step: Step, *, with_day: bool) -> str:
+    """Return a digest of the fields of a step except its key, with every default written out."""
+    return digest(_with_defaults(step) | {"key": None} | ({} if with_day else {"day_offset": None}))
+
+
+def _with_defaults(step: Step) -> dict[str, Any]:
+    """Return the fields of a step, with the defaults that a document may leave out."""
+    return attrs.asdict(step, recurse=False) | {
+        "condition": step.condition or Condition.ALWAYS,
+        "config": step.config or EMPTY,
+    }
+
+
+def new_key() -> str:
+    """Return a random key for a new step."""
     return f"k{os.urandom(8).hex()}"
 
 
@@ -229,12 +297,7 @@ class StepSequence(Sequence[Step]):
         could differ. Disabled steps do not count.
         """
         enabled = [
-            attrs.asdict(step, recurse=False)
-            | {
-                "key": key,
-                "condition": step.condition or Condition.ALWAYS,
-                "config": step.config or EMPTY,
-            }
+            _with_defaults(step) | {"key": key}
             for key, step in zip(self.keys, self.steps, strict=True)
             if step.enabled
         ]
@@ -281,7 +344,7 @@ class StepSequence(Sequence[Step]):
             raise IndexError(f"position {position} is not within 1 to {len(self.steps) + 1}")
         steps = self._with_keys()
         if step.key is None:
-            step = attrs.evolve(step, key=_new_key())
+            step = attrs.evolve(step, key=new_key())
         steps.insert(position - 1, step)
         return StepSequence(steps)
 
@@ -295,19 +358,18 @@ class StepSequence(Sequence[Step]):
     def succeeding(self, previous: StepSequence) -> StepSequence:
         """Return these steps as an edit of ``previous``, each with a key of its own.
 
-        A step without a key is the step without a key at the same position of ``previous``. If
-        there is none, it is a new step and gets a new key, so that it never takes over the
-        messages of a removed step. A sequence equal to ``previous`` is returned unchanged.
+        A step without a key gets the key of the step of ``previous`` that it is (see
+        :func:`match_keys`). If it is none of them, it is a new step and gets a new key. A sequence
+        equal to ``previous`` is returned unchanged.
         """
         if self == previous:
             return previous
-        keyless = {index for index, step in enumerate(previous.steps) if step.key is None}
-        edited = list(self.steps)
-        for index, step in enumerate(self.steps):
-            if step.key is None:
-                key = effective_key(None, index) if index in keyless else _new_key()
-                edited[index] = attrs.evolve(step, key=key)
-        return StepSequence(edited)
+        own_keys = [step.key for step in self.steps]
+        keys = match_keys(own_keys, [step.channel for step in self.steps], self.steps, previous)
+        return StepSequence(
+            attrs.evolve(step, key=key or new_key())
+            for step, key in zip(self.steps, keys, strict=True)
+        )
 
     def diff(self, other: StepSequence) -> SequenceDiff:
         """Return the differences between this sequence and a later one, ``other``."""

@@ -4,10 +4,11 @@ A :class:`Codec` reads and writes documents with one vocabulary. The functions o
 the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is read in steps:
 
 1. Decode the text (:mod:`campaign_model._json`).
-2. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
+2. Write the keys of ``previous`` into the steps of a submitted document that have none.
+3. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
    a stored document, repair it (:mod:`campaign_model.forms`) and try again.
-3. Refuse a submitted document with restricted parts (:mod:`campaign_model.forms`).
-4. If it was refused, list every violation with jsonschema (:mod:`campaign_model.validation`).
+4. Refuse a submitted document with restricted parts (:mod:`campaign_model.forms`).
+5. If it was refused, list every violation with jsonschema (:mod:`campaign_model.validation`).
 
 A document is refused if and only if it has violations. cattrs and jsonschema are loaded when they
 are first needed.
@@ -27,7 +28,14 @@ from campaign_model.campaign import Campaign, CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.forms import PARTS, Previous, is_unchanged, repaired, restricted_parts
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.steps import Step, StepSequence
+from campaign_model.steps import (
+    MAX_STEPS,
+    Step,
+    StepSequence,
+    effective_key,
+    match_keys,
+    new_key,
+)
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 if TYPE_CHECKING:
@@ -120,6 +128,53 @@ def _converted(document: Any, cls: type[V]) -> V | None:
         return None
 
 
+def _with_keys(document: Any, previous: Previous) -> Any:
+    """Return a document whose steps have the keys of the steps of ``previous`` that they are.
+
+    New steps get new keys. The document is returned as it is if every step without a key is the
+    step without a key at the same position of ``previous``, and if it has too many steps.
+    """
+    if isinstance(previous, CampaignTemplate):
+        if type(document) is not dict or "steps" not in document:
+            return document
+        return {**document, "steps": _with_keys(document["steps"], previous.steps)}
+    if (
+        not isinstance(previous, StepSequence)
+        or type(document) is not list
+        or len(document) > MAX_STEPS
+    ):
+        return document
+    own_keys = [_own_key(step) for step in document]
+    if None not in own_keys:
+        return document
+    keys = match_keys(
+        own_keys,
+        [step.get("channel") if type(step) is dict else None for step in document],
+        [
+            _converted(step, Step) if key is None else None
+            for key, step in zip(own_keys, document, strict=True)
+        ],
+        previous,
+    )
+    keyless = {key for key, step in zip(previous.keys, previous, strict=True) if step.key is None}
+    if all(
+        own_key is not None or (key in keyless and key == effective_key(None, index))
+        for index, (own_key, key) in enumerate(zip(own_keys, keys, strict=True))
+    ):
+        return document
+    return [
+        {**step, "key": key or new_key()} if own_key is None else step
+        for own_key, key, step in zip(own_keys, keys, document, strict=True)
+    ]
+
+
+def _own_key(step: Any) -> Any:
+    """Return the key in the document of a step, ``None`` if it has none, ``""`` for a bad key."""
+    if type(step) is not dict:
+        return ""
+    return (step["key"] or "") if "key" in step else None
+
+
 def _dumped(value: Any) -> Any:
     return _converter().CONVERTER.unstructure(value)
 
@@ -166,7 +221,9 @@ class Codec:
 
         Unknown channels are refused, and unknown fields unless their names begin with ``x_``.
         Those of ``previous``, the steps that the caller was given before, may come back unchanged
-        in the step with the same key. Raises :class:`InvalidDocument` with every violation.
+        in the step with the same key. A step without a key gets the key of the step of
+        ``previous`` that has the same content, or else the same place and channel; any other step
+        is new and gets a new key. Raises :class:`InvalidDocument` with every violation.
         """
         return self._parse(StepSequence, source, previous)
 
@@ -230,6 +287,7 @@ class Codec:
         campaign_template. ``previous`` is as in :meth:`parse_template_config`.
         """
         document, faults = decode(source)
+        document = _with_keys(document, previous)
         return _violations(name, "submitted", document, faults, self.vocabulary, previous)
 
     def stored_violations(
@@ -300,6 +358,7 @@ class Codec:
     def _read_submitted(self, cls: type[V], source: Any, previous: Previous = None) -> V:
         """Decode and convert a submitted document, and refuse its restricted parts."""
         document, faults = decode(source)
+        document = _with_keys(document, previous)
         value = _converted(document, cls)
         if value is not None and all(
             is_unchanged(code, tokens, document, previous)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from uuid import UUID, uuid4, uuid5
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from campaign_model._json import fault_in, pointer_to, thaw
+from campaign_model._json import canonical, fault_in, pointer_to, thaw
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import (
     MAX_STEPS,
@@ -665,10 +665,106 @@ def test_succeeding_gives_every_step_a_key_and_no_step_the_key_of_another(
     assert [attrs.evolve(step, key=None) for step in saved] == [
         attrs.evolve(step, key=None) for step in new
     ]
+    assert len({*saved.keys}) == len(saved)
     for index, step in enumerate(new):
+        key = saved.keys[index]
         if step.key is not None:
-            assert saved.keys[index] == step.key
-        elif index < len(previous) and previous[index].key is None:
-            assert saved.keys[index] == previous.keys[index]
+            assert key == step.key
+        elif key in previous.keys:
+            same_place = index < len(previous) and previous.keys[index] == key
+            same_content = content(previous.by_key(key)) == content(step)
+            assert same_content or (same_place and previous[index].channel == step.channel)
         else:
-            assert saved.keys[index] not in (*previous.keys, *new.keys)
+            assert key not in new.keys
+            assert content(step) not in {
+                content(old)
+                for old_key, old in zip(previous.keys, previous, strict=True)
+                if old_key not in saved.keys
+            }
+
+
+def content(step: Step) -> str:
+    """The fields that a step takes along when it moves: all but its key and its day offset."""
+    fields = attrs.asdict(step, recurse=False) | {
+        "key": None,
+        "day_offset": None,
+        "condition": step.condition or Condition.ALWAYS,
+        "config": step.config or {},
+    }
+    return canonical(fields)
+
+
+# Few different contents, so that several steps often have the same one.
+small_steps = st.lists(
+    st.builds(
+        Step,
+        channel=st.sampled_from(["email", "call_script"]),
+        label=st.sampled_from(["a", "b", "c"]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def put_back(previous: StepSequence, steps: Iterable[Step]) -> StepSequence:
+    """Return ``steps`` without keys, as an edit of ``previous``."""
+    return StepSequence(attrs.evolve(step, key=None) for step in steps).succeeding(previous)
+
+
+@given(steps=small_steps, keyed=st.booleans(), data=st.data())
+def test_failure_19_unchanged_steps_without_keys_keep_their_keys_through_one_edit(
+    steps: list[Step], *, keyed: bool, data: st.DataObject
+) -> None:
+    previous = StepSequence(
+        attrs.evolve(step, key=f"k{index}" if keyed else None) for index, step in enumerate(steps)
+    )
+    assert put_back(previous, previous).keys == previous.keys
+    index = data.draw(st.integers(0, len(steps) - 1))
+    before, after = previous.steps[:index], previous.steps[index + 1 :]
+    others = [*previous.keys[:index], *previous.keys[index + 1 :]]
+
+    # One step deleted: each other step keeps its key, or has that of a step with its content.
+    deleted = put_back(previous, (*before, *after))
+    assert [content(previous.by_key(key)) for key in deleted.keys] == [
+        content(step) for step in (*before, *after)
+    ]
+    # One step inserted: all steps keep their keys, and the new one gets another.
+    inserted = put_back(previous, (*before, Step("email", "New"), *previous.steps[index:]))
+    assert inserted.keys[index] not in previous.keys
+    assert (*inserted.keys[:index], *inserted.keys[index + 1 :]) == previous.keys
+    # One step edited: all steps keep their keys, the edited one by its place and channel.
+    edited = put_back(previous, (*before, attrs.evolve(previous[index], label="Other"), *after))
+    assert edited.keys == previous.keys
+    # One step replaced by one of another channel: it is new.
+    replaced = put_back(previous, (*before, Step("linkedin_message", "Other"), *after))
+    assert replaced.keys[index] not in previous.keys
+    assert [*replaced.keys[:index], *replaced.keys[index + 1 :]] == others
+
+
+@given(small_steps, st.data())
+def test_failure_19_reordered_steps_without_keys_keep_their_keys(
+    steps: list[Step], data: st.DataObject
+) -> None:
+    """A step that moves takes its key along. Day offsets stay at their positions."""
+    previous = StepSequence(
+        attrs.evolve(step, day_offset=index) for index, step in enumerate(steps)
+    )
+    order = data.draw(st.permutations(previous.steps))
+    reordered = put_back(
+        previous, (attrs.evolve(step, day_offset=index) for index, step in enumerate(order))
+    )
+    assert {*reordered.keys} == {*previous.keys}
+    for key, step in zip(reordered.keys, reordered, strict=True):
+        assert content(previous.by_key(key)) == content(step)
+
+
+def test_steps_with_the_same_content_are_told_apart_by_their_day_offsets() -> None:
+    previous = StepSequence(email("Reminder", day_offset=day) for day in (0, 3, 6))
+    assert put_back(previous, previous[1:]).keys == ("s2", "s3")
+    assert put_back(previous, (previous[0], previous[2])).keys == ("s1", "s3")
+
+
+def test_a_default_that_is_written_out_is_no_other_content() -> None:
+    previous = StepSequence([email("a"), email("b")])
+    written_out = [email("b", condition=Condition.ALWAYS, config={}), email("a")]
+    assert put_back(previous, written_out).keys == ("s2", "s1")

@@ -440,12 +440,46 @@ class TestPrevious:
         document[2]["note"] = document[1].pop("note")
         assert self.codes(document) == [("/2/note", "unknown_field")]
 
-    def test_a_moved_step_keeps_its_unknown_fields_if_it_sends_its_key(self) -> None:
+    def test_a_moved_step_keeps_its_unknown_fields_with_and_without_its_key(self) -> None:
         first, second, third = self.sent_to_the_browser()
         document = [{**second, "step": 1}, {**first, "step": 2, "key": "s1"}, third]
         assert self.codes(document) == []
         del document[1]["key"]
+        assert self.codes(document) == []
+        value = DEFAULT.parse_template_config(document, previous=self.previous)
+        assert value.keys == ("two", "s1", "s3")
+        # Moved and edited, it is another step: a new one, or the one that was at its new place.
+        document[1]["label"] = "Edited"
         assert self.codes(document) == [("/1/owner", "unknown_field")]
+        # A key of its own says which step it is, whatever its content.
+        document[1]["key"] = "s3"
+        del document[2]
+        assert self.codes(document) == [("/1/owner", "unknown_field")]
+
+    def test_a_key_is_not_given_twice(self) -> None:
+        first, _, third = self.sent_to_the_browser()
+        # The first step would be s1 by its place, but the last one says that it is s1.
+        document = [{**third, "step": 1}, {**first, "step": 2, "key": "s1"}]
+        value = DEFAULT.parse_template_config(document, previous=self.previous)
+        assert value.keys == ("s3", "s1")
+        document = [a_step(channel="call_script"), a_step(2, key="s1")]
+        value = DEFAULT.parse_template_config(document, previous=self.previous)
+        assert value.keys[0] not in (*self.previous.keys, "s1")
+        assert value.keys[1] == "s1"
+
+    @pytest.mark.parametrize("key", [None, "", 5, [], "a b"])
+    def test_a_bad_key_is_refused_and_matched_with_nothing(self, key: Any) -> None:
+        document = self.sent_to_the_browser()
+        document[2]["key"] = key
+        ((path, _),) = self.codes(document)
+        assert path == "/2/key"
+
+    def test_a_refused_document_is_explained_by_the_same_match(self) -> None:
+        first, second, third = self.sent_to_the_browser()
+        document = [{**second, "step": 1}, {**first, "step": 2}, {**third, "label": ""}, 5]
+        assert self.codes(document) == [("/2/label", "too_short"), ("/3", "wrong_type")]
+        too_many = [a_step(index + 1) for index in range(21)]
+        assert self.codes(too_many) == [("", "too_many_items")]
 
     def test_an_unknown_channel_or_tone_may_come_back_only_in_the_same_place(self) -> None:
         previous = DEFAULT.recover_template_config([a_step(channel="fax"), a_step(2)]).value

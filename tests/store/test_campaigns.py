@@ -28,7 +28,7 @@ from campaign_model.store.tables import campaign_templates, campaigns
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.strategies import drafts
 from campaign_model.vocabulary import STANDARD, Channel
-from campaign_model.wire import Codec
+from campaign_model.wire import DEFAULT, Codec
 from support.tenants import (
     HOST,
     campaign_row,
@@ -476,6 +476,36 @@ def test_failure_19_messages_keep_their_step_through_every_edit(tenant: Tenant) 
     after = tenant.transact(lambda store: all_rows(store.connection, tenant.id)["messages"])
     assert after == before
     assert all(contact.stale for contact in tenant.campaign_contacts(campaign.id).values())
+
+
+@pytest.mark.parametrize("with_previous", [True, False])
+def test_failure_19_steps_that_come_back_without_keys_keep_their_messages(
+    tenant: Tenant, *, with_previous: bool
+) -> None:
+    campaign = tenant.campaign("ready", contacts=1, generated=1, steps=STEPS.move("s1", 2))
+    assert campaign.steps.keys == ("s2", "s1", "s3")
+
+    def put(change: Callable[[list[dict[str, Any]]], object]) -> Campaign:
+        document = DEFAULT.dump_template_config(campaign.steps)
+        for step in document:
+            del step["key"]
+        days = [step.get("day_offset") for step in document]
+        change(document)
+        for index, step in enumerate(document):
+            step |= {"step": index + 1, "day_offset": days[index]}
+        with open_store(tenant) as store:
+            present = store.campaigns.get(campaign.id)
+            steps = DEFAULT.parse_template_config(
+                document, previous=present.steps if with_previous else None
+            )
+            return store.campaigns.save(attrs.evolve(present, steps=steps))
+
+    assert put(list.copy).version == campaign.version
+    assert not any(contact.stale for contact in tenant.campaign_contacts(campaign.id).values())
+    assert put(list.reverse).steps.keys == ("s3", "s1", "s2")
+    edited = put(lambda document: document[1].update(label="Edited"))
+    assert edited.steps.keys == ("s2", "s1", "s3")
+    assert edited.steps.by_key("s1").label == "Edited"
 
 
 # Clone.

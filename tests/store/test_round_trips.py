@@ -331,6 +331,27 @@ def test_a_browser_may_send_back_the_document_that_it_was_given(
     assert accepted(kind, sent_to_browser(kind, previous), previous) == previous
 
 
+@where_steps_are
+@few
+@given(data=st.data())
+def test_failure_19_a_document_that_comes_back_without_keys_changes_no_key(
+    kind: str, data: st.DataObject
+) -> None:
+    previous = recovered(kind, data.draw(valid(kind, "stored")))
+    if data.draw(st.booleans()):  # Every step has a key of its own, as after an edit.
+        steps = part(kind, previous, "steps")
+        steps = StepSequence(
+            attrs.evolve(step, key=key) for key, step in zip(steps.keys, steps, strict=True)
+        )
+        previous = attrs.evolve(previous, steps=steps.steps if kind == "template_config" else steps)
+    document = sent_to_browser(kind, previous)
+    for step in part(kind, document, "steps"):
+        step.pop("key", None)
+    steps = part(kind, accepted(kind, document, previous), "steps")
+    assert steps.keys == part(kind, previous, "steps").keys
+    assert steps.succeeding(part(kind, previous, "steps")).keys == steps.keys
+
+
 def rearranged(data: st.DataObject, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return some of the steps in any order, each with its key, and some new steps."""
     keyed = [{**step, "key": key} for key, step in by_key(steps).items()]
@@ -372,6 +393,11 @@ def test_steps_that_were_removed_meanwhile_must_not_come_back_with_unknown_field
     previous = recovered(kind, data.draw(valid(kind, "stored")))
     document = sent_to_browser(kind, previous)
     steps = part(kind, previous, "steps")
+    # A step with the content of a removed one is taken for it.
+    contents = [
+        {**step, "step": 0, "day_offset": 0, "key": ""} for step in part(kind, document, "steps")
+    ]
+    assume(len({json.dumps(step, sort_keys=True) for step in contents}) == len(contents))
     later, _ = edited(data, steps, move, insert, remove)
     present = attrs.evolve(previous, steps=later.steps if kind == "template_config" else later)
     known_channels = {channel.name for channel in STANDARD.channels}
