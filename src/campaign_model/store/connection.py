@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from campaign_model.store.types import checked_id, database_clock
 
 __all__ = [
+    "LONGEST_WAIT",
     "PREPARED",
     "Clock",
     "check_connection",
@@ -34,6 +35,9 @@ __all__ = [
 
 PREPARED = "campaign_model.prepared"
 """Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has prepared."""
+
+LONGEST_WAIT = "campaign_model_longest_wait"
+"""Execution option: the milliseconds that a transaction waits for SQLite's lock at the most."""
 
 _CHUNK = 10_000
 _FOREIGN_KEY_VIOLATION = "23503"

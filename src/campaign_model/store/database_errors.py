@@ -17,9 +17,11 @@ from campaign_model.store.connection import sqlstate
 __all__ = [
     "REMEDIES",
     "Remedy",
+    "describe_database_error",
     "is_database_fault",
     "is_retryable",
     "remedy_for",
+    "sqlstate_or_code",
 ]
 
 
@@ -95,6 +97,18 @@ def remedy_for(error: BaseException | None) -> Remedy:
 def _look_up(state: str) -> Remedy:
     remedy, _ = REMEDIES.get(state) or REMEDIES.get(state[:2]) or (Remedy.GIVE_UP, "")
     return remedy
+
+
+def describe_database_error(error: sa.exc.DBAPIError) -> str:
+    """Name a database error by its type and SQLSTATE. Its text may contain data of contacts."""
+    return f"{type(error.orig).__name__} ({sqlstate_or_code(error) or 'no SQLSTATE'})"
+
+
+def sqlstate_or_code(error: BaseException | None) -> str | None:
+    """Return the SQLSTATE of a database error, or the result code that SQLite gives instead."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return None
+    return sqlstate(error) or getattr(error.orig, "sqlite_errorname", None)
 
 
 def is_retryable(error: BaseException) -> bool:
