@@ -25,6 +25,7 @@ from campaign_model.steps import StepSequence
 
 __all__ = [
     "MAX_DURATION",
+    "MAX_ERROR",
     "Claim",
     "ClaimBatch",
     "Cursor",
@@ -42,6 +43,9 @@ __all__ = [
 
 MAX_DURATION = timedelta(days=365)
 """The longest lease, and the longest ``retry_after``."""
+
+MAX_ERROR = 500
+"""The most characters of a failure's code and of its message."""
 
 
 @attrs.frozen(cache_hash=True)
@@ -110,12 +114,20 @@ class Generated:
     cost: Decimal | None = attrs.field(converter=optional(money))
 
 
+def _capped_text(value: Any) -> str:
+    return text(value)[:MAX_ERROR]
+
+
 @attrs.frozen
 class Failed:
-    """The contact's messages cannot be generated. ``code`` is stable, ``message`` is for people."""
+    """The contact's messages cannot be generated. ``code`` is stable, ``message`` is for people.
 
-    code: str = attrs.field(converter=text)
-    message: str = attrs.field(converter=text)
+    Both are cut to 500 characters. The contact's row keeps them, so put no message, no key and no
+    URL in them.
+    """
+
+    code: str = attrs.field(converter=_capped_text)
+    message: str = attrs.field(converter=_capped_text)
     cost: Decimal | None = attrs.field(converter=optional(money))
 
 
@@ -129,7 +141,10 @@ class NotReady:
 
 @attrs.frozen
 class Unfinished:
-    """The worker gives the contact back. It can be claimed again after ``retry_after``."""
+    """The worker gives the contact back. It can be claimed again after ``retry_after``.
+
+    ``run_worker`` and ``run_worker_async`` replace a ``retry_after`` of zero by a short pause.
+    """
 
     retry_after: timedelta = attrs.field(
         default=timedelta(0),

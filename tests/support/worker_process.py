@@ -57,7 +57,11 @@ def give_back_when_stopping(task: Task) -> Outcome:
     return Unfinished(cost=PRICE)
 
 
-ROLES = {"hangs": write_one_message_and_hang, "stops": give_back_when_stopping}
+def fail(_task: Task) -> Outcome:
+    raise RuntimeError("no model")
+
+
+ROLES = {"hangs": write_one_message_and_hang, "stops": give_back_when_stopping, "fails": fail}
 
 
 def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:

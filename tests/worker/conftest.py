@@ -8,7 +8,7 @@ import pytest
 
 from campaign_model.campaign import Campaign
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import WorkerReport, run
+from campaign_model.worker import WorkerReport, database_calls
 from support.workers import FORMS, RunWorker, stopped_after_patience, succeed
 
 
@@ -35,5 +35,5 @@ def run_worker(request: pytest.FixtureRequest) -> RunWorker:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker give up soon, for faults that do not pass."""
-    monkeypatch.setattr(run, "_ATTEMPTS", 2)
-    monkeypatch.setattr(run, "_PATIENCE", timedelta(0))
+    monkeypatch.setattr(database_calls, "_ATTEMPTS", 2)
+    monkeypatch.setattr(database_calls, "_PATIENCE", timedelta(0))

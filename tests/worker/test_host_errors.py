@@ -33,7 +33,7 @@ def test_an_exception_of_generate_fails_its_contact_and_no_other(
 
     def generate(task: Task) -> Outcome:
         if task.contact_id == ids[0]:
-            raise RuntimeError("no such\0 model \ud800")
+            raise RuntimeError("GET https://model/?key=secret")
         if task.contact_id == ids[1]:
             return None  # type: ignore[return-value]
         if task.contact_id == ids[2]:
@@ -46,9 +46,9 @@ def test_an_exception_of_generate_fails_its_contact_and_no_other(
     rows = contact_rows(tenant, campaign.id)
     assert [rows[id_].status for id_ in ids] == ["failed", "failed", "failed", "generated"]
     assert {rows[id_].error_code for id_ in ids[:3]} == {GENERATE_FAILED}
-    assert rows[ids[0]].error == "RuntimeError: no such model ?"
+    assert rows[ids[0]].error == "RuntimeError"
     assert "generate returned NoneType" in rows[ids[1]].error
-    assert rows[ids[2]].error == "KeyError: 'later'; ValueError: too"
+    assert rows[ids[2]].error == "KeyError; ValueError"
     # Only the costs of checkpoints are known of a failed attempt.
     assert [rows[id_].unknown_costs for id_ in ids] == [1, 1, 1, 0]
     assert rows[ids[2]].generation_cost == PRICE
@@ -74,7 +74,7 @@ def test_an_exception_of_save_fails_its_contact_and_writes_no_message(
     rows = contact_rows(tenant, campaign.id)
     assert [rows[id_].status for id_ in ids] == ["failed", "failed", "generated"]
     assert {rows[id_].error_code for id_ in ids[:2]} == {SAVE_FAILED}
-    assert rows[ids[0]].error == "RuntimeError: after the messages were written"
+    assert rows[ids[0]].error == "RuntimeError"
     assert count_messages(tenant, campaign) == {ids[2]: SLOTS}
     # The costs of the failed contacts are booked too.
     assert tenant.progress(campaign.id).spent == 3 * COST

@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated, Outcome, Recorded, Unfinished
 from campaign_model.lifecycle import Action, Status
+from campaign_model.store import CampaignStore
+from campaign_model.store.transactions import run_attempts
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import Task, WorkerReport, WorkerStop
+from campaign_model.worker import Task, WorkerReport, WorkerStop, database_calls
 from campaign_model.worker import run as worker_run
 from support import worker_process
+from support.transactions import on_postgresql
 from support.workers import (
     COST,
     PRICE,
     SLOTS,
     RunWorker,
+    an_hour_later,
     campaign_status,
     check_all_generated_once,
     contact_statuses,
     count_messages,
+    insert_message,
     save_messages,
 )
 
@@ -161,3 +172,122 @@ def test_sigterm_ends_a_worker_process_in_good_order(tenant: Tenant, run_worker:
     assert tenant.progress(campaign.id).spent == PRICE
     tenant.check_totals(campaign.id)
     assert run_worker(tenant, campaign, save=save_messages).completed
+
+
+# --- Stopped while it waits for a lock -----------------------------------------------------------
+
+PATIENCE_OF_WORKER = timedelta(seconds=0.3)
+
+
+@contextmanager
+def locked(tenant: Tenant, campaign: Campaign) -> Iterator[None]:
+    """Hold the campaign's exclusive lock."""
+    with tenant.engine.connect() as connection, connection.begin():
+        CampaignStore(connection, tenant.id).campaigns.get(campaign.id, lock=True)
+        yield
+
+
+@pytest.mark.parametrize("place", ["claim", "record", "renew", "checkpoint", "save"])
+def test_a_stopped_worker_does_not_wait_for_a_lock(
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setattr(database_calls, "_WATCH_INTERVAL", 0.05)
+    monkeypatch.setattr(database_calls, "_SQLITE_WAIT", 100)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    stop = threading.Event()
+    lock = ExitStack()
+
+    def generate(task: Task) -> Outcome:
+        if place != "save":
+            lock.enter_context(locked(tenant, campaign))
+        if place == "checkpoint":
+            stop.set()
+            task.checkpoint(COST)
+        if place == "renew":
+            wait_until(lambda: task.stopping, "the worker raises")
+        stop.set()
+        return Generated(COST)
+
+    def save(connection: sa.Connection, task: Task, _outcome: Outcome) -> None:
+        insert_message(connection, task, task.slots[0])
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_sleep(20)")
+        raise sa.exc.OperationalError("INSERT", {}, Exception("locked"))
+
+    def stop_and_run(*arguments: Any, **options: Any) -> Any:
+        stop.set()
+        return run_attempts(*arguments, **options)
+
+    if place == "claim":
+        lock.enter_context(locked(tenant, campaign))
+        monkeypatch.setattr(database_calls, "run_attempts", stop_and_run)
+    if place == "renew":
+        threading.Timer(0.6, stop.set).start()
+    begun = time.monotonic()
+    with lock:
+        with pytest.raises(sa.exc.OperationalError):
+            run_worker(
+                tenant,
+                campaign,
+                generate,
+                save=save if place == "save" else None,
+                lease=timedelta(seconds=1.2),
+                stop=stop,
+                stop_patience=PATIENCE_OF_WORKER,
+            )
+        assert time.monotonic() - begun < PATIENCE / 2
+    monkeypatch.undo()
+    # Nothing is lost but the outcome: the contact can be claimed again.
+    assert campaign_status(tenant, campaign) is Status.GENERATING
+    assert run_worker(tenant, campaign, clock=an_hour_later).completed
+    tenant.check_totals(campaign.id)
+
+
+def test_a_call_of_a_stopped_worker_has_its_own_patience(
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The patience counts for each call, not for everything that a worker does after the stop.
+    monkeypatch.setattr(database_calls, "_WATCH_INTERVAL", 0.05)
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
+    stop = threading.Event()
+    together = threading.Barrier(3)
+    attempts = []
+
+    def generate(_task: Task) -> Outcome:
+        together.wait(PATIENCE)
+        stop.set()
+        time.sleep(0.5)
+        return Generated(COST)
+
+    def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        attempts.append(task)
+        if len(attempts) == 1:
+            raise sa.exc.OperationalError("INSERT", {}, Exception("for a moment"))
+        save_messages(connection, task, outcome)
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SELECT pg_sleep(0.25)")
+
+    report = run_worker(
+        tenant,
+        campaign,
+        generate,
+        save=save,
+        stop=stop,
+        concurrency=3,
+        stop_patience=timedelta(seconds=0.45),
+    )
+    assert report.answers == {Recorded.APPLIED: 3}
+    check_all_generated_once(tenant, campaign)
+
+
+@on_postgresql
+@pytest.mark.parametrize("run_worker", ["threads"], indirect=True)
+def test_sigterm_ends_a_worker_process_that_waits_for_a_lock(
+    tenant: Tenant, run_worker: RunWorker
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    with worker_process.started(tenant, campaign, "stops") as process, locked(tenant, campaign):
+        process.terminate()
+        output, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, output) == (1, "")
+    assert run_worker(tenant, campaign, clock=an_hour_later).completed

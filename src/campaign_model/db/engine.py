@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.store.connection import PREPARED
+from campaign_model.store.connection import LONGEST_WAIT, PREPARED
 
 _BUSY_MILLISECONDS = 30_000
 
@@ -69,7 +70,18 @@ def _use_wal(cursor: Any) -> None:
 
 
 def _on_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    longest_wait = connection.get_execution_options().get(LONGEST_WAIT)
+    if longest_wait is None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    driver: Any = connection.connection.dbapi_connection
+    ((busy_timeout,),) = driver.execute("PRAGMA busy_timeout").fetchall()
+    driver.execute(f"PRAGMA busy_timeout = {min(busy_timeout, longest_wait)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        with suppress(sqlite3.ProgrammingError):  # The connection is closed.
+            driver.execute(f"PRAGMA busy_timeout = {busy_timeout}")
 
 
 def _on_error(context: sa.engine.ExceptionContext) -> None:

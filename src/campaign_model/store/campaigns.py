@@ -21,6 +21,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
+from campaign_model._logs import store_log
 from campaign_model._values import exactly, optional_text
 from campaign_model.campaign import (
     ADOPTED,
@@ -355,6 +356,20 @@ class Campaigns:
                 reason=reason,
                 at=now,
             )
+        )
+        store_log.info(
+            "%s moves a campaign from %s to %s",
+            line.action.value,
+            line.source.value,
+            line.target.value,
+            extra={
+                "tenant_id": str(scope.tenant_id),
+                "campaign_id": str(id),
+                "action": line.action.value,
+                "source": line.source.value,
+                "target": line.target.value,
+                "actor": scope.actor,
+            },
         )
         return self.get(id)
 

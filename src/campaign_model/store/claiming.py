@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 import attrs
 
 from campaign_model import lifecycle
+from campaign_model._logs import store_log
 from campaign_model._values import EXACT, money, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
 from campaign_model.generation_config import GenerationConfig
@@ -226,6 +227,18 @@ class ClaimCall:
             "number": number,
         }
         contacts = self.statements.take_over(self.scope, parameters)
+        for contact in contacts:
+            store_log.warning(
+                "a claim takes over a contact whose lease has expired",
+                extra={
+                    "tenant_id": str(self.scope.tenant_id),
+                    "campaign_id": str(self.campaign_id),
+                    "campaign_contact_id": str(contact.id),
+                    "contact_id": str(contact.contact_id),
+                    "attempts": contact.attempts,
+                    "actor": self.scope.actor,
+                },
+            )
         self.contacts += sorted(contacts, key=attrgetter("rank"))
 
     def add_to_totals(self, delta: Totals) -> None:

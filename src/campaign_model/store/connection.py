@@ -23,6 +23,9 @@ from campaign_model.store.types import checked_id, database_clock
 PREPARED = "campaign_model.prepared"
 """Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has prepared."""
 
+LONGEST_WAIT = "campaign_model_longest_wait"
+"""Execution option: the milliseconds that a transaction waits for SQLite's lock at the most."""
+
 _CHUNK = 10_000
 """The most ids that one statement gets."""
 

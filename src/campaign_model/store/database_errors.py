@@ -92,6 +92,18 @@ def _look_up(state: str) -> Remedy:
     return remedy
 
 
+def describe_database_error(error: sa.exc.DBAPIError) -> str:
+    """Name a database error by its type and SQLSTATE. Its text may contain data of contacts."""
+    return f"{type(error.orig).__name__} ({sqlstate_or_code(error) or 'no SQLSTATE'})"
+
+
+def sqlstate_or_code(error: BaseException | None) -> str | None:
+    """Return the SQLSTATE of a database error, or the result code that SQLite gives instead."""
+    if not isinstance(error, sa.exc.DBAPIError):
+        return None
+    return sqlstate(error) or getattr(error.orig, "sqlite_errorname", None)
+
+
 def is_retryable(error: BaseException) -> bool:
     """Return True if the database has rolled back, and the same transaction may succeed now.
 

@@ -484,7 +484,7 @@ def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]
 
 
 def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[Any]:
-    """Execute a statement that starts from the campaign row. Raise ``NotFound`` if it has no row."""
+    """Execute a statement that starts from the campaign. Raise ``NotFound`` if it has no row."""
     rows = scope.connection.execute(statement, parameters).all()
     if not rows:
         raise NotFound("campaign", (parameters["campaign"],))

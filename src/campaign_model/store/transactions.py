@@ -7,26 +7,38 @@ the work caught, or the work ended the transaction itself. :func:`check_transact
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model._logs import store_log
 from campaign_model.errors import TransactionAborted
 from campaign_model.store.connection import sqlstate
-from campaign_model.store.database_errors import Remedy, remedy_for
+from campaign_model.store.database_errors import (
+    Remedy,
+    describe_database_error,
+    remedy_for,
+    sqlstate_or_code,
+)
 from campaign_model.store.store import CampaignStore
 
 Result = TypeVar("Result")
 
 _NOTED_ERROR = "campaign_model_noted_error"
 """Execution option of a connection in :func:`transact`: a list of the last database error."""
+
+_forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_database", default=None)
+"""Set by :func:`forbid_transact`."""
 
 _LISTENING = threading.Lock()
 _IN_FAILED_TRANSACTION = "25P02"
@@ -67,8 +79,31 @@ def transact(
     """
     if attempts < 1:
         raise ValueError(f"attempts is at least 1, not {attempts}")
-    _note_errors(bind.engine)
     deadline = time.monotonic() + patience.total_seconds()
+
+    def is_over(attempt: int) -> bool:
+        return attempt >= attempts and time.monotonic() >= deadline
+
+    return run_attempts(bind, tenant_id, work, is_over, idempotent=idempotent, **options)
+
+
+def run_attempts(
+    bind: sa.Engine | sa.Connection,
+    tenant_id: UUID,
+    work: Callable[[CampaignStore], Result],
+    is_over: Callable[[int], bool],
+    *,
+    idempotent: bool,
+    **options: Any,
+) -> Result:
+    """Do what :func:`transact` does, until ``is_over(attempt)`` is true after a failed attempt."""
+    if _forbidden_database.get() == bind.engine.url:
+        raise RuntimeError(
+            "save opens a transaction of its own while the worker's transaction is open, and would "
+            "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
+            "that save gets"
+        )
+    _note_errors(bind.engine)
     attempt = 0
     while True:
         attempt += 1
@@ -85,12 +120,27 @@ def transact(
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
-            if not may_retry or (attempt >= attempts and time.monotonic() >= deadline):
+            if not may_retry or is_over(attempt):
                 raise
+            _log_retry(tenant_id, attempt, error, remedy)
         else:
             return result
         # A random pause, so that two transactions in conflict do not meet again.
         time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE)) / 1000)
+
+
+@contextmanager
+def forbid_transact(connection: sa.Connection) -> Iterator[None]:
+    """Refuse :func:`transact` on the database of ``connection``, in this thread or coroutine.
+
+    A worker runs the host's ``save`` in this block. On SQLite a second transaction waits for the
+    first one, and on PostgreSQL it does so if it needs the same campaign.
+    """
+    token = _forbidden_database.set(connection.engine.url)
+    try:
+        yield
+    finally:
+        _forbidden_database.reset(token)
 
 
 def check_transaction(connection: sa.Connection) -> None:
@@ -100,8 +150,9 @@ def check_transaction(connection: sa.Connection) -> None:
     """
     if connection.invalidated or _is_aborted(connection):
         (cause,) = connection.get_execution_options().get(_NOTED_ERROR) or [None]
+        name = describe_database_error(cause) if cause else "a database error"
         raise TransactionAborted(
-            f"the code caught {_name(cause)}, after which the database accepts nothing more; let "
+            f"the code caught {name}, after which the database accepts nothing more; let "
             "such errors pass, or run statements that may fail within connection.begin_nested()"
         ) from cause
     if not connection.in_transaction():
@@ -132,11 +183,26 @@ def _run(
     return result
 
 
-def _name(error: sa.exc.DBAPIError | None) -> str:
-    """Name a database error by its type and SQLSTATE. Its text may contain data of contacts."""
-    if error is None:
-        return "a database error"
-    return f"{type(error.orig).__name__} ({sqlstate(error) or 'no SQLSTATE'})"
+def _log_retry(tenant_id: UUID, attempt: int, error: Exception, remedy: Remedy) -> None:
+    """Log a failed attempt, without the error's text: it may contain data of contacts."""
+    database_error = error.__cause__ if isinstance(error, TransactionAborted) else error
+    name = type(database_error).__name__
+    if isinstance(database_error, sa.exc.DBAPIError):
+        name = describe_database_error(database_error)
+    store_log.log(
+        logging.INFO if remedy is Remedy.RETRY else logging.WARNING,
+        "attempt %d at a transaction met %s; trying again (%s)",
+        attempt,
+        name,
+        remedy.value,
+        extra={
+            "tenant_id": str(tenant_id),
+            "attempt": attempt,
+            "sqlstate": sqlstate_or_code(database_error),
+            "remedy": remedy.value,
+            "error": name,
+        },
+    )
 
 
 def _is_aborted(connection: sa.Connection) -> bool:

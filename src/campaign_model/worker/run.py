@@ -21,14 +21,17 @@ Events that end tasks or the loop:
   (``task.stopping``). It still records their outcomes, which count. Then it ends.
 * ``stop`` is set, for example by SIGTERM. The loop claims nothing more, asks its tasks to stop and
   records their outcomes. Then it ends. ``ending`` does the same for this loop alone.
+* Too many tasks in a row fail in the same way (``max_equal_failures``). The loop ends as if it were
+  stopped, so that a revoked key does not fail every contact.
 * A lease is lost, because another worker took the contact over, or the contact was excluded,
   released or erased. The next renewal says so, and the loop asks the task to stop. It drops the
   task's outcome and books only its cost.
 * A task meets a database fault in ``generate`` or in a checkpoint. The loop gives the contact back
   with an unknown cost, ends as if it were stopped, and raises the fault.
-* The loop itself meets a database fault. ``transact`` retries for up to a minute. If that does not
-  help, the loop asks its tasks to stop and raises the fault. Their contacts can be claimed again
-  when their leases expire.
+* The loop itself meets a database fault. ``transact`` retries for up to a minute, or for up to five
+  seconds once the worker is stopping (``database_calls.py``). If that does not help, the loop asks
+  its tasks to stop and raises the fault. Their contacts can be claimed again when their leases
+  expire.
 
 Invariants:
 
@@ -50,12 +53,13 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._logs import worker_log
 from campaign_model._values import exactly
 from campaign_model.claims import (
     Claim,
@@ -72,16 +76,20 @@ from campaign_model.errors import LeaseLost, TransactionAborted, TransitionNotAl
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import StepSequence
-from campaign_model.store import CampaignStore, transact
+from campaign_model.store import CampaignStore
 from campaign_model.store.database_errors import is_database_fault
-from campaign_model.store.transactions import check_transaction
+from campaign_model.store.transactions import check_transaction, forbid_transact
+from campaign_model.worker.circuit_breaker import CircuitBreaker
+from campaign_model.worker.database_calls import DatabaseCalls
+from campaign_model.worker.host_errors import (
+    GENERATE_FAILED,
+    SAVE_FAILED,
+    TASK_TIMED_OUT,
+    describe,
+    flatten_groups,
+    log_exception,
+)
 from campaign_model.worker.task import AnyTask, Transact
-
-GENERATE_FAILED = "generate_failed"
-"""Error code of a contact for which ``generate`` raised."""
-
-SAVE_FAILED = "save_failed"
-"""Error code of a contact for which ``save`` raised."""
 
 _MAX_RENEWAL_INTERVAL = 10.0
 """The most seconds between two renewals, so that a busy worker notices a cancel."""
@@ -89,13 +97,9 @@ _MAX_RENEWAL_INTERVAL = 10.0
 _POLL_INTERVAL = 1.0
 """The most seconds that the loop waits before it looks at ``stop`` again."""
 
-_ATTEMPTS = 20
-"""Attempts at a transaction: enough for many workers that are in conflict with each other."""
-
-_PATIENCE = timedelta(minutes=1)
-"""How long the loop tries again after database faults of a server that has answered before."""
-
-Result = TypeVar("Result")
+_FIRST_PAUSE = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(minutes=1)
+"""The pauses of a contact that ``generate`` gives back again and again without a pause."""
 
 
 class WorkerStop(StrEnum):
@@ -106,6 +110,7 @@ class WorkerStop(StrEnum):
     LEASES_PENDING = "leases_pending"
     NOT_GENERATING = "not_generating"
     STOPPED = "stopped"
+    EQUAL_FAILURES = "equal_failures"
 
 
 @attrs.frozen
@@ -114,13 +119,18 @@ class WorkerReport:
 
     ``answers`` counts the answers to its outcomes. ``cost`` is the sum of all costs that it
     reported, in outcomes and checkpoints. ``completed`` is true if this worker completed the
-    campaign's generation.
+    campaign's generation. ``failures`` counts the contacts that failed by their error code.
     """
 
     stop: WorkerStop
     answers: Mapping[Recorded, int] = attrs.field(eq=dict)
     cost: Decimal
     completed: bool
+    failures: Mapping[str, int] = attrs.field(factory=dict, eq=dict)
+
+
+class TaskTimedOut(Exception):
+    """A coroutine was cancelled because its time was over."""
 
 
 class _SaveError(Exception):
@@ -132,6 +142,7 @@ class WorkerLoop(Generic[AnyTask]):
     """One worker of one campaign. ``start`` schedules a task and returns its future.
 
     ``ending`` is true once this worker must end. ``stop`` may end other workers as well.
+    ``must_hurry`` is true if nothing of what it still has to do is worth a long wait.
     """
 
     engine: sa.Engine
@@ -146,15 +157,32 @@ class WorkerLoop(Generic[AnyTask]):
     report: Callable[[Progress], Any] | None
     stop: threading.Event
     wait: bool
+    max_attempts: int
+    max_equal_failures: int | None
+    task_timeout: timedelta | None
+    stop_patience: timedelta
     options: dict[str, Any]
     ending: bool = False
+    must_hurry: bool = False
     cursor: Cursor = attrs.field(factory=Cursor)
     running: dict[Future[Outcome], AnyTask] = attrs.field(factory=dict)
     answers: Counter[Recorded] = attrs.field(factory=Counter)
     cost: Decimal = Decimal(0)
     next_renewal: float = 0.0
     database_fault: Exception | None = None
-    patience: timedelta = timedelta(0)
+    given_back: Counter[UUID] = attrs.field(factory=Counter)
+    breaker: CircuitBreaker = attrs.field(init=False)
+    database: DatabaseCalls = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.breaker = CircuitBreaker(self.max_equal_failures)
+        self.database = DatabaseCalls(
+            self.engine,
+            self.tenant_id,
+            self.options,
+            lambda: self.must_hurry or self.stop.is_set(),
+            self.stop_patience,
+        )
 
     def run(self) -> WorkerReport:
         """Run the loop until it must end. Raise the first database fault that a task met."""
@@ -168,12 +196,15 @@ class WorkerLoop(Generic[AnyTask]):
                     self._wait_and_record()
                     if self._must_end:
                         self._ask_to_stop(self.running.values())
+                    self._ask_overdue_to_stop()
                     # 5. Renew
                     if self.running and time.monotonic() >= self.next_renewal:
                         self._renew()
                 # 6. End
                 elif self._must_end:
-                    return self._finish(WorkerStop.STOPPED)
+                    return self._finish(
+                        WorkerStop.EQUAL_FAILURES if self.breaker.is_open else WorkerStop.STOPPED
+                    )
                 elif batch is not None and batch.stop is not None:
                     if not (self.wait and batch.stop is StopReason.LEASES_PENDING):
                         return self._finish(WorkerStop(batch.stop.value))
@@ -182,6 +213,7 @@ class WorkerLoop(Generic[AnyTask]):
                     self.stop.wait(min(max(pause, 0.0), _POLL_INTERVAL))
         except BaseException:
             # The loop can record no outcome any more, so let its tasks end soon.
+            self.ending = self.must_hurry = True
             self._ask_to_stop(self.running.values())
             raise
 
@@ -189,24 +221,20 @@ class WorkerLoop(Generic[AnyTask]):
     def _must_end(self) -> bool:
         return self.ending or self.stop.is_set()
 
-    def _transact(
-        self, work: Callable[[CampaignStore], Result], *, idempotent: bool = True
-    ) -> Result:
-        """Run ``work`` in a transaction. Wait for a lost server, but only after a first success.
-
-        A server that never answered is more likely a wrong URL than a restart.
-        """
-        result = transact(
-            self.engine,
-            self.tenant_id,
-            work,
-            attempts=_ATTEMPTS,
-            patience=self.patience,
-            idempotent=idempotent,
-            **self.options,
-        )
-        self.patience = _PATIENCE
-        return result
+    def _extra(self, task: AnyTask | None = None) -> dict[str, Any]:
+        """Return the fields of a log record."""
+        extra = {
+            "tenant_id": str(self.tenant_id),
+            "campaign_id": str(self.campaign_id),
+            "actor": self.options.get("actor"),
+        }
+        if task is not None:
+            extra |= {
+                "campaign_contact_id": str(task.claim.id),
+                "contact_id": str(task.contact_id),
+                "attempts": task.claim.attempts,
+            }
+        return extra
 
     def _claim_and_start(self) -> ClaimBatch | None:
         """Claim contacts for the free places and start their tasks. ``None``: no claim was made."""
@@ -214,16 +242,23 @@ class WorkerLoop(Generic[AnyTask]):
         if self._must_end or not free_places:
             return None
         # Idempotent: claims whose answer is lost can be claimed again when their leases expire.
-        batch = self._transact(
+        batch = self.database.transact(
             lambda store: store.generation.claim(
-                self.campaign_id, free_places, self.lease, reserve=self.reserve, cursor=self.cursor
+                self.campaign_id,
+                free_places,
+                self.lease,
+                reserve=self.reserve,
+                cursor=self.cursor,
+                max_attempts=self.max_attempts,
             )
         )
         self.cursor = batch.cursor
         if batch.stop is StopReason.NOT_GENERATING:
             self._ask_to_stop(self.running.values())
         for claim in batch.claims:
-            task = self.new_task(claim, batch.steps, batch.generation_config, self._transact)
+            task = self.new_task(
+                claim, batch.steps, batch.generation_config, self.database.transact
+            )
             self.running[self.start(task)] = task
         return batch
 
@@ -236,7 +271,17 @@ class WorkerLoop(Generic[AnyTask]):
         finished = {self.running.pop(future): future for future in done}
         self._record({task: self._get_outcome(future, task) for task, future in finished.items()})
         if self.report is not None:
-            self.report(self._transact(lambda store: store.generation.progress(self.campaign_id)))
+            progress = self.database.transact(
+                lambda store: store.generation.progress(self.campaign_id)
+            )
+            self.call_report(self.report, progress)
+
+    def call_report(self, report: Callable[[Progress], Any], progress: Progress) -> None:
+        """Call the host's ``report``. Log an exception of it, and go on."""
+        try:
+            report(progress)
+        except Exception as error:  # noqa: BLE001 - code of the host may raise anything
+            log_exception("report", error, self._extra())
 
     def _get_outcome(self, future: Future[Outcome], task: AnyTask) -> Outcome:
         """Return the outcome of a finished task, or the outcome that its exception stands for."""
@@ -245,29 +290,50 @@ class WorkerLoop(Generic[AnyTask]):
         except CancelledError:
             return Unfinished(cost=None)
         except Exception as error:  # noqa: BLE001 - code of the host may raise anything
-            errors = _flatten_groups(error)
-            for leaf in errors:
-                if is_database_fault(leaf):
-                    self.database_fault = self.database_fault or leaf
-                    self.ending = True
-                    return Unfinished(cost=None)
-            if any(isinstance(leaf, LeaseLost) for leaf in errors):
-                return Unfinished(cost=task._sum_unbooked_costs())  # noqa: SLF001
-            if any(isinstance(leaf, TransactionAborted) for leaf in errors):
-                # The ``save`` of a checkpoint caught a database error.
-                return Failed(SAVE_FAILED, _describe(error), task._sum_unbooked_costs())  # noqa: SLF001
-            return Failed(GENERATE_FAILED, _describe(error), cost=None)
+            return self._get_outcome_of_exception(error, task)
         if not isinstance(outcome, Outcome):
             returned = type(outcome).__name__
             message = f"generate returned {returned}; it must return an outcome, such as Generated"
+            worker_log.error(message, extra=self._extra(task) | {"error_code": GENERATE_FAILED})
             return Failed(GENERATE_FAILED, message, cost=None)
+        if not isinstance(outcome, Unfinished):
+            self.given_back.pop(task.claim.id, None)
+        elif not outcome.retry_after and not self._must_end:
+            return attrs.evolve(outcome, retry_after=self._choose_pause(task.claim))
         return outcome
+
+    def _get_outcome_of_exception(self, error: Exception, task: AnyTask) -> Outcome:
+        """Return the outcome that an exception of ``generate`` stands for. Log the exception."""
+        errors = flatten_groups(error)
+        faults = [leaf for leaf in errors if is_database_fault(leaf)]
+        outcome: Outcome
+        if faults:
+            self.database_fault = self.database_fault or faults[0]
+            self.ending = True
+            outcome = Unfinished(cost=None)
+        elif any(isinstance(leaf, LeaseLost) for leaf in errors):
+            return Unfinished(cost=task._sum_unbooked_costs())  # noqa: SLF001
+        elif any(isinstance(leaf, TransactionAborted) for leaf in errors):
+            # The ``save`` of a checkpoint caught a database error.
+            outcome = Failed(SAVE_FAILED, describe(error), task._sum_unbooked_costs())  # noqa: SLF001
+        elif isinstance(error, TaskTimedOut):
+            outcome = Failed(TASK_TIMED_OUT, f"generate took longer than {self.task_timeout}", None)
+        else:
+            outcome = Failed(GENERATE_FAILED, describe(error), cost=None)
+        log_exception("generate", error, self._extra(task), outcome)
+        return outcome
+
+    def _choose_pause(self, claim: Claim) -> timedelta:
+        """Return a pause that doubles each time that the contact is given back without one."""
+        self.given_back[claim.id] += 1
+        doublings = min(self.given_back[claim.id] + claim.attempts - 2, 10)
+        return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
     @exactly()
     def _record(self, outcomes: dict[AnyTask, Outcome]) -> None:
         """Record outcomes in one transaction, or one by one if a lease is lost or a save fails."""
         try:
-            answers = self._transact(lambda store: self._record_and_save(store, outcomes))
+            answers = self.database.transact(lambda store: self._record_and_save(store, outcomes))
         except (LeaseLost, _SaveError) as error:
             if len(outcomes) > 1:
                 for task, outcome in outcomes.items():
@@ -275,15 +341,33 @@ class WorkerLoop(Generic[AnyTask]):
                 return
             ((task, outcome),) = outcomes.items()
             if isinstance(error, _SaveError):
-                outcome = Failed(SAVE_FAILED, _describe(error.args[0]), outcome.cost)
+                outcome = Failed(SAVE_FAILED, describe(error.args[0]), outcome.cost)
+                log_exception("save", error.args[0], self._extra(task), outcome)
+                outcomes = {task: outcome}
             # Record without ``save``. If the lease is lost, book the cost alone.
             final_outcomes = {task.claim: outcome}
-            answers = self._transact(
+            answers = self.database.transact(
                 lambda store: store.generation.record(final_outcomes, on_lost="book")
             )
         for task, outcome in outcomes.items():
             self.answers[answers[task.claim]] += 1
             self.cost += (outcome.cost or Decimal(0)) + task._sum_booked_costs()  # noqa: SLF001
+            if answers[task.claim] in (Recorded.APPLIED, Recorded.ALREADY):
+                self._count_failure(outcome)
+
+    def _count_failure(self, outcome: Outcome) -> None:
+        """Count a failure. End the worker after too many equal failures."""
+        was_open = self.breaker.is_open
+        self.breaker.count(outcome)
+        if self.breaker.is_open and not was_open:
+            self.ending = True
+            assert isinstance(outcome, Failed)
+            worker_log.error(
+                "the worker ends after %d equal failures in a row (%s)",
+                self.breaker.equal_failures,
+                outcome.code,
+                extra=self._extra() | {"error_code": outcome.code},
+            )
 
     def _record_and_save(
         self, store: CampaignStore, outcomes: dict[AnyTask, Outcome]
@@ -297,8 +381,10 @@ class WorkerLoop(Generic[AnyTask]):
         )
         for task, outcome in outcomes.items():
             if answers[task.claim] is Recorded.APPLIED and self.save is not None:
+                self.database.note_call(store.connection)
                 try:
-                    self.save(store.connection, task, outcome)
+                    with forbid_transact(store.connection):
+                        self.save(store.connection, task, outcome)
                     check_transaction(store.connection)
                 except Exception as error:
                     # A lost connection says nothing about the contact, even if ``save`` hid it.
@@ -310,13 +396,27 @@ class WorkerLoop(Generic[AnyTask]):
     def _renew(self) -> None:
         """Extend the leases of all running tasks. Ask those to stop whose contact is lost."""
         claims = [task.claim for task in self.running.values()]
-        renewal = self._transact(lambda store: store.generation.renew(claims, self.lease))
+        renewal = self.database.transact(lambda store: store.generation.renew(claims, self.lease))
         self._ask_to_stop(
             task
             for task in self.running.values()
             if renewal.cancelled or task.claim.id in renewal.lost
         )
         self._schedule_renewal()
+
+    def _ask_overdue_to_stop(self) -> None:
+        """Ask tasks to stop that have run for longer than ``task_timeout``."""
+        if self.task_timeout is None:
+            return
+        for task in self.running.values():
+            is_overdue = time.monotonic() - task._created_at >= self.task_timeout.total_seconds()  # noqa: SLF001
+            if is_overdue and not task.stopping:
+                worker_log.warning(
+                    "a task has run for longer than %s, and is asked to stop",
+                    self.task_timeout,
+                    extra=self._extra(task),
+                )
+                self._ask_to_stop([task])
 
     def _schedule_renewal(self) -> None:
         pause = min(self.lease.total_seconds() / 3, _MAX_RENEWAL_INTERVAL)
@@ -332,8 +432,10 @@ class WorkerLoop(Generic[AnyTask]):
             raise self.database_fault
         completed = False
         if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
-            completed = self._transact(self._complete_generation, idempotent=False)
-        return WorkerReport(stop, dict(self.answers), self.cost, completed)
+            completed = self.database.transact(self._complete_generation, idempotent=False)
+        return WorkerReport(
+            stop, dict(self.answers), self.cost, completed, dict(self.breaker.failures)
+        )
 
     def _complete_generation(self, store: CampaignStore) -> bool:
         """Complete generation. Return False if it is over or other workers still have contacts."""
@@ -342,17 +444,3 @@ class WorkerLoop(Generic[AnyTask]):
         except TransitionNotAllowed:
             return False
         return True
-
-
-def _flatten_groups(error: BaseException) -> list[Any]:
-    """Return the errors in an exception group and in the groups inside it, or the error itself."""
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [leaf for nested in error.exceptions for leaf in _flatten_groups(nested)]
-
-
-def _describe(error: Exception) -> str:
-    """Return the types and messages of an error, as text that every database can store."""
-    errors = _flatten_groups(error)
-    text = "; ".join(f"{type(leaf).__name__}: {leaf}" for leaf in errors).replace("\0", "")
-    return text.encode(errors="replace").decode()

@@ -27,7 +27,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.claims import Outcome, Progress, Unfinished
-from campaign_model.worker.run import WorkerLoop, WorkerReport
+from campaign_model.store.generation import MAX_ATTEMPTS
+from campaign_model.worker.arguments import check_arguments, is_coroutine_function
+from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
+from campaign_model.worker.database_calls import STOP_PATIENCE
+from campaign_model.worker.run import TaskTimedOut, WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
 
 Result = TypeVar("Result")
@@ -48,6 +52,10 @@ def run_worker(
     stop: threading.Event | None = None,
     wait: bool = True,
     actor: str | None = "worker",
+    max_attempts: int = MAX_ATTEMPTS,
+    max_equal_failures: int | None = MAX_EQUAL_FAILURES,
+    task_timeout: timedelta | None = None,
+    stop_patience: timedelta = STOP_PATIENCE,
     **options: Any,
 ) -> WorkerReport:
     """Generate the messages of a campaign until nothing is left, or the worker must stop.
@@ -66,36 +74,62 @@ def run_worker(
     * ``report(progress)`` is called after outcomes are recorded.
     * ``wait=False``: end when only contacts are left that other workers hold or that wait for a
       retry. By default the worker waits for them.
+    * ``actor`` is the worker's name, in the history and in log records.
+    * ``max_attempts``: a contact that was claimed so often without an outcome fails.
+    * ``max_equal_failures``: end after so many failures in a row with the same code (and, for
+      exceptions, the same type). The campaign stays generating. ``None``: never end so.
+    * ``task_timeout`` is the time limit of one task. A thread cannot be ended: after this time
+      ``task.stopping`` is true, and what ``generate`` returns still counts.
+    * ``stop_patience`` is how long one transaction may take once the worker is stopping.
     * ``options`` are options of :class:`CampaignStore`.
 
     Set ``stop`` to stop the worker, or send SIGTERM if it runs in the main thread. It then claims
     nothing more, and finishes and records the contacts that it has.
+
+    If ``generate`` returns ``Unfinished()`` without a pause, the contact can be claimed again after
+    a second, and after twice the time whenever that happens again, up to a minute. If the worker is
+    stopping, the contact can be claimed again at once.
+
+    ``generate``, ``save`` and ``report`` may raise: the worker logs that and goes on.
 
     A database fault fails no contact. Such a fault is an ``OperationalError`` of SQLAlchemy, a lost
     connection or an exhausted pool. If the server cannot be reached, for example while it restarts,
     the worker waits up to one minute. A fault in ``generate`` or in a checkpoint gives the contact
     back with an unknown cost; the worker then stops as above and raises the fault.
 
-    Raises :class:`NotFound` for an unknown campaign, and every other database error at once: the
-    contacts in flight can be claimed again when their leases expire.
+    Raises :class:`NotFound` for an unknown campaign, ``TypeError`` and ``ValueError`` for arguments
+    of a wrong type or value, and every other database error at once: the contacts in flight can be
+    claimed again when their leases expire.
     """
+    check_arguments(locals())
+    if is_coroutine_function(generate):
+        raise TypeError("run_worker calls a plain function; for async def, use run_worker_async")
     stop = stop or threading.Event()
-    with stop_on_sigterm(stop), ThreadPoolExecutor(concurrency) as pool:
-        return WorkerLoop(
-            engine=engine,
-            tenant_id=tenant_id,
-            campaign_id=campaign_id,
-            new_task=Task,
-            start=lambda task: pool.submit(generate, task),
-            save=save,
-            concurrency=concurrency,
-            lease=lease,
-            reserve=reserve,
-            report=report,
-            stop=stop,
-            wait=wait,
-            options={"actor": actor, **options},
-        ).run()
+    worker_loop = WorkerLoop(
+        engine=engine,
+        tenant_id=tenant_id,
+        campaign_id=campaign_id,
+        new_task=Task,
+        start=lambda task: pool.submit(generate, task),
+        save=save,
+        concurrency=concurrency,
+        lease=lease,
+        reserve=reserve,
+        report=report,
+        stop=stop,
+        wait=wait,
+        max_attempts=max_attempts,
+        max_equal_failures=max_equal_failures,
+        task_timeout=task_timeout,
+        stop_patience=stop_patience,
+        options={"actor": actor, **options},
+    )
+    with (
+        stop_on_sigterm(stop),
+        worker_loop.database.watched(),
+        ThreadPoolExecutor(concurrency) as pool,
+    ):
+        return worker_loop.run()
 
 
 _THREADS = 5
@@ -116,6 +150,10 @@ async def run_worker_async(
     stop: threading.Event | None = None,
     wait: bool = True,
     actor: str | None = "worker",
+    max_attempts: int = MAX_ATTEMPTS,
+    max_equal_failures: int | None = MAX_EQUAL_FAILURES,
+    task_timeout: timedelta | None = None,
+    stop_patience: timedelta = STOP_PATIENCE,
     **options: Any,
 ) -> WorkerReport:
     """Do what :func:`run_worker` does, with ``concurrency`` coroutines instead of threads.
@@ -127,7 +165,16 @@ async def run_worker_async(
     If the caller cancels this coroutine, its running coroutines are cancelled too. Their contacts
     are given back with an unknown cost, except where a coroutine still returns an outcome. Set
     ``stop`` instead to let them finish.
+
+    A coroutine that runs for longer than ``task_timeout`` is cancelled too. Its contact fails with
+    the code ``task_timed_out`` and an unknown cost, unless the coroutine still returns an outcome.
     """
+    check_arguments(locals())
+    if not is_coroutine_function(generate):
+        raise TypeError(
+            "run_worker_async awaits a coroutine function (async def); for a plain function, use "
+            "run_worker"
+        )
     event_loop = asyncio.get_running_loop()
     running: set[asyncio.Task[Any]] = set()
     stop = stop or threading.Event()
@@ -139,13 +186,24 @@ async def run_worker_async(
         current = asyncio.current_task()
         assert current is not None
         running.add(current)
+        seconds = None if task_timeout is None else task_timeout.total_seconds()
+        time_limit = asyncio.timeout(seconds)
         try:
-            return await generate(task)
+            async with time_limit:
+                return await generate(task)
+        except TimeoutError as error:
+            if time_limit.expired():
+                raise TaskTimedOut from error
+            raise
         finally:
             running.discard(current)
 
+    def call_report(progress: Progress) -> None:
+        assert report is not None
+        event_loop.call_soon_threadsafe(worker_loop.call_report, report, progress)
+
     def cancel_running() -> None:
-        worker_loop.ending = True
+        worker_loop.ending = worker_loop.must_hurry = True
         for coroutine in running:
             coroutine.cancel()
 
@@ -159,12 +217,16 @@ async def run_worker_async(
         concurrency=concurrency,
         lease=lease,
         reserve=reserve,
-        report=report and (lambda progress: event_loop.call_soon_threadsafe(report, progress)),
+        report=report and call_report,
         stop=stop,
         wait=wait,
+        max_attempts=max_attempts,
+        max_equal_failures=max_equal_failures,
+        task_timeout=task_timeout,
+        stop_patience=stop_patience,
         options={"actor": actor, **options},
     )
-    with stop_on_sigterm(stop):
+    with stop_on_sigterm(stop), worker_loop.database.watched():
         try:
             return await _run_in_thread(pool, worker_loop.run, on_cancel=cancel_running)
         finally:

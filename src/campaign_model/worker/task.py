@@ -8,6 +8,7 @@ the loop books that cost with the contact's outcome.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import TypeVar
@@ -22,6 +23,7 @@ from campaign_model.errors import LeaseLost, TransactionAborted
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import MessageSlot, StepSequence
 from campaign_model.store import CampaignStore
+from campaign_model.store.transactions import forbid_transact
 
 Transact = Callable[[Callable[[CampaignStore], None]], None]
 SaveMessage = Callable[[sa.Connection], None]
@@ -34,6 +36,7 @@ class _Task:
     generation_config: GenerationConfig
     _transact: Transact = attrs.field(repr=False)
     _stop: threading.Event = attrs.field(factory=threading.Event, repr=False)
+    _created_at: float = attrs.field(factory=time.monotonic, repr=False)
     _booked_costs: list[Decimal] = attrs.field(factory=list, repr=False)
     _unbooked_costs: list[Decimal | None] = attrs.field(factory=list, repr=False)
 
@@ -49,7 +52,9 @@ class _Task:
 
     @property
     def stopping(self) -> bool:
-        """Whether this task should end soon, because the worker stops or lost the contact.
+        """Whether this task should end soon.
+
+        The worker stops, it lost the contact, or the task has run longer than ``task_timeout``.
 
         The worker still records the outcome. Return ``Unfinished`` to give the contact back.
         """
@@ -65,7 +70,8 @@ class _Task:
         def book_and_save(store: CampaignStore) -> None:
             answer = store.generation.checkpoint(self.claim, cost, call_id=call_id)
             if save is not None and answer is Recorded.APPLIED:
-                save(store.connection)
+                with forbid_transact(store.connection):
+                    save(store.connection)
 
         try:
             self._transact(book_and_save)

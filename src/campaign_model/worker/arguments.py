@@ -1,0 +1,68 @@
+"""Checks of a worker's arguments, before it claims anything."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_model._values import money
+from campaign_model.store.types import checked_id
+
+__all__ = ["check_arguments", "is_coroutine_function"]
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """Return True for ``async def``, also as a method, a partial or the call of an object."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - the method itself is of interest
+    )
+
+
+def check_arguments(arguments: dict[str, Any]) -> None:
+    """Raise ``TypeError`` for arguments of a wrong type, and ``ValueError`` for wrong values."""
+    engine = arguments["engine"]
+    if not isinstance(engine, sa.Engine):
+        raise TypeError(
+            f"engine is an ordinary engine, made by sqlalchemy.create_engine, not {_type(engine)}; "
+            "run_worker_async needs no AsyncEngine either, because its transactions run in threads"
+        )
+    checked_id(arguments["tenant_id"])
+    checked_id(arguments["campaign_id"])
+    if not callable(arguments["generate"]):
+        raise TypeError(f"generate is a function, not {_type(arguments['generate'])}")
+    for name in ("save", "report"):
+        function = arguments[name]
+        if function is not None and (not callable(function) or is_coroutine_function(function)):
+            raise TypeError(f"{name} is a plain function, not {_describe(function)}")
+    for name in ("lease", "stop_patience"):
+        if not isinstance(arguments[name], timedelta):
+            raise TypeError(f"{name} is a timedelta, not {_type(arguments[name])}")
+    limit = arguments["task_timeout"]
+    if limit is not None and not isinstance(limit, timedelta):
+        raise TypeError(f"task_timeout is a timedelta or None, not {_type(limit)}")
+    if limit is not None and limit <= timedelta(0):
+        raise ValueError(f"task_timeout is longer than zero, not {limit}")
+    if arguments["reserve"] is not None:
+        money(arguments["reserve"])
+    if isinstance(arguments["stop"], asyncio.Event):
+        raise TypeError("stop is a threading.Event: an asyncio.Event cannot be read in a thread")
+    for name in ("concurrency", "max_attempts", "max_equal_failures"):
+        number = arguments[name]
+        if name == "max_equal_failures" and number is None:
+            continue
+        if type(number) is not int:
+            raise TypeError(f"{name} is an int, not {_type(number)}")
+        if number < 1:
+            raise ValueError(f"{name} is at least 1, not {number}")
+
+
+def _describe(function: Any) -> str:
+    return "async def" if is_coroutine_function(function) else _type(function)
+
+
+def _type(value: Any) -> str:
+    return type(value).__name__
