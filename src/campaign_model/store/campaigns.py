@@ -42,6 +42,7 @@ from campaign_model.store.campaign_list import list_campaigns
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.locking import read_campaign
+from campaign_model.store.recount import count_contacts, is_small, recount_totals
 from campaign_model.store.scope import SHARDS, Scope
 from campaign_model.store.tables import (
     LOWEST_RANK,
@@ -236,7 +237,9 @@ class Campaigns:
         ``version``, if given, must be the present one. ``review`` is the tally of messages that
         ``approve`` needs, or a function that counts it on the connection once the campaign is
         locked. ``reason`` goes into the history. A move that needs "nothing in flight" releases
-        the contacts whose lease has expired.
+        the contacts whose lease has expired. Every move counts the campaign's contacts, so that
+        its guards judge what is there, whoever wrote it; with a million contacts that takes about
+        half a second.
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
         :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
         or an empty reason.
@@ -247,7 +250,7 @@ class Campaigns:
         campaign = self.get(id, lock=True)
         if version is not None and version != campaign.version:
             raise _stale(campaign, version)
-        total = lock_totals(scope, id)
+        total = recount_totals(scope, id)
         facts = _gather_facts(scope, campaign, total, review, allow_empty=allow_empty)
         line = lifecycle.apply(campaign.status, Action(action), facts)
         # 2. Release what dead workers left behind: after this move no worker will claim it.
@@ -298,6 +301,8 @@ class Campaigns:
         scope = self._scope
         campaign = self.get(id)
         total = load_totals(scope, id)
+        if is_small(total):
+            total = count_contacts(scope, id, total)
         facts = _gather_facts(scope, campaign, total, review, allow_empty=allow_empty)
         return lifecycle.actions(campaign.status, facts)
 
