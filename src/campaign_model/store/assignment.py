@@ -19,10 +19,11 @@ from campaign_model.lifecycle import Permission, resting_status
 from campaign_model.store.connection import chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id
 from campaign_model.store.locking import lock_campaign
+from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
-from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
+from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import Array, Uuid, any_of, checked_id
 
 POSITIONS = 1 << 40
@@ -90,7 +91,7 @@ def assign_contacts(
             .where(scope.of_campaign(campaigns, campaign_id))
             .values(next_position=position)
         )
-        refresh_campaign(scope, campaign_id)
+    refresh_campaign(scope, campaign_id)
     return Assigned(added, len(already_there), tuple(unknown))
 
 

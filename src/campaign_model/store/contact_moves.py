@@ -17,10 +17,11 @@ from campaign_model._values import exactly
 from campaign_model.campaign import Changed
 from campaign_model.lifecycle import ContactAction
 from campaign_model.store.connection import checked_ids, chunks
+from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import NOT_CHECKED, NOT_READY, READY
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
+from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import Array, Money, Uuid, any_of
 
 _CONTACT = campaign_contacts.c

@@ -21,6 +21,7 @@ from campaign_model.store.assignment import POSITIONS, assign_contacts
 from campaign_model.store.connection import checked_ids, chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id, move_contacts
 from campaign_model.store.locking import lock_campaign, read_campaign
+from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import (
     campaign_contacts,
@@ -28,7 +29,7 @@ from campaign_model.store.tables import (
     campaigns,
     value_from_row,
 )
-from campaign_model.store.totals import Totals, add_to_totals, refresh_campaign
+from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import JsonText, UtcDateTime
 
 _EXPORT_PAGE = 1000

@@ -213,6 +213,12 @@ FROM campaign
 LEFT JOIN held ON held.campaign_id = :campaign
 """
 
+# The tokens that a contact remembers, with room for one more.
+REMEMBERED_TOKENS = f"""
+CASE WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
+     ELSE reported_tokens - 0 END
+"""
+
 # Write the outcomes of claims if every one of them still holds its contact, or else nothing.
 RECORD = f"""
 {LOCKED_CAMPAIGN},
@@ -270,10 +276,7 @@ written AS (
         lease_expires_at = NULL,
         retry_at = held.retry_at,
         attempts = contact.attempts + held.attempts,
-        reported_tokens = CASE
-            WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
-            ELSE reported_tokens - 0
-        END || reported,
+        reported_tokens = {REMEMBERED_TOKENS} || reported,
         enrichment_gaps = gaps_after,
         generation_cost = generation_cost + held.cost,
         unknown_costs = contact.unknown_costs + held.unknown_costs,
@@ -331,10 +334,7 @@ BOOK_COST = f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
-    reported_tokens = CASE
-        WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
-        ELSE reported_tokens - 0
-    END || to_jsonb(CAST(:token AS text)),
+    reported_tokens = {REMEMBERED_TOKENS} || to_jsonb(CAST(:token AS text)),
     enrichment_gaps = coalesce(CAST(:gaps AS jsonb), enrichment_gaps),
     claim_token = nullif(claim_token, :token),
     lease_expires_at = CASE WHEN claim_token <> :token THEN lease_expires_at END,
@@ -343,8 +343,7 @@ WHERE tenant_id = :tenant
   AND id = :id
 """
 
-# Book the cost of a paid call, out of the reservation, and remember the call if it has an id. The
-# claim still holds the contact.
+# Book the cost of a paid call of a claim that holds, and remember the call if it has an id.
 BOOK_CALL = f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
@@ -352,9 +351,7 @@ SET generation_cost = generation_cost + :cost,
     reserved = greatest(reserved - :cost, 0),
     reported_tokens = CASE
         WHEN :call_id IS NULL THEN reported_tokens
-        WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS}
-        THEN reported_tokens || to_jsonb(CAST(:call_id AS text))
-        ELSE reported_tokens - 0 || to_jsonb(CAST(:call_id AS text))
+        ELSE {REMEMBERED_TOKENS} || to_jsonb(CAST(:call_id AS text))
     END
 WHERE tenant_id = :tenant
   AND id = :id

@@ -110,6 +110,12 @@ WHERE tenant_id = :tenant
   AND id IN (SELECT value FROM json_each(:ids))
 """
 
+# The tokens that a contact remembers, with room for one more.
+REMEMBERED_TOKENS = f"""
+CASE WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
+     ELSE json_remove(reported_tokens, '$[0]') END
+"""
+
 # Write the outcomes of claims that still hold their contacts.
 RECORD = f"""
 UPDATE campaign_contacts AS contact
@@ -123,14 +129,7 @@ SET status = CASE
     lease_expires_at = NULL,
     retry_at = outcome.retry_at,
     attempts = contact.attempts + outcome.attempts,
-    reported_tokens = json_insert(
-        CASE
-            WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
-            ELSE json_remove(reported_tokens, '$[0]')
-        END,
-        '$[#]',
-        outcome.token
-    ),
+    reported_tokens = json_insert({REMEMBERED_TOKENS}, '$[#]', outcome.token),
     enrichment_gaps = coalesce(outcome.gaps, enrichment_gaps),
     generation_cost = generation_cost + outcome.cost,
     unknown_costs = contact.unknown_costs + outcome.unknown_costs,
@@ -161,14 +160,7 @@ BOOK_COST = f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
-    reported_tokens = json_insert(
-        CASE
-            WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN reported_tokens
-            ELSE json_remove(reported_tokens, '$[0]')
-        END,
-        '$[#]',
-        :token
-    ),
+    reported_tokens = json_insert({REMEMBERED_TOKENS}, '$[#]', :token),
     enrichment_gaps = coalesce(:gaps, enrichment_gaps),
     claim_token = nullif(claim_token, :token),
     lease_expires_at = CASE WHEN claim_token <> :token THEN lease_expires_at END,
@@ -177,8 +169,7 @@ WHERE tenant_id = :tenant
   AND id = :id
 """
 
-# Book the cost of a paid call, out of the reservation, and remember the call if it has an id. The
-# claim still holds the contact.
+# Book the cost of a paid call of a claim that holds, and remember the call if it has an id.
 BOOK_CALL = f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
@@ -186,9 +177,7 @@ SET generation_cost = generation_cost + :cost,
     reserved = max(reserved - :cost, 0),
     reported_tokens = CASE
         WHEN :call_id IS NULL THEN reported_tokens
-        WHEN json_array_length(reported_tokens) < {MAX_REPORTED_TOKENS}
-        THEN json_insert(reported_tokens, '$[#]', :call_id)
-        ELSE json_insert(json_remove(reported_tokens, '$[0]'), '$[#]', :call_id)
+        ELSE json_insert({REMEMBERED_TOKENS}, '$[#]', :call_id)
     END
 WHERE tenant_id = :tenant
   AND id = :id

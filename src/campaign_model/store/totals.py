@@ -12,6 +12,9 @@ contact's status or money changes the totals in the same transaction, by a signe
   (:func:`replace_totals`) and copies it to the campaign's legacy columns.
 * Costs of erased contacts stay, in columns of their own.
 
+Writers that know nothing of totals make them wrong; :mod:`campaign_model.store.recount` corrects
+them.
+
 ``low_watermark`` is kept beside the sums: every contact with a lower rank is finished. It may rise
 under the campaign's shared lock, because there only contacts that are generating go back to wait.
 Every change under the exclusive lock may put others back to wait, so it resets the mark.
@@ -61,7 +64,8 @@ class Totals:
     """Counts of contacts by status, and money: the sums of a campaign, or a change of them.
 
     A change (*delta*) may be negative. ``unit_reserve`` is the smallest amount per contact that a
-    claim of the run asked to reserve; a delta does not use it.
+    claim of the run asked to reserve; a delta does not use it. ``unleased`` is the number of
+    contacts that are generating without a lease; only a recount knows it.
     """
 
     counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(ContactStatus, 0))
@@ -71,6 +75,7 @@ class Totals:
     erased_unknown_costs: int = attrs.field(default=0, converter=int)
     reserved: Decimal = attrs.field(default=_ZERO, converter=Decimal)
     unit_reserve: Decimal = _ZERO
+    unleased: int = 0
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any] | sa.RowMapping) -> Self:
@@ -199,6 +204,15 @@ def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
     )
 
 
+def reset_low_watermark(scope: Scope, campaign_id: UUID) -> None:
+    """Let the next claim search from the first contact. Call it under the exclusive lock."""
+    scope.connection.execute(
+        sa.update(campaign_totals)
+        .where(scope.of_campaign(campaign_totals, campaign_id), _T.low_watermark.is_not(None))
+        .values(low_watermark=None)
+    )
+
+
 def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: int) -> None:
     """Replace the campaign's ``shards`` rows of totals: shard 0 gets the sum, the others zeros.
 
@@ -226,20 +240,6 @@ def legacy_columns(total: Totals) -> dict[str, Any]:
         "generated_count": total.counts[ContactStatus.GENERATED],
         "generation_cost": total.spent,
     }
-
-
-def refresh_campaign(scope: Scope, campaign_id: UUID) -> None:
-    """Reset the low-water mark and write the legacy columns, after a change of contacts."""
-    scope.connection.execute(
-        sa.update(campaign_totals)
-        .where(scope.of_campaign(campaign_totals, campaign_id), _T.low_watermark.is_not(None))
-        .values(low_watermark=None)
-    )
-    scope.connection.execute(
-        sa.update(campaigns)
-        .where(scope.of_campaign(campaigns, campaign_id))
-        .values(**legacy_columns(lock_totals(scope, campaign_id)))
-    )
 
 
 @exactly()

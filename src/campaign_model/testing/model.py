@@ -267,7 +267,7 @@ class Model:
                 state.contacts[contact_id] = ModelContact(rank, self.clock.now)
         if new:
             state.next_position += len(priorities)
-            state.refresh_legacy_columns()
+        state.refresh_legacy_columns()
         unknown = tuple(contact_id for contact_id in priorities if contact_id not in known)
         return Assigned(len(new), len(known) - len(new), unknown)
 

@@ -13,8 +13,6 @@ import attrs
 from campaign_model.claims import Failed, Generated, Outcome
 from campaign_model.worker.host_errors import GENERATE_FAILED, SAVE_FAILED
 
-__all__ = ["MAX_EQUAL_FAILURES", "CircuitBreaker"]
-
 MAX_EQUAL_FAILURES = 10
 """A worker ends after so many equal failures in a row, unless it is told otherwise."""
 

@@ -27,8 +27,6 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.connection import LONGEST_WAIT
 from campaign_model.store.transactions import run_attempts
 
-__all__ = ["STOP_PATIENCE", "DatabaseCalls"]
-
 STOP_PATIENCE = timedelta(seconds=5)
 """How long one transaction may take, retries and locks included, once the worker is stopping."""
 

@@ -16,15 +16,6 @@ from campaign_model._logs import worker_log
 from campaign_model.claims import Failed, Outcome
 from campaign_model.store.database_errors import describe_database_error
 
-__all__ = [
-    "GENERATE_FAILED",
-    "SAVE_FAILED",
-    "TASK_TIMED_OUT",
-    "describe",
-    "flatten_groups",
-    "log_exception",
-]
-
 GENERATE_FAILED = "generate_failed"
 """Error code of a contact for which ``generate`` raised."""
 
