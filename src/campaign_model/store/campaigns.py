@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from operator import attrgetter
 from typing import Any
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model._logs import store_log
-from campaign_model._values import exactly, optional_text
+from campaign_model._values import optional_text
 from campaign_model.campaign import (
     ADOPTED,
     MAX_NAME,
@@ -33,44 +33,36 @@ from campaign_model.campaign import (
 )
 from campaign_model.errors import Conflict, NotFound
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.guards import nothing_in_flight, nothing_stale
+from campaign_model.guards import nothing_in_flight
 from campaign_model.lifecycle import (
-    TRANSITIONS,
     Action,
     ActionState,
     ContactAction,
     ContactStatus,
-    Facts,
     Permission,
-    ReviewTally,
     Status,
 )
 from campaign_model.store.campaign_list import list_campaigns
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
+from campaign_model.store.facts import Review, gather_facts, has_expired_lease
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.recount import count_contacts, is_small, recount_totals
 from campaign_model.store.scope import SHARDS, Scope
 from campaign_model.store.tables import (
-    LOWEST_RANK,
-    campaign_contacts,
     campaign_history,
-    campaign_totals,
     campaigns,
     host_table,
     value_from_row,
 )
 from campaign_model.store.templates import read_template
 from campaign_model.store.totals import (
-    Totals,
     legacy_columns,
     load_totals,
     lock_totals,
     replace_totals,
 )
 from campaign_model.wire import Codec
-
-Review = ReviewTally | Callable[[sa.Connection], ReviewTally]
 
 # Fields that `save` refuses to change. Actions change some of them, and the others never change.
 _MOVED_BY_APPLY = (
@@ -93,92 +85,6 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
         steps=steps.value,
         generation_config=config.value,
         repairs=(*steps.repairs, *config.repairs),
-    )
-
-
-def _has_expired_lease(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[bool]:
-    """Build the condition that a contact is generating and its lease has expired.
-
-    It is false for a contact that was excluded while a worker held it: its status is excluded, and
-    the worker may still report its outcome.
-    """
-    contact = campaign_contacts.c
-    low_watermark = sa.select(sa.func.max(campaign_totals.c.low_watermark)).where(
-        scope.of_campaign(campaign_totals, campaign_id)
-    )
-    return sa.and_(
-        scope.of_campaign(campaign_contacts, campaign_id),
-        contact.status == ContactStatus.GENERATING,
-        contact.lease_expires_at <= scope.now(),
-        contact.rank >= sa.func.coalesce(low_watermark.scalar_subquery(), LOWEST_RANK),
-    )
-
-
-def _count_stale(scope: Scope, campaign: Campaign) -> int:
-    """Count the generated contacts whose messages do not come from the present steps."""
-    contact = campaign_contacts.c
-    return scope.connection.execute(
-        sa.select(sa.func.count()).where(
-            scope.of_campaign(campaign_contacts, campaign.id),
-            contact.status == ContactStatus.GENERATED,
-            contact.steps_fingerprint.is_distinct_from(campaign.steps.fingerprint),
-        )
-    ).scalar_one()
-
-
-@exactly()
-def _gather_facts(
-    scope: Scope,
-    campaign: Campaign,
-    total: Totals,
-    action: Action | None,
-    *,
-    review: Review | None,
-    allow_empty: bool,
-    allow_partial: bool,
-) -> Facts:
-    """Gather the facts: the counts that the guards of an action look at.
-
-    Without ``action``, gather them for the guards of all actions. ``total`` are the campaign's
-    totals. ``review``, ``allow_empty`` and ``allow_partial`` come from the caller of ``apply`` or
-    ``actions``. If the caller holds the campaign's exclusive lock, the facts stay true until the
-    transaction ends; otherwise they may change at any time.
-
-    ``@exactly()`` adds up money in a decimal context that rounds nothing.
-    """
-    generating = total.counts[ContactStatus.GENERATING]
-    expired = 0
-    if generating:
-        expired = scope.connection.execute(
-            sa.select(sa.func.count()).where(_has_expired_lease(scope, campaign.id))
-        ).scalar_one()
-    # No total counts stale contacts: only an approval pays for reading the contacts.
-    stale = 0
-    if not allow_partial and any(
-        nothing_stale in line.guards
-        for line in TRANSITIONS
-        if line.source is campaign.status and action in (None, line.action)
-    ):
-        stale = _count_stale(scope, campaign)
-    # The budget is exhausted if not even the smallest reservation that a claim of this run asked
-    # for (`unit_reserve`) fits beside the money that is spent and reserved.
-    budget = campaign.generation_config.budget
-    budget_exhausted = (
-        budget is not None and total.spent + total.reserved + total.unit_reserve > budget
-    )
-    # A host that counts its messages passes a function, which is called now: under the lock.
-    tally = review(scope.connection) if callable(review) else review
-    return Facts(
-        enabled_steps=len(campaign.steps.enabled),
-        contacts=total.not_excluded,
-        claimable=total.waiting + expired,
-        in_flight=generating - expired,
-        generated=total.counts[ContactStatus.GENERATED],
-        stale=stale,
-        budget_exhausted=budget_exhausted,
-        review=tally,
-        allow_empty=allow_empty,
-        allow_partial=allow_partial,
     )
 
 
@@ -315,7 +221,7 @@ class Campaigns:
         if version is not None and version != campaign.version:
             raise _stale(campaign, version)
         total = recount_totals(scope, id)
-        facts = _gather_facts(
+        facts = gather_facts(
             scope,
             campaign,
             total,
@@ -327,7 +233,7 @@ class Campaigns:
         line = lifecycle.apply(campaign.status, action, facts)
         # 2. Release what dead workers left behind: after this move no worker will claim it.
         if nothing_in_flight in line.guards and total.counts[ContactStatus.GENERATING]:
-            is_expired = _has_expired_lease(scope, id)
+            is_expired = has_expired_lease(scope, id)
             move_contacts(scope, id, ContactAction.RELEASE, condition=is_expired)
             total = lock_totals(scope, id)
         # 3. Write status, legacy columns, totals and history.
@@ -397,7 +303,7 @@ class Campaigns:
         total = load_totals(scope, id)
         if is_small(total):
             total = count_contacts(scope, id, total)
-        facts = _gather_facts(
+        facts = gather_facts(
             scope,
             campaign,
             total,

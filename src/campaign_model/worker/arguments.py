@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from campaign_model._values import money
 from campaign_model.store.types import checked_id
 
+
 def is_coroutine_function(function: Any) -> bool:
     """Return True for ``async def``, also as a method, a partial or the call of an object."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
