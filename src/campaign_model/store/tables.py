@@ -189,7 +189,7 @@ campaign_totals = sa.Table(
     _money("erased_cost"),
     _count("erased_unknown_costs"),
     _money("reserved"),
-    # The least that a claim of this run asked to reserve. The budget is spent if it does not fit.
+    # What the last claim of this run asked to reserve. The budget is spent if it does not fit.
     _money("unit_reserve"),
     # Every contact with a lower rank is finished. The highest one of the shards holds.
     sa.Column("low_watermark", sa.BigInteger),

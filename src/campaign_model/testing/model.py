@@ -191,7 +191,7 @@ class Model:
                 reason=reason,
             ),
         )
-        state.smallest_reserve = ZERO
+        state.last_reserve = ZERO
         state.refresh_legacy_columns()
         return state.campaign
 
@@ -231,8 +231,7 @@ class Model:
             in_flight=state.count(ContactStatus.GENERATING) - expired,
             generated=state.count(ContactStatus.GENERATED),
             budget_exhausted=(
-                budget is not None
-                and state.spent + state.reserved + state.smallest_reserve > budget
+                budget is not None and state.spent + state.reserved + state.last_reserve > budget
             ),
             review=review,
             allow_empty=allow_empty,
