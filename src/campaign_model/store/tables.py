@@ -179,8 +179,7 @@ campaign_totals = sa.Table(
     _money("erased_cost"),
     _count("erased_unknown_costs"),
     _money("reserved"),
-    # The smallest amount per contact that a claim of this run asked to reserve. If the budget has
-    # no room for this amount, it counts as spent.
+    # What the last claim of this run asked to reserve. The budget is spent if it does not fit.
     _money("unit_reserve"),
     # The low-water mark: every contact with a lower rank is finished. The highest value of all
     # shards is the campaign's mark.

@@ -252,19 +252,12 @@ def reserve_budget(
     """
     shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
     used = _T.cost + _T.erased_cost + _T.reserved
-    least = sa.case(
-        (
-            sa.or_(_T.unit_reserve == _amount(_ZERO), _T.unit_reserve > _amount(each)),
-            _amount(each),
-        ),
-        else_=_T.unit_reserve,
-    )
 
     def reserve(number: int, *conditions: sa.ColumnElement[bool]) -> bool:
         updated = scope.connection.execute(
             sa.update(campaign_totals)
             .where(shard, *conditions)
-            .values(reserved=_T.reserved + _amount(each * number), unit_reserve=least)
+            .values(reserved=_T.reserved + _amount(each * number), unit_reserve=_amount(each))
         )
         return updated.rowcount > 0
 

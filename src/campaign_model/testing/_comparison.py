@@ -134,7 +134,7 @@ def load_campaigns(
     shards = dict.fromkeys(states, 0)
     for row in rows(campaign_totals):
         state = states[row.campaign_id]
-        state.smallest_reserve = max(state.smallest_reserve, row.unit_reserve)
+        state.last_reserve = max(state.last_reserve, row.unit_reserve)
         state.erased_cost += row.erased_cost
         state.erased_unknown_costs += row.erased_unknown_costs
         shards[row.campaign_id] += 1

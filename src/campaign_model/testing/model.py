@@ -193,7 +193,7 @@ class Model:
                 reason=reason,
             ),
         )
-        state.smallest_reserve = ZERO
+        state.last_reserve = ZERO
         state.refresh_legacy_columns()
         return state.campaign
 
@@ -239,8 +239,7 @@ class Model:
                 for contact in state.contacts.values()
             ),
             budget_exhausted=(
-                budget is not None
-                and state.spent + state.reserved + state.smallest_reserve > budget
+                budget is not None and state.spent + state.reserved + state.last_reserve > budget
             ),
             **options,
         )

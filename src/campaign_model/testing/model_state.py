@@ -185,8 +185,8 @@ class ModelCampaign:
 
     ``legacy_columns`` are three columns of the campaign's row: the number of contacts, the number
     of generated contacts, and the cost. ``next_position`` orders contacts of the same priority by
-    assignment. ``smallest_reserve`` is the smallest amount per contact that a claim wanted to
-    reserve since the last change of status. ``erased_claims`` are the row ids and tokens of claims
+    assignment. ``last_reserve`` is the amount per contact that the last claim wanted to reserve
+    since the last change of status. ``erased_claims`` are the row ids and tokens of claims
     that held their contact when it was erased.
     """
 
@@ -196,7 +196,7 @@ class ModelCampaign:
     legacy_columns: tuple[int, int, Decimal] = (0, 0, ZERO)
     next_position: int = 0
     clone_count: int = 0
-    smallest_reserve: Decimal = ZERO
+    last_reserve: Decimal = ZERO
     erased_cost: Decimal = ZERO
     erased_unknown_costs: int = 0
     erased_claims: frozenset[tuple[UUID, UUID]] = frozenset()
@@ -255,7 +255,7 @@ class ModelCampaign:
         budget = self.campaign.generation_config.budget
         if budget is None:
             return limit, ZERO
-        self.smallest_reserve = min(self.smallest_reserve or amount, amount)
+        self.last_reserve = amount
         left = budget - self.spent - self.reserved
         return min(limit, max(0, int(left // amount))), amount
 

@@ -47,6 +47,25 @@ def test_claims_stop_at_the_budget(tenant: Tenant) -> None:
     assert tenant.apply(campaign.id, Action.COMPLETE_GENERATION).status is Status.REVIEW
 
 
+def test_a_run_ends_if_the_present_reservation_does_not_fit(tenant: Tenant) -> None:
+    """A worker that reserves more than an earlier one can end the run when its money is short.
+
+    If this fails, check the column unit_reserve.
+    """
+    campaign = tenant.campaign("generating", contacts=3, budget=3 * TENTH)
+    (claim,) = tenant.claim(campaign.id, 1, reserve=TENTH)
+    tenant.record({claim: Generated(TENTH)})
+    batch = tenant.transact(
+        lambda store: store.generation.claim(campaign.id, 1, LEASE, reserve=3 * TENTH)
+    )
+    assert (batch.claims, batch.stop) == ((), StopReason.BUDGET)
+    assert tenant.apply(campaign.id, Action.COMPLETE_GENERATION).status is Status.REVIEW
+    # The reservation of a later run decides anew.
+    tenant.apply(campaign.id, Action.REQUEST_CHANGES, Action.START_GENERATION)
+    assert len(tenant.claim(campaign.id, 1, reserve=TENTH)) == 1
+    tenant.check_totals(campaign.id)
+
+
 def test_parallel_claims_do_not_exceed_the_budget(tenant: Tenant) -> None:
     """Eight workers that claim in parallel get no more contacts than the budget pays for.
 
