@@ -86,8 +86,8 @@ def gather_facts(
         if line.source is campaign.status and action in (None, line.action)
     ):
         stale = _count_stale(scope, campaign)
-    # The budget is exhausted if not even the smallest reservation that a claim of this run asked
-    # for (`unit_reserve`) fits beside the money that is spent and reserved.
+    # The budget is exhausted if what the last claim asked to reserve for one contact
+    # (`unit_reserve`) does not fit beside the money that is spent and reserved.
     budget = campaign.generation_config.budget
     budget_exhausted = (
         budget is not None and total.spent + total.reserved + total.unit_reserve > budget

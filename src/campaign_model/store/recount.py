@@ -16,12 +16,12 @@ each of them. Workers never count.
 
 from __future__ import annotations
 
-import logging
 from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._logs import store_log
 from campaign_model._values import exactly
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import GENERATING, statement
@@ -37,9 +37,6 @@ from campaign_model.store.types import checked_id
 
 SMALL_CAMPAIGN = 10_000
 """Every call under the exclusive lock counts up to this many contacts, in about 5 ms."""
-
-_LOGGER = logging.getLogger("campaign_model")
-_LOGGER.addHandler(logging.NullHandler())
 
 # Count what the contacts of a campaign say.
 COUNT = f"""
@@ -116,14 +113,14 @@ def _correct_totals(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
         if value != before[name]
     }
     if difference:
-        _LOGGER.warning(
+        store_log.warning(
             "corrected the totals of campaign %s: %s",
             campaign_id,
             ", ".join(f"{name} {value:+}" for name, value in difference.items()),
             extra={
-                "tenant_id": scope.tenant_id,
-                "campaign_id": campaign_id,
-                "difference": difference,
+                "tenant_id": str(scope.tenant_id),
+                "campaign_id": str(campaign_id),
+                "difference": {name: str(value) for name, value in difference.items()},
             },
         )
         add_to_totals(scope, campaign_id, Totals.from_columns(difference))

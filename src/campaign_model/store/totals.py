@@ -63,8 +63,8 @@ _T = campaign_totals.c
 class Totals:
     """Counts of contacts by status, and money: the sums of a campaign, or a change of them.
 
-    A change (*delta*) may be negative. ``unit_reserve`` is the smallest amount per contact that a
-    claim of the run asked to reserve; a delta does not use it. ``unleased`` is the number of
+    A change (*delta*) may be negative. ``unit_reserve`` is what the last claim of the run asked to
+    reserve for one contact; a delta does not use it. ``unleased`` is the number of
     contacts that are generating without a lease; only a recount knows it.
     """
 
