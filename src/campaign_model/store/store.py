@@ -22,8 +22,8 @@ class CampaignStore:
 
     The caller begins and ends the transaction of ``connection``: the store never commits or rolls
     back, so that a service can write its own rows in the same transaction. Use one store per
-    transaction. A method that raises one of the library's errors has written nothing, and the
-    transaction can be continued.
+    transaction. A method that raises one of the library's errors has written nothing, except that
+    it may have corrected totals that did not fit the contacts. The transaction can be continued.
 
     * ``tenant_id``: the store reads and changes only rows of this tenant.
     * ``actor``: who changes the status of campaigns, for their history.
