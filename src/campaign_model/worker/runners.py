@@ -92,10 +92,11 @@ def run_worker(
 
     ``generate``, ``save`` and ``report`` may raise: the worker logs that and goes on.
 
-    A database fault fails no contact. Such a fault is an ``OperationalError`` of SQLAlchemy, a lost
-    connection or an exhausted pool. If the server cannot be reached, for example while it restarts,
-    the worker waits up to one minute. A fault in ``generate`` or in a checkpoint gives the contact
-    back with an unknown cost; the worker then stops as above and raises the fault.
+    A database fault fails no contact. Such a fault means that the database cannot work at the
+    moment (:data:`~campaign_model.store.database_errors.REMEDIES`). The worker tries its own
+    transactions again for up to one minute, with ``save`` and checkpoints. A fault that ``generate``
+    raises gives the contact back with an unknown cost; the worker then stops as above and raises
+    the fault.
 
     Raises :class:`NotFound` for an unknown campaign, ``TypeError`` and ``ValueError`` for arguments
     of a wrong type or value, and every other database error at once: the contacts in flight can be
