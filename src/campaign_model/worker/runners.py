@@ -94,9 +94,9 @@ def run_worker(
 
     A database fault fails no contact. Such a fault means that the database cannot work at the
     moment (:data:`~campaign_model.store.database_errors.REMEDIES`). The worker tries its own
-    transactions again for up to one minute, with ``save`` and checkpoints. A fault that ``generate``
-    raises gives the contact back with an unknown cost; the worker then stops as above and raises
-    the fault.
+    transactions again for up to one minute, with ``save`` and checkpoints. If ``generate`` raises
+    such a fault, the contact is given back with an unknown cost; the worker then stops as above and
+    raises the fault.
 
     Raises :class:`NotFound` for an unknown campaign, ``TypeError`` and ``ValueError`` for arguments
     of a wrong type or value, and every other database error at once: the contacts in flight can be
