@@ -76,7 +76,7 @@ class DatabaseCalls:
         patience = self._patience
 
         def is_over(attempt: int) -> bool:
-            stopping_since = self._note_stop()
+            stopping_since = self._note_stopping_since()
             if stopping_since is not None:
                 return _since(max(begun, stopping_since)) >= self.stop_patience
             return attempt >= _ATTEMPTS and _since(begun) >= patience
@@ -105,7 +105,7 @@ class DatabaseCalls:
 
         def watch() -> None:
             while not ended.wait(_WATCH_INTERVAL):
-                stopping_since = self._note_stop()
+                stopping_since = self._note_stopping_since()
                 if stopping_since is not None:
                     self._cancel_long_waits(stopping_since)
 
@@ -126,7 +126,7 @@ class DatabaseCalls:
             with self._lock:
                 del self._begun_by_driver[driver]
 
-    def _note_stop(self) -> float | None:
+    def _note_stopping_since(self) -> float | None:
         """Return the moment since when the worker is stopping, or ``None``."""
         if self._stopping_since is None and self.is_stopping():
             self._stopping_since = time.monotonic()
