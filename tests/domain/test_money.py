@@ -23,7 +23,9 @@ from support.tenants import contact_rows, legacy_columns
 SOURCE = Path(campaign_model.__file__).parent
 
 IS_MONEY = re.compile(r"cost|spen[dt]|reserve|budget|money|amount|price|paid", re.IGNORECASE)
-IS_TIME = re.compile(r"second|rate$|renewal|pause|wait|until|deadline", re.IGNORECASE)
+IS_TIME = re.compile(
+    r"second|rate$|renewal|pause|wait|until|deadline|since|begun|_at$|moment", re.IGNORECASE
+)
 
 
 def annotated(tree: ast.AST) -> list[tuple[str, str]]:
