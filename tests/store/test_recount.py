@@ -287,6 +287,10 @@ def expected_facts(tenant: Tenant, campaign_id: UUID, review: ReviewTally | None
         claimable=len(waiting) - len(in_flight),
         in_flight=len(in_flight),
         generated=sum(row.status == ContactStatus.GENERATED for row in rows),
+        stale=sum(
+            row.status == ContactStatus.GENERATED and row.steps_fingerprint != STEPS.fingerprint
+            for row in rows
+        ),
         budget_exhausted=False,
         review=review,
     )
