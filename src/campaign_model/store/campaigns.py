@@ -198,17 +198,14 @@ class Campaigns:
         ``version``, if given, must be the present one. ``approve`` needs ``review``: the numbers of
         approved, rejected and undecided messages, or a function that counts them on the connection
         once the campaign is locked. ``allow_empty`` lets ``approve`` succeed without an approved
-        message. ``reason`` goes into the history. An action with the guard ``nothing_in_flight``
-        also gives back the contacts whose lease has expired, because no worker can claim them
-        afterwards.
+        message, and ``allow_partial`` although contacts wait or are stale (generated from other
+        steps than the present ones). ``reason`` goes into the history. An action with the guard
+        ``nothing_in_flight`` also gives back the contacts whose lease has expired, because no
+        worker can claim them afterwards.
 
-        ``version``, if given, must be the present one. ``review`` is the tally of messages that
-        ``approve`` needs, or a function that counts it on the connection once the campaign is
-        locked. ``allow_empty`` approves a campaign without an approved message, ``allow_partial``
-        one with waiting or stale contacts. ``reason`` goes into the history. A move that needs
-        "nothing in flight" releases the contacts whose lease has expired. Every move counts the
-        campaign's contacts, so that its guards judge what is there, whoever wrote it; with a
-        million contacts that takes about half a second.
+        The store counts the campaign's contacts before it calls the guards, because a program that
+        does not use the library may have changed them. A million contacts take about half a second.
+
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
         :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
         or an empty reason.
@@ -292,11 +289,10 @@ class Campaigns:
     ) -> tuple[ActionState, ...]:
         """Return every action, whether it is allowed now, and the error if it is not.
 
-        The other arguments are those of :meth:`apply`. Nothing is locked, so the answer may have
-        changed by the time a user clicks. Raises :class:`NotFound`.
-        A front end can show each action as a button. ``review`` and ``allow_empty`` mean what they
-        mean in :meth:`apply`; without ``review``, ``approve`` counts as not allowed. Nothing is
-        locked, so the answer may have changed by the time a user clicks. Raises :class:`NotFound`.
+        A front end can show each action as a button. ``review``, ``allow_empty`` and
+        ``allow_partial`` mean what they mean in :meth:`apply`; without ``review``, ``approve``
+        counts as not allowed. Nothing is locked, so the answer may have changed by the time a user
+        clicks. Raises :class:`NotFound`.
         """
         scope = self._scope
         campaign = self.get(id)

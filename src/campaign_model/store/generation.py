@@ -468,8 +468,8 @@ def _has_reported(token: UUID, contact: HeldContact | None) -> bool:
 def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:
     """Return what an outcome changes in the contact that its claim holds.
 
-    ``steps_unchanged`` says that the steps are still those that the contact was claimed under. If
-    not, a success is treated as a release: the contact waits again.
+    ``steps_unchanged`` is true if the campaign has the same steps as when the contact was claimed.
+    If it is false, a success is treated as a release: the contact waits again.
     """
     action = _ACTION_OF[type(outcome)]
     if action is ContactAction.SUCCEED and not steps_unchanged:

@@ -186,7 +186,9 @@ def _simplest_step(vocabulary: Vocabulary | None) -> Members:
 
 
 def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
-    """Draw the members of a step, except those that depend on other steps: number, key and day.
+    """Draw the members of a step, except ``step``, ``key`` and ``day_offset``.
+
+    The values of these three members depend on the other steps of the sequence.
 
     Without a vocabulary, draw the stored form, which requires only the channel.
     """

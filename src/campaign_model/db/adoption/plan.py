@@ -73,7 +73,7 @@ def plan_statements(present: Catalog, expected: Catalog, host: HostTables) -> Pl
         ),
         enforce=(
             *plan_host_keys(present, host),
-            # Tables come after those that their foreign keys refer to.
+            # A table comes after the tables that its foreign keys refer to.
             *(statement for table in tables for statement in table.enforce()),
         ),
         validate=tuple(statement for table in tables for statement in table.validate()),

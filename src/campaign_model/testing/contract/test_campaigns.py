@@ -127,7 +127,7 @@ def test_a_waiting_cancel_goes_before_later_claims(tenant: Tenant) -> None:
 
 
 def test_an_approval_drops_no_contact_unless_a_partial_campaign_is_meant(tenant: Tenant) -> None:
-    """Nobody approves a campaign without noticing that contacts wait, or have old messages.
+    """An approval is refused while contacts wait or are stale, unless the caller allows it.
 
     If this fails, check the column steps_fingerprint, and look for other programs that write
     campaign_contacts.

@@ -108,7 +108,8 @@ def test_another_tenants_contacts_are_neither_assigned_nor_erased(
     """
     foreign = [*tenant.campaign_contacts(belongings.running.id)]
     campaign = other_tenant.campaign(contacts=2)
-    # Two contacts of the first tenant, and three of the other tenant, of which two are assigned.
+    # Two contacts belong to the first tenant. Three belong to the other tenant, whose campaign has
+    # two of them already.
     mixed = [*foreign[:2], *other_tenant.contacts(3)]
     assigned = other_tenant.transact(lambda store: store.contacts.assign(campaign.id, mixed))
     assert (assigned.added, assigned.already_there) == (1, 2)
