@@ -21,7 +21,6 @@ from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTION
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.setup import SETUP_LOCK, SetupError, lock_setup
 from campaign_model.store.connection import sqlstate
-from campaign_model.store.database_errors import is_retryable
 
 T = TypeVar("T")
 
@@ -36,7 +35,12 @@ _RETRY_SECONDS = 600
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 
-_LOCK_NOT_AVAILABLE = "55P03"
+_RETRIED = {
+    "40001",  # a conflict with another transaction
+    "40P01",  # a deadlock
+    "55P03",  # lock_timeout ended the wait for a lock
+}
+"""SQLSTATEs after which a statement is tried again. An operator who cancels it ends the adoption."""
 
 _TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
 
@@ -151,7 +155,7 @@ class Session:
             try:
                 return run()
             except sa.exc.DBAPIError as error:
-                if not (is_retryable(error) or sqlstate(error) == _LOCK_NOT_AVAILABLE):
+                if sqlstate(error) not in _RETRIED:
                     raise
                 if time.monotonic() > deadline:
                     raise SetupError(
