@@ -15,7 +15,6 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.store import is_retryable
-from campaign_model.testing._store_internals import sqlstate
 
 __all__ = [
     "Crash",
@@ -29,9 +28,6 @@ __all__ = [
     "die",
     "had_to_wait",
 ]
-
-_LOCK_NOT_AVAILABLE = "55P03"
-"""PostgreSQL's SQLSTATE for a statement that reached ``lock_timeout``."""
 
 
 class ProcessDied(Exception):
@@ -133,4 +129,4 @@ def connection_without_waiting(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def had_to_wait(error: sa.exc.DBAPIError) -> bool:
     """Return ``True`` if a statement failed because another transaction holds a lock."""
-    return is_retryable(error) or sqlstate(error) == _LOCK_NOT_AVAILABLE
+    return is_retryable(error)
