@@ -115,14 +115,14 @@ def run_attempts(
                 result = _run(connection, CampaignStore(connection, tenant_id, **options), work)
                 is_committing = True
         except Exception as error:
-            is_aborted = isinstance(error, TransactionAborted)
-            remedy = remedy_for(error.__cause__ if is_aborted else error)
+            cause = error.__cause__ if isinstance(error, TransactionAborted) else error
+            remedy = remedy_for(cause)
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
             if not may_retry or is_over(attempt):
                 raise
-            _log_retry(tenant_id, attempt, error, remedy)
+            _log_retry(tenant_id, attempt, cause, remedy)
         else:
             return result
         # A random pause, so that two transactions in conflict do not meet again.
@@ -183,12 +183,11 @@ def _run(
     return result
 
 
-def _log_retry(tenant_id: UUID, attempt: int, error: Exception, remedy: Remedy) -> None:
+def _log_retry(tenant_id: UUID, attempt: int, error: BaseException | None, remedy: Remedy) -> None:
     """Log a failed attempt, without the error's text: it may contain data of contacts."""
-    database_error = error.__cause__ if isinstance(error, TransactionAborted) else error
-    name = type(database_error).__name__
-    if isinstance(database_error, sa.exc.DBAPIError):
-        name = describe_database_error(database_error)
+    name = type(error).__name__
+    if isinstance(error, sa.exc.DBAPIError):
+        name = describe_database_error(error)
     store_log.log(
         logging.INFO if remedy is Remedy.RETRY else logging.WARNING,
         "attempt %d at a transaction met %s; trying again (%s)",
@@ -198,7 +197,7 @@ def _log_retry(tenant_id: UUID, attempt: int, error: Exception, remedy: Remedy) 
         extra={
             "tenant_id": str(tenant_id),
             "attempt": attempt,
-            "sqlstate": sqlstate_or_code(database_error),
+            "sqlstate": sqlstate_or_code(error),
             "remedy": remedy.value,
             "error": name,
         },

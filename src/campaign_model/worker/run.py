@@ -151,7 +151,7 @@ class WorkerLoop(Generic[AnyTask]):
     new_task: Callable[[Claim, StepSequence, GenerationConfig, Transact], AnyTask]
     start: Callable[[AnyTask], Future[Outcome]]
     save: Callable[[sa.Connection, AnyTask, Outcome], None] | None
-    concurrency: int = attrs.field(validator=attrs.validators.ge(1))
+    concurrency: int
     lease: timedelta
     reserve: Decimal | None
     report: Callable[[Progress], Any] | None
