@@ -40,7 +40,7 @@ _RETRIED = {
     "40P01",  # a deadlock
     "55P03",  # lock_timeout ended the wait for a lock
 }
-"""SQLSTATEs after which a statement is tried again. An operator who cancels it ends the adoption."""
+"""SQLSTATEs after which a statement is tried again. A cancel by an operator ends the adoption."""
 
 _TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
 
