@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,7 +20,7 @@ from campaign_model.store.contact_moves import has_contact_id
 from campaign_model.store.locking import lock_campaign
 from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
-from campaign_model.store.statements import statement
+from campaign_model.store.statements import statement_planned_once
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import Array, Uuid, any_of, checked_id
@@ -37,9 +36,9 @@ _CHUNK = 50_000
 
 _CONTACT = campaign_contacts.c
 
-# Insert contacts on PostgreSQL, and leave out those that the campaign already has. The tenant comes
-# from a table, because databases that distribute rows over servers by the tenant require that of an
-# INSERT with a SELECT. The order fills the index of contacts from one end to the other.
+# Insert contacts on PostgreSQL. The tenant comes from a table, because databases that distribute
+# rows over servers by the tenant require that of an INSERT with a SELECT. The order fills the index
+# of contacts from one end to the other.
 INSERT = """
 INSERT INTO campaign_contacts
     (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
@@ -51,9 +50,17 @@ CROSS JOIN unnest(
 WHERE campaigns.tenant_id = :tenant_id
   AND campaigns.id = :campaign_id
 ORDER BY new.contact_id
+"""
+
+# The same, without the contacts that the campaign already has. It takes a tenth longer.
+INSERT_MISSING = f"""
+{INSERT}
 ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
 """
-_INSERT = statement(INSERT)
+
+# If the planner sees the arrays, it reads all of their elements, only to count them.
+_INSERT = statement_planned_once(INSERT)
+_INSERT_MISSING = statement_planned_once(INSERT_MISSING)
 
 
 def assign_contacts(
@@ -77,7 +84,7 @@ def assign_contacts(
         for chunk in chunks(contacts, _CHUNK):
             ranks = _ranks(chunk, position)
             position += len(ranks)
-            number, missing = _insert(scope, campaign_id, ranks, campaign_row.now)
+            number, missing = _insert(scope, campaign_row, ranks)
             added += number
             unknown |= dict.fromkeys(missing)
             if number + len(missing) < len(ranks):
@@ -117,7 +124,7 @@ def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[U
 
 
 def _insert(
-    scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: datetime
+    scope: Scope, campaign_row: sa.Row[Any], ranks: dict[UUID, int]
 ) -> tuple[int, tuple[UUID, ...]]:
     """Insert contacts with their ranks.
 
@@ -125,11 +132,14 @@ def _insert(
     that the tenant does not have.
     """
     known = ranks
+    # Only a legacy writer can have put contacts into a campaign that has never had an assignment.
+    may_have_some = campaign_row.next_position > 0
     while known:
         with savepoint(scope.connection) as refusal:
-            number = _insert_known(scope, campaign_id, known, now)
+            number = _insert_known(scope, campaign_row, known, may_have_some=may_have_some)
         if not (refusal.foreign_key_violated or refusal.unique_key_violated):
             return number, tuple(ranks.keys() - known.keys())
+        may_have_some = True
         # A key has refused the INSERT: leave out the contacts that the tenant does not have.
         table = host_table(scope.host.contacts)
         present = scope.connection.scalars(
@@ -138,26 +148,30 @@ def _insert(
             )
         ).all()
         if len(present) == len(known):
-            # The tenant has all of them. Either the host has inserted a contact since the refusal,
-            # or a key that the host has added refuses the rows. Try a second time, without catching
-            # the database's error.
+            # The tenant has all of them. The campaign may have one of them, the host may have
+            # inserted one since the refusal, or a key that the host has added refuses the rows. Try
+            # a second time, without catching the database's error.
             with scope.connection.begin_nested():
-                number = _insert_known(scope, campaign_id, known, now)
+                number = _insert_known(scope, campaign_row, known, may_have_some=True)
             return number, tuple(ranks.keys() - known.keys())
         known = {contact_id: ranks[contact_id] for contact_id in present}
     return 0, tuple(ranks)
 
 
-def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: datetime) -> int:
+def _insert_known(
+    scope: Scope, campaign_row: sa.Row[Any], ranks: dict[UUID, int], *, may_have_some: bool
+) -> int:
     """Insert contacts that the campaign does not have yet; return their number.
 
-    A contact that the tenant does not have violates a foreign key.
+    ``may_have_some`` says that the campaign may have some of them. If it is false and the campaign
+    has one nevertheless, a unique key refuses all. A contact that the tenant does not have violates
+    a foreign key.
     """
     fixed = {
         "tenant_id": scope.tenant_id,
-        "campaign_id": campaign_id,
+        "campaign_id": campaign_row.id,
         "status": resting_status(None).value,
-        "added_at": now,
+        "added_at": campaign_row.now,
     }
     if scope.on_postgresql:
         columns = {
@@ -165,7 +179,8 @@ def _insert_known(scope: Scope, campaign_id: UUID, ranks: dict[UUID, int], now: 
             "contact_ids": _array_literal(ranks),
             "ranks": _array_literal(ranks.values()),
         }
-        return scope.connection.execute(_INSERT, fixed | columns).rowcount
+        insert = _INSERT_MISSING if may_have_some else _INSERT
+        return scope.connection.execute(insert, fixed | columns).rowcount
     return scope.connection.execute(
         sqlite.insert(campaign_contacts).on_conflict_do_nothing(
             index_elements=["contact_id", "campaign_id", "tenant_id"]
