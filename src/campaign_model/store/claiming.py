@@ -28,7 +28,7 @@ from campaign_model._logs import store_log
 from campaign_model._values import EXACT, money, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import Permission, Status
+from campaign_model.lifecycle import Permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.locking import campaign_parameters
 from campaign_model.store.scope import Scope
@@ -173,8 +173,9 @@ class ClaimCall:
         fresh_count = len(self.contacts)
         if looks_again and fresh_count < limit:
             self.take_over(limit - fresh_count)
-        unused = EXACT.multiply(self.reserve, fresh_count - granted)
-        self.add_to_totals(Totals(reserved=unused))
+        if budget is not None:
+            unused = EXACT.multiply(self.reserve, fresh_count - granted)
+            self.add_to_totals(Totals(reserved=unused))
 
         # 4. If the contacts are still too few, say why.
         stop, retry_at = None, None
@@ -307,4 +308,4 @@ class ClaimCall:
 
 def may_claim(status: str) -> bool:
     """Return whether contacts may be claimed while the campaign has this status."""
-    return Status(status) in lifecycle.PERMISSIONS[Permission.CLAIM]
+    return status in lifecycle.PERMISSIONS[Permission.CLAIM]

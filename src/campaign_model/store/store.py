@@ -49,10 +49,10 @@ class CampaignStore:
         actor: str | None = None,
         clock: Clock = database_time,
         codec: Codec = DEFAULT,
-        host: HostTables | None = None,
+        host: HostTables = HostTables(),  # noqa: B008 - immutable
     ) -> None:
         check_connection(connection)
-        scope = Scope(connection, checked_id(tenant_id), actor, clock, codec, host or HostTables())
+        scope = Scope(connection, checked_id(tenant_id), actor, clock, codec, host)
         self.connection = connection
         self.tenant_id = tenant_id
         self.campaigns = Campaigns(scope)

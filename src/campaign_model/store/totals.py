@@ -40,7 +40,6 @@ from campaign_model.lifecycle import (
     PERMISSIONS,
     ContactStatus,
     Permission,
-    Status,
 )
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
@@ -169,7 +168,7 @@ def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     ``status`` and ``config`` are those of the campaign. Only a running campaign without a budget
     has more than one shard in use.
     """
-    is_running = Status(status) in PERMISSIONS[Permission.CLAIM]
+    is_running = status in PERMISSIONS[Permission.CLAIM]
     return scope.shard if is_running and config.budget is None else 0
 
 
