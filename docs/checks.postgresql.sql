@@ -104,6 +104,11 @@ ALTER TABLE campaign_contacts ADD CONSTRAINT ck_campaign_contacts_reserved CHECK
 ) NOT VALID;
 ALTER TABLE campaign_contacts VALIDATE CONSTRAINT ck_campaign_contacts_reserved;
 
+ALTER TABLE campaign_erased_claims ADD CONSTRAINT ck_campaign_erased_claims_reserved CHECK (
+    reserved < 'Infinity' AND reserved >= 0 AND scale(trim_scale(reserved)) <= 9
+) NOT VALID;
+ALTER TABLE campaign_erased_claims VALIDATE CONSTRAINT ck_campaign_erased_claims_reserved;
+
 ALTER TABLE campaign_totals ADD CONSTRAINT ck_campaign_totals_cost CHECK (
     cost < 'Infinity' AND cost > '-Infinity' AND scale(trim_scale(cost)) <= 9
 ) NOT VALID;

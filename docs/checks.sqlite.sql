@@ -772,6 +772,11 @@ CONSTRAINT ck_campaign_contacts_reserved CHECK (
     typeof(reserved) = 'integer' AND reserved >= 0
 )
 
+-- on campaign_erased_claims
+CONSTRAINT ck_campaign_erased_claims_reserved CHECK (
+    typeof(reserved) = 'integer' AND reserved >= 0
+)
+
 -- on campaign_totals
 CONSTRAINT ck_campaign_totals_cost CHECK (
     typeof(cost) = 'integer'

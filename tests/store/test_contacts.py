@@ -406,7 +406,9 @@ def test_a_cost_of_an_erased_contact_counts_against_the_budget(tenant: Tenant) -
     tenant.record({first: Generated(CENT)})
     erased = [first.contact_id, second.contact_id]
     tenant.transact(lambda store: store.contacts.erase(erased))
-    # The reservation of the second contact is free again, the cost of the first one is not.
+    # The second contact's worker reports no cost. The cost of the first contact stays.
+    assert tenant.claim(campaign.id, 3, reserve=CENT) == ()
+    tenant.record({second: Unfinished()}, on_lost="book")
     (third,) = tenant.claim(campaign.id, 3, reserve=CENT)
     tenant.record({third: Generated(CENT)})
     assert tenant.claim(campaign.id, reserve=CENT) == ()

@@ -215,6 +215,7 @@ def failed_at_the_cap(machine: SteppedMachine) -> None:
 
 def excluded_and_included(machine: SteppedMachine) -> None:
     excluded_after_a_cancel(machine)
+    expired(machine)
     machine.both("contacts.include", machine.campaign_id(0), machine.contact_ids)
 
 

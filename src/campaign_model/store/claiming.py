@@ -30,6 +30,7 @@ from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission
 from campaign_model.steps import StepSequence
+from campaign_model.store.budget import reserve_budget
 from campaign_model.store.locking import campaign_parameters
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import FAILED, CampaignRow, ClaimedContact, Statements
@@ -38,7 +39,6 @@ from campaign_model.store.totals import (
     add_to_totals,
     choose_shard,
     load_totals,
-    reserve_budget,
 )
 
 _PAUSE = timedelta(seconds=1)
@@ -112,7 +112,8 @@ class ClaimCall:
     fields change while the call runs: ``documents`` and ``now`` are those of its last statement,
     ``contacts`` are the contacts that it has claimed so far, ``has_passed_stride`` says whether one
     of their ranks is a multiple of ``_WATERMARK_STRIDE``, and ``next_cursor`` is the rank after the
-    last of them.
+    last of them. ``freed_at`` is when the lease of an excluded or erased contact expires, which
+    then frees its reservation; it is known if the budget has no room for all contacts.
     """
 
     scope: Scope
@@ -128,6 +129,7 @@ class ClaimCall:
     contacts: list[ClaimedContact] = attrs.field(factory=list)
     has_passed_stride: bool = False
     next_cursor: Cursor = _START
+    freed_at: datetime | None = None
 
     def run(self, reserve: Decimal | None, cursor: Cursor) -> ClaimBatch:
         """Claim up to ``limit`` contacts whose rank is not below the cursor, and return the batch.
@@ -157,7 +159,10 @@ class ClaimCall:
                     "this campaign has a budget: say with reserve= what one contact may cost"
                 )
             self.reserve = money(reserve)
-            granted = reserve_budget(scope, self.campaign_id, budget, self.reserve, limit)
+            assert self.now is not None, "step 1 sets it"
+            granted, self.freed_at = reserve_budget(
+                scope, self.campaign_id, budget, self.reserve, limit, self.now
+            )
         if not has_claimed:
             self.claim(granted, first_rank)
 
@@ -257,15 +262,14 @@ class ClaimCall:
             self.add_to_totals(delta)
             chance = connection.execute(statements.find_next_chance, parameters).one()
         next_expiry, next_try, _ = chance
+        chances = (next_expiry, next_try)
         if is_short_of_money and next_try is not None:
-            if next_expiry is None:
-                return StopReason.BUDGET, None
             # The contacts that wait cost too much. An expired lease can be taken over, because its
-            # reservation stays.
-            next_try = None
-        moments = [moment for moment in (next_expiry, next_try) if moment is not None]
+            # reservation stays. The lease of an excluded or erased contact frees its reservation.
+            chances = (next_expiry, self.freed_at)
+        moments = [moment for moment in chances if moment is not None]
         if not moments:
-            return StopReason.DRAINED, None
+            return StopReason.DRAINED if next_try is None else StopReason.BUDGET, None
         # A contact that is due and was not claimed is locked by another transaction right now.
         return StopReason.LEASES_PENDING, min(moments) if min(moments) > self.now else soon
 

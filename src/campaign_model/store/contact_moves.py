@@ -43,16 +43,18 @@ Without the token, the outcome of an earlier claim is not applied any more.
 
 _CHANGES: Mapping[ContactAction, dict[str, Any]] = {
     ContactAction.RETRY: _SENT_BACK,
-    ContactAction.INCLUDE: _SENT_BACK,
+    # The lease of an included contact has expired, so its reservation ends.
+    ContactAction.INCLUDE: _SENT_BACK | {"reserved": _NOTHING},
     # The next claim compares the fingerprint of the steps. Without one, it does not increase the
     # revision a second time.
     ContactAction.REGENERATE: _SENT_BACK
     | {"revision": _CONTACT.revision + 1, "steps_fingerprint": None},
-    # The worker may never report an outcome, so the reserved money is freed at once.
-    ContactAction.EXCLUDE: {"reserved": _NOTHING},
     ContactAction.RELEASE: {"reserved": _NOTHING, "claim_token": None, "lease_expires_at": None},
 }
-"""What an action changes besides the status."""
+"""What an action changes besides the status.
+
+An exclusion changes nothing else: a worker that holds the contact still spends what is reserved.
+"""
 
 
 def has_contact_id(contact_ids: Iterable[UUID]) -> sa.ColumnElement[bool]:

@@ -85,15 +85,29 @@ class Contacts:
         """Take contacts out of generation and export, but keep their rows and costs.
 
         A contact in flight is excluded too: its cost will be booked, its messages are never
-        exported. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
+        exported. What is reserved for it stays reserved until its worker reports the outcome, or
+        until its lease expires. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
         lock_campaign(self._scope, campaign_id, Permission.EXCLUDE_CONTACTS)
         return move_contacts(self._scope, campaign_id, ContactAction.EXCLUDE, contact_ids)
 
     def include(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
-        """Bring excluded contacts back, to wait by their readiness. Raises as :meth:`exclude`."""
-        lock_campaign(self._scope, campaign_id, Permission.INCLUDE_CONTACTS)
-        return move_contacts(self._scope, campaign_id, ContactAction.INCLUDE, contact_ids)
+        """Bring excluded contacts back, to wait by their readiness.
+
+        A contact that was excluded in flight is skipped until its worker has reported the outcome,
+        or until its lease has expired: otherwise it would be paid for twice. Raises as
+        :meth:`exclude`.
+        """
+        scope = self._scope
+        lock_campaign(scope, campaign_id, Permission.INCLUDE_CONTACTS)
+        nobody_holds_it = sa.or_(
+            _CONTACT.claim_token.is_(None),
+            _CONTACT.lease_expires_at.is_(None),
+            _CONTACT.lease_expires_at <= scope.now(),
+        )
+        return move_contacts(
+            scope, campaign_id, ContactAction.INCLUDE, contact_ids, nobody_holds_it
+        )
 
     def set_readiness(self, campaign_id: UUID, gaps: Mapping[UUID, Iterable[str]]) -> Changed:
         """Store for each contact its gaps: the names of the fields that its messages need and lack.
@@ -130,7 +144,8 @@ class Contacts:
         Messages that refer to the contacts must be deleted first. ``delete_messages`` can do that:
         it is called with the connection once the campaigns are locked, so that no worker writes
         another message. If a worker holds a contact, its claim is kept without personal data, so
-        that the worker can book the cost once, with ``record(..., on_lost="book")``.
+        that the worker can book the cost once, with ``record(..., on_lost="book")``. Until then, or
+        until the lease expires, what is reserved for the contact stays reserved.
 
         Raises :class:`Conflict` (``still_referred_to``) while messages refer to a contact; then
         nothing is erased.
@@ -267,21 +282,31 @@ class Contacts:
 
     @exactly()
     def _erase(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
-        """Delete contacts from one campaign; keep their costs and the claims on them."""
+        """Delete contacts from one campaign; keep their costs, and the claims on them.
+
+        A reservation moves with its claim, so it stays in the totals.
+        """
         scope = self._scope
         chosen = sa.and_(
             scope.of_campaign(campaign_contacts, campaign_id), has_contact_id(contact_ids)
         )
-        claims = sa.select(
-            _CONTACT.tenant_id, _CONTACT.id, _CONTACT.campaign_id, _CONTACT.claim_token
-        ).where(
+        kept_columns = {
+            "tenant_id": _CONTACT.tenant_id,
+            "campaign_contact_id": _CONTACT.id,
+            "campaign_id": _CONTACT.campaign_id,
+            "token": _CONTACT.claim_token,
+            "reserved": _CONTACT.reserved,
+            "lease_expires_at": _CONTACT.lease_expires_at,
+        }
+        claims = sa.select(*kept_columns.values()).where(
             chosen,
             _CONTACT.claim_token.is_not(None),
             # The claim of an exporter has no cost to book.
             _CONTACT.status != ContactStatus.GENERATED.value,
         )
-        columns = ["tenant_id", "campaign_contact_id", "campaign_id", "token"]
-        scope.connection.execute(sa.insert(campaign_erased_claims).from_select(columns, claims))
+        scope.connection.execute(
+            sa.insert(campaign_erased_claims).from_select([*kept_columns], claims)
+        )
         rows = scope.connection.execute(
             sa.delete(campaign_contacts).where(chosen).returning(campaign_contacts)
         ).all()
@@ -293,7 +318,7 @@ class Contacts:
             delta.erased_cost += row.generation_cost
             delta.unknown_costs -= row.unknown_costs
             delta.erased_unknown_costs += row.unknown_costs
-            delta.reserved -= row.reserved
+            delta.reserved -= 0 if row.claim_token is not None else row.reserved
         add_to_totals(scope, campaign_id, delta)
         return len(rows)
 

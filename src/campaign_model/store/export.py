@@ -7,12 +7,12 @@ An exporter *pushes* the messages of contacts: it sends them to another system. 
 open while it pushes. Like a worker, it repeats two short transactions: one claims contacts, the
 other one records that they were pushed. A contact keeps its status ``generated``.
 
-**Claim.** 1. Lock the campaign shared; it must be exported. 2. Take generated contacts that are not
+**Claim.** 1. Lock the campaign; it must be exported. 2. Take generated contacts that are not
 exported and that no claim holds, by rank, from the exporter's cursor on. 3. If these are too few,
 take over contacts whose lease has expired, wherever they are. 4. Write a new token and the end of
 the lease into each contact.
 
-**Record.** 1. Lock the campaign shared, then the contacts by id. 2. If the claim's token is in the
+**Record.** 1. Lock the campaign, then the contacts by id. 2. If the claim's token is in the
 contact's row, write ``exported_at`` and add the contact to the totals. 3. The token stays in the
 row. If the same claim is recorded again, the answer is ``already``. 4. In any other case the claim
 is lost. Mark all contacts, or none.
@@ -21,8 +21,8 @@ is lost. Mark all contacts, or none.
 or again only if nobody knows the outcome of its push: the push raised, or the exporter died between
 push and record.* The receiver recognises a repeated push by the ids of the messages.
 
-Every method here locks the campaign shared (:mod:`campaign_model.store.locking`). An erased contact
-is gone, and the claim on it is lost.
+Every method here locks the campaign exclusively (:mod:`campaign_model.store.locking`), for the few
+milliseconds of its transaction. An erased contact is gone, and the claim on it is lost.
 """
 
 from __future__ import annotations

@@ -39,8 +39,6 @@ from decimal import Decimal
 from typing import Literal, get_args
 from uuid import UUID
 
-import sqlalchemy as sa
-
 from campaign_model import lifecycle
 from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.campaign import Changed
@@ -59,8 +57,10 @@ from campaign_model.claims import (
     Unfinished,
 )
 from campaign_model.errors import LeaseLost, join_words
+from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import postgresql, sqlite
+from campaign_model.store.budget import end_erased_claim
 from campaign_model.store.claiming import (
     CampaignDocuments,
     ClaimCall,
@@ -73,17 +73,19 @@ from campaign_model.store.leases import campaign_of, check_lease, lock_claimed
 from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
+    CampaignRow,
     HeldContact,
     OutcomeRow,
     Statements,
 )
-from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
+from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import (
     Totals,
     add_to_totals,
     choose_shard,
     load_progress,
     load_totals,
+    write_legacy_columns,
 )
 from campaign_model.store.types import checked_id
 
@@ -210,8 +212,7 @@ class Generation:
         scope.connection.execute(self._statements.book_call, parameters)
         freed = min(contact.reserved, amount)
         delta = Totals(cost=amount, unknown_costs=unknown_costs, reserved=-freed)
-        shard = choose_shard(scope, campaign_row.status, scope.config(campaign_row))
-        add_to_totals(scope, claim.campaign_id, delta, shard=shard)
+        self._add_to_totals(claim.campaign_id, campaign_row, scope.config(campaign_row), delta)
         return Recorded.APPLIED
 
     def record(
@@ -288,8 +289,7 @@ class Generation:
             recorded = self._record_held(campaign_id, held, documents, Status(campaign_row.status))
             assert recorded is not None, "campaign and contacts are locked"
             answers |= recorded
-        shard = choose_shard(self._scope, campaign_row.status, documents.config)
-        add_to_totals(self._scope, campaign_id, delta, shard=shard)
+        self._add_to_totals(campaign_id, campaign_row, documents.config, delta)
         return {claim: answers[claim] for claim in outcomes}
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
@@ -355,6 +355,19 @@ class Generation:
         messages = total.unfinished * len(steps.slots())
         return Estimate(contacts=total.unfinished, messages=messages, cost=cost)
 
+    def _add_to_totals(
+        self, campaign_id: UUID, row: CampaignRow, config: GenerationConfig, delta: Totals
+    ) -> None:
+        """Add a delta to the totals. A late result also changes the legacy columns.
+
+        A campaign that is not generating is locked exclusively, so no other call changes them.
+        """
+        scope = self._scope
+        shard = choose_shard(scope, row.status, config)
+        add_to_totals(scope, campaign_id, delta, shard=shard)
+        if not may_claim(row.status):
+            write_legacy_columns(scope, campaign_id, load_totals(scope, campaign_id))
+
     def _record_held(
         self,
         campaign_id: UUID,
@@ -399,18 +412,13 @@ class Generation:
         amount, unknown_costs = outcome.cost or _ZERO, int(outcome.cost is None)
         if contact is None:
             # The contact was erased. Its claim was kept, to be booked once.
-            erased_claim = campaign_erased_claims.c
-            deleted = scope.connection.execute(
-                sa.delete(campaign_erased_claims).where(
-                    scope.of_campaign(campaign_erased_claims, claim.campaign_id),
-                    erased_claim.campaign_contact_id == claim.id,
-                    erased_claim.token == claim.token,
-                )
-            )
-            if deleted.rowcount:
-                delta.erased_cost += amount
-                delta.erased_unknown_costs += unknown_costs
-            return bool(deleted.rowcount)
+            reserved = end_erased_claim(scope, claim)
+            if reserved is None:
+                return False
+            delta.erased_cost += amount
+            delta.erased_unknown_costs += unknown_costs
+            delta.reserved -= reserved
+            return True
         is_holding = _holds(claim, contact)
         gaps = json.dumps(outcome.gaps) if is_holding and isinstance(outcome, NotReady) else None
         parameters = {

@@ -34,7 +34,9 @@ def campaign_of(claims: Iterable[Claim]) -> UUID:
 def lock_claimed(
     scope: Scope, statements: Statements, campaign_id: UUID, claims: Iterable[Claim]
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-    """Lock the campaign shared, then the contacts of the claims by id, and return both.
+    """Lock the campaign, then the contacts of the claims by id, and return both.
+
+    The lock is shared if the campaign is generating, and exclusive otherwise.
 
     A contact that no longer exists is missing in the result. Raise :class:`NotFound` if the
     campaign does not exist.

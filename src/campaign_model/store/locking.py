@@ -10,11 +10,17 @@ Locks are taken in one order everywhere, so that no two transactions wait for ea
 
 Who locks the campaign, and how:
 
-* *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release``, of generation and of
-  export. Many of these calls can hold the lock at once. While one holds it, no other transaction
-  can change the campaign's status or content. A claim never waits for a contact that is locked
-  (``SKIP LOCKED``), so it cannot take part in a deadlock over contacts. Therefore a claim may lock
-  contacts after totals.
+* *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release`` of a generating
+  campaign. Many of these calls can hold the lock at once. While one holds it, no other transaction
+  can change the campaign's status or content. A claim never waits for a contact, or for the claim
+  of an erased one, that is locked (``SKIP LOCKED``), so it cannot take part in a deadlock over
+  them. Therefore a claim may lock them after totals. Only the first claim of a run with a budget
+  may wait for contacts: it locks those in flight by id, before totals.
+* *Late results and export*: the same calls lock a campaign that is not generating exclusively, and
+  so do those of ``store.export``. A late result changes the legacy columns of the campaign row. The
+  calls take the exclusive lock at once: two calls that first lock the row shared, and then
+  exclusively, would wait for each other. The gate stays shared. No call waits for it while holding
+  the lock.
 * *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
   and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's
   contacts and totals in any order. ``erase`` locks several campaigns, in the order of their ids.
@@ -22,7 +28,8 @@ Who locks the campaign, and how:
 
 A transaction of the host may call several methods. It keeps this order if
 
-* it does not change a campaign's status or content after a call that locked the campaign shared,
+* it does not change a campaign's status or content, or record late results, after a call that
+  locked the campaign shared,
 * it calls ``record`` or ``release`` at most once for each campaign,
 * it calls methods for several campaigns in the order of the campaigns' ids, and
 * it changes messages only after it has locked the campaign. ``record``, ``erase`` (in its function

@@ -27,6 +27,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.errors import NotFound
+from campaign_model.lifecycle import Status
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     ATTEMPTS_EXHAUSTED,
@@ -73,6 +74,12 @@ campaign AS (
     FOR SHARE OF campaigns
 )
 """
+
+# The same, but no row and no lock of it unless the campaign is generating.
+LOCKED_RUN = LOCKED_CAMPAIGN.replace("FOR SHARE", f"AND status = '{Status.GENERATING}' FOR SHARE")
+
+# The same with an exclusive lock of the row, for late results: they write the legacy columns.
+LOCKED_AT_REST = LOCKED_CAMPAIGN.replace("FOR SHARE", "FOR NO KEY UPDATE")
 
 # Claim the first contacts that wait, by rank.
 #
@@ -150,12 +157,7 @@ SELECT campaign.status AS campaign_status,
            FROM moved
            WHERE NOT EXISTS (SELECT FROM counted)
        ) AS uncounted,
-       id,
-       contact_id,
-       attempts,
-       revision,
-       rank,
-       reserved
+       id, contact_id, attempts, revision, rank, reserved
 FROM campaign
 CROSS JOIN expected
 LEFT JOIN claimed ON true
@@ -188,10 +190,9 @@ WHERE tenant_id = :tenant
 RETURNING id, contact_id, attempts, revision, rank, reserved
 """
 
-# Lock contacts by id, to see which claims still hold them.
-LOCK_CLAIMED = f"""
-{LOCKED_CAMPAIGN},
-held AS (
+# Lock contacts by id, to see which claims still hold them. LOCKED_RUN or LOCKED_AT_REST precedes.
+LOCK_CLAIMED = """
+, held AS (
     SELECT id, campaign_id, status, claim_token, reported_tokens, reserved, exported_at
     FROM campaign_contacts
     WHERE tenant_id = :tenant
@@ -200,15 +201,8 @@ held AS (
     ORDER BY id
     FOR NO KEY UPDATE
 )
-SELECT campaign.status AS campaign_status,
-       now,
-       template_config,
-       generation_config,
-       id,
-       held.status,
-       claim_token,
-       CAST(reported_tokens AS text) AS reported_tokens,
-       reserved,
+SELECT campaign.status AS campaign_status, now, template_config, generation_config,
+       id, held.status, claim_token, CAST(reported_tokens AS text) AS reported_tokens, reserved,
        exported_at
 FROM campaign
 LEFT JOIN held ON held.campaign_id = :campaign
@@ -221,9 +215,9 @@ CASE WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN repor
 """
 
 # Write the outcomes of claims if every one of them still holds its contact, or else nothing.
+# LOCKED_RUN or LOCKED_AT_REST precedes.
 RECORD = f"""
-{LOCKED_CAMPAIGN},
-outcome AS (
+, outcome AS (
     SELECT *
     FROM json_to_recordset(CAST(:outcomes AS json)) AS outcome (
         id uuid,
@@ -428,8 +422,12 @@ WHERE tenant_id = :tenant
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
 _CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
 _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
-_LOCK_CLAIMED = statement_planned_once(LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
-_RECORD = statement_planned_once(RECORD)
+_LOCK_CLAIMED_IN_RUN, _LOCK_CLAIMED_AT_REST = (
+    statement_planned_once(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
+    for locked in (LOCKED_RUN, LOCKED_AT_REST)
+)
+_RECORD_IN_RUN = statement_planned_once(LOCKED_RUN + RECORD)
+_RECORD_AT_REST = statement_planned_once(LOCKED_AT_REST + RECORD)
 book_cost = statement_planned_once(BOOK_COST)
 book_call = statement_planned_once(BOOK_CALL)
 renew = statement_planned_once(RENEW)
@@ -463,7 +461,8 @@ def lock_claimed(
     scope: Scope, parameters: Parameters
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
     # Each row has the columns of the campaign and of one locked contact, NULL if there is none.
-    rows = _execute(scope, _LOCK_CLAIMED, parameters)
+    rows = scope.connection.execute(_LOCK_CLAIMED_IN_RUN, parameters).all()
+    rows = rows or _execute(scope, _LOCK_CLAIMED_AT_REST, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
@@ -472,7 +471,11 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
     # PostgreSQL reads ids, amounts and intervals as `str` writes them.
     outcomes_json = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
     outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
-    (row,) = _execute(scope, _RECORD, {**parameters, **outcome_parameters})
+    in_run = parameters["expected_status"] == Status.GENERATING
+    record_all = _RECORD_IN_RUN if in_run else _RECORD_AT_REST
+    row = scope.connection.execute(record_all, {**parameters, **outcome_parameters}).one_or_none()
+    if row is None:
+        return False
     _add_uncounted(scope, parameters, row.uncounted)
     return bool(row.is_recorded)
 

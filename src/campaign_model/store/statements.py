@@ -184,8 +184,7 @@ Parameters = Mapping[str, Any]
 class Statements(Protocol):
     """The names of ``postgresql.py`` and ``sqlite.py``: functions, and statements to execute.
 
-    ``claim``, ``lock_claimed`` and ``record`` raise :class:`NotFound` if the tenant has no such
-    campaign.
+    ``claim`` and ``lock_claimed`` raise :class:`NotFound` if the tenant has no such campaign.
     """
 
     def claim(
@@ -205,14 +204,16 @@ class Statements(Protocol):
     ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
         """Lock the campaign, then its contacts ``ids`` in the order of their ids.
 
-        Return the campaign row, and the contacts that exist by their ids.
+        Lock a campaign that is not generating exclusively: a late result changes its row. Return
+        the campaign row, and the contacts that exist by their ids.
         """
 
     def record(self, scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
         """Lock the campaign and the contacts of ``outcomes``; write all outcomes, or nothing.
 
-        Return False, with nothing written, if the campaign is not as expected, or if any contact
-        has another token or is not generating. ``outcomes`` name each contact once.
+        Return False, with nothing written, if the campaign does not exist or is not as expected, or
+        if any contact has another token or is not generating. A campaign that has another status
+        is not locked. ``outcomes`` name each contact once.
         """
 
     def fail_exhausted(self, scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:

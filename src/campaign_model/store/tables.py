@@ -83,8 +83,8 @@ campaigns = sa.Table(
     sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
     sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
     # Legacy columns, for programs that do not read campaign_totals. Every change of the status or
-    # of the set of contacts copies the totals into them. They are integers as in existing
-    # databases; widening them would rewrite the table.
+    # of the set of contacts copies the totals into them, and so does a late result. They are
+    # integers as in existing databases; widening them would rewrite the table.
     sa.Column("total_contacts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("generated_count", sa.Integer, nullable=False, server_default="0"),
     _money("generation_cost"),
@@ -158,7 +158,8 @@ sa.Index(
     sqlite_where=is_running,
 )
 
-# Claims of contacts that were erased in flight: their cost can still be booked, once.
+# Claims of contacts that were erased in flight. Their cost can still be booked, once. The money
+# that was reserved for a contact stays reserved until then, or until the lease expires.
 campaign_erased_claims = sa.Table(
     "campaign_erased_claims",
     metadata,
@@ -166,6 +167,8 @@ campaign_erased_claims = sa.Table(
     sa.Column("campaign_contact_id", Uuid, primary_key=True),
     sa.Column("campaign_id", Uuid, nullable=False),
     sa.Column("token", Uuid, nullable=False),
+    _money("reserved"),
+    sa.Column("lease_expires_at", UtcDateTime),
     _of_campaign(),
 )
 

@@ -7,7 +7,8 @@ them. Whatever changes one of these changes the totals in the same transaction, 
 * A running campaign has :data:`~campaign_model.store.scope.SHARDS` rows, and each call of a worker
   adds its delta to one of them, so that workers do not wait for each other.
 * With a budget all workers use shard 0. One conditional UPDATE of that row then decides whether a
-  reservation fits (:func:`reserve_budget`), whatever other claims do at the same moment.
+  reservation fits (:mod:`campaign_model.store.budget`), whatever other claims do at the same
+  moment.
 * A move of the campaign, under its exclusive lock, puts the sum into shard 0
   (:func:`replace_totals`) and copies it to the campaign's legacy columns.
 * Costs of erased contacts stay, in columns of their own.
@@ -241,6 +242,15 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
     )
 
 
+def write_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> None:
+    """Copy the totals into the campaign row. The caller holds the exclusive lock of this row."""
+    scope.connection.execute(
+        sa.update(campaigns)
+        .where(scope.of_campaign(campaigns, campaign_id))
+        .values(**legacy_columns(total))
+    )
+
+
 def legacy_columns(total: Totals) -> dict[str, Any]:
     """Return the totals as columns of the campaign row, for programs that read only this row."""
     return {
@@ -248,40 +258,6 @@ def legacy_columns(total: Totals) -> dict[str, Any]:
         "generated_count": total.counts[ContactStatus.GENERATED],
         "generation_cost": total.spent,
     }
-
-
-@exactly()
-def reserve_budget(
-    scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int
-) -> int:
-    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes; return how many.
-
-    Spent and reserved money together must not exceed ``budget``.
-    """
-    shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
-    used = _T.cost + _T.erased_cost + _T.reserved
-
-    def reserve(number: int, *conditions: sa.ColumnElement[bool]) -> bool:
-        updated = scope.connection.execute(
-            sa.update(campaign_totals)
-            .where(shard, *conditions)
-            .values(reserved=_T.reserved + _amount(each * number), unit_reserve=_amount(each))
-        )
-        return updated.rowcount > 0
-
-    # 1. All that is wanted, if the budget has room for it.
-    if each:
-        wanted = min(wanted, int(budget // each))
-    if reserve(wanted, used + _amount(each * wanted) <= _amount(budget)):
-        return wanted
-    # 2. As many as fit, with the row locked.
-    row = scope.connection.execute(
-        sa.select(campaign_totals).where(shard).with_for_update(key_share=True)
-    ).one()
-    left = budget - (row.cost + row.erased_cost + row.reserved)
-    granted = min(wanted, int(left // each)) if each and left > 0 else 0
-    reserve(granted)
-    return granted
 
 
 def _amount(value: Decimal) -> sa.BindParameter[Decimal]:

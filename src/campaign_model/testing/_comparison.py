@@ -117,7 +117,8 @@ def load_campaigns(
     for row in rows(campaign_contacts):
         states[row.campaign_id].contacts[row.contact_id] = _contact_from_row(row)
     for row in rows(campaign_erased_claims):
-        states[row.campaign_id].erased_claims |= {(row.campaign_contact_id, row.token)}
+        kept = (row.reserved, row.lease_expires_at)
+        states[row.campaign_id].erased_claims[row.campaign_contact_id, row.token] = kept
     for row in sorted(rows(campaign_history), key=lambda row: row.version):
         states[row.campaign_id].history += (
             HistoryEntry(

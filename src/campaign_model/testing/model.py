@@ -278,18 +278,25 @@ class Model:
         for contact_id in present:
             if contact_id not in kept:
                 del state.contacts[contact_id]
-        state.move_contacts(kept, ContactAction.EXCLUDE, reserved=ZERO)
+        state.move_contacts(kept, ContactAction.EXCLUDE)
         return Removed(len(present) - len(kept), tuple(kept))
 
     def exclude(self, id: UUID, ids: Iterable[UUID]) -> Changed:
-        """Take contacts out of generation and export, even if a worker holds them."""
+        """Take contacts out of generation and export, even if a worker holds them.
+
+        What is reserved for a contact in flight stays reserved.
+        """
         state = self._permitted(id, Permission.EXCLUDE_CONTACTS)
-        return state.move_contacts(ids, ContactAction.EXCLUDE, reserved=ZERO)
+        return state.move_contacts(ids, ContactAction.EXCLUDE)
 
     def include(self, id: UUID, ids: Iterable[UUID]) -> Changed:
-        """Bring excluded contacts back. A claim that still holds one of them is lost."""
+        """Bring excluded contacts back, but not those that are in flight."""
         state = self._permitted(id, Permission.INCLUDE_CONTACTS)
-        return state.move_contacts(ids, ContactAction.INCLUDE, **FRESH_START)
+        in_flight = state.in_flight_ids(self.clock.now)
+        named = tuple(dict.fromkeys(ids))
+        free = [contact_id for contact_id in named if contact_id not in in_flight]
+        changed = state.move_contacts(free, ContactAction.INCLUDE, **FRESH_START)
+        return Changed(changed.changed, (*changed.skipped, *(set(named) - set(free))))
 
     def set_readiness(self, id: UUID, gaps: Mapping[UUID, tuple[str, ...]]) -> Changed:
         """Write the gaps of contacts."""
@@ -304,7 +311,8 @@ class Model:
     def erase(self, ids: Iterable[UUID]) -> int:
         """Delete contacts from every campaign. Their costs stay.
 
-        A worker that held an erased contact can still report the cost of its claim, once.
+        A worker that held an erased contact can still report the cost of its claim, once. Until
+        then, what is reserved for the contact stays reserved.
         """
         erased = 0
         for state in self.campaigns.values():
@@ -317,7 +325,9 @@ class Model:
                 state.erased_cost += contact.cost
                 state.erased_unknown_costs += contact.unknown_costs
                 if contact.row_id is not None and contact.token is not None:
-                    state.erased_claims |= {(contact.row_id, contact.token)}
+                    claim = (contact.row_id, contact.token)
+                    kept = (contact.reserved, contact.lease_expires_at)
+                    state.erased_claims = state.erased_claims | {claim: kept}
             if deleted:
                 state.refresh_legacy_columns()
             erased += len(deleted)
@@ -339,17 +349,18 @@ class Model:
         reserve: Decimal,
         cursor: Cursor,
         max_attempts: int,
-        chosen: tuple[ClaimBatch, frozenset[UUID]],
-    ) -> tuple[ClaimBatch, frozenset[UUID]]:
+        chosen: tuple[ClaimBatch, frozenset[UUID], frozenset[UUID]],
+    ) -> tuple[ClaimBatch, frozenset[UUID], frozenset[UUID]]:
         """Claim waiting contacts as far as the budget goes, then contacts with expired leases.
 
         If it gets fewer than ``limit`` contacts, it fails the contacts that have no attempts left.
-        Return the batch, and the ids of all contacts that failed for this reason. ``chosen`` is the
-        store's answer in the same form. From it the model takes ids and tokens, and the order of
-        contacts whose leases expired at the same moment.
+        Return the batch, the ids of all contacts that failed for this reason, and those of excluded
+        contacts for which nothing is reserved. ``chosen`` is the store's answer in the same form.
+        From it the model takes ids and tokens, and the order of contacts whose leases expired at
+        the same moment.
         """
         state = self.state_of(id)
-        batch, exhausted_ids = chosen
+        batch, exhausted_ids, unreserved_ids = chosen
         now, campaign = self.clock.now, state.campaign
         chosen_claims = {claim.contact_id: claim for claim in batch.claims}
         amount = ZERO
@@ -378,7 +389,9 @@ class Model:
                 # The store may have skipped locked contacts: expect only those that it claimed.
                 waiting = [contact_id for contact_id in waiting if contact_id in chosen_claims]
                 expired = [contact_id for contact_id in expired if contact_id in chosen_claims]
-            granted, amount = state.reserve(limit, reserve)
+            granted, amount, freed_at = state.reserve(
+                limit, reserve, now, unreserved_ids if self.concurrent else None
+            )
             claims = state.claim_contacts(waiting, granted, max_attempts, make_claim)
             short_of_money = len(claims) == granted
             # 2. Take over contacts whose leases expired, the earliest first. Of those that expired
@@ -400,7 +413,7 @@ class Model:
             stop = None
             if len(claims) < limit:
                 state.fail_exhausted(now, max_attempts, exhausted_ids if self.concurrent else None)
-                stop, retry_at = state.stop_reason(short_of_money=short_of_money)
+                stop, retry_at = state.stop_reason(short_of_money=short_of_money, freed_at=freed_at)
                 if self.concurrent:
                     stop, retry_at = batch.stop, batch.retry_at
         expected = ClaimBatch(
@@ -412,7 +425,7 @@ class Model:
             steps=campaign.steps,
             generation_config=campaign.generation_config,
         )
-        return expected, state.exhausted_ids
+        return expected, state.exhausted_ids, state.unreserved_ids
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Extend the leases of claims that hold their contact. Name those to stop working on."""
@@ -450,6 +463,7 @@ class Model:
             reserved=max(ZERO, contact.reserved - (cost or 0)),
             reported_tokens=contact.reported_tokens | calls,
         )
+        state.refresh_legacy_columns_at_rest()
         return Recorded.APPLIED
 
     def record(
@@ -490,9 +504,14 @@ class Model:
             answers[claim] = Recorded.SKIPPED
             if on_lost == "book" and (claim.id, claim.token) in state.erased_claims:
                 answers[claim] = Recorded.BOOKED
-                state.erased_claims -= {(claim.id, claim.token)}
+                state.erased_claims = {
+                    key: kept
+                    for key, kept in state.erased_claims.items()
+                    if key != (claim.id, claim.token)
+                }
                 state.erased_cost += outcomes[claim].cost or 0
                 state.erased_unknown_costs += 1 if outcomes[claim].cost is None else 0
+        state.refresh_legacy_columns_at_rest()
         return answers
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:

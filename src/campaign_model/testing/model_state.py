@@ -29,7 +29,13 @@ from campaign_model.claims import (
     Unfinished,
 )
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import CLAIMABLE, ContactAction, ContactStatus, Permission
+from campaign_model.lifecycle import (
+    CLAIMABLE,
+    PERMISSIONS,
+    ContactAction,
+    ContactStatus,
+    Permission,
+)
 from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED
 
 __all__ = [
@@ -186,8 +192,9 @@ class ModelCampaign:
     ``legacy_columns`` are three columns of the campaign's row: the number of contacts, the number
     of generated contacts, and the cost. ``next_position`` orders contacts of the same priority by
     assignment. ``last_reserve`` is the amount per contact that the last claim wanted to reserve
-    since the last change of status. ``erased_claims`` are the row ids and tokens of claims
-    that held their contact when it was erased.
+    since the last change of status. ``erased_claims`` are the claims that held their contact when
+    it was erased, by the contact's row id and the claim's token: each with what is reserved for it,
+    and the end of its lease.
     """
 
     campaign: Campaign
@@ -199,7 +206,9 @@ class ModelCampaign:
     last_reserve: Decimal = ZERO
     erased_cost: Decimal = ZERO
     erased_unknown_costs: int = 0
-    erased_claims: frozenset[tuple[UUID, UUID]] = frozenset()
+    erased_claims: dict[tuple[UUID, UUID], tuple[Decimal, datetime | None]] = attrs.field(
+        factory=dict
+    )
 
     def count(self, *statuses: ContactStatus) -> int:
         """Count the contacts in these statuses."""
@@ -219,8 +228,9 @@ class ModelCampaign:
 
     @property
     def reserved(self) -> Decimal:
-        """The sum of the reservations of contacts in flight."""
-        return sum((contact.reserved for contact in self.contacts.values()), ZERO)
+        """The sum of the reservations of contacts, erased contacts included."""
+        erased = sum((reserved for reserved, _ in self.erased_claims.values()), ZERO)
+        return sum((contact.reserved for contact in self.contacts.values()), erased)
 
     def by_rank(self, *statuses: ContactStatus) -> Iterator[tuple[UUID, ModelContact]]:
         """Yield the contacts in these statuses, in the order of generation."""
@@ -246,18 +256,61 @@ class ModelCampaign:
             if contact.lease_expires_at is not None and contact.lease_expires_at <= now
         ]
 
-    def reserve(self, limit: int, amount: Decimal) -> tuple[int, Decimal]:
+    def in_flight_ids(self, now: datetime) -> frozenset[UUID]:
+        """Return the contacts that a worker holds under a valid lease, excluded or not."""
+        return frozenset(
+            contact_id
+            for contact_id, contact in self.contacts.items()
+            if contact.token is not None
+            and contact.lease_expires_at is not None
+            and contact.lease_expires_at > now
+        )
+
+    def reserve(
+        self, limit: int, amount: Decimal, now: datetime, among: Collection[UUID] | None
+    ) -> tuple[int, Decimal, datetime | None]:
         """Return how many of ``limit`` claims the budget allows, and what each of them reserves.
 
         ``amount`` is what the worker wants to reserve for each. Without a budget nothing is
-        reserved.
+        reserved. The first claim since a change of status reserves the amount also for contacts
+        that were claimed before, without a budget. It frees the reservations of excluded and erased
+        contacts whose lease has expired, and so does a claim that does not fit. The third part of
+        the answer is when the next such lease expires.
+
+        If another transaction is open, the store may skip contacts that it has locked. Then
+        ``among`` are the excluded contacts for which the store has nothing reserved.
         """
         budget = self.campaign.generation_config.budget
         if budget is None:
-            return limit, ZERO
+            return limit, ZERO, None
+        is_first = not self.last_reserve
         self.last_reserve = amount
+        wanted, freed_at = min(limit, int(budget // amount)), None
+        if is_first:
+            for contact_id, contact in self.by_rank(ContactStatus.GENERATING):
+                if not contact.reserved:
+                    self.contacts[contact_id] = attrs.evolve(contact, reserved=amount)
+        if is_first or self.spent + self.reserved + wanted * amount > budget:
+            freed_at = self._free_expired_reservations(now, among)
         left = budget - self.spent - self.reserved
-        return min(limit, max(0, int(left // amount))), amount
+        return min(wanted, max(0, int(left // amount))), amount, freed_at
+
+    def _free_expired_reservations(
+        self, now: datetime, among: Collection[UUID] | None
+    ) -> datetime | None:
+        expiries: list[datetime] = []
+        for contact_id, contact in self.by_rank(ContactStatus.EXCLUDED):
+            expiry = contact.lease_expires_at
+            if contact.reserved and expiry is not None and expiry > now:
+                expiries.append(expiry)
+            elif among is None or contact_id in among:
+                self.contacts[contact_id] = attrs.evolve(contact, reserved=ZERO)
+        for key, (reserved, expiry) in self.erased_claims.items():
+            if reserved and expiry is not None and expiry > now:
+                expiries.append(expiry)
+            else:
+                self.erased_claims = self.erased_claims | {key: (ZERO, expiry)}
+        return min(expiries, default=None)
 
     def claim_contacts(
         self,
@@ -294,20 +347,25 @@ class ModelCampaign:
             if contact.attempts >= max_attempts and (among is None or contact_id in among):
                 self.contacts[contact_id] = contact.as_exhausted()
 
-    def stop_reason(self, *, short_of_money: bool) -> tuple[StopReason, datetime | None]:
+    def stop_reason(
+        self, *, short_of_money: bool, freed_at: datetime | None
+    ) -> tuple[StopReason, datetime | None]:
         """Return why a claim got fewer contacts than it asked for, and when to try again.
 
         ``short_of_money``: the budget, and not the number of waiting contacts, limited the claim.
+        ``freed_at`` is when an excluded or erased contact frees its reservation.
         """
         leases = [contact.lease_expires_at for _, contact in self.by_rank(ContactStatus.GENERATING)]
         pauses = [contact.retry_at for _, contact in self.by_rank(*CLAIMABLE)]
+        has_waiting = bool(pauses)
         # If money is short, the end of a pause allows no claim. The end of a lease does: a takeover
         # keeps the reservation, and an outcome may cost less than was reserved.
-        candidates = leases if short_of_money else leases + pauses
+        candidates = leases + pauses
+        if short_of_money:
+            candidates = [*leases, freed_at] if has_waiting else leases
         moments = [moment for moment in candidates if moment is not None]
         if moments:
             return StopReason.LEASES_PENDING, min(moments)
-        has_waiting = bool(pauses)
         return (StopReason.BUDGET if has_waiting else StopReason.DRAINED), None
 
     @property
@@ -319,6 +377,15 @@ class ModelCampaign:
             if contact.error_code == ATTEMPTS_EXHAUSTED
         )
 
+    @property
+    def unreserved_ids(self) -> frozenset[UUID]:
+        """The excluded contacts for which nothing is reserved."""
+        return frozenset(
+            contact_id
+            for contact_id, contact in self.by_rank(ContactStatus.EXCLUDED)
+            if not contact.reserved
+        )
+
     def contact_of(self, claim: Claim) -> ModelContact | None:
         """Return the contact of a claim, or ``None`` if it was erased or removed since then."""
         contact = self.contacts.get(claim.contact_id)
@@ -328,6 +395,11 @@ class ModelCampaign:
         """Write the present numbers into ``legacy_columns``."""
         total = len(self.contacts) - self.count(ContactStatus.EXCLUDED)
         self.legacy_columns = (total, self.count(ContactStatus.GENERATED), self.spent)
+
+    def refresh_legacy_columns_at_rest(self) -> None:
+        """Write the present numbers into ``legacy_columns``, unless the campaign is generating."""
+        if self.campaign.status not in PERMISSIONS[Permission.CLAIM]:
+            self.refresh_legacy_columns()
 
     def move_contacts(self, ids: Iterable[UUID], action: ContactAction, **changes: Any) -> Changed:
         """Apply the action and the changes to every contact whose status allows the action.

@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import attrs
+import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 
@@ -30,6 +31,7 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
+from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED, OnLost
 from campaign_model.testing.comparison_machine import ComparisonMachine
 from campaign_model.testing.interference import OtherTenant, Overlap
@@ -338,13 +340,27 @@ class StoreMachine(ComparisonMachine):
             "cursor": cursor,
         }
 
-        def on_store(store: CampaignStore) -> tuple[ClaimBatch, frozenset[UUID]]:
+        def on_store(
+            store: CampaignStore,
+        ) -> tuple[ClaimBatch, frozenset[UUID], frozenset[UUID]]:
             batch = store.generation.claim(id_, limit, lease, **options)
             self.claims += batch.claims
             self.cursors.append(batch.cursor)
             failed = store.contacts.list(id_, status=ContactStatus.FAILED).items
             exhausted = (one for one in failed if one.error_code == ATTEMPTS_EXHAUSTED)
-            return batch, frozenset(contact.contact_id for contact in exhausted)
+            unreserved = store.connection.scalars(
+                sa.select(campaign_contacts.c.contact_id).where(
+                    campaign_contacts.c.tenant_id == store.tenant_id,
+                    campaign_contacts.c.campaign_id == id_,
+                    campaign_contacts.c.status == ContactStatus.EXCLUDED.value,
+                    campaign_contacts.c.reserved == 0,
+                )
+            )
+            return (
+                batch,
+                frozenset(contact.contact_id for contact in exhausted),
+                frozenset(unreserved),
+            )
 
         self.call(
             on_store,

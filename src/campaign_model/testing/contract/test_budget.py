@@ -6,10 +6,12 @@ from decimal import Decimal
 from uuid import UUID
 
 import attrs
+import sqlalchemy as sa
 
 from campaign_model.claims import ClaimBatch, Generated, StopReason
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
+from campaign_model.store.tables import campaigns
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
@@ -116,10 +118,65 @@ def test_unused_reservations_are_released(tenant: Tenant, clock: FrozenClock) ->
     # 2. A checkpoint turns a part of its reservation into cost.
     tenant.transact(lambda store: store.generation.checkpoint(claims[0], TENTH / 2))
     assert tenant.progress(campaign.id).reserved == Decimal("0.45")
-    # 3. An exclusion and a release return what they had reserved.
-    tenant.transact(lambda store: store.contacts.exclude(campaign.id, [claims[1].contact_id]))
+    # 3. A release returns what was reserved.
     tenant.transact(lambda store: store.generation.release([claims[2]]))
-    assert tenant.progress(campaign.id).reserved == Decimal("0.25")
+    assert tenant.progress(campaign.id).reserved == Decimal("0.35")
+    tenant.check_totals(campaign.id)
+
+
+def test_money_for_contacts_that_leave_in_flight_stays_reserved(
+    tenant: Tenant, clock: FrozenClock
+) -> None:
+    """Nobody else spends what a worker may still spend for an excluded or an erased contact.
+
+    The reservation ends with the worker's outcome, or with its lease. If this fails, check the
+    columns reserved and lease_expires_at of campaign_contacts and campaign_erased_claims.
+    """
+    campaign = tenant.campaign("generating", contacts=4, budget=2 * TENTH)
+    excluded, erased = tenant.claim(campaign.id, 2, clock=clock, reserve=TENTH)
+    tenant.transact(lambda store: store.contacts.exclude(campaign.id, [excluded.contact_id]))
+    tenant.transact(lambda store: store.contacts.erase([erased.contact_id]))
+
+    def claim() -> ClaimBatch:
+        return tenant.transact(lambda store: claim_tenths(store, campaign.id), clock=clock)
+
+    batch = claim()
+    assert (batch.claims, batch.stop) == ((), StopReason.LEASES_PENDING)
+    assert batch.retry_at == excluded.expires_at
+    tenant.record({erased: Generated(TENTH / 2)}, on_lost="book", clock=clock)
+    assert tenant.progress(campaign.id).reserved == TENTH
+    clock.forward(LEASE)
+    assert len(claim().claims) == 1
+    # A late outcome books its cost, and frees nothing a second time.
+    tenant.record({excluded: Generated(TENTH / 2)}, clock=clock)
+    assert tenant.progress(campaign.id).spent == TENTH
+    assert tenant.progress(campaign.id).reserved == TENTH
+    tenant.check_totals(campaign.id)
+
+
+def test_a_budget_that_appears_during_a_run_is_held(tenant: Tenant) -> None:
+    """A budget that another program writes into a running campaign counts what was spent before.
+
+    Contacts in flight count as well. If this fails, check the row locks on campaigns.
+    """
+    campaign = tenant.campaign("generating", contacts=20)
+    for _ in range(8):
+        # Each call changes one of eight rows of campaign_totals, chosen at random.
+        tenant.record(dict.fromkeys(tenant.claim(campaign.id, 1), Generated(TENTH)))
+    (in_flight,) = tenant.claim(campaign.id, 1)
+    with tenant.engine.begin() as connection:
+        connection.execute(
+            sa.update(campaigns)
+            .where(campaigns.c.tenant_id == tenant.id, campaigns.c.id == campaign.id)
+            .values(generation_config='{"budget": "1.1"}')
+        )
+    # The budget has room for three: one is in flight, so two can be claimed.
+    batch = tenant.transact(lambda store: claim_tenths(store, campaign.id))
+    assert len(batch.claims) == 2
+    tenant.record(dict.fromkeys((in_flight, *batch.claims), Generated(TENTH)))
+    batch = tenant.transact(lambda store: claim_tenths(store, campaign.id))
+    assert (batch.claims, batch.stop) == ((), StopReason.BUDGET)
+    assert tenant.progress(campaign.id).spent == 11 * TENTH
     tenant.check_totals(campaign.id)
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from campaign_model.campaign import Assigned
+from campaign_model.campaign import Assigned, Changed
 from campaign_model.claims import Failed, Generated, NotReady, Recorded
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
@@ -89,17 +89,24 @@ def test_an_excluded_contact_is_neither_generated_nor_exported(tenant: Tenant) -
     tenant.check_totals(campaign.id)
 
 
-def test_an_included_contact_waits_again(tenant: Tenant) -> None:
+def test_an_included_contact_waits_again(tenant: Tenant, clock: FrozenClock) -> None:
     """A contact that was excluded and included again gets messages once, from a new claim only.
 
-    If this fails, look for other programs that write campaign_contacts.
+    While a worker still holds it, it stays excluded. If this fails, look for other programs that
+    write campaign_contacts.
     """
     campaign = tenant.campaign("generating", contacts=1)
-    (old_claim,) = tenant.claim(campaign.id)
+    (old_claim,) = tenant.claim(campaign.id, clock=clock)
     ids = [old_claim.contact_id]
+
+    def include(store: CampaignStore) -> Changed:
+        return store.contacts.include(campaign.id, ids)
+
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, ids))
     tenant.apply(campaign.id, Action.CANCEL_GENERATION)
-    tenant.transact(lambda store: store.contacts.include(campaign.id, ids))
+    assert tenant.transact(include, clock=clock) == Changed(0, tuple(ids))
+    clock.forward(LEASE)
+    assert tenant.transact(include, clock=clock) == Changed(1, ())
     assert tenant.campaign_contacts(campaign.id)[ids[0]].status is ContactStatus.PENDING
     # The result of the claim from before the exclusion does not count.
     late = {old_claim: Generated(CENT)}

@@ -22,7 +22,7 @@ from campaign_model.store.tables import (
     campaigns,
 )
 from campaign_model.testing._store_internals import database_time, sqlstate
-from campaign_model.testing.sample_campaigns import STEPS, Tenant, make_campaign
+from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant, make_campaign
 
 _STEP_FAULTS: tuple[dict[str, Any], ...] = (
     {"channel": 1},
@@ -87,6 +87,7 @@ BAD: dict[sa.Table, dict[str, dict[str, list[str]]]] = {
         "generation_cost": _BAD_AMOUNT,
         "reserved": _BAD_AMOUNT,
     },
+    campaign_erased_claims: {"reserved": _BAD_AMOUNT},
     campaign_totals: dict.fromkeys(("cost", "erased_cost", "reserved", "unit_reserve"), _BAD_SUM),
     campaign_templates: {
         "is_system": {"postgresql": ["true"], "sqlite": ["1"]},
@@ -131,7 +132,9 @@ def scratch(tenant: Tenant) -> Iterator[Scratch]:
     """Insert the rows that the tests try to damage."""
     with tenant.engine.connect() as connection, connection.begin() as transaction:
         store = CampaignStore(connection, tenant.id, host=tenant.host)
-        campaign = make_campaign(store, tenant.contacts(2), "generating", generated=1)
+        campaign = make_campaign(store, tenant.contacts(3), "generating", generated=1)
+        (claim,) = store.generation.claim(campaign.id, 1, LEASE).claims
+        store.contacts.erase([claim.contact_id])
         template = store.templates.add(CampaignTemplate("Own", STEPS))
         yield Scratch(store, campaign, template)
         transaction.rollback()

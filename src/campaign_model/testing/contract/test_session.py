@@ -20,7 +20,7 @@ from campaign_model.testing.sample_campaigns import STEPS, Tenant
 PRIVILEGES = {
     "campaigns": "SELECT, INSERT, UPDATE",
     "campaign_contacts": "SELECT, INSERT, UPDATE, DELETE",
-    "campaign_erased_claims": "SELECT, INSERT, DELETE",
+    "campaign_erased_claims": "SELECT, INSERT, UPDATE, DELETE",
     "campaign_totals": "SELECT, INSERT, UPDATE, DELETE",
     "campaign_history": "SELECT, INSERT",
     "campaign_templates": "SELECT, INSERT, UPDATE, DELETE",

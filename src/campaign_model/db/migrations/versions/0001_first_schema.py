@@ -233,8 +233,11 @@ CREATE TABLE campaign_erased_claims (
     campaign_contact_id UUID NOT NULL,
     campaign_id UUID NOT NULL,
     token UUID NOT NULL,
+    reserved NUMERIC DEFAULT '0' NOT NULL,
+    lease_expires_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_campaign_erased_claims PRIMARY KEY (tenant_id, campaign_contact_id),
-    CONSTRAINT fk_campaign_erased_claims_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id)
+    CONSTRAINT fk_campaign_erased_claims_tenant_id_campaign_id FOREIGN KEY(tenant_id, campaign_id) REFERENCES campaigns (tenant_id, id),
+    CONSTRAINT ck_campaign_erased_claims_reserved CHECK (@amount(reserved)@)
 )
 """,
     """

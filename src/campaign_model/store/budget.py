@@ -1,0 +1,197 @@
+"""Budgets: a claim reserves money before it takes contacts.
+
+Invariant: the spent and the reserved money of a campaign together are at most its budget, unless
+contacts cost more than was reserved for them.
+
+**One row.** While a campaign has a budget, every call changes shard 0 of its totals. One UPDATE of
+this row decides whether a reservation fits (:func:`reserve_budget`).
+
+**A budget that appears during a run.** Before, the calls of workers changed all shards. A legacy
+writer that writes a budget into the campaign row waits for the shared locks of these calls. Every
+later call locks the row, reads the budget and changes shard 0. So the other shards do not change
+any more, and the UPDATE adds their sum. The same holds for a budget that is changed, or removed and
+written again. The contacts that are in flight then have no reservation: the first claim of a run
+with a budget reserves money for them too.
+
+**The end of a reservation.** A reservation ends with the outcome of its claim. A contact that is
+excluded in flight keeps its reservation in its row. The reservation of a contact that is erased in
+flight is kept in ``campaign_erased_claims``. If no outcome is recorded, the lease ends the
+reservation: a claim that finds no room in the budget frees what no worker holds any more.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from campaign_model._values import exactly
+from campaign_model.claims import Claim
+from campaign_model.lifecycle import ContactStatus
+from campaign_model.store.connection import insert_into
+from campaign_model.store.scope import Scope
+from campaign_model.store.tables import (
+    campaign_contacts,
+    campaign_erased_claims,
+    campaign_totals,
+)
+from campaign_model.store.totals import Totals, add_to_totals
+from campaign_model.store.types import Array, Money, Uuid, any_of
+
+_T = campaign_totals.c
+_NOTHING = sa.literal(Decimal(0), Money())
+
+
+@exactly()
+def reserve_budget(
+    scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int, now: datetime
+) -> tuple[int, datetime | None]:
+    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes; return how many.
+
+    If not all of them fit, also return when the lease of the next reservation expires that belongs
+    to an excluded or erased contact. ``now`` is the time of the claim. ``unit_reserve`` is zero
+    until the first claim of a run with a budget.
+    """
+    shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
+    used = _T.cost + _T.erased_cost + _T.reserved + _used_in_other_shards(scope, campaign_id)
+
+    def reserve(number: int, *conditions: sa.ColumnElement[bool]) -> bool:
+        updated = scope.connection.execute(
+            sa.update(campaign_totals)
+            .where(shard, *conditions)
+            .values(reserved=_T.reserved + _amount(each * number), unit_reserve=_amount(each))
+        )
+        return updated.rowcount > 0
+
+    # 1. All that is wanted, if the budget has room for it, and this is not the first claim.
+    if each:
+        wanted = min(wanted, int(budget // each))
+    fits = used + _amount(each * wanted) <= _amount(budget)
+    if reserve(wanted, fits, _T.unit_reserve > _NOTHING):
+        return wanted, None
+    # 2. Reserve what is in flight without a reservation. Free what no worker holds any more.
+    if not scope.connection.scalar(sa.select(_T.unit_reserve).where(shard)):
+        _reserve_in_flight(scope, campaign_id, each)
+    next_expiry = _free_expired_reservations(scope, campaign_id, now)
+    # 3. As many as fit, with the row locked. A campaign of a legacy writer has no row yet.
+    place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id, "shard": 0}
+    scope.connection.execute(
+        insert_into(scope.connection, campaign_totals).values(place).on_conflict_do_nothing()
+    )
+    select_used = sa.select(sa.type_coerce(used, Money())).where(shard)
+    left = budget - scope.connection.scalars(select_used.with_for_update(key_share=True)).one()
+    granted = min(wanted, int(left // each)) if each and left > 0 else 0
+    reserve(granted)
+    return granted, next_expiry
+
+
+def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:
+    """Forget the claim of an erased contact, and return what was reserved for the contact.
+
+    Return None if its cost was booked before, or if it did not hold the contact any more.
+    """
+    erased_claim = campaign_erased_claims.c
+    return scope.connection.execute(
+        sa.delete(campaign_erased_claims)
+        .where(
+            scope.of_campaign(campaign_erased_claims, claim.campaign_id),
+            erased_claim.campaign_contact_id == claim.id,
+            erased_claim.token == claim.token,
+        )
+        .returning(erased_claim.reserved)
+    ).scalar_one_or_none()
+
+
+def _used_in_other_shards(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[Decimal]:
+    """Build the sum of what was spent and reserved while the campaign had no budget."""
+    other = campaign_totals.alias("other")
+    used = sa.func.sum(other.c.cost + other.c.erased_cost + other.c.reserved)
+    return (
+        sa.select(sa.func.coalesce(used, _NOTHING, type_=Money()))
+        .where(scope.of_campaign(other, campaign_id), other.c.shard != 0)
+        .scalar_subquery()
+    )
+
+
+def _reserve_in_flight(scope: Scope, campaign_id: UUID, each: Decimal) -> None:
+    """Reserve ``each`` for every contact that was claimed while the campaign had no budget.
+
+    Lock the contacts in the order of their ids: unlike a claim, this waits for other transactions.
+    """
+    contact = campaign_contacts.c
+    ids = scope.connection.scalars(
+        sa.select(contact.id)
+        .where(
+            scope.of_campaign(campaign_contacts, campaign_id),
+            contact.status == ContactStatus.GENERATING.value,
+            contact.reserved == _NOTHING,
+        )
+        .order_by(contact.id)
+        .with_for_update(key_share=True)
+    ).all()
+    scope.connection.execute(
+        sa.update(campaign_contacts)
+        .where(scope.of_tenant(campaign_contacts), _is_one_of(contact.id, [*ids]))
+        .values(reserved=_amount(each))
+    )
+    add_to_totals(scope, campaign_id, Totals(reserved=each * len(ids)))
+
+
+@exactly()
+def _free_expired_reservations(scope: Scope, campaign_id: UUID, now: datetime) -> datetime | None:
+    """Free the reservations of excluded and erased contacts whose lease has expired.
+
+    Return when the lease of the next one expires, or None. An outcome that is recorded later still
+    books its cost. Contacts are read only in a campaign that has excluded ones. A row that another
+    transaction has locked is skipped, as if its lease expired now: that transaction ends the
+    reservation itself, or extends the lease.
+    """
+    excluded_number = sa.select(sa.func.sum(_T.excluded)).where(
+        scope.of_campaign(campaign_totals, campaign_id)
+    )
+    is_excluded = sa.and_(
+        excluded_number.scalar_subquery() > 0,
+        campaign_contacts.c.status == ContactStatus.EXCLUDED.value,
+    )
+    freed = Totals()
+    expiries: list[datetime] = []
+    for table, id_, condition in (
+        (campaign_contacts, campaign_contacts.c.id, is_excluded),
+        (campaign_erased_claims, campaign_erased_claims.c.campaign_contact_id, sa.true()),
+    ):
+        lease_expires_at = table.c.lease_expires_at
+        reserving = sa.and_(scope.of_campaign(table, campaign_id), table.c.reserved > _NOTHING)
+        rows = scope.connection.execute(
+            sa.select(id_, lease_expires_at).where(reserving, condition)
+        ).all()
+        expiries += [expiry for _, expiry in rows if expiry is not None and expiry > now]
+        expired_ids = [id_ for id_, expiry in rows if expiry is None or expiry <= now]
+        if not expired_ids:
+            continue
+        # Look again: a worker may have ended the reservation or renewed the lease.
+        is_expired = sa.or_(lease_expires_at.is_(None), lease_expires_at <= now)
+        locked = scope.connection.execute(
+            sa.select(id_.label("id"), table.c.reserved)
+            .where(reserving, _is_one_of(id_, expired_ids), is_expired)
+            .with_for_update(skip_locked=True, key_share=True)
+        ).all()
+        scope.connection.execute(
+            sa.update(table)
+            .where(scope.of_tenant(table), _is_one_of(id_, [row.id for row in locked]))
+            .values(reserved=_NOTHING)
+        )
+        freed.reserved -= sum(row.reserved for row in locked)
+        if len(locked) < len(expired_ids):
+            expiries.append(now)
+    add_to_totals(scope, campaign_id, freed)
+    return min(expiries, default=None)
+
+
+def _is_one_of(column: sa.ColumnElement[UUID], ids: list[UUID]) -> sa.ColumnElement[bool]:
+    return any_of(column, sa.literal(ids, Array(Uuid)))
+
+
+def _amount(value: Decimal) -> sa.BindParameter[Decimal]:
+    return sa.literal(value, Money())
