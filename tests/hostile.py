@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -69,7 +69,7 @@ MAX_PAUSE = 0.05
 """The most seconds between two acts of the saboteur."""
 
 STUCK_AFTER = 120.0
-"""Seconds without a finished contact after which the run fails."""
+"""Seconds without a finished contact after which the workers are stopped, and the run fails."""
 
 WORKER_NAME = "hostile worker"
 """The name by which the server knows the connections of workers."""
@@ -87,6 +87,7 @@ FINAL = (ContactStatus.GENERATED, ContactStatus.FAILED)
 NO_SQLSTATE = "none"
 IN_FAILED_TRANSACTION = "25P02"
 REFUSED = "refused"
+MAX_ROUNDS = 5
 MAX_PROBLEMS = 10
 """The most problems that are printed."""
 
@@ -454,33 +455,31 @@ def _count_messages(tenant: Tenant, campaign_id: UUID) -> Counter[tuple[UUID, st
 
 
 def run(url: str, contacts: int, workers: int, seed: int) -> int:
-    """Run on a database with the schema and host tables. Return 0 if that left no fault."""
-    # 1. Two campaigns of each tenant, one of them with a budget.
+    """Run on a database with the schema and host tables. Return 0 if that left no fault.
+
+    A round has four campaigns, with ``contacts`` contacts in all. If the workers have not met every
+    needed fault, another round follows, up to ``MAX_ROUNDS``.
+    """
     calm_engine = sa.create_engine(
         url, connect_args={"options": "-c default_transaction_read_only=off"}
     )
-    rng = random.Random(seed)
     tenants = [new_tenant(calm_engine), new_tenant(calm_engine)]
-    campaigns = [
-        (tenant, tenant.campaign(Status.GENERATING, contacts=contacts // 4, budget=budget).id)
-        for tenant, budget in itertools.product(tenants, (None, BUDGET))
-    ]
+    campaigns: list[tuple[Tenant, UUID]] = []
     ledger = Ledger()
     pool = Workers(sa.make_url(url), campaigns, ledger, seed)
-    saboteur = Saboteur(calm_engine, campaigns, rng)
-    # 2. Workers and faults, until every campaign is generated.
+    saboteur = Saboteur(calm_engine, campaigns, random.Random(seed))
+    # 1. Run workers and make faults, until every campaign is generated.
     begun = time.monotonic()
-    with ThreadPoolExecutor(workers + 1) as threads:
-        sabotage = threads.submit(saboteur.run)
-        try:
-            working = [threads.submit(pool.work, number) for number in range(workers)]
-            _wait_while_finishing(pool, [future.done for future in working])
-        finally:
-            pool.gave_up.set()
-            saboteur.ended.set()
-        sabotage.result()
+    for first_number in range(0, MAX_ROUNDS * workers, workers):
+        campaigns += [
+            (tenant, _create_campaign(tenant, contacts // 4, budget))
+            for tenant, budget in itertools.product(tenants, (None, BUDGET))
+        ]
+        _run_round(pool, saboteur, range(first_number, first_number + workers))
+        if pool.gave_up.is_set() or NEEDED.keys() <= {*pool.met}:
+            break
     seconds = time.monotonic() - begun
-    # 3. Check and print the result.
+    # 2. Check and print the result.
     for tenant, campaign_id in campaigns:
         # A move refreshes the legacy columns: costs were booked after the completion.
         with suppress(TransitionNotAllowed):  # The run may have failed.
@@ -500,11 +499,31 @@ def run(url: str, contacts: int, workers: int, seed: int) -> int:
         print(f"  {problem}")
     lost, unbooked = len(findings.lost), len(findings.unbooked)
     print(
-        f"hostile: {len(pool.met)} faults, {contacts // 4 * 4} contacts, {lost} lost, "
+        f"hostile: {len(pool.met)} faults, {contacts // 4 * len(campaigns)} contacts, {lost} lost, "
         f"{unbooked} unbooked"
     )
     calm_engine.dispose()
     return int(bool(lost or unbooked or findings.problems))
+
+
+def _create_campaign(tenant: Tenant, contacts: int, budget: Decimal | None) -> UUID:
+    return tenant.campaign(Status.GENERATING, contacts=contacts, budget=budget).id
+
+
+def _run_round(pool: Workers, saboteur: Saboteur, numbers: Collection[int]) -> None:
+    """Run one worker of each number, and make faults, until every campaign is generated."""
+    saboteur.ended.clear()
+    with ThreadPoolExecutor(len(numbers) + 1) as threads:
+        sabotage = threads.submit(saboteur.run)
+        try:
+            working = [threads.submit(pool.work, number) for number in numbers]
+            _wait_while_finishing(pool, [future.done for future in working])
+        except BaseException:
+            pool.gave_up.set()
+            raise
+        finally:
+            saboteur.ended.set()
+        sabotage.result()
 
 
 def _wait_while_finishing(pool: Workers, done: list[Callable[[], bool]]) -> None:
@@ -519,7 +538,7 @@ def _wait_while_finishing(pool: Workers, done: list[Callable[[], bool]]) -> None
             finished_at = time.monotonic()
         if time.monotonic() > finished_at + STUCK_AFTER:
             pool.problems.append(f"stuck after {finished} contacts")
-            return
+            pool.gave_up.set()
 
 
 def _print_counts(title: str, counts: Counter[str]) -> None:

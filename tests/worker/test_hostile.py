@@ -26,12 +26,12 @@ def test_every_paid_call_is_booked_while_the_database_misbehaves(
     schema: Callable[[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = hostile.run(
-        schema(servers.available()[-1]), contacts=80, workers=3, seed=random.randrange(2**32)
+        schema(servers.available()[-1]), contacts=60, workers=3, seed=random.randrange(2**32)
     )
     output = capsys.readouterr().out
     assert code == 0, output
     last_line = output.splitlines()[-1]
-    counts = re.fullmatch(r"hostile: (\d+) faults, 80 contacts, 0 lost, 0 unbooked", last_line)
+    counts = re.fullmatch(r"hostile: (\d+) faults, \d+ contacts, 0 lost, 0 unbooked", last_line)
     assert counts is not None, output
     assert int(counts[1]) >= len(hostile.NEEDED)
 
