@@ -115,9 +115,14 @@ def rates(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill 200 workers and the server at random moments; ``-- --seed N`` sets the seed."""
+    """Kill 200 workers and the server at random moments; ``-- --seed N`` sets the seed.
+
+    ``-- --hostile`` runs workers while the database misbehaves.
+    """
     session.install(PACKAGE, *tools("test"))
-    session.run("python", "tests/chaos.py", *session.posargs)
+    options = [option for option in session.posargs if option != "--hostile"]
+    script = "hostile" if len(options) < len(session.posargs) else "chaos"
+    session.run("python", f"tests/{script}.py", *options)
 
 
 @nox.session

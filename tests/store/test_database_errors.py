@@ -77,6 +77,34 @@ def test_the_detail_of_an_sqlite_code_does_not_matter(state: str, remedy: Remedy
     assert remedy_for(raised_by_driver(state)) is remedy
 
 
+def raise_another_error(error: Exception, how: str) -> None:
+    """Raise a ``LookupError`` because of ``error``."""
+    try:
+        raise error  # noqa: TRY301
+    except Exception as caught:
+        if how == "raise from":
+            raise LookupError from caught
+        if how == "raise":
+            raise LookupError  # noqa: B904
+        raise LookupError from None
+
+
+@pytest.mark.parametrize("how", ["raise from", "raise", "raise from none"])
+@pytest.mark.parametrize("state", ["40001", "25006", "23505"])
+def test_an_error_to_which_a_database_error_led_is_judged_by_it(state: str, how: str) -> None:
+    cause = raised_by_driver(state)
+    with pytest.raises(LookupError) as raised:
+        raise_another_error(cause, how)
+    expected = Remedy.GIVE_UP if how == "raise from none" else remedy_for(cause)
+    assert remedy_for(raised.value) is expected
+
+
+def test_errors_that_are_causes_of_each_other_are_judged() -> None:
+    one, two = ValueError(), ValueError()
+    one.__cause__, two.__cause__ = two, one
+    assert remedy_for(one) is Remedy.GIVE_UP
+
+
 def test_errors_without_an_sqlstate() -> None:
     unreachable = OperationalError("SELECT 1", {}, Exception("no route to host"))
     lost = DBAPIError("SELECT 1", {}, Exception("?"), connection_invalidated=True)
@@ -140,21 +168,32 @@ def test_an_error_caught_around_a_savepoint_changes_nothing(tenant: Tenant) -> N
 
 
 @on_postgresql
-def test_a_caught_error_that_may_pass_is_retried(tenant: Tenant) -> None:
+@pytest.mark.parametrize("how", ["ignore", "raise from", "raise", "raise from none"])
+@pytest.mark.parametrize(("state", "times"), [("40P01", 2), ("23505", 1)])
+def test_a_caught_error_that_may_pass_is_retried(
+    tenant: Tenant, how: str, state: str, times: int
+) -> None:
     attempts = []
 
     def work(store: CampaignStore) -> None:
         attempts.append(store)
         add(store)
         if len(attempts) == 1:
-            with suppress(DBAPIError):
+            try:
                 store.connection.exec_driver_sql(
-                    "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END $$"
+                    f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
                 )
+            except DBAPIError as error:
+                if how != "ignore":
+                    raise_another_error(error, how)
 
-    tenant.transact(work)
-    assert len(attempts) == 2
-    assert names(tenant) == ["Written"]
+    if times == 2:
+        tenant.transact(work)
+    else:
+        with pytest.raises(TransactionAborted if how == "ignore" else LookupError):
+            tenant.transact(work)
+    assert len(attempts) == times
+    assert names(tenant) == ["Written"] * (times - 1)
 
 
 @on_postgresql

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -22,7 +22,7 @@ from campaign_model.steps import MessageSlot
 from campaign_model.store.connection import database_time
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import SAVE_FAILED, Task, WorkerReport, WorkerStop
+from campaign_model.worker import GENERATE_FAILED, SAVE_FAILED, Task, WorkerReport, WorkerStop
 from campaign_model.worker import run_worker as run_in_threads
 from support import servers
 from support.tenants import contact_rows, new_tenant
@@ -122,9 +122,17 @@ def fail_in_a_checkpoint(task: Task) -> Outcome:
     raise AssertionError
 
 
+def raise_another_error(_task: Task) -> Outcome:
+    try:
+        return fill_the_disk()  # type: ignore[no-any-return]
+    except sa.exc.OperationalError as error:
+        raise LookupError("the contact's history") from error
+
+
 FAULTS: dict[str, Callable[[Task], Outcome]] = {
     "generate": fill_the_disk,
     "pool": exhaust_the_pool,
+    "wrapped": raise_another_error,
     "group": raise_a_group_of_groups,
     "checkpoint": fail_in_a_checkpoint,
 }
@@ -195,6 +203,107 @@ def test_a_database_fault_in_save_that_passes_costs_no_call(
 
 # --- The host catches a database error -----------------------------------------------------------
 
+DEADLOCK = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END $$"
+TERMINATION = "SELECT pg_terminate_backend(pg_backend_pid())"
+
+
+class HostError(Exception):
+    """What the host raises instead of a database error."""
+
+
+@contextmanager
+def handling_database_errors(handling: str) -> Iterator[None]:
+    """Do what hosts do with database errors."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if handling == "raise from":
+            raise HostError from error
+        if handling == "raise":
+            raise HostError  # noqa: B904
+        if handling == "raise from none":
+            raise HostError from None
+
+
+@on_postgresql
+@pytest.mark.parametrize("place", ["save", "checkpoint"])
+@pytest.mark.parametrize("handling", ["raise from", "raise", "raise from none", "ignore"])
+@pytest.mark.parametrize("statement", [DEADLOCK, TERMINATION], ids=["deadlock", "termination"])
+def test_a_fault_that_the_host_hides_fails_no_contact_and_costs_no_call(
+    tenant: Tenant, run_worker: RunWorker, place: str, handling: str, statement: str
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
+    attempts = itertools.count(1)
+    calls = []
+
+    def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        with handling_database_errors(handling):
+            if next(attempts) == 1:
+                connection.exec_driver_sql(statement)
+            save_messages(connection, task, outcome)
+
+    def generate(task: Task) -> Outcome:
+        calls.append(task)
+        if place == "checkpoint":
+            task.checkpoint(COST, lambda connection: save(connection, task, Generated(None)))
+            return Generated(Decimal(0))
+        return Generated(COST)
+
+    report = run_worker(tenant, campaign, generate, save=save if place == "save" else None)
+    assert (report.answers, report.failures, len(calls)) == ({Recorded.APPLIED: 2}, {}, 2)
+    check_all_generated_once(tenant, campaign)
+
+
+@pytest.mark.parametrize("handling", ["raise from", "raise"])
+def test_a_fault_in_a_savepoint_that_led_to_another_error_fails_no_contact(
+    tenant: Tenant, run_worker: RunWorker, handling: str
+) -> None:
+    # The savepoint keeps the transaction usable. So only the error itself tells of the fault.
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    attempts = itertools.count(1)
+
+    def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
+        with handling_database_errors(handling), connection.begin_nested():
+            if next(attempts) == 1:
+                fill_the_disk()
+        save_messages(connection, task, outcome)
+
+    report = run_worker(tenant, campaign, save=save)
+    assert report.failures == {}
+    check_all_generated_once(tenant, campaign)
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), sa.exc.IntegrityError("", {}, Exception())])
+def test_a_checkpoint_whose_save_raises_fails_its_contact_and_its_cost_is_booked(
+    tenant: Tenant, run_worker: RunWorker, error: Exception
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
+    first, second, _ = contact_rows(tenant, campaign.id)
+
+    def fail(_connection: sa.Connection) -> None:
+        raise error
+
+    def generate(task: Task) -> Outcome:
+        task.checkpoint(PRICE)
+        if task.contact_id == first:
+            task.checkpoint(PRICE, fail)
+        if task.contact_id == second:
+            with suppress(type(error)):
+                task.checkpoint(PRICE, fail)
+            task.checkpoint(PRICE)
+            raise LookupError
+        return Generated(Decimal(0))
+
+    report = run_worker(tenant, campaign, generate)
+    rows = [*contact_rows(tenant, campaign.id).values()]
+    codes = [SAVE_FAILED, GENERATE_FAILED, None]
+    assert [row.error_code for row in rows] == codes
+    # The second contact repeated the checkpoint. What it has paid since then is unknown.
+    assert [row.generation_cost for row in rows] == [2 * PRICE, 2 * PRICE, PRICE]
+    assert [row.unknown_costs for row in rows] == [0, 1, 0]
+    assert report.cost == 5 * PRICE
+    tenant.check_totals(campaign.id)
+
 
 def insert_twice_and_ignore_it(connection: sa.Connection, task: Task) -> None:
     insert_message(connection, task, task.slots[0])
@@ -237,26 +346,6 @@ def test_a_caught_database_error_fails_its_contact_alone_and_books_its_cost(
     assert count_messages(tenant, campaign) == {}
     assert report.cost == sum(row.generation_cost for row in rows.values())
     tenant.check_totals(campaign.id)
-
-
-@on_postgresql
-def test_a_caught_loss_of_the_connection_in_save_fails_no_contact(
-    tenant: Tenant, run_worker: RunWorker
-) -> None:
-    campaign = tenant.campaign(Status.GENERATING, contacts=1)
-    attempts = []
-
-    def save(connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        attempts.append(task)
-        if len(attempts) == 1:
-            with suppress(sa.exc.DBAPIError):
-                connection.exec_driver_sql("SELECT pg_terminate_backend(pg_backend_pid())")
-        save_messages(connection, task, outcome)
-
-    report = run_worker(tenant, campaign, save=save)
-    assert report.answers == {Recorded.APPLIED: 1}
-    assert len(attempts) == 2
-    check_all_generated_once(tenant, campaign)
 
 
 # --- Strict isolation ----------------------------------------------------------------------------

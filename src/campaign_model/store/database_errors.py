@@ -59,6 +59,9 @@ REMEDIES: dict[str, tuple[Remedy, str]] = {
 An error that is not in the table is a fault of the statement or of its data: give up.
 """
 
+DATABASE_ERRORS = (sa.exc.DBAPIError, sa.exc.TimeoutError)
+"""The classes of database errors. A ``TimeoutError``: the engine's pool had no free connection."""
+
 _SQLITE_NAMES = {getattr(sqlite3, name): name for name in REMEDIES if name.startswith("SQLITE_")}
 _PRIMARY_CODE = 0xFF
 """The low byte of an SQLite result code; the other bits only add detail."""
@@ -68,23 +71,41 @@ def remedy_for(error: BaseException | None) -> Remedy:
     """Return what to do after ``error``.
 
     If the connection was lost or could not be made, the remedy is RECONNECT, also without an
-    SQLSTATE. An error that is not the database's, such as a ``ValueError``, is no reason to try
-    again.
+    SQLSTATE. An error to which a database error led is judged by the database error. Any other
+    error, such as a ``ValueError``, is no reason to try again.
     """
-    if isinstance(error, sa.exc.TimeoutError):  # The engine's pool had no connection in time.
-        return Remedy.RECONNECT
-    if not isinstance(error, sa.exc.DBAPIError):
+    cause = find_database_error(error)
+    if cause is None:
         return Remedy.GIVE_UP
-    if error.connection_invalidated:
+    if not isinstance(cause, sa.exc.DBAPIError) or cause.connection_invalidated:
         return Remedy.RECONNECT
-    if isinstance(error.orig, sqlite3.Error):
-        primary_code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if isinstance(cause.orig, sqlite3.Error):
+        primary_code = getattr(cause.orig, "sqlite_errorcode", 0) & _PRIMARY_CODE
         return _look_up(_SQLITE_NAMES.get(primary_code, ""))
-    state = sqlstate(error)
-    if state is None and isinstance(error, sa.exc.OperationalError):
+    state = sqlstate(cause)
+    if state is None and isinstance(cause, sa.exc.OperationalError):
         # No server answered, so no server gave an SQLSTATE.
         return Remedy.RECONNECT
     return _look_up(state or "")
+
+
+def find_database_error(error: BaseException | None) -> sa.exc.SQLAlchemyError | None:
+    """Return the database error that ``error`` is, or that led to it, or ``None``."""
+    causes = list_causes(error)
+    return next((cause for cause in causes if isinstance(cause, DATABASE_ERRORS)), None)
+
+
+def list_causes(error: BaseException | None) -> list[BaseException]:
+    """Return an error and those that led to it, as a traceback shows them.
+
+    Code raises an error from another one (``raise ... from``), or while it handles another one.
+    """
+    causes: list[BaseException] = []
+    while error is not None and error not in causes:
+        causes.append(error)
+        context = None if error.__suppress_context__ else error.__context__
+        error = error.__cause__ or context
+    return causes
 
 
 def _look_up(state: str) -> Remedy:
@@ -114,6 +135,6 @@ def is_retryable(error: BaseException) -> bool:
     return remedy_for(error) is Remedy.RETRY
 
 
-def is_database_fault(error: BaseException) -> bool:
+def is_database_fault(error: BaseException | None) -> bool:
     """Return True if the database could not work, whatever the statement and its data were."""
     return remedy_for(error) is not Remedy.GIVE_UP

@@ -27,6 +27,7 @@ from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import (
     Remedy,
     describe_database_error,
+    find_database_error,
     remedy_for,
     sqlstate_or_code,
 )
@@ -68,10 +69,11 @@ def transact(
 
     The work is run again from its beginning if nothing of it can have been committed and the error
     may pass: a conflict with another transaction, a timeout, a server that restarts or is full, a
-    lost connection (:data:`~campaign_model.store.database_errors.REMEDIES` has all of them). There
-    are up to ``attempts`` attempts, and more until ``patience`` is over. If the connection was lost
-    during the commit, the work is run again only if ``idempotent`` says that doing it twice does no
-    harm. ``options`` are those of :class:`CampaignStore`.
+    lost connection (:data:`~campaign_model.store.database_errors.REMEDIES` has all of them). It is
+    also run again if it caught such an error and raised another one. There are up to ``attempts``
+    attempts, and more until ``patience`` is over. If the connection was lost during the commit, the
+    work is run again only if ``idempotent`` says that doing it twice does no harm. ``options`` are
+    those of :class:`CampaignStore`.
 
     Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
     returned although its transaction cannot be committed, and ``ValueError`` for less than one
@@ -108,14 +110,21 @@ def run_attempts(
     while True:
         attempt += 1
         is_committing = False
+        cause: BaseException | None = None
         try:
             with bind.begin() as begun:
                 connection = begun if isinstance(begun, sa.Connection) else begun.connection
                 connection.execution_options(**{_NOTED_ERROR: []})
-                result = _run(connection, CampaignStore(connection, tenant_id, **options), work)
+                try:
+                    result = _run(connection, CampaignStore(connection, tenant_id, **options), work)
+                except Exception as error:
+                    cause = find_cause(connection, error)
+                    if remedy_for(cause) is Remedy.RECONNECT and not connection.invalidated:
+                        connection.invalidate(cause)
+                    raise
                 is_committing = True
         except Exception as error:
-            cause = error.__cause__ if isinstance(error, TransactionAborted) else error
+            cause = cause or error
             remedy = remedy_for(cause)
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
@@ -149,7 +158,7 @@ def check_transaction(connection: sa.Connection) -> None:
     Within :func:`transact`, the error's cause is the database error that aborted the transaction.
     """
     if connection.invalidated or _is_aborted(connection):
-        (cause,) = connection.get_execution_options().get(_NOTED_ERROR) or [None]
+        cause = _get_noted_error(connection)
         name = describe_database_error(cause) if cause else "a database error"
         raise TransactionAborted(
             f"the code caught {name}, after which the database accepts nothing more; let "
@@ -164,23 +173,35 @@ def check_transaction(connection: sa.Connection) -> None:
 def _run(
     connection: sa.Connection, store: CampaignStore, work: Callable[[CampaignStore], Result]
 ) -> Result:
-    """Run ``work``, check that its transaction can be committed, and return what it returned.
-
-    After an error that needs a new connection, close the connection.
-    """
+    """Run ``work``, check that its transaction can be committed, and return what it returned."""
     try:
         result = work(store)
-        check_transaction(connection)
     except sa.exc.PendingRollbackError:
         # The work caught the error of a lost connection, and used the connection again. Raise
         # TransactionAborted, which names the error that was caught.
         check_transaction(connection)
         raise
-    except sa.exc.DBAPIError as error:
-        if remedy_for(error) is Remedy.RECONNECT and not connection.invalidated:
-            connection.invalidate(error)
-        raise
+    check_transaction(connection)
     return result
+
+
+def find_cause(connection: sa.Connection, error: Exception) -> BaseException | None:
+    """Return the database error because of which code on ``connection`` raised ``error``, if any.
+
+    It is ``error`` itself, an error from which it was raised, or an earlier error that the code
+    caught although it had aborted the transaction.
+    """
+    cause = find_database_error(error)
+    if cause is not None or connection.closed:
+        return cause
+    is_aborted = connection.invalidated or _is_aborted(connection)
+    return _get_noted_error(connection) if is_aborted else None
+
+
+def _get_noted_error(connection: sa.Connection) -> sa.exc.DBAPIError | None:
+    """Return the last database error of the transaction, if it is one of :func:`transact`."""
+    noted: list[sa.exc.DBAPIError] | None = connection.get_execution_options().get(_NOTED_ERROR)
+    return noted[0] if noted else None
 
 
 def _log_retry(tenant_id: UUID, attempt: int, error: BaseException | None, remedy: Remedy) -> None:

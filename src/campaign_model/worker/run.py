@@ -72,13 +72,17 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, TransactionAborted, TransitionNotAllowed
+from campaign_model.errors import LeaseLost, TransitionNotAllowed
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
-from campaign_model.store.database_errors import is_database_fault
-from campaign_model.store.transactions import check_transaction, forbid_transact
+from campaign_model.store.database_errors import (
+    find_database_error,
+    is_database_fault,
+    list_causes,
+)
+from campaign_model.store.transactions import check_transaction, find_cause, forbid_transact
 from campaign_model.worker.circuit_breaker import CircuitBreaker
 from campaign_model.worker.database_calls import DatabaseCalls
 from campaign_model.worker.host_errors import (
@@ -304,18 +308,18 @@ class WorkerLoop(Generic[AnyTask]):
 
     def _get_outcome_of_exception(self, error: Exception, task: AnyTask) -> Outcome:
         """Return the outcome that an exception of ``generate`` stands for. Log the exception."""
-        errors = flatten_groups(error)
-        faults = [leaf for leaf in errors if is_database_fault(leaf)]
+        leaves = flatten_groups(error)
+        errors = [cause for leaf in leaves for cause in list_causes(leaf)]
+        faults = [find_database_error(leaf) for leaf in leaves if is_database_fault(leaf)]
         outcome: Outcome
         if faults:
             self.database_fault = self.database_fault or faults[0]
             self.ending = True
             outcome = Unfinished(cost=None)
-        elif any(isinstance(leaf, LeaseLost) for leaf in errors):
-            return Unfinished(cost=task._sum_unbooked_costs())  # noqa: SLF001
-        elif any(isinstance(leaf, TransactionAborted) for leaf in errors):
-            # The ``save`` of a checkpoint caught a database error.
-            outcome = Failed(SAVE_FAILED, describe(error), task._sum_unbooked_costs())  # noqa: SLF001
+        elif any(isinstance(cause, LeaseLost) for cause in errors):
+            return Unfinished(cost=task._sum_unbooked_costs(errors))  # noqa: SLF001
+        elif any(failure in errors for failure, _ in task._failed_checkpoints):  # noqa: SLF001
+            outcome = Failed(SAVE_FAILED, describe(error), task._sum_unbooked_costs(errors))  # noqa: SLF001
         elif isinstance(error, TaskTimedOut):
             outcome = Failed(TASK_TIMED_OUT, f"generate took longer than {self.task_timeout}", None)
         else:
@@ -387,8 +391,8 @@ class WorkerLoop(Generic[AnyTask]):
                         self.save(store.connection, task, outcome)
                     check_transaction(store.connection)
                 except Exception as error:
-                    # A lost connection says nothing about the contact, even if ``save`` hid it.
-                    if is_database_fault(error) or store.connection.invalidated:
+                    # A database fault says nothing about the contact, even if ``save`` caught it.
+                    if is_database_fault(find_cause(store.connection, error)):
                         raise
                     raise _SaveError(error) from error
         return answers

@@ -1,15 +1,15 @@
 """The argument of the host's ``generate``: one contact to generate messages for.
 
 :class:`Task` is for functions, :class:`AsyncTask` for coroutines. A task also remembers the costs
-of its checkpoints for the worker loop. A checkpoint that lost the lease could not book its cost, so
-the loop books that cost with the contact's outcome.
+of its checkpoints for the worker loop. A checkpoint that failed could not book its cost, so the
+loop books that cost with the contact's outcome.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from decimal import Decimal
 from typing import TypeVar
 from uuid import UUID, uuid4
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import exactly
 from campaign_model.claims import Claim, Recorded
-from campaign_model.errors import LeaseLost, TransactionAborted
+from campaign_model.errors import LeaseLost
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import MessageSlot, StepSequence
 from campaign_model.store import CampaignStore
@@ -38,7 +38,9 @@ class _Task:
     _stop: threading.Event = attrs.field(factory=threading.Event, repr=False)
     _created_at: float = attrs.field(factory=time.monotonic, repr=False)
     _booked_costs: list[Decimal] = attrs.field(factory=list, repr=False)
-    _unbooked_costs: list[Decimal | None] = attrs.field(factory=list, repr=False)
+    _failed_checkpoints: list[tuple[Exception, Decimal | None]] = attrs.field(
+        factory=list, repr=False
+    )
 
     @property
     def contact_id(self) -> UUID:
@@ -75,8 +77,8 @@ class _Task:
 
         try:
             self._transact(book_and_save)
-        except (LeaseLost, TransactionAborted):
-            self._unbooked_costs.append(cost)
+        except Exception as error:
+            self._failed_checkpoints.append((error, cost))
             raise
         self._booked_costs.append(cost or Decimal(0))
 
@@ -85,12 +87,20 @@ class _Task:
         return sum(self._booked_costs, Decimal(0))
 
     @exactly()
-    def _sum_unbooked_costs(self) -> Decimal | None:
-        """Sum the costs that no checkpoint could book. ``None`` if one of them is unknown."""
-        known_costs = [cost for cost in self._unbooked_costs if cost is not None]
-        if len(known_costs) < len(self._unbooked_costs):
-            return None
-        return sum(known_costs, Decimal(0))
+    def _sum_unbooked_costs(self, errors: Collection[BaseException]) -> Decimal | None:
+        """Sum the costs that no checkpoint could book. ``None`` if one of them is unknown.
+
+        ``errors`` are those that ended ``generate``. A checkpoint that failed for another reason
+        than a lost lease counts only if its error is one of them: ``generate`` may have caught the
+        error and repeated the checkpoint.
+        """
+        costs = [
+            cost
+            for failure, cost in self._failed_checkpoints
+            if isinstance(failure, LeaseLost) or failure in errors
+        ]
+        known_costs = [cost for cost in costs if cost is not None]
+        return sum(known_costs, Decimal(0)) if len(known_costs) == len(costs) else None
 
 
 AnyTask = TypeVar("AnyTask", bound=_Task)
@@ -106,7 +116,8 @@ class Task(_Task):
 
         Raises :class:`LeaseLost` if the worker lost the contact: stop working on it. Do not catch
         this error or database errors: the worker needs them to book the cost that the checkpoint
-        could not.
+        could not. If ``save`` raises, the checkpoint raises the same error and books nothing. Let
+        that pass, so that the contact fails with this cost booked, or repeat the checkpoint.
         """
         self._checkpoint(cost, save)
 
