@@ -42,7 +42,8 @@ export type Permission =
   | "claim"
   | "retry_failed"
   | "regenerate"
-  | "list_exportable";
+  | "list_exportable"
+  | "export_contacts";
 
 /** The status of one contact within one campaign. */
 export type ContactStatus =

@@ -218,7 +218,8 @@ class CampaignContact:
     amount booked so far, and ``unknown_costs`` is the number of outcomes without a cost.
     ``revision`` grows when the contact is generated again on purpose or under other steps.
     ``stale`` is true if the contact was generated from steps with another fingerprint than the
-    campaign's present steps.
+    campaign's present steps. ``exported_at`` is when an exporter recorded that it has pushed the
+    contact's messages.
     """
 
     id: UUID
@@ -238,6 +239,7 @@ class CampaignContact:
     retry_at: datetime | None = attrs.field(converter=optional(utc))
     added_at: datetime = attrs.field(converter=utc)
     generated_at: datetime | None = attrs.field(converter=optional(utc))
+    exported_at: datetime | None = attrs.field(converter=optional(utc))
 
 
 @attrs.frozen

@@ -50,7 +50,7 @@ MAX_ERROR = 500
 
 @attrs.frozen(cache_hash=True)
 class Claim:
-    """The right of one worker to generate one contact's messages until ``expires_at``.
+    """The right of one worker to generate, or to export, one contact until ``expires_at``.
 
     ``id`` is the campaign contact's id. The worker owns the contact while ``token`` is in its row.
     ``attempts`` is the number of claims of the contact, this one included. ``revision`` is part of
@@ -76,6 +76,7 @@ class StopReason(StrEnum):
     DRAINED = "drained"
     LEASES_PENDING = "leases_pending"
     BUDGET = "budget"
+    NOT_EXPORTED = "not_exported"
 
 
 @attrs.frozen
@@ -200,7 +201,8 @@ class Progress:
     ``by_status`` has a number of contacts for every status. ``spent``, ``reserved`` and ``budget``
     are money. ``unknown_costs`` is the number of outcomes without a cost. ``per_second`` is the
     rate of finished contacts since the run began, and ``seconds_left`` is the time for the rest at
-    that rate. Both are ``None`` while they are unknown.
+    that rate. Both are ``None`` while they are unknown. ``exported`` is the number of contacts
+    whose messages were exported.
     """
 
     by_status: Mapping[ContactStatus, int] = attrs.field(converter=_count_every_status)
@@ -210,6 +212,7 @@ class Progress:
     budget: Decimal | None
     per_second: float | None = None
     seconds_left: float | None = None
+    exported: int = 0
 
     @property
     def assigned(self) -> int:

@@ -115,6 +115,7 @@ class Permission(StrEnum):
     RETRY_FAILED = "retry_failed"
     REGENERATE = "regenerate"
     LIST_EXPORTABLE = "list_exportable"
+    EXPORT_CONTACTS = "export_contacts"
 
 
 class ContactStatus(StrEnum):
@@ -219,6 +220,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,
         Permission.LIST_EXPORTABLE: frozenset({Status.APPROVED, Status.EXPORTED}),
+        Permission.EXPORT_CONTACTS: frozenset({Status.EXPORTED}),
     }
 )
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from campaign_model import db, presets
 from campaign_model.campaign import Campaign
-from campaign_model.claims import Generated
+from campaign_model.claims import Generated, StopReason
 from campaign_model.cli import main
 from campaign_model.cli.demo import workers
 from campaign_model.lifecycle import Action, ReviewTally, Status
@@ -143,6 +143,30 @@ def is_double_encoded(row: Row) -> bool:
 
 def read_steps(campaign_id: UUID, store: CampaignStore) -> StepSequence:
     return store.campaigns.get(campaign_id).steps
+
+
+@pytest.mark.parametrize("status", ["exported", "archived"])
+def test_failure_30_an_adopted_campaign_that_was_exported_hands_out_no_contact(
+    oldest: LegacyDatabases, status: str
+) -> None:
+    with oldest.database(SERVICE, sample_rows) as engine:
+        execute(engine, "UPDATE campaigns SET status = :status, is_active = true", status=status)
+        execute(engine, "UPDATE campaign_contacts SET status = 'generated'")
+        run = adopt(engine)
+        ((contacts,),) = execute(engine, "SELECT count(*) FROM campaign_contacts")
+        assert contacts
+        assert run.report.repaired["exported_before"] == contacts
+        execute(engine, "UPDATE campaigns SET status = 'exported'")
+        assert adopt(engine).findings == ()
+
+        def hand_out(store: CampaignStore) -> None:
+            for summary in store.campaigns.list().items:
+                batch = store.export.claim(summary.id, 10, timedelta(minutes=1))
+                assert (batch.claims, batch.stop) == ((), StopReason.DRAINED)
+                progress = store.generation.progress(summary.id)
+                assert progress.exported == progress.total
+
+        transact(engine, TENANT, hand_out)
 
 
 def test_failure_12_double_encoded_json_is_decoded_once_and_refused_afterwards(

@@ -79,6 +79,7 @@ claim                .     .       x        .       .        .        .
 retry_failed         .     x       x        x       .        .        .
 regenerate           .     x       x        x       .        .        .
 list_exportable      .     .       .        .       x        x        .
+export_contacts      .     .       .        .       .        x        .
 """
 
 # "gaps": to the resting status of the gaps. "expired": to generating, if the lease has expired.

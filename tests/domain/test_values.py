@@ -293,6 +293,7 @@ VALUES: list[Any] = [
         retry_at=NOON,
         added_at=NOON,
         generated_at=NOON,
+        exported_at=NOON,
     ),
     Assigned(3, 1, (ID,)),
     Removed(3, (ID,)),
@@ -561,7 +562,9 @@ def test_progress_counts_every_status() -> None:
 
 
 def test_the_words_of_stored_enumerations_never_change_between_releases() -> None:
-    assert [*StopReason] == ["not_generating", "drained", "leases_pending", "budget"]
+    assert [*StopReason] == [
+        *("not_generating", "drained", "leases_pending", "budget", "not_exported")
+    ]
     assert [*Recorded] == ["applied", "already", "requeued", "excluded", "booked", "skipped"]
     assert [*Condition] == ["always", "no_response", "opened_not_replied"]
 

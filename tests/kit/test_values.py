@@ -190,6 +190,7 @@ EXPECTED: dict[str, Expected] = {
             (lambda contact: {contact.cost}, {Decimal(0)}),
             (lambda contact: {contact.stale}, BOTH),
             (lambda contact: {contact.retry_at is None}, BOTH),
+            (lambda contact: {contact.exported_at is None}, BOTH),
             (
                 lambda contact: (
                     {contact.enrichment_gaps and len(contact.enrichment_gaps)}
@@ -231,6 +232,7 @@ EXPECTED: dict[str, Expected] = {
         [
             (lambda progress: {progress.seconds_left is None}, BOTH),
             (lambda progress: {progress.budget}, {None, Decimal(0)}),
+            (lambda progress: {progress.exported > 0}, BOTH),
         ],
     ),
     "errors": Expected(

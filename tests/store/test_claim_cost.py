@@ -130,6 +130,31 @@ def test_failure_26_held_contacts_are_found_without_reading_others(
 
 
 @on_postgresql
+def test_failure_26_an_export_reads_no_contacts_before_its_cursor(tenant: Tenant) -> None:
+    # The planner expects of a campaign what the statistics say about earlier ones.
+    for contacts in (1, 5):
+        tenant.campaign("exported", contacts=contacts)
+    analyze(tenant)
+    campaign = tenant.campaign("exported", contacts=2_000)
+
+    def hand_out(store: CampaignStore, limit: int = 5, cursor: Cursor | None = None) -> ClaimBatch:
+        return store.export.claim(campaign.id, limit, LEASE, cursor=cursor)
+
+    batch = tenant.transact(lambda store: hand_out(store, 1_500))
+    tenant.transact(lambda store: store.export.record(batch.claims))
+    claims = tenant.transact(lambda store: hand_out(store, 5, batch.cursor)).claims
+    calls: list[Callable[[CampaignStore], object]] = [
+        lambda store: hand_out(store, 5, batch.cursor),
+        lambda store: store.export.renew(claims, LEASE),
+        lambda store: store.export.record(claims),
+        lambda store: store.export.release(claims),
+    ]
+    for call in calls:
+        for statement, parameters in statements_of(tenant, call):
+            assert contacts_read(tenant, statement, parameters) < 100, statement
+
+
+@on_postgresql
 def test_failure_26_a_large_record_does_not_compare_each_contact_with_all(tenant: Tenant) -> None:
     analyze(tenant)
     held = 300

@@ -22,6 +22,7 @@ from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore, claiming
 from campaign_model.store.campaigns import Campaigns
 from campaign_model.store.contacts import Contacts
+from campaign_model.store.export import Export
 from campaign_model.store.generation import Generation
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
 from campaign_model.testing.clock import FrozenClock
@@ -111,7 +112,7 @@ def locked_objects(statements: list[str]) -> list[str]:
 def test_every_method_is_in_one_of_the_tables() -> None:
     methods = {
         name
-        for group in (Campaigns, Contacts, Generation)
+        for group in (Campaigns, Contacts, Generation, Export)
         for name in vars(group)
         if not name.startswith("_")
     }
@@ -161,6 +162,31 @@ def test_failure_25_shared_calls_take_locks_in_one_order(
             locked = locked_objects(statements)
             assert locked == sorted(locked, key=[*LOCK_ORDER].index), name
     assert locked_objects(statements_by_call["record"]) == [*LOCK_ORDER]
+
+
+@on_newest_postgresql
+def test_failure_25_calls_of_exporters_take_locks_in_one_order(tenant: Tenant) -> None:
+    campaign = tenant.campaign("exported", contacts=3)
+    clock = FrozenClock()
+    claims = tenant.transact(
+        lambda store: store.export.claim(campaign.id, 2, LEASE), clock=clock
+    ).claims
+    calls: dict[str, Callable[[CampaignStore], object]] = {
+        # The two leases have expired long ago.
+        "claim": lambda store: store.export.claim(campaign.id, 5, LEASE),
+        "renew": lambda store: store.export.renew(claims, LEASE),
+        "record": lambda store: store.export.record(claims[:1], release=claims[1:]),
+        "release": lambda store: store.export.release(claims),
+    }
+    for name, call in calls.items():
+        statements = locking_statements(tenant, call)
+        gate_then_row = r"pg_advisory_xact_lock_shared\(.* FOR SHARE OF campaigns"
+        assert re.search(gate_then_row, statements[0], re.DOTALL), name
+        locked = locked_objects(statements)
+        assert locked == ["campaign", "contacts", *(["totals"] if name == "record" else [])], name
+        finding = [one for one in statements[1:] if "FOR NO KEY UPDATE" in one]
+        assert all("SKIP LOCKED" in one for one in finding), name
+        assert bool(finding) == (name == "claim"), name
 
 
 @on_newest_postgresql

@@ -104,6 +104,11 @@ def call_every_method(tenant: Tenant) -> None:
     approved = tenant.campaign("approved", contacts=2)
     with open_store(tenant) as store:
         list(store.contacts.exportable(approved.id))
+        store.campaigns.apply(approved.id, Action.EXPORT)
+        pushed, failed = store.export.claim(approved.id, 5, LEASE).claims
+        store.export.renew([pushed, failed], LEASE)
+        store.export.record([pushed])
+        store.export.release([failed])
 
 
 @pytest.fixture
@@ -153,8 +158,10 @@ def test_no_writing_statement_asks_the_database_for_values(statements: list[str]
 
 @on_postgresql
 def test_claims_skip_locked_rows_and_take_weak_locks(statements: list[str]) -> None:
-    claims = [one for one in statements if "waiting AS" in one or "expired AS" in one]
-    assert len(claims) == 2
+    # Fresh contacts, contacts whose lease has expired, and contacts to export.
+    parts = ("waiting AS", "expired AS", "exported_at IS NULL")
+    claims = [one for part in parts for one in statements if part in one and "LIMIT" in one]
+    assert len(claims) == 3
     assert all(claim.count("FOR NO KEY UPDATE SKIP LOCKED") == 1 for claim in claims)
     # FOR UPDATE on a campaign or a contact would delay inserts of the host's messages.
     strong_locks = [one for one in statements if re.search(r"FOR UPDATE\b", one)]

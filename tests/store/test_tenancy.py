@@ -43,9 +43,11 @@ class Belongings:
     contacts: tuple[UUID, ...]
     new_contact: UUID
     claims: tuple[Claim, ...]
+    exported: Campaign
+    export_claims: tuple[Claim, ...]
 
     def check_totals(self) -> None:
-        for campaign in (self.draft, self.running, self.approved):
+        for campaign in (self.draft, self.running, self.approved, self.exported):
             self.tenant.check_totals(campaign.id)
 
 
@@ -54,6 +56,7 @@ def make_belongings(engine: sa.Engine) -> Belongings:
     *contacts, new_contact = tenant.contacts(4)
     running = tenant.campaign("generating", contacts=contacts)
     template = CampaignTemplate("Own", STEPS)
+    exported = tenant.campaign("exported", contacts=contacts)
     return Belongings(
         tenant=tenant,
         owner_id=new_owner(tenant),
@@ -64,6 +67,10 @@ def make_belongings(engine: sa.Engine) -> Belongings:
         contacts=tuple(contacts),
         new_contact=new_contact,
         claims=tenant.claim(running.id, 2),
+        exported=exported,
+        export_claims=tenant.transact(
+            lambda store: store.export.claim(exported.id, 2, LEASE).claims
+        ),
     )
 
 
@@ -125,6 +132,10 @@ CALLS: dict[str, Call] = {
     "generation.regenerate": lambda store, owned: store.generation.regenerate(owned.running.id),
     "generation.progress": lambda store, owned: store.generation.progress(owned.running.id),
     "generation.estimate": lambda store, owned: store.generation.estimate(owned.running.id),
+    "export.claim": lambda store, owned: store.export.claim(owned.exported.id, 5, LEASE),
+    "export.renew": lambda store, owned: store.export.renew(owned.export_claims, LEASE),
+    "export.record": lambda store, owned: store.export.record(owned.export_claims),
+    "export.release": lambda store, owned: store.export.release(owned.export_claims),
 }
 """Every public method, called with ids of some tenant."""
 
@@ -180,13 +191,13 @@ def test_no_method_changes_or_counts_rows_of_another_tenant(engine: sa.Engine) -
         before = all_rows(store.connection, theirs.tenant.id)
         for name in (
             *("contacts.assign", "contacts.exclude", "contacts.set_readiness"),
-            *("generation.record", "campaigns.clone", "campaigns.apply"),
+            *("generation.record", "export.record", "campaigns.clone", "campaigns.apply"),
             *("contacts.erase", "templates.remove"),
         ):
             CALLS[name](store, own)
         assert all_rows(store.connection, theirs.tenant.id) == before
     summaries = theirs.tenant.transact(lambda store: store.campaigns.list().items)
-    assert [summary.total_contacts for summary in summaries] == [3, 3, 3]
+    assert [summary.total_contacts for summary in summaries] == [3, 3, 3, 3]
     theirs.check_totals()
     own.check_totals()
 

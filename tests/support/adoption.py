@@ -293,6 +293,8 @@ def read_with_store(engine: sa.Engine) -> dict[str, str]:
             assert progress.total == sum(contact.status != "excluded" for contact in contacts)
             assert progress.spent == sum(contact.cost for contact in contacts)
             assert progress.spent == summary.generation_cost
+            exported = [contact for contact in contacts if contact.exported_at is not None]
+            assert progress.exported == len(exported)
             statuses[str(campaign.id)] = str(campaign.status)
         for template in store.templates.list():
             assert store.templates.get(template.id) == template

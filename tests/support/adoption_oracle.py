@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -64,7 +65,10 @@ def expect(
     if contacts_from_messages:
         for (campaign_id, contact_id), contact in _contacts_from_messages(rows).items():
             contacts_by_campaign[campaign_id].append(contact)
-            message_contacts[f"{campaign_id}/{contact_id}"] = contact
+            message_contacts[f"{campaign_id}/{contact_id}"] = {
+                **contact,
+                "exported_at": oracle.time_of_export(campaign_id, {}),
+            }
 
     # 2. Campaigns.
     campaigns = {
@@ -110,6 +114,7 @@ class _Oracle:
             row.get("campaign_id") for row in rows["messages"] if row.get("status") in SENT
         }
         self.has_status_column = "campaign_templates" in rows
+        self.campaigns = {row["id"]: row for row in rows["campaigns"]}
 
     def refuse(self, table: str, row: Row, column: str) -> None:
         self.refused.add((table, row["id"], column))
@@ -168,7 +173,25 @@ class _Oracle:
             "enrichment_gaps": gaps,
             "generation_cost": cost,
             "unknown_costs": int(is_unknown and is_finished),
+            "exported_at": (
+                self.time_of_export(row["campaign_id"], row)
+                if status == ContactStatus.GENERATED
+                else None
+            ),
         }
+
+    def time_of_export(self, campaign_id: str, contact: Row) -> str | None:
+        """Return the best known time at which a generated contact was exported, if it was."""
+        campaign = self.campaigns[campaign_id]
+        if self._repair_status(campaign)["status"] not in ("exported", "archived"):
+            return None
+        now = datetime.now(UTC).isoformat()  # The default of the columns, too.
+        times = (
+            campaign.get("updated_at", now),
+            contact.get("generated_at"),
+            contact.get("added_at", now),
+        )
+        return next((str(time) for time in times if time is not None), now)
 
     def _repair_gaps(self, row: Row) -> list[str] | None:
         gaps = json.loads(row.get("enrichment_gaps") or "null")

@@ -228,17 +228,7 @@ class ClaimCall:
         }
         contacts = self.statements.take_over(self.scope, parameters)
         for contact in contacts:
-            store_log.warning(
-                "a claim takes over a contact whose lease has expired",
-                extra={
-                    "tenant_id": str(self.scope.tenant_id),
-                    "campaign_id": str(self.campaign_id),
-                    "campaign_contact_id": str(contact.id),
-                    "contact_id": str(contact.contact_id),
-                    "attempts": contact.attempts,
-                    "actor": self.scope.actor,
-                },
-            )
+            log_takeover(self.scope, self.campaign_id, contact)
         self.contacts += sorted(contacts, key=attrgetter("rank"))
 
     def add_to_totals(self, delta: Totals) -> None:
@@ -308,3 +298,18 @@ class ClaimCall:
 def may_claim(status: str) -> bool:
     """Return whether contacts may be claimed while the campaign has this status."""
     return Status(status) in lifecycle.PERMISSIONS[Permission.CLAIM]
+
+
+def log_takeover(scope: Scope, campaign_id: UUID, contact: Any) -> None:
+    """Log that a claim takes over a contact. ``contact`` has ids and ``attempts`` of its row."""
+    store_log.warning(
+        "a claim takes over a contact whose lease has expired",
+        extra={
+            "tenant_id": str(scope.tenant_id),
+            "campaign_id": str(campaign_id),
+            "campaign_contact_id": str(contact.id),
+            "contact_id": str(contact.contact_id),
+            "attempts": contact.attempts,
+            "actor": scope.actor,
+        },
+    )

@@ -32,6 +32,7 @@ _SENT_BACK: dict[str, Any] = {
     "lease_expires_at": None,
     "retry_at": None,
     "attempts": 0,
+    "exported_at": None,
     "error_code": None,
     "error": None,
 }
@@ -120,9 +121,13 @@ def _move(
     # 1. Count the contacts by their status before and after, for the totals.
     delta = Totals()
     number = 0
-    for source, goal, count, reserved in scope.connection.execute(
+    for source, goal, count, reserved, exported in scope.connection.execute(
         sa.select(
-            _CONTACT.status, target.label("target"), sa.func.count(), sa.func.sum(_CONTACT.reserved)
+            _CONTACT.status,
+            target.label("target"),
+            sa.func.count(),
+            sa.func.sum(_CONTACT.reserved),
+            sa.func.count(_CONTACT.exported_at),
         )
         .where(moving)
         .group_by(_CONTACT.status, sa.text("target"))
@@ -131,6 +136,8 @@ def _move(
         delta.move(source, goal, count)
         if "reserved" in columns:
             delta.reserved -= reserved
+        if "exported_at" in columns:
+            delta.exported -= exported
     # 2. Change the contacts.
     if number:
         scope.connection.execute(

@@ -181,16 +181,19 @@ class Contacts:
         return self._page(campaign_id, steps, status, limit, after)
 
     def exportable(self, campaign_id: UUID) -> Iterator[CampaignContact]:
-        """Yield every contact whose messages may be sent. An exporter must use no other list.
+        """Yield every contact whose messages may be sent, to read them, for example in a preview.
 
         These are the generated contacts of an approved or exported campaign, without the excluded
-        ones. Send only the messages whose ids follow from the campaign's slots and the contact's
-        ``revision`` (:meth:`MessageSlot.message_id`). Other messages of the contact belong to an
+        ones. ``exported_at`` says which of them were exported. To send messages, use
+        :func:`campaign_model.worker.run_export` or ``store.export``: a list that is sent in a
+        transaction is sent again if the transaction is repeated.
+
+        Only the messages whose ids follow from the campaign's slots and the contact's ``revision``
+        (:meth:`MessageSlot.message_id`) may be sent. Other messages of the contact belong to an
         earlier revision.
 
-        This call locks the campaign exclusively, and contacts are read while you iterate. So
-        iterate, and apply ``export``, in the same transaction. Raises :class:`NotFound` and
-        :class:`TransitionNotAllowed` before the first contact.
+        This call locks the campaign exclusively, and contacts are read while you iterate. Raises
+        :class:`NotFound` and :class:`TransitionNotAllowed` before the first contact.
         """
         campaign_row = lock_campaign(self._scope, campaign_id, Permission.LIST_EXPORTABLE)
         return self._iterate(campaign_id, self._scope.steps(campaign_row), ContactStatus.GENERATED)
@@ -271,7 +274,12 @@ class Contacts:
         )
         claims = sa.select(
             _CONTACT.tenant_id, _CONTACT.id, _CONTACT.campaign_id, _CONTACT.claim_token
-        ).where(chosen, _CONTACT.claim_token.is_not(None))
+        ).where(
+            chosen,
+            _CONTACT.claim_token.is_not(None),
+            # The claim of an exporter has no cost to book.
+            _CONTACT.status != ContactStatus.GENERATED.value,
+        )
         columns = ["tenant_id", "campaign_contact_id", "campaign_id", "token"]
         scope.connection.execute(sa.insert(campaign_erased_claims).from_select(columns, claims))
         rows = scope.connection.execute(
@@ -280,6 +288,7 @@ class Contacts:
         delta = Totals()
         for row in rows:
             delta.counts[row.status] -= 1
+            delta.exported -= row.exported_at is not None
             delta.cost -= row.generation_cost
             delta.erased_cost += row.generation_cost
             delta.unknown_costs -= row.unknown_costs

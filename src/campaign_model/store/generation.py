@@ -45,7 +45,6 @@ from campaign_model import lifecycle
 from campaign_model._values import MONEY_DECIMALS, exactly, money
 from campaign_model.campaign import Changed
 from campaign_model.claims import (
-    MAX_DURATION,
     Claim,
     ClaimBatch,
     Cursor,
@@ -70,10 +69,10 @@ from campaign_model.store.claiming import (
     read_documents,
 )
 from campaign_model.store.contact_moves import move_contacts
-from campaign_model.store.locking import campaign_parameters, lock_campaign, read_campaign
+from campaign_model.store.leases import campaign_of, check_lease, lock_claimed
+from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
-    CampaignRow,
     HeldContact,
     OutcomeRow,
     Statements,
@@ -144,7 +143,7 @@ class Generation:
             raise ValueError(f"a claim is of 1 to {MAX_CLAIM} contacts, not {limit!r}")
         if type(max_attempts) is not int or not 1 <= max_attempts <= MAX_CLAIM:
             raise ValueError(f"max_attempts is from 1 to {MAX_CLAIM}, not {max_attempts!r}")
-        _check_lease(lease)
+        check_lease(lease)
         call = ClaimCall(self._scope, self._statements, campaign_id, limit, lease, max_attempts)
         return call.run(reserve, cursor or Cursor())
 
@@ -155,10 +154,10 @@ class Generation:
         excluded: stop working on them. It also says whether the run was cancelled. Raises
         :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
         """
-        _check_lease(lease)
+        check_lease(lease)
         scope = self._scope
         claims = tuple(claims)
-        campaign_row, contacts = self._lock_claimed(_campaign_of(claims), claims)
+        campaign_row, contacts = lock_claimed(scope, self._statements, campaign_of(claims), claims)
         held_ids = [claim.id for claim in claims if _holds(claim, contacts.get(claim.id))]
         lost_ids = tuple(
             claim.id
@@ -195,7 +194,7 @@ class Generation:
         unknown_costs = int(cost is None)
         if call_id is not None:
             checked_id(call_id)
-        campaign_row, contacts = self._lock_claimed(claim.campaign_id, (claim,))
+        campaign_row, contacts = lock_claimed(scope, self._statements, claim.campaign_id, (claim,))
         contact = contacts.get(claim.id)
         if call_id is not None and _has_reported(call_id, contact):
             return Recorded.ALREADY
@@ -239,7 +238,7 @@ class Generation:
                 raise TypeError(f"not an outcome: {outcome!r}")
         if not outcomes:
             return {}
-        campaign_id = _campaign_of(outcomes)
+        campaign_id = campaign_of(outcomes)
 
         # 1. The usual case, in one statement: the campaign is generating and what this process
         #    last read, and every claim still holds its contact.
@@ -250,7 +249,7 @@ class Generation:
                 return answers
 
         # 2. Otherwise lock campaign and contacts, and sort the claims by what they still hold.
-        campaign_row, contacts = self._lock_claimed(campaign_id, outcomes)
+        campaign_row, contacts = lock_claimed(self._scope, self._statements, campaign_id, outcomes)
         documents = read_documents(self._scope, campaign_id, campaign_row)
         answers = {}
         held: dict[Claim, Outcome] = {}
@@ -356,20 +355,6 @@ class Generation:
         messages = total.unfinished * len(steps.slots())
         return Estimate(contacts=total.unfinished, messages=messages, cost=cost)
 
-    def _lock_claimed(
-        self, campaign_id: UUID, claims: Iterable[Claim]
-    ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-        """Lock the campaign shared, then the contacts of the claims, and return both.
-
-        A contact that no longer exists is missing in the result. Raise :class:`NotFound` if the
-        campaign does not exist.
-        """
-        parameters = {
-            **campaign_parameters(self._scope, campaign_id),
-            "ids": sorted(checked_id(claim.id) for claim in claims),
-        }
-        return self._statements.lock_claimed(self._scope, parameters)
-
     def _record_held(
         self,
         campaign_id: UUID,
@@ -444,20 +429,13 @@ class Generation:
         return True
 
 
-def _check_lease(lease: timedelta) -> None:
-    if not timedelta(0) < lease <= MAX_DURATION:
-        raise ValueError(f"a lease is longer than zero and at most {MAX_DURATION}, not {lease}")
-
-
-def _campaign_of(claims: Iterable[Claim]) -> UUID:
-    campaign_ids = {claim.campaign_id for claim in claims}
-    if len(campaign_ids) != 1:
-        raise ValueError("one call takes the claims of one campaign")
-    return campaign_ids.pop()
-
-
 def _holds(claim: Claim, contact: HeldContact | None) -> bool:
-    return contact is not None and contact.claim_token == claim.token
+    """Tell whether a claim holds its contact. A generated contact may be held by an exporter."""
+    return (
+        contact is not None
+        and contact.claim_token == claim.token
+        and contact.status != ContactStatus.GENERATED
+    )
 
 
 def _has_reported(token: UUID, contact: HeldContact | None) -> bool:

@@ -10,10 +10,11 @@ Locks are taken in one order everywhere, so that no two transactions wait for ea
 
 Who locks the campaign, and how:
 
-* *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release``. Many of these calls
-  can hold the lock at once. While one holds it, no other transaction can change the campaign's
-  status or content. A claim never waits for a contact that is locked (``SKIP LOCKED``), so it
-  cannot take part in a deadlock over contacts. Therefore a claim may lock contacts after totals.
+* *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release``, of generation and of
+  export. Many of these calls can hold the lock at once. While one holds it, no other transaction
+  can change the campaign's status or content. A claim never waits for a contact that is locked
+  (``SKIP LOCKED``), so it cannot take part in a deadlock over contacts. Therefore a claim may lock
+  contacts after totals.
 * *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
   and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's
   contacts and totals in any order. ``erase`` locks several campaigns, in the order of their ids.

@@ -192,7 +192,7 @@ RETURNING id, contact_id, attempts, revision, rank, reserved
 LOCK_CLAIMED = f"""
 {LOCKED_CAMPAIGN},
 held AS (
-    SELECT id, campaign_id, status, claim_token, reported_tokens, reserved
+    SELECT id, campaign_id, status, claim_token, reported_tokens, reserved, exported_at
     FROM campaign_contacts
     WHERE tenant_id = :tenant
       AND id = ANY (ARRAY(SELECT unnest(:ids)))
@@ -208,7 +208,8 @@ SELECT campaign.status AS campaign_status,
        held.status,
        claim_token,
        CAST(reported_tokens AS text) AS reported_tokens,
-       reserved
+       reserved,
+       exported_at
 FROM campaign
 LEFT JOIN held ON held.campaign_id = :campaign
 """

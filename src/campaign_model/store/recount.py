@@ -42,6 +42,7 @@ SMALL_CAMPAIGN = 10_000
 COUNT = f"""
 SELECT status,
        count(*) AS contacts,
+       count(exported_at) AS exported,
        sum(generation_cost) AS cost,
        sum(unknown_costs) AS unknown_costs,
        sum(reserved) AS reserved,
@@ -51,7 +52,9 @@ WHERE tenant_id = :tenant
   AND campaign_id = :campaign
 GROUP BY status
 """  # noqa: S608 - our own names
-_COUNT = statement(COUNT, "status", "contacts", "cost", "unknown_costs", "reserved", "unleased")
+_COUNT = statement(
+    COUNT, "status", "contacts", "exported", "cost", "unknown_costs", "reserved", "unleased"
+)
 
 
 def is_small(total: Totals) -> bool:
@@ -70,6 +73,7 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     return attrs.evolve(
         kept,
         counts={**Totals().counts, **{status: row.contacts for status, row in rows.items()}},
+        exported=sum(row.exported for row in rows.values()),
         cost=sum(row.cost for row in rows.values()),
         unknown_costs=sum(row.unknown_costs for row in rows.values()),
         reserved=sum(row.reserved for row in rows.values()),

@@ -103,7 +103,7 @@ RETURNING id, contact_id, attempts, revision, rank, reserved
 
 # Read contacts by id, to see which claims still hold them.
 CLAIMED = """
-SELECT id, status, claim_token, reported_tokens, reserved
+SELECT id, status, claim_token, reported_tokens, reserved, exported_at
 FROM campaign_contacts
 WHERE tenant_id = :tenant
   AND campaign_id = :campaign

@@ -83,7 +83,8 @@ _TYPES: dict[str, Any] = {
     **{column.name: column.type for column in (*campaign_totals.c, *campaign_contacts.c)},
     **dict.fromkeys(("tenant", "campaign", "token", "call_id"), Uuid()),
     **dict.fromkeys(("now", "soon", "next_expiry", "next_try"), UtcDateTime()),
-    **dict.fromkeys(("gate", "max_attempts", "number", "first_rank"), sa.BigInteger()),
+    **dict.fromkeys(("gate", "max_attempts", "number"), sa.BigInteger()),
+    **dict.fromkeys(("first_rank", "first_unclaimed"), sa.BigInteger()),
     **dict.fromkeys(("expected_status", "fingerprint", "outcomes"), sa.Text()),
     **dict.fromkeys(("template_config", "generation_config"), sa.Text()),
     **dict.fromkeys(("new_ids", "contact_ids", "ranks"), sa.Text()),
@@ -146,7 +147,8 @@ class HeldContact(NamedTuple):
     """A locked contact: the claim that holds it, and the money that is reserved for it.
 
     ``claim_token`` is the token of that claim, or None. ``reported_tokens`` is a JSON array in
-    text: the tokens of the claims whose outcomes have been recorded.
+    text: the tokens of the claims whose outcomes have been recorded. The token of the claim that
+    exported the contact stays in ``claim_token``.
     """
 
     id: UUID
@@ -154,6 +156,7 @@ class HeldContact(NamedTuple):
     claim_token: UUID | None
     reported_tokens: str
     reserved: Decimal
+    exported_at: datetime | None
 
 
 class OutcomeRow(NamedTuple):

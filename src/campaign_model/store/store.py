@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from campaign_model.store.campaigns import Campaigns
 from campaign_model.store.connection import Clock, check_connection, database_time
 from campaign_model.store.contacts import Contacts
+from campaign_model.store.export import Export
 from campaign_model.store.generation import Generation
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import HostTables
@@ -18,7 +19,7 @@ from campaign_model.wire import DEFAULT, Codec
 
 
 class CampaignStore:
-    """Campaigns, templates, contacts and generation of one tenant.
+    """Campaigns, templates, contacts, generation and export of one tenant.
 
     The caller begins and ends the transaction of ``connection``: the store never commits or rolls
     back, so that a service can write its own rows in the same transaction. Use one store per
@@ -40,6 +41,7 @@ class CampaignStore:
     templates: Templates
     contacts: Contacts
     generation: Generation
+    export: Export
 
     def __init__(
         self,
@@ -59,3 +61,4 @@ class CampaignStore:
         self.templates = Templates(scope)
         self.contacts = Contacts(scope)
         self.generation = Generation(scope)
+        self.export = Export(scope)

@@ -128,6 +128,8 @@ campaign_contacts = sa.Table(
     sa.Column("error", sa.Text),
     _now("added_at"),
     sa.Column("generated_at", UtcDateTime),
+    # When an exporter recorded that it has pushed the contact's messages.
+    sa.Column("exported_at", UtcDateTime),
     # The tenant is the last column of these keys. If it were the first one, PostgreSQL would use
     # the index for a tenant that its statistics do not contain yet, and read all of its contacts.
     sa.UniqueConstraint("id", "tenant_id"),
@@ -174,6 +176,7 @@ campaign_totals = sa.Table(
     sa.Column("campaign_id", Uuid, primary_key=True),
     sa.Column("shard", sa.SmallInteger, primary_key=True),
     *(_count(status.value) for status in ContactStatus),
+    _count("exported"),
     _money("cost"),
     _count("unknown_costs"),
     _money("erased_cost"),

@@ -1,8 +1,8 @@
 """Totals: the counts and costs of a campaign, kept as sums so that nobody has to count contacts.
 
 Invariant: summed over its rows ("shards"), ``campaign_totals`` says what the campaign's contacts
-say: how many have each status, what was booked and what is reserved for them. Whatever changes a
-contact's status or money changes the totals in the same transaction, by a signed delta.
+say: how many have each status, how many were exported, what was booked and what is reserved for
+them. Whatever changes one of these changes the totals in the same transaction, by a signed delta.
 
 * A running campaign has :data:`~campaign_model.store.scope.SHARDS` rows, and each call of a worker
   adds its delta to one of them, so that workers do not wait for each other.
@@ -55,7 +55,10 @@ from campaign_model.store.types import (
 )
 
 _ZERO = Decimal(0)
-_AMOUNTS = ("cost", "erased_cost", "reserved", "unknown_costs", "erased_unknown_costs")
+_AMOUNTS = (
+    *("exported", "cost", "erased_cost", "reserved"),
+    *("unknown_costs", "erased_unknown_costs"),
+)
 _T = campaign_totals.c
 
 
@@ -69,6 +72,7 @@ class Totals:
     """
 
     counts: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(ContactStatus, 0))
+    exported: int = attrs.field(default=0, converter=int)
     cost: Decimal = attrs.field(default=_ZERO, converter=Decimal)
     unknown_costs: int = attrs.field(default=0, converter=int)
     erased_cost: Decimal = attrs.field(default=_ZERO, converter=Decimal)
@@ -116,6 +120,11 @@ class Totals:
     def finished(self) -> int:
         """Contacts with an outcome."""
         return self.counts[ContactStatus.GENERATED] + self.counts[ContactStatus.FAILED]
+
+    @property
+    def unexported(self) -> int:
+        """Contacts that have messages and were not exported."""
+        return self.counts[ContactStatus.GENERATED] - self.exported
 
     @property
     def waiting(self) -> int:
@@ -384,4 +393,5 @@ def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
         budget=scope.codec.recover_generation_config(config).value.budget,
         per_second=per_second,
         seconds_left=total.unfinished / per_second if per_second else None,
+        exported=total.exported,
     )

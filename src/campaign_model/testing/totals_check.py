@@ -1,8 +1,9 @@
 """Check the invariant of totals: the totals of a campaign are the sums of its contacts.
 
 Progress, budgets and the legacy columns are read from ``campaign_totals`` alone, so they are right
-only while the totals are. :func:`find_wrong_totals` compares counts by status, booked cost, unknown
-costs and reservations. It cannot compare the cost of erased contacts, because no contact has it.
+only while the totals are. :func:`find_wrong_totals` compares counts by status, exported contacts,
+booked cost, unknown costs and reservations. It cannot compare the cost of erased contacts, because
+no contact has it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _CONTACT_COLUMNS = {
 }
 """Maps each amount in ``campaign_totals`` to the column of ``campaign_contacts`` that it sums."""
 
-_COMPARED = (*_STATUSES, *_CONTACT_COLUMNS)
+_COMPARED = (*_STATUSES, "exported", *_CONTACT_COLUMNS)
 
 
 def _sums(table: sa.Table, columns: Mapping[str, sa.ColumnElement[Any]]) -> sa.Select[Any]:
@@ -50,6 +51,7 @@ _SUMS_OF_CONTACTS = _sums(
     campaign_contacts,
     {
         **{status: sa.case((_CONTACTS.status == status, 1), else_=0) for status in _STATUSES},
+        "exported": sa.case((_CONTACTS.exported_at.is_not(None), 1), else_=0),
         **{name: _CONTACTS[column] for name, column in _CONTACT_COLUMNS.items()},
     },
 )

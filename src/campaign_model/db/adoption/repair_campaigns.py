@@ -10,6 +10,7 @@ Totals are only written while no worker of this library runs, so they all go int
 from __future__ import annotations
 
 from campaign_model.campaign import ADOPTED
+from campaign_model.db.adoption.campaign_status import campaign_status_ctes, time_of_export
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
@@ -24,7 +25,7 @@ from campaign_model.db.adoption.repair_contacts import contact_ctes
 from campaign_model.db.adoption.repair_messages import message_ctes
 from campaign_model.db.adoption.report import RUN_TIME_KEYS
 from campaign_model.db.schema import quote
-from campaign_model.lifecycle import Action, ContactStatus, Status, target
+from campaign_model.lifecycle import ContactStatus
 
 _COLUMNS = (
     *("id", "tenant_id", "owner_id", "name", "description", "status", "is_active"),
@@ -32,20 +33,16 @@ _COLUMNS = (
     *("generation_cost", "next_position", "version", "created_at", "updated_at"),
 )
 
-_SENT = quote_texts(("sent", "delivered", "replied"))
-"""The statuses of messages that were sent to a contact."""
-
 _RUN_TIME_KEYS = quote_texts(RUN_TIME_KEYS)
-_ARCHIVED = target(Action.DELETE)
-_RELEASED = target(Action.CANCEL_GENERATION)
 
 _TOTALS = {
     **{status.value: f"count(*) FILTER (WHERE status = '{status}')" for status in ContactStatus},
+    "exported": "count(exported_at)",
     "cost": "sum(generation_cost)",
     "unknown_costs": "sum(unknown_costs)",
 }
 """The columns of ``campaign_totals`` that follow from the contacts, each with its aggregate over
-rows with status, generation_cost and unknown_costs."""
+rows with status, exported_at, generation_cost and unknown_costs."""
 
 _COUNT_TOTALS = ",\n        ".join(f"{sql} AS {name}" for name, sql in _TOTALS.items())
 
@@ -101,15 +98,18 @@ def audit_campaigns(database: LegacyDatabase) -> str:
 
 def insert_message_contacts(database: LegacyDatabase) -> str:
     """Write a statement that creates the contacts of the campaigns of ``ids`` without contacts."""
-    return f"""WITH{_campaign_row(database)},{message_ctes(database)}
+    ctes = f"{_campaign_row(database)},{message_ctes(database)},{campaign_status_ctes(database)}"
+    return f"""WITH{ctes}
 INSERT INTO campaign_contacts (
     id, tenant_id, campaign_id, contact_id, status, generation_cost, unknown_costs, rank,
-    claimed_at, added_at, generated_at
+    claimed_at, added_at, generated_at, exported_at
 )
 SELECT
     id, tenant_id, campaign_id, contact_id, '{ContactStatus.GENERATED}', generation_cost,
-    unknown_costs, rank, generated_at, added_at, generated_at
-FROM message_contact"""
+    unknown_costs, rank, generated_at, added_at, generated_at,
+    {time_of_export("campaign_status", "message_contact")}
+FROM message_contact
+JOIN campaign_status USING (campaign_id)"""
 
 
 def repair_campaigns(database: LegacyDatabase) -> str:
@@ -191,22 +191,15 @@ total AS (
             new_status AS status,
             new_generation_cost AS generation_cost,
             new_unknown_costs AS unknown_costs,
-            new_rank AS rank
+            new_rank AS rank,
+            new_exported_at AS exported_at
         FROM contact
         WHERE NOT is_misplaced
         UNION ALL
-        SELECT campaign_id, '{ContactStatus.GENERATED}', generation_cost, unknown_costs, rank
+        SELECT campaign_id, '{ContactStatus.GENERATED}', generation_cost, unknown_costs, rank, NULL
         FROM message_contact
     ) AS repaired_contact
     GROUP BY campaign_id
-),
--- Messages that were sent to a contact.
-sent_message AS (
-    SELECT campaign_id
-    FROM (
-{database.select_messages()}
-    ) AS source
-    WHERE status IN ({_SENT})
 ),
 -- The values of each campaign, and whether they are valid.
 campaign_judged AS (
@@ -214,15 +207,10 @@ campaign_judged AS (
         campaign_row.*,
         judgement.*,
         total.*,
-        {database.translate_status(Status)} AS known_status,
-        campaign_row.id IN (SELECT campaign_id FROM sent_message) AS has_sent_messages,
-        -- Not every legacy table has this column. JSON reads a missing one as NULL.
-        EXISTS (
-            SELECT
-            FROM campaigns
-            WHERE campaigns.id = campaign_row.id
-                AND btrim(to_jsonb(campaigns) ->> 'lemlist_campaign_id') <> ''
-        ) AS has_lemlist_id,
+        campaign_status.known_status,
+        campaign_status.has_sent_messages,
+        campaign_status.has_lemlist_id,
+        campaign_status.repaired_status,
         owner_id IS NOT NULL AND NOT EXISTS (
             SELECT
             FROM {quote(database.inspection.host.owners)} AS owner
@@ -237,6 +225,7 @@ campaign_judged AS (
                 )
         END AS run_time_values
     FROM campaign_row
+    JOIN campaign_status ON campaign_status.campaign_id = campaign_row.id
 {join_documents("campaigns")}
     LEFT JOIN total ON total.campaign_id = campaign_row.id
 ),{write_ctes("campaign", _campaign_rules(database), "campaign_judged")}"""
@@ -244,7 +233,6 @@ campaign_judged AS (
 
 def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
     """Return the rule for each column of campaigns that the repair sets."""
-    rule = database.options.status_rule
     documents = document_rules("campaigns")
     settings = documents.pop("generation_config")
 
@@ -265,14 +253,7 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
         ),
         "is_active": Rule("coalesce(is_active, true)", "'absent'"),
         "status": Rule(
-            f"""CASE
-            WHEN is_active IS FALSE THEN '{_ARCHIVED}'
-            WHEN known_status IS NULL AND has_sent_messages THEN '{rule["sent"]}'
-            WHEN known_status IS NULL AND has_lemlist_id THEN '{rule["lemlist"]}'
-            WHEN known_status IS NULL THEN '{rule["otherwise"]}'
-            WHEN known_status = '{Status.GENERATING}' AND version IS NULL THEN '{_RELEASED}'
-            ELSE known_status
-        END""",
+            "repaired_status",
             """CASE
                 WHEN status IS NOT NULL AND known_status IS NULL THEN 'unknown_status'
                 WHEN NOT new_is_active THEN 'status_inactive'

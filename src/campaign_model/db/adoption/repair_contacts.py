@@ -7,6 +7,7 @@ repaired yet.
 
 from __future__ import annotations
 
+from campaign_model.db.adoption.campaign_status import campaign_status_ctes, time_of_export
 from campaign_model.db.adoption.legacy_database import (
     QUARANTINE,
     LegacyDatabase,
@@ -23,6 +24,7 @@ from campaign_model.lifecycle import ContactStatus, resting_status
 _COLUMNS = (
     *("id", "campaign_id", "contact_id", "tenant_id", "status", "enrichment_gaps"),
     *("generation_cost", "unknown_costs", "rank", "claimed_at", "added_at", "generated_at"),
+    "exported_at",
 )
 
 _FINISHED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED))
@@ -86,19 +88,21 @@ FROM deleted""")
 
 
 def contact_ctes(database: LegacyDatabase) -> str:
-    """Write the CTEs ``contact_row``, ``contact_judged``, ``contact`` and ``contact_finding``."""
+    """Write the CTEs ``campaign_status``, ``contact_row`` to ``contact``, ``contact_finding``."""
     cost_check = checks("postgresql")["campaign_contacts"]["generation_cost"]
-    return f"""
+    return f"""{campaign_status_ctes(database)},
 -- The contacts of the batch, with the tenant of their campaign.
 contact_row AS (
     SELECT
         source.*,
         campaigns.tenant_id AS campaign_tenant_id,
+        {time_of_export("campaign_status", "source")} AS legacy_export_at,
         person.tenant_id IS DISTINCT FROM campaigns.tenant_id AS is_misplaced
     FROM (
 {database.select_own("campaign_contacts", _COLUMNS, "campaign_id")}
     ) AS source
     JOIN campaigns ON campaigns.id = source.campaign_id
+    JOIN campaign_status ON campaign_status.campaign_id = source.campaign_id
     LEFT JOIN {quote(database.inspection.host.contacts)} AS person ON person.id = source.contact_id
 ),
 -- The values of each contact, and whether they are valid.
@@ -193,4 +197,12 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
             ELSE claimed_at
         END"""),
         "added_at": Rule("coalesce(added_at, generated_at, now())", "'absent'"),
+        "exported_at": Rule(
+            f"""CASE
+            WHEN rank IS NULL AND known_status = '{ContactStatus.GENERATED}'
+                THEN coalesce(exported_at, legacy_export_at)
+            ELSE exported_at
+        END""",
+            "'exported_before'",
+        ),
     }

@@ -33,6 +33,7 @@ KINDS: Mapping[str, str] = {
     "run_time_keys": f"{' and '.join(RUN_TIME_KEYS)} move to the history",
     "absent": "missing values get their defaults",
     "recounted": "totals are counted again from the contacts",
+    "exported_before": "contacts of exported and archived campaigns are marked as exported",
     "from_messages": "contacts are created from messages",
     # Needing a decision:
     "unknown_status": "words that are not a status: translate them with a status map",

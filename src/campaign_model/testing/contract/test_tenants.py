@@ -49,6 +49,7 @@ CALLS: dict[str, Call] = {
         dict.fromkeys(owned.claims, Generated(CENT)), on_lost="book"
     ),
     "progress": lambda store, owned: store.generation.progress(owned.running.id),
+    "export claim": lambda store, owned: store.export.claim(owned.approved.id, 5, LEASE),
 }
 
 

@@ -114,6 +114,7 @@ def campaign_contacts() -> SearchStrategy[CampaignContact]:
         gaps=tuples_of(FIELDS),
         unknown=st.booleans(),
         stale=st.booleans(),
+        exported=st.booleans(),
         error=SHORT_TEXTS,
         since=after(),
         pause=optional(after()),
@@ -135,6 +136,7 @@ def _contact(
     gaps: tuple[str, ...],
     unknown: bool,
     stale: bool,
+    exported: bool,
     error: str,
     since: timedelta,
     pause: timedelta | None,
@@ -163,6 +165,7 @@ def _contact(
         lease_expires_at=at if status is ContactStatus.GENERATING else None,
         retry_at=at + pause if paused else None,
         generated_at=at if generated else None,
+        exported_at=at if generated and exported else None,
         **fields,
     )
 
@@ -240,7 +243,7 @@ def _batch(
                 steps_fingerprint=steps.fingerprint,
             )
             for claim in claims
-            if stop is not StopReason.NOT_GENERATING
+            if stop not in (StopReason.NOT_GENERATING, StopReason.NOT_EXPORTED)
         ),
         stop=stop,
         retry_at=None if stop is None or pause is None else fields["at"] + pause,
@@ -249,20 +252,30 @@ def _batch(
 
 
 def progress() -> SearchStrategy[Progress]:
-    """Draw the progress of a generation, with and without its speed."""
+    """Draw the progress of a generation, with and without its speed, and of an export."""
     return built(
-        lambda counts, rate, **fields: Progress(
-            by_status=dict(zip(ContactStatus, counts, strict=True)),
-            per_second=rate,
-            seconds_left=sum(counts) / rate if rate else None,
-            **fields,
-        ),
+        _progress,
         st.tuples(*[COUNTS for _ in ContactStatus]),
         optional(st.floats(0.001, 1000)),
+        COUNTS,
         spent=amounts(),
         reserved=amounts(),
         unknown_costs=COUNTS,
         budget=optional(amounts()),
+    )
+
+
+def _progress(
+    counts: tuple[int, ...], rate: float | None, exported: int, **fields: Any
+) -> Progress:
+    """Make a progress in which at most the generated contacts are exported."""
+    by_status = dict(zip(ContactStatus, counts, strict=True))
+    return Progress(
+        by_status=by_status,
+        per_second=rate,
+        seconds_left=sum(counts) / rate if rate else None,
+        exported=min(exported, by_status[ContactStatus.GENERATED]),
+        **fields,
     )
 
 
