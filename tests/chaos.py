@@ -1,29 +1,24 @@
-"""Kill workers and the server at random, then check that nothing is lost or doubled.
+"""Kill workers, exporters and the server at random, then check that nothing is lost or doubled.
 
-A run has two phases: in the first only workers are killed and paused, in the second the server is
-killed as well. ``nox -s chaos`` runs the long form. The last line of the output counts lost and
-doubled contacts. The exit code is 0 only if both are 0 and no money is missing. ``-- --seed N``
-repeats the random choices of an earlier run, but not its timing.
+A run has three phases: in the first only workers are killed and paused, in the second the server is
+killed as well. In the third, messages are exported (``chaos_export.py``). ``nox -s chaos`` runs the
+long form. The last line of the output counts lost and doubled contacts. The exit code is 0 only if
+both are 0 and no money is missing. ``-- --seed N`` repeats the random choices of an earlier run,
+but not its timing.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
-import multiprocessing
 import os
 import random
-import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
-from operator import itemgetter
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,12 +34,13 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import Money, Uuid
-from campaign_model.testing.parallel import wait_until
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.worker import Task, run_worker
+from chaos_export import ExportPhase, Receiver
 from support import servers
 from support.tenants import HOST, legacy_columns, new_tenant
+from support.worker_pool import DATABASE_FAULT, Findings, Phase, die_at_step
 from support.workers import slot_values
 
 LEASE = timedelta(seconds=1)
@@ -52,22 +48,7 @@ CONCURRENCY = 4
 MAX_CALL = 0.004
 """The most seconds that generating one contact takes."""
 
-MAX_STEPS = 200
-"""A worker that kills itself does so after at most so many steps."""
-
-WAKE_AFTER = 3.0
-"""Seconds without a finished contact after which paused workers are woken."""
-
-STUCK_AFTER = 60.0
-"""Seconds without a finished contact after which the run fails."""
-
-DATABASE_FAULT = 75
-"""Exit code of a worker that ended with a database fault."""
-
 REFUSED = "refused"
-MAX_PROBLEMS = 10
-"""The most problems that are printed of one phase."""
-
 FINAL = (ContactStatus.GENERATED, ContactStatus.FAILED)
 
 ledger = sa.Table(
@@ -107,18 +88,6 @@ def run_worker_process(tenant: Tenant, campaign_id: UUID, seed: int, last_step: 
         )
     except sa.exc.OperationalError:
         sys.exit(DATABASE_FAULT)
-
-
-def die_at_step(engine: sa.Engine, last_step: int) -> None:
-    """Kill this process at a step: before or after a statement, or before a commit."""
-    steps = itertools.count(1)
-
-    def count_step(*_: Any) -> None:
-        if next(steps) == last_step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    for event in ("before_cursor_execute", "after_cursor_execute", "commit"):
-        sa.event.listen(engine, event, count_step)
 
 
 def write_reports_into_ledger() -> None:
@@ -209,136 +178,7 @@ def _uses_checkpoints(task: Task) -> bool:
     return task.contact_id.int % 20 in (2, 3, 4)
 
 
-# --- Killing and replacing workers ---------------------------------------------------------------
-
-Event = tuple[int, Callable[[], None]]
-"""A function, and the number of finished contacts after which it is called."""
-
-
-@attrs.define
-class WorkerPool:
-    """``size`` worker processes of one campaign. A worker that ends is replaced."""
-
-    tenant: Tenant
-    campaign_id: UUID
-    size: int
-    rng: random.Random
-    workers: list[BaseProcess] = attrs.field(factory=list)
-    exit_codes: Counter[int | None] = attrs.field(factory=Counter)
-    """How many workers ended with each exit code."""
-
-    _paused: list[BaseProcess] = attrs.field(factory=list)
-    _last_step: int | None = None
-    """The step at which the next new worker kills itself, if it does."""
-
-    def run(self, events: Iterable[Event]) -> None:
-        """Run until generation is completed and every event has happened."""
-        pending = sorted(events, key=itemgetter(0))
-        finished, finished_at = -1, time.monotonic()
-        try:
-            while pending or self._campaign_status() is Status.GENERATING:
-                self._replace_ended(self.rng.random() / 50)
-                finished_before, finished = finished, self._count_finished()
-                if finished != finished_before:
-                    finished_at = time.monotonic()
-                if time.monotonic() > finished_at + WAKE_AFTER:
-                    # The running workers may wait for the leases of paused ones.
-                    self._wake_paused()
-                assert time.monotonic() < finished_at + STUCK_AFTER, f"stuck after {finished}"
-                while pending and pending[0][0] <= finished:
-                    pending.pop(0)[1]()
-                    self._replace_ended(0)
-            self._wake_paused()
-            for worker in self.workers:
-                worker.join(STUCK_AFTER)
-                self.exit_codes[worker.exitcode] += 1
-        finally:
-            for worker in [*self.workers, *self._paused]:
-                worker.kill()
-                worker.join()
-
-    def kill_one(self) -> None:
-        """Kill a worker at any moment. Every second time, let its successor kill itself too."""
-        worker = self.rng.choice(self.workers)
-        worker.kill()
-        worker.join()
-        if self.rng.random() < 0.5:
-            self._last_step = self.rng.randrange(1, MAX_STEPS)
-
-    def pause_one(self) -> None:
-        """Stop a worker between two transactions, so that others take over its contacts."""
-        worker = self.workers.pop(self.rng.randrange(len(self.workers)))
-        self._paused.append(worker)
-        _send(worker, signal.SIGSTOP)
-        while self._has_open_transaction(worker):
-            _send(worker, signal.SIGCONT)
-            wait([worker.sentinel], self.rng.random() / 50)
-            _send(worker, signal.SIGSTOP)
-
-    def _has_open_transaction(self, worker: BaseProcess) -> bool:
-        count_busy = sa.text(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE application_name = :pid AND state <> 'idle'"
-        )
-        with self.tenant.engine.connect() as connection:
-            return bool(connection.scalar(count_busy, {"pid": str(worker.pid)}))
-
-    def _wake_paused(self) -> None:
-        for worker in self._paused:
-            _send(worker, signal.SIGCONT)
-        self.workers += self._paused
-        self._paused = []
-
-    def _replace_ended(self, timeout: float) -> None:
-        """Wait until a worker ends, at most ``timeout`` seconds, and replace all that ended."""
-        wait([worker.sentinel for worker in self.workers], timeout)
-        for worker in [worker for worker in self.workers if not worker.is_alive()]:
-            self.workers.remove(worker)
-            self.exit_codes[worker.exitcode] += 1
-        while len(self.workers) < self.size:
-            # A fork starts at once. It is safe, because this process has one thread and, between
-            # its transactions, no connection.
-            worker = multiprocessing.get_context("fork").Process(
-                target=run_worker_process,
-                args=(self.tenant, self.campaign_id, self.rng.randrange(2**32), self._last_step),
-            )
-            worker.start()
-            self.workers.append(worker)
-            self._last_step = None
-
-    def _campaign_status(self) -> Status:
-        return self.tenant.transact(lambda store: store.campaigns.get(self.campaign_id)).status
-
-    def _count_finished(self) -> int:
-        progress = self.tenant.progress(self.campaign_id)
-        return sum(progress.by_status[status] for status in FINAL)
-
-
-def _send(worker: BaseProcess, number: signal.Signals) -> None:
-    # After a process has ended, its id may belong to another process.
-    if worker.is_alive():
-        assert worker.pid is not None
-        os.kill(worker.pid, number)
-
-
 # --- Checking the result -------------------------------------------------------------------------
-
-
-@attrs.define
-class Findings:
-    """The faults of a campaign after a run."""
-
-    lost: set[UUID] = attrs.field(factory=set)
-    """Campaign contacts without an outcome, or without one of their messages."""
-
-    doubled: set[UUID] = attrs.field(factory=set)
-    """Campaign contacts with two outcomes, or with two messages in one slot."""
-
-    problems: list[str] = attrs.field(factory=list)
-    """A sentence for every other fault."""
-
-    late: int = 0
-    """Outcomes whose lease was lost. That is no fault: their costs are booked."""
 
 
 @exactly()
@@ -377,7 +217,7 @@ def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
         outcomes[id_] += is_final and report.answer == Recorded.APPLIED
         costs[id_] += report.cost or 0
         unknown_costs[id_] += report.cost is None
-        findings.late += report.answer == Recorded.BOOKED
+        findings.repeated += report.answer == Recorded.BOOKED
         if report.answer is not None:
             if (id_, report.token) in claims_with_outcome:
                 findings.doubled.add(id_)
@@ -413,69 +253,39 @@ def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
 # --- A run ---------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Phase:
-    """One campaign: its contacts, its workers, and how often what is killed or paused."""
+@attrs.define
+class GenerationPhase(Phase):
+    """A campaign whose messages are generated."""
 
-    contacts: int
-    workers: int
-    kills: int
-    pauses: int
-    server_kills: int = 0
+    repeated = "late outcomes"
 
-    def run(
-        self, tenant: Tenant, server: servers.Server, rng: random.Random
-    ) -> tuple[int, Findings]:
-        """Run this phase. Return the number of kills and the faults after it."""
-        begun = time.monotonic()
-        campaign = tenant.campaign(Status.GENERATING, contacts=self.contacts)
-        pool = WorkerPool(tenant, campaign.id, self.workers, rng)
+    def create_campaign(self) -> UUID:
+        """Make a generating campaign."""
+        return self.tenant.campaign(Status.GENERATING, contacts=self.contacts).id
 
-        def restart_server() -> None:
-            server.kill()
-            server.start()
+    def work(self, campaign_id: UUID, seed: int, last_step: int | None) -> None:
+        """Generate messages until nothing is left."""
+        run_worker_process(self.tenant, campaign_id, seed, last_step)
 
-        functions = [
-            *[pool.kill_one] * self.kills,
-            *[pool.pause_one] * self.pauses,
-            *[restart_server] * self.server_kills,
-        ]
-        # Every event happens while at least a quarter of the contacts is left.
-        pool.run([(rng.randrange(self.contacts * 3 // 4), function) for function in functions])
-        wait_until(lambda: _is_only_session(tenant.engine), "the sessions of killed workers end")
+    def count_finished(self, campaign_id: UUID) -> int:
+        """Count the contacts with an outcome."""
+        progress = self.tenant.progress(campaign_id)
+        return sum(progress.by_status[status] for status in FINAL)
+
+    def is_finished(self, campaign_id: UUID) -> bool:
+        """Tell whether a worker has completed the generation."""
+        campaign = self.tenant.transact(lambda store: store.campaigns.get(campaign_id))
+        return campaign.status is not Status.GENERATING
+
+    def audit(self, campaign_id: UUID, _exit_codes: object) -> Findings:
+        """Compare the campaign with the ledger."""
         # A move refreshes the legacy columns: costs were booked after the completion.
-        tenant.apply(campaign.id, Action.REQUEST_CHANGES)
-        findings = audit(tenant, campaign.id)
-        killed = pool.exit_codes[-signal.SIGKILL]
-        expected_codes = {0, -signal.SIGKILL, *([DATABASE_FAULT] if self.server_kills else [])}
-        unexpected_codes = pool.exit_codes.keys() - expected_codes
-        findings.problems += [f"a worker ended with {code}" for code in unexpected_codes]
-        if killed < self.kills:
-            findings.problems.append(f"only {killed} of {self.kills} workers were killed")
-        print(
-            f"{self.contacts} contacts, {self.workers} workers: {killed} workers killed, "
-            f"{self.pauses} paused, {pool.exit_codes[DATABASE_FAULT]} ended with a database fault, "
-            f"{self.server_kills} server kills, {findings.late} late outcomes; "
-            f"{len(findings.lost)} lost, {len(findings.doubled)} doubled, "
-            f"{time.monotonic() - begun:.0f} seconds",
-            flush=True,
-        )
-        for problem in findings.problems[:MAX_PROBLEMS]:
-            print(f"  {problem}")
-        return killed + self.server_kills, findings
-
-
-def _is_only_session(engine: sa.Engine) -> bool:
-    count_others = sa.text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    )
-    with engine.connect() as connection:
-        return bool(connection.scalar(count_others) == 0)
+        self.tenant.apply(campaign_id, Action.REQUEST_CHANGES)
+        return audit(self.tenant, campaign_id)
 
 
 def main() -> int:
-    """Run both phases. Return 0 if they left no fault."""
+    """Run all phases. Return 0 if they left no fault."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--engine", default=servers.available()[-1])
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
@@ -484,14 +294,12 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="kills of workers")
     parser.add_argument("--server-contacts", type=int, default=5_000)
     parser.add_argument("--server-kills", type=int, default=5)
+    parser.add_argument("--export-contacts", type=int, default=5_000)
+    parser.add_argument("--export-kills", type=int, default=50, help="kills of exporters")
     options = parser.parse_args()
     print(f"seed: {options.seed}", flush=True)
     rng = random.Random(options.seed)
-    kills, server_kills = options.kills, options.server_kills
-    phases = [
-        Phase(options.contacts, options.workers, kills, pauses=kills // 5),
-        Phase(options.server_contacts, options.workers, server_kills, server_kills, server_kills),
-    ]
+    workers, kills, server_kills = options.workers, options.kills, options.server_kills
     directory, close = servers.open_directory(on_disk=True)
     server = servers.Server(directory, options.engine)
     try:
@@ -499,8 +307,32 @@ def main() -> int:
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         db.init(engine, with_host_tables=True)
         ledger.create(engine)
+        receiver = Receiver(directory / "receiver.sqlite")
+        receiver.create()
         tenant = new_tenant(engine)
-        results = [phase.run(tenant, server, rng) for phase in phases]
+        phases: list[Phase] = [
+            GenerationPhase(tenant, server, options.contacts, workers, kills, pauses=kills // 5),
+            GenerationPhase(
+                tenant,
+                server,
+                options.server_contacts,
+                workers,
+                kills=server_kills,
+                pauses=server_kills,
+                server_kills=server_kills,
+            ),
+            ExportPhase(
+                tenant,
+                server,
+                options.export_contacts,
+                workers,
+                kills=options.export_kills,
+                pauses=0,
+                server_kills=server_kills,
+                receiver=receiver,
+            ),
+        ]
+        results = [phase.run(rng) for phase in phases]
     finally:
         server.stop()
         close()

@@ -6,6 +6,7 @@ process.
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from campaign_model.campaign import Campaign
 from campaign_model.claims import Outcome, Unfinished
 from campaign_model.testing.parallel import wait_until
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import Task, run_worker
+from campaign_model.worker import ExportTask, Task, run_export, run_worker
 from campaign_model.worker import run as worker_run
 from support.paths import TESTS
 from support.workers import COST, PRICE, insert_message
@@ -28,7 +29,10 @@ from support.workers import COST, PRICE, insert_message
 
 @contextmanager
 def started(tenant: Tenant, campaign: Campaign, role: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a worker process and wait until it works on a contact. ``role`` is a key of ROLES."""
+    """Start a worker process and wait until it works on a contact.
+
+    ``role`` is a key of ROLES, or ``exports``.
+    """
     url = tenant.engine.url.render_as_string(hide_password=False)
     command = [
         *(sys.executable, "-m", "support.worker_process"),
@@ -61,6 +65,14 @@ def fail(_task: Task) -> Outcome:
     raise RuntimeError("no model")
 
 
+def push_and_hang_at_the_third(_task: ExportTask) -> None:
+    if next(_pushes) == 3:
+        print("working", flush=True)  # noqa: T201
+        threading.Event().wait()
+
+
+_pushes = itertools.count(1)
+
 ROLES = {"hangs": write_one_message_and_hang, "stops": give_back_when_stopping, "fails": fail}
 
 
@@ -68,7 +80,11 @@ def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
     """Work on the campaign, and print the reason for the end and the answers."""
     worker_run._POLL_INTERVAL = 0.02
     engine = db.prepare_engine(sa.create_engine(url))
-    report = run_worker(engine, UUID(tenant_id), UUID(campaign_id), ROLES[role], reserve=COST)
+    ids = UUID(tenant_id), UUID(campaign_id)
+    if role == "exports":
+        run_export(engine, *ids, push_and_hang_at_the_third)
+        return
+    report = run_worker(engine, *ids, ROLES[role], reserve=COST)
     answers = {str(answer): number for answer, number in report.answers.items()}
     print(report.stop.value, answers)  # noqa: T201
     engine.dispose()

@@ -7,24 +7,28 @@ import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, cast
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
 import chaos
+import chaos_export
 from campaign_model.claims import Generated
 from campaign_model.lifecycle import Action, Status
-from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
+from support import servers
 from support.tenants import HOST, new_tenant
 from support.workers import slot_values
 
 
-def test_nothing_is_lost_or_doubled_when_workers_and_the_server_are_killed() -> None:
+def test_nothing_is_lost_or_doubled_when_workers_exporters_and_the_server_are_killed() -> None:
     run = subprocess.run(
         [
             *(sys.executable, chaos.__file__, "--workers=3"),
             *("--contacts=250", "--kills=10", "--server-contacts=150", "--server-kills=1"),
+            *("--export-contacts=150", "--export-kills=10"),
         ],
         stdout=subprocess.PIPE,
         text=True,
@@ -32,9 +36,9 @@ def test_nothing_is_lost_or_doubled_when_workers_and_the_server_are_killed() -> 
     )
     assert run.returncode == 0, run.stdout
     last_line = run.stdout.splitlines()[-1]
-    counts = re.fullmatch(r"chaos: (\d+) kills, 400 contacts, 0 lost, 0 doubled", last_line)
+    counts = re.fullmatch(r"chaos: (\d+) kills, 550 contacts, 0 lost, 0 doubled", last_line)
     assert counts is not None, run.stdout
-    assert int(counts[1]) >= 12
+    assert int(counts[1]) >= 23
 
 
 class Damage(NamedTuple):
@@ -135,3 +139,48 @@ def finish_campaign(tenant: Tenant) -> tuple[UUID, list[UUID]]:
                 [slot_values(tenant.id, claim, slot) for slot in STEPS.slots()],
             )
     return campaign.id, [claim.id for claim in claims]
+
+
+# --- Export --------------------------------------------------------------------------------------
+
+DIED, ENDED = 1, 2
+"""Processes that exported."""
+
+PUSHES: dict[str, tuple[list[tuple[int, int, float]], int, int]] = {
+    "once": ([(DIED, 0, 1.0), (ENDED, 1, 1.0)], 0, 0),
+    "again after a death": ([(DIED, 0, 1.0), (ENDED, 1, 2.0), (ENDED, 0, 3.0)], 0, 0),
+    "again after an outage": ([(ENDED, 0, 9.0), (ENDED, 1, 9.0), (ENDED, 0, 11.0)], 0, 0),
+    "again without a reason": ([(ENDED, 0, 1.0), (ENDED, 1, 1.0), (ENDED, 0, 2.0)], 0, 1),
+    "again after a mark": (
+        [(DIED, 0, 1.0), *[(DIED, 1, 1.0)] * chaos_export.CONCURRENCY, (ENDED, 0, 2.0)],
+        0,
+        1,
+    ),
+    "never": ([(ENDED, 0, 1.0)], 1, 0),
+}
+"""Pushes (process, contact, time), and how many contacts are lost and doubled then."""
+
+
+def test_the_audit_of_an_export_finds_what_is_lost_and_doubled(
+    schema: Callable[[str], str], tmp_path: Path
+) -> None:
+    engine = sa.create_engine(schema("postgresql-18"))
+    for name, (pushes, lost, doubled) in PUSHES.items():
+        tenant = new_tenant(engine)
+        campaign = tenant.campaign(Status.EXPORTED, contacts=2)
+        claims = tenant.transact(lambda store: store.export.claim(campaign.id, 2, LEASE)).claims  # noqa: B023
+        tenant.transact(lambda store: store.export.record(claims))  # noqa: B023
+        receiver = chaos_export.Receiver(tmp_path / name)
+        receiver.create()
+        for pid, number, at in pushes:
+            claim = claims[number]
+            ids = [slot.message_id(claim.id, claim.revision) for slot in STEPS.slots()]
+            receiver.receive(chaos_export.Push(pid, claim.id, at), ids)
+        phase = chaos_export.ExportPhase(
+            *(tenant, cast("servers.Server", None), 2, 1, 0, 0), receiver=receiver
+        )
+        phase.outages.append((10.0, 10.5))
+        findings = phase.audit(campaign.id, {DIED: -9, ENDED: 0})
+        assert (len(findings.lost), len(findings.doubled)) == (lost, doubled), name
+        assert findings.problems == []
+    engine.dispose()

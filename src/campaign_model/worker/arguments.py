@@ -30,10 +30,11 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         )
     checked_id(arguments["tenant_id"])
     checked_id(arguments["campaign_id"])
-    if not callable(arguments["generate"]):
-        raise TypeError(f"generate is a function, not {_type(arguments['generate'])}")
+    name = "push" if "push" in arguments else "generate"
+    if not callable(arguments[name]):
+        raise TypeError(f"{name} is a function, not {_type(arguments[name])}")
     for name in ("save", "report"):
-        function = arguments[name]
+        function = arguments.get(name)
         if function is not None and (not callable(function) or is_coroutine_function(function)):
             raise TypeError(f"{name} is a plain function, not {_describe(function)}")
     for name in ("lease", "stop_patience"):
@@ -44,13 +45,13 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         raise TypeError(f"task_timeout is a timedelta or None, not {_type(limit)}")
     if limit is not None and limit <= timedelta(0):
         raise ValueError(f"task_timeout is longer than zero, not {limit}")
-    if arguments["reserve"] is not None:
+    if arguments.get("reserve") is not None:
         money(arguments["reserve"])
     if isinstance(arguments["stop"], asyncio.Event):
         raise TypeError("stop is a threading.Event: an asyncio.Event cannot be read in a thread")
     for name in ("concurrency", "max_attempts", "max_equal_failures"):
-        number = arguments[name]
-        if name == "max_equal_failures" and number is None:
+        number = arguments.get(name)
+        if number is None and (name == "max_equal_failures" or name not in arguments):
             continue
         if type(number) is not int:
             raise TypeError(f"{name} is an int, not {_type(number)}")

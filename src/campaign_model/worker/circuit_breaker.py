@@ -11,7 +11,7 @@ from collections import Counter
 import attrs
 
 from campaign_model.claims import Failed, Generated, Outcome
-from campaign_model.worker.host_errors import GENERATE_FAILED, SAVE_FAILED
+from campaign_model.worker.host_errors import GENERATE_FAILED, PUSH_FAILED, SAVE_FAILED
 
 MAX_EQUAL_FAILURES = 10
 """A worker ends after so many equal failures in a row, unless it is told otherwise."""
@@ -42,7 +42,7 @@ class CircuitBreaker:
         elif isinstance(outcome, Generated):
             self.equal_failures, self._last_failure = 0, None
         elif isinstance(outcome, Failed):
-            is_of_exception = outcome.code in (GENERATE_FAILED, SAVE_FAILED)
+            is_of_exception = outcome.code in (GENERATE_FAILED, SAVE_FAILED, PUSH_FAILED)
             failure = (outcome.code, outcome.message if is_of_exception else "")
             self.equal_failures = self.equal_failures + 1 if failure == self._last_failure else 1
             self._last_failure = failure

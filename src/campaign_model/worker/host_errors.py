@@ -22,6 +22,9 @@ GENERATE_FAILED = "generate_failed"
 SAVE_FAILED = "save_failed"
 """Error code of a contact for which ``save`` raised."""
 
+PUSH_FAILED = "push_failed"
+"""Code of a contact for which ``push`` raised. No row keeps it."""
+
 TASK_TIMED_OUT = "task_timed_out"
 """Error code of a contact whose coroutine did not end within ``task_timeout``."""
 

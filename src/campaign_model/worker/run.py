@@ -1,7 +1,8 @@
 """The worker loop: claim contacts, have their messages generated, record the outcomes.
 
 ``run_worker`` and ``run_worker_async`` both run a :class:`WorkerLoop`. A *task* is one claimed
-contact. The loop repeats these steps:
+contact. ``run_export`` runs the loop too, with another :class:`~campaign_model.worker.jobs.Job`:
+its tasks push messages, and what it records is that they were pushed. The loop repeats these steps:
 
 1. Claim. Claim contacts for the free places, under a lease. The claim commits before a task starts,
    so no transaction is open while messages are generated.
@@ -53,6 +54,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from typing import Any, Generic
 from uuid import UUID
 
@@ -72,27 +74,22 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost, TransitionNotAllowed
+from campaign_model.errors import LeaseLost
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import Action
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
-from campaign_model.store.database_errors import (
-    find_database_error,
-    is_database_fault,
-    list_causes,
-)
+from campaign_model.store.database_errors import find_database_error, is_database_fault
 from campaign_model.store.transactions import check_transaction, find_cause, forbid_transact
 from campaign_model.worker.circuit_breaker import CircuitBreaker
 from campaign_model.worker.database_calls import DatabaseCalls
 from campaign_model.worker.host_errors import (
     GENERATE_FAILED,
     SAVE_FAILED,
-    TASK_TIMED_OUT,
     describe,
     flatten_groups,
     log_exception,
 )
+from campaign_model.worker.jobs import Job
 from campaign_model.worker.task import AnyTask, Transact
 
 _MAX_RENEWAL_INTERVAL = 10.0
@@ -113,6 +110,7 @@ class WorkerStop(StrEnum):
     BUDGET = "budget"
     LEASES_PENDING = "leases_pending"
     NOT_GENERATING = "not_generating"
+    NOT_EXPORTED = "not_exported"
     STOPPED = "stopped"
     EQUAL_FAILURES = "equal_failures"
 
@@ -133,10 +131,6 @@ class WorkerReport:
     failures: Mapping[str, int] = attrs.field(factory=dict, eq=dict)
 
 
-class TaskTimedOut(Exception):
-    """A coroutine was cancelled because its time was over."""
-
-
 class _SaveError(Exception):
     """The host's ``save`` raised the error in ``args``."""
 
@@ -145,23 +139,21 @@ class _SaveError(Exception):
 class WorkerLoop(Generic[AnyTask]):
     """One worker of one campaign. ``start`` schedules a task and returns its future.
 
-    ``ending`` is true once this worker must end. ``stop`` may end other workers as well.
-    ``must_hurry`` is true if nothing of what it still has to do is worth a long wait.
+    ``job`` says what is done with contacts. ``ending`` is true once this worker must end. ``stop``
+    may end other workers as well. ``must_hurry`` is true if nothing of what it still has to do is
+    worth a long wait.
     """
 
     engine: sa.Engine
     tenant_id: UUID
-    campaign_id: UUID
+    job: Job
     new_task: Callable[[Claim, StepSequence, GenerationConfig, Transact], AnyTask]
     start: Callable[[AnyTask], Future[Outcome]]
     save: Callable[[sa.Connection, AnyTask, Outcome], None] | None
     concurrency: int
-    lease: timedelta
-    reserve: Decimal | None
     report: Callable[[Progress], Any] | None
     stop: threading.Event
     wait: bool
-    max_attempts: int
     max_equal_failures: int | None
     task_timeout: timedelta | None
     stop_patience: timedelta
@@ -229,7 +221,7 @@ class WorkerLoop(Generic[AnyTask]):
         """Return the fields of a log record."""
         extra = {
             "tenant_id": str(self.tenant_id),
-            "campaign_id": str(self.campaign_id),
+            "campaign_id": str(self.job.campaign_id),
             "actor": self.options.get("actor"),
         }
         if task is not None:
@@ -247,17 +239,10 @@ class WorkerLoop(Generic[AnyTask]):
             return None
         # Idempotent: claims whose answer is lost can be claimed again when their leases expire.
         batch = self.database.transact(
-            lambda store: store.generation.claim(
-                self.campaign_id,
-                free_places,
-                self.lease,
-                reserve=self.reserve,
-                cursor=self.cursor,
-                max_attempts=self.max_attempts,
-            )
+            lambda store: self.job.claim(store, free_places, self.cursor)
         )
         self.cursor = batch.cursor
-        if batch.stop is StopReason.NOT_GENERATING:
+        if batch.stop in (StopReason.NOT_GENERATING, StopReason.NOT_EXPORTED):
             self._ask_to_stop(self.running.values())
         for claim in batch.claims:
             task = self.new_task(
@@ -276,7 +261,7 @@ class WorkerLoop(Generic[AnyTask]):
         self._record({task: self._get_outcome(future, task) for task, future in finished.items()})
         if self.report is not None:
             progress = self.database.transact(
-                lambda store: store.generation.progress(self.campaign_id)
+                lambda store: store.generation.progress(self.job.campaign_id)
             )
             self.call_report(self.report, progress)
 
@@ -307,24 +292,15 @@ class WorkerLoop(Generic[AnyTask]):
         return outcome
 
     def _get_outcome_of_exception(self, error: Exception, task: AnyTask) -> Outcome:
-        """Return the outcome that an exception of ``generate`` stands for. Log the exception."""
+        """Return the outcome that an exception of the task stands for. Log the exception."""
         leaves = flatten_groups(error)
-        errors = [cause for leaf in leaves for cause in list_causes(leaf)]
         faults = [find_database_error(leaf) for leaf in leaves if is_database_fault(leaf)]
-        outcome: Outcome
         if faults:
             self.database_fault = self.database_fault or faults[0]
             self.ending = True
-            outcome = Unfinished(cost=None)
-        elif any(isinstance(cause, LeaseLost) for cause in errors):
-            return Unfinished(cost=task._sum_unbooked_costs(errors))  # noqa: SLF001
-        elif any(failure in errors for failure, _ in task._failed_checkpoints):  # noqa: SLF001
-            outcome = Failed(SAVE_FAILED, describe(error), task._sum_unbooked_costs(errors))  # noqa: SLF001
-        elif isinstance(error, TaskTimedOut):
-            outcome = Failed(TASK_TIMED_OUT, f"generate took longer than {self.task_timeout}", None)
-        else:
-            outcome = Failed(GENERATE_FAILED, describe(error), cost=None)
-        log_exception("generate", error, self._extra(task), outcome)
+        outcome = Unfinished(cost=None) if faults else self.job.explain(error, task)
+        if faults or isinstance(outcome, Failed):
+            log_exception(self.job.function, error, self._extra(task), outcome)
         return outcome
 
     def _choose_pause(self, claim: Claim) -> timedelta:
@@ -348,15 +324,14 @@ class WorkerLoop(Generic[AnyTask]):
                 outcome = Failed(SAVE_FAILED, describe(error.args[0]), outcome.cost)
                 log_exception("save", error.args[0], self._extra(task), outcome)
                 outcomes = {task: outcome}
-            # Record without ``save``. If the lease is lost, book the cost alone.
-            final_outcomes = {task.claim: outcome}
+            # Record without ``save``.
             answers = self.database.transact(
-                lambda store: store.generation.record(final_outcomes, on_lost="book")
+                partial(self.job.record_alone, claim=task.claim, outcome=outcome)
             )
         for task, outcome in outcomes.items():
             self.answers[answers[task.claim]] += 1
             self.cost += (outcome.cost or Decimal(0)) + task._sum_booked_costs()  # noqa: SLF001
-            if answers[task.claim] in (Recorded.APPLIED, Recorded.ALREADY):
+            if answers[task.claim] in (Recorded.APPLIED, Recorded.ALREADY, Recorded.REQUEUED):
                 self._count_failure(outcome)
 
     def _count_failure(self, outcome: Outcome) -> None:
@@ -380,8 +355,8 @@ class WorkerLoop(Generic[AnyTask]):
 
         Raises :class:`LeaseLost`, ``_SaveError``, and the database faults of ``save`` themselves.
         """
-        answers = store.generation.record(
-            {task.claim: outcome for task, outcome in outcomes.items()}
+        answers = self.job.record(
+            store, {task.claim: outcome for task, outcome in outcomes.items()}
         )
         for task, outcome in outcomes.items():
             if answers[task.claim] is Recorded.APPLIED and self.save is not None:
@@ -400,7 +375,7 @@ class WorkerLoop(Generic[AnyTask]):
     def _renew(self) -> None:
         """Extend the leases of all running tasks. Ask those to stop whose contact is lost."""
         claims = [task.claim for task in self.running.values()]
-        renewal = self.database.transact(lambda store: store.generation.renew(claims, self.lease))
+        renewal = self.database.transact(lambda store: self.job.renew(store, claims))
         self._ask_to_stop(
             task
             for task in self.running.values()
@@ -423,7 +398,7 @@ class WorkerLoop(Generic[AnyTask]):
                 self._ask_to_stop([task])
 
     def _schedule_renewal(self) -> None:
-        pause = min(self.lease.total_seconds() / 3, _MAX_RENEWAL_INTERVAL)
+        pause = min(self.job.lease.total_seconds() / 3, _MAX_RENEWAL_INTERVAL)
         self.next_renewal = time.monotonic() + pause
 
     def _ask_to_stop(self, tasks: Iterable[AnyTask]) -> None:
@@ -431,20 +406,12 @@ class WorkerLoop(Generic[AnyTask]):
             task._stop.set()  # noqa: SLF001
 
     def _finish(self, stop: WorkerStop) -> WorkerReport:
-        """Complete the campaign's generation if nothing is left. Report what this worker did."""
+        """Complete the job if nothing is left. Report what this worker did."""
         if self.database_fault is not None:
             raise self.database_fault
         completed = False
         if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
-            completed = self.database.transact(self._complete_generation, idempotent=False)
+            completed = self.database.transact(self.job.complete, idempotent=False)
         return WorkerReport(
             stop, dict(self.answers), self.cost, completed, dict(self.breaker.failures)
         )
-
-    def _complete_generation(self, store: CampaignStore) -> bool:
-        """Complete generation. Return False if it is over or other workers still have contacts."""
-        try:
-            store.campaigns.apply(self.campaign_id, Action.COMPLETE_GENERATION)
-        except TransitionNotAllowed:
-            return False
-        return True

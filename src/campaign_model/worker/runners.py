@@ -31,7 +31,8 @@ from campaign_model.store.generation import MAX_ATTEMPTS
 from campaign_model.worker.arguments import check_arguments, is_coroutine_function
 from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
 from campaign_model.worker.database_calls import STOP_PATIENCE
-from campaign_model.worker.run import TaskTimedOut, WorkerLoop, WorkerReport
+from campaign_model.worker.jobs import GenerationJob, TaskTimedOut
+from campaign_model.worker.run import WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
 
 Result = TypeVar("Result")
@@ -109,17 +110,14 @@ def run_worker(
     worker_loop = WorkerLoop(
         engine=engine,
         tenant_id=tenant_id,
-        campaign_id=campaign_id,
+        job=GenerationJob(campaign_id, lease, reserve, max_attempts),
         new_task=Task,
         start=lambda task: pool.submit(generate, task),
         save=save,
         concurrency=concurrency,
-        lease=lease,
-        reserve=reserve,
         report=report,
         stop=stop,
         wait=wait,
-        max_attempts=max_attempts,
         max_equal_failures=max_equal_failures,
         task_timeout=task_timeout,
         stop_patience=stop_patience,
@@ -194,7 +192,7 @@ async def run_worker_async(
                 return await generate(task)
         except TimeoutError as error:
             if time_limit.expired():
-                raise TaskTimedOut from error
+                raise TaskTimedOut(f"generate took longer than {task_timeout}") from error
             raise
         finally:
             running.discard(current)
@@ -211,17 +209,14 @@ async def run_worker_async(
     worker_loop = WorkerLoop(
         engine=engine,
         tenant_id=tenant_id,
-        campaign_id=campaign_id,
+        job=GenerationJob(campaign_id, lease, reserve, max_attempts),
         new_task=partial(AsyncTask, run_in_thread=partial(_run_in_thread, pool)),
         start=lambda task: asyncio.run_coroutine_threadsafe(generate_outcome(task), event_loop),
         save=save,
         concurrency=concurrency,
-        lease=lease,
-        reserve=reserve,
         report=report and call_report,
         stop=stop,
         wait=wait,
-        max_attempts=max_attempts,
         max_equal_failures=max_equal_failures,
         task_timeout=task_timeout,
         stop_patience=stop_patience,

@@ -1,8 +1,9 @@
-"""The argument of the host's ``generate``: one contact to generate messages for.
+"""The argument of the host's ``generate`` and ``push``: one contact to work on.
 
-:class:`Task` is for functions, :class:`AsyncTask` for coroutines. A task also remembers the costs
-of its checkpoints for the worker loop. A checkpoint that failed could not book its cost, so the
-loop books that cost with the contact's outcome.
+:class:`Task` is for functions that generate messages, :class:`AsyncTask` for coroutines, and
+:class:`ExportTask` for functions that push messages. A task also remembers the costs of its
+checkpoints for the worker loop. A checkpoint that failed could not book its cost, so the loop books
+that cost with the contact's outcome.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Task:
 
     @property
     def slots(self) -> tuple[MessageSlot, ...]:
-        """The messages to generate, in order."""
+        """The messages of the contact, in order."""
         return self.steps.slots()
 
     @property
@@ -57,8 +58,7 @@ class _Task:
         """Whether this task should end soon.
 
         The worker stops, it lost the contact, or the task has run longer than ``task_timeout``.
-
-        The worker still records the outcome. Return ``Unfinished`` to give the contact back.
+        The worker still records the outcome.
         """
         return self._stop.is_set()
 
@@ -134,3 +134,11 @@ class AsyncTask(_Task):
         A checkpoint that has begun is finished even if its coroutine is cancelled.
         """
         await self._run_in_thread(self._checkpoint, cost, save)
+
+
+class ExportTask(_Task):
+    """One contact whose messages are to be pushed: the argument of ``run_export``'s ``push``.
+
+    Push the messages of :attr:`slots` and pass :meth:`message_id` to the receiver as idempotency
+    key: if the contact is pushed again, its messages have the same ids.
+    """

@@ -1,0 +1,202 @@
+"""``run_export``: push the messages of a campaign's contacts to another system, each contact once.
+
+It runs the worker loop (``run.py``) with an :class:`ExportJob`. ``store/export.py`` tells the
+protocol. Invariant: a contact is pushed again only if nobody knows the outcome of its push.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.claims import (
+    Claim,
+    ClaimBatch,
+    Cursor,
+    Failed,
+    Generated,
+    Outcome,
+    Progress,
+    Recorded,
+    Renewal,
+)
+from campaign_model.errors import TransitionNotAllowed
+from campaign_model.lifecycle import PERMISSIONS, Action, ContactStatus, Permission
+from campaign_model.store import CampaignStore
+from campaign_model.worker.arguments import check_arguments, is_coroutine_function
+from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
+from campaign_model.worker.database_calls import STOP_PATIENCE
+from campaign_model.worker.host_errors import PUSH_FAILED, describe
+from campaign_model.worker.jobs import Job
+from campaign_model.worker.run import WorkerLoop, WorkerStop
+from campaign_model.worker.runners import stop_on_sigterm
+from campaign_model.worker.task import ExportTask
+
+_PUSHED = Generated(Decimal(0))
+"""The outcome of a push that has returned, in the words of the worker loop."""
+
+
+@attrs.frozen
+class ExportReport:
+    """What one call of ``run_export`` did.
+
+    ``stop`` says why it ended. ``exported`` is the number of contacts that it pushed and marked as
+    exported, ``lost`` the number of those that it pushed but could not mark, because they were
+    erased or taken over meanwhile. ``failures`` counts the contacts whose push raised, by code
+    (``push_failed``). ``remaining`` is the number of contacts of the campaign that are not exported
+    yet.
+    """
+
+    stop: WorkerStop
+    exported: int
+    lost: int
+    remaining: int
+    failures: Mapping[str, int] = attrs.field(factory=dict, eq=dict)
+
+
+@attrs.frozen
+class ExportJob(Job):
+    """The job of ``run_export``: claim generated contacts, and mark them as exported."""
+
+    function = "push"
+
+    def start(self, store: CampaignStore) -> None:
+        """Apply ``export``, unless the campaign is exported already.
+
+        Raise :class:`TransitionNotAllowed` in any other status.
+        """
+        try:
+            store.campaigns.apply(self.campaign_id, Action.EXPORT)
+        except TransitionNotAllowed as error:
+            if error.source not in PERMISSIONS[Permission.EXPORT_CONTACTS]:
+                raise
+
+    def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
+        return store.export.claim(self.campaign_id, limit, self.lease, cursor=cursor)
+
+    def renew(self, store: CampaignStore, claims: Iterable[Claim]) -> Renewal:
+        return store.export.renew(claims, self.lease)
+
+    def record(
+        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome]
+    ) -> dict[Claim, Recorded]:
+        failed = [claim for claim, outcome in outcomes.items() if outcome is not _PUSHED]
+        pushed = [claim for claim, outcome in outcomes.items() if outcome is _PUSHED]
+        answers = store.export.record(pushed, release=failed)
+        # The loop counts a contact that is given back, also if its claim was lost.
+        return answers | dict.fromkeys(failed, Recorded.REQUEUED)
+
+    def record_alone(
+        self,
+        store: CampaignStore,  # noqa: ARG002 - nothing is written
+        claim: Claim,
+        outcome: Outcome,  # noqa: ARG002
+    ) -> dict[Claim, Recorded]:
+        return {claim: Recorded.SKIPPED}
+
+    def explain(self, error: Exception, task: Any) -> Outcome:  # noqa: ARG002
+        return Failed(PUSH_FAILED, describe(error), cost=Decimal(0))
+
+    def complete(self, store: CampaignStore) -> bool:  # noqa: ARG002
+        return False
+
+
+def run_export(
+    engine: sa.Engine,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    push: Callable[[ExportTask], object],
+    *,
+    concurrency: int = 1,
+    lease: timedelta = timedelta(minutes=5),
+    report: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    wait: bool = True,
+    actor: str | None = "exporter",
+    max_equal_failures: int | None = MAX_EQUAL_FAILURES,
+    task_timeout: timedelta | None = None,
+    stop_patience: timedelta = STOP_PATIENCE,
+    **options: Any,
+) -> ExportReport:
+    """Push the messages of every contact of an approved campaign, each contact once.
+
+    First apply ``export``, if the campaign is approved. If it is exported already, go on with the
+    contacts that are left: so a later call continues an export that was interrupted, and several
+    calls may run at once. Then claim one contact after another, call ``push``, and mark the contact
+    as exported when ``push`` has returned.
+
+    * ``push(task)`` sends the messages of one contact. It runs in one of ``concurrency`` threads,
+      without an open transaction. Give :meth:`ExportTask.message_id` to the receiver as idempotency
+      key. A contact whose push raises is given back and not tried again by this call, but by the
+      next one.
+    * ``report(progress)`` is called after contacts were marked; ``progress.exported`` is their
+      number.
+    * ``wait=False``: end when only contacts are left that other calls hold. By default the call
+      waits for these contacts, and pushes those whose exporter has died.
+    * ``actor`` is the exporter's name, in the history and in log records.
+    * ``max_equal_failures``: end after so many pushes in a row that raise errors of the same type.
+      ``None``: never end so.
+    * ``task_timeout``: after this time, ``task.stopping`` is true.
+    * ``lease``, ``stop``, ``stop_patience`` and ``options`` mean what they mean in ``run_worker``.
+
+    A contact is pushed a second time only if nobody knows the outcome of its first push: ``push``
+    raised, or the process died between push and mark, or the database was gone for longer than a
+    minute. If a contact is erased during its push, it counts as ``lost`` in the report; that does
+    not disturb other contacts.
+
+    Raises :class:`NotFound`, :class:`TransitionNotAllowed` for a campaign that is neither approved
+    nor exported, ``TypeError`` and ``ValueError`` for arguments of a wrong type or value, and
+    database errors as ``run_worker`` does.
+    """
+    check_arguments(locals())
+    if is_coroutine_function(push):
+        raise TypeError("run_export calls a plain function, not async def")
+    stop = stop or threading.Event()
+    job = ExportJob(campaign_id, lease)
+
+    def push_one(task: ExportTask) -> Outcome:
+        push(task)
+        return _PUSHED
+
+    export_loop = WorkerLoop(
+        engine=engine,
+        tenant_id=tenant_id,
+        job=job,
+        new_task=ExportTask,
+        start=lambda task: pool.submit(push_one, task),
+        save=None,
+        concurrency=concurrency,
+        report=report,
+        stop=stop,
+        wait=wait,
+        max_equal_failures=max_equal_failures,
+        task_timeout=task_timeout,
+        stop_patience=stop_patience,
+        options={"actor": actor, **options},
+    )
+    with (
+        stop_on_sigterm(stop),
+        export_loop.database.watched(),
+        ThreadPoolExecutor(concurrency) as pool,
+    ):
+        # Idempotent: a repeated start finds the campaign exported.
+        export_loop.database.transact(job.start)
+        done = export_loop.run()
+        progress = export_loop.database.transact(
+            lambda store: store.generation.progress(campaign_id)
+        )
+    return ExportReport(
+        stop=done.stop,
+        exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
+        lost=done.answers.get(Recorded.SKIPPED, 0),
+        remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,
+        failures=done.failures,
+    )
