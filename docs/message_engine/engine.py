@@ -1,4 +1,7 @@
-"""A message generation engine. Only the language model is missing: it is passed in as a function.
+"""A message generation engine, with an exporter.
+
+Only the language model and the system that sends messages are missing: they are functions that you
+pass in.
 
 ``MessageEngine.run`` starts a worker of the library. For each contact that the worker claims, it
 calls ``generate`` and then ``save``:
@@ -9,6 +12,10 @@ calls ``generate`` and then ``save``:
 
 A worker can therefore die at any moment: the next worker finds the stored messages by their ids,
 and writes only the missing ones.
+
+``MessageEngine.export`` sends the approved messages of an approved campaign, one contact after
+another. An exporter can die at any moment too: the next one goes on with the contacts that are not
+marked as exported.
 """
 
 from __future__ import annotations
@@ -25,24 +32,38 @@ import sqlalchemy as sa
 
 from campaign_model import (
     STANDARD,
+    Action,
+    Campaign,
     Channel,
     Failed,
     Generated,
     JsonObject,
     NotReady,
     Outcome,
+    ReviewTally,
     Step,
     Unfinished,
     effective_config,
 )
 from campaign_model.db import HostTables, MinimalHost
-from campaign_model.worker import Task, WorkerReport, run_worker
+from campaign_model.store import CampaignStore, transact
+from campaign_model.worker import (
+    ExportReport,
+    ExportTask,
+    Task,
+    WorkerReport,
+    run_export,
+    run_worker,
+)
 
 HOST = MinimalHost(HostTables())
 CONTACTS, MESSAGES = HOST.contacts, HOST.messages
 """The library's minimal host tables. A service has its own instead."""
 
 ZERO = Decimal(0)
+
+Send = Callable[[sa.Row[Any]], None]
+"""Sends a row of ``MESSAGES``. It gives the message id to the receiver as idempotency key."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +152,7 @@ class MessageEngine:
                 "campaign_id": task.claim.campaign_id,
                 "campaign_contact_id": task.claim.id,
                 "contact_id": task.contact_id,
+                "revision": task.claim.revision,
                 "step_key": slot.step_key,
                 "variant": slot.variant,
                 "channel": slot.channel,
@@ -151,6 +173,48 @@ class MessageEngine:
                 .values(status="withdrawn")
             )
 
+    def approve(self, campaign_id: UUID, **options: Any) -> Campaign:
+        """Approve a campaign. Every message under review must be approved or rejected.
+
+        ``options`` are those of ``campaigns.apply``.
+        """
+
+        def work(store: CampaignStore) -> Campaign:
+            def count_messages(_connection: sa.Connection) -> ReviewTally:
+                return store.campaigns.review_tally(
+                    campaign_id,
+                    MESSAGES,
+                    approved=MESSAGES.c.status == "approved",
+                    rejected=MESSAGES.c.status == "rejected",
+                )
+
+            return store.campaigns.apply(
+                campaign_id, Action.APPROVE, review=count_messages, **options
+            )
+
+        return transact(self.database, self.tenant_id, work)
+
+    def export(self, campaign_id: UUID, send: Send, **options: Any) -> ExportReport:
+        """Send a campaign's approved messages until nothing is left to send.
+
+        ``options`` are those of ``run_export``.
+        """
+        push = partial(self.push, send)
+        return run_export(self.database, self.tenant_id, campaign_id, push, **options)
+
+    def push(self, send: Send, task: ExportTask) -> None:
+        """Send the approved messages of one contact, in order."""
+        query = sa.select(MESSAGES).where(
+            self._belongs_to(task),
+            MESSAGES.c.id.in_([task.message_id(slot) for slot in task.slots]),
+            MESSAGES.c.status == "approved",
+        )
+        with self.database.begin() as connection:
+            messages_by_id = {row.id: row for row in connection.execute(query)}
+        for slot in task.slots:
+            if (message := messages_by_id.get(task.message_id(slot))) is not None:
+                send(message)
+
     def _load_contact(self, task: Task) -> tuple[Mapping[str, Any], set[UUID]]:
         """Load the contact, and the ids of the messages that exist for it in this campaign."""
         contact_query = sa.select(CONTACTS).where(
@@ -161,7 +225,7 @@ class MessageEngine:
             contact = connection.execute(contact_query).one()._asdict()
             return contact, set(connection.scalars(ids_query))
 
-    def _belongs_to(self, task: Task) -> sa.ColumnElement[bool]:
+    def _belongs_to(self, task: Task | ExportTask) -> sa.ColumnElement[bool]:
         """Build the condition that selects the messages of the task's campaign contact."""
         columns = MESSAGES.c
         return sa.and_(

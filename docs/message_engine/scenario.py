@@ -11,9 +11,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model import Action, Campaign, CampaignContact, Progress, StepSequence
+from campaign_model import (
+    Action,
+    Campaign,
+    CampaignContact,
+    Progress,
+    StepSequence,
+)
 from campaign_model.testing.sample_campaigns import Tenant
-from engine import CONTACTS, MESSAGES, MessageEngine, ModelBusy, ModelError, Prompt, Reply
+from engine import CONTACTS, MESSAGES, MessageEngine, ModelBusy, ModelError, Prompt, Reply, Send
 
 PRICE = Decimal("0.00144")
 """Cost of every call of the language model."""
@@ -88,6 +94,21 @@ class Scenario:
         """Run the engine until it stops; ``options`` are those of ``run_worker``."""
         engine = MessageEngine(self.tenant.engine, self.tenant.id, model)
         engine.run(self.campaign_id, **options)
+
+    def approve(self, rejected: int = 0) -> None:
+        """Reject some messages, approve all others, and approve the campaign."""
+        ids = [row.id for row in self.messages]
+        with self.tenant.engine.begin() as connection:
+            for status, decided in (("rejected", ids[:rejected]), ("approved", ids[rejected:])):
+                update = sa.update(MESSAGES).where(MESSAGES.c.id.in_(decided))
+                connection.execute(update.values(status=status))
+        engine = MessageEngine(self.tenant.engine, self.tenant.id, ScriptedModel())
+        engine.approve(self.campaign_id, allow_empty=True)
+
+    def export(self, send: Send, **options: Any) -> None:
+        """Export until nothing is left; ``options`` are those of ``run_export``."""
+        engine = MessageEngine(self.tenant.engine, self.tenant.id, ScriptedModel())
+        engine.export(self.campaign_id, send, **options)
 
     def apply(self, action: Action) -> None:
         self.transact(lambda store: store.campaigns.apply(self.campaign_id, action))

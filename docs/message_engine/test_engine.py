@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -188,3 +189,29 @@ def test_a_worker_can_die_at_any_moment(campaign_tenant: Tenant, deaths: list[in
     assert scenario.progress.by_status[ContactStatus.GENERATED] == 2
     # Each death wastes at most one call.
     assert calls + len(model.prompts) <= len(scenario.messages) + len(deaths)
+
+
+@given(st.integers(0, 6), st.lists(st.integers(0, 40), max_size=3))
+def test_an_exporter_can_die_at_any_moment(
+    campaign_tenant: Tenant, rejected: int, deaths: list[int]
+) -> None:
+    scenario, clock = Scenario(campaign_tenant, STEPS, contacts=2), FrozenClock()
+    scenario.run(ScriptedModel())
+    scenario.approve(rejected)
+    sent: Counter[Any] = Counter()
+
+    for moment in deaths:
+        with dying(campaign_tenant.engine, moment) as may_die:
+
+            def send(message: Any) -> None:
+                may_die()
+                sent[message.id] += 1
+
+            scenario.export(send, clock=clock, lease=LEASE)
+        clock.forward(LEASE)  # Now the next exporter may take over.
+    scenario.export(lambda message: sent.update([message.id]), clock=clock, lease=LEASE)
+    # Every approved message is sent, and each death repeats at most the messages of one contact.
+    assert sent.keys() == {row.id for row in scenario.messages if row.status == "approved"}
+    repeated = sum(number - 1 for number in sent.values())
+    assert repeated <= len(deaths) * len(STEPS.slots())
+    assert scenario.progress.exported == 2

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.steps import Step
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaigns
+from campaign_model.worker import run_export
 from support import servers
 from support.tenants import HOST
 
@@ -178,27 +180,27 @@ def test_output_to_a_pipe_is_plain_text(runs: TwoRuns) -> None:
         assert "approval was refused: 192 message(s)" in printed
 
 
-def test_an_excluded_contact_is_not_exported(runs: TwoRuns) -> None:
-    with runs.engine.connect() as connection, connection.begin() as transaction:
+def test_every_generated_contact_is_marked_as_exported(runs: TwoRuns) -> None:
+    exported = campaign_contacts.c.exported_at.is_not(None)
+    statuses = runs.rows(sa.select(campaign_contacts.c.status, exported).distinct())
+    assert {*statuses} == {
+        (ContactStatus.GENERATED, True),
+        (ContactStatus.ENRICHMENT_NEEDED, False),
+    }
+
+
+def test_a_contact_that_is_pushed_again_gets_the_same_messages(runs: TwoRuns) -> None:
+    with runs.engine.begin() as connection:
         store = CampaignStore(connection, TENANT)
-        campaign = store.campaigns.get(store.campaigns.list().items[0].id)
-        contacts, _ = read_contacts(files(demo) / "sample_contacts.csv", ())
-        messages = CampaignMessages(HOST.messages, campaign.id, contacts)
-
-        def export() -> list[Any]:
-            return [json.loads(line) for line in messages.build_export_lines(store, campaign.steps)]
-
-        before = export()
-        excluded_id = before[0]["contact"]["id"]
-        connection.execute(
-            sa.update(campaign_contacts)
-            .where(sa.cast(campaign_contacts.c.contact_id, sa.Text) == excluded_id)
-            .values(status=ContactStatus.EXCLUDED)
-        )
-        after = export()
-        assert after == [line for line in before if line["contact"]["id"] != excluded_id]
-        assert len(before) - len(after) in {5, 6}  # The reviewer may have rejected one of six.
-        transaction.rollback()
+        campaign_id = store.campaigns.list().items[0].id
+        is_of_campaign = campaign_contacts.c.campaign_id == campaign_id
+        again = sa.update(campaign_contacts).where(is_of_campaign).values(exported_at=None)
+        connection.execute(again)
+    contacts, _ = read_contacts(files(demo) / "sample_contacts.csv", ())
+    messages, file = CampaignMessages(HOST.messages, campaign_id, contacts), io.StringIO()
+    push = partial(messages.push, runs.engine, file)
+    assert run_export(runs.engine, TENANT, campaign_id, push).exported == 32
+    assert file.getvalue() in {export.read_text() for export in runs.exports}
 
 
 def test_the_demo_fails_if_the_cost_is_not_the_sum_of_the_messages(runs: TwoRuns) -> None:
@@ -379,16 +381,32 @@ def test_the_error_of_a_worker_ends_the_demo(
 def test_a_campaign_whose_export_file_cannot_be_written_is_not_exported(
     empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
+    open_file = Path.open
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    def fail_to_write(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if "w" in mode:
+            raise OSError(28, "No space left on device")
+        return open_file(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", fail_to_write)
     assert main(["demo", "--out", "out.jsonl"]) == 2
     assert "cannot write out.jsonl: No space left on device" in capsys.readouterr().err
     engine = sa.create_engine(f"sqlite:///{empty_directory / 'campaign-model-demo.db'}")
     with engine.connect() as connection:
         assert connection.scalars(sa.select(campaigns.c.status)).all() == [Status.APPROVED]
     engine.dispose()
+
+
+@pytest.mark.usefixtures("empty_directory")
+def test_an_export_file_that_becomes_full_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CampaignMessages, "push", fail)
+    assert main(["demo", "--out", "out.jsonl"]) == 2
+    assert "cannot write out.jsonl: 32 contacts are not exported" in capsys.readouterr().err
 
 
 CONTACT = Contact("Ada", company="X" * 400)

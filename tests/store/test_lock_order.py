@@ -28,6 +28,7 @@ from campaign_model.store.tables import campaign_contacts, campaign_erased_claim
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import Work, background_transactions
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
+from support.tenants import HOST
 from support.transactions import (
     on_newest_postgresql,
     on_postgresql,
@@ -79,6 +80,13 @@ READS: dict[str, Call] = {
     "get": lambda store, id_: store.campaigns.get(id_),
     "actions": lambda store, id_: store.campaigns.actions(id_),
     "history": lambda store, id_: store.campaigns.history(id_),
+    "present_messages": lambda store, id_: store.campaigns.present_messages(id_, HOST.messages),
+    "review_tally": lambda store, id_: store.campaigns.review_tally(
+        id_,
+        HOST.messages,
+        approved=HOST.messages.c.status == "approved",
+        rejected=HOST.messages.c.status == "rejected",
+    ),
     "list": lambda store, id_: (store.campaigns.list(), store.contacts.list(id_)),
     "overlaps": lambda store, id_: store.contacts.overlaps(id_),
     "progress": lambda store, id_: store.generation.progress(id_),

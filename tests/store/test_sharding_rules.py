@@ -104,6 +104,9 @@ def call_every_method(tenant: Tenant) -> None:
     approved = tenant.campaign("approved", contacts=2)
     with open_store(tenant) as store:
         list(store.contacts.exportable(approved.id))
+        store.campaigns.review_tally(
+            approved.id, HOST.messages, approved=sa.true(), rejected=sa.false()
+        )
         store.campaigns.apply(approved.id, Action.EXPORT)
         pushed, failed = store.export.claim(approved.id, 5, LEASE).claims
         store.export.renew([pushed, failed], LEASE)

@@ -94,6 +94,12 @@ CALLS: dict[str, Call] = {
     "campaigns.actions": lambda store, owned: store.campaigns.actions(owned.running.id),
     "campaigns.clone": lambda store, owned: store.campaigns.clone(owned.draft.id),
     "campaigns.history": lambda store, owned: store.campaigns.history(owned.running.id),
+    "campaigns.present_messages": lambda store, owned: store.campaigns.present_messages(
+        owned.approved.id, HOST.messages
+    ),
+    "campaigns.review_tally": lambda store, owned: store.campaigns.review_tally(
+        owned.approved.id, HOST.messages, approved=sa.true(), rejected=sa.false()
+    ),
     "templates.add": lambda store, owned: store.templates.add(
         attrs.evolve(owned.template, id=uuid4(), name="New")
     ),

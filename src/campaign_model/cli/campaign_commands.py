@@ -183,6 +183,7 @@ def show_campaign(
         "Updated": format_time(campaign.updated_at),
         "Cost": format_amount(progress.spent),
         "Budget": None if progress.budget is None else format_amount(progress.budget),
+        "Exported": f"{progress.exported} contacts" if progress.exported else None,
     }
     for label, value in details.items():
         if value is not None:

@@ -58,6 +58,7 @@ class MinimalHost:
             sa.Column("campaign_id", Uuid, sa.ForeignKey(campaigns.c.id)),
             sa.Column("campaign_contact_id", Uuid),
             sa.Column("contact_id", Uuid, nullable=False),
+            sa.Column("revision", sa.BigInteger),
             sa.Column("step_key", sa.Text),
             sa.Column("sequence_step", sa.SmallInteger),
             sa.Column("variant", sa.Text),

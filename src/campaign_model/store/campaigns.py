@@ -40,6 +40,7 @@ from campaign_model.lifecycle import (
     ContactAction,
     ContactStatus,
     Permission,
+    ReviewTally,
     Status,
 )
 from campaign_model.store.campaign_list import list_campaigns
@@ -47,6 +48,7 @@ from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.facts import Review, gather_facts, has_expired_lease
 from campaign_model.store.locking import read_campaign
+from campaign_model.store.messages import count_review, is_present
 from campaign_model.store.recount import count_contacts, is_small, recount_totals
 from campaign_model.store.scope import SHARDS, Scope
 from campaign_model.store.tables import (
@@ -197,11 +199,11 @@ class Campaigns:
 
         ``version``, if given, must be the present one. ``approve`` needs ``review``: the numbers of
         approved, rejected and undecided messages, or a function that counts them on the connection
-        once the campaign is locked. ``allow_empty`` lets ``approve`` succeed without an approved
-        message, and ``allow_partial`` although contacts wait or are stale (generated from other
-        steps than the present ones). ``reason`` goes into the history. An action with the guard
-        ``nothing_in_flight`` also gives back the contacts whose lease has expired, because no
-        worker can claim them afterwards.
+        once the campaign is locked (:meth:`review_tally`). ``allow_empty`` lets ``approve`` succeed
+        without an approved message, and ``allow_partial`` although contacts wait or are stale
+        (generated from other steps than the present ones). ``reason`` goes into the history. An
+        action with the guard ``nothing_in_flight`` also gives back the contacts whose lease has
+        expired, because no worker can claim them afterwards.
 
         The store counts the campaign's contacts before it calls the guards, because a program that
         does not use the library may have changed them. A million contacts take about half a second.
@@ -361,6 +363,38 @@ class Campaigns:
             )
             for row in rows
         )
+
+    def present_messages(self, id: UUID, messages: sa.FromClause) -> sa.ColumnElement[bool]:
+        """Build a condition on the host's ``messages``: those that are to be reviewed and sent.
+
+        These are the messages of the present revision of every generated contact, for the present
+        steps. Use the condition in a WHERE, so that the database finds the messages and no id is
+        computed in Python. ``messages`` has the columns ``tenant_id``, ``campaign_contact_id``,
+        ``revision`` (that of the claim), ``step_key`` and ``variant`` (those of the slot).
+
+        The condition has the steps of now. Lock the campaign (``get(..., lock=True)``) if they must
+        not change before you use it. Raises :class:`NotFound`, and ``ValueError`` for a table
+        without one of these columns.
+        """
+        steps = self._scope.steps(read_campaign(self._scope, id))
+        return is_present(self._scope, id, steps, messages)
+
+    def review_tally(
+        self,
+        id: UUID,
+        messages: sa.FromClause,
+        *,
+        approved: sa.ColumnElement[bool],
+        rejected: sa.ColumnElement[bool],
+    ) -> ReviewTally:
+        """Count the messages under review in one query, for ``approve``.
+
+        ``messages`` is the host's table, as for :meth:`present_messages`. ``approved`` and
+        ``rejected`` are conditions on its rows; all other messages are undecided. Raises as
+        :meth:`present_messages`.
+        """
+        present = self.present_messages(id, messages)
+        return count_review(self._scope, messages, present, approved, rejected)
 
     def _insert(self, campaign: Campaign) -> None:
         """Insert the row of a campaign, with the present time."""

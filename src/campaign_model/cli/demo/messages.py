@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any, TextIO
 from uuid import UUID
 
 import attrs
@@ -18,10 +19,10 @@ from campaign_model.claims import Generated
 from campaign_model.cli.demo.contacts import TENANT, Contact
 from campaign_model.generation_config import GenerationConfig, effective_config
 from campaign_model.lifecycle import ReviewTally
-from campaign_model.steps import MessageSlot, Step, StepSequence
+from campaign_model.steps import MessageSlot, Step
 from campaign_model.store import CampaignStore
 from campaign_model.vocabulary import STANDARD
-from campaign_model.worker import Task
+from campaign_model.worker import ExportTask, Task
 
 FIELDS_IN_EVERY_MESSAGE = ("first_name", "company")
 """The contact's fields that every message mentions."""
@@ -110,6 +111,7 @@ class CampaignMessages:
             campaign_id=self.campaign_id,
             campaign_contact_id=task.claim.id,
             contact_id=task.contact_id,
+            revision=task.claim.revision,
             step_key=slot.step_key,
             sequence_step=slot.position,
             variant=slot.variant,
@@ -139,15 +141,15 @@ class CampaignMessages:
         decision = sa.case((message_id == lowest_id, "rejected"), else_="approved")
         connection.execute(sa.update(self.table).where(self._in_campaign).values(status=decision))
 
-    def count_decisions(self, connection: sa.Connection) -> ReviewTally:
+    def count_decisions(self, store: CampaignStore) -> ReviewTally:
         """Count the approved, rejected and undecided messages."""
         status = self.table.c.status
-        rows = connection.execute(
-            sa.select(status, sa.func.count()).where(self._in_campaign).group_by(status)
+        return store.campaigns.review_tally(
+            self.campaign_id,
+            self.table,
+            approved=status == "approved",
+            rejected=status == "rejected",
         )
-        counts: dict[str, int] = dict(rows.all())
-        approved, rejected = counts.pop("approved", 0), counts.pop("rejected", 0)
-        return ReviewTally(approved, rejected, undecided=sum(counts.values()))
 
     def load_costs(self, connection: sa.Connection) -> Sequence[tuple[str, str, int, Decimal]]:
         """Load the number of messages and their cost, for each channel and status."""
@@ -160,34 +162,42 @@ class CampaignMessages:
         )
         return rows.all()
 
-    def build_export_lines(self, store: CampaignStore, steps: StepSequence) -> Iterator[str]:
-        """Build a line of JSON for each approved message of each exportable contact."""
+    def push(self, engine: sa.Engine, file: TextIO, task: ExportTask) -> None:
+        """Write a line of JSON for each approved message of one contact: the file is the receiver.
+
+        Each line has the id of the message. If a contact is pushed a second time, a real receiver
+        recognises its messages by these ids.
+        """
+        with engine.begin() as connection:
+            messages = self._load_approved(connection, task)
+        for message in messages:
+            step = task.steps.by_key(message.step_key)
+            contact = attrs.asdict(self.contacts[task.contact_id])
+            line = {
+                "message_id": str(message.id),
+                "campaign_id": str(self.campaign_id),
+                "contact": contact | {"id": str(task.contact_id)},
+                "step": message.sequence_step,
+                "step_key": message.step_key,
+                "label": step.label,
+                "day_offset": step.day_offset,
+                "condition": step.condition,
+                "needs_pdf": step.needs_pdf,
+                "channel": message.channel,
+                "variant": message.variant,
+                "subject": message.subject,
+                "body": message.body,
+            }
+            file.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+        file.flush()
+
+    def _load_approved(self, connection: sa.Connection, task: ExportTask) -> Sequence[sa.Row[Any]]:
+        """Load the approved messages of one contact, in the order of their steps."""
         columns = self.table.c
-        for campaign_contact in store.contacts.exportable(self.campaign_id):
-            contact_id, revision = campaign_contact.contact_id, campaign_contact.revision
-            # Selecting by id leaves out messages of earlier revisions and of removed steps.
-            message_ids = [slot.message_id(campaign_contact.id, revision) for slot in steps.slots()]
-            messages = store.connection.execute(
-                sa.select(self.table)
-                .where(self._in_campaign, columns.id.in_(message_ids))
-                .where(columns.status == "approved")
-                .order_by(columns.sequence_step, columns.variant)
-            )
-            for message in messages:
-                step = steps.by_key(message.step_key)
-                line = {
-                    "message_id": str(message.id),
-                    "campaign_id": str(self.campaign_id),
-                    "contact": attrs.asdict(self.contacts[contact_id]) | {"id": str(contact_id)},
-                    "step": message.sequence_step,
-                    "step_key": message.step_key,
-                    "label": step.label,
-                    "day_offset": step.day_offset,
-                    "condition": step.condition,
-                    "needs_pdf": step.needs_pdf,
-                    "channel": message.channel,
-                    "variant": message.variant,
-                    "subject": message.subject,
-                    "body": message.body,
-                }
-                yield f"{json.dumps(line, ensure_ascii=False)}\n"
+        # Selecting by id leaves out messages of earlier revisions and of removed steps.
+        message_ids = [task.message_id(slot) for slot in task.slots]
+        return connection.execute(
+            sa.select(self.table)
+            .where(self._in_campaign, columns.id.in_(message_ids), columns.status == "approved")
+            .order_by(columns.sequence_step, columns.variant)
+        ).all()

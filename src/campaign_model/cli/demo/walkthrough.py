@@ -5,7 +5,7 @@
 1. saves the contacts and starts a campaign from a system template, in one transaction;
 2. kills one worker in the middle of a contact and lets the other workers finish;
 3. tries to approve the unreviewed messages (refused), reviews them and approves;
-4. exports the approved messages to a file;
+4. exports the approved messages to a file, one contact after another;
 5. compares the campaign's cost with the sum of the costs of its messages.
 """
 
@@ -47,6 +47,7 @@ from campaign_model.lifecycle import Action, ContactStatus
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.vocabulary import STANDARD
+from campaign_model.worker import run_export
 
 
 def run_demo(
@@ -108,7 +109,10 @@ def run_demo(
         _generate(console, engine, messages, ready_count)
 
         def approve(store: CampaignStore) -> None:
-            store.campaigns.apply(campaign.id, Action.APPROVE, review=messages.count_decisions)
+            # Counted once the campaign is locked.
+            store.campaigns.apply(
+                campaign.id, Action.APPROVE, review=lambda _: messages.count_decisions(store)
+            )
 
         try:
             transact(engine, TENANT, approve, actor="reviewer")
@@ -119,18 +123,7 @@ def run_demo(
         transact(engine, TENANT, approve, actor="reviewer")
         say("", "the reviewer rejected 1 message and approved the others")
 
-        def export(store: CampaignStore) -> int:
-            steps = store.campaigns.get(campaign.id, lock=True).steps
-            lines = list(messages.build_export_lines(store, steps))
-            try:
-                path.write_text("".join(lines), encoding="utf-8")
-            except OSError as error:
-                raise UserError(f"cannot write {path}: {error.strerror}") from None
-            store.campaigns.apply(campaign.id, Action.EXPORT, reason=path.name)
-            return len(lines)
-
-        exported = transact(engine, TENANT, export, actor="exporter")
-        say("Export", f"{exported} approved messages in {path}")
+        say("Export", f"{_export(engine, messages, path)} approved messages in {path}")
         return print_summary(console, engine, messages)
 
 
@@ -228,6 +221,27 @@ def _generate(
             "them is booked"
         )
         finish_generation(engine, messages, show_progress, say)
+
+
+def _export(engine: sa.Engine, messages: CampaignMessages, path: Path) -> int:
+    """Export the approved messages to the file; return their number.
+
+    Raise ``UserError`` if the file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            report = run_export(
+                engine,
+                TENANT,
+                messages.campaign_id,
+                partial(messages.push, engine, file),
+                max_equal_failures=1,
+            )
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from None
+    if report.failures:
+        raise UserError(f"cannot write {path}: {report.remaining} contacts are not exported")
+    return len(path.read_text(encoding="utf-8").splitlines())
 
 
 def print_summary(console: Console, engine: sa.Engine, messages: CampaignMessages) -> int:
