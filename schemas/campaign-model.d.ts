@@ -125,7 +125,9 @@ export type Lifecycle = {
 
 /**
  * One fault of a document. `path` is a JSON Pointer (RFC 6901) to the faulty value, `""` for the
- * whole document. `code` is stable, for programs. `message` is for the author of the document.
+ * whole document. It has at most 1,000 characters: a value with a longer pointer has the pointer
+ * of an object or array around it. `code` is stable, for programs. `message` is for the author of
+ * the document.
  */
 export type Violation = {
   path: string;
@@ -209,21 +211,21 @@ export type SubmittedCampaignTemplate = {
 /** A step as databases contain it. */
 export type StoredStep = {
   /** A whole number, at least 1. */
-  step?: number;
+  step?: number | null;
   /** A channel's name: a letter a-z, then a-z, 0-9 or _, at most 40 characters. */
   channel: string;
   /** Text of 1 to 200 characters. */
-  label?: string;
-  enabled?: boolean;
-  needs_pdf?: boolean;
+  label?: string | null;
+  enabled?: boolean | null;
+  needs_pdf?: boolean | null;
   /** A whole number, 1 to 3. */
-  variant_count?: number;
+  variant_count?: number | null;
   /** 1 to 40 characters out of a-z, A-Z, 0-9, _ and -. */
-  key?: string;
+  key?: string | null;
   /** A whole number, 0 to 365. */
-  day_offset?: number;
-  condition?: Condition;
-  config?: Record<string, unknown>;
+  day_offset?: number | null;
+  condition?: Condition | null;
+  config?: Record<string, unknown> | null;
   /** Unknown fields: keep them. */
   [other: string]: unknown;
 };
@@ -234,21 +236,21 @@ export type StoredTemplateConfig = StoredStep[];
 /** generation_config as databases contain it. */
 export type StoredGenerationConfig = {
   /** Text of 1 to 40 characters. */
-  tone?: string;
+  tone?: string | null;
   /**
    * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters
    * or digits, each after a -.
    */
-  language?: string;
+  language?: string | null;
   /** Text of at most 10000 characters. */
-  custom_instructions?: string;
+  custom_instructions?: string | null;
   /** A whole number, 1 to 3. */
-  default_variant_count?: number;
+  default_variant_count?: number | null;
   /**
    * An amount in quotes and plain digits such as "25.00", below 1000000000 and with at most 9
    * decimals.
    */
-  budget?: string;
+  budget?: string | null;
   /** Unknown fields: keep them. */
   [other: string]: unknown;
 };
@@ -260,7 +262,7 @@ export type StoredCampaignTemplate = {
   /** Text of at most 500 characters that is not blank. */
   name: string;
   /** Text of at most 10000 characters. */
-  description?: string;
+  description?: string | null;
   steps: StoredTemplateConfig;
-  generation_config?: StoredGenerationConfig;
+  generation_config?: StoredGenerationConfig | null;
 };

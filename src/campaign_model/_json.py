@@ -7,6 +7,10 @@ between plain Python JSON and immutable values. :func:`canonical` gives one text
 Nothing is coerced and nothing is lost silently. :func:`decode` reads JSON text without hiding
 what Python's reader hides: repeated members and numbers beyond the doubles. :func:`faults_in`
 then lists everything that a database or another JSON reader would refuse or change.
+
+Nothing takes more time or memory than a small multiple of the document's size: :func:`decode` and
+:class:`JsonObject` refuse values that are larger than the limits (:func:`excess`), before anything
+reads them. Within the limits, every other function may visit each member.
 """
 
 from __future__ import annotations
@@ -16,17 +20,21 @@ import math
 from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from decimal import Decimal
+from itertools import chain
 from types import NoneType
 from typing import Any
 
 import attrs
 
-from campaign_model.errors import short_repr
+from campaign_model.errors import InvalidDocument, Violation, short_repr
 
 __all__ = ["JsonObject"]
 
 MAX_DEPTH = 64
 """The deepest nesting that is accepted. No campaign needs more, and every reader has a limit."""
+
+MAX_MEMBERS = 10_000
+"""The most members that all objects and arrays of a document may have together."""
 
 _LARGEST_SAFE_INTEGER = 2**53
 """Up to this size, a double holds every integer."""
@@ -44,14 +52,11 @@ class RepeatedMembers(dict[str, Any]):
 def _freeze_members(members: Mapping[str, Any] | None) -> dict[str, Any]:
     if members is None:
         return {}
-    if type(members) is RepeatedMembers:
-        raise ValueError(f"the JSON text repeats members: {', '.join(members.repeated)}")
     if not isinstance(members, _OBJECTS):
         raise TypeError(f"a {type(members).__name__} is not a mapping, so not a JSON object")
-    for name in members:
-        if not isinstance(name, str):
-            raise TypeError(f"a JSON object's member names are strings, not {name!r}")
-    return {name: freeze(value) for name, value in members.items()}
+    if (fault := excess(members)) is not None:
+        raise _not_frozen(fault[1], fault[2])
+    return _frozen_members(members, 0)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -60,8 +65,8 @@ class JsonObject(Mapping[str, Any]):
 
     Arrays inside are tuples and objects inside are ``JsonObject``. Unlike in a ``dict``, ``true``
     differs from ``1``; ``1`` and ``1.0`` are the same number, as in JSON Schema.
-    Raises ``TypeError`` for values that JSON does not have, and ``ValueError`` for NaN, infinity
-    and :class:`RepeatedMembers`.
+    Raises ``TypeError`` for values that JSON does not have, and :class:`InvalidDocument` for NaN,
+    infinity, :class:`RepeatedMembers`, more than 64 levels and more than 10,000 members.
     """
 
     _items: dict[str, Any] = attrs.field(default=None, converter=_freeze_members)
@@ -110,8 +115,12 @@ def _comparable(value: Any) -> Any:
 _IMMUTABLE = {str, bool, NoneType, JsonObject}
 
 
-def freeze(value: Any) -> Any:
-    """Return ``value`` as an immutable JSON value: objects to ``JsonObject``, arrays to tuples."""
+def freeze(value: Any, depth: int = 0) -> Any:
+    """Return ``value`` as an immutable JSON value: objects to ``JsonObject``, arrays to tuples.
+
+    ``value`` is within the limits of :func:`excess`, except that it may be too deep. It is nested
+    ``depth`` levels deep. Errors are those of :class:`JsonObject`.
+    """
     if type(value) in _IMMUTABLE:
         return value
     if isinstance(value, str):
@@ -120,13 +129,31 @@ def freeze(value: Any) -> Any:
         return _exact_number(int(value))
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"JSON has no number {value!r}")
+            raise _not_frozen("not_json", f"has a number {value!r}, which JSON does not have")
         return float(value)
-    if isinstance(value, Mapping):
-        return JsonObject(value)
+    if depth > MAX_DEPTH:
+        raise _not_frozen("too_deep", _TOO_DEEP)
+    if isinstance(value, _OBJECTS):
+        frozen = object.__new__(JsonObject)
+        object.__setattr__(frozen, "_items", _frozen_members(value, depth))
+        return frozen
     if isinstance(value, list | tuple):
-        return tuple(freeze(member) for member in value)
+        return tuple([freeze(member, depth + 1) for member in value])
     raise TypeError(f"JSON has no {type(value).__name__}")
+
+
+def _frozen_members(members: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    if type(members) is RepeatedMembers:
+        names = ", ".join(map(short_repr, members.repeated[:3]))
+        raise _not_frozen("duplicate_member", f"has members twice, such as {names}")
+    for name in members:
+        if not isinstance(name, str):
+            raise TypeError(f"a JSON object's member names are strings, not {short_repr(name)}")
+    return {name: freeze(value, depth + 1) for name, value in members.items()}
+
+
+def _not_frozen(code: str, message: str) -> InvalidDocument:
+    return InvalidDocument("JsonObject", (Violation("", code, f"JsonObject: {message}"),))
 
 
 def thaw(value: Any) -> Any:
@@ -169,7 +196,7 @@ def json_object(value: Any) -> Any:
         return value
     try:
         return JsonObject(value)
-    except (RecursionError, TypeError, ValueError):
+    except (InvalidDocument, TypeError):
         return value
 
 
@@ -185,6 +212,42 @@ Tokens = tuple[str | int, ...]
 
 Fault = tuple[Tokens, str, str]
 """The place of a fault, its code, and a message that continues "<place>: ..."."""
+
+
+def excess(value: Any, max_bytes: int | None = None) -> Fault | None:
+    """Return the fault of a value with too many members, levels or characters, or ``None``.
+
+    Counts level by level and stops at the first limit. So it ends soon even for a value that
+    contains itself, or that contains one part very many times. The characters of all texts and
+    member names are at most ``max_bytes``.
+    """
+    level, members, characters = [value], 0, 0
+    for _ in range(MAX_DEPTH + 1):
+        arrays = [one for one in level if isinstance(one, list | tuple)]
+        objects: list[Any] = [
+            one for one in level if type(one) not in _SCALARS and isinstance(one, _OBJECTS)
+        ]
+        members += sum(map(len, (*arrays, *objects)))
+        if members > MAX_MEMBERS:
+            return (), "too_many_members", _TOO_MANY_MEMBERS
+        if max_bytes is not None:
+            characters += sum(len(one) for one in level if isinstance(one, str))
+            if characters > max_bytes:
+                return _too_many_bytes(max_bytes)
+        names, values = chain(*objects), chain(*(one.values() for one in objects))
+        level = [*chain(*arrays), *names, *values]
+    return ((), "too_deep", _TOO_DEEP) if level else None
+
+
+_SCALARS = {str, bool, NoneType, int, float}
+_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
+_TOO_MANY_MEMBERS = (
+    f"has more than {MAX_MEMBERS:,} members, in all objects and lists together; use fewer"
+)
+
+
+def _too_many_bytes(max_bytes: int) -> Fault:
+    return (), "too_many_bytes", f"has more than {max_bytes:,} bytes; send a smaller document"
 
 
 def faults_in(value: Any, depth: int = 0, tokens: Tokens = ()) -> Iterator[Fault]:
@@ -279,8 +342,6 @@ def _number_fault(number: int) -> tuple[str, str | None]:
 
 # --- Reading JSON text ---------------------------------------------------------------------------
 
-_TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
-
 
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
@@ -308,15 +369,42 @@ _long_integer_decoder = json.JSONDecoder(
 )
 
 
-def decode(text: Any, decoder: json.JSONDecoder = _decoder) -> tuple[Any, list[Fault]]:
+def decode(source: Any, max_bytes: int | None = None) -> tuple[Any, list[Fault]]:
     """Return the value of JSON text, or ``None`` and the fault of a text that cannot be read.
 
-    Anything but text is returned unchanged. The value still has to pass :func:`faults_in`, whole or
+    Anything but text is returned unchanged. A source with more than ``max_bytes`` bytes or
+    ``MAX_MEMBERS`` members is a fault too. The value still has to pass :func:`faults_in`, whole or
     piece by piece. An object with repeated members becomes :class:`RepeatedMembers`; a number too
     large for a double becomes an integer that is too large for one.
+
+    Raises ``TypeError`` for bytes: the caller decides how to decode them.
     """
-    if not isinstance(text, str):
-        return text, []
+    value: Any = source
+    faults: list[Fault] = []
+    if isinstance(source, str):
+        if max_bytes is not None and _has_more_bytes(source, max_bytes):
+            return None, [_too_many_bytes(max_bytes)]
+        value, faults = _decode_text(source, _decoder)
+        # A member takes two characters of text or more.
+        if len(source) <= 2 * MAX_MEMBERS:
+            return value, faults
+    elif isinstance(source, bytes | bytearray | memoryview):
+        kind = type(source).__name__
+        raise TypeError(f"a document is JSON text (str) or a JSON value, not {kind}; decode it")
+    fault = excess(value, max_bytes)
+    if fault is None or fault[1] == "too_deep":  # `faults_in` says which parts are too deep.
+        return value, faults
+    return None, [fault]
+
+
+def _has_more_bytes(text: str, limit: int) -> bool:
+    # A character has at most four bytes, so that a short text need not be encoded.
+    return len(text) > limit or (
+        4 * len(text) > limit and len(text.encode(errors="surrogatepass")) > limit
+    )
+
+
+def _decode_text(text: str, decoder: json.JSONDecoder) -> tuple[Any, list[Fault]]:
     try:
         return decoder.decode(text), []
     except json.JSONDecodeError as error:
@@ -326,4 +414,4 @@ def decode(text: Any, decoder: json.JSONDecoder = _decoder) -> tuple[Any, list[F
     except RecursionError:
         return None, [((), "too_deep", _TOO_DEEP)]
     except ValueError:  # An integer has more than 4300 digits.
-        return decode(text, _long_integer_decoder)
+        return _decode_text(text, _long_integer_decoder)

@@ -9,6 +9,7 @@ from decimal import Context, Decimal, localcontext
 from typing import Any
 
 from campaign_model._json import text_fault
+from campaign_model.errors import short_repr
 
 MONEY_DECIMALS = 9
 """The most decimals of an amount; more are refused, never rounded."""
@@ -32,11 +33,14 @@ def money(value: Any) -> Decimal:
     ``ValueError`` for NaN, infinity, negative, too large or too precise amounts.
     """
     if type(value) is int:
+        if not 0 <= value < int(MONEY_LIMIT):  # To convert a very large integer takes long.
+            wrong = short_repr(value)
+            raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {wrong}")
         value = Decimal(value)
     if type(value) is Decimal and not value:
         return value.copy_abs()  # Fast path: without a budget, every reservation is zero.
     if not isinstance(value, Decimal):
-        raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {value!r}")
+        raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {short_repr(value)}")
     if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:
         raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {value}")
     if EXACT.quantize(value, _NANO) != value:
@@ -73,7 +77,7 @@ def money_text(value: Decimal) -> str:
 def text(value: Any) -> str:
     """Return a text if it is not empty and every database can store it, or raise ``ValueError``."""
     if type(value) is not str or not value or text_fault(value) is not None:
-        raise ValueError(f"not text that a database can store: {value!r}")
+        raise ValueError(f"not text that a database can store: {short_repr(value)}")
     return value
 
 
@@ -85,15 +89,16 @@ def optional_text(value: Any) -> str | None:
 def gaps(value: Any) -> tuple[str, ...]:
     """Return the names of missing fields, in order. Raises ``TypeError`` for a single string."""
     if isinstance(value, str):
-        raise TypeError(f"gaps must be a list of names, not the string {value!r}")
+        raise TypeError(f"gaps must be a list of names, not the string {short_repr(value)}")
     return tuple(text(name) for name in value)
 
 
 def utc(value: Any) -> datetime:
     """Return the datetime in UTC. Raises ``ValueError`` for one without a time zone."""
-    moment: datetime = value
-    if moment.tzinfo is UTC:
-        return moment
-    if moment.utcoffset() is None:
+    if not isinstance(value, datetime):
+        raise TypeError(f"a point in time is a datetime, not {short_repr(value)}")
+    if value.tzinfo is UTC:
+        return value
+    if value.utcoffset() is None:
         raise ValueError(f"a datetime needs a time zone: {value!r}")
-    return moment.astimezone(UTC)
+    return value.astimezone(UTC)

@@ -16,7 +16,7 @@ from attrs.converters import optional
 
 from campaign_model._json import text_fault
 from campaign_model._values import money, utc
-from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
@@ -53,8 +53,24 @@ class Repair:
     message: str
 
 
-def _check_name_and_description(document: str, name: Any, description: Any) -> None:
-    """Raise :class:`InvalidDocument` with every fault of the two. ``document`` is the kind."""
+def _status(value: Any) -> Status:
+    # The error of an enumeration shows the whole value, which may be very large.
+    return Status(value if isinstance(value, str) else short_repr(value))
+
+
+def _check_fields(document: str, value: Campaign | CampaignTemplate) -> None:
+    """Check the fields that users choose. ``document`` is the kind, for errors.
+
+    Raise ``TypeError`` for a wrong id, steps or settings, and :class:`InvalidDocument` with every
+    fault of the name and the description.
+    """
+    types = {"id": UUID, "steps": StepSequence, "generation_config": GenerationConfig}
+    for field, cls in types.items():
+        if not isinstance(getattr(value, field), cls):
+            wrong = short_repr(getattr(value, field))
+            raise TypeError(f"{document}.{field} is a {cls.__name__}, not {wrong}")
+    name: Any = value.name
+    description: Any = value.description
     rules = {}
     if not (type(name) is str and name.strip() and len(name) <= MAX_NAME) or text_fault(name):
         rules["name"] = f"text of 1 to {MAX_NAME} characters that is not blank"
@@ -77,7 +93,8 @@ class CampaignTemplate:
     """Steps and settings to start campaigns from.
 
     A system template has no tenant: every tenant sees it and no tenant can change it. ``version``
-    grows with every change. Raises :class:`InvalidDocument` for an invalid name or description.
+    grows with every change. Raises :class:`InvalidDocument` for an invalid name or description, and
+    ``TypeError`` for an id, steps or settings of another type.
     """
 
     name: str
@@ -92,7 +109,7 @@ class CampaignTemplate:
     repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
-        _check_name_and_description("campaign_template", self.name, self.description)
+        _check_fields("campaign_template", self)
 
     @classmethod
     def from_campaign(cls, campaign: Campaign, name: str) -> CampaignTemplate:
@@ -115,7 +132,8 @@ class Campaign:
     from. ``version`` grows with every edit and move. ``repairs`` lists the changes that were needed
     to read the stored documents.
 
-    Raises :class:`InvalidDocument` for an invalid name or description.
+    Raises :class:`InvalidDocument` for an invalid name or description, and ``TypeError`` for an id,
+    steps or settings of another type.
     """
 
     name: str
@@ -125,7 +143,7 @@ class Campaign:
     owner_id: UUID | None = None
     template_id: UUID | None = None
     id: UUID = attrs.field(factory=uuid4)
-    status: Status = attrs.field(default=Status.DRAFT, converter=Status)
+    status: Status = attrs.field(default=Status.DRAFT, converter=_status)
     is_active: bool = True
     version: int = 1
     created_at: datetime | None = attrs.field(default=None, converter=optional(utc))
@@ -135,7 +153,7 @@ class Campaign:
     repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     def __attrs_post_init__(self) -> None:
-        _check_name_and_description("campaign", self.name, self.description)
+        _check_fields("campaign", self)
 
     @classmethod
     def from_template(cls, template: CampaignTemplate, name: str, **fields: Any) -> Campaign:

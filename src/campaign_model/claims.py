@@ -19,6 +19,7 @@ from attrs.converters import optional
 
 from campaign_model._json import JsonObject
 from campaign_model._values import gaps, money, text, utc
+from campaign_model.errors import short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import StepSequence
@@ -79,14 +80,18 @@ class StopReason(StrEnum):
     NOT_EXPORTED = "not_exported"
 
 
+def _rank(_instance: object, _attribute: object, value: Any) -> None:
+    if not isinstance(value, int):
+        raise TypeError(f"a rank is an int, not {short_repr(value)}")
+    if not -(2**63) <= value < 2**63:
+        raise ValueError(f"a rank has 64 bits, unlike {short_repr(value)}")
+
+
 @attrs.frozen
 class Cursor:
     """The rank at which a worker's next claim continues."""
 
-    rank: int = attrs.field(
-        default=-(2**63),
-        validator=[attrs.validators.instance_of(int), attrs.validators.in_(range(-(2**63), 2**63))],
-    )
+    rank: int = attrs.field(default=-(2**63), validator=_rank)
 
 
 @attrs.frozen

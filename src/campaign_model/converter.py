@@ -2,7 +2,8 @@
 
 ``CONVERTER.structure(document, cls)`` makes a value from a decoded document, and
 ``CONVERTER.unstructure(value)`` writes a value as fresh JSON. cattrs generates the code from the
-annotations of the value types. The hooks of this module say how each type looks in JSON.
+annotations of the value types. The hooks of this module say how each type looks in JSON. The
+document is within the limits of size that :func:`campaign_model._json.decode` checks.
 
 A hook accepts exactly one JSON type and coerces nothing. Every required field must be present,
 and steps must be numbered from 1. Unknown members of steps and settings become ``extra``.
@@ -23,7 +24,7 @@ import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
 
-from campaign_model._json import JsonObject, thaw
+from campaign_model._json import JsonObject, freeze, thaw
 from campaign_model._values import MONEY_PATTERN, money_text
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
@@ -68,12 +69,18 @@ def _text(pattern: str, make: Callable[[str], Any]) -> Callable[[Any, Any], Any]
     return structure
 
 
+def _structure_object(value: Any, _type: Any) -> Any:
+    if type(value) is not dict:
+        raise TypeError
+    return freeze(value)  # The decoder has checked the size of the whole document.
+
+
 CONVERTER.register_structure_hook(bool, _exactly(bool))
 CONVERTER.register_structure_hook(int, _exactly(int))
 CONVERTER.register_structure_hook(str, _exactly(str))
 CONVERTER.register_structure_hook(Condition, _exactly(str))
 CONVERTER.register_unstructure_hook(Condition, str)
-CONVERTER.register_structure_hook(JsonObject, _exactly(dict))
+CONVERTER.register_structure_hook(JsonObject, _structure_object)
 CONVERTER.register_unstructure_hook(JsonObject, thaw)
 CONVERTER.register_structure_hook(Decimal, _text(MONEY_PATTERN, Decimal))
 CONVERTER.register_unstructure_hook(Decimal, money_text)

@@ -7,6 +7,7 @@ that does not hold.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,6 +15,7 @@ from uuid import UUID
 import attrs
 
 __all__ = [
+    "MAX_VIOLATIONS",
     "CampaignModelError",
     "Conflict",
     "InvalidDocument",
@@ -30,15 +32,23 @@ __all__ = [
 _MAX_JOINED = 20
 """The most things that a sentence names. The error's data has all of them."""
 
+MAX_VIOLATIONS = 100
+"""The most violations of one document that an error lists. One more entry counts the others."""
+
 _MAX_REPR = 80
+# Shows only the beginning of a container, so that a container in itself, or one that contains
+# another many times, has a short text too.
+_CONTAINERS = reprlib.Repr()
+_CONTAINERS.maxlevel = 3
 
 
 @attrs.frozen
 class Violation:
     """One fault of a document.
 
-    ``path`` is a JSON Pointer (RFC 6901) to the faulty value, ``""`` for the whole document.
-    ``code`` is stable, for programs. ``message`` is for the author of the document.
+    ``path`` is a JSON Pointer (RFC 6901) to the faulty value, ``""`` for the whole document. It has
+    at most 1,000 characters: a value with a longer pointer has the pointer of an object or array
+    around it. ``code`` is stable, for programs. ``message`` is for the author of the document.
     """
 
     path: str
@@ -89,7 +99,12 @@ def _json_ready(value: Any) -> Any:
 def short_repr(value: Any) -> str:
     """Return the ``repr`` of ``value`` for a message, cut to 80 characters."""
     try:
-        text = repr(value)
+        if type(value) is str:
+            text = repr(value[:_MAX_REPR])
+        elif isinstance(value, dict | list | tuple | set | frozenset):
+            text = _CONTAINERS.repr(value)
+        else:
+            text = repr(value)
     except (RecursionError, ValueError):  # Nested too deep, or an integer of too many digits.
         return f"this {type(value).__name__}"
     return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
@@ -107,7 +122,9 @@ def join_words(words: Sequence[object], separator: str = ", ") -> str:
 class InvalidDocument(CampaignModelError):
     """A document, or a value made in Python, breaks its rules.
 
-    ``document`` is the kind, such as ``template_config``. ``violations`` has every fault.
+    ``document`` is the kind, such as ``template_config``. ``violations`` has every fault, but not
+    more than 100. If there are more, one more violation with the code ``more_violations`` says how
+    many.
     """
 
     code = "invalid_document"
@@ -117,8 +134,9 @@ class InvalidDocument(CampaignModelError):
     violations: tuple[Violation, ...]
 
     def __str__(self) -> str:
-        faults = [violation.message for violation in self.violations]
-        return f"{self.document} is not valid: {join_words(faults, '; ')}"
+        messages = [violation.message for violation in self.violations]
+        listed, rest = messages[:MAX_VIOLATIONS], messages[MAX_VIOLATIONS:]
+        return f"{self.document} is not valid: {'; '.join([join_words(listed, '; '), *rest])}"
 
 
 @attrs.define(slots=False, eq=False)

@@ -121,8 +121,10 @@ def meaning(schema: Schema) -> str:
     if "description" in schema:
         return str(schema["description"])
     if "enum" in schema:
-        return f"one of {quoted(schema['enum'])}"
-    match schema["type"]:
+        return f"one of {quoted(word for word in schema['enum'] if word is not None)}"
+    # In the stored form, a field may also be null. Say only what a useful value is.
+    json_type = schema["type"]
+    match json_type if isinstance(json_type, str) else json_type[0]:
         case "array":
             return f"a list of {_limits(schema)} steps"
         case "string":

@@ -8,21 +8,22 @@ caller was given before: then the step with the same key has the same word or fi
 explanation of refusals and the store's ``save`` share both.
 
 A stored step may lack every field except its channel, and may have the number of another position.
-A stored template may lack its settings. Older services wrote them. :func:`repaired` corrects this
+A stored template may lack its settings. A field that may be absent may also be null, as most ORMs
+write a field without a value. Other services wrote such documents. :func:`repaired` corrects this
 and reports each repair. It does not touch other faults.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from campaign_model._json import EMPTY, Tokens, fault_in, same_member
 from campaign_model.campaign import CampaignTemplate, Repair
-from campaign_model.generation_config import GenerationConfig
+from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence, effective_key
 from campaign_model.vocabulary import Vocabulary
 
@@ -91,14 +92,36 @@ def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
     repairs: list[Repair] = []
     if kind == "template_config":
         document = _repaired_steps(document, "", repairs)
-    elif kind == "campaign_template" and type(document) is dict:
-        document = dict(document)
+    elif kind == "generation_config":
+        document = _repaired_settings(document, "", repairs)
+    elif type(document) is dict:
+        document = _without_nulls(document, ("description", "generation_config"), "", "", repairs)
         if "steps" in document:
             document["steps"] = _repaired_steps(document["steps"], "/steps", repairs)
         if "generation_config" not in document:
             document["generation_config"] = {}
             repairs.append(_defaulted("/generation_config", "generation_config", {}))
+        settings = document["generation_config"]
+        document["generation_config"] = _repaired_settings(settings, "/generation_config", repairs)
     return document, repairs
+
+
+def _repaired_settings(settings: Any, path: str, repairs: list[Repair]) -> Any:
+    if type(settings) is not dict:
+        return settings
+    return _without_nulls(settings, GENERATION_FIELDS, path, "generation_config.", repairs)
+
+
+def _without_nulls(
+    members: dict[str, Any], fields: Iterable[str], path: str, place: str, repairs: list[Repair]
+) -> dict[str, Any]:
+    """Return the members without those of ``fields`` that are null."""
+    nulls = [name for name in fields if name in members and members[name] is None]
+    repairs += (
+        Repair(f"{path}/{name}", "null_removed", f"{place}{name}: was null; it is absent now")
+        for name in nulls
+    )
+    return {name: value for name, value in members.items() if name not in nulls}
 
 
 def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
@@ -108,10 +131,11 @@ def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
 
 
 def _repaired_step(step: Any, index: int, path: str, repairs: list[Repair]) -> Any:
-    """Correct the position of a step and add its missing fields, if it has a channel."""
+    """Correct a step that has a channel: its position, its nulls and its missing fields."""
     if type(step) is not dict or type(step.get("channel")) is not str:
         return step
     path, place, position = f"{path}/{index}", f"steps[{index}]", index + 1
+    step = _without_nulls(step, STEP_FIELDS, path, f"{place}.", repairs)
     number = step.get("step")
     if type(number) is int and number >= 1 and number != position and fault_in(number) is None:
         message = f"{place}.step: was {number}; it is {position} now, by its position"

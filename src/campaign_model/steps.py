@@ -238,7 +238,10 @@ def new_key() -> str:
 
 
 def _steps(value: Any) -> tuple[Step, ...]:
-    return tuple(value)
+    steps = tuple(value)
+    if not {Step}.issuperset(map(type, steps)):
+        raise TypeError("a StepSequence consists of values of the type Step")
+    return steps
 
 
 @attrs.frozen
@@ -247,23 +250,25 @@ class StepSequence(Sequence[Step]):
 
     A step without a key has the effective key ``s{position}``. The first edit writes the effective
     keys into all steps, so that moving a step does not rename others. Day offsets belong to
-    positions, not to steps. Raises :class:`InvalidDocument` with every :func:`sequence_faults`.
+    positions, not to steps. Raises :class:`InvalidDocument` with every :func:`sequence_faults`, or
+    only for too many steps, and ``TypeError`` for anything that is not a step.
     """
 
     steps: tuple[Step, ...] = attrs.field(default=(), converter=_steps)
 
     def __attrs_post_init__(self) -> None:
+        if len(self.steps) > MAX_STEPS:
+            message = f"steps: has {len(self.steps)} steps; at most {MAX_STEPS} are allowed"
+            violation = Violation("", "too_many_items", message)
+            raise InvalidDocument("template_config", (violation,))
         faults = sequence_faults(
             [step.key for step in self.steps], [step.day_offset for step in self.steps]
         )
-        violations = [
-            Violation(pointer_to(tokens), code, f"steps[{tokens[0]}].{tokens[1]}: {message}")
-            for tokens, code, message in faults
-        ]
-        if len(self.steps) > MAX_STEPS:
-            message = f"steps: has {len(self.steps)} steps; at most {MAX_STEPS} are allowed"
-            violations.append(Violation("", "too_many_items", message))
-        if violations:
+        if faults:
+            violations = (
+                Violation(pointer_to(tokens), code, f"steps[{tokens[0]}].{tokens[1]}: {message}")
+                for tokens, code, message in faults
+            )
             raise InvalidDocument("template_config", tuple(violations))
 
     def __len__(self) -> int:

@@ -3,6 +3,10 @@
 :func:`violations` runs the published JSON Schema (:func:`document_schema`) with jsonschema, and
 then the rules between steps, which JSON Schema cannot express. A document has violations if and
 only if the converter or :mod:`campaign_model.forms` refuses it.
+
+A document within the limits of size can still have thousands of violations with long pointers. So
+the places of all violations are collected, but only the first 100 get a pointer and a message, and
+a pointer has at most 1,000 characters.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import cache
+from functools import lru_cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from operator import ge, le
@@ -31,12 +35,13 @@ from campaign_model._json import (
     digest,
     faults_in,
     pointer_to,
+    text_fault,
 )
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import Violation, short_repr
+from campaign_model.errors import MAX_VIOLATIONS, Violation, short_repr
 from campaign_model.fields import meaning, quoted
 from campaign_model.forms import PARTS, Previous, is_unchanged
-from campaign_model.steps import StepSequence, sequence_faults
+from campaign_model.steps import MAX_STEPS, StepSequence, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 __all__ = ["document_schema", "load_schema", "violations"]
@@ -85,7 +90,8 @@ def document_schema(
     if kind == "campaign_template":
         schema["$defs"] = {part: document_schema(part, form, vocabulary) for part in PARTS}
         for part, name in PARTS.items():
-            schema["properties"][name]["$ref"] = schema["$defs"][part]["$id"]
+            if form == "submitted":  # A stored part has the published id: its words are free.
+                schema["properties"][name]["$ref"] = schema["$defs"][part]["$id"]
             # With a $schema of its own, jsonschema would validate the part with its own class.
             del schema["$defs"][part]["$schema"]
     return schema
@@ -196,8 +202,11 @@ def _matches(text: str, pattern: str) -> bool:
     return re.search(re.sub(r"\$\Z", r"\\Z", pattern), text) is not None
 
 
-def _type(validator: Any, json_type: str, value: Any, schema: Any) -> Iterator[ValidationError]:
-    if not validator.is_type(value, json_type):
+def _type(
+    validator: Any, json_types: str | list[str], value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    allowed = [json_types] if isinstance(json_types, str) else json_types
+    if not any(validator.is_type(value, json_type) for json_type in allowed):
         message = f"{_is_what(value)}; it must be {meaning(schema)}"
         yield ValidationError(message, validator="wrong_type")
 
@@ -216,20 +225,36 @@ def _additional_properties(
     validator: Any, _false: object, value: Any, schema: Any
 ) -> Iterator[ValidationError]:
     if validator.is_type(value, "object"):
-        known, x_allowed = schema["properties"], "patternProperties" in schema
         for name in value:
-            if isinstance(name, str) and name not in known:
-                if x_allowed and name.startswith("x_"):
-                    continue
-                message = _not_known(name, "field", known, x_allowed=x_allowed)
-                yield ValidationError(message, path=[name], validator="unknown_field")
+            if not isinstance(name, str) or name in schema["properties"]:
+                continue
+            is_own = "patternProperties" in schema and name.startswith("x_")
+            # A name that is no valid text is a fault of its object, and has no pointer.
+            if not is_own and text_fault(name) is None:
+                yield ValidationError("", path=[name], validator="unknown_field")
+
+
+def _items(validator: Any, step_schema: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "array") and len(value) <= schema["maxItems"]:
+        for index, item in enumerate(value):
+            yield from validator.descend(item, step_schema, path=index)
+
+
+def _any_of(
+    validator: Any, schemas: list[Any], value: Any, _schema: Any
+) -> Iterator[ValidationError]:
+    """Validate with the first of two schemas. The other one is null."""
+    if value is not None:
+        yield from validator.descend(value, schemas[0])
 
 
 _Validator: Any = cast("Any", extend)(
     Draft202012Validator,
     {
         "additionalProperties": _additional_properties,
+        "anyOf": _any_of,
         "enum": _limit("unknown_value", "string", lambda word, words: word in words),
+        "items": _items,
         "maxItems": _limit("too_many_items", "array", lambda items, n: len(items) <= n, "steps"),
         "maxLength": _limit("too_long", "string", lambda text, n: len(text) <= n, "characters"),
         "maximum": _limit("too_large", "integer", le),
@@ -246,7 +271,7 @@ _Validator: Any = cast("Any", extend)(
 )
 
 
-@cache
+@lru_cache(maxsize=64)
 def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
     return _Validator(document_schema(kind, form, vocabulary))
 
@@ -259,6 +284,11 @@ _RESTRICTED = {"unknown_field", "unknown_value", "too_few_items"}
 _CONSEQUENCES = {"wrong_type", "unknown_value", "bad_pattern", "too_small", "too_large"}
 """Violations of the schema that say nothing new about a value that is not valid JSON."""
 
+_LONGEST_POINTER = 1_000
+
+_Found = tuple[Tokens, str, str | Callable[[], str]]
+"""A fault whose message may be written later."""
+
 
 def violations(
     kind: str,
@@ -268,44 +298,78 @@ def violations(
     vocabulary: Vocabulary = STANDARD,
     previous: Previous = None,
 ) -> tuple[Violation, ...]:
-    """List every violation of ``document``, in document order.
+    """List the violations of ``document`` in document order, at most 100, and count the others.
 
     ``kind`` and ``form`` name the schema. ``text_faults`` are those of the document's text.
     Restricted parts that are unchanged from ``previous`` are no violations.
     """
     # 1. What is no JSON. A part is nested one level deep in a campaign template.
-    faults = [*text_faults, *faults_in(document, depth=1 if kind in PARTS else 0)]
+    faults: list[_Found] = [*text_faults, *faults_in(document, depth=1 if kind in PARTS else 0)]
 
     # 2. The rules of the schema.
     not_json = _places(faults)
     for error in _validator(kind, form, vocabulary).iter_errors(document):
-        tokens, code, message = tuple(error.absolute_path), error.validator, error.message
+        tokens, code = tuple(error.absolute_path), error.validator
         if code in _CONSEQUENCES and tokens in not_json:
             continue
         if code in _RESTRICTED and is_unchanged(code, tokens, document, previous):
             continue
-        if code == "unknown_value":
-            message = _not_known(error.instance, str(tokens[-1]), error.schema["enum"])
-        if code == "unknown_field":
-            message = _belongs_to_another_program(tokens, previous) or message
-        faults.append((tokens, code, message))
+        faults.append((tokens, code, partial(_explain, error, tokens, previous)))
 
-    # 3. The rules between steps.
+    # 3. The rules between steps. Of too many steps, nothing else is said.
+    path: Tokens = ("steps",) if kind == "campaign_template" else ()
     steps: Any = document
-    path: Tokens = ()
-    if kind == "campaign_template":
-        steps, path = document.get("steps") if isinstance(document, dict) else None, ("steps",)
+    if path:
+        steps = document.get("steps") if isinstance(document, dict) else None
     if kind != "generation_config" and isinstance(steps, list):
-        faults += _sequence_faults(steps, path, form, _places(faults))
+        if len(steps) <= MAX_STEPS:
+            faults += _sequence_faults(steps, path, form, _places(faults))
+        else:
+            faults = [
+                fault for fault in faults if fault[0] == path or fault[0][: len(path)] != path
+            ]
 
+    # 4. The first of them, in words.
     faults.sort(key=_document_order(document))
-    return tuple(
-        Violation(pointer_to(tokens), code, f"{_place(kind, tokens)}: {message}")
-        for tokens, code, message in faults
-    )
+    listed = [
+        Violation(
+            _pointer(tokens),
+            code,
+            f"{_place(kind, tokens)}: {message if isinstance(message, str) else message()}",
+        )
+        for tokens, code, message in faults[:MAX_VIOLATIONS]
+    ]
+    if len(faults) > MAX_VIOLATIONS:
+        message = f"and {len(faults) - MAX_VIOLATIONS:,} more violations"
+        listed.append(Violation("", "more_violations", f"{_place(kind, ())}: {message}"))
+    return tuple(listed)
 
 
-def _places(faults: Iterable[Fault]) -> set[Tokens]:
+def _explain(error: Any, tokens: Tokens, previous: Previous) -> str:
+    """Return the message of an error of jsonschema at this place."""
+    name, schema = str(tokens[-1]) if tokens else "", error.schema
+    if error.validator == "unknown_value":
+        words = [word for word in schema["enum"] if word is not None]
+        return _not_known(error.instance, name, words)
+    if error.validator == "unknown_field":
+        return _belongs_to_another_program(tokens, previous) or _not_known(
+            name, "field", schema["properties"], x_allowed="patternProperties" in schema
+        )
+    return str(error.message)
+
+
+def _pointer(tokens: Tokens) -> str:
+    """Return the pointer to a place, or to the nearest place around it if that is too long."""
+    pointer = ""
+    for token in tokens:
+        longer = pointer + pointer_to([token])
+        if len(longer) > _LONGEST_POINTER:
+            break
+        pointer = longer
+    return pointer
+
+
+def _places(faults: Iterable[_Found]) -> set[Tokens]:
     """Return the places of wrong values. A value that the text repeats need not be wrong."""
     return {tokens for tokens, code, _ in faults if code != "duplicate_member"}
 
@@ -329,11 +393,11 @@ def _sequence_faults(
     return (((*path, *tokens), code, message) for tokens, code, message in faults)
 
 
-def _document_order(document: Any) -> Callable[[Fault], tuple[int, ...]]:
+def _document_order(document: Any) -> Callable[[_Found], tuple[int, ...]]:
     """Return a sort key by place in the document. Missing members come after those present."""
     ranks_by_object: dict[int, dict[Any, int]] = {}
 
-    def order(fault: Fault) -> tuple[int, ...]:
+    def order(fault: _Found) -> tuple[int, ...]:
         places, value = [], document
         for token in fault[0]:
             if isinstance(value, Mapping):

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from campaign_model._json import text_fault
+from campaign_model.errors import short_repr
 
 __all__ = [
     "CHANNEL_LIMITS",
@@ -63,6 +64,11 @@ class Channel:
     requires: tuple[str, ...] = ()
 
 
+def _channel_values(_instance: object, _attribute: object, channels: tuple[Any, ...]) -> None:
+    if not {Channel}.issuperset(map(type, channels)):
+        raise TypeError("the channels of a vocabulary are values of the type Channel")
+
+
 def _unique_names(_instance: object, attribute: Any, words: tuple[Any, ...]) -> None:
     names = [word.name if isinstance(word, Channel) else word for word in words]
     if not names or len(set(names)) < len(names):
@@ -72,7 +78,8 @@ def _unique_names(_instance: object, attribute: Any, words: tuple[Any, ...]) -> 
 def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -> None:
     for tone in tones:
         if not (type(tone) is str and 0 < len(tone) <= MAX_TONE) or text_fault(tone):
-            raise ValueError(f"a tone's name is text of 1 to {MAX_TONE} characters, not {tone!r}")
+            wrong = short_repr(tone)
+            raise ValueError(f"a tone's name is text of 1 to {MAX_TONE} characters, not {wrong}")
 
 
 @attrs.frozen
@@ -80,10 +87,11 @@ class Vocabulary:
     """The channels and tones that a service knows. Immutable; there is no global registry.
 
     Raises ``ValueError`` if there are no channels or no tones, if two have the same name, and for
-    a tone that is not text of 1 to 40 characters.
+    a tone that is not text of 1 to 40 characters. Raises ``TypeError`` for other channels than
+    values of the type :class:`Channel`.
     """
 
-    channels: tuple[Channel, ...] = attrs.field(validator=_unique_names)
+    channels: tuple[Channel, ...] = attrs.field(validator=[_channel_values, _unique_names])
     tones: tuple[str, ...] = attrs.field(validator=[_tone_names, _unique_names])
 
     def with_channel(self, channel: Channel) -> Vocabulary:

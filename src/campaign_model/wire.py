@@ -3,7 +3,7 @@
 A :class:`Codec` reads and writes documents with one vocabulary. The functions of this module are
 the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is read in steps:
 
-1. Decode the text (:mod:`campaign_model._json`).
+1. Decode the text, and refuse a document that is too large (:mod:`campaign_model._json`).
 2. Write the keys of ``previous`` into the steps of a submitted document that have none.
 3. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
    a stored document, repair it (:mod:`campaign_model.forms`) and try again.
@@ -12,20 +12,25 @@ the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is 
 
 A document is refused if and only if it has violations. cattrs and jsonschema are loaded when they
 are first needed.
+
+Values that were made from short texts are kept in caches (:mod:`campaign_model._caches`): one for
+each kind of stored document, and one for each kind of submitted document and each codec.
 """
 
 from __future__ import annotations
 
 import json
-from functools import cache, cached_property, lru_cache, partial
+import sys
+from functools import cache, cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import attrs
 
-from campaign_model._json import Fault, decode
+from campaign_model._caches import BoundedCache
+from campaign_model._json import Fault, decode, excess
 from campaign_model.campaign import Campaign, CampaignTemplate, Repair
-from campaign_model.errors import InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation, short_repr
 from campaign_model.forms import PARTS, Previous, is_unchanged, repaired, restricted_parts
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import (
@@ -60,9 +65,8 @@ __all__ = [
 
 V = TypeVar("V")
 
-# Bounds of each cache: the number of texts, and their length. Each codec has a cache of submitted
-# documents. All codecs share one cache of stored documents per kind.
-_CACHED_TEXTS = 512
+# Bounds of each cache: the bytes of all texts, and the characters of one text.
+_CACHED_BYTES = 4_194_304
 _LONGEST_CACHED_TEXT = 32_768
 
 _KINDS: dict[type, str] = {
@@ -175,8 +179,17 @@ def _own_key(step: Any) -> Any:
     return (step["key"] or "") if "key" in step else None
 
 
-def _dumped(value: Any) -> Any:
-    return _converter().CONVERTER.unstructure(value)
+def _dumped(value: Any, cls: type) -> Any:
+    """Return a value as JSON. Raise ``TypeError`` if it is not of the type ``cls``."""
+    if not isinstance(value, cls):
+        raise TypeError(f"this is a {type(value).__name__}, not a {cls.__name__}")
+    document = _converter().CONVERTER.unstructure(value)
+    # A document that is written must be readable, so it has the same limits.
+    if (fault := excess(document)) is not None:
+        _, code, message = fault
+        kind = _KINDS[cls]
+        raise InvalidDocument(kind, (Violation("", code, f"{kind}: {message}"),))
+    return document
 
 
 def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
@@ -195,13 +208,33 @@ def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
     return Recovered(value, tuple(repairs))
 
 
-_cached_stored = {cls: lru_cache(_CACHED_TEXTS)(partial(_read_stored, cls)) for cls in _KINDS}
+def _new_caches() -> dict[type, BoundedCache[str, Any]]:
+    return {cls: BoundedCache(_CACHED_BYTES) for cls in _KINDS}
+
+
+_stored_caches = _new_caches()
+"""Caches of stored documents. All codecs share them, because a vocabulary changes nothing here."""
+
+
+def _keep(cache: BoundedCache[str, Any], source: Any, value: Any) -> None:
+    if type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
+        cache.keep(source, value, sys.getsizeof(source))
 
 
 def _recover(cls: type[V], source: Any) -> Recovered[V]:
-    if type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
-        return _cached_stored[cls](source)
-    return _read_stored(cls, source)
+    cache = _stored_caches[cls]
+    recovered: Recovered[V] | None = cache.get(source) if type(source) is str else None
+    if recovered is None:
+        recovered = _read_stored(cls, source)
+        _keep(cache, source, recovered)
+    return recovered
+
+
+def _positive(_codec: object, attribute: Any, value: Any) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{attribute.name} is a whole number, not {short_repr(value)}")
+    if value < 1:
+        raise ValueError(f"{attribute.name} is at least 1, not {short_repr(value)}")
 
 
 @attrs.frozen
@@ -209,10 +242,15 @@ class Codec:
     """Reads and writes documents with one vocabulary. Immutable, and safe to share.
 
     A ``source`` is JSON text if it is a ``str``, otherwise a JSON value as ``json.loads`` returns
-    it. Equal text gives the same value, from a bounded cache.
+    it; bytes are a ``TypeError``. Equal text gives the same value, from a bounded cache.
+
+    A submitted document of more than ``max_bytes`` bytes is refused. For a JSON value, the
+    characters of all texts and member names count. Both forms have at most 10,000 members and 64
+    levels. Raises ``ValueError`` or ``TypeError`` if ``max_bytes`` is not a whole number above 0.
     """
 
     vocabulary: Vocabulary = STANDARD
+    max_bytes: int = attrs.field(default=1_000_000, validator=_positive)
 
     def parse_template_config(
         self, source: Any, *, previous: StepSequence | None = None
@@ -267,16 +305,22 @@ class Codec:
         return _recover(CampaignTemplate, source)
 
     def dump_template_config(self, value: StepSequence) -> list[dict[str, Any]]:
-        """Return the steps as fresh JSON, numbered from 1."""
-        return cast("list[dict[str, Any]]", _dumped(value))
+        """Return the steps as fresh JSON, numbered from 1.
+
+        Raises :class:`InvalidDocument` if the document would have more than 10,000 members.
+        """
+        return cast("list[dict[str, Any]]", _dumped(value, StepSequence))
 
     def dump_generation_config(self, value: GenerationConfig) -> dict[str, Any]:
-        """Return the settings as fresh JSON."""
-        return cast("dict[str, Any]", _dumped(value))
+        """Return the settings as fresh JSON. Errors are as in :meth:`dump_template_config`."""
+        return cast("dict[str, Any]", _dumped(value, GenerationConfig))
 
     def dump_campaign_template(self, value: CampaignTemplate) -> dict[str, Any]:
-        """Return the template as fresh JSON, without the columns that only a database has."""
-        return cast("dict[str, Any]", _dumped(value))
+        """Return the template as fresh JSON, without the columns that only a database has.
+
+        Errors are as in :meth:`dump_template_config`.
+        """
+        return cast("dict[str, Any]", _dumped(value, CampaignTemplate))
 
     def violations(
         self, source: Any, name: str = "template_config", *, previous: Previous = None
@@ -284,16 +328,17 @@ class Codec:
         """List every violation of a submitted document, in document order.
 
         ``name`` is the kind of document: template_config, generation_config or
-        campaign_template. ``previous`` is as in :meth:`parse_template_config`.
+        campaign_template. ``previous`` is as in :meth:`parse_template_config`. The list is limited
+        as in :class:`InvalidDocument`.
         """
-        document, faults = decode(source)
+        document, faults = decode(source, self.max_bytes)
         document = _with_keys(document, previous)
         return _violations(name, "submitted", document, faults, self.vocabulary, previous)
 
     def stored_violations(
         self, source: Any, name: str = "template_config"
     ) -> tuple[Violation, ...]:
-        """List every violation of a stored document, in document order."""
+        """List every violation of a stored document, as :meth:`violations`."""
         document, faults, _ = _decode_stored(source, name)
         return _violations(name, "stored", document, faults)
 
@@ -310,7 +355,8 @@ class Codec:
         for kind, part in PARTS.items():
             new, before = getattr(value, part), getattr(previous, part, None)
             if any(code == "unknown_value" for code, _ in restricted_parts(new, self.vocabulary)):
-                violations = self.violations(_dumped(new), kind, previous=before)
+                document = _dumped(new, type(new))
+                violations = _violations(kind, "submitted", document, [], self.vocabulary, before)
                 unknown = tuple(fault for fault in violations if fault.code == "unknown_value")
                 if unknown:
                     raise InvalidDocument(kind, unknown)
@@ -341,23 +387,30 @@ class Codec:
         converter = Converter()
         for cls in _KINDS:
             converter.register_structure_hook(cls, parse)
-            converter.register_unstructure_hook(cls, _dumped)
+            converter.register_unstructure_hook(cls, partial(_dumped, cls=cls))
         converter.register_structure_hook(Step, lambda step, _: parse([step], StepSequence)[0])
-        converter.register_unstructure_hook(Step, lambda step: _dumped(StepSequence([step]))[0])
+        converter.register_unstructure_hook(
+            Step, lambda step: self.dump_template_config(StepSequence([step]))[0]
+        )
         return converter
 
-    def _parse(self, cls: type[V], source: Any, previous: Previous = None) -> V:
-        if previous is None and type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
-            return cast("V", self._cached_submitted(cls, source))
-        return self._read_submitted(cls, source, previous)
-
     @cached_property
-    def _cached_submitted(self) -> Any:
-        return lru_cache(_CACHED_TEXTS)(self._read_submitted)
+    def _submitted_caches(self) -> dict[type, BoundedCache[str, Any]]:
+        return _new_caches()
+
+    def _parse(self, cls: type[V], source: Any, previous: Previous = None) -> V:
+        if previous is not None:
+            return self._read_submitted(cls, source, previous)
+        cache = self._submitted_caches[cls]
+        value: V | None = cache.get(source) if type(source) is str else None
+        if value is None:
+            value = self._read_submitted(cls, source)
+            _keep(cache, source, value)
+        return value
 
     def _read_submitted(self, cls: type[V], source: Any, previous: Previous = None) -> V:
         """Decode and convert a submitted document, and refuse its restricted parts."""
-        document, faults = decode(source)
+        document, faults = decode(source, self.max_bytes)
         document = _with_keys(document, previous)
         value = _converted(document, cls)
         if value is not None and all(

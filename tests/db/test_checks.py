@@ -25,6 +25,7 @@ from campaign_model.steps import (
     MAX_LABEL,
     MAX_STEPS,
     MAX_VARIANTS,
+    STEP_FIELDS,
     Step,
     StepSequence,
 )
@@ -330,6 +331,7 @@ WELL_FORMED = (
     *(steps(channel=channel.name) for channel in STANDARD.channels),
     steps(config={"tone": None}, **{"x": [1.5, None], "a.b": 1, '"': 1, "$": {}, "": []}),
     steps(step=99),
+    steps(**dict.fromkeys(name for name in STEP_FIELDS if name != "channel")),
     steps(x=["\\u0000", "\\\\ud800", "\\\\", "😀\\😀", "\ud7ff\ue000"]),
     " [ ] ",
 )
@@ -350,15 +352,15 @@ WRONG: dict[str, list[Any]] = {
         "_a",
         "a b",
     ],
-    "label": [None, "", 1, True, [], ["x"], {}, "x" * (MAX_LABEL + 1), "😀" * (MAX_LABEL + 1)],
-    "enabled": [None, 0, 1, "true", [], [True], {}],
-    "needs_pdf": [None, 0, 1, "false", [], [False], {}],
-    "variant_count": [None, 0, MAX_VARIANTS + 1, -1, 1.0, 1.5, "1", True, [1], {}],
-    "day_offset": [None, -1, MAX_DAY_OFFSET + 1, 0.0, 0.5, "0", False, [0], {}],
-    "step": [None, 0, -1, 1.0, 0.5, "1", True, [1], {}],
-    "key": [None, "", 1, [], ["a"], {}, "a b", "é", "k" * 41, "a\n", "\na", "a.b"],
-    "condition": [None, "", 1, [], ["always"], {}, "ALWAYS", "always ", "never", "no response"],
-    "config": [None, [], [{}], "{}", 1, True],
+    "label": [[None], "", 1, True, [], ["x"], {}, "x" * (MAX_LABEL + 1), "😀" * (MAX_LABEL + 1)],
+    "enabled": [[None], 0, 1, "true", [], [True], {}],
+    "needs_pdf": [[None], 0, 1, "false", [], [False], {}],
+    "variant_count": [[None], 0, MAX_VARIANTS + 1, -1, 1.0, 1.5, "1", True, [1], {}],
+    "day_offset": [[None], -1, MAX_DAY_OFFSET + 1, 0.0, 0.5, "0", False, [0], {}],
+    "step": [[None], 0, -1, 1.0, 0.5, "1", True, [1], {}],
+    "key": [[None], "", 1, [], ["a"], {}, "a b", "é", "k" * 41, "a\n", "\na", "a.b"],
+    "condition": [[None], "", 1, [], ["always"], {}, "ALWAYS", "always ", "never", "no response"],
+    "config": [[None], [], [{}], "{}", 1, True],
 }
 HALVES_OF_PAIRS = (
     *("\ud83d", "\ud83dé", "\ud83d\n", "\ud83d\ud7ff", "\ud83d\ud83d\ude00", "\ud83d\n\ude00"),
@@ -430,7 +432,7 @@ def test_a_row_is_refused_exactly_if_the_text_of_the_check_is_false(
 def test_the_check_covers_every_index(accepts: Accepts, name: str) -> None:
     for index in range(MAX_STEPS):
         document = [step() for _ in range(MAX_STEPS)]
-        document[index][name] = None
+        document[index][name] = [None]
         assert not accepts(json.dumps(document)), index
         assert not accepts(json.dumps([*document[:index], None, *document[index + 1 :]])), index
 

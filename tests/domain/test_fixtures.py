@@ -176,7 +176,7 @@ def missing_fixtures(schema: dict[str, Any], pointer: str, keyword: str) -> list
         case "patternProperties":
             names = [name for placed in valid for name in placed.value]
             return [pattern for pattern in limit if not any(re.search(pattern, n) for n in names)]
-        case "$ref":
+        case "$ref" | "anyOf":
             below = [
                 path
                 for placed in invalid

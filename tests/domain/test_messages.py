@@ -44,9 +44,15 @@ def allowed(part: dict[str, Any]) -> list[str]:
     """Return what a message must name of the schema of its place."""
     if "description" in part:
         return [part["description"]]
-    words = {"boolean": ["true", "false"], "object": ["an object"]}.get(part["type"], [])
+    json_type = part["type"] if isinstance(part["type"], str) else part["type"][0]
+    words = {"boolean": ["true", "false"], "object": ["an object"]}.get(json_type, [])
     limits = [str(value) for word, value in part.items() if word.startswith(("min", "max"))]
-    return [*limits, *part.get("enum", words)]
+    return [*limits, *words_of(part), *words]
+
+
+def words_of(part: dict[str, Any]) -> list[str]:
+    """Return the words that a schema allows, without null."""
+    return [word for word in part.get("enum", ()) if word is not None]
 
 
 # What the message of each code names, given the value and the schema of its place.
@@ -54,7 +60,7 @@ Names = Callable[[Any, dict[str, Any]], list[str]]
 NAMES: dict[str, Names] = {
     "wrong_type": lambda value, part: [description(value), *allowed(part)],
     "required": lambda _, part: ["is missing", *allowed(part)],
-    "unknown_value": lambda value, part: [shortened(value), *part["enum"]],
+    "unknown_value": lambda value, part: [shortened(value), *words_of(part)],
     "bad_pattern": lambda value, part: [shortened(value), *allowed(part)],
     "too_short": lambda value, part: [f"{len(value)} characters", *allowed(part)],
     "too_long": lambda value, part: [f"{len(value)} characters", *allowed(part)],
@@ -87,6 +93,7 @@ def schema_at(schema: dict[str, Any], path: str) -> dict[str, Any]:
     for token in path.split("/")[1:]:
         members = schema.get("properties", {})
         schema = schema.get("items", {}) if token.isdigit() else members.get(token, {})
+        schema = schema["anyOf"][0] if "anyOf" in schema else schema
         schema = published()[schema["$ref"]] if "$ref" in schema else schema
     return schema
 
@@ -119,7 +126,9 @@ def test_every_code_has_a_fixture_and_a_line_in_the_readme() -> None:
     assert {code for fixture in fixtures("invalid") for _, code in fixture.violations} == set(NAMES)
     readme = (SCHEMAS / "README.md").read_text(encoding="utf-8")
     lines = [line.split("|")[1] for line in readme.splitlines() if line.startswith("| `")]
-    assert set(re.findall(r"`(\w+)`", " ".join(lines))) == set(NAMES)
+    # Fixtures of these codes would be very large.
+    of_size = {"too_many_members", "too_many_bytes", "more_violations"}
+    assert set(re.findall(r"`(\w+)`", " ".join(lines))) == set(NAMES) | of_size
 
 
 MEANT: dict[str, dict[str, tuple[str, ...]]] = {
@@ -211,13 +220,13 @@ def test_a_message_about_a_deep_value_is_short() -> None:
     assert len(fault.message) < LONGEST_MESSAGE
 
 
-def test_an_error_with_many_violations_has_a_short_text_and_complete_data() -> None:
+def test_an_error_with_many_violations_has_a_short_text() -> None:
     document = [a_step(**{f"field_{number}": 1 for number in range(5000)})]
     with pytest.raises(InvalidDocument) as refused:
         DEFAULT.parse_template_config(json.dumps(document))
-    assert len(refused.value.violations) == 5000
+    assert len(refused.value.violations) == 101
     assert len(str(refused.value)) < 20 * LONGEST_MESSAGE
-    assert str(refused.value).endswith("; and 4980 more")
+    assert str(refused.value).endswith("; and 80 more; steps: and 4,900 more violations")
 
 
 def test_a_message_that_lists_many_known_words_is_short() -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ NAMES = [f"{kind}.{form}" for kind in KINDS for form in FORMS]
 
 # Keywords that ajv's strict mode and older readers of JSON Schema know.
 KEYWORDS = {
-    *("$id", "$ref", "$schema", "additionalProperties", "description", "enum", "items"),
+    *("$id", "$ref", "$schema", "additionalProperties", "anyOf", "description", "enum", "items"),
     *("maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern"),
     *("patternProperties", "properties", "required", "title", "type"),
 }
@@ -41,6 +41,8 @@ def subschemas(schema: Any) -> Iterator[dict[str, Any]]:
     if isinstance(schema, dict):
         yield schema
         yield from subschemas(schema.get("items"))
+        for part in schema.get("anyOf", ()):
+            yield from subschemas(part)
         for member in schema.get("properties", {}).values():
             yield from subschemas(member)
 
@@ -59,7 +61,7 @@ def test_a_schema_is_valid_and_its_id_has_its_name(name: str) -> None:
 def test_a_schema_uses_only_widely_known_keywords(name: str) -> None:
     for part in subschemas(load_schema(name)):
         assert part.keys() <= KEYWORDS
-        assert "type" in part or "$ref" in part
+        assert part.keys() & {"type", "$ref", "anyOf"}
         assert part.get("patternProperties", {"^x_": True}) == {"^x_": True}
         if "pattern" in part:
             assert "description" in part  # A person cannot act on a regular expression.
@@ -127,10 +129,19 @@ def test_the_schema_of_a_template_contains_the_schemas_of_its_parts(form: str) -
         assert part == published
 
 
+def or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a stored field: it may be null, as most ORMs write an absent one."""
+    words = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, "type": [schema["type"], "null"], **words}
+
+
 def test_the_stored_schema_of_steps_has_the_fields_of_the_value_type() -> None:
     schema = load_schema("template_config.stored")
     step = schema["items"]
-    assert list(step["properties"].items()) == list(STEP_FIELDS.items())
+    assert list(step["properties"].items()) == [
+        (name, field if name == "channel" else or_null(field))
+        for name, field in STEP_FIELDS.items()
+    ]
     assert step["required"] == ["channel"]
     assert "additionalProperties" not in step
     assert schema["maxItems"] == MAX_STEPS
@@ -160,7 +171,9 @@ def test_the_schemas_of_settings_have_the_fields_of_the_value_type() -> None:
     stored, submitted = (
         load_schema(f"generation_config.{form}") for form in ("stored", "submitted")
     )
-    assert list(stored["properties"].items()) == list(GENERATION_FIELDS.items())
+    assert list(stored["properties"].items()) == [
+        (name, or_null(field)) for name, field in GENERATION_FIELDS.items()
+    ]
     assert submitted["properties"] == {
         **GENERATION_FIELDS,
         "tone": {"type": "string", "enum": list(STANDARD.tones)},

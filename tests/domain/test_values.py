@@ -229,7 +229,7 @@ def test_a_datetime_without_a_time_zone_is_refused(moment: datetime) -> None:
 
 def test_a_value_that_is_no_datetime_is_refused() -> None:
     for value in (date(2026, 3, 1), "2026-03-01T12:00:00Z", 0):
-        with pytest.raises(AttributeError):
+        with pytest.raises(TypeError, match="a point in time is a datetime"):
             utc(value)
 
 
@@ -244,7 +244,7 @@ def test_a_long_value_is_shortened_in_a_message() -> None:
     assert short_repr("x" * 78) == repr("x" * 78)
     assert short_repr("x" * 79) == "'" + "x" * 76 + "..."
     assert short_repr(10**5000) == "this int"
-    assert short_repr(deep) == "this list"
+    assert short_repr(deep) == "[[[[...]]]]"
 
 
 # --- Every value type ---------------------------------------------------------------------------

@@ -22,6 +22,7 @@ _TYPES = {
     "bool": "boolean",
     "boolean": "boolean",
     "integer": "number",
+    "null": "null",
     "None": "null",
     "object": "Record<string, unknown>",
     "str": "string",
@@ -110,7 +111,7 @@ def _object(name: str, meaning: str, schema: dict[str, Any]) -> str:
     """Return the type of the JSON objects that a schema describes."""
     lines, required = [], schema.get("required", ())
     for field, member in schema["properties"].items():
-        if member.get("type") in ("integer", "string") and "enum" not in member:
+        if {"integer", "string"} & {*_json_types(member)} and "enum" not in member:
             text = fields.meaning(member)
             lines.append(_comment(f"{text[0].upper()}{text[1:]}."))
         lines.append(f"{field}{'' if field in required else '?'}: {_type(field, member)};\n")
@@ -125,7 +126,16 @@ def _type(field: str, schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         _, _, kind, form, _ = schema["$ref"].split(":")
         return _camel(form) + _camel(kind)
-    return _camel(field) if "enum" in schema else _TYPES[schema["type"]]
+    if "anyOf" in schema:
+        return " | ".join(_type(field, one) for one in schema["anyOf"])
+    first, *others = (_TYPES[json_type] for json_type in _json_types(schema))
+    return " | ".join([_camel(field) if "enum" in schema else first, *others])
+
+
+def _json_types(schema: dict[str, Any]) -> list[str]:
+    """Return the types that a schema allows: none if it refers to other schemas."""
+    json_types = schema.get("type", [])
+    return [json_types] if isinstance(json_types, str) else json_types
 
 
 def _class(cls: type[attrs.AttrsInstance]) -> str:

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from campaign_model._json import MAX_MEMBERS
 from campaign_model.errors import Violation
-from campaign_model.wire import iter_stored_violations
+from campaign_model.wire import DEFAULT, iter_stored_violations
 from support.sample_documents import a_step
 
 JUDGES = {"postgresql": "PostgreSQL's CHECK", "sqlite": "SQLite's CHECK", "ajv": "ajv"}
@@ -182,6 +183,22 @@ DIFFERENCES = (
         ALL_JUDGES,
         (_nested(70), _nested(500)),
         _code("too_deep"),
+    ),
+    Difference(
+        f"All objects and lists of the document have more than {MAX_MEMBERS:,} members together.",
+        ALL_JUDGES,
+        (
+            _steps(f'"x_": [{", ".join(["0"] * MAX_MEMBERS)}]'),
+            _settings(f'"x_": [{", ".join(["{}"] * MAX_MEMBERS)}]'),
+        ),
+        _code("too_many_members"),
+    ),
+    Difference(
+        f"The document has more than {DEFAULT.max_bytes:,} bytes (`Codec.max_bytes`).",
+        ("ajv",),
+        (_settings(f'"x_": "{"x" * DEFAULT.max_bytes}"'),),
+        _code("too_many_bytes"),
+        forms=("submitted",),
     ),
     Difference(
         "An object has a member twice: the judge uses the last one.",

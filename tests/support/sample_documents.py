@@ -6,6 +6,9 @@ from typing import Any
 from uuid import UUID
 
 from campaign_model._json import canonical
+from campaign_model.converter import TEMPLATE_FIELDS
+from campaign_model.generation_config import GENERATION_FIELDS
+from campaign_model.steps import STEP_FIELDS
 
 PRESET_ID = str(UUID("a0000000-0000-0000-0000-000000000001"))
 
@@ -35,13 +38,15 @@ def a_template(**members: Any) -> dict[str, Any]:
 
 
 def keeps_every_field(document: Any, dumped: Any) -> bool:
-    """Return True if ``dumped`` has every field of ``document``; step numbers may differ."""
+    """Return True if ``dumped`` has every field of ``document``.
+
+    Step numbers may differ. A known field that is null may be absent, or have its default.
+    """
     if isinstance(document, dict) and isinstance(dumped, dict):
         return all(
-            name in dumped
-            and (
-                (name == "step" and "channel" in document) or keeps_every_field(value, dumped[name])
-            )
+            (value is None and name in {*STEP_FIELDS, *GENERATION_FIELDS, *TEMPLATE_FIELDS})
+            or (name == "step" and "channel" in document)
+            or (name in dumped and keeps_every_field(value, dumped[name]))
             for name, value in document.items()
         )
     if isinstance(document, list) and isinstance(dumped, list) and len(document) == len(dumped):

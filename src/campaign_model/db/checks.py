@@ -74,6 +74,7 @@ def _money(column: str, dialect: str, *, signed: bool) -> str:
 def _steps_postgresql(column: str) -> str:
     """Return the condition that all elements are objects, and all are well-formed steps.
 
+    A field that may be absent may also be null, as most ORMs write a field without a value.
     It compares two counts with the length of the array. The count of objects uses strict mode,
     because lax mode would look into an array in the place of a step.
     """
@@ -81,7 +82,7 @@ def _steps_postgresql(column: str) -> str:
         (
             _jsonpath("channel", STEP_FIELDS["channel"]),
             *(
-                f"(!exists(@.{name}) || ({_jsonpath(name, schema)}))"
+                f'(!exists(@.{name}) || @.{name}.type() == "null" || ({_jsonpath(name, schema)}))'
                 for name, schema in STEP_FIELDS.items()
                 if name != "channel"
             ),
@@ -120,7 +121,7 @@ def _jsonpath(name: str, schema: Schema) -> str:
 
 
 def _settings_postgresql(column: str) -> str:
-    """Return the condition that every known field of the settings is absent or correct."""
+    """Return the condition that every known field of the settings is absent, null or correct."""
     conditions = []
     for name, schema in GENERATION_FIELDS.items():
         value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
@@ -138,7 +139,8 @@ def _settings_postgresql(column: str) -> str:
             shortest = schema.get("minLength", 0)
             condition = f"char_length({text}) BETWEEN {shortest} AND {schema['maxLength']}"
         conditions.append(
-            f"({value} IS NULL OR (jsonb_typeof({value}) = '{json_type}' AND {condition}))"
+            f"(coalesce(jsonb_typeof({value}), 'null') = 'null' "
+            f"OR (jsonb_typeof({value}) = '{json_type}' AND {condition}))"
         )
     return (
         f"CASE WHEN jsonb_typeof({column}) = 'object' THEN {' AND '.join(conditions)} "
@@ -201,7 +203,7 @@ def _steps_sqlite(column: str) -> str:
 
 
 def _settings_sqlite(column: str) -> str:
-    """Return the condition that every known field of the settings is absent or correct."""
+    """Return the condition that every known field of the settings is absent, null or correct."""
     conditions = " AND ".join(
         _optional_member_sqlite(column, f"$.{name}", schema)
         for name, schema in GENERATION_FIELDS.items()
@@ -214,7 +216,7 @@ def _settings_sqlite(column: str) -> str:
 
 def _optional_member_sqlite(column: str, path: str, schema: Schema) -> str:
     condition = _member_sqlite(column, path, schema)
-    return f"(json_type({column}, '{path}') IS NULL OR ({condition}))"
+    return f"(coalesce(json_type({column}, '{path}'), 'null') = 'null' OR ({condition}))"
 
 
 def _member_sqlite(column: str, path: str, schema: Schema) -> str:

@@ -14,7 +14,7 @@ harm.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from datetime import datetime, timedelta
 from decimal import Decimal
 from operator import attrgetter
@@ -24,6 +24,7 @@ from uuid import UUID, uuid4
 import attrs
 
 from campaign_model import lifecycle
+from campaign_model._caches import BoundedCache
 from campaign_model._logs import store_log
 from campaign_model._values import EXACT, money, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
@@ -56,10 +57,7 @@ _ZERO = Decimal(0)
 _START = Cursor()
 (_CLAIMING_STATUS,) = lifecycle.PERMISSIONS[Permission.CLAIM]
 
-_MOST_CAMPAIGNS = 1024
-"""The number of campaigns whose documents this process keeps."""
-
-_last_read: OrderedDict[UUID, CampaignDocuments] = OrderedDict()
+_last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=16_777_216)
 """The documents that this process has read last, by the id of the campaign."""
 
 
@@ -93,9 +91,8 @@ def read_documents(scope: Scope, campaign_id: UUID, row: CampaignRow) -> Campaig
     documents = CampaignDocuments(
         row.template_config, row.generation_config, scope.steps(row), scope.config(row)
     )
-    _last_read[campaign_id] = documents
-    while len(_last_read) > _MOST_CAMPAIGNS:
-        _last_read.popitem(last=False)
+    texts = (row.template_config, row.generation_config)
+    _last_read.keep(campaign_id, documents, sum(map(sys.getsizeof, texts)))
     return documents
 
 

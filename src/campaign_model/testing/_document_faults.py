@@ -40,6 +40,7 @@ class Fault(NamedTuple):
     put: Callable[[Any, int], tuple[Any, str]]
 
 
+# Each begins with null.
 _WRONG_TYPES: dict[type, tuple[Any, ...]] = {
     bool: (None, 0, "true", []),
     dict: (None, 5, "{}", []),
@@ -71,12 +72,15 @@ def _set(name: str, code: str, *values: Any, within: str = "") -> list[Fault]:
     return [Fault(code, put(value)) for value in values]
 
 
-def _wrong_types(types: dict[str, type]) -> list[Fault]:
-    """Return faults in which a member has a value of another type than its own in ``types``."""
+def _wrong_types(types: dict[str, type], *, null: bool = True) -> list[Fault]:
+    """Return faults in which a member has a value of another type than its own in ``types``.
+
+    ``null`` includes null. In a stored document, a member that may be absent may also be null.
+    """
     return [
         fault
         for name, python_type in types.items()
-        for fault in _set(name, "wrong_type", *_WRONG_TYPES[python_type])
+        for fault in _set(name, "wrong_type", *_WRONG_TYPES[python_type][not null :])
     ]
 
 
@@ -172,13 +176,15 @@ def _step_faults(vocabulary: Vocabulary | None) -> list[Fault]:
         *_set("label", "invalid_text", "a\0", "a\ud800"),
         _duplicate_member("channel", "email"),
         *faults_of_form,
+        *_wrong_types({"channel": str}),
         *_wrong_types(
             {
-                **dict.fromkeys(("channel", "label", "key", "condition"), str),
+                **dict.fromkeys(("label", "key", "condition"), str),
                 **dict.fromkeys(("step", "variant_count", "day_offset"), int),
                 **dict.fromkeys(("enabled", "needs_pdf"), bool),
                 "config": dict,
-            }
+            },
+            null=vocabulary is not None,
         ),
         *_not_storable(depth=3),
     ]
@@ -268,10 +274,11 @@ def _generation_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
             {
                 **dict.fromkeys(("tone", "language", "custom_instructions", "budget"), str),
                 "default_variant_count": int,
-            }
+            },
+            null=vocabulary is not None,
         ),
         *_not_storable(depth=2),
-        *_replaced("wrong_type", *_WRONG_TYPES[list][:-1], []),
+        *_replaced("wrong_type", 5, True, []),
     ]
 
 
@@ -280,7 +287,7 @@ def _in_member(name: str, faults: list[Fault]) -> list[Fault]:
 
     def within(fault: Fault) -> Fault:
         def put(members: Any, pick: int) -> tuple[Any, str]:
-            member, path = fault.put(members.get(name, {}), pick)
+            member, path = fault.put(members.get(name) or {}, pick)
             return members | {name: member}, f"/{name}{path}"
 
         return Fault(fault.code, put)
@@ -299,7 +306,9 @@ def _campaign_template_faults(vocabulary: Vocabulary | None) -> list[Fault]:
         _duplicate_member("name", "Three e-mails"),
         *_required("id", "name", "steps", *([] if vocabulary is None else ["generation_config"])),
         *_unknown_fields("x_own", "version", "Name", ""),
-        *_wrong_types(dict.fromkeys(("id", "name", "description"), str)),
+        *_wrong_types(dict.fromkeys(("id", "name"), str)),
+        *_wrong_types({"description": str}, null=vocabulary is not None),
+        *([] if vocabulary is None else _set("generation_config", "wrong_type", None)),
         *_in_member("steps", _template_config_faults(vocabulary)),
         *_in_member("generation_config", _generation_config_faults(vocabulary)),
         *_replaced("wrong_type", *_WRONG_TYPES[list][:-1], []),
@@ -308,13 +317,16 @@ def _campaign_template_faults(vocabulary: Vocabulary | None) -> list[Fault]:
 
 _FAULTS = {
     "template_config": _template_config_faults,
-    "generation_config": _generation_config_faults,
+    "generation_config": lambda vocabulary: [
+        *_generation_config_faults(vocabulary),
+        *_replaced("wrong_type", None),
+    ],
     "campaign_template": _campaign_template_faults,
 }
 
 
 def document_faults(kind: str, vocabulary: Vocabulary | None) -> dict[str, list[Fault]]:
-    """Return every fault that a document of this kind can have, by code."""
+    """Return every fault that a document of this kind can have, by code, except its size."""
     faults = [
         *_FAULTS[kind](vocabulary),
         Fault("not_json", lambda document, _pick: (json.dumps(document)[:-1], "")),

@@ -33,6 +33,7 @@ __all__ = [
     "names",
     "numbered",
     "objects",
+    "or_null",
     "picks",
     "settings",
     "step",
@@ -142,6 +143,11 @@ def objects(
     return composed(recipe)
 
 
+def or_null(members: dict[str, SearchStrategy[Any]]) -> dict[str, SearchStrategy[Any]]:
+    """Return the strategies of members that are sometimes null, as ORMs write unset fields."""
+    return {name: st.one_of(values, values, values, st.none()) for name, values in members.items()}
+
+
 def channel_names(vocabulary: Vocabulary | None) -> list[str]:
     """Return the channels of a vocabulary, the simplest first; without a vocabulary, any names."""
     if vocabulary is None:
@@ -206,7 +212,8 @@ def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     }
     if vocabulary is None:
         number = {"step": st.integers(1, 99)}
-        rich = _with_members(objects(channel, number | basic | optional), _unknown_fields)
+        nullable = or_null(number | basic | optional)
+        rich = _with_members(objects(channel, nullable), _unknown_fields)
     else:
         rich = _with_members(objects(channel | basic, optional), _own_fields)
     # The simplest step takes few choices, so that Hypothesis can remove it from a failing sequence.
@@ -308,7 +315,7 @@ def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
         "budget": amounts,
     }
     return _with_members(
-        objects({}, known),
+        objects({}, or_null(known) if vocabulary is None else known),
         _unknown_fields if vocabulary is None else _own_fields,
     )
 

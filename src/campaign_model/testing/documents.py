@@ -60,7 +60,7 @@ def _campaign_template(vocabulary: Vocabulary | None, min_size: int = 0) -> Docu
     config = {"generation_config": _parts.settings(vocabulary)}
     optional = {"description": _parts.descriptions}
     if vocabulary is None:
-        return _parts.objects(required, optional | config)
+        return _parts.objects(required, _parts.or_null(optional | config))
     return _parts.objects(required | config, optional)
 
 
@@ -81,8 +81,8 @@ def valid(
     """Draw valid documents.
 
     Submitted documents use channels and tones of ``vocabulary`` and may have fields that begin with
-    ``x_``. Stored documents may also lack optional fields, have wrong step numbers, and have
-    unknown channels, tones and fields. Some have 20 steps.
+    ``x_``. Stored documents may also lack optional fields or have null in their place, have wrong
+    step numbers, and have unknown channels, tones and fields. Some have 20 steps.
     """
     return _VALID[kind](_vocabulary_of(form, vocabulary))
 
@@ -121,7 +121,8 @@ def invalid(
     """Draw documents with exactly one fault, together with the violation that it causes.
 
     Every code that can refuse a document of this kind and form is drawn equally often, including
-    codes of faults that only text can have (a duplicate member, text that is not JSON).
+    codes of faults that only text can have (a duplicate member, text that is not JSON). No document
+    is too large.
     """
     own_vocabulary = _vocabulary_of(form, vocabulary)
     faults_by_code = [*document_faults(kind, own_vocabulary).values()]

@@ -1,0 +1,70 @@
+"""The caches of this process that keep documents of tenants, each bounded in bytes.
+
+A cache saves reading a document again whose text has not changed. No cache is needed for a right
+answer: :func:`clear_caches` may be called at any time, from any thread.
+"""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Generic, TypeVar
+from weakref import WeakSet
+
+__all__ = ["BoundedCache", "clear_caches"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_caches: WeakSet[BoundedCache[object, object]] = WeakSet()
+_caches_lock = Lock()
+
+
+class BoundedCache(Generic[K, V]):
+    """Keeps values by key. If their sizes are more than ``max_bytes``, it removes the oldest.
+
+    ``get(key)`` returns a value or ``None``. It is the method of a ``dict``, because the library
+    calls it each time that it reads a document.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.size = 0
+        self._values: dict[K, V] = {}
+        self._sizes: dict[K, int] = {}
+        self._lock = Lock()
+        self.get = self._values.get
+        with _caches_lock:
+            _caches.add(self)  # type: ignore[arg-type]
+
+    def keep(self, key: K, value: V, size: int) -> None:
+        """Keep a value of that many bytes. A value that is larger than the cache is not kept."""
+        with self._lock:
+            self._remove(key)
+            if size > self.max_bytes:
+                return
+            self._values[key], self._sizes[key] = value, size
+            self.size += size
+            while self.size > self.max_bytes:
+                self._remove(next(iter(self._values)))
+
+    def clear(self) -> None:
+        """Remove all values."""
+        with self._lock:
+            for key in list(self._values):
+                self._remove(key)
+
+    def _remove(self, key: K) -> None:
+        if self._values.pop(key, None) is not None:
+            self.size -= self._sizes.pop(key)
+
+
+def clear_caches() -> None:
+    """Forget every document that this process keeps in memory.
+
+    Call it if a document must not stay in memory, for example after you erased a tenant, or to
+    free memory. ``docs/documents.md`` lists the caches and their sizes.
+    """
+    with _caches_lock:
+        caches = list(_caches)
+    for cache in caches:
+        cache.clear()
