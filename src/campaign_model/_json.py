@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from campaign_model.errors import short_repr
+from campaign_model.errors import InvalidArgument, join_words, short_repr
 
 __all__ = ["JsonObject"]
 
@@ -45,7 +45,8 @@ def _freeze_members(members: Mapping[str, Any] | None) -> dict[str, Any]:
     if members is None:
         return {}
     if type(members) is RepeatedMembers:
-        raise ValueError(f"the JSON text repeats members: {', '.join(members.repeated)}")
+        message = f"the JSON text repeats members: {join_words(members.repeated)}"
+        raise InvalidArgument("members", message)
     if not isinstance(members, _OBJECTS):
         raise TypeError(f"a {type(members).__name__} is not a mapping, so not a JSON object")
     for name in members:
@@ -120,7 +121,7 @@ def freeze(value: Any) -> Any:
         return _exact_number(int(value))
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise ValueError(f"JSON has no number {value!r}")
+            raise InvalidArgument("members", f"JSON has no number {value!r}")
         return float(value)
     if isinstance(value, Mapping):
         return JsonObject(value)

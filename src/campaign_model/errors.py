@@ -16,6 +16,7 @@ import attrs
 __all__ = [
     "CampaignModelError",
     "Conflict",
+    "InvalidArgument",
     "InvalidDocument",
     "LeaseLost",
     "NotFound",
@@ -119,6 +120,27 @@ class InvalidDocument(CampaignModelError):
     def __str__(self) -> str:
         faults = [violation.message for violation in self.violations]
         return f"{self.document} is not valid: {join_words(faults, '; ')}"
+
+
+@attrs.define(slots=False, eq=False)
+class InvalidArgument(CampaignModelError, ValueError):
+    """An argument has a value that the call cannot use, such as an unknown action. Nothing changed.
+
+    ``argument`` is the argument's name. ``message`` says what the value must be. If the value must
+    be one of a few words, ``allowed`` has them. A value of a wrong type is a mistake in the program
+    and raises ``TypeError`` instead. This class is a ``ValueError`` as well, as for Python's own
+    functions.
+    """
+
+    code = "invalid_argument"
+    http_status = 422
+
+    argument: str
+    message: str
+    allowed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @attrs.define(slots=False, eq=False)

@@ -25,8 +25,9 @@ import attrs
 
 from campaign_model import lifecycle
 from campaign_model._logs import store_log
-from campaign_model._values import EXACT, money, utc
+from campaign_model._values import EXACT, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
+from campaign_model.errors import InvalidArgument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission, Status
 from campaign_model.steps import StepSequence
@@ -153,10 +154,11 @@ class ClaimCall:
         budget = self.documents.config.budget
         if budget is not None:
             if reserve is None:
-                raise ValueError(
-                    "this campaign has a budget: say with reserve= what one contact may cost"
+                raise InvalidArgument(
+                    "reserve",
+                    "this campaign has a budget: say with reserve= what one contact may cost",
                 )
-            self.reserve = money(reserve)
+            self.reserve = reserve
             granted = reserve_budget(scope, self.campaign_id, budget, self.reserve, limit)
         if not has_claimed:
             self.claim(granted, first_rank)

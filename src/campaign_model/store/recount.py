@@ -22,7 +22,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
-from campaign_model._values import exactly
+from campaign_model._values import checked_id, exactly
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import GENERATING, statement
 from campaign_model.store.tables import campaign_contacts, campaigns
@@ -33,7 +33,6 @@ from campaign_model.store.totals import (
     lock_totals,
     reset_low_watermark,
 )
-from campaign_model.store.types import checked_id
 
 SMALL_CAMPAIGN = 10_000
 """Every call under the exclusive lock counts up to this many contacts, in about 5 ms."""
@@ -65,7 +64,7 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
 
     One query that reads every contact: it takes about half a second for a million.
     """
-    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id)}
+    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id, "campaign_id")}
     rows = {row.status: row for row in scope.connection.execute(_COUNT, parameters)}
     return attrs.evolve(
         kept,
