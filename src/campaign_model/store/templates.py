@@ -20,6 +20,15 @@ from campaign_model.wire import Codec
 
 _TEMPLATES = campaign_templates
 
+PRESET_IDS = range(
+    UUID("a0000000-0000-0000-0000-000000000000").int,
+    UUID("a0000000-0000-0000-0001-000000000000").int,
+)
+"""The ids of presets, as numbers, also of those that later versions will have.
+
+Everybody can guess them. A tenant that took one would keep the preset from being synced.
+"""
+
 
 def _is_visible(scope: Scope) -> sa.ColumnElement[bool]:
     """Build the condition that a template is the tenant's own or a system template."""
@@ -91,6 +100,8 @@ class Templates:
         if template.is_system or template.version != 1:
             raise Conflict("read_only", "a new template is a tenant's own, at version 1")
         scope.codec.check_words(template)
+        if template.id.int in PRESET_IDS:
+            raise _taken(template)
         now = scope.now()
         return self._write(
             sa.insert(_TEMPLATES).values(
