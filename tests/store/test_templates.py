@@ -22,6 +22,7 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
+from campaign_model.store.templates import PRESET_IDS
 from campaign_model.testing.parallel import Work
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.strategies import new_templates
@@ -148,6 +149,7 @@ def test_an_id_of_another_tenant_is_taken_like_any_other(tenant: Tenant) -> None
     own, other = add(tenant, template("Own")), add(new_tenant(tenant.engine), template("Other"))
     preset = presets.load()[0]
     future_preset_id = UUID(int=preset.id.int + 1000)
+    assert all(one.id.int in PRESET_IDS for one in presets.load())
     answers = []
     with open_store(tenant) as store:
         for id_ in (own.id, other.id, preset.id, future_preset_id):
