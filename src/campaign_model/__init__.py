@@ -30,8 +30,8 @@ if TYPE_CHECKING:
         Recorded, Renewal, StopReason, Unfinished,
     )
     from campaign_model.errors import (
-        CampaignModelError, Conflict, InvalidDocument, LeaseLost, NotFound, TransactionAborted,
-        TransitionNotAllowed, Unmet, Violation,
+        CampaignModelError, Conflict, InvalidArgument, InvalidDocument, LeaseLost, NotFound,
+        TransactionAborted, TransitionNotAllowed, Unmet, Violation,
     )
     from campaign_model.generation_config import GenerationConfig, effective_config
     from campaign_model.lifecycle import (
@@ -53,11 +53,12 @@ __all__ = [
     "CampaignModelError", "CampaignSummary", "CampaignTemplate", "Changed", "Channel", "Claim",
     "ClaimBatch", "Codec", "Condition", "Conflict", "ContactAction", "ContactStatus", "Cursor",
     "Estimate", "Facts", "Failed", "Generated", "GenerationConfig", "HistoryEntry",
-    "InvalidDocument", "JsonObject", "LeaseLost", "MessageSlot", "NotFound", "NotReady", "Outcome",
-    "Overlap", "Page", "Permission", "Progress", "Recorded", "Recovered", "Removed", "Renewal",
-    "Repair", "ReviewTally", "SequenceDiff", "Status", "Step", "StepSequence", "StopReason",
-    "TransactionAborted", "TransitionNotAllowed", "Unfinished", "Unmet", "Violation", "Vocabulary",
-    "clear_caches", "dump_campaign_template", "dump_generation_config", "dump_template_config",
+    "InvalidArgument", "InvalidDocument", "JsonObject", "LeaseLost", "MessageSlot", "NotFound",
+    "NotReady", "Outcome", "Overlap", "Page", "Permission", "Progress", "Recorded", "Recovered",
+    "Removed", "Renewal", "Repair", "ReviewTally", "SequenceDiff", "Status", "Step", "StepSequence",
+    "StopReason", "TransactionAborted", "TransitionNotAllowed", "Unfinished", "Unmet", "Violation",
+    "Vocabulary", "clear_caches", "dump_campaign_template", "dump_generation_config",
+    "dump_template_config",
     "effective_config", "iter_stored_violations", "iter_violations", "lifecycle",
     "parse_campaign_template", "parse_generation_config", "parse_template_config",
     "recover_campaign_template", "recover_generation_config", "recover_template_config",

@@ -1,15 +1,23 @@
-"""Checks that several value types share: money, text, points in time. They coerce nothing."""
+"""Checks of values: ids, words, numbers, money, text, points in time. They coerce nothing.
+
+A value that a user can have sent raises :class:`InvalidArgument` with the name of the ``argument``;
+a value of a type that only a mistake in the program can bring about raises ``TypeError``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
-from typing import Any
+from enum import StrEnum
+from typing import Any, TypeVar
+from uuid import UUID
 
 from campaign_model._json import text_fault
-from campaign_model.errors import short_repr
+from campaign_model.errors import InvalidArgument, join_words, short_repr
+
+Word = TypeVar("Word", bound=StrEnum)
 
 MONEY_DECIMALS = 9
 """The most decimals of an amount; more are refused, never rounded."""
@@ -26,26 +34,85 @@ EXACT = Context(prec=60)
 _NANO = Decimal(10) ** -MONEY_DECIMALS
 
 
-def money(value: Any) -> Decimal:
+def checked_id(value: Any, argument: str = "id") -> UUID:
+    """Return an id.
+
+    Raises :class:`InvalidArgument` for text that is no UUID, and ``TypeError`` for anything else
+    that is no ``uuid.UUID``, also for the text of a UUID: the program forgot to convert it.
+    """
+    if isinstance(value, UUID):
+        return value
+    if isinstance(value, str):
+        try:
+            UUID(value)
+        except ValueError:
+            message = f"{argument} is a UUID, not {short_repr(value)}"
+            raise InvalidArgument(argument, message) from None
+    raise TypeError(f"{argument} is a uuid.UUID, not {short_repr(value)}")
+
+
+def checked_instance(value: Any, cls: type, argument: str) -> Any:
+    """Return an instance of ``cls``. Raises ``TypeError`` for anything else."""
+    if not isinstance(value, cls):
+        raise TypeError(f"{argument} is a {cls.__name__}, not {short_repr(value)}")
+    return value
+
+
+def is_id(_instance: object, attribute: Any, value: Any) -> None:
+    """Check a field of a value type with :func:`checked_id`."""
+    checked_id(value, attribute.name)
+
+
+def is_instance_of(cls: type) -> Callable[[Any, Any, Any], None]:
+    """Return a validator that checks a field of a value type with :func:`checked_instance`."""
+
+    def validate(_instance: object, attribute: Any, value: Any) -> None:
+        checked_instance(value, cls, attribute.name)
+
+    return validate
+
+
+def checked_word(words: type[Word], value: Any, argument: str) -> Word:
+    """Return the member of an enumeration. Raises :class:`InvalidArgument` for another word."""
+    try:
+        return words(value)
+    except ValueError:
+        allowed = tuple(word.value for word in words)
+        message = f"{argument} is one of {join_words(allowed)}, not {short_repr(value)}"
+        raise InvalidArgument(argument, message, allowed) from None
+
+
+def checked_number(value: Any, least: int, most: int, argument: str) -> int:
+    """Return a whole number from ``least`` to ``most``. Raises :class:`InvalidArgument`."""
+    if type(value) is not int or not least <= value <= most:
+        message = f"{argument} is a whole number from {least} to {most}, not {short_repr(value)}"
+        raise InvalidArgument(argument, message)
+    return value
+
+
+def money(value: Any, argument: str = "cost") -> Decimal:
     """Return an amount of money: exact, not negative, with at most nine decimals.
 
     Raises ``TypeError`` for anything but ``Decimal`` or ``int`` (a float is not exact), and
-    ``ValueError`` for NaN, infinity, negative, too large or too precise amounts.
+    :class:`InvalidArgument` for NaN, infinity, negative, too large or too precise amounts.
     """
     if type(value) is int:
         if not 0 <= value < int(MONEY_LIMIT):  # To convert a very large integer takes long.
-            wrong = short_repr(value)
-            raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {wrong}")
+            rule = f"is at least 0 and less than {MONEY_LIMIT}"
+            message = f"{argument} is money, which {rule}, not {short_repr(value)}"
+            raise InvalidArgument(argument, message)
         value = Decimal(value)
     if type(value) is Decimal and not value:
         return value.copy_abs()  # Fast path: without a budget, every reservation is zero.
     if not isinstance(value, Decimal):
         raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {short_repr(value)}")
     if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:
-        raise ValueError(f"money is at least 0 and less than {MONEY_LIMIT}, not {value}")
-    if EXACT.quantize(value, _NANO) != value:
-        raise ValueError(f"money has at most {MONEY_DECIMALS} decimals: {value}")
-    return value.copy_abs()  # Minus zero becomes zero.
+        rule = f"is at least 0 and less than {MONEY_LIMIT}"
+    elif EXACT.quantize(value, _NANO) != value:
+        rule = f"has at most {MONEY_DECIMALS} decimals"
+    else:
+        return value.copy_abs()  # Minus zero becomes zero.
+    raise InvalidArgument(argument, f"{argument} is money, which {rule}, not {short_repr(value)}")
 
 
 def is_money(value: Any) -> bool:
@@ -74,31 +141,51 @@ def money_text(value: Decimal) -> str:
     return whole + point + decimals[:MONEY_DECIMALS]  # All decimals after the ninth are zeros.
 
 
-def text(value: Any) -> str:
-    """Return a text if it is not empty and every database can store it, or raise ``ValueError``."""
-    if type(value) is not str or not value or text_fault(value) is not None:
-        raise ValueError(f"not text that a database can store: {short_repr(value)}")
+def text(value: Any, argument: str, longest: int | None = None) -> str:
+    """Return a text if it is not empty, not too long, and every database can store it.
+
+    Raises :class:`InvalidArgument` for anything else.
+    """
+    if (
+        type(value) is not str
+        or not value
+        or (longest is not None and len(value) > longest)
+        or text_fault(value) is not None
+    ):
+        limit = "" if longest is None else f" of at most {longest} characters"
+        message = (
+            f"{argument} is text that a database can store{limit}, and not empty; "
+            f"it cannot be {short_repr(value)}"
+        )
+        raise InvalidArgument(argument, message)
     return value
 
 
-def optional_text(value: Any) -> str | None:
+def optional_text(value: Any, argument: str, longest: int | None = None) -> str | None:
     """Return :func:`text` of the value; ``None`` stays ``None``."""
-    return None if value is None else text(value)
+    return None if value is None else text(value, argument, longest)
 
 
 def gaps(value: Any) -> tuple[str, ...]:
     """Return the names of missing fields, in order. Raises ``TypeError`` for a single string."""
     if isinstance(value, str):
         raise TypeError(f"gaps must be a list of names, not the string {short_repr(value)}")
-    return tuple(text(name) for name in value)
+    return tuple(text(name, "gaps") for name in value)
 
 
-def utc(value: Any) -> datetime:
-    """Return the datetime in UTC. Raises ``ValueError`` for one without a time zone."""
-    if not isinstance(value, datetime):
-        raise TypeError(f"a point in time is a datetime, not {short_repr(value)}")
-    if value.tzinfo is UTC:
-        return value
-    if value.utcoffset() is None:
-        raise ValueError(f"a datetime needs a time zone: {value!r}")
-    return value.astimezone(UTC)
+def utc(value: Any, argument: str = "datetime") -> datetime:
+    """Return the datetime in UTC.
+
+    Raises :class:`InvalidArgument` for one without a time zone or outside the years of Python.
+    """
+    if type(value) is datetime and value.tzinfo is UTC:
+        return value  # Fast path: what the database returns.
+    moment: datetime = checked_instance(value, datetime, argument)
+    if moment.utcoffset() is None:
+        message = f"{argument} needs a time zone: {short_repr(value)} has none"
+        raise InvalidArgument(argument, message)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        message = f"{argument} is a time in the years 1 to 9999, not {short_repr(value)}"
+        raise InvalidArgument(argument, message) from None

@@ -15,7 +15,7 @@ import attrs
 from attrs.converters import optional
 
 from campaign_model._json import text_fault
-from campaign_model._values import money, utc
+from campaign_model._values import checked_word, is_id, is_instance_of, money, utc
 from campaign_model.errors import InvalidDocument, Violation, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -23,8 +23,10 @@ from campaign_model.steps import StepSequence
 
 __all__ = [
     "ADOPTED",
+    "MAX_ACTOR",
     "MAX_DESCRIPTION",
     "MAX_NAME",
+    "MAX_REASON",
     "Assigned",
     "Campaign",
     "CampaignContact",
@@ -42,6 +44,9 @@ Item = TypeVar("Item")
 
 MAX_NAME = 500
 MAX_DESCRIPTION = 10_000
+MAX_ACTOR = 500
+MAX_REASON = 10_000
+"""The most characters of a campaign's name and description, and of an entry of its history."""
 
 
 @attrs.frozen
@@ -88,20 +93,32 @@ def _check_fields(document: str, value: Campaign | CampaignTemplate) -> None:
         raise InvalidDocument(document, tuple(violations))
 
 
+def _status(value: Any) -> Status:
+    return checked_word(Status, value, "status")
+
+
+_is_optional_id = attrs.validators.optional(is_id)
+_is_sequence = is_instance_of(StepSequence)
+_is_config = is_instance_of(GenerationConfig)
+
+
 @attrs.frozen
 class CampaignTemplate:
     """Steps and settings to start campaigns from.
 
     A system template has no tenant: every tenant sees it and no tenant can change it. ``version``
-    grows with every change. Raises :class:`InvalidDocument` for an invalid name or description, and
-    ``TypeError`` for an id, steps or settings of another type.
+    grows with every change. Raises :class:`InvalidDocument` for an invalid name or description,
+    :class:`InvalidArgument` for text that is no id, and ``TypeError`` for an id, steps or settings
+    of another type.
     """
 
     name: str
-    steps: StepSequence
-    generation_config: GenerationConfig = GenerationConfig()
+    steps: StepSequence = attrs.field(validator=_is_sequence)
+    generation_config: GenerationConfig = attrs.field(
+        default=GenerationConfig(), validator=_is_config
+    )
     description: str | None = None
-    id: UUID = attrs.field(factory=uuid4)
+    id: UUID = attrs.field(factory=uuid4, validator=is_id)
     is_system: bool = False
     version: int = 1
     created_at: datetime | None = attrs.field(default=None, converter=optional(utc))
@@ -132,17 +149,20 @@ class Campaign:
     from. ``version`` grows with every edit and move. ``repairs`` lists the changes that were needed
     to read the stored documents.
 
-    Raises :class:`InvalidDocument` for an invalid name or description, and ``TypeError`` for an id,
-    steps or settings of another type.
+    Raises :class:`InvalidDocument` for an invalid name or description, :class:`InvalidArgument` for
+    text that is no id and for an unknown status, and ``TypeError`` for an id, steps or settings of
+    another type.
     """
 
     name: str
-    steps: StepSequence = StepSequence()
-    generation_config: GenerationConfig = GenerationConfig()
+    steps: StepSequence = attrs.field(default=StepSequence(), validator=_is_sequence)
+    generation_config: GenerationConfig = attrs.field(
+        default=GenerationConfig(), validator=_is_config
+    )
     description: str | None = None
-    owner_id: UUID | None = None
-    template_id: UUID | None = None
-    id: UUID = attrs.field(factory=uuid4)
+    owner_id: UUID | None = attrs.field(default=None, validator=_is_optional_id)
+    template_id: UUID | None = attrs.field(default=None, validator=_is_optional_id)
+    id: UUID = attrs.field(factory=uuid4, validator=is_id)
     status: Status = attrs.field(default=Status.DRAFT, converter=_status)
     is_active: bool = True
     version: int = 1

@@ -7,7 +7,7 @@ still owns the contact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -18,8 +18,16 @@ import attrs
 from attrs.converters import optional
 
 from campaign_model._json import JsonObject
-from campaign_model._values import gaps, money, text, utc
-from campaign_model.errors import short_repr
+from campaign_model._values import (
+    checked_instance,
+    checked_number,
+    gaps,
+    is_id,
+    money,
+    text,
+    utc,
+)
+from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import StepSequence
@@ -49,6 +57,13 @@ MAX_ERROR = 500
 """The most characters of a failure's code and of its message."""
 
 
+def check_lease(lease: timedelta) -> None:
+    """Raise :class:`InvalidArgument` for a lease of no time or of more than ``MAX_DURATION``."""
+    if not timedelta(0) < checked_instance(lease, timedelta, "lease") <= MAX_DURATION:
+        message = f"a lease is longer than zero and at most {MAX_DURATION}, not {lease}"
+        raise InvalidArgument("lease", message)
+
+
 @attrs.frozen(cache_hash=True)
 class Claim:
     """The right of one worker to generate, or to export, one contact until ``expires_at``.
@@ -59,15 +74,25 @@ class Claim:
     ``reserved`` is the money set aside for the contact.
     """
 
-    id: UUID
-    campaign_id: UUID
-    contact_id: UUID
-    token: UUID
+    id: UUID = attrs.field(validator=is_id)
+    campaign_id: UUID = attrs.field(validator=is_id)
+    contact_id: UUID = attrs.field(validator=is_id)
+    token: UUID = attrs.field(validator=is_id)
     expires_at: datetime = attrs.field(converter=utc)
     attempts: int
     revision: int
     steps_fingerprint: str
     reserved: Decimal = attrs.field(default=Decimal(0), converter=money)
+
+
+def campaign_of(claims: Iterable[Claim]) -> UUID:
+    """Return the campaign of the claims. Raise :class:`InvalidArgument` unless it is one."""
+    campaign_ids: set[UUID] = {
+        checked_instance(claim, Claim, "a claim").campaign_id for claim in claims
+    }
+    if len(campaign_ids) != 1:
+        raise InvalidArgument("claims", "one call takes the claims of one campaign")
+    return campaign_ids.pop()
 
 
 class StopReason(StrEnum):
@@ -80,18 +105,15 @@ class StopReason(StrEnum):
     NOT_EXPORTED = "not_exported"
 
 
-def _rank(_instance: object, _attribute: object, value: Any) -> None:
-    if not isinstance(value, int):
-        raise TypeError(f"a rank is an int, not {short_repr(value)}")
-    if not -(2**63) <= value < 2**63:
-        raise ValueError(f"a rank has 64 bits, unlike {short_repr(value)}")
+def _is_rank(_instance: object, attribute: Any, value: Any) -> None:
+    checked_number(value, -(2**63), 2**63 - 1, attribute.name)
 
 
 @attrs.frozen
 class Cursor:
     """The rank at which a worker's next claim continues."""
 
-    rank: int = attrs.field(default=-(2**63), validator=_rank)
+    rank: int = attrs.field(default=-(2**63), validator=_is_rank)
 
 
 @attrs.frozen
@@ -120,8 +142,12 @@ class Generated:
     cost: Decimal | None = attrs.field(converter=optional(money))
 
 
-def _capped_text(value: Any) -> str:
-    return text(value)[:MAX_ERROR]
+def _error_code(value: Any) -> str:
+    return text(value, "code")[:MAX_ERROR]
+
+
+def _error_message(value: Any) -> str:
+    return text(value, "message")[:MAX_ERROR]
 
 
 @attrs.frozen
@@ -132,17 +158,30 @@ class Failed:
     URL in them.
     """
 
-    code: str = attrs.field(converter=_capped_text)
-    message: str = attrs.field(converter=_capped_text)
+    code: str = attrs.field(converter=_error_code)
+    message: str = attrs.field(converter=_error_message)
     cost: Decimal | None = attrs.field(converter=optional(money))
+
+
+def _has_a_gap(_instance: object, attribute: Any, value: tuple[str, ...]) -> None:
+    if not value:
+        name = attribute.name
+        raise InvalidArgument(name, f"{name} names at least one field that the contact lacks")
 
 
 @attrs.frozen
 class NotReady:
     """The contact lacks fields that its messages need. ``gaps`` names them."""
 
-    gaps: tuple[str, ...] = attrs.field(converter=gaps, validator=attrs.validators.min_len(1))
+    gaps: tuple[str, ...] = attrs.field(converter=gaps, validator=_has_a_gap)
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional(money))
+
+
+def _is_pause(_instance: object, attribute: Any, value: Any) -> None:
+    name = attribute.name
+    if not timedelta(0) <= checked_instance(value, timedelta, name) <= MAX_DURATION:
+        message = f"{name} is from zero to {MAX_DURATION}, not {short_repr(value)}"
+        raise InvalidArgument(name, message)
 
 
 @attrs.frozen
@@ -152,10 +191,7 @@ class Unfinished:
     ``run_worker`` and ``run_worker_async`` replace a ``retry_after`` of zero by a short pause.
     """
 
-    retry_after: timedelta = attrs.field(
-        default=timedelta(0),
-        validator=[attrs.validators.ge(timedelta(0)), attrs.validators.le(MAX_DURATION)],
-    )
+    retry_after: timedelta = attrs.field(default=timedelta(0), validator=_is_pause)
     cost: Decimal | None = attrs.field(default=Decimal(0), converter=optional(money))
 
 

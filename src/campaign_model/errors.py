@@ -18,6 +18,7 @@ __all__ = [
     "MAX_VIOLATIONS",
     "CampaignModelError",
     "Conflict",
+    "InvalidArgument",
     "InvalidDocument",
     "LeaseLost",
     "NotFound",
@@ -137,6 +138,27 @@ class InvalidDocument(CampaignModelError):
         messages = [violation.message for violation in self.violations]
         listed, rest = messages[:MAX_VIOLATIONS], messages[MAX_VIOLATIONS:]
         return f"{self.document} is not valid: {'; '.join([join_words(listed, '; '), *rest])}"
+
+
+@attrs.define(slots=False, eq=False)
+class InvalidArgument(CampaignModelError, ValueError):
+    """An argument has a value that the call cannot use, such as an unknown action. Nothing changed.
+
+    ``argument`` is the argument's name. ``message`` says what the value must be. If the value must
+    be one of a few words, ``allowed`` has them. A value of a wrong type is a mistake in the program
+    and raises ``TypeError`` instead. This class is a ``ValueError`` as well, as for Python's own
+    functions.
+    """
+
+    code = "invalid_argument"
+    http_status = 422
+
+    argument: str
+    message: str
+    allowed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return self.message
 
 
 @attrs.define(slots=False, eq=False)

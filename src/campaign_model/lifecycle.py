@@ -12,6 +12,9 @@ steps, contacts and messages. :func:`apply` then finds the line of the table and
 (:mod:`campaign_model.guards`). A guard is a pure function that gets the facts, and returns ``None``
 if its condition holds, or else an :class:`Unmet`. The store writes the target status, or nothing if
 a guard does not hold.
+
+Functions that get an action, a permission or a status accept its word as well, and raise
+:class:`InvalidArgument` for an unknown one.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import Any
 import attrs
 
 from campaign_model._json import digest
+from campaign_model._values import checked_word
 from campaign_model.errors import TransitionNotAllowed, Unmet
 from campaign_model.guards import (
     Facts,
@@ -246,12 +250,14 @@ class ActionState:
 
 def sources(action: Action) -> tuple[Status, ...]:
     """Return the statuses from which ``TRANSITIONS`` allows ``action``, in the table's order."""
-    return tuple(line.source for line in TRANSITIONS if line.action == action)
+    action = checked_word(Action, action, "action")
+    return tuple(line.source for line in TRANSITIONS if line.action is action)
 
 
 def target(action: Action) -> Status:
     """Return the status that ``action`` leads to. It is the same from every source."""
-    (status,) = {line.target for line in TRANSITIONS if line.action == action}
+    action = checked_word(Action, action, "action")
+    (status,) = {line.target for line in TRANSITIONS if line.action is action}
     return status
 
 
@@ -269,6 +275,8 @@ def _make_error(
 
 def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowed | None:
     """Return the error that :func:`apply` would raise, or ``None`` if the action is allowed."""
+    source = checked_word(Status, source, "source")
+    action = checked_word(Action, action, "action")
     line = _BY_SOURCE_AND_ACTION.get((source, action))
     unmet: tuple[Unmet, ...] = ()
     if line is not None:
@@ -291,7 +299,8 @@ def apply(source: Status, action: Action, facts: Facts) -> Transition:
 
 def actions(source: Status, facts: Facts) -> tuple[ActionState, ...]:
     """Return the state of every action of the lifecycle for a campaign in status ``source``."""
-    targets = {line.action: line.target for line in TRANSITIONS if line.source == source}
+    source = checked_word(Status, source, "source")
+    targets = {line.action: line.target for line in TRANSITIONS if line.source is source}
     return tuple(
         ActionState(action, targets.get(action), why_not(source, action, facts))
         for action in Action
@@ -300,6 +309,8 @@ def actions(source: Status, facts: Facts) -> tuple[ActionState, ...]:
 
 def check_permission(permission: Permission, status: Status) -> None:
     """Raise :class:`TransitionNotAllowed` unless ``status`` grants ``permission``."""
+    permission = checked_word(Permission, permission, "permission")
+    status = checked_word(Status, status, "status")
     granting = PERMISSIONS[permission]
     if status not in granting:
         raise _make_error(status, permission, tuple(known for known in Status if known in granting))
@@ -382,6 +393,8 @@ def apply_contact(
 
     ``gaps`` are the contact's enrichment gaps after the action.
     """
+    source = checked_word(ContactStatus, source, "source")
+    action = checked_word(ContactAction, action, "action")
     line = _CONTACT_BY_SOURCE_AND_ACTION.get((source, action))
     if line is None:
         return None

@@ -16,7 +16,14 @@ from uuid import UUID, uuid5
 import attrs
 
 from campaign_model._json import EMPTY, Fault, JsonObject, digest, json_object, pointer_to
-from campaign_model.errors import InvalidDocument, Violation, short_repr
+from campaign_model._values import checked_instance, checked_number
+from campaign_model.errors import (
+    InvalidArgument,
+    InvalidDocument,
+    Violation,
+    join_words,
+    short_repr,
+)
 from campaign_model.fields import DocumentFields
 from campaign_model.vocabulary import CHANNEL_LIMITS, MAX_IDENTIFIER, Condition
 
@@ -309,16 +316,17 @@ class StepSequence(Sequence[Step]):
         return digest(enabled)
 
     def by_key(self, key: str) -> Step:
-        """Return the step with that effective key. Raises ``KeyError``."""
+        """Return the step with that effective key. Raises :class:`InvalidArgument`."""
         return self.steps[self._index(key)]
 
     def update(self, key: str, /, **changes: Any) -> StepSequence:
         """Return a sequence with changed fields of one step.
 
-        Raises ``KeyError`` for an unknown key, and ``ValueError`` for a change of the key itself.
+        Raises :class:`InvalidArgument` for an unknown key and for a change of the key itself, and
+        ``TypeError`` for an unknown field.
         """
         if "key" in changes:
-            raise ValueError("a step's key never changes: messages refer to it")
+            raise InvalidArgument("key", "a step's key never changes: messages refer to it")
         index = self._index(key)
         steps = self._with_keys()
         steps[index] = attrs.evolve(steps[index], **changes)
@@ -327,12 +335,11 @@ class StepSequence(Sequence[Step]):
     def move(self, key: str, position: int) -> StepSequence:
         """Return a sequence with one step moved to ``position`` (1 to n).
 
-        Day offsets stay at their positions. Raises ``KeyError`` for an unknown key and
-        ``IndexError`` for a position outside the sequence.
+        Day offsets stay at their positions. Raises :class:`InvalidArgument` for an unknown key and
+        for a position outside the sequence.
         """
-        if not 1 <= position <= len(self.steps):
-            raise IndexError(f"position {position} is not within 1 to {len(self.steps)}")
         index = self._index(key)
+        checked_number(position, 1, len(self.steps), "position")
         steps = self._with_keys()
         days = [step.day_offset for step in steps]
         steps.insert(position - 1, steps.pop(index))
@@ -343,10 +350,10 @@ class StepSequence(Sequence[Step]):
     def insert(self, position: int, step: Step) -> StepSequence:
         """Return a sequence with ``step`` inserted at ``position`` (1 to n + 1).
 
-        A step without a key gets a new one. Raises ``IndexError`` for any other position.
+        A step without a key gets a new one. Raises :class:`InvalidArgument` for another position.
         """
-        if not 1 <= position <= len(self.steps) + 1:
-            raise IndexError(f"position {position} is not within 1 to {len(self.steps) + 1}")
+        checked_number(position, 1, len(self.steps) + 1, "position")
+        checked_instance(step, Step, "step")
         steps = self._with_keys()
         if step.key is None:
             step = attrs.evolve(step, key=new_key())
@@ -354,7 +361,7 @@ class StepSequence(Sequence[Step]):
         return StepSequence(steps)
 
     def remove(self, key: str) -> StepSequence:
-        """Return a sequence without the step of that key. Raises ``KeyError``."""
+        """Return a sequence without the step of that key. Raises :class:`InvalidArgument`."""
         index = self._index(key)
         steps = self._with_keys()
         del steps[index]
@@ -408,7 +415,8 @@ class StepSequence(Sequence[Step]):
         try:
             return self.keys.index(key)
         except ValueError:
-            raise KeyError(key) from None
+            message = f"no step has the key {short_repr(key)}, only: {join_words(self.keys)}"
+            raise InvalidArgument("key", message, self.keys) from None
 
     def _with_keys(self) -> list[Step]:
         """Return the steps, each with its effective key written into it."""

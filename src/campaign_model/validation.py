@@ -38,7 +38,7 @@ from campaign_model._json import (
     text_fault,
 )
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import MAX_VIOLATIONS, Violation, short_repr
+from campaign_model.errors import MAX_VIOLATIONS, InvalidArgument, Violation, short_repr
 from campaign_model.fields import meaning, quoted
 from campaign_model.forms import PARTS, Previous, is_unchanged
 from campaign_model.steps import MAX_STEPS, StepSequence, sequence_faults
@@ -58,7 +58,7 @@ def _schema_directory() -> Traversable:
 def load_schema(name: str) -> dict[str, Any]:
     """Return the newest version of a published JSON Schema, such as ``template_config.submitted``.
 
-    The result is fresh JSON. Raises ``FileNotFoundError`` for an unknown name.
+    The result is fresh JSON. Raises :class:`InvalidArgument` for an unknown name.
     """
     file_name = re.compile(rf"{re.escape(name)}\.([0-9]+)\.schema\.json").fullmatch
     versions = {
@@ -67,7 +67,7 @@ def load_schema(name: str) -> dict[str, Any]:
         if (match := file_name(file.name))
     }
     if not versions:
-        raise FileNotFoundError(f"no schema has the name {name}")
+        raise InvalidArgument("name", f"no schema has the name {short_repr(name)}")
     return cast("dict[str, Any]", json.loads(versions[max(versions)].read_text(encoding="utf-8")))
 
 

@@ -5,13 +5,14 @@ Conditions are fixed. A :class:`Vocabulary` holds the channels and tones that a 
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Any
 
 import attrs
 
 from campaign_model._json import text_fault
-from campaign_model.errors import short_repr
+from campaign_model.errors import InvalidArgument, short_repr
 
 __all__ = [
     "CHANNEL_LIMITS",
@@ -49,16 +50,22 @@ class Condition(StrEnum):
     OPENED_NOT_REPLIED = "opened_not_replied"
 
 
+def _is_channel_name(_instance: object, attribute: Any, value: Any) -> None:
+    if type(value) is not str or not re.fullmatch(CHANNEL_PATTERN, value):
+        message = f"{attribute.name} is {CHANNEL_LIMITS['description']}, not {short_repr(value)}"
+        raise InvalidArgument(attribute.name, message)
+
+
 @attrs.frozen
 class Channel:
     """A way to reach a contact.
 
     ``max_length`` is the most characters of a message body, ``None`` for no limit. ``requires``
     names the fields that a contact must have, such as ``email_address``.
-    Raises ``ValueError`` for a name that does not match :data:`CHANNEL_PATTERN`.
+    Raises :class:`InvalidArgument` for a name that does not match :data:`CHANNEL_PATTERN`.
     """
 
-    name: str = attrs.field(validator=attrs.validators.matches_re(CHANNEL_PATTERN))
+    name: str = attrs.field(validator=_is_channel_name)
     max_length: int | None = None
     has_subject: bool = False
     requires: tuple[str, ...] = ()
@@ -72,23 +79,24 @@ def _channel_values(_instance: object, _attribute: object, channels: tuple[Any, 
 def _unique_names(_instance: object, attribute: Any, words: tuple[Any, ...]) -> None:
     names = [word.name if isinstance(word, Channel) else word for word in words]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"a vocabulary needs {attribute.name}, each only once, not {names}")
+        message = f"a vocabulary needs {attribute.name}, each only once, not {short_repr(names)}"
+        raise InvalidArgument(attribute.name, message)
 
 
-def _tone_names(_instance: object, _attribute: object, tones: tuple[str, ...]) -> None:
+def _tone_names(_instance: object, attribute: Any, tones: tuple[str, ...]) -> None:
     for tone in tones:
         if not (type(tone) is str and 0 < len(tone) <= MAX_TONE) or text_fault(tone):
-            wrong = short_repr(tone)
-            raise ValueError(f"a tone's name is text of 1 to {MAX_TONE} characters, not {wrong}")
+            message = f"a tone's name is text of 1 to {MAX_TONE} characters, not {short_repr(tone)}"
+            raise InvalidArgument(attribute.name, message)
 
 
 @attrs.frozen
 class Vocabulary:
     """The channels and tones that a service knows. Immutable; there is no global registry.
 
-    Raises ``ValueError`` if there are no channels or no tones, if two have the same name, and for
-    a tone that is not text of 1 to 40 characters. Raises ``TypeError`` for other channels than
-    values of the type :class:`Channel`.
+    Raises :class:`InvalidArgument` if there are no channels or no tones, if two have the same name,
+    and for a tone that is not text of 1 to 40 characters. Raises ``TypeError`` for other channels
+    than values of the type :class:`Channel`.
     """
 
     channels: tuple[Channel, ...] = attrs.field(validator=[_channel_values, _unique_names])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -428,6 +430,18 @@ def test_a_read_only_database_is_a_usage_error(
     engine.dispose()
 
 
+def test_a_locked_sqlite_file_is_a_usage_error_that_says_what_to_do(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'file.db'}"
+    command("db", "init", "--url", url, "--with-host-tables")
+    monkeypatch.setattr("campaign_model.db.engine._BUSY_MILLISECONDS", 0)
+    with closing(sqlite3.connect(tmp_path / "file.db", isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        answer = command("campaigns", "list", "--url", url, "--tenant", TENANT)
+    answer.assert_usage_error("the SQLite file is locked", "run this transaction again")
+
+
 def test_an_error_that_is_a_bug_is_raised(command: Command, url: str) -> None:
     command("db", "init", "--url", url, "--with-host-tables")
     engine = sa.create_engine(url)
@@ -446,6 +460,12 @@ def test_an_error_that_is_a_bug_is_raised(command: Command, url: str) -> None:
     [
         ("nonsense", "--url"),
         ("mysql://host/name", "postgresql://"),
+        ("postgresql://host:port/name", "postgresql://"),
+        ("postgresql://user:hidden@host:port/name", "postgresql://"),
+        ("postgresql://localhost:1/name?nonsense=1", "nonsense"),
+        ("postgresql://localhost:1/name?connect_timeout=soon", "soon"),
+        ("postgresql://localhost:1/half\udcff", "postgresql://"),
+        ("sqlite:///new.db?timeout=soon", "wrong form"),
         ("postgresql+psycopg2://host/name", "postgresql://"),
         ("postgresql://localhost:1/name", "cannot open"),
         ("postgresql://user:hidden@localhost:1/name", "user:***@"),
@@ -467,6 +487,35 @@ def test_a_wrong_url_is_a_usage_error_and_creates_nothing(
         assert answer.out == ""
         assert "hidden" not in answer.err
     assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("campaigns", "list", "--after", ""),
+        ("campaigns", "list", "--after", "\udcff"),
+        ("campaigns", "list", "--limit", "0"),
+        ("campaigns", "list", "--limit", "9" * 5000),
+        ("campaigns", "list", "--status", "\udcff"),
+        ("campaigns", "list", "--tenant", "\udcff"),
+        ("campaigns", "show", "me"),
+        ("db", "init", "--with-host-tables", "--tenants", ""),
+        ("db", "init", "--with-host-tables", "--contacts", "half\udcff"),
+        ("schema", "half\udcff"),
+        ("validate", "none\udcff.json"),
+        ("demo", "--template", "half\udcff"),
+        ("demo", "--contacts", "none\udcff.csv"),
+    ],
+    ids=ascii,
+)
+def test_a_malformed_argument_is_a_usage_error(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    url = f"sqlite:///{tmp_path / 'file.db'}"
+    command("db", "init", "--url", url, "--with-host-tables")
+    monkeypatch.setenv("CAMPAIGN_MODEL_URL", url)
+    monkeypatch.setenv("CAMPAIGN_MODEL_TENANT", TENANT)
+    command(*arguments).assert_usage_error()
 
 
 def test_a_missing_driver_is_a_usage_error_that_names_the_extra(

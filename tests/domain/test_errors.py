@@ -13,6 +13,7 @@ from campaign_model import errors
 from campaign_model.errors import (
     CampaignModelError,
     Conflict,
+    InvalidArgument,
     InvalidDocument,
     LeaseLost,
     NotFound,
@@ -60,6 +61,13 @@ EXAMPLES: dict[str, Example] = {
                 },
             ],
         },
+    ),
+    "argument": (
+        InvalidArgument("action", "action is one of a, b, not 'c'", ("a", "b")),
+        "invalid_argument",
+        422,
+        "action is one of a, b, not 'c'",
+        {"argument": "action", "allowed": ["a", "b"]},
     ),
     "wrong-status": (
         TransitionNotAllowed(

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from campaign_model import converter, validation, vocabulary, wire
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.cli.document_files import Kind
+from campaign_model.errors import InvalidArgument
 from campaign_model.generation_config import GENERATION_FIELDS
 from campaign_model.steps import MAX_STEPS, STEP_FIELDS
 from campaign_model.testing.documents import KINDS
@@ -78,7 +79,7 @@ def test_the_name_of_a_file_is_the_id_of_its_schema() -> None:
         assert schema["title"] == f"{name[0]}, {name[1]}"
         found.add(".".join(name))
     assert found == set(NAMES)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InvalidArgument, match="no schema has the name"):
         load_schema("template_config")
 
 

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from campaign_model._json import canonical, fault_in, pointer_to, thaw
-from campaign_model.errors import InvalidDocument
+from campaign_model.errors import InvalidArgument, InvalidDocument
 from campaign_model.steps import (
     MAX_STEPS,
     MESSAGE_NAMESPACE,
@@ -309,7 +309,7 @@ def test_steps_are_found_by_their_effective_keys(sequence: StepSequence) -> None
 
 
 @given(step_sequences())
-def test_an_unknown_key_raises_a_key_error(sequence: StepSequence) -> None:
+def test_an_unknown_key_is_refused(sequence: StepSequence) -> None:
     assume("nobody" not in sequence.keys)
     for edit in (
         lambda: sequence.by_key("nobody"),
@@ -317,8 +317,10 @@ def test_an_unknown_key_raises_a_key_error(sequence: StepSequence) -> None:
         lambda: sequence.remove("nobody"),
         lambda: sequence.insert(1, email()).move("nobody", 1),
     ):
-        with pytest.raises(KeyError, match="nobody"):
+        with pytest.raises(InvalidArgument, match="no step has the key 'nobody'") as caught:
             edit()
+        assert caught.value.argument == "key"
+        assert {*caught.value.allowed} >= {*sequence.keys}
 
 
 # --- Edits: a step keeps its identity ------------------------------------------------------------
@@ -422,7 +424,7 @@ def test_a_key_cannot_be_updated() -> None:
     sequence = StepSequence([email(key="intro")])
     for key in ("other", "intro", None):
         change: dict[str, Any] = {"key": key}
-        with pytest.raises(ValueError, match="never changes"):
+        with pytest.raises(InvalidArgument, match="never changes"):
             sequence.update("intro", **change)
 
 
@@ -441,9 +443,9 @@ def test_a_wrong_edit_is_refused_and_changes_nothing() -> None:
 @pytest.mark.parametrize("position", [0, -1, 3])
 def test_a_position_outside_the_sequence_is_refused(position: int) -> None:
     sequence = StepSequence([email("one"), email("two")])
-    with pytest.raises(IndexError, match="not within 1 to 2"):
+    with pytest.raises(InvalidArgument, match="position is a whole number from 1 to 2"):
         sequence.move("s1", position)
-    with pytest.raises(IndexError, match="not within 1 to 3"):
+    with pytest.raises(InvalidArgument, match="position is a whole number from 1 to 3"):
         sequence.insert(position + (position > 0), email())
     assert len(sequence.insert(3, email())) == 3
 

@@ -202,8 +202,8 @@ def test_failure_22_sums_of_money_are_exact_in_any_context(
 
 
 def test_optional_text_accepts_none() -> None:
-    assert optional_text(None) is None
-    assert optional_text("words") == "words"
+    assert optional_text(None, "reason") is None
+    assert optional_text("words", "reason", 5) == "words"
 
 
 # --- Points in time -----------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_a_datetime_without_a_time_zone_is_refused(moment: datetime) -> None:
 
 def test_a_value_that_is_no_datetime_is_refused() -> None:
     for value in (date(2026, 3, 1), "2026-03-01T12:00:00Z", 0):
-        with pytest.raises(TypeError, match="a point in time is a datetime"):
+        with pytest.raises(TypeError, match="datetime is a datetime"):
             utc(value)
 
 
@@ -541,7 +541,7 @@ def test_a_failure_needs_a_code_and_a_message_that_a_database_can_store(wrong: A
 
 @pytest.mark.parametrize("wrong", [(), [], ("",), ("email", ""), (5,), (None,), ("\0",)])
 def test_not_ready_needs_at_least_one_gap_with_a_name(wrong: Any) -> None:
-    with pytest.raises(ValueError, match=r"'gaps' must be >= 1|text that a database can store"):
+    with pytest.raises(ValueError, match=r"gaps (names at least one|is text that a database)"):
         NotReady(wrong)
 
 
@@ -618,7 +618,7 @@ def test_failure_08_an_unknown_status_is_refused() -> None:
     assert Campaign("Spring", status="review").status is Status.REVIEW
     wrongs: list[Any] = [None, "", "sent", "DRAFT", 0]
     for wrong in wrongs:
-        with pytest.raises(ValueError, match="not a valid Status"):
+        with pytest.raises(ValueError, match="status is one of draft, ready"):
             Campaign("Spring", status=wrong)
 
 

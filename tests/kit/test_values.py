@@ -241,8 +241,8 @@ EXPECTED: dict[str, Expected] = {
             (
                 lambda error: {error.code},
                 {
-                    *("conflict", "invalid_document", "lease_lost", "not_found"),
-                    "transition_not_allowed",
+                    *("conflict", "invalid_argument", "invalid_document", "lease_lost"),
+                    *("not_found", "transition_not_allowed"),
                 },
             ),
             (

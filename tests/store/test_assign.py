@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Assigned
+from campaign_model.errors import InvalidArgument
 from campaign_model.lifecycle import Action
 from campaign_model.store import HostTables
 from campaign_model.store.assignment import MAX_PRIORITY
@@ -153,14 +154,16 @@ def test_a_row_that_another_program_has_inserted_is_kept(tenant: Tenant) -> None
         (UUID(int=1), MAX_PRIORITY + 1),
         (UUID(int=1), -MAX_PRIORITY - 1),
         (UUID(int=1), True),
+        (UUID(int=1), 1, 2),
         "me",
+        5,
     ],
     ids=repr,
 )
 def test_a_wrong_contact_or_priority_assigns_no_contact(tenant: Tenant, wrong: Any) -> None:
     campaign = tenant.campaign(contacts=0)
     ids = tenant.contacts(7)
-    error_type = TypeError if wrong == "me" else ValueError
+    error_type = TypeError if wrong == 5 else InvalidArgument
     with open_store(tenant) as store, refused(store, error_type):
         store.contacts.assign(campaign.id, [*ids, wrong])
 

@@ -23,7 +23,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost
+from campaign_model.errors import InvalidArgument, LeaseLost
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore
 from campaign_model.store.generation import MAX_CLAIM
@@ -148,16 +148,20 @@ def test_a_claim_under_other_steps_gets_a_new_revision(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error_type", "message"),
     [
-        ({"limit": 0}, ValueError, f"1 to {MAX_CLAIM}"),
-        ({"limit": MAX_CLAIM + 1}, ValueError, f"1 to {MAX_CLAIM}"),
-        ({"limit": 2.5}, ValueError, f"1 to {MAX_CLAIM}"),
-        ({"lease": timedelta(0)}, ValueError, f"at most {MAX_DURATION}"),
-        ({"lease": MAX_DURATION + timedelta.resolution}, ValueError, f"at most {MAX_DURATION}"),
-        ({"max_attempts": 0}, ValueError, "max_attempts"),
-        ({"max_attempts": MAX_CLAIM + 1}, ValueError, "max_attempts"),
-        ({"reserve": None}, ValueError, "reserve="),
+        ({"limit": 0}, InvalidArgument, f"1 to {MAX_CLAIM}"),
+        ({"limit": MAX_CLAIM + 1}, InvalidArgument, f"1 to {MAX_CLAIM}"),
+        ({"limit": 2.5}, InvalidArgument, f"1 to {MAX_CLAIM}"),
+        ({"lease": timedelta(0)}, InvalidArgument, f"at most {MAX_DURATION}"),
+        (
+            {"lease": MAX_DURATION + timedelta.resolution},
+            InvalidArgument,
+            f"at most {MAX_DURATION}",
+        ),
+        ({"max_attempts": 0}, InvalidArgument, "max_attempts"),
+        ({"max_attempts": MAX_CLAIM + 1}, InvalidArgument, "max_attempts"),
+        ({"reserve": None}, InvalidArgument, "reserve="),
         ({"reserve": 0.5}, TypeError, ""),
-        ({"reserve": Decimal(-1)}, ValueError, ""),
+        ({"reserve": Decimal(-1)}, InvalidArgument, ""),
     ],
     ids=str,
 )
@@ -188,11 +192,11 @@ def test_one_call_takes_claims_of_one_campaign_only(tenant: Tenant) -> None:
     campaigns = [tenant.campaign("generating", contacts=1) for _ in range(2)]
     claims = [claim for campaign in campaigns for claim in tenant.claim(campaign.id)]
     with open_store(tenant) as store:
-        with pytest.raises(ValueError, match="one campaign"):
+        with pytest.raises(InvalidArgument, match="one campaign"):
             store.generation.renew(claims, LEASE)
-        with pytest.raises(ValueError, match="one campaign"):
+        with pytest.raises(InvalidArgument, match="one campaign"):
             store.generation.renew([], LEASE)
-        with pytest.raises(ValueError, match="one campaign"):
+        with pytest.raises(InvalidArgument, match="one campaign"):
             store.generation.record(dict.fromkeys(claims, Generated(CENT)))
         assert store.generation.record({}) == {}
     assert [statuses(tenant, campaign.id) for campaign in campaigns] == [["generating"]] * 2
@@ -301,6 +305,6 @@ def test_a_report_with_a_wrong_argument_is_refused_and_writes_nothing(tenant: Te
         with refused(store, TypeError) as caught:
             record({first: Generated(CENT), second: not_an_outcome})
         caught.match("'generated'")
-        with refused(store, ValueError) as wrong_rule:
+        with refused(store, InvalidArgument) as wrong_rule:
             record({first: Generated(CENT)}, on_lost=not_a_rule)
         wrong_rule.match("raise, skip, book, not 'rise'")

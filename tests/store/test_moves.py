@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from campaign_model import store as store_package
 from campaign_model.campaign import Campaign
-from campaign_model.errors import Conflict, TransitionNotAllowed
+from campaign_model.errors import Conflict, InvalidArgument, TransitionNotAllowed
 from campaign_model.lifecycle import Action, ActionState, ContactStatus, ReviewTally, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
@@ -44,9 +44,9 @@ def test_an_action_is_a_known_word(tenant: Tenant) -> None:
     campaign = tenant.campaign(contacts=1)
     with open_store(tenant) as store:
         for word in ("generating", "Delete", ""):
-            with refused(store, ValueError):
+            with refused(store, InvalidArgument):
                 store.campaigns.apply(campaign.id, word)  # type: ignore[arg-type]
-        with refused(store, ValueError):
+        with refused(store, InvalidArgument):
             store.campaigns.apply(campaign.id, Action.DELETE, reason="a\0b")
         deleted = store.campaigns.apply(campaign.id, "delete")  # type: ignore[arg-type]
         assert deleted.status is Status.ARCHIVED

@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 
-from campaign_model import presets
+from campaign_model import db, presets
 from campaign_model._json import JsonObject
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import Conflict, InvalidDocument, NotFound
@@ -22,6 +22,7 @@ from campaign_model.lifecycle import Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates
+from campaign_model.store.templates import PRESET_IDS
 from campaign_model.testing.parallel import Work
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.strategies import new_templates
@@ -141,6 +142,34 @@ def test_a_name_is_unique_in_a_tenant_and_an_id_in_all_tenants(tenant: Tenant) -
             assert caught.value.reason == "already_exists"
         # A template may keep its own name.
         assert store.templates.rename(first.id, "One").version == 2
+
+
+def test_an_id_of_another_tenant_is_taken_like_any_other(tenant: Tenant) -> None:
+    """Nothing in the answer tells whose template has the id, not even for a future preset."""
+    own, other = add(tenant, template("Own")), add(new_tenant(tenant.engine), template("Other"))
+    preset = presets.load()[0]
+    future_preset_id = UUID(int=preset.id.int + 1000)
+    assert all(one.id.int in PRESET_IDS for one in presets.load())
+    answers = []
+    with open_store(tenant) as store:
+        for id_ in (own.id, other.id, preset.id, future_preset_id):
+            with refused(store, Conflict) as caught:
+                store.templates.add(template("New", id=id_))
+            answers.append(caught.value.to_dict())
+    assert answers == [answers[0]] * 4
+    assert answers[0]["reason"] == "already_exists"
+
+
+def test_a_tenant_cannot_take_the_id_of_a_preset_before_it_is_synced(tenant: Tenant) -> None:
+    """Whoever adds the template first has the id, because it is the primary key."""
+    last = max(presets.load(), key=lambda preset: preset.id)
+    following = attrs.evolve(last, id=UUID(int=last.id.int + 1), name="Next version")
+    with open_store(tenant) as store, refused(store, Conflict):
+        store.templates.add(template(id=following.id))
+    with tenant.engine.connect() as connection:
+        report = db.sync_presets(connection, (following,))
+        connection.rollback()
+    assert report.inserted == ("Next version",)
 
 
 def test_an_edit_changes_one_field_and_the_version(tenant: Tenant) -> None:

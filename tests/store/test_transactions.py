@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -229,6 +230,9 @@ def test_the_error_of_the_last_attempt_is_raised(tenant: Tenant) -> None:
     assert len({id(store) for store in attempts}) == 3
 
 
+SAYS_WHAT_TO_DO = "the SQLite file is locked: .*; run this transaction again"
+
+
 @contextmanager
 def engine_without_waiting(tenant: Tenant) -> Iterator[sa.Engine]:
     """An engine on the same SQLite file that fails instead of waiting for other writers."""
@@ -273,9 +277,39 @@ def test_a_sqlite_file_that_stays_busy_is_an_error(tenant: Tenant) -> None:
         holder.begin(),
     ):
         sa.event.listen(engine, "handle_error", attempts.append)
-        with pytest.raises(sa.exc.OperationalError, match="locked"):
+        with pytest.raises(sa.exc.OperationalError, match=SAYS_WHAT_TO_DO) as raised:
             transact(engine, tenant.id, lambda store: store.templates.list(), attempts=2)
+        assert is_retryable(raised.value)
     assert len(attempts) == 2
+
+
+def test_every_error_of_a_locked_sqlite_file_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("campaign_model.db.engine._BUSY_MILLISECONDS", 0)
+    holder = sqlite3.connect(tmp_path / "file.db", isolation_level=None)
+    holder.execute("CREATE TABLE t (x)")
+    holder.execute("BEGIN EXCLUSIVE")
+    engine = db.prepare_engine(sa.create_engine(f"sqlite:///{tmp_path / 'file.db'}"))
+
+    def assert_says_what_to_do(call: Callable[[], object]) -> None:
+        with pytest.raises(sa.exc.OperationalError, match=SAYS_WHAT_TO_DO) as raised:
+            call()
+        assert is_retryable(raised.value)
+        assert str(raised.value).count("the SQLite file is locked") == 1
+
+    # 1. No connection can be made, because the file cannot get its write-ahead log.
+    assert_says_what_to_do(engine.connect)
+    holder.execute("ROLLBACK")
+    with engine.connect() as connection:
+        # 2. A transaction cannot begin.
+        holder.execute("BEGIN IMMEDIATE")
+        assert_says_what_to_do(connection.begin)
+        holder.execute("ROLLBACK")
+        with connection.begin():
+            connection.exec_driver_sql("INSERT INTO t VALUES (1)")
+    holder.close()
+    engine.dispose()
 
 
 def test_a_connection_lost_before_the_commit_is_retried(tenant: Tenant) -> None:

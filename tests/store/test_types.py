@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from campaign_model._json import JsonObject
 from campaign_model._values import MONEY_LIMIT
+from campaign_model.errors import InvalidArgument
 from campaign_model.store.types import (
     Array,
     JsonText,
@@ -294,7 +295,7 @@ def test_an_id_is_stored_as_36_characters_on_sqlite(connection: sa.Connection) -
 
 @pytest.mark.parametrize("value", ["a0000000-0000-0000-0000-000000000001", "x", 1, b"x" * 16])
 def test_only_a_uuid_is_an_id(connection: sa.Connection, value: Any) -> None:
-    assert isinstance(refused(connection, "id", value).orig, TypeError)
+    assert isinstance(refused(connection, "id", value).orig, InvalidArgument | TypeError)
 
 
 def test_the_database_makes_valid_ids(connection: sa.Connection) -> None:

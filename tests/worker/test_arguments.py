@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.claims import Generated, Outcome, Progress, Recorded, Unfinished
+from campaign_model.errors import InvalidArgument
 from campaign_model.lifecycle import Status
 from campaign_model.store import transact
 from campaign_model.testing.parallel import PATIENCE, wait_until
@@ -56,10 +57,10 @@ class AsyncEngine:
 
 WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "engine": ({"engine": AsyncEngine()}, TypeError, "ordinary engine, .* not AsyncEngine"),
-    "tenant_id": ({"tenant_id": "1"}, TypeError, "an id is a uuid.UUID"),
-    "campaign_id": ({"campaign_id": 1}, TypeError, "an id is a uuid.UUID"),
+    "tenant_id": ({"tenant_id": "1"}, InvalidArgument, "tenant_id is a UUID"),
+    "campaign_id": ({"campaign_id": 1}, TypeError, "campaign_id is a uuid.UUID"),
     "lease": ({"lease": 60}, TypeError, "lease is a timedelta, not int"),
-    "no-lease": ({"lease": timedelta(0)}, ValueError, "a lease is longer than zero"),
+    "no-lease": ({"lease": timedelta(0)}, InvalidArgument, "a lease is longer than zero"),
     "reserve": ({"reserve": 0.05}, TypeError, "money is a Decimal, not a float"),
     "stop": ({"stop": asyncio.Event()}, TypeError, "stop is a threading.Event"),
     "save": ({"save": succeed_later}, TypeError, "save is a plain function, not async def"),
@@ -67,10 +68,18 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "not-callable": ({"report": 1}, TypeError, "report is a plain function, not int"),
     "generate": ({"generate": None}, TypeError, "generate is a function, not NoneType"),
     "concurrency": ({"concurrency": "1"}, TypeError, "concurrency is an int, not str"),
-    "max_attempts": ({"max_attempts": 0}, ValueError, "max_attempts is at least 1"),
-    "max_equal_failures": ({"max_equal_failures": 0}, ValueError, "max_equal_failures is at least"),
+    "max_attempts": ({"max_attempts": 0}, InvalidArgument, "max_attempts is at least 1"),
+    "max_equal_failures": (
+        {"max_equal_failures": 0},
+        InvalidArgument,
+        "max_equal_failures is",
+    ),
     "task_timeout": ({"task_timeout": 5}, TypeError, "task_timeout is a timedelta or None"),
-    "no-time": ({"task_timeout": timedelta(0)}, ValueError, "task_timeout is longer than zero"),
+    "no-time": (
+        {"task_timeout": timedelta(0)},
+        InvalidArgument,
+        "task_timeout is longer than zero",
+    ),
     "stop_patience": ({"stop_patience": None}, TypeError, "stop_patience is a timedelta"),
 }
 

@@ -369,8 +369,6 @@ def adopt(
         except db.AdoptionRefused as refusal:
             report = refusal.report
             _print_error(str(refusal))
-        except ValueError as error:
-            raise UserError(str(error)) from None
     if as_json:
         print_json_line(report)
     else:

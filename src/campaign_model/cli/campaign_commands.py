@@ -13,7 +13,6 @@ from campaign_model import db
 from campaign_model.campaign import HistoryEntry
 from campaign_model.claims import Progress
 from campaign_model.cli.console import (
-    UserError,
     format_amount,
     format_time,
     open_console,
@@ -103,14 +102,11 @@ def list_campaigns(
     A narrow terminal leaves out cost and creation time.
     """
     with open_database(parse_url(url)) as engine:
-        try:
-            page = transact(
-                engine,
-                tenant,
-                lambda store: store.campaigns.list(status=status, limit=limit, after=after),
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        page = transact(
+            engine,
+            tenant,
+            lambda store: store.campaigns.list(status=status, limit=limit, after=after),
+        )
     if as_json:
         print_json(page)
         return

@@ -30,9 +30,11 @@ _PRIMARY_CODE_MASK = 0xFF
 def parse_url(text: str) -> sa.URL:
     """Parse a database URL and choose its driver. Raise ``UserError`` if it is not supported."""
     try:
+        text.encode()
         url = sa.make_url(text)
         return url.set(drivername=_DRIVERS[url.drivername])
-    except (sa.exc.ArgumentError, KeyError):
+    except (sa.exc.ArgumentError, KeyError, ValueError):
+        # ValueError: the port is no number, or the text has half of a surrogate pair.
         # The message does not repeat the URL, which may contain a password.
         raise UserError(
             "--url must look like sqlite:///campaigns.db or postgresql://user@host/name"
@@ -55,6 +57,7 @@ def open_database(
     if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
         # Without a limit, a server that never answers blocks the command for minutes.
         connect_arguments["connect_timeout"] = 10
+    shown_url = url.render_as_string()  # Without the password.
     try:
         engine = db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
     except ModuleNotFoundError as error:
@@ -63,15 +66,19 @@ def open_database(
         raise UserError(
             "for PostgreSQL, run  pip install 'campaign-model[postgres]'  first"
         ) from None
-    shown_url = url.render_as_string()  # Without the password.
+    except ValueError:  # A number in the URL is none, for example.
+        raise UserError(f"cannot open {shown_url}: a value in it has a wrong form") from None
     try:
         try:
             with engine.connect():
                 pass
         except sa.exc.DBAPIError as error:
-            if explain_database_error(error) is None:
+            # Without a statement, the driver refused the URL, or no connection could be made.
+            if error.statement is not None and explain_database_error(error) is None:
                 raise
-            raise UserError(f"cannot open {shown_url}: {error.orig}") from None
+            raise UserError(
+                "; ".join([f"cannot open {shown_url}: {error.orig}", *error.detail])
+            ) from None
         if needs_schema and not sa.inspect(engine).has_table(db.VERSION_TABLE):
             raise UserError(
                 f"{shown_url} has no campaign tables; run  campaign-model db init  first"
@@ -93,7 +100,7 @@ def explain_database_error(error: sa.exc.DBAPIError) -> str | None:
     else:
         is_denied = getattr(driver_error, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
         is_bug = not (isinstance(error, sa.exc.OperationalError) or is_denied)
-    return None if is_bug else f"database error: {driver_error}"
+    return None if is_bug else "; ".join([f"database error: {driver_error}", *error.detail])
 
 
 def _check_sqlite_file(url: sa.URL, *, may_create: bool) -> None:

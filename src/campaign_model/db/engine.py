@@ -3,7 +3,7 @@
 PostgreSQL needs nothing. SQLite needs write transactions from the start (``BEGIN IMMEDIATE``),
 enforced foreign keys, a write-ahead log, so that readers do not wait for a writer, and an end of
 every connection whose transaction SQLite has rolled back by itself. The store refuses an SQLite
-connection that was opened without them.
+connection that was opened without them. The error of a locked file says what to do.
 """
 
 from __future__ import annotations
@@ -18,6 +18,16 @@ import sqlalchemy as sa
 from campaign_model.store.connection import LONGEST_WAIT, PREPARED
 
 _BUSY_MILLISECONDS = 30_000
+
+_LOCKED = (
+    "the SQLite file is locked: another connection did not end its transaction in time; run this "
+    "transaction again, as store.transact does, and keep transactions short"
+)
+"""The sentence in the error of a locked file."""
+
+_LOCKED_CODES = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_PRIMARY_CODE = 0xFF
+"""The low byte of an SQLite result code; the other bits only add detail."""
 
 
 def prepare_engine(engine: sa.Engine) -> sa.Engine:
@@ -60,8 +70,7 @@ def _use_wal(cursor: Any) -> None:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            # The low byte of an extended error code is the primary code.
-            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            is_busy = error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
             if not is_busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -85,11 +94,15 @@ def _on_begin(connection: sa.Connection) -> None:
 
 
 def _on_error(context: sa.engine.ExceptionContext) -> None:
-    """Treat a connection whose transaction SQLite has rolled back as lost.
+    """Explain the error of a locked file. End a connection whose transaction is rolled back.
 
-    After a full disk, for example, SQLite rolls back the whole transaction by itself. Without
-    this, later statements of the same transaction would be committed one by one.
+    After a full disk, for example, SQLite rolls back the whole transaction by itself. If the
+    connection did not count as lost, later statements of the same transaction would be committed
+    one by one.
     """
+    code = getattr(context.original_exception, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in _LOCKED_CODES and context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.add_detail(_LOCKED)
     connection = context.connection
     if context.is_disconnect or connection is None or not connection.in_transaction():
         return

@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
+from campaign_model._values import checked_id, checked_number
 from campaign_model.campaign import Assigned
+from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import Permission, resting_status
 from campaign_model.store.connection import chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id
@@ -23,7 +25,7 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement_planned_once
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Array, Uuid, any_of, checked_id
+from campaign_model.store.types import Array, Uuid, any_of
 
 POSITIONS = 1 << 40
 """More positions than a campaign has. A rank is ``position - priority * POSITIONS``."""
@@ -102,21 +104,22 @@ def assign_contacts(
     return Assigned(added, len(already_there), tuple(unknown))
 
 
-def _ranks(contacts: Iterable[UUID | tuple[UUID, int]], position: int) -> dict[UUID, int]:
+def _ranks(contacts: Iterable[Any], position: int) -> dict[UUID, int]:
     """Return the rank of each contact. The first contact gets ``position``, the next one the next.
 
-    If a contact occurs several times, its first place counts. Raise ``ValueError`` for a priority
-    out of range.
+    If a contact occurs several times, its first place counts. Raise :class:`InvalidArgument` for
+    a priority out of range.
     """
     priorities: dict[UUID, int] = {}
     for contact in contacts:
-        contact_id, priority = contact if isinstance(contact, tuple) else (contact, 0)
-        if type(priority) is not int or not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
-            raise ValueError(
-                f"a priority is a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}, "
-                f"not {priority!r}"
-            )
-        priorities.setdefault(checked_id(contact_id), priority)
+        contact_id, priority = contact, 0
+        if isinstance(contact, tuple):
+            if len(contact) != 2:
+                message = f"a contact is an id or an id and a priority, not {short_repr(contact)}"
+                raise InvalidArgument("contacts", message)
+            contact_id, priority = contact
+            checked_number(priority, -MAX_PRIORITY, MAX_PRIORITY, "priority")
+        priorities.setdefault(checked_id(contact_id, "contacts"), priority)
     return {
         contact_id: place - priority * POSITIONS
         for place, (contact_id, priority) in enumerate(priorities.items(), position)

@@ -16,7 +16,9 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._values import checked_id, checked_number, checked_word, text
 from campaign_model.campaign import CampaignSummary, Page
+from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import Status
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_totals, campaigns
@@ -46,13 +48,15 @@ def list_campaigns(
 
     ``filters`` are ``status``, ``owner_id`` and ``template_id``; None selects all campaigns.
     """
-    if type(limit) is not int or not 1 <= limit <= _MAX_PAGE:
-        raise ValueError(f"limit is a whole number from 1 to {_MAX_PAGE}, not {limit!r}")
+    checked_number(limit, 1, _MAX_PAGE, "limit")
     parameters = dict(filters)
     status = filters["status"]
     if status is not None:
         statuses = (status,) if isinstance(status, str) else status
-        parameters["status"] = [Status(word).value for word in statuses]
+        parameters["status"] = [checked_word(Status, word, "status").value for word in statuses]
+    for name in ("owner_id", "template_id"):
+        if filters[name] is not None:
+            checked_id(filters[name], name)
     if after is not None:
         parameters["after"] = after
         parameters["moment"], parameters["last"] = _parse_cursor(after)
@@ -114,12 +118,11 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
 def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:
     """Return the creation time and the id in ``cursor``: those of the last campaign of a page.
 
-    Raise ``ValueError`` for any other text.
+    Raise :class:`InvalidArgument` for anything else.
     """
     try:
-        moment, id_ = base64.urlsafe_b64decode(cursor.encode()).decode().split(" ")
+        moment, id_ = base64.urlsafe_b64decode(text(cursor, "after").encode()).decode().split(" ")
         return datetime.fromisoformat(moment).astimezone(UTC), UUID(id_)
     except (ValueError, OverflowError) as error:
-        raise ValueError(
-            f"after must be the value of `next` of an earlier page, not {cursor!r}"
-        ) from error
+        message = f"after is the `next` of an earlier page, not {short_repr(cursor)}"
+        raise InvalidArgument("after", message) from error

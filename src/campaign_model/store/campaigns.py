@@ -22,16 +22,17 @@ import sqlalchemy as sa
 
 from campaign_model import lifecycle
 from campaign_model._logs import store_log
-from campaign_model._values import optional_text
+from campaign_model._values import checked_id, checked_instance, checked_word, optional_text
 from campaign_model.campaign import (
     ADOPTED,
     MAX_NAME,
+    MAX_REASON,
     Campaign,
     CampaignSummary,
     HistoryEntry,
     Page,
 )
-from campaign_model.errors import Conflict, NotFound
+from campaign_model.errors import Conflict, NotFound, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.guards import nothing_in_flight
 from campaign_model.lifecycle import (
@@ -100,11 +101,12 @@ class Campaigns:
         """Add a new campaign, which must be a draft, and return it with its times.
 
         Raises :class:`NotFound` if the tenant does not exist or does not have the owner or
-        template, :class:`Conflict` (``already_exists``) if the id is taken, :class:`Conflict`
-        (``read_only``) if ``status``, ``is_active`` or ``version`` are not those of a new draft,
-        and :class:`InvalidDocument` for unknown channels and tones.
+        template, :class:`Conflict` (``already_exists``) if any tenant has a campaign with this id,
+        :class:`Conflict` (``read_only``) if ``status``, ``is_active`` or ``version`` are not those
+        of a new draft, and :class:`InvalidDocument` for unknown channels and tones.
         """
         scope = self._scope
+        checked_instance(campaign, Campaign, "campaign")
         fields = attrs.fields_dict(Campaign)
         for name in ("status", "is_active", "version"):
             if getattr(campaign, name) != fields[name].default:
@@ -126,6 +128,7 @@ class Campaigns:
         Raises :class:`NotFound`, and :class:`InvalidDocument` if another program has written
         documents into the row that cannot be read.
         """
+        checked_id(id)
         return campaign_from_row(read_campaign(self._scope, id, lock=lock), self._scope.codec)
 
     def list(
@@ -143,7 +146,7 @@ class Campaigns:
         ``status``, ``owner_id`` and ``template_id`` select the campaigns with one of these
         statuses, this owner and this template. ``deleted`` includes deleted drafts. A page has up
         to ``limit`` campaigns (1 to 500). ``after`` is the ``next`` of the page before. Raises
-        ``ValueError`` for a ``limit`` or ``after`` that cannot be used.
+        :class:`InvalidArgument` for a filter, ``limit`` or ``after`` that cannot be used.
         """
         filters = {"status": status, "owner_id": owner_id, "template_id": template_id}
         return list_campaigns(self._scope, filters, deleted=deleted, limit=limit, after=after)
@@ -161,6 +164,7 @@ class Campaigns:
         After an error, nothing was written.
         """
         scope = self._scope
+        checked_instance(campaign, Campaign, "campaign")
         row = read_campaign(scope, campaign.id, lock=True)
         stored = campaign_from_row(row, scope.codec)
         # A legacy writer does not count the version up, but may set updated_at.
@@ -209,12 +213,12 @@ class Campaigns:
         does not use the library may have changed them. A million contacts take about half a second.
 
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``) and
-        :class:`TransitionNotAllowed` with every unmet guard; ``ValueError`` for an unknown action
-        or an empty reason.
+        :class:`TransitionNotAllowed` with every unmet guard; :class:`InvalidArgument` for an
+        unknown action and for a reason that is empty or has more than 10,000 characters.
         """
         scope = self._scope
-        action = Action(action)
-        optional_text(reason)
+        action = checked_word(Action, action, "action")
+        optional_text(reason, "reason", MAX_REASON)
         # 1. Lock the campaign and judge the guards.
         campaign = self.get(id, lock=True)
         if version is not None and version != campaign.version:
@@ -347,7 +351,7 @@ class Campaigns:
         Raises :class:`NotFound`.
         """
         scope = self._scope
-        read_campaign(scope, id)
+        read_campaign(scope, checked_id(id))
         rows = scope.connection.execute(
             sa.select(campaign_history)
             .where(scope.of_campaign(campaign_history, id))
@@ -480,5 +484,5 @@ def _stale(present: Campaign, version: int) -> Conflict:
     return Conflict(
         "stale_version",
         f"the campaign {present.name!r} was changed since you loaded it: you have version "
-        f"{version}, the present version is {present.version}; load it again",
+        f"{short_repr(version)}, the present version is {present.version}; load it again",
     )

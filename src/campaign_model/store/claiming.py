@@ -26,8 +26,9 @@ import attrs
 from campaign_model import lifecycle
 from campaign_model._caches import BoundedCache
 from campaign_model._logs import store_log
-from campaign_model._values import EXACT, money, utc
+from campaign_model._values import EXACT, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
+from campaign_model.errors import InvalidArgument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission
 from campaign_model.steps import StepSequence
@@ -152,10 +153,11 @@ class ClaimCall:
         budget = self.documents.config.budget
         if budget is not None:
             if reserve is None:
-                raise ValueError(
-                    "this campaign has a budget: say with reserve= what one contact may cost"
+                raise InvalidArgument(
+                    "reserve",
+                    "this campaign has a budget: say with reserve= what one contact may cost",
                 )
-            self.reserve = money(reserve)
+            self.reserve = reserve
             assert self.now is not None, "step 1 sets it"
             granted, self.freed_at = reserve_budget(
                 scope, self.campaign_id, budget, self.reserve, limit, self.now

@@ -18,7 +18,8 @@ import attrs
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from campaign_model.store.types import checked_id, database_clock
+from campaign_model._values import checked_id
+from campaign_model.store.types import database_clock
 
 PREPARED = "campaign_model.prepared"
 """Set in ``Connection.info`` of SQLite connections that ``db.prepare_engine`` has prepared."""
@@ -129,5 +130,5 @@ def chunks(values: Iterable[T], size: int = _CHUNK) -> Iterator[list[T]]:
 
 
 def checked_ids(ids: Iterable[UUID]) -> list[UUID]:
-    """Return the ids without repetition, in order. Raise ``TypeError`` for anything else."""
-    return [checked_id(id_) for id_ in dict.fromkeys(ids)]
+    """Return the ids of contacts without repetition, in order. Raise as :func:`checked_id`."""
+    return [checked_id(id_, "contact_ids") for id_ in dict.fromkeys(ids)]

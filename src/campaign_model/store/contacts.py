@@ -10,11 +10,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import exactly
+from campaign_model._values import checked_instance, checked_number, checked_word, exactly, text
 from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Assigned, CampaignContact, Changed, Overlap, Page, Removed
 from campaign_model.claims import Cursor
-from campaign_model.errors import Conflict
+from campaign_model.errors import Conflict, InvalidArgument, short_repr
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.assignment import POSITIONS, assign_contacts
@@ -54,7 +54,7 @@ class Contacts:
         is read piece by piece. Contacts that are in the campaign already stay as they are.
 
         Raises :class:`NotFound`, :class:`TransitionNotAllowed` and, for a priority beyond
-        ``MAX_PRIORITY``, ``ValueError``.
+        ``MAX_PRIORITY``, :class:`InvalidArgument`.
         """
         return assign_contacts(self._scope, campaign_id, contacts)
 
@@ -89,7 +89,8 @@ class Contacts:
         until its lease expires. Raises :class:`NotFound` and :class:`TransitionNotAllowed`.
         """
         lock_campaign(self._scope, campaign_id, Permission.EXCLUDE_CONTACTS)
-        return move_contacts(self._scope, campaign_id, ContactAction.EXCLUDE, contact_ids)
+        ids = checked_ids(contact_ids)
+        return move_contacts(self._scope, campaign_id, ContactAction.EXCLUDE, ids)
 
     def include(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
         """Bring excluded contacts back, to wait by their readiness.
@@ -100,24 +101,23 @@ class Contacts:
         """
         scope = self._scope
         lock_campaign(scope, campaign_id, Permission.INCLUDE_CONTACTS)
+        ids = checked_ids(contact_ids)
         nobody_holds_it = sa.or_(
             _CONTACT.claim_token.is_(None),
             _CONTACT.lease_expires_at.is_(None),
             _CONTACT.lease_expires_at <= scope.now(),
         )
-        return move_contacts(
-            scope, campaign_id, ContactAction.INCLUDE, contact_ids, nobody_holds_it
-        )
+        return move_contacts(scope, campaign_id, ContactAction.INCLUDE, ids, nobody_holds_it)
 
     def set_readiness(self, campaign_id: UUID, gaps: Mapping[UUID, Iterable[str]]) -> Changed:
         """Store for each contact its gaps: the names of the fields that its messages need and lack.
 
         A contact without gaps is ready. If a contact does not wait (it is being generated, or has
         an outcome), its gaps decide its status when it waits again. Raises :class:`NotFound`,
-        :class:`TransitionNotAllowed`, and ``ValueError`` for an empty name of a field.
+        :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for an empty name of a field.
         """
         lock_campaign(self._scope, campaign_id, Permission.SET_READINESS)
-        checked_ids(gaps)
+        checked_ids(checked_instance(gaps, Mapping, "gaps"))
         contacts_by_gaps: dict[tuple[str, ...], list[UUID]] = {}
         for contact_id, names in gaps.items():
             contacts_by_gaps.setdefault(checked_gaps(names), []).append(contact_id)
@@ -188,10 +188,9 @@ class Contacts:
 
         ``status`` selects the contacts with this status. A page has up to ``limit`` contacts (1 to
         10,000). ``after`` is the ``next`` of the page before. Raises :class:`NotFound`, and
-        ``ValueError`` for a ``limit`` or ``after`` that cannot be used.
+        :class:`InvalidArgument` for a ``status``, ``limit`` or ``after`` that cannot be used.
         """
-        if type(limit) is not int or not 1 <= limit <= _MAX_PAGE:
-            raise ValueError(f"limit is a whole number from 1 to {_MAX_PAGE}, not {limit!r}")
+        checked_number(limit, 1, _MAX_PAGE, "limit")
         steps = self._scope.steps(read_campaign(self._scope, campaign_id))
         return self._page(campaign_id, steps, status, limit, after)
 
@@ -338,7 +337,9 @@ class Contacts:
             self._scope.of_campaign(campaign_contacts, campaign_id)
         )
         if status is not None:
-            query = query.where(_CONTACT.status == ContactStatus(status).value)
+            query = query.where(
+                _CONTACT.status == checked_word(ContactStatus, status, "status").value
+            )
         if after is not None:
             rank, id_ = _parse_cursor(after)
             query = query.where(
@@ -384,12 +385,11 @@ def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
 def _parse_cursor(cursor: str) -> tuple[int, UUID]:
     """Return the rank and the id that ``cursor`` contains: those of the last contact of a page.
 
-    Raise ``ValueError`` for any other text.
+    Raise :class:`InvalidArgument` for anything else.
     """
     try:
-        rank, id_ = cursor.split(":")
+        rank, id_ = text(cursor, "after").split(":")
         return Cursor(int(rank)).rank, UUID(id_)
     except ValueError as error:
-        raise ValueError(
-            f"after must be the value of `next` of an earlier page, not {cursor!r}"
-        ) from error
+        message = f"after is the `next` of an earlier page, not {short_repr(cursor)}"
+        raise InvalidArgument("after", message) from error

@@ -34,14 +34,23 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from campaign_model._values import utc
-from campaign_model.claims import Claim, ClaimBatch, Cursor, Recorded, Renewal, StopReason
+from campaign_model._values import checked_id, checked_instance, checked_number, utc
+from campaign_model.claims import (
+    Claim,
+    ClaimBatch,
+    Cursor,
+    Recorded,
+    Renewal,
+    StopReason,
+    campaign_of,
+    check_lease,
+)
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import PERMISSIONS, Permission, Status
 from campaign_model.store import postgresql, sqlite
 from campaign_model.store.claiming import log_takeover
 from campaign_model.store.generation import MAX_CLAIM
-from campaign_model.store.leases import campaign_of, check_lease, lock_claimed
+from campaign_model.store.leases import lock_claimed
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     GENERATED,
@@ -131,13 +140,13 @@ class Export:
         handed out, so that one run does not try a failing push again and again. Without a cursor,
         every contact that is left can be handed out.
 
-        Raises :class:`NotFound` and ``ValueError``.
+        Raises :class:`NotFound` and :class:`InvalidArgument`.
         """
-        if type(limit) is not int or not 1 <= limit <= MAX_CLAIM:
-            raise ValueError(f"a claim is of 1 to {MAX_CLAIM} contacts, not {limit!r}")
+        checked_id(campaign_id, "campaign_id")
+        checked_number(limit, 1, MAX_CLAIM, "limit")
         check_lease(lease)
+        cursor = Cursor() if cursor is None else checked_instance(cursor, Cursor, "cursor")
         scope = self._scope
-        cursor = cursor or Cursor()
 
         # 1. Lock the campaign.
         campaign_row, _ = lock_claimed(scope, self._statements, campaign_id, ())
@@ -202,7 +211,7 @@ class Export:
 
         The answer names the ``lost`` claims, whose contacts were taken over, exported, released or
         erased. ``cancelled`` is true if the campaign is no longer exported. Raises
-        :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
+        :class:`NotFound`, and :class:`InvalidArgument` for claims of several campaigns or of none.
         """
         check_lease(lease)
         claims = tuple(claims)
@@ -222,7 +231,7 @@ class Export:
         or ``ALREADY`` if this claim was recorded before. A push also counts if the campaign was
         archived since. The claims of ``release`` are given back, as :meth:`release` does.
 
-        Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns, and
+        Raises :class:`NotFound`, :class:`InvalidArgument` for claims of several campaigns, and
         :class:`LeaseLost` with the ids of all pushed contacts that were taken over, released or
         erased.
         """
@@ -248,8 +257,8 @@ class Export:
         """Give contacts back that were not pushed, so that they can be claimed again.
 
         The answer for each claim is ``APPLIED``, ``ALREADY`` for a contact that this claim has
-        exported, or ``SKIPPED`` for a lost claim. Raises :class:`NotFound`, and ``ValueError`` for
-        claims of several campaigns.
+        exported, or ``SKIPPED`` for a lost claim. Raises :class:`NotFound`, and
+        :class:`InvalidArgument` for claims of several campaigns.
         """
         return self.record((), release=claims)
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model._values import exactly
+from campaign_model._values import checked_instance, exactly
 from campaign_model.campaign import Campaign
 from campaign_model.guards import nothing_stale
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, Facts, ReviewTally
@@ -94,6 +94,8 @@ def gather_facts(
     )
     # A host that counts its messages passes a function, which is called now: under the lock.
     tally = review(scope.connection) if callable(review) else review
+    if tally is not None:
+        checked_instance(tally, ReviewTally, "the review tally")
     return Facts(
         enabled_steps=len(campaign.steps.enabled),
         contacts=total.not_excluded,

@@ -40,7 +40,14 @@ from typing import Literal, get_args
 from uuid import UUID
 
 from campaign_model import lifecycle
-from campaign_model._values import MONEY_DECIMALS, exactly, money
+from campaign_model._values import (
+    MONEY_DECIMALS,
+    checked_id,
+    checked_instance,
+    checked_number,
+    exactly,
+    money,
+)
 from campaign_model.campaign import Changed
 from campaign_model.claims import (
     Claim,
@@ -55,8 +62,10 @@ from campaign_model.claims import (
     Recorded,
     Renewal,
     Unfinished,
+    campaign_of,
+    check_lease,
 )
-from campaign_model.errors import LeaseLost, join_words
+from campaign_model.errors import InvalidArgument, LeaseLost, join_words, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
 from campaign_model.store import postgresql, sqlite
@@ -69,7 +78,7 @@ from campaign_model.store.claiming import (
     read_documents,
 )
 from campaign_model.store.contact_moves import move_contacts
-from campaign_model.store.leases import campaign_of, check_lease, lock_claimed
+from campaign_model.store.leases import lock_claimed
 from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
@@ -87,7 +96,6 @@ from campaign_model.store.totals import (
     load_totals,
     write_legacy_columns,
 )
-from campaign_model.store.types import checked_id
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
@@ -139,22 +147,25 @@ class Generation:
           not claimed again.
 
         If the steps have changed since a contact was last claimed, the contact gets a new revision,
-        so that its new messages have other ids. Raises :class:`NotFound` and ``ValueError``.
+        so that its new messages have other ids. Raises :class:`NotFound`, and
+        :class:`InvalidArgument` for a number, lease or reserve that cannot be used.
         """
-        if type(limit) is not int or not 1 <= limit <= MAX_CLAIM:
-            raise ValueError(f"a claim is of 1 to {MAX_CLAIM} contacts, not {limit!r}")
-        if type(max_attempts) is not int or not 1 <= max_attempts <= MAX_CLAIM:
-            raise ValueError(f"max_attempts is from 1 to {MAX_CLAIM}, not {max_attempts!r}")
+        checked_id(campaign_id, "campaign_id")
+        checked_number(limit, 1, MAX_CLAIM, "limit")
+        checked_number(max_attempts, 1, MAX_CLAIM, "max_attempts")
         check_lease(lease)
+        if reserve is not None:
+            reserve = money(reserve, "reserve")
+        cursor = Cursor() if cursor is None else checked_instance(cursor, Cursor, "cursor")
         call = ClaimCall(self._scope, self._statements, campaign_id, limit, lease, max_attempts)
-        return call.run(reserve, cursor or Cursor())
+        return call.run(reserve, cursor)
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Let the leases of one campaign's claims end ``lease`` after now.
 
         The answer names the ``lost`` claims, whose contacts were taken over, released, erased or
         excluded: stop working on them. It also says whether the run was cancelled. Raises
-        :class:`NotFound`, and ``ValueError`` for claims of several campaigns or of none.
+        :class:`NotFound`, and :class:`InvalidArgument` for claims of several campaigns or of none.
         """
         check_lease(lease)
         scope = self._scope
@@ -192,10 +203,11 @@ class Generation:
         Raises :class:`NotFound` and :class:`LeaseLost`.
         """
         scope = self._scope
+        checked_instance(claim, Claim, "claim")
         amount = _ZERO if cost is None else money(cost)
         unknown_costs = int(cost is None)
         if call_id is not None:
-            checked_id(call_id)
+            checked_id(call_id, "call_id")
         campaign_row, contacts = lock_claimed(scope, self._statements, claim.campaign_id, (claim,))
         contact = contacts.get(claim.id)
         if call_id is not None and _has_reported(call_id, contact):
@@ -229,14 +241,15 @@ class Generation:
         happens then: ``raise`` raises :class:`LeaseLost` with the ids of all lost claims, ``skip``
         ignores their outcomes, and ``book`` books only the costs.
 
-        Raises :class:`NotFound`, ``ValueError`` for claims of several campaigns or another
-        ``on_lost``, and ``TypeError`` for a value that is no outcome.
+        Raises :class:`NotFound`, :class:`InvalidArgument` for claims of several campaigns or
+        another ``on_lost``, and ``TypeError`` for a value that is no outcome.
         """
         if on_lost not in _ON_LOST:
-            raise ValueError(f"on_lost is one of {join_words(_ON_LOST)}, not {on_lost!r}")
-        for outcome in outcomes.values():
+            message = f"on_lost is one of {join_words(_ON_LOST)}, not {short_repr(on_lost)}"
+            raise InvalidArgument("on_lost", message, _ON_LOST)
+        for outcome in checked_instance(outcomes, Mapping, "outcomes").values():
             if type(outcome) not in _ACTION_OF:
-                raise TypeError(f"not an outcome: {outcome!r}")
+                raise TypeError(f"not an outcome: {short_repr(outcome)}")
         if not outcomes:
             return {}
         campaign_id = campaign_of(outcomes)
@@ -466,8 +479,8 @@ def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> Ou
     was_paid_for = isinstance(outcome, Unfinished) and outcome.cost != 0
     generating = ContactStatus.GENERATING
     return OutcomeRow(
-        id=checked_id(claim.id),
-        token=checked_id(claim.token),
+        id=claim.id,
+        token=claim.token,
         status=None if is_release else lifecycle.apply_contact(generating, action, None),
         attempts=-1 if is_release and not was_paid_for else 0,
         retry_after=(outcome.retry_after or None) if isinstance(outcome, Unfinished) else None,

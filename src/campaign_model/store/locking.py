@@ -54,11 +54,12 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model._values import checked_id
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Permission, Status, check_permission
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaigns
-from campaign_model.store.types import UtcDateTime, checked_id, database_clock
+from campaign_model.store.types import UtcDateTime, database_clock
 
 
 def gate_key(tenant_id: UUID, campaign_id: UUID) -> int:
@@ -67,7 +68,7 @@ def gate_key(tenant_id: UUID, campaign_id: UUID) -> int:
     A hash with a namespace of its own: no choice of ids gives the number of another tenant's
     campaign, or of an advisory lock that the host uses.
     """
-    ids = tenant_id.bytes + checked_id(campaign_id).bytes
+    ids = tenant_id.bytes + checked_id(campaign_id, "campaign_id").bytes
     key = blake2b(ids, digest_size=8, person=b"campaign_model")
     return int.from_bytes(key.digest(), signed=True)
 

@@ -22,7 +22,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
-from campaign_model._values import exactly
+from campaign_model._values import checked_id, exactly
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import GENERATING, statement
 from campaign_model.store.tables import campaign_contacts
@@ -33,7 +33,6 @@ from campaign_model.store.totals import (
     reset_low_watermark,
     write_legacy_columns,
 )
-from campaign_model.store.types import checked_id
 
 SMALL_CAMPAIGN = 10_000
 """Every call under the exclusive lock counts up to this many contacts, in about 5 ms."""
@@ -78,7 +77,7 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     What the rows do not say comes from the ``kept`` totals. One query reads every contact: it takes
     about half a second for a million.
     """
-    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id)}
+    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id, "campaign_id")}
     rows = {row.status: row for row in scope.connection.execute(_COUNT, parameters)}
     erased_reservations = scope.connection.execute(_ERASED_RESERVATIONS, parameters).scalar_one()
     return attrs.evolve(

@@ -10,12 +10,12 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import optional_text, utc
+from campaign_model._values import checked_id, optional_text, utc
+from campaign_model.campaign import MAX_ACTOR
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.connection import Clock, database_time
 from campaign_model.store.tables import HostTables, campaigns
-from campaign_model.store.types import checked_id
 from campaign_model.wire import Codec
 
 SHARDS = 8
@@ -23,6 +23,10 @@ SHARDS = 8
 
 Each call of a worker changes one of them, so that workers do not wait for the lock of one row.
 """
+
+
+def _actor(value: Any) -> str | None:
+    return optional_text(value, "actor", MAX_ACTOR)
 
 
 @attrs.frozen
@@ -34,7 +38,7 @@ class Scope:
 
     connection: sa.Connection
     tenant_id: UUID
-    actor: str | None = attrs.field(converter=optional_text)
+    actor: str | None = attrs.field(converter=_actor)
     clock: Clock
     codec: Codec
     host: HostTables
@@ -62,7 +66,7 @@ class Scope:
     def of_campaign(self, table: Any, campaign_id: UUID) -> sa.ColumnElement[bool]:
         """Build the condition that keeps a statement within one campaign of the tenant."""
         column = table.c.id if table is campaigns else table.c.campaign_id
-        return sa.and_(self.of_tenant(table), column == checked_id(campaign_id))
+        return sa.and_(self.of_tenant(table), column == checked_id(campaign_id, "campaign_id"))
 
     def steps(self, campaign_row: Any) -> StepSequence:
         """Read the steps in a row of campaigns."""

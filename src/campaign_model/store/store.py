@@ -6,6 +6,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model._values import checked_id
 from campaign_model.store.campaigns import Campaigns
 from campaign_model.store.connection import Clock, check_connection, database_time
 from campaign_model.store.contacts import Contacts
@@ -14,7 +15,6 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import HostTables
 from campaign_model.store.templates import Templates
-from campaign_model.store.types import checked_id
 from campaign_model.wire import DEFAULT, Codec
 
 
@@ -27,14 +27,16 @@ class CampaignStore:
     it may have corrected totals that did not fit the contacts. The transaction can be continued.
 
     * ``tenant_id``: the store reads and changes only rows of this tenant.
-    * ``actor``: who changes the status of campaigns, for their history.
+    * ``actor``: who changes the status of campaigns, for their history; up to 500 characters.
     * ``clock``: returns the time. By default it is the database's; tests pass another clock.
     * ``codec``: knows the channels and tones that documents may contain; by default, the standard
       ones.
     * ``host``: the names of the host's tables.
 
     Raises ``ValueError`` for a connection on which the store cannot keep its promises: SQLite
-    without ``db.prepare_engine``, another database, AUTOCOMMIT, or a ``schema_translate_map``.
+    without ``db.prepare_engine``, another database, AUTOCOMMIT, or a ``schema_translate_map``. This
+    and every method raises :class:`InvalidArgument` for a value that it cannot use, such as text
+    that is no id, and ``TypeError`` for a value of a wrong type.
     """
 
     campaigns: Campaigns
@@ -54,7 +56,8 @@ class CampaignStore:
         host: HostTables = HostTables(),  # noqa: B008 - immutable
     ) -> None:
         check_connection(connection)
-        scope = Scope(connection, checked_id(tenant_id), actor, clock, codec, host)
+        checked_id(tenant_id, "tenant_id")
+        scope = Scope(connection, tenant_id, actor, clock, codec, host)
         self.connection = connection
         self.tenant_id = tenant_id
         self.campaigns = Campaigns(scope)

@@ -11,22 +11,29 @@ from typing import Any, TypeVar
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._values import text
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
 Value = TypeVar("Value", bound=attrs.AttrsInstance)
 
 
+def _is_name(_instance: object, attribute: Any, value: Any) -> None:
+    # SQLAlchemy's names of tables are a subclass of str.
+    text(str(value) if isinstance(value, str) else value, attribute.name)
+
+
 @attrs.frozen
 class HostTables:
     """The names of the host's tables that the library refers to and does not own.
 
-    Each has columns ``id`` and (all but ``tenants``) ``tenant_id``.
+    Each has columns ``id`` and (all but ``tenants``) ``tenant_id``. Raises :class:`InvalidArgument`
+    for an empty name or one that a database cannot have.
     """
 
-    tenants: str = "tenants"
-    owners: str = "owners"
-    contacts: str = "contacts"
+    tenants: str = attrs.field(default="tenants", validator=_is_name)
+    owners: str = attrs.field(default="owners", validator=_is_name)
+    contacts: str = attrs.field(default="contacts", validator=_is_name)
 
 
 LOWEST_RANK = -(2**63 - 1)

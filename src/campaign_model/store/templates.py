@@ -9,8 +9,9 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._values import checked_id, checked_instance
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import Conflict, NotFound
+from campaign_model.errors import Conflict, NotFound, short_repr
 from campaign_model.steps import StepSequence
 from campaign_model.store.connection import savepoint
 from campaign_model.store.scope import Scope
@@ -18,6 +19,15 @@ from campaign_model.store.tables import campaign_templates, value_from_row
 from campaign_model.wire import Codec
 
 _TEMPLATES = campaign_templates
+
+PRESET_IDS = range(
+    UUID("a0000000-0000-0000-0000-000000000000").int,
+    UUID("a0000000-0000-0000-0001-000000000000").int,
+)
+"""The ids of presets, as numbers, also of those that later versions will have.
+
+Everybody can guess them. A tenant that took one would keep the preset from being synced.
+"""
 
 
 def _is_visible(scope: Scope) -> sa.ColumnElement[bool]:
@@ -27,6 +37,7 @@ def _is_visible(scope: Scope) -> sa.ColumnElement[bool]:
 
 def read_template(scope: Scope, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
     """Return the row of a template that the tenant sees. Raise :class:`NotFound`."""
+    checked_id(id)
     query = sa.select(_TEMPLATES).where(_is_visible(scope), _TEMPLATES.c.id == id)
     row = scope.connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -79,14 +90,18 @@ class Templates:
     def add(self, template: CampaignTemplate) -> CampaignTemplate:
         """Add a new template of the tenant's own, and return it with its times.
 
-        Raises :class:`Conflict` (``already_exists``) if its id is taken or another template of the
-        tenant has its name, :class:`Conflict` (``read_only``) if it is a system template or not at
-        version 1, and :class:`InvalidDocument` for channels and tones that the codec does not know.
+        Raises :class:`Conflict` (``already_exists``) if its id is taken, by any tenant or for a
+        system template, or if another template of the tenant has its name; :class:`Conflict`
+        (``read_only``) if it is a system template or not at version 1; and
+        :class:`InvalidDocument` for channels and tones that the codec does not know.
         """
         scope = self._scope
+        checked_instance(template, CampaignTemplate, "template")
         if template.is_system or template.version != 1:
             raise Conflict("read_only", "a new template is a tenant's own, at version 1")
         scope.codec.check_words(template)
+        if template.id.int in PRESET_IDS:
+            raise _taken(template)
         now = scope.now()
         return self._write(
             sa.insert(_TEMPLATES).values(
@@ -155,7 +170,8 @@ class Templates:
         if version is not None and row.version != version:
             raise Conflict(
                 "stale_version",
-                f"the template {row.name!r} is at version {row.version}, not {version}; "
+                f"the template {row.name!r} is at version {row.version}, not "
+                f"{short_repr(version)}; "
                 "load it again",
             )
         return template_from_row(row, self._scope.codec)
@@ -179,10 +195,14 @@ class Templates:
         with savepoint(self._scope.connection) as refusal:
             self._scope.connection.execute(change)
         if refusal.unique_key_violated:
-            raise Conflict(
-                "already_exists",
-                f"a template of that id or name exists already: {template.name!r}",
-            )
+            raise _taken(template)
         if refusal.foreign_key_violated:
             raise NotFound("tenant", (self._scope.tenant_id,))
         return self.get(template.id)
+
+
+def _taken(template: CampaignTemplate) -> Conflict:
+    """Make the error for an id or name that is taken: the same one, whoever has taken it."""
+    return Conflict(
+        "already_exists", f"a template of that id or name exists already: {template.name!r}"
+    )

@@ -32,7 +32,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import exactly
+from campaign_model._values import checked_id, exactly
 from campaign_model.claims import Progress
 from campaign_model.errors import NotFound
 from campaign_model.generation_config import GenerationConfig
@@ -49,7 +49,6 @@ from campaign_model.store.types import (
     Money,
     UtcDateTime,
     Uuid,
-    checked_id,
     database_clock,
     read_json,
 )
@@ -337,7 +336,7 @@ def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
 
     The query takes the same time however many contacts the campaign has.
     """
-    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id)}
+    parameters = {"tenant": scope.tenant_id, "campaign": checked_id(campaign_id, "campaign_id")}
     query = _progress_query(on_postgresql=scope.on_postgresql)
     text = scope.connection.scalar(query, parameters)
     if text is None:

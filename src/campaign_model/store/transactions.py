@@ -22,7 +22,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
-from campaign_model.errors import TransactionAborted
+from campaign_model.errors import InvalidArgument, TransactionAborted, short_repr
 from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import (
     Remedy,
@@ -76,11 +76,11 @@ def transact(
     those of :class:`CampaignStore`.
 
     Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
-    returned although its transaction cannot be committed, and ``ValueError`` for less than one
-    attempt.
+    returned although its transaction cannot be committed, and :class:`InvalidArgument` for less
+    than one attempt.
     """
     if attempts < 1:
-        raise ValueError(f"attempts is at least 1, not {attempts}")
+        raise InvalidArgument("attempts", f"attempts is at least 1, not {short_repr(attempts)}")
     deadline = time.monotonic() + patience.total_seconds()
 
     def is_over(attempt: int) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 
-from campaign_model._values import EXACT, MONEY_DECIMALS, utc
+from campaign_model._values import EXACT, MONEY_DECIMALS, checked_id, utc
 
 read_json = json.JSONDecoder(parse_float=Decimal).decode
 """Read JSON that a database made: numbers with decimals become ``Decimal``, with all digits."""
@@ -27,13 +27,6 @@ T = TypeVar("T")
 
 def _is_postgresql(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
-
-
-def checked_id(value: Any) -> UUID:
-    """Return ``value`` if it is an id. Raise ``TypeError`` before a database sees anything else."""
-    if not isinstance(value, UUID):
-        raise TypeError(f"an id is a uuid.UUID, not {value!r}")
-    return value
 
 
 class _NativeOnPostgresql(sa.types.TypeDecorator[T]):

@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model._values import money
-from campaign_model.store.types import checked_id
+from campaign_model._values import checked_id, money
+from campaign_model.errors import InvalidArgument, short_repr
 
 
 def is_coroutine_function(function: Any) -> bool:
@@ -21,15 +21,15 @@ def is_coroutine_function(function: Any) -> bool:
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:
-    """Raise ``TypeError`` for arguments of a wrong type, and ``ValueError`` for wrong values."""
+    """Raise ``TypeError`` for arguments of a wrong type, ``InvalidArgument`` for wrong values."""
     engine = arguments["engine"]
     if not isinstance(engine, sa.Engine):
         raise TypeError(
             f"engine is an ordinary engine, made by sqlalchemy.create_engine, not {_type(engine)}; "
             "run_worker_async needs no AsyncEngine either, because its transactions run in threads"
         )
-    checked_id(arguments["tenant_id"])
-    checked_id(arguments["campaign_id"])
+    for name in ("tenant_id", "campaign_id"):
+        checked_id(arguments[name], name)
     name = "push" if "push" in arguments else "generate"
     if not callable(arguments[name]):
         raise TypeError(f"{name} is a function, not {_type(arguments[name])}")
@@ -44,9 +44,9 @@ def check_arguments(arguments: dict[str, Any]) -> None:
     if limit is not None and not isinstance(limit, timedelta):
         raise TypeError(f"task_timeout is a timedelta or None, not {_type(limit)}")
     if limit is not None and limit <= timedelta(0):
-        raise ValueError(f"task_timeout is longer than zero, not {limit}")
+        raise InvalidArgument("task_timeout", f"task_timeout is longer than zero, not {limit}")
     if arguments.get("reserve") is not None:
-        money(arguments["reserve"])
+        money(arguments["reserve"], "reserve")
     if isinstance(arguments["stop"], asyncio.Event):
         raise TypeError("stop is a threading.Event: an asyncio.Event cannot be read in a thread")
     for name in ("concurrency", "max_attempts", "max_equal_failures"):
@@ -56,7 +56,7 @@ def check_arguments(arguments: dict[str, Any]) -> None:
         if type(number) is not int:
             raise TypeError(f"{name} is an int, not {_type(number)}")
         if number < 1:
-            raise ValueError(f"{name} is at least 1, not {number}")
+            raise InvalidArgument(name, f"{name} is at least 1, not {short_repr(number)}")
 
 
 def _describe(function: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._values import text
 from campaign_model.db.adoption.catalog import (
     Catalog,
     Reference,
@@ -109,8 +110,10 @@ class Inspection:
 def inspect_database(connection: sa.Connection, host: HostTables, messages: str) -> Inspection:
     """Inspect the database. ``messages`` is the name of the host's table of messages.
 
-    The connection must have no open transaction, and has none afterwards.
+    The connection must have no open transaction, and has none afterwards. Raise
+    :class:`InvalidArgument` for a name that no table can have.
     """
+    text(str(messages), "messages")
     expected = read_expected(connection, host)
     with connection.begin():
         tables = read_catalog(connection, {*metadata.tables, *attrs.astuple(host), messages})

@@ -29,6 +29,7 @@ from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
 from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
 from campaign_model.db.schema import quote
+from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import ContactStatus, Status
 
 STATUS_RULE = {
@@ -72,7 +73,7 @@ _MESSAGE_COLUMNS = {
 class Options:
     """What the operator decides about an adoption: arguments of :func:`adopt`.
 
-    Raises ``ValueError`` for an unknown status or case.
+    Raises :class:`InvalidArgument` for an unknown status or case.
     """
 
     status_map: Mapping[str, str] = attrs.field(factory=dict)
@@ -83,14 +84,17 @@ class Options:
     def __attrs_post_init__(self) -> None:
         for word, status in self.status_map.items():
             if status not in {*Status, *ContactStatus}:
-                raise ValueError(
-                    f"status map: {word!r} cannot become {status!r}, which is not a status"
+                raise InvalidArgument(
+                    "status_map",
+                    f"status map: {short_repr(word)} cannot become {short_repr(status)}, which is "
+                    "not a status",
                 )
         for case, status in self.status_rule.items():
             if case not in STATUS_RULE or status not in {*Status}:
-                raise ValueError(
+                raise InvalidArgument(
+                    "status_rule",
                     f"status rule {case}={status}: the case must be one of "
-                    f"{', '.join(STATUS_RULE)}, the status one of {', '.join(Status)}"
+                    f"{', '.join(STATUS_RULE)}, the status one of {', '.join(Status)}",
                 )
 
 

@@ -76,8 +76,9 @@ def adopt(
       ``on_finding(finding)`` for each value that it repairs or that needs a decision.
 
     Before an adoption, stop all workers that generate messages with other code than this library.
-    Raises :class:`SetupError` if the database cannot be adopted or stays busy, and ``ValueError``
-    for an unknown status. Needs the extra ``migrations``, and the rights of the tables' owner.
+    Raises :class:`SetupError` if the database cannot be adopted or stays busy, and
+    :class:`InvalidArgument` for an unknown status. Needs the extra ``migrations``, and the rights
+    of the tables' owner.
     """
     options = Options(
         status_map or {},

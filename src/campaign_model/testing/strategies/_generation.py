@@ -27,6 +27,7 @@ from campaign_model.claims import (
 from campaign_model.errors import (
     CampaignModelError,
     Conflict,
+    InvalidArgument,
     InvalidDocument,
     LeaseLost,
     NotFound,
@@ -306,6 +307,12 @@ ERRORS: dict[type[CampaignModelError], SearchStrategy[Any]] = {
             ["stale_version", "already_exists", "read_only", "still_referred_to"]
         ),
         message=SHORT_TEXTS,
+    ),
+    InvalidArgument: st.builds(
+        InvalidArgument,
+        argument=st.sampled_from(["action", "after", "id", "limit", "reason"]),
+        message=SHORT_TEXTS,
+        allowed=tuples_of(SHORT_TEXTS),
     ),
     InvalidDocument: st.builds(
         InvalidDocument,
