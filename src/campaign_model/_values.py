@@ -75,7 +75,8 @@ def is_instance_of(cls: type) -> Callable[[Any, Any, Any], None]:
 def checked_word(words: type[Word], value: Any, argument: str) -> Word:
     """Return the member of an enumeration. Raises :class:`InvalidArgument` for another word."""
     try:
-        return words(value)
+        # The error of an enumeration shows the whole value, which may be very large.
+        return words(value if isinstance(value, str) else short_repr(value))
     except ValueError:
         allowed = tuple(word.value for word in words)
         message = f"{argument} is one of {join_words(allowed)}, not {short_repr(value)}"

@@ -29,8 +29,9 @@ import attrs
 
 from campaign_model._caches import BoundedCache
 from campaign_model._json import Fault, decode, excess
+from campaign_model._values import checked_number
 from campaign_model.campaign import Campaign, CampaignTemplate, Repair
-from campaign_model.errors import InvalidDocument, Violation, short_repr
+from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.forms import PARTS, Previous, is_unchanged, repaired, restricted_parts
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import (
@@ -231,10 +232,7 @@ def _recover(cls: type[V], source: Any) -> Recovered[V]:
 
 
 def _positive(_codec: object, attribute: Any, value: Any) -> None:
-    if type(value) is not int:
-        raise TypeError(f"{attribute.name} is a whole number, not {short_repr(value)}")
-    if value < 1:
-        raise ValueError(f"{attribute.name} is at least 1, not {short_repr(value)}")
+    checked_number(value, 1, 2**63 - 1, attribute.name)
 
 
 @attrs.frozen
@@ -246,7 +244,7 @@ class Codec:
 
     A submitted document of more than ``max_bytes`` bytes is refused. For a JSON value, the
     characters of all texts and member names count. Both forms have at most 10,000 members and 64
-    levels. Raises ``ValueError`` or ``TypeError`` if ``max_bytes`` is not a whole number above 0.
+    levels. Raises :class:`InvalidArgument` if ``max_bytes`` is not a whole number above 0.
     """
 
     vocabulary: Vocabulary = STANDARD
