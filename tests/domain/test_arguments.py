@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from itertools import product
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
+import campaign_model
 from campaign_model import lifecycle
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.claims import Claim, Cursor, Failed, Generated, NotReady, Unfinished
@@ -151,3 +154,23 @@ def test_words_of_the_lifecycle_may_be_plain_text() -> None:
     assert by_members is not None
     assert by_words.to_dict() == by_members.to_dict()
     assert by_words.allowed == ("mark_ready", "delete")
+
+
+BARE = {
+    "converter.py": "cattrs: `wire` turns it into InvalidDocument",
+    "db/engine.py": "an engine that the program chose",
+    "store/connection.py": "a connection that the program chose",
+    "store/types.py": "an amount that no value type let pass",
+}
+"""Modules that raise Python's own errors for wrong values, and why."""
+
+
+def test_no_other_module_raises_a_bare_error_for_a_wrong_value() -> None:
+    package = Path(campaign_model.__file__).parent
+    bare = re.compile(r"raise (ValueError|KeyError|IndexError|LookupError|OverflowError)\b")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if bare.search(path.read_text(encoding="utf-8"))
+    }
+    assert {name for name in found if not name.startswith("testing/")} == BARE.keys()
