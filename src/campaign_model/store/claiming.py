@@ -27,6 +27,7 @@ from campaign_model import lifecycle
 from campaign_model._logs import store_log
 from campaign_model._values import EXACT, money, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
+from campaign_model.errors import InvalidDocument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission, Status
 from campaign_model.steps import StepSequence
@@ -65,12 +66,16 @@ _last_read: OrderedDict[UUID, CampaignDocuments] = OrderedDict()
 
 @attrs.frozen
 class CampaignDocuments:
-    """A campaign's documents: the row's text, and the values read from it."""
+    """A campaign's documents: the row's text, and the values read from it.
+
+    ``are_readable`` is false if the library cannot read the text. The values are empty then.
+    """
 
     template_config: str
     generation_config: str
     steps: StepSequence
     config: GenerationConfig
+    are_readable: bool = True
 
     def parameters(self, scope: Scope, campaign_id: UUID, status: str) -> dict[str, Any]:
         """Return the parameters of a statement that expects these documents and ``status``."""
@@ -97,6 +102,22 @@ def read_documents(scope: Scope, campaign_id: UUID, row: CampaignRow) -> Campaig
     while len(_last_read) > _MOST_CAMPAIGNS:
         _last_read.popitem(last=False)
     return documents
+
+
+def read_documents_for_outcomes(
+    scope: Scope, campaign_id: UUID, row: CampaignRow
+) -> CampaignDocuments:
+    """Read the documents for outcomes, which count even if the documents cannot be read.
+
+    Another program may have written documents that the library refuses. Then return empty ones that
+    are marked as not readable. They have no budget: until the documents are corrected, no contact
+    can be claimed, and later claims count what all shards spent.
+    """
+    try:
+        return read_documents(scope, campaign_id, row)
+    except InvalidDocument:
+        texts = (row.template_config, row.generation_config)
+        return CampaignDocuments(*texts, StepSequence(), GenerationConfig(), are_readable=False)
 
 
 _NO_DOCUMENTS = CampaignDocuments("", "", StepSequence(), GenerationConfig())
