@@ -13,15 +13,17 @@ from pathlib import Path
 from subprocess import check_output, run
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.claims import Generated, Outcome
 from campaign_model.lifecycle import Status
+from campaign_model.store.tables import campaigns as campaigns_table
 from campaign_model.testing.parallel import wait_until
 from campaign_model.worker import AsyncTask
 from support.paths import ROOT
-from support.tenants import contact_rows, new_tenant
+from support.tenants import contact_rows, new_tenant, update_row
 
 
 def code_blocks(language: str, page: str = "README.md") -> list[str]:
@@ -58,7 +60,7 @@ def remove_indents(code: str) -> str:
 
 
 def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
-    engine_name: str, schema: Callable[[str], str]
+    engine_name: str, schema: Callable[[str], str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (example,) = code_blocks("python", "docs/workers.md")
     guide: dict[str, Any] = {}
@@ -70,6 +72,13 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
         for tenant in worlds
         for budget in (None, Decimal(1))
     ]
+    # Another program has written two steps with the same key.
+    unreadable = worlds[0].campaign(Status.GENERATING)
+    two_steps = '[{"channel": "email", "key": "same"}, {"channel": "email", "key": "same"}]'
+    update_row(worlds[0], campaigns_table, unreadable.id, template_config=two_steps)
+
+    def nothing_else_is_left() -> bool:
+        return {one.campaign_id for one in db.generating(engine)} == {unreadable.id}
 
     async def generate(task: AsyncTask) -> Outcome:
         await task.checkpoint(Decimal("0.01"))
@@ -77,11 +86,16 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
 
     async def main() -> None:
         pool = asyncio.create_task(guide["pool"](engine, generate, reserve=Decimal("0.01")))
-        await asyncio.to_thread(wait_until, lambda: not db.generating(engine), "all is generated")
+        await asyncio.to_thread(wait_until, nothing_else_is_left, "all is generated")
         os.kill(os.getpid(), signal.SIGTERM)
         await pool
 
     asyncio.run(main())
+    # The log names the campaign that is set aside, once for each visitor at most.
+    logged = [record.getMessage() for record in caplog.records if record.name == "root"]
+    expected = f"campaign {unreadable.id} of tenant {worlds[0].id} is set aside"
+    assert {*logged} == {expected}
+    assert len(logged) <= 4
     for tenant, id_ in campaigns:
         assert {row.status for row in contact_rows(tenant, id_).values()} == {"generated"}
         tenant.check_totals(id_)

@@ -28,7 +28,7 @@ from campaign_model._caches import BoundedCache
 from campaign_model._logs import store_log
 from campaign_model._values import EXACT, utc
 from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
-from campaign_model.errors import InvalidArgument
+from campaign_model.errors import InvalidArgument, InvalidDocument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission
 from campaign_model.steps import StepSequence
@@ -64,12 +64,16 @@ _last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=16_77
 
 @attrs.frozen
 class CampaignDocuments:
-    """A campaign's documents: the row's text, and the values read from it."""
+    """A campaign's documents: the row's text, and the values read from it.
+
+    ``are_readable`` is false if the library cannot read the text. The values are empty then.
+    """
 
     template_config: str
     generation_config: str
     steps: StepSequence
     config: GenerationConfig
+    are_readable: bool = True
 
     def parameters(self, scope: Scope, campaign_id: UUID, status: str) -> dict[str, Any]:
         """Return the parameters of a statement that expects these documents and ``status``."""
@@ -95,6 +99,22 @@ def read_documents(scope: Scope, campaign_id: UUID, row: CampaignRow) -> Campaig
     texts = (row.template_config, row.generation_config)
     _last_read.keep(campaign_id, documents, sum(map(sys.getsizeof, texts)))
     return documents
+
+
+def read_documents_for_outcomes(
+    scope: Scope, campaign_id: UUID, row: CampaignRow
+) -> CampaignDocuments:
+    """Read the documents for outcomes, which count even if the documents cannot be read.
+
+    Another program may have written documents that the library refuses. Then return empty ones that
+    are marked as not readable. They have no budget: until the documents are corrected, no contact
+    can be claimed, and later claims count what all shards spent.
+    """
+    try:
+        return read_documents(scope, campaign_id, row)
+    except InvalidDocument:
+        texts = (row.template_config, row.generation_config)
+        return CampaignDocuments(*texts, StepSequence(), GenerationConfig(), are_readable=False)
 
 
 _NO_DOCUMENTS = CampaignDocuments("", "", StepSequence(), GenerationConfig())

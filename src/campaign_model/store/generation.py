@@ -39,7 +39,6 @@ from decimal import Decimal
 from typing import Literal, get_args
 from uuid import UUID
 
-from campaign_model import lifecycle
 from campaign_model._values import (
     MONEY_DECIMALS,
     checked_id,
@@ -54,7 +53,6 @@ from campaign_model.claims import (
     ClaimBatch,
     Cursor,
     Estimate,
-    Failed,
     Generated,
     NotReady,
     Outcome,
@@ -75,18 +73,14 @@ from campaign_model.store.claiming import (
     ClaimCall,
     last_read_documents,
     may_claim,
-    read_documents,
+    read_documents_for_outcomes,
 )
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.leases import lock_claimed
 from campaign_model.store.locking import lock_campaign, read_campaign
+from campaign_model.store.outcomes import ACTION_OF, outcome_row
 from campaign_model.store.scope import Scope
-from campaign_model.store.statements import (
-    CampaignRow,
-    HeldContact,
-    OutcomeRow,
-    Statements,
-)
+from campaign_model.store.statements import CampaignRow, HeldContact, Statements
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import (
     Totals,
@@ -108,13 +102,6 @@ _ON_LOST = get_args(OnLost)
 
 _ZERO = Decimal(0)
 _CONTACT = campaign_contacts.c
-
-_ACTION_OF: dict[type[Outcome], ContactAction] = {
-    Generated: ContactAction.SUCCEED,
-    Failed: ContactAction.FAIL,
-    NotReady: ContactAction.RELEASE,
-    Unfinished: ContactAction.RELEASE,
-}
 
 
 class Generation:
@@ -224,7 +211,8 @@ class Generation:
         scope.connection.execute(self._statements.book_call, parameters)
         freed = min(contact.reserved, amount)
         delta = Totals(cost=amount, unknown_costs=unknown_costs, reserved=-freed)
-        self._add_to_totals(claim.campaign_id, campaign_row, scope.config(campaign_row), delta)
+        documents = read_documents_for_outcomes(scope, claim.campaign_id, campaign_row)
+        self._add_to_totals(claim.campaign_id, campaign_row, documents.config, delta)
         return Recorded.APPLIED
 
     def record(
@@ -234,8 +222,9 @@ class Generation:
 
         Write all outcomes or, if this call raises, none. The answers have the order of
         ``outcomes``. For an outcome that was recorded before, the answer is ``already``. An outcome
-        also counts if the run was cancelled. If a contact was generated from steps that have
-        changed since, its cost is booked and the contact waits again.
+        also counts if the run was cancelled, or if the campaign's documents cannot be read any
+        more. If a contact was generated from steps that have changed since, its cost is booked and
+        the contact waits again.
 
         A claim is lost if its contact was taken over, released or erased. ``on_lost`` says what
         happens then: ``raise`` raises :class:`LeaseLost` with the ids of all lost claims, ``skip``
@@ -248,7 +237,7 @@ class Generation:
             message = f"on_lost is one of {join_words(_ON_LOST)}, not {short_repr(on_lost)}"
             raise InvalidArgument("on_lost", message, _ON_LOST)
         for outcome in checked_instance(outcomes, Mapping, "outcomes").values():
-            if type(outcome) not in _ACTION_OF:
+            if type(outcome) not in ACTION_OF:
                 raise TypeError(f"not an outcome: {short_repr(outcome)}")
         if not outcomes:
             return {}
@@ -264,7 +253,7 @@ class Generation:
 
         # 2. Otherwise lock campaign and contacts, and sort the claims by what they still hold.
         campaign_row, contacts = lock_claimed(self._scope, self._statements, campaign_id, outcomes)
-        documents = read_documents(self._scope, campaign_id, campaign_row)
+        documents = read_documents_for_outcomes(self._scope, campaign_id, campaign_row)
         answers = {}
         held: dict[Claim, Outcome] = {}
         excluded: list[Claim] = []
@@ -397,10 +386,12 @@ class Generation:
         requeued = {
             claim.id
             for claim, outcome in outcomes.items()
-            if isinstance(outcome, Generated) and claim.steps_fingerprint != fingerprint
+            if isinstance(outcome, Generated)
+            and claim.steps_fingerprint != fingerprint
+            and documents.are_readable
         }
         rows = [
-            _outcome_row(claim, outcome, steps_unchanged=claim.id not in requeued)
+            outcome_row(claim, outcome, steps_unchanged=claim.id not in requeued)
             for claim, outcome in outcomes.items()
         ]
         parameters = documents.parameters(self._scope, campaign_id, status)
@@ -462,31 +453,3 @@ def _holds(claim: Claim, contact: HeldContact | None) -> bool:
 def _has_reported(token: UUID, contact: HeldContact | None) -> bool:
     """Tell whether the contact remembers the token of a claim, or the id of a paid call."""
     return contact is not None and str(token) in json.loads(contact.reported_tokens)
-
-
-def _outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:
-    """Return what an outcome changes in the contact that its claim holds.
-
-    ``steps_unchanged`` is true if the campaign has the same steps as when the contact was claimed.
-    If it is false, a success is treated as a release: the contact waits again.
-    """
-    action = _ACTION_OF[type(outcome)]
-    if action is ContactAction.SUCCEED and not steps_unchanged:
-        action = ContactAction.RELEASE
-    is_release = action is ContactAction.RELEASE
-    # A contact that was given back for nothing does not use up an attempt. One that was paid for
-    # does, so that it is not paid for again and again.
-    was_paid_for = isinstance(outcome, Unfinished) and outcome.cost != 0
-    generating = ContactStatus.GENERATING
-    return OutcomeRow(
-        id=claim.id,
-        token=claim.token,
-        status=None if is_release else lifecycle.apply_contact(generating, action, None),
-        attempts=-1 if is_release and not was_paid_for else 0,
-        retry_after=(outcome.retry_after or None) if isinstance(outcome, Unfinished) else None,
-        gaps=outcome.gaps if isinstance(outcome, NotReady) else None,
-        cost=outcome.cost or _ZERO,
-        unknown_costs=int(outcome.cost is None),
-        error_code=outcome.code if isinstance(outcome, Failed) else None,
-        error=outcome.message if isinstance(outcome, Failed) else None,
-    )

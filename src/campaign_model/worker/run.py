@@ -29,6 +29,8 @@ Events that end tasks or the loop:
   task's outcome and books only its cost.
 * A task meets a database fault in ``generate`` or in a checkpoint. The loop gives the contact back
   with an unknown cost, ends as if it were stopped, and raises the fault.
+* A claim raises another error: the campaign cannot be read, or has a budget although the worker has
+  no ``reserve``. The loop ends as if it were stopped, and raises the error.
 * The loop itself meets a database fault. ``transact`` retries for up to a minute, or for up to five
   seconds once the worker is stopping (``database_calls.py``). If that does not help, the loop asks
   its tasks to stop and raises the fault. Their contacts can be claimed again when their leases
@@ -74,7 +76,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import LeaseLost
+from campaign_model.errors import CampaignModelError, InvalidDocument, LeaseLost
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
@@ -166,6 +168,7 @@ class WorkerLoop(Generic[AnyTask]):
     cost: Decimal = Decimal(0)
     next_renewal: float = 0.0
     database_fault: Exception | None = None
+    refusal: Exception | None = None
     given_back: Counter[UUID] = attrs.field(factory=Counter)
     breaker: CircuitBreaker = attrs.field(init=False)
     database: DatabaseCalls = attrs.field(init=False)
@@ -238,9 +241,16 @@ class WorkerLoop(Generic[AnyTask]):
         if self._must_end or not free_places:
             return None
         # Idempotent: claims whose answer is lost can be claimed again when their leases expire.
-        batch = self.database.transact(
-            lambda store: self.job.claim(store, free_places, self.cursor)
-        )
+        try:
+            batch = self.database.transact(
+                lambda store: self.job.claim(store, free_places, self.cursor)
+            )
+        except CampaignModelError as error:
+            # What is running has been paid for: record it, and raise the error at the end.
+            self.refusal, self.ending = error, True
+            name = type(error).__name__
+            worker_log.error("a claim raised %s", name, extra=self._extra() | {"error": name})
+            return None
         self.cursor = batch.cursor
         if batch.stop in (StopReason.NOT_GENERATING, StopReason.NOT_EXPORTED):
             self._ask_to_stop(self.running.values())
@@ -260,10 +270,16 @@ class WorkerLoop(Generic[AnyTask]):
         finished = {self.running.pop(future): future for future in done}
         self._record({task: self._get_outcome(future, task) for task, future in finished.items()})
         if self.report is not None:
+            self._load_progress_and_report(self.report)
+
+    def _load_progress_and_report(self, report: Callable[[Progress], Any]) -> None:
+        try:
             progress = self.database.transact(
                 lambda store: store.generation.progress(self.job.campaign_id)
             )
-            self.call_report(self.report, progress)
+        except InvalidDocument:
+            return  # The next claim is refused for the same reason.
+        self.call_report(report, progress)
 
     def call_report(self, report: Callable[[Progress], Any], progress: Progress) -> None:
         """Call the host's ``report``. Log an exception of it, and go on."""
@@ -407,8 +423,9 @@ class WorkerLoop(Generic[AnyTask]):
 
     def _finish(self, stop: WorkerStop) -> WorkerReport:
         """Complete the job if nothing is left. Report what this worker did."""
-        if self.database_fault is not None:
-            raise self.database_fault
+        for error in (self.database_fault, self.refusal):
+            if error is not None:
+                raise error
         completed = False
         if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
             completed = self.database.transact(self.job.complete, idempotent=False)

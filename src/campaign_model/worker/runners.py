@@ -99,9 +99,12 @@ def run_worker(
     such a fault, the contact is given back with an unknown cost; the worker then stops as above and
     raises the fault.
 
-    Raises :class:`NotFound` for an unknown campaign, ``TypeError`` and :class:`InvalidArgument`
-    for arguments of a wrong type or value, and every other database error at once: the contacts in
-    flight can be claimed again when their leases expire.
+    Raises :class:`NotFound` for an unknown campaign, :class:`InvalidDocument` for one whose
+    documents another program has written so that they cannot be read, ``TypeError`` and
+    :class:`InvalidArgument` for arguments of a wrong type or value (also if a budget appears during
+    the run and there is no ``reserve``), each after the contacts in flight are recorded. Raises
+    every other database error at once: the contacts in flight can be claimed again when their
+    leases expire.
     """
     check_arguments(locals())
     if is_coroutine_function(generate):

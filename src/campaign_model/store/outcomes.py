@@ -1,0 +1,46 @@
+"""What an outcome changes in the contact that its claim holds."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from campaign_model import lifecycle
+from campaign_model.claims import Claim, Failed, Generated, NotReady, Outcome, Unfinished
+from campaign_model.lifecycle import ContactAction, ContactStatus
+from campaign_model.store.statements import OutcomeRow
+
+ACTION_OF: dict[type[Outcome], ContactAction] = {
+    Generated: ContactAction.SUCCEED,
+    Failed: ContactAction.FAIL,
+    NotReady: ContactAction.RELEASE,
+    Unfinished: ContactAction.RELEASE,
+}
+"""The action of the contacts' transition table that each outcome stands for."""
+
+
+def outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:
+    """Return what an outcome changes in the contact that its claim holds.
+
+    ``steps_unchanged`` is true if the campaign has the same steps as when the contact was claimed.
+    If it is false, a success is treated as a release: the contact waits again.
+    """
+    action = ACTION_OF[type(outcome)]
+    if action is ContactAction.SUCCEED and not steps_unchanged:
+        action = ContactAction.RELEASE
+    is_release = action is ContactAction.RELEASE
+    # A contact that was given back for nothing does not use up an attempt. One that was paid for
+    # does, so that it is not paid for again and again.
+    was_paid_for = isinstance(outcome, Unfinished) and outcome.cost != 0
+    generating = ContactStatus.GENERATING
+    return OutcomeRow(
+        id=claim.id,
+        token=claim.token,
+        status=None if is_release else lifecycle.apply_contact(generating, action, None),
+        attempts=-1 if is_release and not was_paid_for else 0,
+        retry_after=(outcome.retry_after or None) if isinstance(outcome, Unfinished) else None,
+        gaps=outcome.gaps if isinstance(outcome, NotReady) else None,
+        cost=outcome.cost or Decimal(0),
+        unknown_costs=int(outcome.cost is None),
+        error_code=outcome.code if isinstance(outcome, Failed) else None,
+        error=outcome.message if isinstance(outcome, Failed) else None,
+    )
