@@ -11,7 +11,6 @@ Invariants:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from operator import attrgetter
 from typing import Any
@@ -31,7 +30,6 @@ from campaign_model.campaign import (
     CampaignSummary,
     HistoryEntry,
     Page,
-    Repair,
 )
 from campaign_model.errors import Conflict, InvalidDocument, NotFound, short_repr
 from campaign_model.generation_config import GenerationConfig
@@ -45,8 +43,13 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.steps import StepSequence
 from campaign_model.store.campaign_list import list_campaigns
+from campaign_model.store.campaign_rows import (
+    UNREADABLE,
+    campaign_content,
+    campaign_from_row,
+    unreadable_campaign,
+)
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.facts import Review, gather_facts, has_expired_lease
@@ -67,10 +70,6 @@ from campaign_model.store.totals import (
     lock_totals,
     replace_totals,
 )
-from campaign_model.wire import Codec
-
-UNREADABLE = "unreadable"
-"""The code of the repair of a campaign whose documents cannot be read."""
 
 # Fields that `save` refuses to change. Actions change some of them, and the others never change.
 _MOVED_BY_APPLY = (
@@ -81,37 +80,6 @@ _MOVED_BY_APPLY = (
     "generation_started_at",
     "generation_completed_at",
 )
-
-
-def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
-    """Make a campaign from its row. Repair its documents where they need it."""
-    steps = codec.recover_template_config(row.template_config)
-    config = codec.recover_generation_config(row.generation_config)
-    return value_from_row(
-        Campaign,
-        row,
-        steps=steps.value,
-        generation_config=config.value,
-        repairs=(*steps.repairs, *config.repairs),
-    )
-
-
-def _unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
-    """Make a campaign from a row whose documents, name or description cannot be read.
-
-    The campaign has an empty document, and its name if that can be read. Its only repair has the
-    code :data:`UNREADABLE`.
-    """
-    fields = {
-        "steps": StepSequence(),
-        "generation_config": GenerationConfig(),
-        "repairs": (Repair("", UNREADABLE, str(error)),),
-    }
-    try:
-        return value_from_row(Campaign, row, **fields)
-    except InvalidDocument:
-        fields |= {"name": f"campaign {row.id}", "description": None}
-        return value_from_row(Campaign, row, **fields)
 
 
 class Campaigns:
@@ -205,7 +173,10 @@ class Campaigns:
         for permission in _permissions(stored, campaign):
             lifecycle.check_permission(permission, stored.status)
         scope.codec.check_words(campaign, stored)
-        before, after = _content(stored, scope.codec), _content(campaign, scope.codec)
+        before, after = (
+            campaign_content(stored, scope.codec),
+            campaign_content(campaign, scope.codec),
+        )
         changed = {name: value for name, value in after.items() if value != before[name]}
         if not changed:
             return stored
@@ -441,7 +412,7 @@ class Campaigns:
         except InvalidDocument as error:
             if any(line.guards for line in lifecycle.TRANSITIONS if line.action is action):
                 raise
-            return _unreadable_campaign(row, error)
+            return unreadable_campaign(row, error)
 
     def _insert(self, campaign: Campaign) -> None:
         """Insert the row of a campaign, with the present time."""
@@ -456,7 +427,7 @@ class Campaigns:
                 version=campaign.version,
                 created_at=now,
                 updated_at=now,
-                **_content(campaign, self._scope.codec),
+                **campaign_content(campaign, self._scope.codec),
             )
         )
 
@@ -488,17 +459,6 @@ class Campaigns:
         if owner_id is None or owner is not None:
             return NotFound("tenant", (scope.tenant_id,))
         return NotFound("owner", (owner_id,))
-
-
-def _content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
-    """Return the columns of the campaign row that ``save`` may change."""
-    return {
-        "name": campaign.name,
-        "description": campaign.description,
-        "owner_id": campaign.owner_id,
-        "template_config": json.dumps(codec.dump_template_config(campaign.steps)),
-        "generation_config": json.dumps(codec.dump_generation_config(campaign.generation_config)),
-    }
 
 
 def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:

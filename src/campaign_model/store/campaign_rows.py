@@ -1,0 +1,60 @@
+"""Campaign rows: how a campaign is read from its row, and what is written into it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_model.campaign import Campaign, Repair
+from campaign_model.errors import InvalidDocument
+from campaign_model.generation_config import GenerationConfig
+from campaign_model.steps import StepSequence
+from campaign_model.store.tables import value_from_row
+from campaign_model.wire import Codec
+
+UNREADABLE = "unreadable"
+"""The code of the repair of a campaign whose documents cannot be read."""
+
+
+def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
+    """Make a campaign from its row. Repair its documents where they need it."""
+    steps = codec.recover_template_config(row.template_config)
+    config = codec.recover_generation_config(row.generation_config)
+    return value_from_row(
+        Campaign,
+        row,
+        steps=steps.value,
+        generation_config=config.value,
+        repairs=(*steps.repairs, *config.repairs),
+    )
+
+
+def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
+    """Make a campaign from a row whose documents, name or description cannot be read.
+
+    The campaign has an empty document, and its name if that can be read. Its only repair has the
+    code :data:`UNREADABLE`.
+    """
+    fields = {
+        "steps": StepSequence(),
+        "generation_config": GenerationConfig(),
+        "repairs": (Repair("", UNREADABLE, str(error)),),
+    }
+    try:
+        return value_from_row(Campaign, row, **fields)
+    except InvalidDocument:
+        fields |= {"name": f"campaign {row.id}", "description": None}
+        return value_from_row(Campaign, row, **fields)
+
+
+def campaign_content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
+    """Return the columns of the campaign row that ``save`` may change."""
+    return {
+        "name": campaign.name,
+        "description": campaign.description,
+        "owner_id": campaign.owner_id,
+        "template_config": json.dumps(codec.dump_template_config(campaign.steps)),
+        "generation_config": json.dumps(codec.dump_generation_config(campaign.generation_config)),
+    }
