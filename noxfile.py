@@ -115,9 +115,9 @@ def rates(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill 200 workers and the server at random moments; ``-- --seed N`` sets the seed.
+    """Kill 250 workers and exporters, and the server; ``-- --seed N`` sets the seed.
 
-    ``-- --hostile`` runs workers while the database misbehaves.
+    ``-- --hostile`` runs workers while the database misbehaves instead.
     """
     session.install(PACKAGE, *tools("test"))
     options = [option for option in session.posargs if option != "--hostile"]

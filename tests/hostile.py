@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import logging
 import random
 import sys
 import threading
@@ -556,6 +557,8 @@ def main() -> int:
     parser.add_argument("--contacts", type=int, default=4_000)
     options = parser.parse_args()
     print(f"seed: {options.seed}", flush=True)
+    # The driver would warn of every connection that is lost.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     directory, close = servers.open_directory()
     try:
         url = servers.Databases(directory).create(options.engine)
