@@ -14,7 +14,7 @@ from campaign_model.campaign import Campaign
 from campaign_model.claims import Claim, ClaimBatch, Cursor, Generated, Recorded, StopReason
 from campaign_model.errors import LeaseLost, NotFound
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.store import CampaignStore
+from campaign_model.store import CampaignStore, recount
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaigns
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
@@ -116,6 +116,22 @@ def test_a_released_contact_is_handed_out_to_a_claim_whose_cursor_is_not_after_i
     assert mark(tenant, again) == [Recorded.APPLIED]
 
 
+def test_a_takeover_passes_over_released_contacts_before_the_cursor(tenant: Tenant) -> None:
+    campaign = exported_campaign(tenant, 3)
+    clock = FrozenClock()
+    batch = hand_out(tenant, campaign, clock=clock)
+    released, expired, renewed = batch.claims
+
+    def release_and_renew(store: CampaignStore) -> None:
+        store.export.release([released])
+        store.export.renew([renewed], 3 * LEASE)
+
+    tenant.transact(release_and_renew, clock=clock)
+    clock.forward(LEASE)
+    late = hand_out(tenant, campaign, 9, batch.cursor, clock=clock)
+    assert [claim.id for claim in late.claims] == [expired.id]
+
+
 def test_failure_30_an_expired_claim_is_taken_over_and_loses_its_contact(tenant: Tenant) -> None:
     campaign = exported_campaign(tenant, 3)
     clock = FrozenClock()
@@ -205,7 +221,10 @@ def test_failure_30_of_two_equal_records_one_is_applied(tenant: Tenant) -> None:
     tenant.check_totals(campaign.id)
 
 
-def test_an_erased_contact_is_lost_to_its_exporter_and_leaves_no_claim(tenant: Tenant) -> None:
+def test_an_erased_contact_is_lost_to_its_exporter_and_leaves_no_claim(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "SMALL_CAMPAIGN", 0)  # The call does not count the contacts.
     campaign = exported_campaign(tenant)
     first, second, third = hand_out(tenant, campaign).claims
     mark(tenant, second)
@@ -250,7 +269,10 @@ def test_the_claim_of_an_exporter_is_no_claim_for_generation(tenant: Tenant) -> 
     assert mark(tenant, claim) == [Recorded.APPLIED]
 
 
-def test_a_regenerated_contact_is_exported_again(tenant: Tenant) -> None:
+def test_a_regenerated_contact_is_exported_again(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recount, "SMALL_CAMPAIGN", 0)  # The call does not count the contacts.
     campaign = exported_campaign(tenant, 2)
     mark(tenant, *hand_out(tenant, campaign).claims)
     # No action leads back from exported, but other programs may do that.
