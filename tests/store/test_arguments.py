@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import attrs
 import pytest
+import sqlalchemy as sa
 
 from campaign_model.campaign import MAX_ACTOR, MAX_NAME, MAX_REASON, Campaign, CampaignTemplate
 from campaign_model.claims import Claim, Cursor, Generated
@@ -24,6 +25,7 @@ from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument, sh
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.store import CampaignStore, HostTables
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant
+from support.tenants import HOST
 from support.transactions import all_rows, on_sqlite, open_store, rolled_back
 
 # --- Good arguments of every method --------------------------------------------------------------
@@ -37,8 +39,10 @@ class World:
     running: Campaign
     approved: Campaign
     review: Campaign
+    exported: Campaign
     template: CampaignTemplate
     claims: tuple[Claim, ...]
+    export_claims: tuple[Claim, ...]
     other_claim: Claim
     contact: Any
     new_contact: Any
@@ -52,6 +56,8 @@ def make_world(tenant: Tenant) -> World:
     running = tenant.campaign("generating", contacts=contacts, budget=Decimal(100))
     other_running = tenant.campaign("generating", contacts=contacts)
     template = CampaignTemplate("Own", STEPS)
+    exported = tenant.campaign("exported", contacts=contacts)
+    export_batch = tenant.transact(lambda store: store.export.claim(exported.id, 2, LEASE))
     page = tenant.transact(lambda store: store.campaigns.list(limit=1)).next
     contact_page = tenant.transact(lambda store: store.contacts.list(draft.id, limit=1)).next
     assert page is not None
@@ -61,8 +67,10 @@ def make_world(tenant: Tenant) -> World:
         running=running,
         approved=tenant.campaign("approved", contacts=contacts),
         review=tenant.campaign("review", contacts=contacts),
+        exported=exported,
         template=tenant.transact(lambda store: store.templates.add(template)),
         claims=tenant.claim(running.id, 2, reserve=CENT),
+        export_claims=export_batch.claims,
         other_claim=tenant.claim(other_running.id, 1)[0],
         contact=contacts[0],
         new_contact=tenant.contacts(1)[0],
@@ -96,6 +104,16 @@ GOOD: dict[str, Callable[[World], dict[str, Any]]] = {
     "campaigns.actions": lambda world: {"id": world.review.id, **REVIEW},
     "campaigns.clone": lambda world: {"id": world.draft.id, "name": "Clone"},
     "campaigns.history": lambda world: {"id": world.draft.id},
+    "campaigns.present_messages": lambda world: {
+        "id": world.review.id,
+        "messages": HOST.messages,
+    },
+    "campaigns.review_tally": lambda world: {
+        "id": world.review.id,
+        "messages": HOST.messages,
+        "approved": sa.true(),
+        "rejected": sa.false(),
+    },
     "templates.list": lambda _: {},
     "templates.get": lambda world: {"id": world.template.id},
     "templates.add": lambda _: {"template": CampaignTemplate("New", STEPS)},
@@ -155,6 +173,18 @@ GOOD: dict[str, Callable[[World], dict[str, Any]]] = {
     },
     "generation.progress": lambda world: {"campaign_id": world.draft.id},
     "generation.estimate": lambda world: {"campaign_id": world.draft.id},
+    "export.claim": lambda world: {
+        "campaign_id": world.exported.id,
+        "limit": 1,
+        "lease": LEASE,
+        "cursor": Cursor(),
+    },
+    "export.renew": lambda world: {"claims": world.export_claims, "lease": LEASE},
+    "export.record": lambda world: {
+        "claims": world.export_claims[:1],
+        "release": world.export_claims[1:],
+    },
+    "export.release": lambda world: {"claims": world.export_claims},
 }
 
 
@@ -225,11 +255,15 @@ def malformed(world: World) -> dict[str, list[Any]]:
         "claim": NO_OBJECTS,
         "claims": no_claims,
         "generation.renew.claims": [*no_claims, []],
+        "export.renew.claims": [*no_claims, []],
+        "release": no_claims,
         "outcomes": [
             *(None, 5, "me", [], {claim: None}, {claim: "generated"}),
             *({None: Generated(CENT)}, {"me": Generated(CENT)}),
             dict.fromkeys([claim, other_claim], Generated(CENT)),
         ],
+        "messages": [*NO_OBJECTS, sa.table("messages")],
+        **dict.fromkeys(("approved", "rejected"), NO_OBJECTS),
         "cursor": NO_OBJECTS,
         "limit": NO_NUMBERS,
         "max_attempts": NO_NUMBERS,
@@ -258,6 +292,7 @@ def malformed(world: World) -> dict[str, list[Any]]:
 OTHER_NAMES = {
     "contacts": {"contacts", "priority"},
     "outcomes": {"claims"},
+    "release": {"claims"},
     "gaps": {"gaps", "contact_ids"},
 }
 """Arguments that are made of several values: the names in their errors."""

@@ -380,9 +380,11 @@ class Campaigns:
         ``revision`` (that of the claim), ``step_key`` and ``variant`` (those of the slot).
 
         The condition has the steps of now. Lock the campaign (``get(..., lock=True)``) if they must
-        not change before you use it. Raises :class:`NotFound`, and ``ValueError`` for a table
-        without one of these columns.
+        not change before you use it. Raises :class:`NotFound`, and :class:`InvalidArgument` for a
+        table without one of these columns.
         """
+        checked_id(id)
+        checked_instance(messages, sa.FromClause, "messages")
         steps = self._scope.steps(read_campaign(self._scope, id))
         return is_present(self._scope, id, steps, messages)
 
@@ -400,12 +402,15 @@ class Campaigns:
         ``rejected`` are conditions on its rows; all other messages are undecided. Raises as
         :meth:`present_messages`.
         """
+        checked_instance(approved, sa.ColumnElement, "approved")
+        checked_instance(rejected, sa.ColumnElement, "rejected")
         present = self.present_messages(id, messages)
         return count_review(self._scope, messages, present, approved, rejected)
 
     def _get_to_move(self, id: UUID, action: Action, *, lock: bool = False) -> Campaign:
         """Return one campaign for an action. The documents need not be readable without guards."""
         scope = self._scope
+        checked_id(id)
         row = read_campaign(scope, id, lock=lock)
         try:
             return campaign_from_row(row, scope.codec)

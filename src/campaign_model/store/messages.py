@@ -11,6 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model.errors import InvalidArgument, join_words
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope
@@ -25,11 +26,12 @@ def is_present(
 ) -> sa.ColumnElement[bool]:
     """Build the condition that a row of ``messages`` is present. ``steps`` are the campaign's.
 
-    Raise ``ValueError`` if a column is missing.
+    Raise :class:`InvalidArgument` if a column is missing.
     """
     missing = [name for name in MESSAGE_COLUMNS if name not in messages.c]
     if missing:
-        raise ValueError(f"the table of messages has no column {', '.join(missing)}")
+        message = f"the table of messages has no column {join_words(missing)}"
+        raise InvalidArgument("messages", message)
     message, contact = messages.c, campaign_contacts.alias("contact_of_message")
     variants_by_key: dict[str, list[str]] = {}
     for slot in steps.slots():
