@@ -34,7 +34,7 @@ from campaign_model.worker import (
 from campaign_model.worker import run as worker_run
 from support import worker_process
 from support.tenants import contact_rows
-from support.transactions import broken_commit, on_sqlite
+from support.transactions import broken_commit, on_newest_postgresql, on_sqlite
 from support.workers import an_hour_later, campaign_status, fill_the_disk, stopped_after_patience
 
 newest = pytest.mark.newest
@@ -118,6 +118,28 @@ def test_failure_30_two_exporters_at_once_push_each_contact_once(tenant: Tenant)
     check_all_exported(tenant, campaign, receiver)
     history = tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert [entry.action for entry in history].count(Action.EXPORT) == 1
+
+
+@on_newest_postgresql
+@pytest.mark.parametrize("isolation_level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_exporters_under_strict_isolation_end_without_an_error(
+    tenant: Tenant, isolation_level: str
+) -> None:
+    campaign = tenant.campaign(Status.APPROVED, contacts=20)
+    strict = attrs.evolve(
+        tenant, engine=tenant.engine.execution_options(isolation_level=isolation_level)
+    )
+    receiver, all_started = Receiver(), threading.Barrier(3)
+
+    def run(_: int) -> ExportReport:
+        all_started.wait(PATIENCE)
+        return export(strict, campaign, receiver.push)
+
+    with ThreadPoolExecutor(3) as pool:
+        reports = [*pool.map(run, range(3))]
+    assert sum(report.exported for report in reports) == 20
+    assert {*receiver.pushed.values()} == {1}
+    check_all_exported(tenant, campaign, receiver)
 
 
 @pytest.mark.parametrize("committed", [True, False], ids=["committed", "not-committed"])
