@@ -336,6 +336,7 @@ def test_failure_08_the_database_refuses_an_unknown_status(tenant: Tenant) -> No
 
 def test_failure_08_no_module_of_the_store_spells_a_status() -> None:
     words = {str(word) for word in (*Status, *ContactStatus)}
+    names = words - {"exported"}  # A column of the totals has this name.
     found = []
     for file in sorted(Path(str(store_package.__file__)).parent.rglob("*.py")):
         tree = ast.parse(file.read_text("utf-8"))
@@ -350,7 +351,7 @@ def test_failure_08_no_module_of_the_store_spells_a_status() -> None:
             if isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and id(node) not in docstrings
-            and (node.value in words or any(f"'{word}'" in node.value for word in words))
+            and (node.value in names or any(f"'{word}'" in node.value for word in words))
         ]
     assert found == []
 

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, CampaignTemplate, HistoryEntry
-from campaign_model.claims import Generated, StopReason
+from campaign_model.claims import Claim, Generated, Recorded, StopReason
 from campaign_model.errors import Conflict, TransitionNotAllowed
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
@@ -147,6 +147,28 @@ def test_an_approval_drops_no_contact_unless_a_partial_campaign_is_meant(tenant:
         return [contact.contact_id for contact in store.contacts.exportable(campaign.id)]
 
     assert tenant.transact(exportable) == others
+
+
+def test_each_contact_is_handed_out_for_export_once(tenant: Tenant) -> None:
+    """Two exporters never send the messages of the same contact.
+
+    If this fails, check the column exported_at, and whether a proxy forwards row locks and SKIP
+    LOCKED to the database.
+    """
+    campaign = tenant.campaign(Status.EXPORTED, contacts=6)
+
+    def handing_out(store: CampaignStore) -> tuple[Claim, ...]:
+        return store.export.claim(campaign.id, 2, LEASE).claims
+
+    first = tenant.transact(handing_out)
+    (second,) = run_while_open(tenant, first=handing_out, others=[handing_out])
+    assert not {claim.id for claim in first} & {claim.id for claim in second}
+    # Three times two contacts, and nothing is left: no contact was handed out twice.
+    assert (len(first), len(second), tenant.transact(handing_out)) == (2, 2, ())
+    answers = [tenant.transact(lambda store: store.export.record(first)) for _ in range(2)]
+    assert [{*answer.values()} for answer in answers] == [{Recorded.APPLIED}, {Recorded.ALREADY}]
+    assert tenant.progress(campaign.id).exported == len(first)
+    tenant.check_totals(campaign.id)
 
 
 def test_every_move_is_in_the_history(tenant: Tenant, clock: FrozenClock) -> None:
