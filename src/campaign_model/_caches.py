@@ -6,6 +6,7 @@ answer: :func:`clear_caches` may be called at any time, from any thread.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -29,7 +30,8 @@ class BoundedCache(Generic[K, V]):
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self.size = 0
-        self._values: dict[K, V] = {}
+        # An OrderedDict finds its oldest key at once, a dict only after all keys removed before.
+        self._values: OrderedDict[K, V] = OrderedDict()
         self._sizes: dict[K, int] = {}
         self._lock = Lock()
         self.get = self._values.get
@@ -39,23 +41,22 @@ class BoundedCache(Generic[K, V]):
     def keep(self, key: K, value: V, size: int) -> None:
         """Keep a value of that many bytes. A value that is larger than the cache is not kept."""
         with self._lock:
-            self._remove(key)
+            if self._values.pop(key, None) is not None:
+                self.size -= self._sizes.pop(key)
             if size > self.max_bytes:
                 return
             self._values[key], self._sizes[key] = value, size
             self.size += size
             while self.size > self.max_bytes:
-                self._remove(next(iter(self._values)))
+                oldest, _ = self._values.popitem(last=False)
+                self.size -= self._sizes.pop(oldest)
 
     def clear(self) -> None:
         """Remove all values."""
         with self._lock:
-            for key in list(self._values):
-                self._remove(key)
-
-    def _remove(self, key: K) -> None:
-        if self._values.pop(key, None) is not None:
-            self.size -= self._sizes.pop(key)
+            self._values.clear()
+            self._sizes.clear()
+            self.size = 0
 
 
 def clear_caches() -> None:

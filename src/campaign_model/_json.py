@@ -131,25 +131,35 @@ def freeze(value: Any, depth: int = 0) -> Any:
         if not math.isfinite(value):
             raise _not_frozen("not_json", f"has a number {value!r}, which JSON does not have")
         return float(value)
-    if depth > MAX_DEPTH:
-        raise _not_frozen("too_deep", _TOO_DEEP)
     if isinstance(value, _OBJECTS):
-        frozen = object.__new__(JsonObject)
-        object.__setattr__(frozen, "_items", _frozen_members(value, depth))
-        return frozen
+        return freeze_object(value, depth)
     if isinstance(value, list | tuple):
+        if depth > MAX_DEPTH:
+            raise _not_frozen("too_deep", _TOO_DEEP)
         return tuple([freeze(member, depth + 1) for member in value])
     raise TypeError(f"JSON has no {type(value).__name__}")
 
 
+def freeze_object(members: Mapping[str, Any], depth: int = 0) -> JsonObject:
+    """Return :func:`freeze` of an object."""
+    frozen = object.__new__(JsonObject)
+    object.__setattr__(frozen, "_items", _frozen_members(members, depth))
+    return frozen
+
+
 def _frozen_members(members: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    if depth > MAX_DEPTH:
+        raise _not_frozen("too_deep", _TOO_DEEP)
     if type(members) is RepeatedMembers:
         names = ", ".join(map(short_repr, members.repeated[:3]))
         raise _not_frozen("duplicate_member", f"has members twice, such as {names}")
     for name in members:
         if not isinstance(name, str):
             raise TypeError(f"a JSON object's member names are strings, not {short_repr(name)}")
-    return {name: freeze(value, depth + 1) for name, value in members.items()}
+    return {
+        name: value if type(value) in _IMMUTABLE else freeze(value, depth + 1)
+        for name, value in members.items()
+    }
 
 
 def _not_frozen(code: str, message: str) -> InvalidDocument:

@@ -24,7 +24,7 @@ import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
 
-from campaign_model._json import JsonObject, freeze, thaw
+from campaign_model._json import JsonObject, freeze_object, thaw
 from campaign_model._values import MONEY_PATTERN, money_text
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
@@ -72,7 +72,7 @@ def _text(pattern: str, make: Callable[[str], Any]) -> Callable[[Any, Any], Any]
 def _structure_object(value: Any, _type: Any) -> Any:
     if type(value) is not dict:
         raise TypeError
-    return freeze(value)  # The decoder has checked the size of the whole document.
+    return freeze_object(value)  # The decoder has checked the size of the whole document.
 
 
 CONVERTER.register_structure_hook(bool, _exactly(bool))

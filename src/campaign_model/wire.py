@@ -67,7 +67,7 @@ __all__ = [
 V = TypeVar("V")
 
 # Bounds of each cache: the bytes of all texts, and the characters of one text.
-_CACHED_BYTES = 4_194_304
+_CACHED_BYTES = 1_048_576
 _LONGEST_CACHED_TEXT = 32_768
 
 _KINDS: dict[type, str] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from itertools import count, product
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, RootModel, model_validator
 
@@ -26,7 +26,7 @@ from campaign_model import (
     lifecycle,
     recover_template_config,
 )
-from campaign_model._json import decode, fault_in, freeze, text_fault
+from campaign_model._json import decode, fault_in, freeze_object, text_fault
 
 # --- Loading a stored template_config ------------------------------------------------------------
 
@@ -57,10 +57,10 @@ def storable_text(text: str) -> str:
 
 
 def storable_object(members: dict[str, Any]) -> JsonObject:
-    frozen = freeze(members)  # Like our reader, without counting the members.
+    frozen = freeze_object(members)  # Like our reader, without counting the members.
     if fault_in(frozen) is not None:
         raise ValueError("no database stores this object")
-    return cast("JsonObject", frozen)
+    return frozen
 
 
 class RuledStep(PydanticStep):

@@ -145,12 +145,14 @@ def test_an_unreadable_campaign_is_refused_and_not_changed(tenant: Tenant) -> No
 
 def test_a_repaired_document_is_not_written_by_other_edits(tenant: Tenant) -> None:
     campaign = tenant.campaign(contacts=1)
-    document = '[{"channel": "email", "x_kept": 1, "unknown": 2}]'
-    update_row(tenant, campaigns, campaign.id, template_config=document)
+    steps = '[{"channel": "email", "label": null, "x_kept": 1, "unknown": 2}]'
+    update_row(tenant, campaigns, campaign.id, template_config=steps)
+    update_row(tenant, campaigns, campaign.id, generation_config='{"tone": null}')
     before = campaign_row(tenant, campaign.id).template_config
     with open_store(tenant) as store:
         stored = store.campaigns.get(campaign.id)
-        assert {repair.code for repair in stored.repairs} == {"defaulted"}
+        assert {repair.code for repair in stored.repairs} == {"defaulted", "null_removed"}
+        assert (stored.steps[0].label, stored.generation_config.tone) == ("Email", None)
         saved = store.campaigns.save(attrs.evolve(stored, name="Other"))
     assert saved.steps[0].extra == JsonObject({"x_kept": 1, "unknown": 2})
     assert campaign_row(tenant, campaign.id).template_config == before
@@ -430,7 +432,7 @@ def test_failure_11_the_database_refuses_documents_that_no_reader_can_read(
     wrong_steps: tuple[Any, ...] = (
         *({}, "[]", None, 5, {"steps": [step]}, [[step]], [step, None], ["email"], [{}]),
         *([{"channel": 5}], [{"channel": None}], [step | {"variant_count": 4}]),
-        *([step | {"variant_count": "2"}], [step | {"enabled": "yes"}], [step | {"enabled": None}]),
+        *([step | {"variant_count": "2"}], [step | {"enabled": "yes"}], [step | {"enabled": [None]}]),
         *([step | {"day_offset": -1}], [step | {"condition": "sometimes"}]),
         *([step | {"config": []}], [step] * 21),
     )

@@ -13,6 +13,7 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
+from campaign_model import clear_caches
 from campaign_model.claims import (
     MAX_DURATION,
     Claim,
@@ -25,7 +26,7 @@ from campaign_model.claims import (
 )
 from campaign_model.errors import InvalidArgument, LeaseLost
 from campaign_model.lifecycle import Action
-from campaign_model.store import CampaignStore
+from campaign_model.store import CampaignStore, claiming
 from campaign_model.store.generation import MAX_CLAIM
 from campaign_model.store.statements import MAX_REPORTED_TOKENS
 from campaign_model.store.tables import campaign_totals
@@ -54,6 +55,18 @@ def test_a_contact_missing_from_the_totals_can_be_taken_over(tenant: Tenant) -> 
     second = tenant.claim(campaign.id, 3, clock=clock)
     assert {claim.id for claim in second} == {claim.id for claim in first}
     assert len(second) == 2
+
+
+def test_a_claim_after_the_caches_were_cleared_reads_the_documents_again(tenant: Tenant) -> None:
+    campaign = tenant.campaign("generating", contacts=2)
+    assert len(tenant.claim(campaign.id, 1)) == 1
+    known = claiming.last_read_documents(campaign.id)
+    assert known is not None
+    assert claiming._last_read.max_bytes >= claiming._last_read.size >= len(known.template_config)
+    clear_caches()
+    assert claiming.last_read_documents(campaign.id) is None
+    assert len(tenant.claim(campaign.id, 1)) == 1
+    assert claiming.last_read_documents(campaign.id) == known
 
 
 def test_a_short_claim_tells_the_moment_to_try_again(tenant: Tenant) -> None:

@@ -58,7 +58,7 @@ _ZERO = Decimal(0)
 _START = Cursor()
 (_CLAIMING_STATUS,) = lifecycle.PERMISSIONS[Permission.CLAIM]
 
-_last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=16_777_216)
+_last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=4_194_304)
 """The documents that this process has read last, by the id of the campaign."""
 
 
