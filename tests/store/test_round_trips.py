@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from campaign_model._json import canonical, pointer_to, same_member
 from campaign_model.campaign import Campaign, CampaignTemplate
 from campaign_model.errors import InvalidDocument
-from campaign_model.generation_config import GenerationConfig
+from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.steps import MAX_STEPS, STEP_FIELDS, Step, StepSequence, effective_key
 from campaign_model.store import CampaignStore
@@ -136,7 +136,9 @@ def check_steps(before: Json, after: Json, steps: StepSequence, touched: Touched
     assert tuple(steps_after) == steps.keys
     for key in steps_after.keys() & steps_before.keys():
         for name, value in steps_before[key].items():
-            if name != "step" and name not in touched.get(key, ()):
+            # Null in a field of the library means that the field is absent.
+            is_absent = value is None and name in STEP_FIELDS
+            if name != "step" and name not in touched.get(key, ()) and not is_absent:
                 assert name in steps_after[key], (key, name)
                 assert same(value, steps_after[key][name]), (key, name)
         assert steps_after[key].keys() <= steps_before[key].keys() | set(STEP_FIELDS)
@@ -144,7 +146,7 @@ def check_steps(before: Json, after: Json, steps: StepSequence, touched: Touched
 
 def check_config(before: Json, after: Json, touched: set[str]) -> None:
     for name, value in before.items():
-        if name not in touched:
+        if name not in touched and not (value is None and name in GENERATION_FIELDS):
             assert name in after, name
             assert same(value, after[name]), name
     assert after.keys() <= before.keys() | touched

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Progress, StopReason
-from campaign_model.errors import NotFound, TransitionNotAllowed
+from campaign_model.errors import InvalidArgument, NotFound, TransitionNotAllowed
 from campaign_model.lifecycle import Action, Status
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.death import dying
@@ -376,11 +376,11 @@ async def push_later(_task: ExportTask) -> None:
         ({"push": push_later}, TypeError),
         ({"push": None}, TypeError),
         ({"engine": None}, TypeError),
-        ({"campaign_id": "1"}, TypeError),
+        ({"campaign_id": "1"}, InvalidArgument),
         ({"report": push_later}, TypeError),
         ({"lease": 5}, TypeError),
-        ({"concurrency": 0}, ValueError),
-        ({"max_equal_failures": 0}, ValueError),
+        ({"concurrency": 0}, InvalidArgument),
+        ({"max_equal_failures": 0}, InvalidArgument),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_exported(

@@ -16,7 +16,7 @@ import attrs
 import pytest
 
 from campaign_model.claims import Generated, Outcome, Recorded
-from campaign_model.errors import Conflict, InvalidDocument
+from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.sample_campaigns import CENT, STEPS, Tenant
@@ -30,7 +30,7 @@ TWO_STEPS = json.dumps([{"channel": "email", "key": "same"}, {"channel": "email"
 
 EDITS: dict[str, tuple[dict[str, str], type[Exception]]] = {
     "steps": ({"template_config": TWO_STEPS}, InvalidDocument),
-    "budget": ({"generation_config": '{"budget": "1"}'}, ValueError),
+    "budget": ({"generation_config": '{"budget": "1"}'}, InvalidArgument),
 }
 """What the other program writes, and what the worker raises."""
 
