@@ -32,7 +32,8 @@ Events that end tasks or the loop:
 * The loop itself meets a database fault. ``transact`` retries for up to a minute, or for up to five
   seconds once the worker is stopping (``database_calls.py``). If that does not help, the loop asks
   its tasks to stop and raises the fault. Their contacts can be claimed again when their leases
-  expire.
+  expire. While tasks run, a claim, a renewal or the progress is tried a few times only, and again
+  in the next round: none of them holds up the outcomes of these tasks, or loses them.
 
 Invariants:
 
@@ -55,7 +56,7 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import attrs
@@ -101,6 +102,9 @@ _POLL_INTERVAL = 1.0
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
 """The pauses of a contact that ``generate`` gives back again and again without a pause."""
+
+
+Result = TypeVar("Result")
 
 
 class WorkerStop(StrEnum):
@@ -238,9 +242,11 @@ class WorkerLoop(Generic[AnyTask]):
         if self._must_end or not free_places:
             return None
         # Idempotent: claims whose answer is lost can be claimed again when their leases expire.
-        batch = self.database.transact(
+        batch = self._transact_if_possible(
             lambda store: self.job.claim(store, free_places, self.cursor)
         )
+        if batch is None:
+            return None
         self.cursor = batch.cursor
         if batch.stop in (StopReason.NOT_GENERATING, StopReason.NOT_EXPORTED):
             self._ask_to_stop(self.running.values())
@@ -260,10 +266,25 @@ class WorkerLoop(Generic[AnyTask]):
         finished = {self.running.pop(future): future for future in done}
         self._record({task: self._get_outcome(future, task) for task, future in finished.items()})
         if self.report is not None:
-            progress = self.database.transact(
+            progress = self._transact_if_possible(
                 lambda store: store.generation.progress(self.job.campaign_id)
             )
-            self.call_report(self.report, progress)
+            if progress is not None:
+                self.call_report(self.report, progress)
+
+    def _transact_if_possible(self, work: Callable[[CampaignStore], Result]) -> Result | None:
+        """Run a transaction that can wait while tasks run: their outcomes are more important.
+
+        Return None if it met a database fault meanwhile. The loop tries it again later.
+        """
+        if not self.running:
+            return self.database.transact(work)
+        try:
+            return self.database.transact(work, patient=False)
+        except Exception as error:
+            if not is_database_fault(error):
+                raise
+            return None
 
     def call_report(self, report: Callable[[Progress], Any], progress: Progress) -> None:
         """Call the host's ``report``. Log an exception of it, and go on."""
@@ -375,7 +396,10 @@ class WorkerLoop(Generic[AnyTask]):
     def _renew(self) -> None:
         """Extend the leases of all running tasks. Ask those to stop whose contact is lost."""
         claims = [task.claim for task in self.running.values()]
-        renewal = self.database.transact(lambda store: self.job.renew(store, claims))
+        renewal = self._transact_if_possible(lambda store: self.job.renew(store, claims))
+        if renewal is None:
+            self.next_renewal = time.monotonic() + _POLL_INTERVAL
+            return
         self._ask_to_stop(
             task
             for task in self.running.values()
