@@ -486,7 +486,7 @@ def run(url: str, contacts: int, workers: int, seed: int) -> int:
         with suppress(TransitionNotAllowed):  # The run may have failed.
             tenant.apply(campaign_id, Action.REQUEST_CHANGES)
     findings = audit(campaigns, ledger)
-    findings.problems += pool.problems
+    findings.problems = pool.problems + findings.problems
     findings.problems += [
         f"no worker met {state} ({reason})"
         for state, reason in NEEDED.items()

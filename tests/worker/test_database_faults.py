@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,9 +20,17 @@ from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, Status
 from campaign_model.steps import MessageSlot
 from campaign_model.store.connection import database_time
+from campaign_model.store.generation import Generation
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import Tenant
-from campaign_model.worker import GENERATE_FAILED, SAVE_FAILED, Task, WorkerReport, WorkerStop
+from campaign_model.worker import (
+    GENERATE_FAILED,
+    SAVE_FAILED,
+    Task,
+    WorkerReport,
+    WorkerStop,
+    database_calls,
+)
 from campaign_model.worker import run_worker as run_in_threads
 from support import servers
 from support.tenants import contact_rows, new_tenant
@@ -201,6 +209,46 @@ def test_a_database_fault_in_save_that_passes_costs_no_call(
     check_all_generated_once(tenant, campaign)
 
 
+@pytest.mark.parametrize("call", ["claim", "renew", "progress"])
+@pytest.mark.usefixtures("impatient")
+def test_a_fault_of_the_worker_while_tasks_run_loses_no_outcome(
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
+    first, _ = contact_rows(tenant, campaign.id)
+    failing, failures = threading.Event(), []
+    original = getattr(Generation, call)
+
+    def fail_while_tasks_run(*arguments: Any, **options: Any) -> Any:
+        if failing.is_set():
+            failures.append(call)
+            fill_the_disk()
+        return original(*arguments, **options)
+
+    def generate(task: Task) -> Outcome:
+        if not failures:
+            failing.set()
+        # The worker asks for the progress after it has recorded an outcome.
+        if call != "progress" or task.contact_id != first:
+            wait_until(lambda: len(failures) >= 3, f"{call} fails")
+            failing.clear()
+        return Generated(COST)
+
+    monkeypatch.setattr(Generation, call, fail_while_tasks_run)
+    report = run_worker(
+        tenant,
+        campaign,
+        generate,
+        save=save_messages,
+        # With a free place the worker claims while tasks run.
+        concurrency=3 if call == "claim" else 2,
+        lease=timedelta(seconds=0.9 if call == "renew" else 60),
+        report=lambda _progress: None,
+    )
+    assert report.answers == {Recorded.APPLIED: 2}
+    check_all_generated_once(tenant, campaign)
+
+
 # --- The host catches a database error -----------------------------------------------------------
 
 DEADLOCK = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40P01'; END $$"
@@ -371,6 +419,37 @@ def test_four_workers_under_strict_isolation_end_without_an_error(
         reports = list(pool.map(work, range(4)))
     assert sum(report.answers.get(Recorded.APPLIED, 0) for report in reports) == 40
     check_all_generated_once(tenant, campaign)
+
+
+@pytest.mark.parametrize("conflict", [True, False])
+def test_only_a_server_that_answers_is_waited_for_from_the_start(
+    tenant: Tenant,
+    run_worker: RunWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    conflict: bool,  # noqa: FBT001
+) -> None:
+    # A server that never answered is more likely a wrong URL than a restart.
+    monkeypatch.setattr(database_calls, "_ATTEMPTS", 2)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    attempts = itertools.count(1)
+    claim = Generation.claim
+
+    def fail_four_times(*arguments: Any, **options: Any) -> Any:
+        if next(attempts) <= 4:
+            driver_error = Exception("refused")
+            if conflict:
+                driver_error.sqlstate = "40001"  # type: ignore[attr-defined]
+            raise sa.exc.OperationalError("SELECT", {}, driver_error)
+        return claim(*arguments, **options)
+
+    monkeypatch.setattr(Generation, "claim", fail_four_times)
+    if conflict:
+        run_worker(tenant, campaign, save=save_messages)
+        check_all_generated_once(tenant, campaign)
+    else:
+        with pytest.raises(sa.exc.OperationalError):
+            run_worker(tenant, campaign, save=save_messages)
+        assert next(attempts) == 3
 
 
 # --- The server restarts -------------------------------------------------------------------------

@@ -47,8 +47,10 @@ _IN_FAILED_TRANSACTION = "25P02"
 _LIBPQ_IN_ERROR = 3
 """``PQTRANS_INERROR``: the transaction is aborted, and COMMIT would roll it back."""
 
-_LONGEST_PAUSE = 1000
-"""Milliseconds between two attempts, at the most."""
+_LONGEST_PAUSE = {Remedy.RETRY: 250, Remedy.RECONNECT: 1000}
+"""Milliseconds between two attempts, at the most. After a conflict, many short pauses are better:
+a transaction that always meets others needs many attempts.
+"""
 
 
 def transact(
@@ -83,7 +85,7 @@ def transact(
         raise InvalidArgument("attempts", f"attempts is at least 1, not {short_repr(attempts)}")
     deadline = time.monotonic() + patience.total_seconds()
 
-    def is_over(attempt: int) -> bool:
+    def is_over(attempt: int, _remedy: Remedy) -> bool:
         return attempt >= attempts and time.monotonic() >= deadline
 
     return run_attempts(bind, tenant_id, work, is_over, idempotent=idempotent, **options)
@@ -93,12 +95,15 @@ def run_attempts(
     bind: sa.Engine | sa.Connection,
     tenant_id: UUID,
     work: Callable[[CampaignStore], Result],
-    is_over: Callable[[int], bool],
+    is_over: Callable[[int, Remedy], bool],
     *,
     idempotent: bool,
     **options: Any,
 ) -> Result:
-    """Do what :func:`transact` does, until ``is_over(attempt)`` is true after a failed attempt."""
+    """Do what :func:`transact` does, until ``is_over`` is true after a failed attempt.
+
+    ``is_over`` gets the number of the attempt and the remedy of its error.
+    """
     if _forbidden_database.get() == bind.engine.url:
         raise RuntimeError(
             "save opens a transaction of its own while the worker's transaction is open, and would "
@@ -129,13 +134,13 @@ def run_attempts(
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
-            if not may_retry or is_over(attempt):
+            if not may_retry or is_over(attempt, remedy):
                 raise
             _log_retry(tenant_id, attempt, cause, remedy)
         else:
             return result
         # A random pause, so that two transactions in conflict do not meet again.
-        time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE)) / 1000)
+        time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE[remedy])) / 1000)
 
 
 @contextmanager

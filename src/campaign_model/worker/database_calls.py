@@ -25,6 +25,7 @@ import sqlalchemy as sa
 
 from campaign_model.store import CampaignStore
 from campaign_model.store.connection import LONGEST_WAIT
+from campaign_model.store.database_errors import Remedy
 from campaign_model.store.transactions import run_attempts
 
 STOP_PATIENCE = timedelta(seconds=5)
@@ -32,6 +33,9 @@ STOP_PATIENCE = timedelta(seconds=5)
 
 _ATTEMPTS = 20
 """Attempts at a transaction: enough for many workers that are in conflict with each other."""
+
+_FEW_ATTEMPTS = 3
+"""Attempts at a transaction that can wait."""
 
 _PATIENCE = timedelta(minutes=1)
 """How long a worker tries again after database faults of a server that has answered before."""
@@ -60,25 +64,33 @@ class DatabaseCalls:
     options: dict[str, Any]
     is_stopping: Callable[[], bool]
     stop_patience: timedelta
-    _patience: timedelta = timedelta(0)
+    _has_answered: bool = False
     _stopping_since: float | None = None
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
     _begun_by_driver: dict[Any, float] = attrs.field(factory=dict)
 
     def transact(
-        self, work: Callable[[CampaignStore], Result], *, idempotent: bool = True
+        self,
+        work: Callable[[CampaignStore], Result],
+        *,
+        idempotent: bool = True,
+        patient: bool = True,
     ) -> Result:
         """Run ``work`` in a transaction. Wait for a lost server, but only after a first success.
 
-        A server that never answered is more likely a wrong URL than a restart.
+        A server that never answered is more likely a wrong URL than a restart. ``patient=False``:
+        give up after a few attempts, because the caller has something more urgent to do.
         """
         begun = time.monotonic()
-        patience = self._patience
 
-        def is_over(attempt: int) -> bool:
+        def is_over(attempt: int, remedy: Remedy) -> bool:
             stopping_since = self._note_stopping_since()
             if stopping_since is not None:
                 return _since(max(begun, stopping_since)) >= self.stop_patience
+            if not patient:
+                return attempt >= _FEW_ATTEMPTS
+            # A server that reports a conflict or a timeout has answered.
+            patience = _PATIENCE if self._has_answered or remedy is Remedy.RETRY else timedelta(0)
             return attempt >= _ATTEMPTS and _since(begun) >= patience
 
         result = run_attempts(
@@ -89,7 +101,7 @@ class DatabaseCalls:
             idempotent=idempotent,
             **self.options,
         )
-        self._patience = _PATIENCE
+        self._has_answered = True
         return result
 
     def note_call(self, connection: sa.Connection) -> None:

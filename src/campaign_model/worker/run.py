@@ -34,7 +34,8 @@ Events that end tasks or the loop:
 * The loop itself meets a database fault. ``transact`` retries for up to a minute, or for up to five
   seconds once the worker is stopping (``database_calls.py``). If that does not help, the loop asks
   its tasks to stop and raises the fault. Their contacts can be claimed again when their leases
-  expire.
+  expire. While tasks run, a claim, a renewal or the progress is tried a few times only, and again
+  in the next round: none of them holds up the outcomes of these tasks, or loses them.
 
 Invariants:
 
@@ -57,7 +58,7 @@ from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
 from functools import partial
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import attrs
@@ -103,6 +104,9 @@ _POLL_INTERVAL = 1.0
 _FIRST_PAUSE = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(minutes=1)
 """The pauses of a contact that ``generate`` gives back again and again without a pause."""
+
+
+Result = TypeVar("Result")
 
 
 class WorkerStop(StrEnum):
@@ -242,7 +246,7 @@ class WorkerLoop(Generic[AnyTask]):
             return None
         # Idempotent: claims whose answer is lost can be claimed again when their leases expire.
         try:
-            batch = self.database.transact(
+            batch = self._transact_if_possible(
                 lambda store: self.job.claim(store, free_places, self.cursor)
             )
         except CampaignModelError as error:
@@ -250,6 +254,8 @@ class WorkerLoop(Generic[AnyTask]):
             self.refusal, self.ending = error, True
             name = type(error).__name__
             worker_log.error("a claim raised %s", name, extra=self._extra() | {"error": name})
+            return None
+        if batch is None:
             return None
         self.cursor = batch.cursor
         if batch.stop in (StopReason.NOT_GENERATING, StopReason.NOT_EXPORTED):
@@ -274,12 +280,27 @@ class WorkerLoop(Generic[AnyTask]):
 
     def _load_progress_and_report(self, report: Callable[[Progress], Any]) -> None:
         try:
-            progress = self.database.transact(
+            progress = self._transact_if_possible(
                 lambda store: store.generation.progress(self.job.campaign_id)
             )
         except InvalidDocument:
             return  # The next claim is refused for the same reason.
-        self.call_report(report, progress)
+        if progress is not None:
+            self.call_report(report, progress)
+
+    def _transact_if_possible(self, work: Callable[[CampaignStore], Result]) -> Result | None:
+        """Run a transaction that can wait while tasks run: their outcomes are more important.
+
+        Return None if it met a database fault meanwhile. The loop tries it again later.
+        """
+        if not self.running:
+            return self.database.transact(work)
+        try:
+            return self.database.transact(work, patient=False)
+        except Exception as error:
+            if not is_database_fault(error):
+                raise
+            return None
 
     def call_report(self, report: Callable[[Progress], Any], progress: Progress) -> None:
         """Call the host's ``report``. Log an exception of it, and go on."""
@@ -391,7 +412,10 @@ class WorkerLoop(Generic[AnyTask]):
     def _renew(self) -> None:
         """Extend the leases of all running tasks. Ask those to stop whose contact is lost."""
         claims = [task.claim for task in self.running.values()]
-        renewal = self.database.transact(lambda store: self.job.renew(store, claims))
+        renewal = self._transact_if_possible(lambda store: self.job.renew(store, claims))
+        if renewal is None:
+            self.next_renewal = time.monotonic() + _POLL_INTERVAL
+            return
         self._ask_to_stop(
             task
             for task in self.running.values()
