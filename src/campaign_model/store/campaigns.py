@@ -30,7 +30,6 @@ from campaign_model.campaign import (
     CampaignSummary,
     HistoryEntry,
     Page,
-    Repair,
 )
 from campaign_model.errors import Conflict, InvalidDocument, NotFound
 from campaign_model.generation_config import GenerationConfig
@@ -43,8 +42,12 @@ from campaign_model.lifecycle import (
     Permission,
     Status,
 )
-from campaign_model.steps import StepSequence
 from campaign_model.store.campaign_list import list_campaigns
+from campaign_model.store.campaign_rows import (
+    UNREADABLE,
+    campaign_from_row,
+    unreadable_campaign,
+)
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.facts import Review, gather_facts, has_expired_lease
@@ -66,9 +69,6 @@ from campaign_model.store.totals import (
 )
 from campaign_model.wire import Codec
 
-UNREADABLE = "unreadable"
-"""The code of the repair of a campaign whose documents cannot be read."""
-
 # Fields that `save` refuses to change. Actions change some of them, and the others never change.
 _MOVED_BY_APPLY = (
     "status",
@@ -78,37 +78,6 @@ _MOVED_BY_APPLY = (
     "generation_started_at",
     "generation_completed_at",
 )
-
-
-def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
-    """Make a campaign from its row. Repair its documents where they need it."""
-    steps = codec.recover_template_config(row.template_config)
-    config = codec.recover_generation_config(row.generation_config)
-    return value_from_row(
-        Campaign,
-        row,
-        steps=steps.value,
-        generation_config=config.value,
-        repairs=(*steps.repairs, *config.repairs),
-    )
-
-
-def _unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
-    """Make a campaign from a row whose documents, name or description cannot be read.
-
-    The campaign has an empty document, and its name if that can be read. Its only repair has the
-    code :data:`UNREADABLE`.
-    """
-    fields = {
-        "steps": StepSequence(),
-        "generation_config": GenerationConfig(),
-        "repairs": (Repair("", UNREADABLE, str(error)),),
-    }
-    try:
-        return value_from_row(Campaign, row, **fields)
-    except InvalidDocument:
-        fields |= {"name": f"campaign {row.id}", "description": None}
-        return value_from_row(Campaign, row, **fields)
 
 
 class Campaigns:
@@ -403,7 +372,7 @@ class Campaigns:
         except InvalidDocument as error:
             if any(line.guards for line in lifecycle.TRANSITIONS if line.action is action):
                 raise
-            return _unreadable_campaign(row, error)
+            return unreadable_campaign(row, error)
 
     def _insert(self, campaign: Campaign) -> None:
         """Insert the row of a campaign, with the present time."""

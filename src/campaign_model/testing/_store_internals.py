@@ -1,7 +1,7 @@
 """The names inside the store that the test kit uses. It imports them through this module only."""
 
 from campaign_model.store.assignment import POSITIONS
-from campaign_model.store.campaigns import campaign_from_row
+from campaign_model.store.campaign_rows import campaign_from_row
 from campaign_model.store.connection import database_time, sqlstate
 from campaign_model.store.generation import OnLost
 from campaign_model.store.scope import SHARDS

@@ -1,0 +1,63 @@
+"""Campaigns from their rows, also from rows that another program has written.
+
+A row may have documents that need repairs, times that Python does not have, or documents that
+cannot be read at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from campaign_model.campaign import Campaign, Repair
+from campaign_model.errors import InvalidDocument
+from campaign_model.generation_config import GenerationConfig
+from campaign_model.steps import StepSequence
+from campaign_model.store.tables import value_from_row
+from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
+from campaign_model.wire import Codec
+
+UNREADABLE = "unreadable"
+"""The code of the repair of a campaign whose documents cannot be read."""
+
+_TIMES = ("created_at", "updated_at", "generation_started_at", "generation_completed_at")
+
+
+def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
+    """Make a campaign from its row. Repair its documents where they need it."""
+    steps = codec.recover_template_config(row.template_config)
+    config = codec.recover_generation_config(row.generation_config)
+    return value_from_row(
+        Campaign,
+        row,
+        steps=steps.value,
+        generation_config=config.value,
+        repairs=(*steps.repairs, *config.repairs, *_repairs_of_times(row)),
+    )
+
+
+def _repairs_of_times(row: sa.Row[Any]) -> Iterator[Repair]:
+    """Yield a repair for each time of the row that Python does not have."""
+    for name in _TIMES:
+        if getattr(row, name) in (FIRST_MOMENT, LAST_MOMENT):
+            yield Repair("", "time_out_of_range", f"{name} is no time in the years 1 to 9999")
+
+
+def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
+    """Make a campaign from a row whose documents, name or description cannot be read.
+
+    The campaign has an empty document, and its name if that can be read. Its only repair has the
+    code :data:`UNREADABLE`.
+    """
+    fields = {
+        "steps": StepSequence(),
+        "generation_config": GenerationConfig(),
+        "repairs": (Repair("", UNREADABLE, str(error)),),
+    }
+    try:
+        return value_from_row(Campaign, row, **fields)
+    except InvalidDocument:
+        fields |= {"name": f"campaign {row.id}", "description": None}
+        return value_from_row(Campaign, row, **fields)
