@@ -15,7 +15,7 @@ import attrs
 from attrs.converters import optional
 
 from campaign_model._json import text_fault
-from campaign_model._values import checked_word, is_id, is_instance_of, money, utc
+from campaign_model._values import checked_word, is_id, is_instance_of, utc
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -242,11 +242,11 @@ class CampaignContact:
 
     ``enrichment_gaps`` names the missing fields. It is ``None`` until the gaps are known and ``()``
     if nothing is missing. Contacts with a higher ``priority`` are generated first. ``cost`` is the
-    amount booked so far, and ``unknown_costs`` is the number of outcomes without a cost.
-    ``revision`` grows when the contact is generated again on purpose or under other steps.
-    ``stale`` is true if the contact was generated from steps with another fingerprint than the
-    campaign's present steps. ``exported_at`` is when an exporter recorded that it has pushed the
-    contact's messages.
+    sum booked so far, which may exceed the limit of one amount. ``unknown_costs`` is the number of
+    outcomes without a cost. ``revision`` grows when the contact is generated again on purpose or
+    under other steps. ``stale`` is true if the contact was generated from steps with another
+    fingerprint than the campaign's present steps. ``exported_at`` is when an exporter recorded that
+    it has pushed the contact's messages.
     """
 
     id: UUID
@@ -257,7 +257,7 @@ class CampaignContact:
     priority: int
     attempts: int
     revision: int
-    cost: Decimal = attrs.field(converter=money)
+    cost: Decimal
     unknown_costs: int
     error_code: str | None
     error: str | None

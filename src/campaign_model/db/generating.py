@@ -30,9 +30,11 @@ class Generating:
     in_flight: int
 
 
-# The totals of every campaign that is generating, the longest running first.
+# The counts of every campaign that is generating, the longest running first. Money is left out:
+# a sum that one campaign cannot have would hide the campaigns of all tenants.
+_COUNTS = [column for column in sum_columns() if column.name in {*ContactStatus}]
 _SELECT_GENERATING = (
-    join_totals(sa.select(campaigns.c.tenant_id, campaigns.c.id, *sum_columns()), campaigns)
+    join_totals(sa.select(campaigns.c.tenant_id, campaigns.c.id, *_COUNTS), campaigns)
     .where(is_running)
     .group_by(campaigns.c.tenant_id, campaigns.c.id)
     .order_by(campaigns.c.generation_started_at, campaigns.c.id)

@@ -23,7 +23,7 @@ from campaign_model.lifecycle import Status
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_totals, campaigns
 from campaign_model.store.totals import is_shard_of, join_totals, summary_columns
-from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of
+from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of, readable_time
 
 _CAMPAIGN = campaigns.c
 _PAGE_KEY = (_CAMPAIGN.created_at, _CAMPAIGN.id)
@@ -109,7 +109,9 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
     columns = [total.c[name] if name in sums else page.c[name] for name in fields]
     # CampaignSummary converts times to UTC itself, so they come as the driver gives them.
     plain = [
-        sa.type_coerce(column, _DRIVERS_TIME) if isinstance(column.type, UtcDateTime) else column
+        sa.type_coerce(readable_time(column), _DRIVERS_TIME)
+        if isinstance(column.type, UtcDateTime)
+        else column
         for column in columns
     ]
     return sa.select(*plain).join_from(page, total, sa.true()).order_by(*order)

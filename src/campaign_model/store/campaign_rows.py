@@ -1,8 +1,13 @@
-"""Campaign rows: how a campaign is read from its row, and what is written into it."""
+"""Campaign rows: how a campaign is read from its row, and what is written into it.
+
+Another program may have written the row. Then it may have documents that need repairs, times that
+Python does not have, or documents that cannot be read at all.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +17,13 @@ from campaign_model.errors import InvalidDocument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.tables import value_from_row
+from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
 from campaign_model.wire import Codec
 
 UNREADABLE = "unreadable"
 """The code of the repair of a campaign whose documents cannot be read."""
+
+_TIMES = ("created_at", "updated_at", "generation_started_at", "generation_completed_at")
 
 
 def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
@@ -27,8 +35,15 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
         row,
         steps=steps.value,
         generation_config=config.value,
-        repairs=(*steps.repairs, *config.repairs),
+        repairs=(*steps.repairs, *config.repairs, *_repairs_of_times(row)),
     )
+
+
+def _repairs_of_times(row: sa.Row[Any]) -> Iterator[Repair]:
+    """Yield a repair for each time of the row that Python does not have."""
+    for name in _TIMES:
+        if getattr(row, name) in (FIRST_MOMENT, LAST_MOMENT):
+            yield Repair("", "time_out_of_range", f"{name} is no time in the years 1 to 9999")
 
 
 def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:

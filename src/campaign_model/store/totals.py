@@ -51,6 +51,7 @@ from campaign_model.store.types import (
     Uuid,
     database_clock,
     read_json,
+    readable_time,
 )
 
 _ZERO = Decimal(0)
@@ -242,11 +243,19 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
 
 
 def write_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> None:
-    """Copy the totals into the campaign row. The caller holds the exclusive lock of this row."""
+    """Copy the totals into the campaign row, if it has other ones.
+
+    The caller holds the exclusive lock of this row. A host's trigger may set ``updated_at`` with
+    every UPDATE, and a user who edits the campaign then has to load it again.
+    """
+    columns = legacy_columns(total)
+    is_outdated = sa.or_(
+        *(campaigns.c[name].is_distinct_from(value) for name, value in columns.items())
+    )
     scope.connection.execute(
         sa.update(campaigns)
-        .where(scope.of_campaign(campaigns, campaign_id))
-        .values(**legacy_columns(total))
+        .where(scope.of_campaign(campaigns, campaign_id), is_outdated)
+        .values(columns)
     )
 
 
@@ -315,8 +324,8 @@ def _progress_query(*, on_postgresql: bool) -> sa.Select[Any]:
     make_array = sa.func.json_build_array if on_postgresql else sa.func.json_array
     array = make_array(
         sa.cast(campaigns.c.generation_config, sa.TEXT),
-        campaigns.c.generation_started_at,
-        campaigns.c.generation_completed_at,
+        readable_time(campaigns.c.generation_started_at),
+        readable_time(campaigns.c.generation_completed_at),
         campaigns.c.finished_before_start,
         database_clock(),
         *(column.element for column in _SUMS),

@@ -22,6 +22,11 @@ read_json = json.JSONDecoder(parse_float=Decimal).decode
 """Read JSON that a database made: numbers with decimals become ``Decimal``, with all digits."""
 
 
+FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
+LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
+"""A day within the times that Python has, because drivers convert times to local time."""
+
+
 T = TypeVar("T")
 
 
@@ -58,7 +63,10 @@ class Uuid(_NativeOnPostgresql[UUID]):
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
     """A point in time: ``timestamptz`` on PostgreSQL, fixed-width UTC text on SQLite.
 
-    Refuses a datetime without a time zone: the engines would read it as different moments.
+    Refuses a datetime without a time zone: the engines would read it as different moments. Other
+    programs may store times that Python does not have, such as PostgreSQL's ``infinity``. Such a
+    time is read as the nearest one of :data:`FIRST_MOMENT` and :data:`LAST_MOMENT`, and a text that
+    is no time as the last one, so that one row does not make a whole query fail.
     """
 
     impl = sa.TIMESTAMP(timezone=True).with_variant(sa.TEXT(), "sqlite")
@@ -72,11 +80,17 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             return moment
         return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
+    def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return readable_time(column) if isinstance(column, sa.Column) else column
+
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         if value is None:
             return None
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        try:
+            moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+            return utc(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+        except (ValueError, OverflowError):
+            return LAST_MOMENT
 
 
 class Money(_NativeOnPostgresql[Decimal]):
@@ -175,6 +189,19 @@ class database_clock(_Expression):  # noqa: N801
     spelling: ClassVar = {
         "postgresql": "clock_timestamp()",
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
+    }
+
+
+class readable_time(_Expression):  # noqa: N801
+    """A time that Python has: the nearest one to the column's."""
+
+    type = UtcDateTime()
+    spelling: ClassVar = {
+        "postgresql": (
+            f"CASE WHEN {{0}} < '{FIRST_MOMENT}' THEN '{FIRST_MOMENT}' "
+            f"WHEN {{0}} > '{LAST_MOMENT}' THEN '{LAST_MOMENT}' ELSE {{0}} END"
+        ),
+        "sqlite": "{0}",
     }
 
 
