@@ -30,8 +30,8 @@ def is_present(
     """
     missing = [name for name in MESSAGE_COLUMNS if name not in messages.c]
     if missing:
-        message = f"the table of messages has no column {join_words(missing)}"
-        raise InvalidArgument("messages", message)
+        advice = f"the table of messages has no column {join_words(missing)}"
+        raise InvalidArgument("messages", advice)
     message, contact = messages.c, campaign_contacts.alias("contact_of_message")
     variants_by_key: dict[str, list[str]] = {}
     for slot in steps.slots():
