@@ -191,6 +191,7 @@ def test_a_worker_can_die_at_any_moment(campaign_tenant: Tenant, deaths: list[in
     assert calls + len(model.prompts) <= len(scenario.messages) + len(deaths)
 
 
+@settings(max_examples=10)
 @given(st.integers(0, 6), st.lists(st.integers(0, 40), max_size=3))
 def test_an_exporter_can_die_at_any_moment(
     campaign_tenant: Tenant, rejected: int, deaths: list[int]
