@@ -421,7 +421,11 @@ def test_failure_11_the_database_refuses_documents_that_no_reader_can_read(
     wrong_steps: tuple[Any, ...] = (
         *({}, "[]", None, 5, {"steps": [step]}, [[step]], [step, None], ["email"], [{}]),
         *([{"channel": 5}], [{"channel": None}], [step | {"variant_count": 4}]),
-        *([step | {"variant_count": "2"}], [step | {"enabled": "yes"}], [step | {"enabled": [None]}]),
+        *(
+            [step | {"variant_count": "2"}],
+            [step | {"enabled": "yes"}],
+            [step | {"enabled": [None]}],
+        ),
         *([step | {"day_offset": -1}], [step | {"condition": "sometimes"}]),
         *([step | {"config": []}], [step] * 21),
     )
