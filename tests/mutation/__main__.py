@@ -40,7 +40,7 @@ PARTS = {
         (
             *("domain/test_steps.py", "domain/test_values.py", "domain/test_wire.py"),
             *("domain/test_validation.py", "domain/test_messages.py", "domain/test_schemas.py"),
-            "domain/test_fixtures.py",
+            *("domain/test_fixtures.py", "domain/test_hostile.py"),
         ),
     ),
     # mutmut finds no tests for code that runs only at import, such as most statements.
