@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from uuid import UUID
 
@@ -96,6 +97,30 @@ def test_failure_25_late_results_wait_for_each_other_and_do_not_deadlock(tenant:
         then=calling("generated", first),
     )
     check_legacy_columns(tenant, campaign.id, 2 + len(CALLS))
+    tenant.check_totals(campaign.id)
+
+
+@on_newest_postgresql
+def test_failure_25_results_that_wait_for_a_cancel_do_not_deadlock(
+    tenant: Tenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They get their shared lock when the cancel commits, and then need the exclusive one."""
+    campaign = tenant.campaign("generating", contacts=4)
+    claims = tenant.claim(campaign.id)
+
+    def recording(claim: Claim) -> Work:
+        return lambda store: store.generation.record({claim: Generated(CENT)})
+
+    with caplog.at_level(logging.INFO, "campaign_model.store"):
+        answers = run_while_open(
+            tenant,
+            first=lambda store: store.campaigns.apply(campaign.id, Action.CANCEL_GENERATION),
+            others=[recording(claim) for claim in claims],
+            attempts=20,
+        )
+    assert answers == [{claim: Recorded.APPLIED} for claim in claims]
+    assert "40P01" not in [getattr(record, "sqlstate", None) for record in caplog.records]
+    check_legacy_columns(tenant, campaign.id, 4)
     tenant.check_totals(campaign.id)
 
 

@@ -37,7 +37,10 @@ REMEDIES: dict[str, tuple[Remedy, str]] = {
     "25P04": (Remedy.RECONNECT, "transaction_timeout ended the connection"),
     "40": (Remedy.RETRY, "a deadlock, or a conflict with another transaction"),
     "53": (Remedy.RECONNECT, "the server has too many connections, or no disk space or memory"),
-    "55P03": (Remedy.RETRY, "lock_timeout ended the wait for a lock"),
+    "55P03": (
+        Remedy.RETRY,
+        "lock_timeout ended the wait for a lock, or a late result must not wait for one",
+    ),
     "57014": (Remedy.RETRY, "statement_timeout or an operator cancelled the statement"),
     "57": (Remedy.RECONNECT, "the server shuts down, restarts or recovers"),
     "57P04": (Remedy.GIVE_UP, "the database was dropped"),

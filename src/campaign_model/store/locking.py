@@ -18,9 +18,11 @@ Who locks the campaign, and how:
   may wait for contacts: it locks those in flight by id, before totals.
 * *Late results and export*: the same calls lock a campaign that is not generating exclusively, and
   so do those of ``store.export``. A late result changes the legacy columns of the campaign row. The
-  calls take the exclusive lock at once: two calls that first lock the row shared, and then
-  exclusively, would wait for each other. The gate stays shared. No call waits for it while holding
-  the lock.
+  calls take the exclusive lock from the start: two calls that first lock the row shared, and then
+  exclusively, would wait for each other. A call that waits for the shared lock while a move commits
+  holds it afterwards. Such a call does not wait for the exclusive lock: the database refuses it at
+  once (SQLSTATE 55P03), and ``transact`` tries again. The gate stays shared. No call waits for it
+  while holding the lock.
 * *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
   and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's
   contacts and totals in any order. ``erase`` locks several campaigns, in the order of their ids.

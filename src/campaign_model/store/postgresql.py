@@ -75,11 +75,13 @@ campaign AS (
 )
 """
 
-# The same, but no row and no lock of it unless the campaign is generating.
+# The same, but no row unless the campaign is generating. If it was moved while this waited, there
+# is no row either, but the shared lock is held.
 LOCKED_RUN = LOCKED_CAMPAIGN.replace("FOR SHARE", f"AND status = '{Status.GENERATING}' FOR SHARE")
 
 # The same with an exclusive lock of the row, for late results: they write the legacy columns.
 LOCKED_AT_REST = LOCKED_CAMPAIGN.replace("FOR SHARE", "FOR NO KEY UPDATE")
+LOCKED_AT_ONCE = LOCKED_AT_REST.replace("UPDATE OF campaigns", "UPDATE OF campaigns NOWAIT")
 
 # Claim the first contacts that wait, by rank.
 #
@@ -344,10 +346,8 @@ UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
     reserved = greatest(reserved - :cost, 0),
-    reported_tokens = CASE
-        WHEN :call_id IS NULL THEN reported_tokens
-        ELSE {REMEMBERED_TOKENS} || to_jsonb(CAST(:call_id AS text))
-    END
+    reported_tokens = CASE WHEN :call_id IS NULL THEN reported_tokens
+        ELSE {REMEMBERED_TOKENS} || to_jsonb(CAST(:call_id AS text)) END
 WHERE tenant_id = :tenant
   AND id = :id
 """
@@ -368,10 +368,7 @@ WITH exhausted AS (
     WHERE tenant_id = :tenant
       AND campaign_id = :campaign
       AND attempts >= :max_attempts
-      AND (
-          status IN ({WAITING})
-          OR (status = '{GENERATING}' AND lease_expires_at <= :now)
-      )
+      AND (status IN ({WAITING}) OR (status = '{GENERATING}' AND lease_expires_at <= :now))
     FOR NO KEY UPDATE SKIP LOCKED
 )
 UPDATE campaign_contacts AS contact
@@ -422,9 +419,9 @@ WHERE tenant_id = :tenant
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
 _CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
 _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
-_LOCK_CLAIMED_IN_RUN, _LOCK_CLAIMED_AT_REST = (
+_LOCK_CLAIMED_IN_RUN, _LOCK_CLAIMED_AT_REST, _LOCK_CLAIMED_AT_ONCE = (
     statement_planned_once(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
-    for locked in (LOCKED_RUN, LOCKED_AT_REST)
+    for locked in (LOCKED_RUN, LOCKED_AT_REST, LOCKED_AT_ONCE)
 )
 _RECORD_IN_RUN = statement_planned_once(LOCKED_RUN + RECORD)
 _RECORD_AT_REST = statement_planned_once(LOCKED_AT_REST + RECORD)
@@ -462,7 +459,12 @@ def lock_claimed(
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
     # Each row has the columns of the campaign and of one locked contact, NULL if there is none.
     rows = scope.connection.execute(_LOCK_CLAIMED_IN_RUN, parameters).all()
-    rows = rows or _execute(scope, _LOCK_CLAIMED_AT_REST, parameters)
+    if not rows:
+        # With a lock, a wait for the exclusive one could be a deadlock. A transaction that has
+        # locked a row has an id.
+        may_hold_lock = scope.connection.scalar(sa.func.pg_current_xact_id_if_assigned())
+        late = _LOCK_CLAIMED_AT_ONCE if may_hold_lock else _LOCK_CLAIMED_AT_REST
+        rows = _execute(scope, late, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
