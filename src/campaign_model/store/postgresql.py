@@ -450,8 +450,7 @@ def claim(
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
-    rows = scope.connection.execute(_TAKE_OVER, parameters)
-    return [ClaimedContact._make(row) for row in rows]
+    return [*map(ClaimedContact._make, scope.connection.execute(_TAKE_OVER, parameters))]
 
 
 def lock_claimed(
