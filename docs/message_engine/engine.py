@@ -184,8 +184,8 @@ class MessageEngine:
                 return store.campaigns.review_tally(
                     campaign_id,
                     MESSAGES,
-                    approved=MESSAGES.c.status == "approved",
-                    rejected=MESSAGES.c.status == "rejected",
+                    is_approved=MESSAGES.c.status == "approved",
+                    is_rejected=MESSAGES.c.status == "rejected",
                 )
 
             return store.campaigns.apply(

@@ -84,8 +84,8 @@ READS: dict[str, Call] = {
     "review_tally": lambda store, id_: store.campaigns.review_tally(
         id_,
         HOST.messages,
-        approved=HOST.messages.c.status == "approved",
-        rejected=HOST.messages.c.status == "rejected",
+        is_approved=HOST.messages.c.status == "approved",
+        is_rejected=HOST.messages.c.status == "rejected",
     ),
     "list": lambda store, id_: (store.campaigns.list(), store.contacts.list(id_)),
     "overlaps": lambda store, id_: store.contacts.overlaps(id_),

@@ -63,8 +63,8 @@ def count(store: CampaignStore, campaign_id: UUID) -> ReviewTally:
     return store.campaigns.review_tally(
         campaign_id,
         HOST.messages,
-        approved=MESSAGES.status == "approved",
-        rejected=MESSAGES.status == "rejected",
+        is_approved=MESSAGES.status == "approved",
+        is_rejected=MESSAGES.status == "rejected",
     )
 
 

@@ -105,7 +105,7 @@ def call_every_method(tenant: Tenant) -> None:
     with open_store(tenant) as store:
         list(store.contacts.exportable(approved.id))
         store.campaigns.review_tally(
-            approved.id, HOST.messages, approved=sa.true(), rejected=sa.false()
+            approved.id, HOST.messages, is_approved=sa.true(), is_rejected=sa.false()
         )
         store.campaigns.apply(approved.id, Action.EXPORT)
         pushed, failed = store.export.claim(approved.id, 5, LEASE).claims

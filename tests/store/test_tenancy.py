@@ -98,7 +98,7 @@ CALLS: dict[str, Call] = {
         owned.approved.id, HOST.messages
     ),
     "campaigns.review_tally": lambda store, owned: store.campaigns.review_tally(
-        owned.approved.id, HOST.messages, approved=sa.true(), rejected=sa.false()
+        owned.approved.id, HOST.messages, is_approved=sa.true(), is_rejected=sa.false()
     ),
     "templates.add": lambda store, owned: store.templates.add(
         attrs.evolve(owned.template, id=uuid4(), name="New")

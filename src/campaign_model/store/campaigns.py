@@ -393,19 +393,19 @@ class Campaigns:
         id: UUID,
         messages: sa.FromClause,
         *,
-        approved: sa.ColumnElement[bool],
-        rejected: sa.ColumnElement[bool],
+        is_approved: sa.ColumnElement[bool],
+        is_rejected: sa.ColumnElement[bool],
     ) -> ReviewTally:
         """Count the messages under review in one query, for ``approve``.
 
-        ``messages`` is the host's table, as for :meth:`present_messages`. ``approved`` and
-        ``rejected`` are conditions on its rows; all other messages are undecided. Raises as
+        ``messages`` is the host's table, as for :meth:`present_messages`. ``is_approved`` and
+        ``is_rejected`` are conditions on its rows; all other messages are undecided. Raises as
         :meth:`present_messages`.
         """
-        checked_instance(approved, sa.ColumnElement, "approved")
-        checked_instance(rejected, sa.ColumnElement, "rejected")
+        checked_instance(is_approved, sa.ColumnElement, "is_approved")
+        checked_instance(is_rejected, sa.ColumnElement, "is_rejected")
         present = self.present_messages(id, messages)
-        return count_review(self._scope, messages, present, approved, rejected)
+        return count_review(self._scope, messages, present, is_approved, is_rejected)
 
     def _get_to_move(self, id: UUID, action: Action, *, lock: bool = False) -> Campaign:
         """Return one campaign for an action. The documents need not be readable without guards."""

@@ -58,13 +58,13 @@ def count_review(
     scope: Scope,
     messages: sa.FromClause,
     present: sa.ColumnElement[bool],
-    approved: sa.ColumnElement[bool],
-    rejected: sa.ColumnElement[bool],
+    is_approved: sa.ColumnElement[bool],
+    is_rejected: sa.ColumnElement[bool],
 ) -> ReviewTally:
     """Count the present messages: approved, rejected, and all others as undecided."""
     number = sa.func.count()
     total, approved_number, rejected_number = scope.connection.execute(
-        sa.select(number, number.filter(approved), number.filter(rejected))
+        sa.select(number, number.filter(is_approved), number.filter(is_rejected))
         .select_from(messages)
         .where(present)
     ).one()

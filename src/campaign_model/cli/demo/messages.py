@@ -147,8 +147,8 @@ class CampaignMessages:
         return store.campaigns.review_tally(
             self.campaign_id,
             self.table,
-            approved=status == "approved",
-            rejected=status == "rejected",
+            is_approved=status == "approved",
+            is_rejected=status == "rejected",
         )
 
     def load_costs(self, connection: sa.Connection) -> Sequence[tuple[str, str, int, Decimal]]:
