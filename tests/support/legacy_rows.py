@@ -64,6 +64,7 @@ STEPS: tuple[dict[str, Any], ...] = (
     {"channel": "linkedin"},
     {"step": 1, "channel": "email"},
     {"step": 7, "channel": "email", "label": "Out of order", "enabled": False},
+    {"step": None, "channel": "email", "label": None, "key": None, "config": None},
     {
         "step": 2,
         "channel": "linkedin_message",
@@ -81,6 +82,7 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"tone": "casual"},
     {"language": "pt-BR", "custom_instructions": "Write in “quotes”.\n"},
     {"default_variant_count": 2, "budget": "12.50"},
+    {"tone": None, "budget": None},
     {"model": "m-1", "retries": {"max": 3}, "note": None},
     {"cancelled": True},
     {"cancelled": False},
