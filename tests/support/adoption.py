@@ -8,7 +8,7 @@ keeps its findings as text. ``assert_adopted`` compares the result with the orac
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -20,6 +20,7 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model._json import canonical
+from campaign_model.campaign import Repair
 from campaign_model.store import CampaignStore, transact
 from support import catalogs, legacy, servers
 from support.adoption_oracle import Expected
@@ -276,6 +277,13 @@ def assert_adopted(run: AdoptionRun, before: RowsById, after: RowsById, expected
             assert normalize(changed_column, actual_value) == new_value
 
 
+def codes_besides_nulls(repairs: Iterable[Repair]) -> set[str]:
+    """Return the codes of the repairs of members that are not null. Adoption keeps nulls."""
+    repairs = tuple(repairs)
+    nulls = {repair.path for repair in repairs if repair.code == "null_removed"}
+    return {repair.code for repair in repairs if repair.path not in nulls}
+
+
 def read_with_store(engine: sa.Engine) -> dict[str, str]:
     """Read every campaign, contact and template with the store. Return campaign statuses by id."""
     statuses = {}
@@ -283,10 +291,8 @@ def read_with_store(engine: sa.Engine) -> dict[str, str]:
     def read_tenant(store: CampaignStore) -> None:
         for summary in store.campaigns.list(deleted=True, limit=500).items:
             campaign = store.campaigns.get(summary.id)
-            # A step keeps a wrong number, because messages may refer to it, and its nulls.
-            nulls = {one.path for one in campaign.repairs if one.code == "null_removed"}
-            others = {one.code for one in campaign.repairs if one.path not in nulls}
-            assert others <= {"renumbered"}
+            # A step keeps a wrong number, because messages may refer to it.
+            assert codes_besides_nulls(campaign.repairs) <= {"renumbered"}
             history = store.campaigns.history(campaign.id)
             # A campaign that was inserted during the adoption has an empty history.
             assert [entry.action for entry in history] in ([], ["adopted"])
