@@ -97,22 +97,20 @@ def money(value: Any, argument: str = "cost") -> Decimal:
     Raises ``TypeError`` for anything but ``Decimal`` or ``int`` (a float is not exact), and
     :class:`InvalidArgument` for NaN, infinity, negative, too large or too precise amounts.
     """
+    amount = value
     if type(value) is int:
-        if not 0 <= value < int(MONEY_LIMIT):  # To convert a very large integer takes long.
-            rule = f"is at least 0 and less than {MONEY_LIMIT}"
-            message = f"{argument} is money, which {rule}, not {short_repr(value)}"
-            raise InvalidArgument(argument, message)
-        value = Decimal(value)
-    if type(value) is Decimal and not value:
-        return value.copy_abs()  # Fast path: without a budget, every reservation is zero.
-    if not isinstance(value, Decimal):
+        # To convert a very large integer takes long. What it is cut to is refused as well.
+        amount = Decimal(max(-1, min(value, int(MONEY_LIMIT))))
+    if type(amount) is Decimal and not amount:
+        return amount.copy_abs()  # Fast path: without a budget, every reservation is zero.
+    if not isinstance(amount, Decimal):
         raise TypeError(f"money is a Decimal, not a {type(value).__name__}: {short_repr(value)}")
-    if not value.is_finite() or value < 0 or value >= MONEY_LIMIT:
+    if not amount.is_finite() or amount < 0 or amount >= MONEY_LIMIT:
         rule = f"is at least 0 and less than {MONEY_LIMIT}"
-    elif EXACT.quantize(value, _NANO) != value:
+    elif EXACT.quantize(amount, _NANO) != amount:
         rule = f"has at most {MONEY_DECIMALS} decimals"
     else:
-        return value.copy_abs()  # Minus zero becomes zero.
+        return amount.copy_abs()  # Minus zero becomes zero.
     raise InvalidArgument(argument, f"{argument} is money, which {rule}, not {short_repr(value)}")
 
 

@@ -25,7 +25,7 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement_planned_once
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Array, Uuid, any_of
+from campaign_model.store.types import is_one_of
 
 POSITIONS = 1 << 40
 """More positions than a campaign has. A rank is ``position - priority * POSITIONS``."""
@@ -146,9 +146,7 @@ def _insert(
         # A key has refused the INSERT: leave out the contacts that the tenant does not have.
         table = host_table(scope.host.contacts)
         present = scope.connection.scalars(
-            sa.select(table.c.id).where(
-                scope.of_tenant(table), any_of(table.c.id, sa.literal([*known], Array(Uuid)))
-            )
+            sa.select(table.c.id).where(scope.of_tenant(table), is_one_of(table.c.id, known))
         ).all()
         if len(present) == len(known):
             # The tenant has all of them. The campaign may have one of them, the host may have

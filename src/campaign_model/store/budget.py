@@ -38,7 +38,7 @@ from campaign_model.store.tables import (
     campaign_totals,
 )
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Array, Money, Uuid, any_of
+from campaign_model.store.types import Money, is_one_of
 
 _T = campaign_totals.c
 _NOTHING = sa.literal(Decimal(0), Money())
@@ -133,7 +133,7 @@ def _reserve_in_flight(scope: Scope, campaign_id: UUID, each: Decimal) -> None:
     ).all()
     scope.connection.execute(
         sa.update(campaign_contacts)
-        .where(scope.of_tenant(campaign_contacts), _is_one_of(contact.id, [*ids]))
+        .where(scope.of_tenant(campaign_contacts), is_one_of(contact.id, ids))
         .values(reserved=_amount(each))
     )
     add_to_totals(scope, campaign_id, Totals(reserved=each * len(ids)))
@@ -174,12 +174,12 @@ def _free_expired_reservations(scope: Scope, campaign_id: UUID, now: datetime) -
         is_expired = sa.or_(lease_expires_at.is_(None), lease_expires_at <= now)
         locked = scope.connection.execute(
             sa.select(id_.label("id"), table.c.reserved)
-            .where(reserving, _is_one_of(id_, expired_ids), is_expired)
+            .where(reserving, is_one_of(id_, expired_ids), is_expired)
             .with_for_update(skip_locked=True, key_share=True)
         ).all()
         scope.connection.execute(
             sa.update(table)
-            .where(scope.of_tenant(table), _is_one_of(id_, [row.id for row in locked]))
+            .where(scope.of_tenant(table), is_one_of(id_, [row.id for row in locked]))
             .values(reserved=_NOTHING)
         )
         freed.reserved -= sum(row.reserved for row in locked)
@@ -187,10 +187,6 @@ def _free_expired_reservations(scope: Scope, campaign_id: UUID, now: datetime) -
             expiries.append(now)
     add_to_totals(scope, campaign_id, freed)
     return min(expiries, default=None)
-
-
-def _is_one_of(column: sa.ColumnElement[UUID], ids: list[UUID]) -> sa.ColumnElement[bool]:
-    return any_of(column, sa.literal(ids, Array(Uuid)))
 
 
 def _amount(value: Decimal) -> sa.BindParameter[Decimal]:

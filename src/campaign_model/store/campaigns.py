@@ -173,10 +173,8 @@ class Campaigns:
         for permission in _permissions(stored, campaign):
             lifecycle.check_permission(permission, stored.status)
         scope.codec.check_words(campaign, stored)
-        before, after = (
-            campaign_content(stored, scope.codec),
-            campaign_content(campaign, scope.codec),
-        )
+        before = campaign_content(stored, scope.codec)
+        after = campaign_content(campaign, scope.codec)
         changed = {name: value for name, value in after.items() if value != before[name]}
         if not changed:
             return stored
@@ -372,12 +370,13 @@ class Campaigns:
         )
 
     def present_messages(self, id: UUID, messages: sa.FromClause) -> sa.ColumnElement[bool]:
-        """Build a condition on the host's ``messages``: those that are to be reviewed and sent.
+        """Build the condition that a row of the host's ``messages`` may be reviewed and sent.
 
-        These are the messages of the present revision of every generated contact, for the present
-        steps. Use the condition in a WHERE, so that the database finds the messages and no id is
-        computed in Python. ``messages`` has the columns ``tenant_id``, ``campaign_contact_id``,
-        ``revision`` (that of the claim), ``step_key`` and ``variant`` (those of the slot).
+        Such a row is a message of the present revision of a generated contact, for one of the
+        present steps. Use the condition in a WHERE, so that the database finds the messages and no
+        id is computed in Python. ``messages`` has the columns ``tenant_id``,
+        ``campaign_contact_id``, ``revision`` (that of the claim), ``step_key`` and ``variant``
+        (those of the slot).
 
         The condition has the steps of now. Lock the campaign (``get(..., lock=True)``) if they must
         not change before you use it. Raises :class:`NotFound`, and :class:`InvalidArgument` for a

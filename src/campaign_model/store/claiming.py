@@ -43,7 +43,7 @@ from campaign_model.store.totals import (
     load_totals,
 )
 
-_PAUSE = timedelta(seconds=1)
+PAUSE = timedelta(seconds=1)
 """When to claim again if contacts are due, but locked by other transactions."""
 
 _WATERMARK_STRIDE = 1024
@@ -270,7 +270,7 @@ class ClaimCall:
         """
         assert self.now is not None, "claimed before"
         connection, statements = self.scope.connection, self.statements
-        soon = self.now + _PAUSE
+        soon = self.now + PAUSE
         parameters = self.parameters() | {"soon": soon}
         chance = connection.execute(statements.find_next_chance, parameters).one()
         if chance.any_exhausted:

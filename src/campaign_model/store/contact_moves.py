@@ -22,7 +22,7 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.statements import NOT_CHECKED, NOT_READY, READY
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Array, Money, Uuid, any_of
+from campaign_model.store.types import Money, is_one_of
 
 _CONTACT = campaign_contacts.c
 _NOTHING = sa.literal(Decimal(0), Money())
@@ -59,7 +59,7 @@ An exclusion changes nothing else: a worker that holds the contact still spends 
 
 def has_contact_id(contact_ids: Iterable[UUID]) -> sa.ColumnElement[bool]:
     """Build the condition that a campaign contact is one of these contacts of the host."""
-    return any_of(_CONTACT.contact_id, sa.literal([*contact_ids], Array(Uuid)))
+    return is_one_of(_CONTACT.contact_id, contact_ids)
 
 
 def move_contacts(

@@ -198,7 +198,7 @@ class Contacts:
         """Yield every contact whose messages may be sent, to read them, for example in a preview.
 
         These are the generated contacts of an approved or exported campaign, without the excluded
-        ones. ``exported_at`` says which of them were exported. To send messages, use
+        ones. An exported contact has an ``exported_at``. To send messages, use
         :func:`campaign_model.worker.run_export` or ``store.export``: a list that is sent in a
         transaction is sent again if the transaction is repeated.
 

@@ -18,7 +18,7 @@ row. If the same claim is recorded again, the answer is ``already``. 4. In any o
 is lost. Mark all contacts, or none.
 
 *Invariant: a contact is marked once, by the claim whose token is in its row. So it is pushed once,
-or again only if nobody knows the outcome of its push: the push raised, or the exporter died between
+or again only if the outcome of its push is unknown: the push raised, or the exporter died between
 push and record.* The receiver recognises a repeated push by the ids of the messages.
 
 Every method here locks the campaign exclusively (:mod:`campaign_model.store.locking`), for the few
@@ -48,7 +48,7 @@ from campaign_model.claims import (
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import PERMISSIONS, Permission, Status
 from campaign_model.store import postgresql, sqlite
-from campaign_model.store.claiming import log_takeover
+from campaign_model.store.claiming import PAUSE, log_takeover
 from campaign_model.store.generation import MAX_CLAIM
 from campaign_model.store.leases import lock_claimed
 from campaign_model.store.scope import Scope
@@ -63,10 +63,7 @@ from campaign_model.store.statements import (
 )
 from campaign_model.store.tables import LOWEST_RANK, campaign_contacts
 from campaign_model.store.totals import Totals, add_to_totals, load_totals
-from campaign_model.store.types import Array, Uuid, any_of
-
-_PAUSE = timedelta(seconds=1)
-"""When to claim again if contacts are due, but locked by other transactions."""
+from campaign_model.store.types import is_one_of
 
 # Find the first contacts to hand out, by rank: those without a lease from :first_unclaimed on, and
 # those whose lease has expired.
@@ -161,7 +158,7 @@ class Export:
             "tenant": scope.tenant_id,
             "campaign": campaign_id,
             "now": now,
-            "soon": now + _PAUSE,
+            "soon": now + PAUSE,
             "first_unclaimed": cursor.rank,
         }
         found = self._find(parameters, cursor.rank, limit)
@@ -187,7 +184,7 @@ class Export:
         else:
             stop = StopReason.LEASES_PENDING
             if retry_at <= now:  # Another transaction has locked the contact right now.
-                retry_at = now + _PAUSE
+                retry_at = now + PAUSE
         for contact in found:
             if contact.lease_expires_at is not None:
                 log_takeover(scope, campaign_id, contact)
@@ -286,7 +283,7 @@ class Export:
             sa.update(campaign_contacts)
             .where(
                 self._scope.of_tenant(campaign_contacts),
-                any_of(_CONTACT.id, sa.literal(ids, Array(Uuid))),
+                is_one_of(_CONTACT.id, ids),
             )
             .values(**values)
         )

@@ -1,4 +1,4 @@
-"""The host's messages that are to be reviewed and sent, as conditions and counts in SQL.
+"""Find and count, in SQL, the messages of the host that reviewers read and exporters send.
 
 A message is *present* if it belongs to the present revision of a generated contact, and to an
 enabled step and a variant of the campaign. Its id says the same, but SQL cannot compute ids. So the

@@ -170,9 +170,8 @@ class Templates:
         if version is not None and row.version != version:
             raise Conflict(
                 "stale_version",
-                f"the template {row.name!r} is at version {row.version}, not "
-                f"{short_repr(version)}; "
-                "load it again",
+                f"the template {row.name!r} is at version {row.version}, "
+                f"not {short_repr(version)}; load it again",
             )
         return template_from_row(row, self._scope.codec)
 
@@ -202,7 +201,7 @@ class Templates:
 
 
 def _taken(template: CampaignTemplate) -> Conflict:
-    """Make the error for an id or name that is taken: the same one, whoever has taken it."""
+    """Make the error for an id or name that is taken. It does not depend on the owner."""
     return Conflict(
         "already_exists", f"a template of that id or name exists already: {template.name!r}"
     )

@@ -191,10 +191,10 @@ def _run(
 
 
 def find_cause(connection: sa.Connection, error: Exception) -> BaseException | None:
-    """Return the database error because of which code on ``connection`` raised ``error``, if any.
+    """Return the database error that made code on ``connection`` raise ``error``, or None.
 
-    It is ``error`` itself, an error from which it was raised, or an earlier error that the code
-    caught although it had aborted the transaction.
+    The database error is ``error`` itself, an error from which ``error`` was raised, or an earlier
+    error that aborted the transaction and that the code caught.
     """
     cause = find_database_error(error)
     if cause is not None or connection.closed:

@@ -182,6 +182,11 @@ class any_of(_Expression):  # noqa: N801 - reads as an SQL function in statement
     }
 
 
+def is_one_of(column: sa.ColumnElement[Any], ids: Iterable[UUID]) -> sa.ColumnElement[bool]:
+    """Build the condition that the column is one of the ids, which are sent as one parameter."""
+    return any_of(column, sa.literal([*ids], Array(Uuid)))
+
+
 class database_clock(_Expression):  # noqa: N801
     """The time on the database server at the moment when the expression is evaluated."""
 

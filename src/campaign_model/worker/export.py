@@ -1,7 +1,7 @@
 """``run_export``: push the messages of a campaign's contacts to another system, each contact once.
 
 It runs the worker loop (``run.py``) with an :class:`ExportJob`. ``store/export.py`` tells the
-protocol. Invariant: a contact is pushed again only if nobody knows the outcome of its push.
+protocol. Invariant: a contact is pushed again only if the outcome of its push is unknown.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def run_export(
     * ``task_timeout``: after this time, ``task.stopping`` is true.
     * ``lease``, ``stop``, ``stop_patience`` and ``options`` mean what they mean in ``run_worker``.
 
-    A contact is pushed a second time only if nobody knows the outcome of its first push: ``push``
+    A contact is pushed a second time only if the outcome of its first push is unknown: ``push``
     raised, or the process died between push and mark, or the database was gone for longer than a
     minute. If a contact is erased during its push, it counts as ``lost`` in the report; that does
     not disturb other contacts.

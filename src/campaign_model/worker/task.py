@@ -90,9 +90,9 @@ class _Task:
     def _sum_unbooked_costs(self, errors: Collection[BaseException]) -> Decimal | None:
         """Sum the costs that no checkpoint could book. ``None`` if one of them is unknown.
 
-        ``errors`` are those that ended ``generate``. A checkpoint that failed for another reason
-        than a lost lease counts only if its error is one of them: ``generate`` may have caught the
-        error and repeated the checkpoint.
+        ``errors`` are the error that ended ``generate``, and the errors that led to this error. A
+        checkpoint that failed for another reason than a lost lease counts only if its error is one
+        of ``errors``: otherwise ``generate`` caught it, and may have repeated the checkpoint.
         """
         costs = [
             cost
