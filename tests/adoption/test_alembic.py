@@ -130,7 +130,7 @@ def test_a_revision_of_the_host_changes_nothing_in_an_adopted_database(
 ) -> None:
     config, engine = host
     command.upgrade(config, "0001")
-    db.adopt(engine)
+    db.adopt(engine, enforce=True)
     before = read_versions(engine, db.VERSION_TABLE)
     command.upgrade(config, "head")
     assert read_versions(engine, db.VERSION_TABLE) == before

@@ -135,7 +135,7 @@ def test_legacy_writers_can_write_before_every_statement(oldest: LegacyDatabases
             )
         engine.dispose()
         with observe_statements(engine, write_beside):
-            db.adopt(engine, on_progress=follow_progress)
+            db.adopt(engine, enforce=True, on_progress=follow_progress)
 
         # The adoption has no statement timeout, and leaves its connection as it was.
         assert statement_timeouts == {"0"}
@@ -177,7 +177,7 @@ def test_a_long_reader_delays_the_adoption_but_no_writer(legacies: LegacyDatabas
     ):
         with reader.transaction():
             reader.execute("SELECT name, status, total_contacts FROM campaigns").fetchall()
-            adoption = pool.submit(db.adopt, engine)
+            adoption = pool.submit(db.adopt, engine, enforce=True)
             for number in range(10_000, 10_003):
                 wait_until(lambda: is_lock_awaited(writer), "the adoption waits for the reader")
                 # The writer queues behind the adoption, which soon gives up its place.

@@ -37,7 +37,7 @@ def test_nothing_is_planned_for_a_fresh_schema(new_database: NewDatabase, postgr
         db.init(engine, with_host_tables=True)
         assert db.verify(engine) == db.Verdict("current", (), ())
         before = read(engine)
-        assert db.adopt(engine).added == ()
+        assert db.adopt(engine, enforce=True).added == ()
         assert read(engine) == before
 
 
@@ -68,7 +68,7 @@ def test_missing_and_incorrect_parts_of_the_schema_are_created_again(
             execute(engine, statement)
         verdict = db.verify(engine)
         assert (verdict.shape, len(verdict.pending) > len(damage)) == ("changed", True)
-        assert db.adopt(engine).added == verdict.pending
+        assert db.adopt(engine, enforce=True).added == verdict.pending
         assert db.verify(engine) == db.Verdict("current", (), ())
         assert read(engine) == before
 
@@ -85,7 +85,7 @@ def constraint_definitions(catalog: catalogs.Catalog) -> set[tuple[str, str]]:
 def test_keys_that_delete_rows_of_the_library_are_dropped(oldest: LegacyDatabases) -> None:
     with oldest.database(EXTENDED, sample_rows) as engine:
         before = constraint_definitions(read(engine))
-        db.adopt(engine)
+        db.adopt(engine, enforce=True)
         # Every other constraint is still there, with its old name or the library's.
         assert before - constraint_definitions(read(engine)) == {
             (
@@ -104,7 +104,7 @@ def test_of_two_equal_constraints_only_one_is_renamed(newest: LegacyDatabases) -
                 f"ALTER TABLE campaigns ADD CONSTRAINT {name}"
                 " FOREIGN KEY (tenant_id) REFERENCES tenants(id)",
             )
-        db.adopt(engine)
+        db.adopt(engine, enforce=True)
         assert db.verify(engine).shape == "current"
         names = {name for kind, _, name in read(engine) if kind == "constraint"}
         assert "fk_campaigns_tenant_id" in names
@@ -120,7 +120,7 @@ def test_a_view_on_a_column_and_an_unknown_type_make_the_adoption_impossible(
         execute(engine, "CREATE VIEW spent AS SELECT generation_cost FROM campaigns")
         before = read(engine)
         with pytest.raises(db.SetupError) as caught:
-            db.adopt(engine)
+            db.adopt(engine, enforce=True)
         pending = "; ".join(db.verify(engine).pending)
         assert str(caught.value) == pending
         assert "total_contacts is of type bigint" in pending

@@ -164,7 +164,11 @@ def test_values_that_need_a_decision_stop_the_adoption_before_any_change(
         before = DatabaseState.read(engine)
         findings: list[FindingText] = []
         with pytest.raises(db.AdoptionRefused) as caught:
-            db.adopt(engine, on_finding=lambda finding: findings.append(FindingText.of(finding)))
+            db.adopt(
+                engine,
+                enforce=True,
+                on_finding=lambda finding: findings.append(FindingText.of(finding)),
+            )
         assert DatabaseState.read(engine) == before
         assert refusals(findings) == expected.refused
         report = caught.value.report
@@ -269,11 +273,11 @@ def test_a_value_that_a_writer_changes_after_the_audit_is_not_overwritten(
 
         sa.event.listen(engine, "before_cursor_execute", write_once)
         if quarantine:
-            db.adopt(engine, quarantine=True)
+            db.adopt(engine, enforce=True, quarantine=True)
             query = "SELECT value FROM campaign_quarantine WHERE column_name = 'template_config'"
         else:
             with pytest.raises(db.AdoptionRefused, match="1 x not_steps"):
-                db.adopt(engine)
+                db.adopt(engine, enforce=True)
             query = "SELECT template_config FROM campaigns WHERE template_config = '5'"
         assert execute(engine, query) == [(5,)]
 

@@ -65,12 +65,12 @@ def test_the_script_for_an_inspected_database_leaves_what_an_adoption_leaves(
         adopt(engine)
         expected = DatabaseState.read(engine)
     with legacies.database(shape, sample_rows) as engine:
-        assert run_psql(legacies, engine, db.sql(engine), tmp_path) == ""
+        assert run_psql(legacies, engine, db.sql(engine, enforce=True), tmp_path) == ""
         assert_same_after_sync(engine, expected)
         state = DatabaseState.read(engine)
         assert db.verify(engine).shape == "current"
         # A script for the adopted database has nothing to do.
-        run_psql(legacies, engine, db.sql(engine), tmp_path)
+        run_psql(legacies, engine, db.sql(engine, enforce=True), tmp_path)
         assert DatabaseState.read(engine) == state
 
 
@@ -84,7 +84,7 @@ def test_the_script_for_an_empty_database_leaves_what_an_adoption_leaves(
         expected = DatabaseState.read(engine)
     with legacies.database(BARE) as engine:
         execute(engine, "DROP TABLE messages, campaigns")
-        sql = db.sql(engine) if inspected else db.sql()
+        sql = db.sql(engine, enforce=True) if inspected else db.sql()
         assert run_psql(legacies, engine, sql, tmp_path) == ""
         assert_same_after_sync(engine, expected)
         assert db.verify(engine).shape == "current"
@@ -94,7 +94,7 @@ def test_an_adoption_continues_a_script_that_ended_early(
     newest: LegacyDatabases, tmp_path: Path
 ) -> None:
     with newest.database(SERVICE, sample_rows) as engine:
-        parts = db.sql(engine).split("\n\n")
+        parts = db.sql(engine, enforce=True).split("\n\n")
         adopt(engine)
         expected = DatabaseState.read(engine)
     for fraction in (0.4, 0.8):
@@ -122,7 +122,7 @@ def test_the_script_repairs_a_contact_that_is_added_to_a_repaired_campaign(
                 )
             LIMIT 1;
         """  # noqa: S608
-        sql = db.sql(engine).replace(call, call + add_contact, 1)
+        sql = db.sql(engine, enforce=True).replace(call, call + add_contact, 1)
         run_psql(newest, engine, sql, tmp_path)
         assert db.verify(engine).shape == "current"
         contact = read_rows(engine)["campaign_contacts"][new_id]
@@ -147,7 +147,7 @@ def test_a_linter_of_migrations_finds_only_exceptions_with_a_reason(
         sql = db.sql()
     else:
         with oldest.database(shape) as engine:
-            sql = db.sql(engine)
+            sql = db.sql(engine, enforce=True)
     assert lint(sql) == (0, "")
     # The linter does report the exceptions if they are not declared.
     code, output = lint(re.sub(r"-- squawk-ignore.*", "", sql))

@@ -18,18 +18,19 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.db.checks import checks
+from campaign_model.db.grants import list_privileges
 from campaign_model.lifecycle import Status
 from campaign_model.store.tables import metadata
 from campaign_model.testing.contract.test_refusals import BAD
-from campaign_model.testing.contract.test_session import PRIVILEGES
 from campaign_model.testing.sample_campaigns import Tenant, add_minimal_contacts, add_minimal_tenant
 from support import contract
 from support.pooler import pooled
 
 HOST = db.HostTables()
 READ_RIGHTS = dict.fromkeys([*metadata.tables, HOST.tenants, HOST.owners, HOST.contacts], "SELECT")
-SERVICE_RIGHTS = PRIVILEGES | {HOST.contacts: "SELECT, INSERT, DELETE", HOST.owners: "SELECT"}
-SERVICE_RIGHTS |= {HOST.tenants: "SELECT, INSERT, DELETE"}
+SERVICE_RIGHTS = list_privileges(HOST) | dict.fromkeys(
+    (HOST.contacts, HOST.tenants), "SELECT, INSERT, DELETE"
+)
 ONLY_SYSTEM_TEMPLATES = {"campaign_templates": 3}
 
 

@@ -231,11 +231,14 @@ class AdoptionRun:
         }
 
 
-def adopt(engine: sa.Engine, **options: Any) -> AdoptionRun:
-    """Adopt a database and keep the findings. Errors pass through."""
+def adopt(engine: sa.Engine, *, enforce: bool = True, **options: Any) -> AdoptionRun:
+    """Adopt a database, with both steps, and keep the findings. Errors pass through."""
     findings: list[FindingText] = []
     report = db.adopt(
-        engine, on_finding=lambda finding: findings.append(FindingText.of(finding)), **options
+        engine,
+        on_finding=lambda finding: findings.append(FindingText.of(finding)),
+        enforce=enforce,
+        **options,
     )
     return AdoptionRun(report, tuple(findings))
 

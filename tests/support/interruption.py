@@ -106,7 +106,7 @@ def adopt_until_killed(engine: sa.Engine, number: int, *, after_writes: bool) ->
 
     with observe_statements(engine, kill_in_time):
         try:
-            db.adopt(engine)
+            db.adopt(engine, enforce=True)
         except sa.exc.DBAPIError:
             if count <= number:
                 raise
@@ -165,7 +165,7 @@ def kill_index_builds(legacies: LegacyDatabases, shape: Shape, pattern: str) -> 
         ):
             while True:
                 started: list[str] = []
-                adoption = pool.submit(db.adopt, engine)
+                adoption = pool.submit(db.adopt, engine, enforce=True)
                 pid = _wait_for_build(other, adoption, holds_snapshot)
                 if pid is None:
                     break

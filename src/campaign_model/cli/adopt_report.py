@@ -40,6 +40,7 @@ def print_verdict(console: Console, verdict: db.Verdict) -> None:
     """Print the shape of a database, what is to be done, and the warnings."""
     print_labelled(console, "Shape", verdict.shape)
     _print_statements(console, verdict.pending, "Pending")
+    _print_tolerated(console, verdict.tolerated)
     _print_warnings(console, verdict.warnings)
 
 
@@ -57,6 +58,14 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
             (kind, number, outcome, db.KINDS[kind]) for kind, number in counts_by_kind.items()
         ]
     _print_statements(console, report.added, "Added" if has_written else "To be added")
+    if report.changes:
+        print_table(
+            console,
+            ("",),
+            [(change,) for change in report.changes],
+            title="What other programs notice",
+        )
+    _print_tolerated(console, report.tolerated)
     print_table(
         console,
         ("kind", "values", "", "meaning"),
@@ -90,6 +99,17 @@ def _print_statements(console: Console, statements: Iterable[str], title: str) -
     rows = [(textwrap.shorten(sql, _LONGEST_STATEMENT, placeholder="..."),) for sql in statements]
     if rows:
         print_table(console, ("",), rows, title=f"{title}: {len(rows)}")
+
+
+def _print_tolerated(console: Console, tolerated: Iterable[db.ToleratedWrites]) -> None:
+    rows = [(each.table, each.broken, each.day, each.writes) for each in tolerated]
+    if rows:
+        print_table(
+            console,
+            ("table", "column or constraint", "day", "writes"),
+            rows,
+            title="Writes that db enforce will refuse",
+        )
 
 
 def _print_warnings(console: Console, warnings: Iterable[str]) -> None:

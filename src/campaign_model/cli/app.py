@@ -6,7 +6,8 @@ The groups ``templates`` and ``campaigns`` are in ``campaign_commands``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +57,18 @@ TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tena
 OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
 ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
 MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")]
+StatusMap = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORD=STATUS", help="The status that an unknown word means."),
+]
+Quarantine = Annotated[
+    bool, typer.Option("--quarantine", help="Move values that need a decision to a table.")
+]
+FindingsAsJson = Annotated[
+    bool, typer.Option("--json", help="Print every finding, then the report, as JSON lines.")
+]
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -310,13 +323,11 @@ def verify(
 def adopt(
     *,
     url: Url,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")
+    dry_run: DryRun = False,
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Also add all constraints, as db enforce does.")
     ] = False,
-    status_map: Annotated[
-        list[str] | None,
-        typer.Option(metavar="WORD=STATUS", help="The status that an unknown word means."),
-    ] = None,
+    status_map: StatusMap = None,
     status_rule: Annotated[
         list[str] | None,
         typer.Option(
@@ -325,9 +336,7 @@ def adopt(
             "with a Lemlist id (lemlist), and all others (otherwise).",
         ),
     ] = None,
-    quarantine: Annotated[
-        bool, typer.Option("--quarantine", help="Move values that need a decision to a table.")
-    ] = False,
+    quarantine: Quarantine = False,
     contacts_from_messages: Annotated[
         bool,
         typer.Option(
@@ -339,30 +348,86 @@ def adopt(
     owners: OwnersTable = _HOST.owners,
     contacts: ContactsTable = _HOST.contacts,
     messages: MessagesTable = "messages",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print every finding, then the report, as JSON lines.")
-    ] = False,
+    as_json: FindingsAsJson = False,
 ) -> int:
     """Bring a legacy PostgreSQL database to the schema, in place.
 
-    Others can read and write meanwhile. Run it with --dry-run first.
+    Others can read and write meanwhile, and services without this library afterwards, too. Run it
+    with --dry-run first. The exit code is 1 if values need a decision; then nothing was changed.
+    """
+    run_step = partial(
+        db.adopt,
+        enforce=enforce,
+        status_rule=pairs("--status-rule", status_rule),
+        contacts_from_messages=contacts_from_messages,
+    )
+    return _run_step(
+        run_step,
+        url=url,
+        host=HostTables(tenants, owners, contacts),
+        messages=messages,
+        dry_run=dry_run,
+        status_map=status_map,
+        quarantine=quarantine,
+        as_json=as_json,
+    )
+
+
+@database_app.command()
+def enforce(
+    *,
+    url: Url,
+    dry_run: DryRun = False,
+    status_map: StatusMap = None,
+    quarantine: Quarantine = False,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    as_json: FindingsAsJson = False,
+) -> int:
+    """Add the constraints that db adopt leaves out for services without this library.
+
+    With --dry-run, count the writes since the adoption that the constraints would have refused.
     The exit code is 1 if values need a decision; then nothing was changed.
     """
+    return _run_step(
+        db.enforce,
+        url=url,
+        host=HostTables(tenants, owners, contacts),
+        messages=messages,
+        dry_run=dry_run,
+        status_map=status_map,
+        quarantine=quarantine,
+        as_json=as_json,
+    )
+
+
+def _run_step(
+    run_step: Callable[..., db.AdoptReport],
+    *,
+    url: str,
+    host: HostTables,
+    messages: str,
+    dry_run: bool,
+    status_map: list[str] | None,
+    quarantine: bool,
+    as_json: bool,
+) -> int:
+    """Run a step of an adoption, print its report and return the exit code."""
     console = open_console()
     with (
         open_database(parse_url(url), needs_schema=False) as engine,
         adoption_progress() as on_progress,
     ):
         try:
-            report = db.adopt(
+            report = run_step(
                 engine,
-                host=HostTables(tenants, owners, contacts),
+                host=host,
                 messages=messages,
                 dry_run=dry_run,
                 status_map=pairs("--status-map", status_map),
-                status_rule=pairs("--status-rule", status_rule),
                 quarantine=quarantine,
-                contacts_from_messages=contacts_from_messages,
                 on_progress=on_progress,
                 on_finding=print_json_line if as_json else None,
             )
@@ -374,6 +439,18 @@ def adopt(
     else:
         print_report(console, report, dry_run=dry_run)
     return _FOUND_PROBLEMS if report.refused else _SUCCESS
+
+
+@database_app.command("grants")
+def print_grants(
+    *,
+    role: Annotated[str, typer.Option(help="The role of your service.")],
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+) -> None:
+    """Print the GRANT statements that let a PostgreSQL role use the store."""
+    for grant in db.grants(role, host=HostTables(owners=owners, contacts=contacts)):
+        typer.echo(f"{grant};")
 
 
 @database_app.command("sql")
@@ -390,6 +467,9 @@ def print_sql(
     owners: OwnersTable = _HOST.owners,
     contacts: ContactsTable = _HOST.contacts,
     messages: MessagesTable = "messages",
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Print the statements of db enforce, too.")
+    ] = False,
 ) -> None:
     """Print an adoption as an SQL script for psql."""
     host = HostTables(tenants, owners, contacts)
@@ -397,4 +477,4 @@ def print_sql(
         typer.echo(db.sql(host=host), nl=False)
         return
     with open_database(parse_url(url), needs_schema=False) as engine:
-        typer.echo(db.sql(engine, host=host, messages=messages), nl=False)
+        typer.echo(db.sql(engine, host=host, messages=messages, enforce=enforce), nl=False)

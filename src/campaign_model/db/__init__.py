@@ -1,9 +1,11 @@
 """The database schema and its upkeep, with the rights of the schema's owner.
 
-``init`` builds the schema in a fresh database. ``adopt`` brings a legacy database to it in place;
+``init`` builds the schema in a fresh database. ``adopt`` brings a legacy database to it in place,
+beside services that still write into it, and ``enforce`` adds the constraints once they are gone;
 ``verify`` says what is missing, ``sql`` writes the adoption as plain SQL. ``sync_presets`` updates
-the system templates, ``prepare_engine`` configures an engine for the store, and ``generating``
-lists the campaigns that need a worker, across all tenants.
+the system templates, ``prepare_engine`` configures an engine for the store, ``grants`` writes the
+privileges of a service's role, and ``generating`` lists the campaigns that need a worker, across
+all tenants.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from campaign_model.db.adoption.report import (
     AdoptionRefused,
     AdoptReport,
     Finding,
+    ToleratedWrites,
     Verdict,
 )
-from campaign_model.db.adoption.run import adopt, sql, verify
+from campaign_model.db.adoption.run import adopt, enforce, sql, verify
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.generating import Generating, generating
+from campaign_model.db.grants import grants
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
 from campaign_model.db.setup import SetupError, lock_setup
@@ -39,9 +43,12 @@ __all__ = [
     "MinimalHost",
     "SetupError",
     "SyncReport",
+    "ToleratedWrites",
     "Verdict",
     "adopt",
+    "enforce",
     "generating",
+    "grants",
     "init",
     "prepare_engine",
     "sql",

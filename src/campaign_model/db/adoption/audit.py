@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
 from campaign_model.campaign import Campaign
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.legacy_database import (
@@ -20,8 +22,9 @@ from campaign_model.db.adoption.legacy_database import (
 )
 from campaign_model.db.adoption.repair_campaigns import audit_campaigns
 from campaign_model.db.adoption.repair_templates import audit_templates
-from campaign_model.db.adoption.report import AdoptReport, Finding, OnFinding
+from campaign_model.db.adoption.report import AdoptReport, Finding, OnFinding, ToleratedWrites
 from campaign_model.db.adoption.session import Session
+from campaign_model.db.adoption.tolerance import COUNT_TOLERATED_WRITES, TOLERATED_WRITES
 from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import Action, target
@@ -30,16 +33,32 @@ from campaign_model.wire import recover_generation_config, recover_template_conf
 
 _MAX_SAMPLES = 5
 
+_CHANGED_VALUES = (
+    "campaigns.total_contacts no longer counts excluded contacts",
+    "documents that are JSON strings become JSON arrays and objects",
+)
+"""What the repair of rows changes for programs that read them."""
+
 
 def audit_rows(
-    session: Session, inspection: Inspection, options: Options, on_finding: OnFinding | None = None
+    session: Session,
+    inspection: Inspection,
+    options: Options,
+    on_finding: OnFinding | None = None,
+    *,
+    enforce: bool,
 ) -> AdoptReport:
-    """Report what an adoption adds, repairs and refuses. Pass each finding to ``on_finding``."""
+    """Report what a step adds, repairs and refuses. Pass each finding to ``on_finding``."""
+    database = LegacyDatabase(inspection, options)
+    # An empty database has no rows. In an outdated one, which this library has set up, the
+    # constraints have already refused every row that would need a repair.
+    is_correct = inspection.shape in {"empty", "outdated"} or inspection.is_done(enforce=enforce)
+    findings = () if is_correct else _find(session, database)
     repaired: dict[str, int] = {}
     refused: dict[str, int] = {}
     quarantined: dict[str, int] = {}
     samples: dict[str, tuple[Finding, ...]] = {}
-    for finding in _find(session, LegacyDatabase(inspection, options)):
+    for finding in findings:
         counts = repaired
         if finding.undecided:
             # The quarantine cannot take a row that other rows need.
@@ -50,16 +69,33 @@ def audit_rows(
             samples[finding.kind] = (*samples.get(finding.kind, ()), finding)
         if on_finding is not None:
             on_finding(finding)
+    statements = inspection.plan(enforce=enforce).statements
     return AdoptReport(
         shape=inspection.shape,
         status_rule={"inactive": target(Action.DELETE), **options.status_rule},
-        added=tuple(statement.sql for statement in inspection.plan.statements),
+        added=tuple(statement.sql for statement in statements),
         repaired=repaired,
         refused=refused,
         quarantined=quarantined,
         samples=samples,
         warnings=inspection.warnings,
+        changes=(
+            *(statement.notice for statement in statements if statement.notice is not None),
+            *(_CHANGED_VALUES if repaired and inspection.may_recount else ()),
+        ),
+        tolerated=read_tolerated_writes(session.use_transactions(), inspection),
     )
+
+
+def read_tolerated_writes(
+    connection: sa.Connection, inspection: Inspection
+) -> tuple[ToleratedWrites, ...]:
+    """Count the writes that the step enforce would have refused. It is an empty table at first."""
+    if TOLERATED_WRITES not in inspection.tables:
+        return ()
+    rows = connection.execute(sa.text(COUNT_TOLERATED_WRITES)).all()
+    connection.rollback()
+    return tuple(ToleratedWrites(*row) for row in rows)
 
 
 def write_audits(database: LegacyDatabase) -> dict[str, str]:
@@ -77,10 +113,6 @@ def write_audits(database: LegacyDatabase) -> dict[str, str]:
 
 def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
     """Yield the findings of all tables, read in batches of campaigns and of templates."""
-    # An empty database has no rows. In a current or outdated one (which this library has set up),
-    # the constraints have already refused every row that would need a repair.
-    if database.inspection.shape in {"empty", "current", "outdated"}:
-        return
     for audited_table, audit_query in write_audits(database).items():
         documents_query = select_documents(database, audited_table)
         batches_query = select_batches(database, audited_table)

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
+from campaign_model.db.adoption.tolerance import TRIGGER
 from campaign_model.db.schema import HOST_KEY, create_statements, quote
 from campaign_model.store.tables import HostTables, metadata
 
@@ -32,7 +33,9 @@ class Column:
 class Constraint:
     """A constraint. ``kind`` is a letter of ``pg_constraint.contype``: p, u, f or c.
 
-    ``cascades`` is true if a foreign key deletes or changes rows of its own table.
+    ``cascades`` is true if a foreign key deletes or changes rows of its own table. ``on_delete`` is
+    its action when a row of ``refers_to`` is deleted: CASCADE, SET NULL or SET DEFAULT. It is
+    ``None`` if the foreign key refuses that.
     """
 
     kind: str
@@ -40,6 +43,8 @@ class Constraint:
     definition: str
     valid: bool = True
     cascades: bool = False
+    on_delete: str | None = None
+    refers_to: str | None = None
 
 
 @attrs.frozen
@@ -63,7 +68,8 @@ class Table:
     """A relation. ``kind`` is a letter of ``pg_class.relkind``, such as r (table) or v (view).
 
     ``owned`` is true if the current role may alter it. ``options`` are its storage options.
-    ``triggers`` are the host's triggers that run when a row is updated.
+    ``triggers`` are the host's triggers that run when a row is updated. ``tolerates_old_writes`` is
+    true if the table has the trigger of :mod:`campaign_model.db.adoption.tolerance`.
     """
 
     columns: Mapping[str, Column]
@@ -73,6 +79,7 @@ class Table:
     owned: bool = True
     options: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
+    tolerates_old_writes: bool = False
 
 
 Catalog = Mapping[str, Table]
@@ -140,7 +147,13 @@ SELECT
     ),
     regexp_replace(pg_get_constraintdef(oid), ' NOT VALID$', ''),
     convalidated,
-    contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r'))
+    contype = 'f' AND (confdeltype NOT IN ('a', 'r') OR confupdtype NOT IN ('a', 'r')),
+    CASE confdeltype
+        WHEN 'c' THEN 'CASCADE'
+        WHEN 'n' THEN 'SET NULL'
+        WHEN 'd' THEN 'SET DEFAULT'
+    END,
+    (SELECT CAST(relname AS text) FROM pg_class WHERE oid = confrelid)
 FROM pg_constraint
 WHERE conrelid = ANY(CAST(:tables AS oid[])) AND contype IN ('p', 'u', 'f', 'c')
 ORDER BY conrelid, conname
@@ -227,7 +240,8 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
             kind=kind,
             owned=owned,
             options=tuple(options),
-            triggers=tuple(triggers),
+            triggers=tuple(name for name in triggers if name != TRIGGER),
+            tolerates_old_writes=TRIGGER in triggers,
         )
         for oid, table_name, kind, owned, options, triggers in table_rows
     }

@@ -12,16 +12,20 @@ import json
 
 from campaign_model.forms import STEP_DEFAULTS
 
-# Decode JSON inside JSON strings, however deep. JSON's null becomes NULL; a string that holds no
-# JSON stays as it is.
-_DECODE_JSON = """
-CREATE FUNCTION pg_temp.decode_json(document jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS
+
+def write_decode_json(name: str) -> str:
+    """Write a function that decodes JSON inside JSON strings, however deep.
+
+    JSON's null becomes NULL. A string that holds no JSON stays as it is.
+    """
+    return f"""
+CREATE OR REPLACE FUNCTION {name}(document jsonb) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE AS
 $function$
 DECLARE
     inner_document jsonb := document;
 BEGIN
     WHILE jsonb_typeof(inner_document) = 'string' LOOP
-        inner_document := CAST(inner_document #>> '{}' AS jsonb);
+        inner_document := CAST(inner_document #>> '{{}}' AS jsonb);
     END LOOP;
     RETURN nullif(inner_document, 'null');
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
@@ -29,6 +33,7 @@ EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
 END
 $function$
 """
+
 
 # Add the missing fields of steps: the position, a label from the channel, and the defaults. Fields
 # that are there stay as they are.
@@ -97,7 +102,13 @@ $function$
 """
 
 CREATE_FUNCTIONS = tuple(
-    function.strip() for function in (_DECODE_JSON, _FILL_STEPS, _LOCK_ROWS, _ENABLE_TRIGGERS)
+    function.strip()
+    for function in (
+        write_decode_json("pg_temp.decode_json"),
+        _FILL_STEPS,
+        _LOCK_ROWS,
+        _ENABLE_TRIGGERS,
+    )
 )
 
 DROP_FUNCTIONS = """

@@ -22,6 +22,7 @@ from campaign_model.db.adoption.catalog import (
     read_references,
 )
 from campaign_model.db.adoption.plan import Plan, plan_statements
+from campaign_model.db.adoption.tolerance import TOLERATED_WRITES
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import HOST_KEY
 from campaign_model.db.setup import SetupError
@@ -62,8 +63,9 @@ class Inspection:
 
     ``tables`` are the tables that the database has, ``expected`` the library's tables as they
     should be. ``messages`` is the name of the host's table of messages. ``references`` are the
-    columns that refer to campaign contacts. ``shape`` is explained at :class:`Verdict`. The plan is
-    empty if ``obstacles`` make an adoption impossible.
+    columns that refer to campaign contacts. ``shape`` is explained at :class:`Verdict`. ``expand``
+    and ``enforce`` are the plans of the two steps; both are empty if ``obstacles`` make an adoption
+    impossible. The plan ``enforce`` contains all that is missing in ``expand``.
     """
 
     host: HostTables
@@ -72,7 +74,8 @@ class Inspection:
     tables: Catalog
     expected: Catalog
     references: tuple[Reference, ...]
-    plan: Plan
+    expand: Plan
+    enforce: Plan
     obstacles: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -83,7 +86,7 @@ class Inspection:
         It may if no version of the schema is recorded. Then no worker of this library can be
         running and change the totals at the same time.
         """
-        return self.shape not in {"current", "changed", "outdated", "newer"}
+        return self.shape not in {"current", "expanded", "changed", "outdated", "newer"}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -96,10 +99,18 @@ class Inspection:
             return self.obstacles
         if self.shape == "outdated":
             return ("run the newer revisions of this library: db.init",)
-        missing = tuple(statement.sql for statement in self.plan.statements)
         if self.may_recount:
+            missing = tuple(statement.sql for statement in self.expand.statements)
             return (*missing, "check every row: db.adopt, or first its dry run")
-        return missing
+        return tuple(statement.sql for statement in self.enforce.statements)
+
+    def plan(self, *, enforce: bool) -> Plan:
+        """Return the plan of the step ``enforce``, or of the step expand."""
+        return self.enforce if enforce else self.expand
+
+    def is_done(self, *, enforce: bool) -> bool:
+        """Tell whether the step has nothing to do: no statement, and no row to repair."""
+        return not (self.may_recount or self.plan(enforce=enforce).statements)
 
     def require_adoptable(self) -> None:
         """Raise :class:`SetupError` if the database cannot be adopted."""
@@ -116,17 +127,21 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     text(str(messages), "messages")
     expected = read_expected(connection, host)
     with connection.begin():
-        tables = read_catalog(connection, {*metadata.tables, *attrs.astuple(host), messages})
+        names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES}
+        tables = read_catalog(connection, names)
         references = read_references(connection)
         version = compare_version(connection)
     obstacles = tuple(_find_obstacles(tables, expected, host))
-    plan = Plan() if obstacles else plan_statements(tables, expected, host)
+    expand = enforce = Plan()
+    if not obstacles:
+        expand = plan_statements(tables, expected, host, enforce=False)
+        enforce = plan_statements(tables, expected, host, enforce=True)
     shape = version or _classify_legacy(tables)
-    if shape == "current" and (obstacles or plan.statements):
-        shape = "changed"
+    if shape == "current" and (obstacles or enforce.statements):
+        shape = "changed" if obstacles or expand.statements else "expanded"
     warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
     return Inspection(
-        host, messages, shape, tables, expected, references, plan, obstacles, warnings
+        host, messages, shape, tables, expected, references, expand, enforce, obstacles, warnings
     )
 
 

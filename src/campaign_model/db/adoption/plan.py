@@ -1,8 +1,11 @@
-"""The schema statements that an adoption has to run.
+"""The schema statements that a step of an adoption has to run.
 
 ``plan_statements`` compares the catalog of a database with that of the library's schema and returns
 a :class:`Plan`, which is empty for a complete schema. Every run plans anew, so an interrupted
 adoption continues where it ended.
+
+There are two steps. The step *expand* leaves out what could refuse a write of an old service: it
+plans for the tables that :func:`_relax` returns. The step *enforce* plans for the whole schema.
 
 No statement rewrites a table, and no statement holds an ACCESS EXCLUSIVE lock while it reads one:
 constraints arrive NOT VALID and are validated later, indexes are built CONCURRENTLY.
@@ -15,6 +18,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from campaign_model.db.adoption.catalog import Catalog, Column, Constraint, Table
+from campaign_model.db.adoption.tolerance import (
+    CREATE_FUNCTION,
+    CREATE_TOLERATED_WRITES,
+    TOLERANT_TABLES,
+    TOLERATED_WRITES,
+    create_trigger,
+    drop_everything,
+    drop_trigger,
+)
 from campaign_model.db.schema import HOST_KEY, create_tables, quote
 from campaign_model.store.tables import HostTables
 
@@ -23,6 +35,9 @@ MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templa
 
 _ADDED_AS_NULL = {*MARKERS.items(), ("campaigns", "status")}
 """Columns that adoption adds without a value, because a repair decides on it row by row."""
+
+_ENFORCED_KEYS = {"uq_campaign_templates_tenant_id_name"}
+"""Unique keys that old services may break, because no statement of the library needs them."""
 
 _MAX_IDENTIFIER = 63
 
@@ -33,9 +48,11 @@ class Statement:
 
     A ``concurrent`` statement, such as CREATE INDEX CONCURRENTLY, runs outside of a transaction and
     may wait for other transactions. ``undo`` removes what the statement leaves behind if it fails.
+    ``notice`` says what other programs may notice of it.
     """
 
     sql: str
+    notice: str | None = None
     concurrent: bool = False
     undo: str | None = None
 
@@ -44,40 +61,74 @@ class Statement:
 class Plan:
     """The missing statements, in three phases that run in this order.
 
-    ``expand`` adds tables and columns; old writers notice nothing, and rows can then be repaired.
-    ``enforce`` adds the keys and constraints, NOT VALID; from then on no writer can add a row that
-    breaks them. ``validate`` checks the old rows, and needs all of them repaired.
+    ``complete`` adds tables and columns; then rows can be repaired. ``constrain`` adds the keys and
+    constraints, NOT VALID; from then on no writer can add a row that breaks them. ``validate``
+    checks the old rows, and needs all of them repaired.
     """
 
-    expand: tuple[Statement, ...] = ()
-    enforce: tuple[Statement, ...] = ()
+    complete: tuple[Statement, ...] = ()
+    constrain: tuple[Statement, ...] = ()
     validate: tuple[Statement, ...] = ()
 
     @property
     def statements(self) -> tuple[Statement, ...]:
         """The statements of all phases, in order."""
-        return (*self.expand, *self.enforce, *self.validate)
+        return (*self.complete, *self.constrain, *self.validate)
 
 
-def plan_statements(present: Catalog, expected: Catalog, host: HostTables) -> Plan:
-    """Plan the statements that turn the tables in ``present`` into those in ``expected``."""
+def plan_statements(
+    present: Catalog, expected: Catalog, host: HostTables, *, enforce: bool
+) -> Plan:
+    """Plan the statements that turn the tables in ``present`` into those in ``expected``.
+
+    Without ``enforce``, leave out what could refuse a write of an old service.
+    """
+    if not present.keys() & TOLERANT_TABLES:
+        enforce = True  # There are no tables of an old service.
     creates = create_tables(host)
-    tables = [_plan_table(name, expected[name], present.get(name)) for name in creates]
-    return Plan(
-        expand=tuple(
-            statement
-            for table in tables
-            for statement in (
-                table.expand() if table.name in present else (Statement(creates[table.name]),)
+    tables, tolerant = [], []
+    for name in creates:
+        strict = expected[name]
+        target = strict if enforce else _relax(name, strict, present.get(name))
+        table = _plan_table(name, target, present.get(name), is_strict=enforce)
+        tables.append(table)
+        if (
+            target.columns != strict.columns
+            or target.constraints.keys() != strict.constraints.keys()
+        ):
+            tolerant.append(table)
+
+    complete: list[Statement] = []
+    for table in tables:
+        if table.name in present:
+            complete += table.complete()
+        else:
+            notice = f"{table.name} is new: other roles have no privileges on it (db grants)"
+            complete.append(Statement(creates[table.name], notice))
+    if tolerant and TOLERATED_WRITES not in present:
+        complete += [Statement(CREATE_FUNCTION), Statement(CREATE_TOLERATED_WRITES)]
+
+    # A table comes after the tables that its foreign keys refer to.
+    constrain = [*plan_host_keys(present, host)]
+    for table in tables:
+        constrain += table.constrain()
+    for table in tolerant:
+        if not table.present.tolerates_old_writes:
+            create_function, trigger = create_trigger(table.name, expected[table.name])
+            notice = (
+                f"{table.name} gets a trigger: it completes rows that the step enforce will "
+                f"refuse, and counts them in {TOLERATED_WRITES}"
             )
-        ),
-        enforce=(
-            *plan_host_keys(present, host),
-            # A table comes after the tables that its foreign keys refer to.
-            *(statement for table in tables for statement in table.enforce()),
-        ),
-        validate=tuple(statement for table in tables for statement in table.validate()),
-    )
+            constrain += [Statement(create_function), Statement(trigger, notice)]
+
+    validate = [statement for table in tables for statement in table.validate()]
+    if enforce and TOLERATED_WRITES in present:
+        for table in tables:
+            if table.present.tolerates_old_writes:
+                notice = f"{table.name} loses the trigger that completes rows"
+                validate.append(Statement(drop_trigger(table.name), notice))
+        validate += map(Statement, drop_everything())
+    return Plan(tuple(complete), tuple(constrain), tuple(validate))
 
 
 def plan_host_keys(present: Catalog, host: HostTables) -> Iterator[Statement]:
@@ -95,7 +146,7 @@ def plan_host_keys(present: Catalog, host: HostTables) -> Iterator[Statement]:
         if not has_other_index:
             unique = Constraint("u", HOST_KEY, f"UNIQUE ({', '.join(HOST_KEY)})")
             table = Table({}, constraints={key: unique})
-            yield from _TablePlan(name, table, present[name]).enforce()
+            yield from _TablePlan(name, table, present[name]).constrain()
 
 
 def value_when_added(table: str, name: str, column: Column) -> str | None:
@@ -115,6 +166,7 @@ class _TablePlan:
     ``expected`` is the table as it should be, ``present`` as it is in the database. ``present`` has
     renamed constraints under their new names. ``nullable`` are columns that must become NOT NULL.
     ``renamed`` maps old to new names of constraints that are correct but have another name.
+    ``is_strict`` is false in the step expand.
     """
 
     name: str
@@ -122,12 +174,14 @@ class _TablePlan:
     present: Table
     nullable: Sequence[str] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
+    is_strict: bool = True
 
-    def expand(self) -> Iterator[Statement]:
+    def complete(self) -> Iterator[Statement]:
         """Rename constraints, add columns, and change types, defaults and storage options."""
         for old, new in self.renamed.items():
-            yield self._alter(f"RENAME CONSTRAINT {quote(old)} TO {quote(new)}")
-        changes = []
+            notice = f"{self.name}: the constraint {old} is now called {new}"
+            yield self._alter(f"RENAME CONSTRAINT {quote(old)} TO {quote(new)}", notice=notice)
+        changes, notices = [], []
         for name, column in self.expected.columns.items():
             present = self.present.columns.get(name)
             default = present.default if present else None
@@ -138,16 +192,26 @@ class _TablePlan:
                     add_column += f" DEFAULT {default}{' NOT NULL' if column.not_null else ''}"
                 changes.append(add_column)
             elif present.type != column.type:
-                yield self._alter(f"ALTER COLUMN {name} TYPE {column.type}")
+                notice = (
+                    f"{self.name}.{name} changes from {present.type} to {column.type}: statements "
+                    "that clients prepared before fail once"
+                )
+                yield self._alter(f"ALTER COLUMN {name} TYPE {column.type}", notice=notice)
             if column.default not in (None, default):
                 changes.append(f"ALTER COLUMN {name} SET DEFAULT {column.default}")
+                if present is not None:
+                    old_default = default or "NULL"
+                    notices.append(
+                        f"{self.name}.{name}: the default changes from {old_default} to "
+                        f"{column.default}"
+                    )
         if changes:
-            yield self._alter(*changes)
+            yield self._alter(*changes, notice="; ".join(notices) or None)
         options = sorted({*self.expected.options} - {*self.present.options})
         if options:
             yield self._alter(f"SET ({', '.join(options)})")
 
-    def enforce(self) -> Iterator[Statement]:
+    def constrain(self) -> Iterator[Statement]:
         """Add the constraints and the indexes of keys. Constraints apply to new rows only."""
         # 1. Drop what has a name of the library but another definition, and the invalid indexes
         # that an interrupted CREATE INDEX CONCURRENTLY leaves.
@@ -168,12 +232,19 @@ class _TablePlan:
                     columns = ", ".join(constraint.columns)
                     yield self._create_index("UNIQUE INDEX", name, f"({columns})")
                 kind = "PRIMARY KEY" if constraint.kind == "p" else "UNIQUE"
-                yield self._alter(f"ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)}")
+                yield self._alter(
+                    f"ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)}",
+                    notice=f"{self.name}: no two rows may have the same "
+                    f"{', '.join(constraint.columns)}",
+                )
 
         # 3. Add foreign keys and CHECKs for new rows.
         for name, constraint in self.expected.constraints.items():
             if constraint.kind in "fc" and self._find_constraint(name) is None:
-                yield self._alter(f"ADD CONSTRAINT {quote(name)} {constraint.definition} NOT VALID")
+                yield self._alter(
+                    f"ADD CONSTRAINT {quote(name)} {constraint.definition} NOT VALID",
+                    notice=self._notice_of(name, constraint),
+                )
 
     def validate(self) -> Iterator[Statement]:
         """Check the old rows against the constraints, and add the other indexes."""
@@ -187,7 +258,7 @@ class _TablePlan:
         if self.nullable:
             yield self._alter(*(f"ALTER COLUMN {name} SET NOT NULL" for name in self.nullable))
         not_null_check = _name_not_null_check(self.name)
-        if self.nullable or not_null_check in self.present.constraints:
+        if self.nullable or (self.is_strict and not_null_check in self.present.constraints):
             yield self._alter(f"DROP CONSTRAINT {not_null_check}")
 
         # 3. Drop foreign keys that delete or change the library's rows. The library's own keys,
@@ -197,10 +268,14 @@ class _TablePlan:
             for constraint in self.expected.constraints.values()
             if constraint.kind == "f"
         ]
-        for name, constraint in self.present.constraints.items():
+        for name, constraint in self.present.constraints.items() if self.is_strict else ():
             replaced = any({*constraint.columns} <= columns for columns in foreign_keys)
             if constraint.cascades and replaced and name not in self.expected.constraints:
-                yield self._alter(f"DROP CONSTRAINT {quote(name)}")
+                notice = (
+                    f"{self.name}: a row of {constraint.refers_to} that is referred to can no "
+                    f"longer be deleted ({name} was ON DELETE {constraint.on_delete})"
+                )
+                yield self._alter(f"DROP CONSTRAINT {quote(name)}", notice=notice)
 
         # 4. Build the indexes.
         for name, index in self.expected.indexes.items():
@@ -208,9 +283,21 @@ class _TablePlan:
             if not is_of_key and not self._has_index(name):
                 yield self._create_index("INDEX", name, index.definition)
 
-    def _alter(self, *changes: str) -> Statement:
+    def _alter(self, *changes: str, notice: str | None = None) -> Statement:
         lines = ",\n    ".join(changes)
-        return Statement(f"ALTER TABLE {quote(self.name)} {lines}")
+        return Statement(f"ALTER TABLE {quote(self.name)} {lines}", notice)
+
+    def _notice_of(self, name: str, constraint: Constraint) -> str:
+        """Say what a new foreign key or CHECK refuses."""
+        if name == _name_not_null_check(self.name):
+            return f"{self.name}: NULL is refused in {', '.join(self.nullable)}"
+        if constraint.kind == "c":
+            return f"{self.name}: rows that break {name} are refused"
+        columns = ", ".join(constraint.columns)
+        notice = f"{self.name}: ({columns}) must be those of a row of {constraint.refers_to}"
+        if constraint.on_delete is None:
+            notice += ", and that row cannot be deleted"
+        return notice
 
     def _create_index(self, kind: str, name: str, definition: str) -> Statement:
         return Statement(
@@ -237,7 +324,69 @@ class _TablePlan:
         return is_of_key or index.definition == self.expected.indexes[name].definition
 
 
-def _plan_table(name: str, expected: Table, present: Table | None) -> _TablePlan:
+def _relax(name: str, expected: Table, present: Table | None) -> Table:
+    """Leave out of ``expected`` what could refuse a write of an old service.
+
+    Keys stay. If an old service deletes a row, the library's foreign keys do what the table's own
+    foreign keys do. The library's tables, of which an old service knows nothing, follow their
+    campaign.
+    """
+    constraints = {
+        key: _copy_delete_action(constraint, present) if constraint.kind == "f" else constraint
+        for key, constraint in expected.constraints.items()
+    }
+    if present is None or name not in TOLERANT_TABLES:
+        return attrs.evolve(expected, constraints=constraints)
+
+    left_out = {
+        key
+        for key, constraint in constraints.items()
+        if (constraint.kind == "c" or key in _ENFORCED_KEYS)
+        and (
+            key not in present.constraints
+            or present.constraints[key].definition != constraint.definition
+        )
+    }
+    columns = {}
+    for column_name, column in expected.columns.items():
+        if column_name in present.columns:
+            may_be_null = not present.columns[column_name].not_null
+        else:
+            may_be_null = value_when_added(name, column_name, column) is None
+        not_null = column.not_null and not may_be_null
+        columns[column_name] = attrs.evolve(column, not_null=not_null)
+    return attrs.evolve(
+        expected,
+        columns=columns,
+        constraints={key: constraints[key] for key in constraints if key not in left_out},
+        indexes={key: expected.indexes[key] for key in expected.indexes if key not in left_out},
+    )
+
+
+def _copy_delete_action(foreign_key: Constraint, present: Table | None) -> Constraint:
+    """Give a foreign key of the library the delete action of the table's own foreign key."""
+    action, columns = None, ""
+    if present is None and foreign_key.refers_to == "campaigns":
+        action = "CASCADE"
+    for constraint in present.constraints.values() if present else ():
+        is_same_reference = (
+            constraint.kind == "f"
+            and constraint.refers_to == foreign_key.refers_to
+            and {*constraint.columns} <= {*foreign_key.columns}
+        )
+        if is_same_reference and constraint.on_delete is not None:
+            action = constraint.on_delete
+            if action != "CASCADE":
+                columns = f" ({', '.join(constraint.columns)})"
+    if action is None:
+        return foreign_key
+    definition = f"{foreign_key.definition} ON DELETE {action}{columns}"
+    return attrs.evolve(foreign_key, definition=definition, on_delete=action)
+
+
+def _plan_table(
+    name: str, expected: Table, present: Table | None, *, is_strict: bool
+) -> _TablePlan:
     """Plan a table of the library; ``present`` is ``None`` if the table is missing."""
     if present is None:
         # CREATE TABLE creates everything except foreign keys and indexes.
@@ -246,9 +395,8 @@ def _plan_table(name: str, expected: Table, present: Table | None) -> _TablePlan
             for key, constraint in expected.constraints.items()
             if constraint.kind != "f"
         }
-        return _TablePlan(
-            name, expected, attrs.evolve(expected, constraints=constraints, indexes={})
-        )
+        created = attrs.evolve(expected, constraints=constraints, indexes={})
+        return _TablePlan(name, expected, created, is_strict=is_strict)
 
     # 1. Columns that become NOT NULL get a CHECK first. Once it is valid, SET NOT NULL need not
     # read the table under its lock. The CHECK is in the server's spelling.
@@ -284,7 +432,7 @@ def _plan_table(name: str, expected: Table, present: Table | None) -> _TablePlan
         renamed.get(old, old): constraint for old, constraint in present.constraints.items()
     }
     present = attrs.evolve(present, constraints=constraints)
-    return _TablePlan(name, expected, present, nullable, renamed)
+    return _TablePlan(name, expected, present, nullable, renamed, is_strict)
 
 
 def _name_not_null_check(table: str) -> str:

@@ -7,6 +7,7 @@ decision. ``KINDS`` names and explains every kind.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -74,33 +75,51 @@ OnFinding = Callable[[Finding], None]
 
 
 @attrs.frozen
+class ToleratedWrites:
+    """Writes of one day that the step ``enforce`` would have refused.
+
+    ``broken`` is the column that was NULL, or the name of the constraint that the written rows
+    broke. ``day`` is a date of the database's time zone.
+    """
+
+    table: str
+    broken: str
+    day: date
+    writes: int
+
+
+@attrs.frozen
 class Verdict:
     """The answer of :func:`verify`.
 
     ``shape`` says how much of the library's schema the database has: ``empty`` (no table of the
     library), ``bare`` (only a legacy table of campaigns), ``extended`` (more of the library's
     tables or columns, with fewer constraints), ``unfinished`` (an adoption was interrupted),
-    ``current`` (everything), ``changed`` (it was current, but something is missing now),
-    ``outdated`` (an older version of the library has set it up) or ``newer`` (a newer version).
+    ``expanded`` (adopted, but not enforced yet), ``current`` (everything), ``changed`` (it was
+    expanded or current, but something is missing now), ``outdated`` (an older version of the
+    library has set it up) or ``newer`` (a newer version).
 
     ``pending`` lists what is to be done, as SQL statements or sentences. ``warnings`` are sentences
-    about things that adoption leaves as they are.
+    about things that adoption leaves as they are. ``tolerated`` counts the writes since the step
+    expand that the step enforce would have refused.
     """
 
     shape: str
     pending: tuple[str, ...]
     warnings: tuple[str, ...]
+    tolerated: tuple[ToleratedWrites, ...] = ()
 
 
 @attrs.frozen
 class AdoptReport:
     """What an adoption did, would do (dry run) or refuses to do.
 
-    ``shape`` is that of the :class:`Verdict` before the adoption. ``added`` are schema statements.
-    ``repaired``, ``refused`` and ``quarantined`` count findings by kind, and ``samples`` are a few
-    findings of each kind. ``status_rule`` says what campaigns without a status become. ``warnings``
-    are those of the Verdict. ``presets`` says what was done with the system templates; it is None
-    after a dry run.
+    ``shape`` is that of the :class:`Verdict` before the adoption. ``added`` are schema statements,
+    ``changes`` sentences about what other programs may notice. ``tolerated`` and ``warnings`` are
+    those of the Verdict. ``repaired``, ``refused`` and ``quarantined`` count findings by kind, and
+    ``samples`` are a few findings of each kind. ``status_rule`` says what campaigns without a
+    status become. ``presets`` says what was done with the system templates; it is None after a dry
+    run.
     """
 
     shape: str
@@ -111,6 +130,8 @@ class AdoptReport:
     quarantined: Mapping[str, int]
     samples: Mapping[str, tuple[Finding, ...]]
     warnings: tuple[str, ...]
+    changes: tuple[str, ...] = ()
+    tolerated: tuple[ToleratedWrites, ...] = ()
     presets: SyncReport | None = None
 
 

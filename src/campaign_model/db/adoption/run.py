@@ -1,4 +1,4 @@
-"""``adopt``, ``verify`` and ``sql``: the steps of an adoption, in their order.
+"""``adopt``, ``enforce``, ``verify`` and ``sql``: the steps of an adoption, in their order.
 
 The package's docstring tells the whole protocol.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption.audit import audit_rows
+from campaign_model.db.adoption.audit import audit_rows, read_tolerated_writes
 from campaign_model.db.adoption.inspection import Inspection, inspect_database
 from campaign_model.db.adoption.legacy_database import (
     CREATE_QUARANTINE,
@@ -41,7 +41,8 @@ def verify(
     _require_postgresql(engine)
     with engine.connect() as connection:
         inspection = inspect_database(connection, host or HostTables(), messages)
-    return Verdict(inspection.shape, inspection.pending, inspection.warnings)
+        tolerated = read_tolerated_writes(connection, inspection)
+    return Verdict(inspection.shape, inspection.pending, inspection.warnings, tolerated)
 
 
 def adopt(
@@ -50,6 +51,7 @@ def adopt(
     host: HostTables | None = None,
     messages: str = "messages",
     dry_run: bool = False,
+    enforce: bool = False,
     status_map: Mapping[str, str] | None = None,
     status_rule: Mapping[str, str] | None = None,
     quarantine: bool = False,
@@ -64,6 +66,10 @@ def adopt(
     schema and repair the rows while other programs read and write. If an adoption is interrupted,
     the next one continues it. A finished adoption may be repeated.
 
+    Afterwards, services without this library can go on writing: no write is refused that was not
+    refused before, unless it breaks a key. :func:`enforce` ends this.
+
+    * ``enforce`` also does what :func:`enforce` does.
     * ``host`` names the host's tables, ``messages`` the host's table of messages.
     * ``status_map`` translates unknown status words.
     * ``status_rule`` says what campaigns without a status become: those with ``sent`` messages (by
@@ -88,19 +94,51 @@ def adopt(
     )
     _require_postgresql(engine)
     with open_session(engine, on_progress) as session:
-        adoption = _Adoption(session, host or HostTables(), messages, options)
+        adoption = _Adoption(session, host or HostTables(), messages, options, enforce)
         return adoption.run(on_finding, dry_run=dry_run)
 
 
+def enforce(
+    engine: sa.Engine,
+    *,
+    host: HostTables | None = None,
+    messages: str = "messages",
+    dry_run: bool = False,
+    status_map: Mapping[str, str] | None = None,
+    quarantine: bool = False,
+    on_progress: OnProgress | None = None,
+    on_finding: OnFinding | None = None,
+) -> AdoptReport:
+    """Add the constraints that :func:`adopt` leaves out; repair the rows that break them.
+
+    Call it once no service without this library writes into the tables any more. ``tolerated`` of
+    the report of a ``dry_run`` counts, by table and day, the writes since the adoption that would
+    have been refused. The workers of this library may run meanwhile.
+
+    The arguments, errors and the report are those of :func:`adopt`. Raises :class:`SetupError` if
+    the database has not been adopted.
+    """
+    options = Options(status_map or {}, quarantine=quarantine)
+    _require_postgresql(engine)
+    with open_session(engine, on_progress) as session:
+        adoption = _Adoption(session, host or HostTables(), messages, options, enforce=True)
+        return adoption.run(on_finding, dry_run=dry_run, must_be_adopted=True)
+
+
 def sql(
-    engine: sa.Engine | None = None, *, host: HostTables | None = None, messages: str = "messages"
+    engine: sa.Engine | None = None,
+    *,
+    host: HostTables | None = None,
+    messages: str = "messages",
+    enforce: bool = False,
 ) -> str:
     """Write an adoption as plain SQL for psql.
 
-    The SQL is for the database of ``engine``, which this call inspects. Without ``engine``, it is
-    for a database that has only the host's tables. ``host`` names these tables, ``messages`` the
-    host's table of messages. Raises :class:`SetupError` for a database that cannot be adopted.
-    Needs the extra ``migrations``.
+    The SQL is for the database of ``engine``, which this call inspects: that of :func:`adopt`, or
+    with ``enforce`` that of :func:`enforce`, too. Without ``engine``, it is for a database that has
+    only the host's tables. ``host`` names these tables, ``messages`` the host's table of messages.
+    Raises :class:`SetupError` for a database that cannot be adopted. Needs the extra
+    ``migrations``.
     """
     host = host or HostTables()
     if engine is None:
@@ -111,7 +149,7 @@ def sql(
     if inspection.shape == "outdated":
         raise SetupError("; ".join(inspection.pending))
     inspection.require_adoptable()
-    return write_script(LegacyDatabase(inspection, Options()))
+    return write_script(LegacyDatabase(inspection, Options()), enforce=enforce)
 
 
 def _require_postgresql(engine: sa.Engine) -> None:
@@ -131,16 +169,24 @@ class _Adoption:
     host: HostTables
     messages: str
     options: Options
+    enforce: bool
 
-    def run(self, on_finding: OnFinding | None, *, dry_run: bool) -> AdoptReport:
+    def run(
+        self, on_finding: OnFinding | None, *, dry_run: bool, must_be_adopted: bool = False
+    ) -> AdoptReport:
         """Run all steps; a dry run ends after the audit."""
         inspection = self._inspect()
-        report = audit_rows(self.session, inspection, self.options, on_finding)
+        if must_be_adopted and inspection.may_recount:
+            raise SetupError(
+                f"there is nothing to enforce yet in a database of the shape {inspection.shape}; "
+                "adopt it first (campaign-model db adopt)"
+            )
+        report = self._audit(inspection, on_finding)
         if dry_run:
             return report
         if report.refused:
             raise AdoptionRefused(report)
-        if inspection.shape not in {"current", "outdated"}:
+        if inspection.shape != "outdated" and not inspection.is_done(enforce=self.enforce):
             try:
                 self._adopt(inspection)
             except sa.exc.IntegrityError as error:
@@ -156,27 +202,28 @@ class _Adoption:
         if self.options.quarantine:
             self.session.run_statement(Statement(CREATE_QUARANTINE))
 
-        # 1. Expand: add tables and columns. Old readers and writers notice nothing.
-        self._run_statements("schema", inspection.plan.expand)
+        # 1. Add tables and columns. Old readers and writers notice nothing.
+        self._run_statements("schema", inspection.plan(enforce=self.enforce).complete)
 
         database = LegacyDatabase(inspection, self.options, is_expanded=True)
         try:
             # 2. Repair every row whose marker column is NULL or that breaks a constraint.
             repair_rows(self.session, database, "rows")
 
-            # 3. Enforce: from now on no writer can add a row that breaks a constraint. Then repair
-            # the rows that writers have added in the meantime.
-            self._run_statements("keys", inspection.plan.enforce)
+            # 3. Constrain: from now on no writer can add a row that breaks a constraint of this
+            # step. Then repair the rows that writers have added in the meantime.
+            self._run_statements("keys", inspection.plan(enforce=self.enforce).constrain)
             repair_rows(self.session, database, "late rows")
 
             # 4. Validate all rows: run what a new plan still has.
-            self._run_statements("checks", self._inspect().plan.statements)
+            rest = self._inspect().plan(enforce=self.enforce)
+            self._run_statements("checks", rest.statements)
 
             # 5. Count the totals again of campaigns whose contacts have changed since their repair.
             repair_rows(self.session, database, "totals")
         except (UndecidedError, sa.exc.IntegrityError):
             # A writer may have added a value that needs a decision.
-            report = audit_rows(self.session, self._inspect(), self.options)
+            report = self._audit(self._inspect())
             if report.refused:
                 raise AdoptionRefused(report) from None
             raise
@@ -186,6 +233,9 @@ class _Adoption:
         inspection = inspect_database(self.session.use_transactions(), self.host, self.messages)
         inspection.require_adoptable()
         return inspection
+
+    def _audit(self, inspection: Inspection, on_finding: OnFinding | None = None) -> AdoptReport:
+        return audit_rows(self.session, inspection, self.options, on_finding, enforce=self.enforce)
 
     def _run_statements(self, step: str, statements: Sequence[Statement]) -> None:
         for number, statement in enumerate(statements, 1):

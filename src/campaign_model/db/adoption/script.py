@@ -43,9 +43,10 @@ _LINT_EXCEPTIONS = {
 _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 
 
-def write_script(database: LegacyDatabase) -> str:
+def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
     """Write the script for a database that has been inspected."""
-    plan, audits = database.inspection.plan, write_audits(database)
+    plan = database.inspection.plan(enforce=enforce)
+    audits = {} if database.inspection.is_done(enforce=enforce) else write_audits(database)
     # A database without tables of the library has no rows to repair.
     repairs = list(list_repairs(attrs.evolve(database, is_expanded=True))) if audits else []
     call_repairs = [
@@ -56,10 +57,10 @@ def write_script(database: LegacyDatabase) -> str:
         "the database as it was found",
         *(f"{function};" for function in CREATE_FUNCTIONS),
         *(_write_audit(database, table, audit) for table, audit in audits.items()),
-        *_write_statements(plan.expand),
+        *_write_statements(plan.complete),
         *map(_write_procedure, repairs),
         *call_repairs,
-        *_write_statements(plan.enforce),
+        *_write_statements(plan.constrain),
         # Repair the rows that writers have added since the first repair.
         *call_repairs,
         *_write_statements(plan.validate),
