@@ -59,7 +59,34 @@ def test_the_commands_verify_refuse_and_adopt(
         assert "sent becomes review" in out
 
         code, out, _ = run(capsys, "db", "verify", "--json", *at_url)
+        assert (code, json.loads(out)["shape"]) == (1, "expanded")
+
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE campaigns SET status = NULL")
+        code, out, err = run(capsys, "db", "enforce", "--dry-run", *at_url)
+        assert (code, err) == (0, "")
+        assert "Writes that db enforce will refuse" in out
+        assert run(capsys, "db", "enforce", *at_url)[0] == 0
+        code, out, _ = run(capsys, "db", "verify", "--json", *at_url)
         assert (code, json.loads(out)["shape"]) == (0, "current")
+
+
+def test_a_database_that_was_not_adopted_cannot_be_enforced(
+    oldest: LegacyDatabases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with oldest.database(EXTENDED) as engine:
+        code, _, err = run(capsys, "db", "enforce", "--url", servers.plain(engine.url))
+        assert (code, err.count("\n")) == (2, 1)
+        assert "adopt it first" in err
+
+
+def test_the_command_prints_the_privileges_of_a_role(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "db", "grants", "--role", "my service", "--owners", "staff")
+    assert code == 0
+    assert out.splitlines() == [
+        f"{grant};" for grant in db.grants("my service", host=db.HostTables(owners="staff"))
+    ]
+    assert 'GRANT SELECT ON staff TO "my service";' in out
 
 
 @pytest.mark.parametrize(

@@ -62,16 +62,23 @@ def test_the_script_for_an_inspected_database_leaves_what_an_adoption_leaves(
     legacies: LegacyDatabases, shape: Shape, tmp_path: Path
 ) -> None:
     with legacies.database(shape, sample_rows) as engine:
+        adopt(engine, enforce=False)
+        expanded = DatabaseState.read(engine)
         adopt(engine)
-        expected = DatabaseState.read(engine)
+        enforced = DatabaseState.read(engine)
     with legacies.database(shape, sample_rows) as engine:
-        assert run_psql(legacies, engine, db.sql(engine, enforce=True), tmp_path) == ""
-        assert_same_after_sync(engine, expected)
-        state = DatabaseState.read(engine)
-        assert db.verify(engine).shape == "current"
-        # A script for the adopted database has nothing to do.
-        run_psql(legacies, engine, db.sql(engine, enforce=True), tmp_path)
-        assert DatabaseState.read(engine) == state
+        for enforce, shape_after, expected in (
+            (False, "expanded", expanded),
+            (True, "current", enforced),
+        ):
+            sql = db.sql(engine, enforce=enforce)
+            assert run_psql(legacies, engine, sql, tmp_path) == ""
+            assert_same_after_sync(engine, expected)
+            state = DatabaseState.read(engine)
+            assert db.verify(engine).shape == shape_after
+            # Another script for the same step has nothing to do.
+            run_psql(legacies, engine, db.sql(engine, enforce=enforce), tmp_path)
+            assert DatabaseState.read(engine) == state
 
 
 @pytest.mark.parametrize("inspected", [False, True])

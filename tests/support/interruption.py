@@ -85,6 +85,12 @@ def read_undisturbed_result(legacies: LegacyDatabases, shape: Shape) -> Database
         return read_result(engine)
 
 
+def adopt_in_two_steps(engine: sa.Engine) -> None:
+    """Expand and enforce. A step that is done changes nothing."""
+    db.adopt(engine)
+    db.enforce(engine)
+
+
 def adopt_until_killed(engine: sa.Engine, number: int, *, after_writes: bool) -> bool:
     """Adopt, and kill the connection at the statement of that number.
 
@@ -106,7 +112,7 @@ def adopt_until_killed(engine: sa.Engine, number: int, *, after_writes: bool) ->
 
     with observe_statements(engine, kill_in_time):
         try:
-            db.adopt(engine, enforce=True)
+            adopt_in_two_steps(engine)
         except sa.exc.DBAPIError:
             if count <= number:
                 raise
@@ -165,7 +171,7 @@ def kill_index_builds(legacies: LegacyDatabases, shape: Shape, pattern: str) -> 
         ):
             while True:
                 started: list[str] = []
-                adoption = pool.submit(db.adopt, engine, enforce=True)
+                adoption = pool.submit(adopt_in_two_steps, engine)
                 pid = _wait_for_build(other, adoption, holds_snapshot)
                 if pid is None:
                     break

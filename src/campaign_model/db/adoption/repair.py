@@ -26,7 +26,7 @@ from campaign_model.db.adoption.repair_campaigns import (
     repair_campaigns,
 )
 from campaign_model.db.adoption.repair_contacts import is_misplaced, move_contacts, repair_contacts
-from campaign_model.db.adoption.repair_templates import repair_templates
+from campaign_model.db.adoption.repair_templates import has_same_name, repair_templates
 from campaign_model.db.adoption.session import Session
 from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.db.setup import SetupError
@@ -57,7 +57,8 @@ def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
     a repair if its totals are not the sums over its contacts.
     """
     table = "campaign_templates"
-    batches = select_batches(database, table, needs_repair(database, table))
+    condition = f"{needs_repair(database, table)} OR {has_same_name(table)}"
+    batches = select_batches(database, table, condition)
     yield RowRepair(table, batches, repair_templates(database))
 
     table = "campaign_contacts"

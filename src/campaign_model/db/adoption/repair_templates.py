@@ -48,6 +48,19 @@ def repair_templates(database: LegacyDatabase) -> str:
     return write_repair(database, "campaign_templates", "template", ctes, _RULES)
 
 
+def has_same_name(row: str) -> str:
+    """Write the condition that the template ``row`` has the name of another one of its tenant.
+
+    It is false for the first of these templates, which keeps the name.
+    """
+    return f"""EXISTS (
+            SELECT
+            FROM campaign_templates AS earlier
+            WHERE earlier.tenant_id = {row}.tenant_id AND earlier.name = {row}.name
+                AND earlier.id < {row}.id
+        )"""
+
+
 def _template_ctes(database: LegacyDatabase) -> str:
     """Write all CTEs of an audit or a repair, up to ``template`` and ``template_finding``."""
     return f"""
@@ -59,12 +72,7 @@ template_judged AS (
     SELECT
         template_row.*,
         judgement.*,
-        EXISTS (
-            SELECT
-            FROM campaign_templates AS earlier
-            WHERE earlier.tenant_id = template_row.tenant_id AND earlier.name = template_row.name
-                AND earlier.id < template_row.id
-        ) AS has_same_name
+        {has_same_name("template_row")} AS has_same_name
     FROM template_row
 {join_documents("campaign_templates")}
 ),{write_ctes("template", _RULES, "template_judged")}"""

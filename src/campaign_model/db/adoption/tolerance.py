@@ -9,7 +9,8 @@ Their rows may break constraints that only the step ``enforce`` adds. A trigger 
    ``db.enforce`` can tell what ``enforce`` will refuse.
 3. It completes the row where the value is beyond doubt: NULL becomes the default, a contact gets
    the tenant of its campaign, an inactive campaign is archived, JSON inside JSON strings is
-   decoded, and an amount is rounded to nine decimals. Other values stay as they were written.
+   decoded, an amount is rounded to nine decimals, and one that is no amount becomes 0 (in a
+   contact, an unknown cost). Other values stay as they were written.
 
 Invariant: after the step expand, no write is refused that was accepted before, unless it breaks a
 key.
@@ -27,7 +28,7 @@ from typing import TYPE_CHECKING
 from campaign_model._values import MONEY_DECIMALS
 from campaign_model.db.adoption.functions import write_decode_json
 from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
-from campaign_model.lifecycle import Action, target
+from campaign_model.lifecycle import Action, ContactStatus, target
 
 if TYPE_CHECKING:
     from campaign_model.db.adoption.catalog import Table
@@ -57,6 +58,8 @@ CROSS JOIN LATERAL unnest(broken) AS broken (name)
 GROUP BY table_name, name, day
 ORDER BY table_name, name, day"""
 
+_IS_AMOUNT = "{0} >= 0 AND {0} < 'Infinity'"
+
 _COMPLETIONS = {
     "campaigns": f"""
     IF NOT NEW.is_active THEN
@@ -67,14 +70,15 @@ _COMPLETIONS = {
         NEW.tenant_id, (SELECT tenant_id FROM campaigns WHERE id = NEW.campaign_id)
     );
     NEW.enrichment_gaps := {_DECODE_JSON}(NEW.enrichment_gaps);
-    IF NOT (NEW.generation_cost >= 0 AND NEW.generation_cost < 'Infinity') THEN
-        NEW.generation_cost := 0;
+    IF NEW.status IN ('{ContactStatus.GENERATED}', '{ContactStatus.FAILED}')
+        AND ({_IS_AMOUNT.format("NEW.generation_cost")}) IS NOT TRUE
+    THEN
         NEW.unknown_costs := NEW.unknown_costs + 1;
     END IF;""",
     "campaign_templates": """
     NEW.is_system := NEW.tenant_id IS NULL;""",
 }
-"""For each table of old services, what completes a row after its NULLs have become defaults."""
+"""For each table of old services, what completes a row besides the default of each column."""
 
 TOLERANT_TABLES = frozenset(_COMPLETIONS)
 
@@ -88,10 +92,13 @@ def create_trigger(name: str, table: Table) -> tuple[str, str]:
             broken.append(f"CASE WHEN {column_name} IS NULL THEN '{column_name}' END")
         if column_name in DOCUMENT_COLUMNS.get(name, ()):
             completions.append(f"{value} := {_DECODE_JSON}({value});")
-        if column.not_null and column.default is not None:
-            completions.append(f"{value} := coalesce({value}, {column.default});")
         if column.type == "numeric":
-            completions.append(f"{value} := round({value}, {MONEY_DECIMALS});")
+            completions.append(
+                f"{value} := CASE WHEN {_IS_AMOUNT.format(value)} "
+                f"THEN round({value}, {MONEY_DECIMALS}) ELSE 0 END;"
+            )
+        elif column.not_null and column.default is not None:
+            completions.append(f"{value} := coalesce({value}, {column.default});")
     for constraint, condition in checks("postgresql")[name].items():
         broken.append(f"CASE WHEN ({condition}) IS FALSE THEN 'ck_{name}_{constraint}' END")
     broken_list = ",\n            ".join(broken)
@@ -119,8 +126,8 @@ BEGIN
     -- 2. Count the write.
     INSERT INTO {TOLERATED_WRITES} (table_name, broken) VALUES ('{name}', _broken);
 
-    -- 3. Complete the row.
-    {complete_row}{_COMPLETIONS[name]}
+    -- 3. Complete the row.{_COMPLETIONS[name]}
+    {complete_row}
     RETURN NEW;
 END
 $function$"""
