@@ -267,7 +267,7 @@ INSERT INTO campaign_templates (tenant_id, name, {0})
 VALUES (:tenant, gen_random_uuid()::text, CAST(:value AS {1}))
 """
 
-REFUSED_WRITES = (
+REFUSED_WRITES: tuple[tuple[str, str, str, str | None], ...] = (
     ("campaigns", "status", CAMPAIGN.format("status", "text"), None),
     ("campaigns", "is_active", CAMPAIGN.format("is_active", "boolean"), None),
     ("campaigns", "ck_campaigns_is_active", CAMPAIGN.format("is_active", "boolean"), "false"),
@@ -332,7 +332,7 @@ REFUSED_WRITES = (
 )
 """Writes that the step expand tolerates: table, column or constraint, statement, value."""
 
-ACCEPTED_WRITES = (
+ACCEPTED_WRITES: tuple[tuple[str, str | None], ...] = (
     (CAMPAIGN.format("status", "text"), "draft"),
     (CAMPAIGN.format("template_config", "jsonb"), json.dumps(STEPS)),
     (CAMPAIGN.format("generation_cost", "numeric"), "0.0144"),
@@ -362,7 +362,7 @@ def test_enforce_refuses_exactly_what_it_announces(legacies: LegacyDatabases) ->
         for statement, value in ACCEPTED_WRITES:
             write(statement, value)
         assert db.verify(engine).tolerated == ()
-        for _table, _broken, statement, value in REFUSED_WRITES:
+        for _, _, statement, value in REFUSED_WRITES:
             write(statement, value)
         tolerated = db.verify(engine).tolerated
         assert {(each.table, each.broken) for each in tolerated} == {
@@ -383,6 +383,6 @@ def test_enforce_refuses_exactly_what_it_announces(legacies: LegacyDatabases) ->
         # 3. Enforced: exactly these writes are refused.
         for statement, value in ACCEPTED_WRITES:
             write(statement, value)
-        for _table, broken, statement, value in REFUSED_WRITES:
+        for _, broken, statement, value in REFUSED_WRITES:
             with pytest.raises(sa.exc.IntegrityError, match=broken):
                 write(statement, value)
