@@ -77,7 +77,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import CampaignModelError, InvalidDocument, LeaseLost
+from campaign_model.errors import CampaignModelError, LeaseLost
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
@@ -279,12 +279,9 @@ class WorkerLoop(Generic[AnyTask]):
             self._load_progress_and_report(self.report)
 
     def _load_progress_and_report(self, report: Callable[[Progress], Any]) -> None:
-        try:
-            progress = self._transact_if_possible(
-                lambda store: store.generation.progress(self.job.campaign_id)
-            )
-        except InvalidDocument:
-            return  # The next claim is refused for the same reason.
+        progress = self._transact_if_possible(
+            lambda store: store.generation.progress(self.job.campaign_id)
+        )
         if progress is not None:
             self.call_report(report, progress)
 
