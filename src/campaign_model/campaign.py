@@ -51,7 +51,7 @@ MAX_REASON = 10_000
 
 @attrs.frozen
 class Repair:
-    """A change that was needed to read a stored document. ``path`` is a JSON Pointer."""
+    """A change that was needed to read a stored document or row. ``path`` is a JSON Pointer."""
 
     path: str
     code: str
@@ -188,7 +188,9 @@ class CampaignSummary:
 
     ``total_contacts`` leaves out excluded contacts. ``generated_count`` is the number of contacts
     that have their messages. ``generation_cost`` is exact, but leaves out the costs of
-    ``unknown_costs`` outcomes.
+    ``unknown_costs`` outcomes. ``repairs`` names values of another program that could not be read:
+    times (``time_out_of_range``), and costs that add up to more than the database can hold
+    (``sum_out_of_range``).
     """
 
     id: UUID
@@ -204,6 +206,7 @@ class CampaignSummary:
     version: int
     created_at: datetime = attrs.field(converter=utc)
     updated_at: datetime = attrs.field(converter=utc)
+    repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
 
 @attrs.frozen

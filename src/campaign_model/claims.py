@@ -27,6 +27,7 @@ from campaign_model._values import (
     text,
     utc,
 )
+from campaign_model.campaign import Repair
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus
@@ -244,6 +245,10 @@ class Progress:
     rate of finished contacts since the run began, and ``seconds_left`` is the time for the rest at
     that rate. Both are ``None`` while they are unknown. ``exported`` is the number of contacts
     whose messages were exported.
+
+    ``repairs`` names what another program has written so that it cannot be read: times and sums as
+    in :class:`~campaign_model.campaign.CampaignSummary`, and settings (``unreadable``). The
+    ``budget`` is ``None`` then.
     """
 
     by_status: Mapping[ContactStatus, int] = attrs.field(converter=_count_every_status)
@@ -254,6 +259,7 @@ class Progress:
     per_second: float | None = None
     seconds_left: float | None = None
     exported: int = 0
+    repairs: tuple[Repair, ...] = attrs.field(default=(), eq=False)
 
     @property
     def assigned(self) -> int:

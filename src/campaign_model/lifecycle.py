@@ -50,6 +50,7 @@ from campaign_model.guards import (
 __all__ = [
     "CLAIMABLE",
     "CONTACT_TRANSITIONS",
+    "NEEDS_DOCUMENTS",
     "PERMISSIONS",
     "TRANSITIONS",
     "Action",
@@ -202,6 +203,13 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(Status.DRAFT, Action.DELETE, Status.ARCHIVED, deletes=True),
 )
 
+NEEDS_DOCUMENTS = frozenset({line.action for line in TRANSITIONS if line.guards} | {Action.EXPORT})
+"""Actions that are refused to a campaign whose documents cannot be read.
+
+Guards look at the documents, and an export sends the messages of the steps. Every other action
+leads back to a draft, or to the archive.
+"""
+
 _BY_SOURCE_AND_ACTION = {(line.source, line.action): line for line in TRANSITIONS}
 
 # Before a run, and between two runs.
@@ -297,14 +305,23 @@ def apply(source: Status, action: Action, facts: Facts) -> Transition:
     return _BY_SOURCE_AND_ACTION[source, action]
 
 
-def actions(source: Status, facts: Facts) -> tuple[ActionState, ...]:
-    """Return the state of every action of the lifecycle for a campaign in status ``source``."""
+def actions(
+    source: Status, facts: Facts, *, documents_readable: bool = True
+) -> tuple[ActionState, ...]:
+    """Return the state of every action of the lifecycle for a campaign in status ``source``.
+
+    If its documents cannot be read, the actions that need them are not allowed.
+    """
     source = checked_word(Status, source, "source")
     targets = {line.action: line.target for line in TRANSITIONS if line.source is source}
-    return tuple(
-        ActionState(action, targets.get(action), why_not(source, action, facts))
-        for action in Action
-    )
+    unmet = Unmet("documents_readable", "the documents of the campaign cannot be read")
+
+    def find_error(action: Action) -> TransitionNotAllowed | None:
+        if not documents_readable and action in targets and action in NEEDS_DOCUMENTS:
+            return _make_error(source, action, sources(action), (unmet,))
+        return why_not(source, action, facts)
+
+    return tuple(ActionState(action, targets.get(action), find_error(action)) for action in Action)
 
 
 def check_permission(permission: Permission, status: Status) -> None:

@@ -131,7 +131,6 @@ def test_an_unreadable_campaign_is_refused_and_not_changed(tenant: Tenant) -> No
             lambda: store.campaigns.get(campaign.id),
             lambda: store.campaigns.save(attrs.evolve(campaign, name="New")),
             lambda: store.campaigns.apply(campaign.id, Action.START_GENERATION),
-            lambda: store.campaigns.actions(campaign.id),
             lambda: store.campaigns.clone(campaign.id),
             lambda: store.campaigns.clone(campaign.id, name="Clone"),
         )

@@ -38,7 +38,7 @@ from campaign_model.store.tables import (
     campaign_totals,
 )
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Money, is_one_of
+from campaign_model.store.types import Money, is_one_of, total_of
 
 _T = campaign_totals.c
 _NOTHING = sa.literal(Decimal(0), Money())
@@ -107,9 +107,9 @@ def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:
 def _used_in_other_shards(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[Decimal]:
     """Build the sum of what was spent and reserved while the campaign had no budget."""
     other = campaign_totals.alias("other")
-    used = sa.func.sum(other.c.cost + other.c.erased_cost + other.c.reserved)
+    used = other.c.cost + other.c.erased_cost + other.c.reserved
     return (
-        sa.select(sa.func.coalesce(used, _NOTHING, type_=Money()))
+        sa.select(total_of(used, type_=Money()))
         .where(scope.of_campaign(other, campaign_id), other.c.shard != 0)
         .scalar_subquery()
     )

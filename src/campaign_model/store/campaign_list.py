@@ -20,6 +20,7 @@ from campaign_model._values import checked_id, checked_number, checked_word, tex
 from campaign_model.campaign import CampaignSummary, Page
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import Status
+from campaign_model.store.campaign_rows import repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_totals, campaigns
 from campaign_model.store.totals import is_shard_of, join_totals, summary_columns
@@ -30,14 +31,29 @@ _PAGE_KEY = (_CAMPAIGN.created_at, _CAMPAIGN.id)
 _DRIVERS_TIME = sa.TIMESTAMP(timezone=True)
 _MAX_PAGE = 500
 
+_LAST = sa.bindparam("last", type_=Uuid)
+_last_campaign = campaigns.alias("last_campaign")
+
+# The creation time in the row of the page's last campaign. Python may not have this time; then the
+# time that the cursor contains is another one.
+_moment_of_last = sa.func.coalesce(
+    sa.select(_last_campaign.c.created_at)
+    .where(
+        _last_campaign.c.tenant_id == sa.bindparam("tenant", type_=Uuid),
+        _last_campaign.c.id == _LAST,
+    )
+    .scalar_subquery(),
+    sa.bindparam("moment", type_=UtcDateTime),
+    type_=UtcDateTime(),
+)
+
 _FILTERS: dict[str, sa.ColumnElement[bool]] = {
     "status": any_of(_CAMPAIGN.status, sa.bindparam("status", type_=Array(sa.Text))),
     "owner_id": _CAMPAIGN.owner_id == sa.bindparam("owner_id", type_=Uuid),
     "template_id": _CAMPAIGN.template_id == sa.bindparam("template_id", type_=Uuid),
     # Campaigns after the page before. PostgreSQL finds the first one in the index for a comparison
     # of whole keys (a, b) < (c, d), but not for a < c OR (a = c AND b < d).
-    "after": sa.tuple_(*_PAGE_KEY)
-    < sa.tuple_(sa.bindparam("moment", type_=UtcDateTime), sa.bindparam("last", type_=Uuid)),
+    "after": sa.tuple_(*_PAGE_KEY) < sa.tuple_(_moment_of_last, _LAST),
 }
 
 
@@ -64,11 +80,19 @@ def list_campaigns(
     # One more than the page holds, to see whether there is another page.
     query = _query(scope.connection.dialect.name, names, limit + 1, deleted=deleted)
     rows = scope.connection.execute(query, parameters | {"tenant": scope.tenant_id}).all()
-    summaries = tuple([CampaignSummary(*row) for row in rows[:limit]])
+    summaries = tuple([_summary(scope, row) for row in rows[:limit]])
     if len(rows) <= limit:
         return Page(summaries, None)
     position = f"{summaries[-1].created_at.isoformat()} {summaries[-1].id}"
     return Page(summaries, base64.urlsafe_b64encode(position.encode()).decode())
+
+
+def _summary(scope: Scope, row: Any) -> CampaignSummary:
+    """Make a summary of a row, and report values that another program has written."""
+    summary = CampaignSummary(*row)
+    times = {"created_at": summary.created_at, "updated_at": summary.updated_at}
+    repairs = (*repairs_of_times(times), *repairs_of_sum(scope, summary.generation_cost))
+    return attrs.evolve(summary, repairs=repairs) if repairs else summary
 
 
 @lru_cache(maxsize=256)
@@ -83,7 +107,7 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
     if not deleted:
         conditions.append(_CAMPAIGN.is_active)
     sums = {column.name: column for column in summary_columns()}
-    fields = [field.name for field in attrs.fields(CampaignSummary)]
+    fields = [field.name for field in attrs.fields(CampaignSummary) if field.name != "repairs"]
     # 1. The campaigns of the page. The limit is a literal and no parameter: PostgreSQL would make a
     #    new plan for each execution with a limit that it does not know.
     page = (

@@ -7,7 +7,9 @@ Python does not have, or documents that cannot be read at all.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,8 +18,9 @@ from campaign_model.campaign import Campaign, Repair
 from campaign_model.errors import InvalidDocument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
+from campaign_model.store.scope import Scope
 from campaign_model.store.tables import value_from_row
-from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
+from campaign_model.store.types import FIRST_MOMENT, LARGEST_SQLITE_AMOUNT, LAST_MOMENT
 from campaign_model.wire import Codec
 
 UNREADABLE = "unreadable"
@@ -35,15 +38,25 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
         row,
         steps=steps.value,
         generation_config=config.value,
-        repairs=(*steps.repairs, *config.repairs, *_repairs_of_times(row)),
+        repairs=(
+            *steps.repairs,
+            *config.repairs,
+            *repairs_of_times({name: getattr(row, name) for name in _TIMES}),
+        ),
     )
 
 
-def _repairs_of_times(row: sa.Row[Any]) -> Iterator[Repair]:
-    """Yield a repair for each time of the row that Python does not have."""
-    for name in _TIMES:
-        if getattr(row, name) in (FIRST_MOMENT, LAST_MOMENT):
+def repairs_of_times(times: Mapping[str, datetime | None]) -> Iterator[Repair]:
+    """Yield a repair for each time, by its column, that Python does not have."""
+    for name, time in times.items():
+        if time in (FIRST_MOMENT, LAST_MOMENT):
             yield Repair("", "time_out_of_range", f"{name} is no time in the years 1 to 9999")
+
+
+def repairs_of_sum(scope: Scope, cost: Decimal) -> Iterator[Repair]:
+    """Yield a repair for a sum of costs that SQLite cannot hold."""
+    if cost >= LARGEST_SQLITE_AMOUNT and not scope.on_postgresql:
+        yield Repair("", "sum_out_of_range", "the costs add up to more than SQLite can hold")
 
 
 def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
@@ -62,6 +75,11 @@ def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
     except InvalidDocument:
         fields |= {"name": f"campaign {row.id}", "description": None}
         return value_from_row(Campaign, row, **fields)
+
+
+def is_unreadable(campaign: Campaign) -> bool:
+    """Tell whether :func:`unreadable_campaign` has made the campaign."""
+    return any(repair.code == UNREADABLE for repair in campaign.repairs)
 
 
 def campaign_content(campaign: Campaign, codec: Codec) -> dict[str, Any]:

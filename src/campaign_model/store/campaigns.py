@@ -45,9 +45,9 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store.campaign_list import list_campaigns
 from campaign_model.store.campaign_rows import (
-    UNREADABLE,
     campaign_content,
     campaign_from_row,
+    is_unreadable,
     unreadable_campaign,
 )
 from campaign_model.store.connection import savepoint
@@ -156,7 +156,7 @@ class Campaigns:
         """
         scope = self._scope
         checked_instance(campaign, Campaign, "campaign")
-        if any(repair.code == UNREADABLE for repair in campaign.repairs):
+        if is_unreadable(campaign):
             raise Conflict(
                 "read_only", "the documents of the campaign cannot be read; load it again"
             )
@@ -205,17 +205,18 @@ class Campaigns:
         action with the guard ``nothing_in_flight`` also gives back the contacts whose lease has
         expired, because no worker can claim them afterwards.
 
-        If another program has written documents into the row that cannot be read, only actions
-        without guards are allowed, such as ``cancel_generation`` and ``delete``. The answer then
-        has no steps, and a repair with the code ``unreadable``; ``save`` refuses it.
+        If another program has written documents into the row that cannot be read, the actions of
+        ``lifecycle.NEEDS_DOCUMENTS`` are refused, and others allowed, such as ``cancel_generation``
+        and ``delete``. The answer then has no steps, and a repair with the code ``unreadable``;
+        ``save`` refuses it.
 
         The store counts the campaign's contacts before it calls the guards, because a program that
         does not use the library may have changed them. A million contacts take about half a second.
 
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``),
-        :class:`TransitionNotAllowed` with every unmet guard, :class:`InvalidDocument` if the guards
-        of the action cannot be judged, and :class:`InvalidArgument` for an unknown action and for a
-        reason that is empty or has more than 10,000 characters.
+        :class:`TransitionNotAllowed` with every unmet guard, :class:`InvalidDocument` if the action
+        needs documents that cannot be read, and :class:`InvalidArgument` for an unknown action and
+        for a reason that is empty or has more than 10,000 characters.
         """
         scope = self._scope
         action = checked_word(Action, action, "action")
@@ -299,10 +300,11 @@ class Campaigns:
         A front end can show each action as a button. ``review``, ``allow_empty`` and
         ``allow_partial`` mean what they mean in :meth:`apply`; without ``review``, ``approve``
         counts as not allowed. Nothing is locked, so the answer may have changed by the time a user
-        clicks. Raises :class:`NotFound`.
+        clicks. Actions that need documents which cannot be read lack ``documents_readable``. Raises
+        :class:`NotFound`.
         """
         scope = self._scope
-        campaign = self.get(id)
+        campaign = self._get_to_move(id, None)
         total = load_totals(scope, id)
         if is_small(total):
             total = count_contacts(scope, id, total)
@@ -315,7 +317,8 @@ class Campaigns:
             allow_empty=allow_empty,
             allow_partial=allow_partial,
         )
-        return lifecycle.actions(campaign.status, facts)
+        documents_readable = not is_unreadable(campaign)
+        return lifecycle.actions(campaign.status, facts, documents_readable=documents_readable)
 
     def clone(self, id: UUID, *, name: str | None = None) -> Campaign:
         """Add a draft with the same steps, settings, description and owner, and no contacts.
@@ -406,15 +409,15 @@ class Campaigns:
         present = self.present_messages(id, messages)
         return count_review(self._scope, messages, present, is_approved, is_rejected)
 
-    def _get_to_move(self, id: UUID, action: Action, *, lock: bool = False) -> Campaign:
-        """Return one campaign for an action. The documents need not be readable without guards."""
+    def _get_to_move(self, id: UUID, action: Action | None, *, lock: bool = False) -> Campaign:
+        """Return one campaign for an action. Not every action needs readable documents."""
         scope = self._scope
         checked_id(id)
         row = read_campaign(scope, id, lock=lock)
         try:
             return campaign_from_row(row, scope.codec)
         except InvalidDocument as error:
-            if any(line.guards for line in lifecycle.TRANSITIONS if line.action is action):
+            if action in lifecycle.NEEDS_DOCUMENTS:
                 raise
             return unreadable_campaign(row, error)
 

@@ -22,7 +22,7 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.statements import NOT_CHECKED, NOT_READY, READY
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Money, is_one_of
+from campaign_model.store.types import Money, is_one_of, total_of
 
 _CONTACT = campaign_contacts.c
 _NOTHING = sa.literal(Decimal(0), Money())
@@ -128,7 +128,7 @@ def _move(
             _CONTACT.status,
             target.label("target"),
             sa.func.count(),
-            sa.func.sum(_CONTACT.reserved),
+            total_of(_CONTACT.reserved, type_=Money()),
             sa.func.count(_CONTACT.exported_at),
         )
         .where(moving)

@@ -10,11 +10,12 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
+from campaign_model._logs import store_log
 from campaign_model._values import checked_instance, checked_number, checked_word, exactly, text
 from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Assigned, CampaignContact, Changed, Overlap, Page, Removed
 from campaign_model.claims import Cursor
-from campaign_model.errors import Conflict, InvalidArgument, short_repr
+from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument, short_repr
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.assignment import POSITIONS, assign_contacts
@@ -187,11 +188,19 @@ class Contacts:
         """Return a page of a campaign's contacts, in the order of generation.
 
         ``status`` selects the contacts with this status. A page has up to ``limit`` contacts (1 to
-        10,000). ``after`` is the ``next`` of the page before. Raises :class:`NotFound`, and
-        :class:`InvalidArgument` for a ``status``, ``limit`` or ``after`` that cannot be used.
+        10,000). ``after`` is the ``next`` of the page before. If another program has written steps
+        that cannot be read, every generated contact is stale, and a warning is logged. Raises
+        :class:`NotFound`, and :class:`InvalidArgument` for a ``status``, ``limit`` or ``after``
+        that cannot be used.
         """
         checked_number(limit, 1, _MAX_PAGE, "limit")
-        steps = self._scope.steps(read_campaign(self._scope, campaign_id))
+        campaign_row = read_campaign(self._scope, campaign_id)
+        try:
+            steps = self._scope.steps(campaign_row)
+        except InvalidDocument:
+            steps = StepSequence()
+            ids = {"tenant_id": str(self._scope.tenant_id), "campaign_id": str(campaign_id)}
+            store_log.warning("the steps of a campaign cannot be read", extra=ids)
         return self._page(campaign_id, steps, status, limit, after)
 
     def exportable(self, campaign_id: UUID) -> Iterator[CampaignContact]:

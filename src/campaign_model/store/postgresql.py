@@ -28,6 +28,12 @@ import sqlalchemy as sa
 
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Status
+from campaign_model.store.postgresql_locks import (
+    LOCKED_AT_ONCE,
+    LOCKED_AT_REST,
+    LOCKED_CAMPAIGN,
+    LOCKED_RUN,
+)
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     ATTEMPTS_EXHAUSTED,
@@ -52,36 +58,6 @@ from campaign_model.store.statements import (
 from campaign_model.store.tables import LOWEST_RANK
 from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import read_json
-
-# Take the gate, then lock the campaign row, both shared. Another tenant's campaign has no row here,
-# so its gate stays untouched.
-LOCKED_CAMPAIGN = """
-WITH gate AS (
-    SELECT pg_advisory_xact_lock_shared(:gate)
-    FROM campaigns
-    WHERE tenant_id = :tenant
-      AND id = :campaign
-),
-campaign AS (
-    SELECT status,
-           CAST(template_config AS text) AS template_config,
-           CAST(generation_config AS text) AS generation_config,
-           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
-    FROM gate
-    CROSS JOIN campaigns
-    WHERE tenant_id = :tenant
-      AND id = :campaign
-    FOR SHARE OF campaigns
-)
-"""
-
-# The same, but no row unless the campaign is generating. If it was moved while this waited, there
-# is no row either, but the shared lock is held.
-LOCKED_RUN = LOCKED_CAMPAIGN.replace("FOR SHARE", f"AND status = '{Status.GENERATING}' FOR SHARE")
-
-# The same with an exclusive lock of the row, for late results: they write the legacy columns.
-LOCKED_AT_REST = LOCKED_CAMPAIGN.replace("FOR SHARE", "FOR NO KEY UPDATE")
-LOCKED_AT_ONCE = LOCKED_AT_REST.replace("UPDATE OF campaigns", "UPDATE OF campaigns NOWAIT")
 
 # Claim the first contacts that wait, by rank.
 #

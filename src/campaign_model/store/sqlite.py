@@ -4,6 +4,9 @@
 ``postgresql.py`` has the same functions. On SQLite, only one transaction can write at a time
 (``BEGIN IMMEDIATE``). So nothing is locked here, and what a function reads cannot change before the
 function writes.
+
+SQLite makes a float of a sum of more than 64 bits, and a CHECK refuses it. ``CAST(... AS INTEGER)``
+makes it the largest integer instead.
 """
 
 from __future__ import annotations
@@ -131,7 +134,7 @@ SET status = CASE
     attempts = contact.attempts + outcome.attempts,
     reported_tokens = json_insert({REMEMBERED_TOKENS}, '$[#]', outcome.token),
     enrichment_gaps = coalesce(outcome.gaps, enrichment_gaps),
-    generation_cost = generation_cost + outcome.cost,
+    generation_cost = CAST(generation_cost + outcome.cost AS INTEGER),
     unknown_costs = contact.unknown_costs + outcome.unknown_costs,
     reserved = 0,
     error_code = outcome.error_code,
@@ -158,7 +161,7 @@ RETURNING id, status
 # Book the cost of a claim whose result does not count, and end the claim if it still holds.
 BOOK_COST = f"""
 UPDATE campaign_contacts
-SET generation_cost = generation_cost + :cost,
+SET generation_cost = CAST(generation_cost + :cost AS INTEGER),
     unknown_costs = unknown_costs + :unknown_costs,
     reported_tokens = json_insert({REMEMBERED_TOKENS}, '$[#]', :token),
     enrichment_gaps = coalesce(:gaps, enrichment_gaps),
@@ -172,7 +175,7 @@ WHERE tenant_id = :tenant
 # Book the cost of a paid call of a claim that holds, and remember the call if it has an id.
 BOOK_CALL = f"""
 UPDATE campaign_contacts
-SET generation_cost = generation_cost + :cost,
+SET generation_cost = CAST(generation_cost + :cost AS INTEGER),
     unknown_costs = unknown_costs + :unknown_costs,
     reserved = max(reserved - :cost, 0),
     reported_tokens = CASE

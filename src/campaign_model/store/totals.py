@@ -33,8 +33,9 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import checked_id, exactly
+from campaign_model.campaign import Repair
 from campaign_model.claims import Progress
-from campaign_model.errors import NotFound
+from campaign_model.errors import InvalidDocument, NotFound
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     CLAIMABLE,
@@ -42,6 +43,7 @@ from campaign_model.lifecycle import (
     ContactStatus,
     Permission,
 )
+from campaign_model.store.campaign_rows import UNREADABLE, repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
 from campaign_model.store.tables import campaign_totals, campaigns
@@ -52,6 +54,7 @@ from campaign_model.store.types import (
     database_clock,
     read_json,
     readable_time,
+    total_of,
 )
 
 _ZERO = Decimal(0)
@@ -148,8 +151,12 @@ class Totals:
 
 _COUNTED_COLUMNS = ", ".join(Totals().columns())
 _COUNTED_VALUES = ", ".join(f":{name}" for name in Totals().columns())
-_COUNTED_SUMS = ", ".join(
-    f"{name} = campaign_totals.{name} + excluded.{name}" for name in Totals().columns()
+_SUM = "campaign_totals.{name} + excluded.{name}"
+# SQLite makes a float of a sum of more than 64 bits. The cast makes it the largest integer.
+_SUM_ON_SQLITE = f"CAST({_SUM} AS INTEGER)"
+_COUNTED_SUMS, _COUNTED_SUMS_ON_SQLITE = (
+    ", ".join(f"{name} = {total.format(name=name)}" for name in Totals().columns())
+    for total in (_SUM, _SUM_ON_SQLITE)
 )
 
 # Add a delta to a shard, which need not exist yet.
@@ -157,10 +164,11 @@ ADD = f"""
 INSERT INTO campaign_totals (tenant_id, campaign_id, shard, {_COUNTED_COLUMNS})
 VALUES (:tenant_id, :campaign_id, :shard, {_COUNTED_VALUES})
 ON CONFLICT (tenant_id, campaign_id, shard) DO UPDATE
-SET {_COUNTED_SUMS}
+SET
 """  # noqa: S608 - our own names
 
-_ADD = statement(ADD)
+_ADD = statement(ADD + _COUNTED_SUMS)
+_ADD_ON_SQLITE = statement(ADD + _COUNTED_SUMS_ON_SQLITE)
 _NO_CHANGE = Totals().columns()
 
 
@@ -169,7 +177,8 @@ def add_to_totals(scope: Scope, campaign_id: UUID, delta: Totals, *, shard: int 
     columns = delta.columns()
     if columns != _NO_CHANGE:
         place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id, "shard": shard}
-        scope.connection.execute(_ADD, place | columns)
+        add = _ADD if scope.on_postgresql else _ADD_ON_SQLITE
+        scope.connection.execute(add, place | columns)
 
 
 def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
@@ -308,7 +317,7 @@ def is_shard_of(campaign_rows: sa.FromClause) -> sa.ColumnElement[bool]:
 
 
 def _sum(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-    return sa.func.coalesce(sa.func.sum(column), sa.literal(0, column.type))
+    return total_of(column, type_=column.type)
 
 
 _SUMS = sum_columns()
@@ -359,8 +368,15 @@ def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
         for column, value in zip(_SUMS, sums, strict=True)
     }
     total = Totals.from_columns(columns)
+    budget, repairs = None, []
+    try:
+        budget = scope.codec.recover_generation_config(config).value.budget
+    except InvalidDocument as error:
+        repairs.append(Repair("", UNREADABLE, str(error)))
     started = time.process_result_value(started_text, dialect)
     completed = time.process_result_value(completed_text, dialect)
+    times = {"generation_started_at": started, "generation_completed_at": completed}
+    repairs += (*repairs_of_times(times), *repairs_of_sum(scope, total.spent))
     per_second = None
     if started is not None:
         until = completed or scope.time_of_clock() or time.process_result_value(now, dialect)
@@ -373,8 +389,9 @@ def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
         spent=total.spent,
         reserved=total.reserved,
         unknown_costs=total.unknown,
-        budget=scope.codec.recover_generation_config(config).value.budget,
+        budget=budget,
         per_second=per_second,
         seconds_left=total.unfinished / per_second if per_second else None,
         exported=total.exported,
+        repairs=tuple(repairs),
     )

@@ -93,8 +93,16 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
             return LAST_MOMENT
 
 
+_LARGEST_INTEGER = 2**63 - 1
+LARGEST_SQLITE_AMOUNT = EXACT.scaleb(Decimal(_LARGEST_INTEGER), -MONEY_DECIMALS)
+"""The largest amount that SQLite stores, about 9.2 billion. Larger sums are stored as this one."""
+
+
 class Money(_NativeOnPostgresql[Decimal]):
-    """An exact amount: ``numeric`` on PostgreSQL, whole nano-units on SQLite."""
+    """An exact amount: ``numeric`` on PostgreSQL, whole nano-units on SQLite.
+
+    Only a sum can be larger than :data:`LARGEST_SQLITE_AMOUNT`.
+    """
 
     impl = sa.Numeric().with_variant(sa.BigInteger(), "sqlite")
     cache_ok = True
@@ -105,7 +113,7 @@ class Money(_NativeOnPostgresql[Decimal]):
         nanos = EXACT.scaleb(Decimal(value), MONEY_DECIMALS)
         if nanos != nanos.to_integral_value():
             raise ValueError(f"money has at most nine decimals: {value}")
-        return int(nanos)
+        return max(-_LARGEST_INTEGER, min(int(nanos), _LARGEST_INTEGER))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
         if value is None or _is_postgresql(dialect):
@@ -207,6 +215,24 @@ class readable_time(_Expression):  # noqa: N801
             f"WHEN {{0}} > '{LAST_MOMENT}' THEN '{LAST_MOMENT}' ELSE {{0}} END"
         ),
         "sqlite": "{0}",
+    }
+
+
+class total_of(_Expression):  # noqa: N801
+    """The sum of a column, zero without a row.
+
+    SQLite's ``sum`` raises an error for a sum of more than 64 bits, and one bad row would make the
+    whole query fail. Such a sum is the largest integer instead (:data:`LARGEST_SQLITE_AMOUNT`).
+    """
+
+    spelling: ClassVar = {
+        "postgresql": "coalesce(sum({0}), 0)",
+        # Two sums of parts fit 64 bits. Where their sum does not, it is a float, which the cast
+        # makes the largest integer.
+        "sqlite": (
+            "CAST(coalesce(sum(({0}) / 1000000000) * 1000000000 + sum(({0}) % 1000000000), 0)"
+            " AS INTEGER)"
+        ),
     }
 
 

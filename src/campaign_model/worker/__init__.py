@@ -1,12 +1,12 @@
 """A worker claims contacts, has their messages generated, and records the outcomes.
 
 ``run_worker`` calls a function in threads, ``run_worker_async`` a coroutine function in an event
-loop. ``run_export`` calls a function that pushes the messages of an approved campaign. All of them
-make their own, short transactions, and none is open while the function runs. ``run.py`` describes
-the worker loop step by step.
+loop. ``run_export`` and ``run_export_async`` do the same with a function that pushes the messages
+of an approved campaign. All of them make their own, short transactions, and none is open while the
+function runs. ``run.py`` describes the worker loop step by step.
 """
 
-from campaign_model.worker.export import ExportReport, run_export
+from campaign_model.worker.export import ExportReport, run_export, run_export_async
 from campaign_model.worker.host_errors import (
     GENERATE_FAILED,
     PUSH_FAILED,
@@ -29,6 +29,7 @@ __all__ = [
     "WorkerReport",
     "WorkerStop",
     "run_export",
+    "run_export_async",
     "run_worker",
     "run_worker_async",
 ]

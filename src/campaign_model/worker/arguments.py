@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -20,19 +21,29 @@ def is_coroutine_function(function: Any) -> bool:
     )
 
 
-def check_arguments(arguments: dict[str, Any]) -> None:
-    """Raise ``TypeError`` for arguments of a wrong type, ``InvalidArgument`` for wrong values."""
+def check_arguments(arguments: Mapping[str, Any], *, is_async: bool = False) -> None:
+    """Raise ``TypeError`` for arguments of a wrong type, ``InvalidArgument`` for wrong values.
+
+    ``is_async``: ``generate`` or ``push`` is a coroutine function.
+    """
     engine = arguments["engine"]
     if not isinstance(engine, sa.Engine):
         raise TypeError(
             f"engine is an ordinary engine, made by sqlalchemy.create_engine, not {_type(engine)}; "
-            "run_worker_async needs no AsyncEngine either, because its transactions run in threads"
+            "coroutines need no AsyncEngine either, because all transactions run in threads"
         )
     for name in ("tenant_id", "campaign_id"):
         checked_id(arguments[name], name)
-    name = "push" if "push" in arguments else "generate"
+    name, runner = ("push", "run_export") if "push" in arguments else ("generate", "run_worker")
     if not callable(arguments[name]):
         raise TypeError(f"{name} is a function, not {_type(arguments[name])}")
+    if is_async and not is_coroutine_function(arguments[name]):
+        raise TypeError(
+            f"{runner}_async awaits a coroutine function (async def); for a plain function, use "
+            f"{runner}"
+        )
+    if not is_async and is_coroutine_function(arguments[name]):
+        raise TypeError(f"{runner} calls a plain function; for async def, use {runner}_async")
     for name in ("save", "report"):
         function = arguments.get(name)
         if function is not None and (not callable(function) or is_coroutine_function(function)):

@@ -1,13 +1,14 @@
 """``run_export``: push the messages of a campaign's contacts to another system, each contact once.
 
-It runs the worker loop (``run.py``) with an :class:`ExportJob`. ``store/export.py`` tells the
-protocol. Invariant: a contact is pushed again only if the outcome of its push is unknown.
+``run_export`` and ``run_export_async`` run the worker loop (``run.py``) with an :class:`ExportJob`.
+``store/export.py`` tells the protocol. Invariant: a contact is pushed again only if the outcome of
+its push is unknown.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
@@ -31,13 +32,13 @@ from campaign_model.claims import (
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import PERMISSIONS, Action, ContactStatus, Permission
 from campaign_model.store import CampaignStore
-from campaign_model.worker.arguments import check_arguments, is_coroutine_function
+from campaign_model.worker.arguments import check_arguments
 from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
 from campaign_model.worker.database_calls import STOP_PATIENCE
-from campaign_model.worker.host_errors import PUSH_FAILED, describe
-from campaign_model.worker.jobs import Job
+from campaign_model.worker.host_errors import PUSH_FAILED, TASK_TIMED_OUT, describe
+from campaign_model.worker.jobs import Job, TaskTimedOut
 from campaign_model.worker.run import WorkerLoop, WorkerStop
-from campaign_model.worker.runners import stop_on_sigterm
+from campaign_model.worker.runners import run_in_event_loop, run_in_threads
 from campaign_model.worker.task import ExportTask
 
 _PUSHED = Generated(Decimal(0))
@@ -46,13 +47,13 @@ _PUSHED = Generated(Decimal(0))
 
 @attrs.frozen
 class ExportReport:
-    """What one call of ``run_export`` did.
+    """What one call of ``run_export`` or ``run_export_async`` did.
 
     ``stop`` says why it ended. ``exported`` is the number of contacts that it pushed and marked as
     exported, ``lost`` the number of those that it pushed but could not mark, because they were
     erased or taken over meanwhile. ``failures`` counts the contacts whose push raised, by code
-    (``push_failed``). ``remaining`` is the number of contacts of the campaign that are not exported
-    yet.
+    (``push_failed``, ``task_timed_out``). ``remaining`` is the number of contacts of the campaign
+    that are not exported yet.
     """
 
     stop: WorkerStop
@@ -64,7 +65,7 @@ class ExportReport:
 
 @attrs.frozen
 class ExportJob(Job):
-    """The job of ``run_export``: claim generated contacts, and mark them as exported."""
+    """The job of an exporter: claim generated contacts, and mark them as exported."""
 
     function = "push"
 
@@ -103,10 +104,28 @@ class ExportJob(Job):
         return {claim: Recorded.SKIPPED}
 
     def explain(self, error: Exception, task: Any) -> Outcome:  # noqa: ARG002
+        if isinstance(error, TaskTimedOut):
+            return Failed(TASK_TIMED_OUT, str(error), cost=Decimal(0))
         return Failed(PUSH_FAILED, describe(error), cost=Decimal(0))
 
     def complete(self, store: CampaignStore) -> bool:  # noqa: ARG002
         return False
+
+    def run(self, export_loop: WorkerLoop[ExportTask]) -> ExportReport:
+        """Apply ``export``, run the loop, and report what it did."""
+        # Idempotent: a repeated start finds the campaign exported.
+        export_loop.database.transact(self.start)
+        done = export_loop.run()
+        progress = export_loop.database.transact(
+            lambda store: store.generation.progress(self.campaign_id)
+        )
+        return ExportReport(
+            stop=done.stop,
+            exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
+            lost=done.answers.get(Recorded.SKIPPED, 0),
+            remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,
+            failures=done.failures,
+        )
 
 
 def run_export(
@@ -156,47 +175,50 @@ def run_export(
     nor exported, ``TypeError`` and ``ValueError`` for arguments of a wrong type or value, and
     database errors as ``run_worker`` does.
     """
-    check_arguments(locals())
-    if is_coroutine_function(push):
-        raise TypeError("run_export calls a plain function, not async def")
-    stop = stop or threading.Event()
-    job = ExportJob(campaign_id, lease)
+    arguments = locals()
+    check_arguments(arguments)
 
     def push_one(task: ExportTask) -> Outcome:
         push(task)
         return _PUSHED
 
-    export_loop = WorkerLoop(
-        engine=engine,
-        tenant_id=tenant_id,
-        job=job,
-        new_task=ExportTask,
-        start=lambda task: pool.submit(push_one, task),
-        save=None,
-        concurrency=concurrency,
-        report=report,
-        stop=stop,
-        wait=wait,
-        max_equal_failures=max_equal_failures,
-        task_timeout=task_timeout,
-        stop_patience=stop_patience,
-        options={"actor": actor, **options},
-    )
-    with (
-        stop_on_sigterm(stop),
-        export_loop.database.watched(),
-        ThreadPoolExecutor(concurrency) as pool,
-    ):
-        # Idempotent: a repeated start finds the campaign exported.
-        export_loop.database.transact(job.start)
-        done = export_loop.run()
-        progress = export_loop.database.transact(
-            lambda store: store.generation.progress(campaign_id)
-        )
-    return ExportReport(
-        stop=done.stop,
-        exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
-        lost=done.answers.get(Recorded.SKIPPED, 0),
-        remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,
-        failures=done.failures,
-    )
+    job = ExportJob(campaign_id, lease)
+    return run_in_threads(arguments, job, ExportTask, push_one, job.run)
+
+
+async def run_export_async(
+    engine: sa.Engine,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    push: Callable[[ExportTask], Coroutine[Any, Any, object]],
+    *,
+    concurrency: int = 50,
+    lease: timedelta = timedelta(minutes=5),
+    report: Callable[[Progress], None] | None = None,
+    stop: threading.Event | None = None,
+    wait: bool = True,
+    actor: str | None = "exporter",
+    max_equal_failures: int | None = MAX_EQUAL_FAILURES,
+    task_timeout: timedelta | None = None,
+    stop_patience: timedelta = STOP_PATIENCE,
+    **options: Any,
+) -> ExportReport:
+    """Do what :func:`run_export` does, with ``concurrency`` coroutines instead of threads.
+
+    ``await push(task)`` and ``report`` run in the event loop. ``engine`` is an ordinary engine,
+    because all transactions run in a thread. They use one connection of the engine's pool.
+
+    If the caller cancels this coroutine, its running pushes are cancelled too. So is a push that
+    runs for longer than ``task_timeout``; it counts as a failure with the code ``task_timed_out``.
+    The outcome of a cancelled push is unknown: its contact is given back, and the next call pushes
+    it again. Set ``stop`` instead to let running pushes finish.
+    """
+    arguments = locals()
+    check_arguments(arguments, is_async=True)
+
+    async def push_one(task: ExportTask) -> Outcome:
+        await push(task)
+        return _PUSHED
+
+    job, pool = ExportJob(campaign_id, lease), ThreadPoolExecutor(1)
+    return await run_in_event_loop(arguments, job, ExportTask, push_one, job.run, pool)

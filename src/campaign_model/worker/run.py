@@ -1,8 +1,9 @@
 """The worker loop: claim contacts, have their messages generated, record the outcomes.
 
 ``run_worker`` and ``run_worker_async`` both run a :class:`WorkerLoop`. A *task* is one claimed
-contact. ``run_export`` runs the loop too, with another :class:`~campaign_model.worker.jobs.Job`:
-its tasks push messages, and what it records is that they were pushed. The loop repeats these steps:
+contact. ``run_export`` and ``run_export_async`` run the loop too, with another
+:class:`~campaign_model.worker.jobs.Job`: its tasks push messages, and what it records is that they
+were pushed. The loop repeats these steps:
 
 1. Claim. Claim contacts for the free places, under a lease. The claim commits before a task starts,
    so no transaction is open while messages are generated.
@@ -77,7 +78,7 @@ from campaign_model.claims import (
     StopReason,
     Unfinished,
 )
-from campaign_model.errors import CampaignModelError, InvalidDocument, LeaseLost
+from campaign_model.errors import CampaignModelError, LeaseLost
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
@@ -279,12 +280,9 @@ class WorkerLoop(Generic[AnyTask]):
             self._load_progress_and_report(self.report)
 
     def _load_progress_and_report(self, report: Callable[[Progress], Any]) -> None:
-        try:
-            progress = self._transact_if_possible(
-                lambda store: store.generation.progress(self.job.campaign_id)
-            )
-        except InvalidDocument:
-            return  # The next claim is refused for the same reason.
+        progress = self._transact_if_possible(
+            lambda store: store.generation.progress(self.job.campaign_id)
+        )
         if progress is not None:
             self.call_report(report, progress)
 

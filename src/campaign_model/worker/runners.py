@@ -1,8 +1,10 @@
 """``run_worker`` calls ``generate`` in threads, ``run_worker_async`` awaits it in an event loop.
 
-Both run a :class:`WorkerLoop`. For coroutines, the loop with all of its database work runs in a
-thread, and starts the coroutines in the event loop. So the database never blocks the event loop,
-and a blocked event loop loses no lease.
+Both run a :class:`WorkerLoop`, and so do ``run_export`` and ``run_export_async``:
+:func:`run_in_threads` runs a loop whose tasks run in threads, :func:`run_in_event_loop` one whose
+tasks are coroutines. For coroutines, the loop with all of its database work runs in a thread, and
+starts the coroutines in the event loop. So the database never blocks the event loop, and a blocked
+event loop loses no lease.
 
 SIGTERM asks every worker of the main thread to stop. Invariant: the program's own handler is
 installed whenever no worker runs.
@@ -14,8 +16,8 @@ import asyncio
 import contextvars
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
@@ -28,10 +30,10 @@ import sqlalchemy as sa
 
 from campaign_model.claims import Outcome, Progress, Unfinished
 from campaign_model.store.generation import MAX_ATTEMPTS
-from campaign_model.worker.arguments import check_arguments, is_coroutine_function
+from campaign_model.worker.arguments import check_arguments
 from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
 from campaign_model.worker.database_calls import STOP_PATIENCE
-from campaign_model.worker.jobs import GenerationJob, TaskTimedOut
+from campaign_model.worker.jobs import GenerationJob, Job, TaskTimedOut
 from campaign_model.worker.run import WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
 
@@ -106,32 +108,10 @@ def run_worker(
     every other database error at once: the contacts in flight can be claimed again when their
     leases expire.
     """
-    check_arguments(locals())
-    if is_coroutine_function(generate):
-        raise TypeError("run_worker calls a plain function; for async def, use run_worker_async")
-    stop = stop or threading.Event()
-    worker_loop = WorkerLoop(
-        engine=engine,
-        tenant_id=tenant_id,
-        job=GenerationJob(campaign_id, lease, reserve, max_attempts),
-        new_task=Task,
-        start=lambda task: pool.submit(generate, task),
-        save=save,
-        concurrency=concurrency,
-        report=report,
-        stop=stop,
-        wait=wait,
-        max_equal_failures=max_equal_failures,
-        task_timeout=task_timeout,
-        stop_patience=stop_patience,
-        options={"actor": actor, **options},
-    )
-    with (
-        stop_on_sigterm(stop),
-        worker_loop.database.watched(),
-        ThreadPoolExecutor(concurrency) as pool,
-    ):
-        return worker_loop.run()
+    arguments = locals()
+    check_arguments(arguments)
+    job = GenerationJob(campaign_id, lease, reserve, max_attempts)
+    return run_in_threads(arguments, job, Task, generate, WorkerLoop.run)
 
 
 _THREADS = 5
@@ -171,18 +151,50 @@ async def run_worker_async(
     A coroutine that runs for longer than ``task_timeout`` is cancelled too. Its contact fails with
     the code ``task_timed_out`` and an unknown cost, unless the coroutine still returns an outcome.
     """
-    check_arguments(locals())
-    if not is_coroutine_function(generate):
-        raise TypeError(
-            "run_worker_async awaits a coroutine function (async def); for a plain function, use "
-            "run_worker"
-        )
-    event_loop = asyncio.get_running_loop()
-    running: set[asyncio.Task[Any]] = set()
-    stop = stop or threading.Event()
+    arguments = locals()
+    check_arguments(arguments, is_async=True)
+    job = GenerationJob(campaign_id, lease, reserve, max_attempts)
     pool = ThreadPoolExecutor(_THREADS)
+    new_task = partial(AsyncTask, run_in_thread=partial(_run_in_thread, pool))
+    return await run_in_event_loop(arguments, job, new_task, generate, WorkerLoop.run, pool)
 
-    async def generate_outcome(task: AsyncTask) -> Outcome:
+
+def run_in_threads(
+    arguments: Mapping[str, Any],
+    job: Job,
+    new_task: Callable[..., AnyTask],
+    function: Callable[[AnyTask], Outcome],
+    run: Callable[[WorkerLoop[AnyTask]], Result],
+) -> Result:
+    """Make a worker loop that calls ``function`` in threads, and return what ``run(loop)`` returns.
+
+    ``arguments`` are those of the public function, by name.
+    """
+    worker_loop = _make_loop(
+        arguments, job, new_task, lambda task: pool.submit(function, task), arguments["report"]
+    )
+    with (
+        stop_on_sigterm(worker_loop.stop),
+        worker_loop.database.watched(),
+        ThreadPoolExecutor(worker_loop.concurrency) as pool,
+    ):
+        return run(worker_loop)
+
+
+async def run_in_event_loop(
+    arguments: Mapping[str, Any],
+    job: Job,
+    new_task: Callable[..., AnyTask],
+    function: Callable[[AnyTask], Awaitable[Outcome]],
+    run: Callable[[WorkerLoop[AnyTask]], Result],
+    pool: ThreadPoolExecutor,
+) -> Result:
+    """Do what :func:`run_in_threads` does with a coroutine function. ``run`` runs in ``pool``."""
+    event_loop = asyncio.get_running_loop()
+    report, task_timeout = arguments["report"], arguments["task_timeout"]
+    running: set[asyncio.Task[Any]] = set()
+
+    async def work_on(task: AnyTask) -> Outcome:
         if worker_loop.ending:
             return Unfinished()
         current = asyncio.current_task()
@@ -192,16 +204,15 @@ async def run_worker_async(
         time_limit = asyncio.timeout(seconds)
         try:
             async with time_limit:
-                return await generate(task)
+                return await function(task)
         except TimeoutError as error:
             if time_limit.expired():
-                raise TaskTimedOut(f"generate took longer than {task_timeout}") from error
+                raise TaskTimedOut(f"{job.function} took longer than {task_timeout}") from error
             raise
         finally:
             running.discard(current)
 
     def call_report(progress: Progress) -> None:
-        assert report is not None
         event_loop.call_soon_threadsafe(worker_loop.call_report, report, progress)
 
     def cancel_running() -> None:
@@ -209,31 +220,44 @@ async def run_worker_async(
         for coroutine in running:
             coroutine.cancel()
 
-    worker_loop = WorkerLoop(
-        engine=engine,
-        tenant_id=tenant_id,
-        job=GenerationJob(campaign_id, lease, reserve, max_attempts),
-        new_task=partial(AsyncTask, run_in_thread=partial(_run_in_thread, pool)),
-        start=lambda task: asyncio.run_coroutine_threadsafe(generate_outcome(task), event_loop),
-        save=save,
-        concurrency=concurrency,
-        report=report and call_report,
-        stop=stop,
-        wait=wait,
-        max_equal_failures=max_equal_failures,
-        task_timeout=task_timeout,
-        stop_patience=stop_patience,
-        options={"actor": actor, **options},
+    worker_loop = _make_loop(
+        arguments,
+        job,
+        new_task,
+        lambda task: asyncio.run_coroutine_threadsafe(work_on(task), event_loop),
+        report and call_report,
     )
-    with stop_on_sigterm(stop), worker_loop.database.watched():
+    with stop_on_sigterm(worker_loop.stop), worker_loop.database.watched():
         try:
-            return await _run_in_thread(pool, worker_loop.run, on_cancel=cancel_running)
+            return await _run_in_thread(pool, run, worker_loop, on_cancel=cancel_running)
         finally:
             # The worker loop has ended. If it raised, coroutines may still run: leave none behind.
             cancel_running()
             if running:
                 await asyncio.wait(running)
             pool.shutdown(wait=False)
+
+
+def _make_loop(
+    arguments: Mapping[str, Any],
+    job: Job,
+    new_task: Callable[..., AnyTask],
+    start: Callable[[AnyTask], Future[Outcome]],
+    report: Callable[[Progress], Any] | None,
+) -> WorkerLoop[AnyTask]:
+    """Make a worker loop with the options in ``arguments``."""
+    names = ("engine", "tenant_id", "concurrency", "wait")
+    limits = ("max_equal_failures", "task_timeout", "stop_patience")
+    return WorkerLoop(
+        job=job,
+        new_task=new_task,
+        start=start,
+        save=arguments.get("save"),
+        report=report,
+        stop=arguments["stop"] or threading.Event(),
+        options={"actor": arguments["actor"], **arguments["options"]},
+        **{name: arguments[name] for name in (*names, *limits)},
+    )
 
 
 async def _run_in_thread(

@@ -1,0 +1,84 @@
+"""How the worker loop's statements for PostgreSQL lock the campaign.
+
+Each text below is the beginning of a statement: a WITH that takes the campaign's gate (an advisory
+lock, always shared), then locks the campaign row and reads it. ``postgresql.py`` has the statements
+that continue them, and ``locking.py`` says which call takes which lock.
+"""
+
+from campaign_model.lifecycle import Status
+
+# Take the gate. Another tenant's campaign has no row here, so its gate stays untouched.
+_GATE = """
+WITH gate AS (
+    SELECT pg_advisory_xact_lock_shared(:gate)
+    FROM campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+)
+"""
+
+# Lock the campaign row, shared.
+LOCKED_CAMPAIGN = f"""
+{_GATE},
+campaign AS (
+    SELECT status,
+           CAST(template_config AS text) AS template_config,
+           CAST(generation_config AS text) AS generation_config,
+           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+    FROM gate
+    CROSS JOIN campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+    FOR SHARE OF campaigns
+)
+"""
+
+# The same, but no row unless the campaign is generating. If it was moved while this waited, there
+# is no row either, but the shared lock is held.
+LOCKED_RUN = f"""
+{_GATE},
+campaign AS (
+    SELECT status,
+           CAST(template_config AS text) AS template_config,
+           CAST(generation_config AS text) AS generation_config,
+           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+    FROM gate
+    CROSS JOIN campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+      AND status = '{Status.GENERATING}'
+    FOR SHARE OF campaigns
+)
+"""
+
+# Lock the campaign row exclusively, for late results: they write the legacy columns.
+LOCKED_AT_REST = f"""
+{_GATE},
+campaign AS (
+    SELECT status,
+           CAST(template_config AS text) AS template_config,
+           CAST(generation_config AS text) AS generation_config,
+           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+    FROM gate
+    CROSS JOIN campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+    FOR NO KEY UPDATE OF campaigns
+)
+"""
+
+# The same, but fail at once (SQLSTATE 55P03) if another transaction has locked the row.
+LOCKED_AT_ONCE = f"""
+{_GATE},
+campaign AS (
+    SELECT status,
+           CAST(template_config AS text) AS template_config,
+           CAST(generation_config AS text) AS generation_config,
+           coalesce(CAST(:now AS timestamptz), clock_timestamp()) AS now
+    FROM gate
+    CROSS JOIN campaigns
+    WHERE tenant_id = :tenant
+      AND id = :campaign
+    FOR NO KEY UPDATE OF campaigns NOWAIT
+)
+"""
