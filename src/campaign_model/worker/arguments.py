@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id, money
 from campaign_model.errors import InvalidArgument, short_repr
+from campaign_model.store.connection import check_driver
 
 
 def is_coroutine_function(function: Any) -> bool:
@@ -23,11 +24,14 @@ def is_coroutine_function(function: Any) -> bool:
 def check_arguments(arguments: dict[str, Any]) -> None:
     """Raise ``TypeError`` for arguments of a wrong type, ``InvalidArgument`` for wrong values."""
     engine = arguments["engine"]
-    if not isinstance(engine, sa.Engine):
+    if not isinstance(engine, sa.Engine) or engine.dialect.is_async:
+        what = engine.dialect.driver if isinstance(engine, sa.Engine) else _type(engine)
         raise TypeError(
-            f"engine is an ordinary engine, made by sqlalchemy.create_engine, not {_type(engine)}; "
-            "run_worker_async needs no AsyncEngine either, because its transactions run in threads"
+            "engine is an ordinary engine, made by sqlalchemy.create_engine with a synchronous "
+            f"driver such as psycopg, not {what}; run_worker_async needs no AsyncEngine either, "
+            "because its transactions run in threads"
         )
+    check_driver(engine.dialect)
     for name in ("tenant_id", "campaign_id"):
         checked_id(arguments[name], name)
     name = "push" if "push" in arguments else "generate"
