@@ -7,10 +7,12 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from subprocess import check_output, run
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from campaign_model import db
 from campaign_model.claims import Generated, Outcome
 from campaign_model.lifecycle import Status
-from campaign_model.store import CampaignStore, transact
+from campaign_model.store import CampaignStore, transact, transactions
 from campaign_model.store.tables import campaigns as campaigns_table
 from campaign_model.testing.parallel import wait_until
 from campaign_model.testing.sample_campaigns import STEPS
@@ -108,7 +110,7 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
 
 @on_newest_postgresql
 def test_the_example_of_an_asynchronous_service_works_and_repeats_after_a_conflict(
-    engine: sa.Engine,
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (example,) = code_blocks("python", "docs/drivers.md")
     guide: dict[str, Any] = {}
@@ -127,6 +129,8 @@ def test_the_example_of_an_asynchronous_service_works_and_repeats_after_a_confli
         await guide["add_campaign"](service, tenant.id, "Spring", STEPS)
         (campaign,) = (await guide["list_campaigns"](service, tenant.id)).items
         assert campaign.name == "Spring"
+        # Nothing may block the event loop.
+        monkeypatch.setattr(transactions, "time", SimpleNamespace(monotonic=time.monotonic))
         async with service.connect() as connection:
             assert await connection.run_sync(transact, tenant.id, conflict_first) == 1
         await service.dispose()

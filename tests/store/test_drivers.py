@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -191,6 +192,26 @@ def test_an_async_engine_is_refused_where_a_plain_one_is_needed(engine: sa.Engin
         await asynchronous.dispose()
 
     asyncio.run(open_store_on_async_connection())
+
+
+@on_postgresql
+def test_transact_tries_again_to_connect_with_asyncpg(engine: sa.Engine) -> None:
+    tenant = new_tenant(engine)
+    failures = [ConnectionRefusedError(), asyncpg.CannotConnectNowError("the server starts")]
+
+    def use(engine: sa.Engine) -> int:
+        @sa.event.listens_for(engine, "do_connect")
+        def connect(*_: object) -> None:
+            if failures:
+                raise failures.pop()
+
+        return transact(engine, tenant.id, lambda store: len(store.campaigns.list().items))
+
+    assert call_with_engine(engine.url, "asyncpg", use) == 0
+    assert failures == []
+    failures.append(asyncpg.InvalidPasswordError("wrong password"))
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        call_with_engine(engine.url, "asyncpg", use)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from campaign_model.store.database_errors import (
     describe_database_error,
     find_database_error,
     remedy_for,
+    remedy_for_connecting,
     sqlstate_or_code,
 )
 from campaign_model.store.store import CampaignStore
@@ -123,10 +124,11 @@ def run_attempts(
     attempt = 0
     while True:
         attempt += 1
-        is_committing = False
+        has_begun = is_committing = False
         cause: BaseException | None = None
         try:
             with bind.begin() as begun:
+                has_begun = True
                 connection = begun if isinstance(begun, sa.Connection) else begun.connection
                 connection.execution_options(**{_NOTED_ERROR: []})
                 try:
@@ -139,7 +141,7 @@ def run_attempts(
                 is_committing = True
         except Exception as error:
             cause = cause or error
-            remedy = remedy_for(cause)
+            remedy = remedy_for(cause) if has_begun else remedy_for_connecting(error)
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
