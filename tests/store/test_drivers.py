@@ -28,7 +28,7 @@ from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS
 from campaign_model.worker import run_worker
 from support.drivers import DRIVERS, call_with_engine
 from support.tenants import execute, new_tenant
-from support.transactions import on_postgresql
+from support.transactions import on_postgresql, recorded_statements
 
 pytestmark = pytest.mark.newest
 
@@ -133,15 +133,19 @@ SET_UP: dict[str, Callable[[Any], object]] = {
 
 @on_postgresql
 @pytest.mark.parametrize("function", SET_UP.values(), ids=SET_UP)
-def test_set_up_refuses_settings_before_it_writes_anything(
+def test_set_up_refuses_settings_before_it_sends_anything(
     engine_name: str, new_database: Callable[[str], str], function: Callable[[Any], object]
 ) -> None:
     url = sa.make_url(new_database(engine_name))
     for name, value in {"DateStyle": "SQL", "client_encoding": "SQL_ASCII"}.items():
 
         def refuse(engine: sa.Engine) -> None:
-            with pytest.raises(ValueError, match=f"the {name} of this connection is {value}"):  # noqa: B023
+            with (
+                recorded_statements(engine) as statements,
+                pytest.raises(ValueError, match=f"the {name} of this connection is {value}"),  # noqa: B023
+            ):
                 function(engine)
+            assert statements == []
 
         call_with_engine(url, "psycopg", refuse, {name: value})
     assert (
