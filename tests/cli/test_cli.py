@@ -30,6 +30,7 @@ from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.validation import document_schema
 from support.paths import SCHEMAS
 from support.tenants import new_owner, new_tenant
+from support.transactions import on_newest_postgresql
 
 TENANT = "d3300000-0000-4000-8000-000000000001"
 
@@ -406,6 +407,25 @@ def test_url_and_tenant_can_come_from_the_environment(
     monkeypatch.setenv("CAMPAIGN_MODEL_URL", url)
     monkeypatch.setenv("CAMPAIGN_MODEL_TENANT", TENANT)
     assert command("campaigns", "list").code == 0
+
+
+@on_newest_postgresql
+def test_settings_of_the_session_are_right_or_a_usage_error(command: Command, url: str) -> None:
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        name = sa.make_url(url).database
+        connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET client_encoding = LATIN1')
+    init = ("db", "init", "--with-host-tables", "--url")
+    for setting, value, option in (
+        ("client_encoding", "SQL_ASCII", "client_encoding=SQL_ASCII"),
+        ("DateStyle", "German", "options=-c%20DateStyle=German"),
+    ):
+        answer = command(*init, f"{url}&{option}")
+        answer.assert_usage_error(f"the {setting} of this connection is {value}")
+    assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+    # The command sets the encoding unless the URL does.
+    assert command(*init, url).code == 0
 
 
 def test_a_read_only_database_is_a_usage_error(

@@ -462,7 +462,7 @@ def test_prepare_engine_configures_sqlite_and_refuses_other_databases(
             assert connection.connection.driver_connection is not None
             assert connection.connection.driver_connection.in_transaction
     oracle = cast("sa.Engine", SimpleNamespace(dialect=SimpleNamespace(name="oracle")))
-    with pytest.raises(ValueError, match="SQLite or PostgreSQL, not in oracle"):
+    with pytest.raises(ValueError, match="SQLite and PostgreSQL, not on oracle"):
         db.prepare_engine(oracle)
     with pytest.raises(ValueError, match="oracle"):
         db.init(oracle)

@@ -7,23 +7,29 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from subprocess import check_output, run
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from campaign_model import db
 from campaign_model.claims import Generated, Outcome
 from campaign_model.lifecycle import Status
+from campaign_model.store import CampaignStore, transact, transactions
 from campaign_model.store.tables import campaigns as campaigns_table
 from campaign_model.testing.parallel import wait_until
+from campaign_model.testing.sample_campaigns import STEPS
 from campaign_model.worker import AsyncTask
 from support.paths import ROOT
 from support.tenants import contact_rows, new_tenant, update_row
+from support.transactions import on_newest_postgresql
 
 
 def code_blocks(language: str, page: str = "README.md") -> list[str]:
@@ -100,6 +106,37 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
         assert {row.status for row in contact_rows(tenant, id_).values()} == {"generated"}
         tenant.check_totals(id_)
     engine.dispose()
+
+
+@on_newest_postgresql
+def test_the_example_of_an_asynchronous_service_works_and_repeats_after_a_conflict(
+    engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = code_blocks("python", "docs/drivers.md")
+    guide: dict[str, Any] = {}
+    exec(example, guide)  # noqa: S102
+    tenant = new_tenant(engine)
+    attempts: list[int] = []
+
+    def conflict_first(store: CampaignStore) -> int:
+        attempts.append(len(attempts))
+        if len(attempts) < 3:
+            store.connection.exec_driver_sql("DO $$BEGIN RAISE SQLSTATE '40001'; END$$")
+        return len(store.campaigns.list().items)
+
+    async def main() -> None:
+        service = create_async_engine(engine.url.set(drivername="postgresql+asyncpg"))
+        await guide["add_campaign"](service, tenant.id, "Spring", STEPS)
+        (campaign,) = (await guide["list_campaigns"](service, tenant.id)).items
+        assert campaign.name == "Spring"
+        # Nothing may block the event loop.
+        monkeypatch.setattr(transactions, "time", SimpleNamespace(monotonic=time.monotonic))
+        async with service.connect() as connection:
+            assert await connection.run_sync(transact, tenant.id, conflict_first) == 1
+        await service.dispose()
+
+    asyncio.run(main())
+    assert attempts == [0, 1, 2]
 
 
 def test_the_readme_example_has_at_most_20_lines() -> None:

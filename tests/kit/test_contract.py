@@ -1,4 +1,4 @@
-"""The store contract as a service runs it: with its own role, through a pooler, and on SQLite.
+"""The store contract as a service runs it: with its own role and driver, and through a pooler.
 
 The tests of adoption run the contract in an adopted database on the oldest PostgreSQL.
 """
@@ -81,6 +81,17 @@ def test_the_contract_passes_on_sqlite_and_removes_its_rows(
     done = contract.run(tmp_path, url)
     assert done.returncode == 0, done.stdout
     assert row_counts(url) == ONLY_SYSTEM_TEMPLATES
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+def test_the_contract_passes_with_other_drivers(
+    schema: Callable[[str], str], tmp_path: Path, driver: str
+) -> None:
+    url = sa.make_url(schema("postgresql-18")).set(drivername=f"postgresql+{driver}")
+    done = contract.run(tmp_path, url.render_as_string())
+    assert done.returncode == 0, done.stdout
+    plain_url = url.set(drivername="postgresql+psycopg").render_as_string()
+    assert row_counts(plain_url) == ONLY_SYSTEM_TEMPLATES
 
 
 def test_the_contract_passes_through_a_pooler_with_the_rights_of_the_store(

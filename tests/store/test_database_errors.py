@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from contextlib import suppress
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from campaign_model import db
 from campaign_model.campaign import Campaign
@@ -24,6 +22,7 @@ from campaign_model.store.database_errors import (
 )
 from campaign_model.store.transactions import check_transaction
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from support.drivers import call_with_engine
 from support.transactions import on_postgresql, on_sqlite
 
 DUPLICATE = "INSERT INTO campaign_templates SELECT * FROM campaign_templates"
@@ -232,34 +231,22 @@ def test_work_that_ends_the_transaction_itself_is_no_success(tenant: Tenant, end
 @on_postgresql
 @pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
 def test_other_drivers_tell_an_aborted_transaction_too(tenant: Tenant, driver: str) -> None:
-    url = tenant.engine.url.set(drivername=f"postgresql+{driver}")
-
-    def check(connection: sa.Connection) -> None:
-        check_transaction(connection)
-        with suppress(IntegrityError):
-            connection.exec_driver_sql(DUPLICATE)
-        with pytest.raises(TransactionAborted):
-            check_transaction(connection)
-        connection.rollback()
-        with connection.begin():
-            check_transaction(connection)
-
-    if driver == "psycopg2":
-        engine = sa.create_engine(url)
+    def check(engine: sa.Engine) -> None:
         with engine.connect() as connection:
             connection.exec_driver_sql("SELECT 1")
-            check(connection)
-        engine.dispose()
-        return
+            check_transaction(connection)
+            with suppress(IntegrityError):
+                connection.exec_driver_sql(DUPLICATE)
+            with pytest.raises(TransactionAborted, match="the code caught"):
+                check_transaction(connection)
+            connection.rollback()
+            with connection.begin() as transaction:
+                check_transaction(connection)
+                transaction.commit()
+                with pytest.raises(TransactionAborted, match="itself"):
+                    check_transaction(connection)
 
-    async def run() -> None:
-        engine = create_async_engine(url)
-        async with engine.connect() as connection:
-            await connection.exec_driver_sql("SELECT 1")
-            await connection.run_sync(check)
-        await engine.dispose()
-
-    asyncio.run(run())
+    call_with_engine(tenant.engine.url, driver, check)
 
 
 # --- A new connection ----------------------------------------------------------------------------

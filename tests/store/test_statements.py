@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +16,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
-from sqlalchemy.ext.asyncio import create_async_engine
 
 import campaign_model
 from campaign_model.campaign import Campaign
@@ -36,6 +34,7 @@ from campaign_model.lifecycle import Status
 from campaign_model.store import CampaignStore, postgresql, sqlite, transact
 from campaign_model.store.statements import Statements
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
+from support.drivers import call_with_engine
 from support.tenants import new_tenant
 from support.transactions import on_postgresql
 
@@ -132,32 +131,9 @@ def test_an_id_of_another_type_is_refused_before_it_is_sent(tenant: Tenant) -> N
         assert store.generation.record({claim: Generated(None)}) == {claim: Recorded.APPLIED}
 
 
-def through_asyncpg(url: sa.URL, work: Callable[[sa.Connection], Any]) -> Any:
-    """Run ``work`` on an asynchronous engine, in a transaction."""
-
-    async def run() -> Any:
-        engine = create_async_engine(url.set(drivername="postgresql+asyncpg"))
-        async with engine.begin() as connection:
-            answer = await connection.run_sync(work)
-        await engine.dispose()
-        return answer
-
-    return asyncio.run(run())
-
-
-def through_psycopg2(url: sa.URL, work: Callable[[sa.Connection], Any]) -> Any:
-    engine = sa.create_engine(url.set(drivername="postgresql+psycopg2"))
-    with engine.begin() as connection:
-        answer = work(connection)
-    engine.dispose()
-    return answer
-
-
 @on_postgresql
-@pytest.mark.parametrize("through", [through_asyncpg, through_psycopg2])
-def test_other_drivers_can_send_every_statement(
-    engine: sa.Engine, through: Callable[..., Any]
-) -> None:
+@pytest.mark.parametrize("driver", ["psycopg2", "asyncpg"])
+def test_other_drivers_can_send_every_statement(engine: sa.Engine, driver: str) -> None:
     tenant = new_tenant(engine)
     contacts = tenant.contacts(6)
     campaign = tenant.campaign(Status.GENERATING, contacts=contacts[:5], budget=Decimal(1))
@@ -194,7 +170,11 @@ def test_other_drivers_can_send_every_statement(
         assert len(store.campaigns.list().items) == 2
         return [*answers.values()]
 
-    answers = through(engine.url, work)
+    def run(engine: sa.Engine) -> list[Recorded]:
+        with engine.begin() as connection:
+            return work(connection)
+
+    answers = call_with_engine(engine.url, driver, run)
     assert answers == [Recorded.APPLIED] * 4 + [Recorded.EXCLUDED]
     tenant.check_totals(campaign.id)
 

@@ -486,7 +486,7 @@ def test_a_postgresql_engine_needs_no_preparation(tenant: Tenant) -> None:
 def test_another_database_is_refused() -> None:
     driver = SimpleNamespace(paramstyle="format")
     engine = sa.create_engine("mysql+pymysql://nowhere/none", module=driver)
-    with pytest.raises(ValueError, match="SQLite or PostgreSQL, not in mysql"):
+    with pytest.raises(ValueError, match="SQLite and PostgreSQL, not on mysql"):
         db.prepare_engine(engine)
     connection = SimpleNamespace(dialect=engine.dialect)
     with pytest.raises(ValueError, match="SQLite and PostgreSQL, not on mysql"):

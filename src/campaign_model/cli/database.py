@@ -6,11 +6,13 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.cli.console import UserError
+from campaign_model.store.connection import check_session
 
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
@@ -53,10 +55,14 @@ def open_database(
     """
     if url.get_backend_name() == "sqlite":
         _check_sqlite_file(url, may_create=may_create)
-    connect_arguments = {}
-    if url.get_driver_name() == "psycopg" and "connect_timeout" not in url.query:
-        # Without a limit, a server that never answers blocks the command for minutes.
-        connect_arguments["connect_timeout"] = 10
+    connect_arguments: dict[str, Any] = {}
+    if url.get_driver_name() == "psycopg":
+        # Without a limit, a server that never answers blocks the command for minutes. Without an
+        # encoding, the database's own is used, in which not every text can be sent.
+        defaults = {"connect_timeout": 10, "client_encoding": "utf8"}
+        connect_arguments = {
+            name: value for name, value in defaults.items() if name not in url.query
+        }
     shown_url = url.render_as_string()  # Without the password.
     try:
         engine = db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
@@ -70,8 +76,8 @@ def open_database(
         raise UserError(f"cannot open {shown_url}: a value in it has a wrong form") from None
     try:
         try:
-            with engine.connect():
-                pass
+            with engine.connect() as connection:
+                check_session(connection)
         except sa.exc.DBAPIError as error:
             # Without a statement, the driver refused the URL, or no connection could be made.
             if error.statement is not None and explain_database_error(error) is None:
@@ -79,6 +85,8 @@ def open_database(
             raise UserError(
                 "; ".join([f"cannot open {shown_url}: {error.orig}", *error.detail])
             ) from None
+        except ValueError as error:
+            raise UserError(f"cannot use {shown_url}: {error}") from None
         if needs_schema and not sa.inspect(engine).has_table(db.VERSION_TABLE):
             raise UserError(
                 f"{shown_url} has no campaign tables; run  campaign-model db init  first"

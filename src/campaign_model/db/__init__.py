@@ -22,13 +22,14 @@ from campaign_model.db.adoption.report import (
     Verdict,
 )
 from campaign_model.db.adoption.run import adopt, enforce, sql, verify
-from campaign_model.db.engine import prepare_engine
+from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
 from campaign_model.db.setup import SetupError, lock_setup
 from campaign_model.db.system_templates import SyncReport, sync_presets
+from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
@@ -70,11 +71,14 @@ def init(
     ``migrations``.
 
     Raises :class:`SetupError` if a host table is missing, if there are tables of the same names
-    that this library has not created, or if a newer version of the library has created them.
+    that this library has not created, if a newer version of the library has created them, or if the
+    engine's driver is asynchronous. Raises ``ValueError`` for a driver or a session setting that
+    the store refuses too.
     """
     host = host or HostTables()
     minimal = MinimalHost(host)
-    with prepare_engine(engine).begin() as connection:
+    with require_synchronous(engine).begin() as connection:
+        check_session(connection)
         lock_setup(connection)
         if with_host_tables:
             minimal.create_referred(connection)

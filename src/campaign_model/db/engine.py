@@ -1,6 +1,9 @@
 """``prepare_engine``: configure an SQLAlchemy engine for the store.
 
-PostgreSQL needs nothing. SQLite needs write transactions from the start (``BEGIN IMMEDIATE``),
+Engines with a driver that the store does not know are refused. PostgreSQL needs nothing more.
+``require_synchronous`` also refuses engines with which ``init`` and adoption cannot work.
+
+SQLite needs write transactions from the start (``BEGIN IMMEDIATE``),
 enforced foreign keys, a write-ahead log, so that readers do not wait for a writer, and an end of
 every connection whose transaction SQLite has rolled back by itself. The store refuses an SQLite
 connection that was opened without them. The error of a locked file says what to do.
@@ -15,7 +18,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.store.connection import LONGEST_WAIT, PREPARED
+from campaign_model.db.setup import SetupError
+from campaign_model.store.connection import LONGEST_WAIT, PREPARED, check_driver
 
 _BUSY_MILLISECONDS = 30_000
 
@@ -33,19 +37,56 @@ _PRIMARY_CODE = 0xFF
 def prepare_engine(engine: sa.Engine) -> sa.Engine:
     """Configure ``engine`` for the store, and return it.
 
-    Call it before the engine opens its first connection. A second call changes nothing. Raises
-    ``ValueError`` for a database that is neither SQLite nor PostgreSQL.
+    Call it before the engine opens its first connection. A second call changes nothing. Of an
+    ``AsyncEngine``, pass the ``sync_engine``. Raises ``ValueError`` for a database that is neither
+    SQLite nor PostgreSQL, and for a driver that the store does not work with.
     """
+    check_driver(engine.dialect)
+    if not isinstance(engine, sa.Engine):
+        raise TypeError(
+            f"engine is an sqlalchemy.Engine, not {type(engine).__name__}; of an AsyncEngine, pass "
+            "its sync_engine"
+        )
     if engine.dialect.name == "sqlite":
         if not sa.event.contains(engine, "connect", _on_connect):
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", _on_begin)
             sa.event.listen(engine, "handle_error", _on_error)
-    elif engine.dialect.name != "postgresql":
-        raise ValueError(
-            f"campaign-model stores campaigns in SQLite or PostgreSQL, not in {engine.dialect.name}"
-        )
+    elif engine.dialect.driver == "psycopg" and not sa.event.contains(
+        engine, "connect", _refuse_sql_ascii
+    ):
+        # Before SQLAlchemy's own listener, which executes the first statements.
+        sa.event.listen(engine, "connect", _refuse_sql_ascii, insert=True)
     return engine
+
+
+def require_synchronous(engine: sa.Engine) -> sa.Engine:
+    """Prepare ``engine``, and return it. Raise :class:`SetupError` if its driver is asynchronous.
+
+    ``init`` and adoption take long and sleep while they wait for locks, which would block the event
+    loop. Otherwise raise as :func:`prepare_engine`.
+    """
+    check_driver(engine.dialect)
+    if engine.dialect.is_async:  # An AsyncEngine has a dialect too.
+        raise SetupError(
+            "db.init and adoption need a synchronous driver, also if your service uses asyncpg: "
+            "pass an engine made by create_engine with postgresql+psycopg or postgresql+psycopg2"
+        )
+    return prepare_engine(engine)
+
+
+def _refuse_sql_ascii(connection: Any, _record: object) -> None:
+    """Refuse psycopg with the encoding SQL_ASCII: it returns bytes, and SQLAlchemy expects texts.
+
+    ``CampaignStore`` refuses other encodings than UTF8, unless another listener has changed them.
+    """
+    driver = getattr(connection, "driver_connection", connection)
+    if driver.info.parameter_status("client_encoding") == "SQL_ASCII":
+        connection.close()
+        raise ValueError(
+            "the client_encoding of this connection is SQL_ASCII, with which psycopg returns no "
+            "texts; set client_encoding to utf8 in the engine's URL or connect_args"
+        )
 
 
 def _on_connect(connection: Any, record: Any) -> None:

@@ -19,7 +19,7 @@ from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
-from campaign_model.store.connection import database_time, insert_into
+from campaign_model.store.connection import check_session, database_time, insert_into
 from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_columns, template_from_row
 from campaign_model.wire import DEFAULT
@@ -47,6 +47,7 @@ def sync_presets(
     edited if it says anything that the preset does not say. ``shipped`` defaults to the files in
     ``campaign_model.presets``. The caller owns the transaction.
     """
+    check_session(connection)
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:

@@ -1,6 +1,7 @@
 """Database connections: which of them the store accepts, and helpers for statements and errors.
 
-:func:`check_connection` refuses connections on which the store cannot keep its promises.
+:func:`check_connection` refuses connections on which the store cannot keep its promises;
+:func:`check_driver` and :func:`check_session` are the parts of it that other modules need too.
 :func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` returns the SQLSTATE of an
 error, whichever driver raised it.
 """
@@ -26,6 +27,12 @@ PREPARED = "campaign_model.prepared"
 
 LONGEST_WAIT = "campaign_model_longest_wait"
 """Execution option: the milliseconds that a transaction waits for SQLite's lock at the most."""
+
+_DRIVERS = {"postgresql": ("psycopg", "psycopg2", "asyncpg"), "sqlite": ("pysqlite",)}
+"""The drivers that pass the store contract, by dialect. The name ``pysqlite`` means ``sqlite3``."""
+
+_UTF8 = {"UTF8", "UNICODE"}
+"""How PostgreSQL writes the encoding. It keeps the old name if the client asked for that one."""
 
 _CHUNK = 10_000
 """The most ids that one statement gets."""
@@ -54,22 +61,21 @@ def check_connection(connection: sa.Connection) -> None:
     """Raise ``ValueError`` for a connection on which the store could not keep its promises.
 
     The store needs SQLite (with an engine that ``db.prepare_engine`` has prepared) or PostgreSQL, a
-    transaction, and the tables under their own names.
+    driver that it knows, a transaction, and the tables under their own names. What
+    :func:`check_session` refuses is refused here too.
     """
-    name = connection.dialect.name
-    if name == "sqlite":
+    check_session(connection)
+    if connection.dialect.name == "sqlite":
         if not connection.info.get(PREPARED):
             raise ValueError(
                 "this SQLite engine is not prepared; call campaign_model.db.prepare_engine(engine) "
                 "before its first connection"
             )
         autocommit = connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
-    elif name == "postgresql":
+    else:
         # Ask the driver: an engine can be made with AUTOCOMMIT without any execution option.
         driver: Any = connection.connection.dbapi_connection
         autocommit = connection.dialect.detect_autocommit_setting(driver)
-    else:
-        raise ValueError(f"the store works on SQLite and PostgreSQL, not on {name}")
     if connection.get_execution_options().get("schema_translate_map"):
         raise ValueError(
             "the store does not support schema_translate_map; set the search_path of the "
@@ -77,6 +83,54 @@ def check_connection(connection: sa.Connection) -> None:
         )
     if autocommit:
         raise ValueError("the store needs a transaction; this connection is in AUTOCOMMIT")
+
+
+def check_driver(dialect: sa.Dialect) -> None:
+    """Raise ``ValueError`` for a database or a driver that the store does not know."""
+    drivers = _DRIVERS.get(dialect.name)
+    if drivers is None:
+        raise ValueError(f"the store works on SQLite and PostgreSQL, not on {dialect.name}")
+    if dialect.driver not in drivers:
+        names = " or ".join(f"{dialect.name}+{driver}" for driver in drivers)
+        raise ValueError(
+            f"the store does not work with the driver {dialect.driver}; make an engine with {names}"
+        )
+
+
+def check_session(connection: sa.Connection) -> None:
+    """Raise ``ValueError`` for a driver or settings with which texts or times would be misread.
+
+    Only PostgreSQL has such settings. It reports them to the driver, so this sends no statement.
+    ``standard_conforming_strings`` and ``IntervalStyle`` may have any value.
+    """
+    check_driver(connection.dialect)
+    if connection.dialect.name != "postgresql":
+        return
+    if not isinstance(connection, sa.Connection):
+        raise TypeError(
+            f"connection is an sqlalchemy.Connection, not {type(connection).__name__}; of an "
+            "AsyncConnection, call run_sync, which passes such a connection to your function"
+        )
+    driver: Any = connection.connection.driver_connection
+    # A proxy may not report a setting: then it is None, and counts as right.
+    encoding: str | None = None
+    date_style: str | None = None
+    if connection.dialect.driver == "asyncpg":
+        # asyncpg receives times in binary form, whatever the DateStyle is.
+        encoding = getattr(driver.get_settings(), "client_encoding", None)
+    elif not driver.closed:  # The next statement raises the error of a closed connection.
+        encoding = driver.info.parameter_status("client_encoding")
+        date_style = driver.info.parameter_status("DateStyle")
+    if encoding is not None and encoding not in _UTF8:
+        raise ValueError(
+            f"the client_encoding of this connection is {encoding}, in which not every text can "
+            "be sent; set it to UTF8 for this engine or role"
+        )
+    if date_style is not None and not date_style.startswith("ISO"):
+        raise ValueError(
+            f"the DateStyle of this connection is {date_style}, in which the driver "
+            f"{connection.dialect.driver} cannot read times; set it to ISO for this engine or role"
+        )
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:

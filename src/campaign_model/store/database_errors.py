@@ -92,6 +92,18 @@ def remedy_for(error: BaseException | None) -> Remedy:
     return _look_up(state or "")
 
 
+def remedy_for_connecting(error: BaseException) -> Remedy:
+    """Return what to do after ``error``, which prevented a connection.
+
+    SQLAlchemy does not wrap what asyncpg raises while it connects: an ``OSError``, or an error with
+    the SQLSTATE of a server that starts or has too many connections.
+    """
+    if isinstance(error, OSError):
+        return Remedy.RECONNECT
+    state: str | None = getattr(error, "sqlstate", None)
+    return _look_up(state) if state else remedy_for(error)
+
+
 def find_database_error(error: BaseException | None) -> sa.exc.SQLAlchemyError | None:
     """Return the database error that ``error`` is, or that led to it, or ``None``."""
     causes = list_causes(error)

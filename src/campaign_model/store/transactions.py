@@ -7,6 +7,7 @@ the work caught, or the work ended the transaction itself. :func:`check_transact
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import sqlite3
@@ -29,6 +30,7 @@ from campaign_model.store.database_errors import (
     describe_database_error,
     find_database_error,
     remedy_for,
+    remedy_for_connecting,
     sqlstate_or_code,
 )
 from campaign_model.store.store import CampaignStore
@@ -80,7 +82,15 @@ def transact(
     Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
     returned although its transaction cannot be committed, and :class:`InvalidArgument` for less
     than one attempt.
+
+    With an asynchronous driver, call this within ``AsyncConnection.run_sync``, and pass the
+    connection that your function gets (docs/drivers.md).
     """
+    if not isinstance(bind, sa.Engine | sa.Connection):
+        raise TypeError(
+            f"bind is an sqlalchemy.Engine or Connection, not {type(bind).__name__}; of an "
+            "AsyncConnection, call run_sync, which passes such a connection to your function"
+        )
     if attempts < 1:
         raise InvalidArgument("attempts", f"attempts is at least 1, not {short_repr(attempts)}")
     deadline = time.monotonic() + patience.total_seconds()
@@ -114,10 +124,11 @@ def run_attempts(
     attempt = 0
     while True:
         attempt += 1
-        is_committing = False
+        has_begun = is_committing = False
         cause: BaseException | None = None
         try:
             with bind.begin() as begun:
+                has_begun = True
                 connection = begun if isinstance(begun, sa.Connection) else begun.connection
                 connection.execution_options(**{_NOTED_ERROR: []})
                 try:
@@ -130,7 +141,7 @@ def run_attempts(
                 is_committing = True
         except Exception as error:
             cause = cause or error
-            remedy = remedy_for(cause)
+            remedy = remedy_for(cause) if has_begun else remedy_for_connecting(error)
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
@@ -140,7 +151,7 @@ def run_attempts(
         else:
             return result
         # A random pause, so that two transactions in conflict do not meet again.
-        time.sleep(secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE[remedy])) / 1000)
+        _pause(bind, secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE[remedy])) / 1000)
 
 
 @contextmanager
@@ -230,6 +241,14 @@ def _log_retry(tenant_id: UUID, attempt: int, error: BaseException | None, remed
     )
 
 
+def _pause(bind: sa.Engine | sa.Connection, seconds: float) -> None:
+    """Wait. With an asynchronous driver, let the other tasks of the event loop run."""
+    if bind.dialect.is_async:
+        sa.util.await_only(asyncio.sleep(seconds))
+    else:
+        time.sleep(seconds)
+
+
 def _is_aborted(connection: sa.Connection) -> bool:
     """Return True if the database has ended the transaction, or would answer COMMIT by ROLLBACK."""
     driver: Any = connection.connection.dbapi_connection
@@ -240,6 +259,8 @@ def _is_aborted(connection: sa.Connection) -> bool:
             return False
     if hasattr(driver, "info"):  # psycopg and psycopg2
         return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)
+    if not connection.in_transaction():
+        return False
     try:
         connection.exec_driver_sql("SELECT 1")
     except sa.exc.DBAPIError as error:

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore
+from campaign_model.testing._event_loop import run_for_driver
 from campaign_model.testing.sample_campaigns import Tenant
 
 __all__ = [
@@ -79,7 +80,10 @@ class BackgroundTransactions:
                 self._pids[index] = store.connection.execute(query).scalar_one()
             return work(store)
 
-        future = self._pool.submit(lambda: self._tenant.transact(note_pid_and_work, **options))
+        def transact() -> Any:
+            return self._tenant.transact(note_pid_and_work, **options)
+
+        future = self._pool.submit(run_for_driver, self._tenant.engine.dialect, transact)
         self._futures.append(future)
         return future
 

@@ -22,6 +22,7 @@ from campaign_model.db import HostTables, MinimalHost, prepare_engine, sync_pres
 from campaign_model.db.schema import create_statements
 from campaign_model.store import CampaignStore
 from campaign_model.testing import hooks
+from campaign_model.testing._event_loop import RunTestsInEventLoop, make_engine
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import (
     CampaignFactory,
@@ -69,6 +70,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Run the tests in an event loop if the driver of the URL is asynchronous."""
+    url = config.getoption("--campaign-model-url")
+    try:
+        dialect = None if url is None else url.get_dialect()
+    except sa.exc.SQLAlchemyError:
+        return  # The contract's engine fixture reports an unknown driver.
+    if dialect is not None and dialect.is_async:
+        config.pluginmanager.register(RunTestsInEventLoop(dialect))
+
+
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Add the hooks with which a service describes its database."""
     pluginmanager.add_hookspecs(hooks)
@@ -86,6 +98,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 @pytest.hookimpl(trylast=True)
 def pytest_campaign_model_engine(url: sa.URL) -> sa.Engine:
     """Make an engine with SQLAlchemy's defaults."""
+    if url.get_dialect().is_async:
+        return make_engine(url)
     return prepare_engine(sa.create_engine(url))
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id, money
 from campaign_model.errors import InvalidArgument, short_repr
+from campaign_model.store.connection import check_driver
 
 
 def is_coroutine_function(function: Any) -> bool:
@@ -27,11 +28,14 @@ def check_arguments(arguments: Mapping[str, Any], *, is_async: bool = False) -> 
     ``is_async``: ``generate`` or ``push`` is a coroutine function.
     """
     engine = arguments["engine"]
-    if not isinstance(engine, sa.Engine):
+    if not isinstance(engine, sa.Engine) or engine.dialect.is_async:
+        what = engine.dialect.driver if isinstance(engine, sa.Engine) else _type(engine)
         raise TypeError(
-            f"engine is an ordinary engine, made by sqlalchemy.create_engine, not {_type(engine)}; "
-            "coroutines need no AsyncEngine either, because all transactions run in threads"
+            "engine is an ordinary engine, made by sqlalchemy.create_engine with a synchronous "
+            f"driver such as psycopg, not {what}; coroutines need no AsyncEngine either, because "
+            "all transactions run in threads"
         )
+    check_driver(engine.dialect)
     for name in ("tenant_id", "campaign_id"):
         checked_id(arguments[name], name)
     name, runner = ("push", "run_export") if "push" in arguments else ("generate", "run_worker")

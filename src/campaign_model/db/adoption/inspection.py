@@ -27,6 +27,7 @@ from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import HOST_KEY
 from campaign_model.db.setup import SetupError
 from campaign_model.steps import MAX_VARIANTS
+from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.vocabulary import STANDARD
 
@@ -122,8 +123,10 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     """Inspect the database. ``messages`` is the name of the host's table of messages.
 
     The connection must have no open transaction, and has none afterwards. Raise
-    :class:`InvalidArgument` for a name that no table can have.
+    :class:`InvalidArgument` for a name that no table can have, and ``ValueError`` for a session
+    that :func:`check_session` refuses.
     """
+    check_session(connection)
     text(str(messages), "messages")
     expected = read_expected(connection, host)
     with connection.begin():

@@ -23,7 +23,7 @@ from campaign_model.db.adoption.repair import UndecidedError, repair_rows
 from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, OnFinding, Verdict
 from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
-from campaign_model.db.engine import prepare_engine
+from campaign_model.db.engine import require_synchronous
 from campaign_model.db.revisions import stamp, upgrade
 from campaign_model.db.setup import SetupError
 from campaign_model.db.system_templates import SyncReport, sync_presets
@@ -153,8 +153,8 @@ def sql(
 
 
 def _require_postgresql(engine: sa.Engine) -> None:
-    """Raise :class:`SetupError` for an SQLite engine."""
-    if prepare_engine(engine).dialect.name != "postgresql":
+    """Raise :class:`SetupError` for an SQLite engine or an asynchronous driver."""
+    if require_synchronous(engine).dialect.name != "postgresql":
         raise SetupError(
             "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "
             "database"

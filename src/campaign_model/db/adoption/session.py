@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTIONS
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.setup import SETUP_LOCK, SetupError, lock_setup
-from campaign_model.store.connection import sqlstate
+from campaign_model.store.connection import check_session, sqlstate
 
 T = TypeVar("T")
 
@@ -176,6 +176,7 @@ def open_session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[
     At the end, the settings of its connection are restored.
     """
     with engine.connect() as connection:
+        check_session(connection)
         session = Session(connection, on_progress)
         try:
             lock_setup(session.use_autocommit(), for_session=True)
