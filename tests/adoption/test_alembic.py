@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 
 from campaign_model import db
-from support.adoption import POSTGRESQL
+from campaign_model.store import tables
+from support import legacy
+from support.adoption import POSTGRESQL, LegacyDatabases
+from support.legacy import SHAPES
 from support.paths import DOCS
 
 GUIDE = (DOCS / "alembic.md").read_text(encoding="utf-8")
@@ -117,12 +124,12 @@ def test_a_revision_of_the_host_builds_the_librarys_schema(host: tuple[Config, s
     assert read_versions(engine, db.VERSION_TABLE)
     command.upgrade(config, "head")
     # Autogenerate proposes to drop only tables of the host, which has no models here.
-    tables = {*sa.inspect(engine).get_table_names()}
-    assert tables > db.TABLES
+    present = {*sa.inspect(engine).get_table_names()}
+    assert present > db.TABLES
     command.revision(config, "auto", autogenerate=True, rev_id="0004")
     (made,) = Path(config.get_main_option("script_location") or "").glob("versions/0004*")
     dropped = set(re.findall(r"drop_table\(['\"](\w+)", made.read_text()))
-    assert dropped == tables - db.TABLES - {"alembic_version"}
+    assert dropped == present - db.TABLES - {"alembic_version"}
 
 
 def test_a_revision_of_the_host_changes_nothing_in_an_adopted_database(
@@ -146,3 +153,104 @@ def test_a_downgrade_of_the_host_does_not_drop_the_librarys_tables(
             command.downgrade(config, "base")
         assert {*sa.inspect(engine).get_table_names()} > db.TABLES
         assert db.verify(engine).shape == "current"
+
+
+# Autogenerate.
+
+
+def autogenerate(
+    connection: sa.Connection,
+    models: sa.MetaData,
+    include_object: Callable[..., bool] = db.include_object,
+) -> set[tuple[str, str]]:
+    """Return what autogenerate proposes: the kind of change and the name of the object."""
+
+    def describe(change: tuple[Any, ...]) -> tuple[str, str]:
+        kind, *details = change
+        if kind.endswith("_column"):
+            _, table, column = details
+            return kind, f"{table}.{column.name}"
+        return kind, str(details[0].name)
+
+    context = MigrationContext.configure(connection, opts={"include_object": include_object})
+    return {describe(change) for change in compare_metadata(context, models)}
+
+
+def reflect(connection: sa.Connection) -> sa.MetaData:
+    """Return models that describe the database as it is."""
+    models = sa.MetaData()
+    models.reflect(connection)
+    return models
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[-1]], ids=["bare", "extended"])
+def test_autogenerate_proposes_nothing_after_an_adoption(
+    legacies: LegacyDatabases, shape: legacy.Shape
+) -> None:
+    """The host's models still describe the database as it was before."""
+    with legacies.database(shape) as engine, engine.connect() as connection:
+        models = reflect(connection)
+        assert autogenerate(connection, models) == set()
+        connection.rollback()
+        db.adopt(engine, quarantine=True)
+        assert autogenerate(connection, models) == set()
+        for name in db.TABLES & models.tables.keys():
+            models.remove(models.tables[name])
+        assert autogenerate(connection, models) == set()
+        everything = autogenerate(connection, models, lambda *_: True)
+    removed = {name for kind, name in everything if kind == "remove_table"}
+    assert removed == {*db.TABLES, "campaign_quarantine"}
+    keys = {"uq_contacts_tenant_id_id", "uq_owners_tenant_id_id"}
+    assert {name for kind, name in everything if kind == "remove_constraint"} >= keys
+
+
+@pytest.mark.parametrize("host", [db.HostTables(), db.HostTables("firms", "users", "people")])
+def test_autogenerate_proposes_nothing_after_init(
+    engine_name: str, new_database: Callable[..., str], host: db.HostTables
+) -> None:
+    engine = db.prepare_engine(sa.create_engine(new_database(engine_name)))
+    db.init(engine, host=host, with_host_tables=True)
+    with engine.connect() as connection:
+        models = reflect(connection)
+        for name in db.TABLES:
+            models.remove(models.tables[name])
+        for name in (host.owners, host.contacts):
+            keys = {*models.tables[name].constraints}
+            models.tables[name].constraints -= {
+                key for key in keys if isinstance(key, sa.UniqueConstraint)
+            }
+        assert autogenerate(connection, models, partial(db.include_object, host=host)) == set()
+        # The copies are the library's, also under the naming convention of the host.
+        models.naming_convention = {"uq": "key_%(table_name)s", "ix": "index_%(column_0_name)s"}
+        for table in tables.metadata.sorted_tables:
+            table.to_metadata(models)
+        assert autogenerate(connection, models, partial(db.include_object, host=host)) == set()
+    engine.dispose()
+
+
+def test_autogenerate_sees_every_change_of_the_host(newest: LegacyDatabases) -> None:
+    """Its own columns, keys and indexes, also of the library's tables that its models map."""
+    changes = {
+        "ALTER TABLE campaigns ADD color text": "column campaigns.color",
+        "CREATE INDEX ix_name ON campaigns (name)": "index ix_name",
+        "ALTER TABLE campaigns ADD CONSTRAINT x FOREIGN KEY (id) REFERENCES contacts": "fk x",
+        "ALTER TABLE campaigns ADD CONSTRAINT y UNIQUE (id, name)": "constraint y",
+        "ALTER TABLE owners ADD CONSTRAINT w UNIQUE (tenant_id, name)": "constraint w",
+        "CREATE UNIQUE INDEX one_email ON owners (email)": "index one_email",
+        "ALTER TABLE contacts ADD color text": "column contacts.color",
+        "ALTER TABLE contacts ADD CONSTRAINT z FOREIGN KEY (id) REFERENCES owners": "fk z",
+        "ALTER TABLE messages ADD CONSTRAINT own UNIQUE (tenant_id, id)": "constraint own",
+        "CREATE TABLE campaign_colors (id uuid PRIMARY KEY)": "table campaign_colors",
+    }
+    with newest.database(SHAPES[-1]) as engine, engine.connect() as connection:
+        db.adopt(engine)
+        models = reflect(connection)
+        for statement in changes:
+            connection.exec_driver_sql(statement)
+        proposed = {f"{kind} {name}" for kind, name in autogenerate(connection, models)}
+        assert proposed == {f"remove_{change}" for change in changes.values()}
+        # The same changes are in the models, and not in the database.
+        models = reflect(connection)
+        connection.rollback()
+        proposed = {f"{kind} {name}" for kind, name in autogenerate(connection, models)}
+        assert proposed == {f"add_{change}" for change in changes.values()}

@@ -19,6 +19,7 @@ from campaign_model.db.adoption.report import (
     Verdict,
 )
 from campaign_model.db.adoption.run import adopt, sql, verify
+from campaign_model.db.autogenerate import include_object
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.minimal_host import MinimalHost
@@ -42,6 +43,7 @@ __all__ = [
     "Verdict",
     "adopt",
     "generating",
+    "include_object",
     "init",
     "prepare_engine",
     "sql",
