@@ -19,9 +19,7 @@ from alembic.config import Config
 from campaign_model import db
 from support import servers
 from support.adoption import POSTGRESQL
-from support.paths import DOCS
-
-GUIDE = (DOCS / "alembic.md").read_text(encoding="utf-8")
+from support.contract import documented
 
 FIRST_MODELS = """
 from uuid import UUID
@@ -76,12 +74,6 @@ class Message(Base):
         ),
     )
 """
-
-
-def read_code(name: str) -> str:
-    """Return the guide's code for that file."""
-    (code,) = re.findall(rf"```python\n# {re.escape(name)}\n(.*?)```", GUIDE, re.DOTALL)
-    return str(code)
 
 
 @contextmanager
@@ -179,7 +171,7 @@ def test_a_project_migrates_its_own_tables_beside_the_librarys(
 ) -> None:
     url = sa.make_url(new_database(engine_name))
     project = make_project(tmp_path, template, url.set(drivername=driver))
-    revision = read_code("versions/0002_campaign_model.py")
+    revision = documented("# versions/0002_campaign_model.py\n", "alembic.md")
     if engine_name == "sqlite":
         # The guide: on SQLite, `init` instead of `adopt`, and keys in the host's models.
         revision = revision.replace("db.adopt", "db.init")

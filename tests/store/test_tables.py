@@ -17,6 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from campaign_model.lifecycle import Status
 from campaign_model.store import tables
 from campaign_model.testing.sample_campaigns import Tenant
+from support.contract import documented
 from support.paths import DOCS
 from support.tenants import campaign_row, contact_rows, generate_all, new_message
 
@@ -26,7 +27,7 @@ TABLES = tables.metadata.sorted_tables
 
 def define_models() -> Any:
     """Execute the page's models in a new module."""
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    code = documented("from uuid import UUID\n", "tables.md")
     module = ModuleType("models")
     # Without this module's `from __future__ import annotations`.
     compiled = compile(code, "tables.md", "exec", dont_inherit=True)
