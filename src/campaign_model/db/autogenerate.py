@@ -43,11 +43,13 @@ def include_object(
             return compare_to is not None and table.name in metadata.tables
         return not _is_of_library(_library_tables()[table.name], object, name, reflected=reflected)
     names = host or HostTables()
-    is_removed = reflected and compare_to is None
-    if is_removed and table.fullname in {names.owners, names.contacts}:
-        is_unique = type_ == "unique_constraint" or (type_ == "index" and object.unique)
-        return not (is_unique and {column.name for column in object.columns} == {*HOST_KEY})
-    return True
+    is_missing_in_models = reflected and compare_to is None
+    is_key_of_host_table = (
+        type_ == "unique_constraint"
+        and table.fullname in {names.owners, names.contacts}
+        and {column.name for column in object.columns} == {*HOST_KEY}
+    )
+    return not (is_missing_in_models and is_key_of_host_table)
 
 
 def _is_of_library(table: sa.Table, object: Any, name: Any, *, reflected: bool) -> bool:
