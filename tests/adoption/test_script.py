@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
-from support import catalogs, servers
+from support import catalogs
 from support.adoption import (
     BARE,
     EXTENDED,
@@ -32,19 +32,9 @@ SERVICE = Shape(extended=True, tags=True, full_name=True, service=True)
 
 def run_psql(legacies: LegacyDatabases, engine: sa.Engine, sql: str, directory: Path) -> str:
     """Run ``sql`` with psql, and return what it wrote on standard error."""
-    programs = legacies.databases.directory / legacies.engine_name / "bin"
     file = directory / "adoption.sql"
     file.write_text(sql)
-    url = servers.plain(engine.url)
-    process = subprocess.run(
-        [programs / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", url, "-f", file],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert process.returncode == 0, process.stderr
-    return process.stderr
+    return legacies.databases.run_psql(legacies.engine_name, engine.url, file)
 
 
 def assert_same_after_sync(engine: sa.Engine, expected: DatabaseState) -> None:

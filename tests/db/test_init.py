@@ -590,7 +590,7 @@ def test_a_legacy_reader_finds_its_columns(tenant: Tenant) -> None:
         "SELECT id, tenant_id, name, description, steps, default_config, is_system, created_at, "
         "updated_at FROM campaign_templates"
     )
-    id_ = campaign.id if tenant.engine.dialect.name == "postgresql" else str(campaign.id)
+    id_ = campaign.id if tenant.engine.dialect.name == "postgresql" else campaign.id.hex
     with closing(tenant.engine.connect()) as connection:
         row = connection.execute(sa.text(query), {"id": id_}).one()
         assert row[:5] == ("Campaign", "draft", True, 2, 0)

@@ -19,7 +19,7 @@ from support.paths import DOCS, ROOT
 EXAMPLE = DOCS / "message_engine"
 MODULES = sorted(EXAMPLE.glob("*.py"))
 
-PUBLIC = {f"campaign_model{name}" for name in ("", ".store", ".db", ".worker")} | {
+PUBLIC = {f"campaign_model{name}" for name in ("", ".store", ".store.tables", ".db", ".worker")} | {
     f"campaign_model.testing.{module.name}"
     for module in pkgutil.iter_modules(testing.__path__)
     if not module.name.startswith("_")
@@ -57,6 +57,8 @@ def test_the_message_engine_imports_only_public_names(module: Path) -> None:
     ("source", "private_imports"),
     [
         ("from campaign_model.store import CampaignStore, transact", []),
+        ("from campaign_model.store import tables", []),
+        ("from campaign_model.store.tables import Uuid", []),
         ("from campaign_model.testing import documents", []),
         ("from campaign_model import canonical", ["campaign_model.canonical"]),
         ("from campaign_model import wire", ["campaign_model.wire"]),

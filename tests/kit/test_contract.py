@@ -143,10 +143,10 @@ def test_the_contract_names_missing_rights(schema: Callable[[str], str], tmp_pat
 # A service's own tables.
 
 OWN_TABLES = """
-CREATE TABLE customers (id CHAR(36) PRIMARY KEY, title TEXT NOT NULL);
-CREATE TABLE people (id CHAR(36) PRIMARY KEY, tenant_id CHAR(36) NOT NULL REFERENCES customers (id),
+CREATE TABLE customers (id CHAR(32) PRIMARY KEY, title TEXT NOT NULL);
+CREATE TABLE people (id CHAR(32) PRIMARY KEY, tenant_id CHAR(32) NOT NULL REFERENCES customers (id),
     email TEXT NOT NULL, UNIQUE (tenant_id, id));
-CREATE TABLE staff (id CHAR(36) PRIMARY KEY, tenant_id CHAR(36) NOT NULL, UNIQUE (tenant_id, id));
+CREATE TABLE staff (id CHAR(32) PRIMARY KEY, tenant_id CHAR(32) NOT NULL, UNIQUE (tenant_id, id));
 """
 
 

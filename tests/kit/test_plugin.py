@@ -126,7 +126,7 @@ def test_rows_of_its_own(campaign_factory, campaign_store):
     campaign = campaign_factory("review")
     connection = campaign_store.connection
     connection.exec_driver_sql("CREATE TABLE notes (campaign_id TEXT REFERENCES campaigns (id))")
-    connection.exec_driver_sql("INSERT INTO notes VALUES (?)", (str(campaign.id),))
+    connection.exec_driver_sql("INSERT INTO notes VALUES (?)", (campaign.id.hex,))
 
 def test_that_commits(campaign_store):
     campaign_store.connection.commit()

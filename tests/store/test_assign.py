@@ -188,7 +188,7 @@ def test_a_unique_key_of_the_host_raises_the_databases_error(tenant: Tenant) -> 
         tenant,
         sa.text(
             "CREATE UNIQUE INDEX one_campaign ON campaign_contacts (tenant_id, contact_id) "
-            f"WHERE tenant_id = '{tenant.id}'"
+            f"WHERE tenant_id = '{tenant.id.hex}'"
         ),
     )
     try:

@@ -58,9 +58,9 @@ def run(
     )
 
 
-def documented(beginning: str) -> str:
-    """Return the Python block of docs/testing.md that starts with ``beginning``."""
-    guide = (DOCS / "testing.md").read_text()
+def documented(beginning: str, page: str = "testing.md") -> str:
+    """Return the Python block of a page of the docs that starts with ``beginning``."""
+    guide = (DOCS / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     (block,) = [block for block in blocks if block.startswith(beginning)]
     return str(block)

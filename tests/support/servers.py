@@ -173,6 +173,19 @@ class Databases:
                 sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
             )
 
+    def run_psql(self, engine_name: str, url: str | URL, file: Path) -> str:
+        """Run a script with psql, and return what it wrote on standard error."""
+        psql = self.directory / engine_name / "bin/psql"
+        process = subprocess.run(
+            [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", plain(url), "-f", file],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert process.returncode == 0, process.stderr
+        return process.stderr
+
     def _running(self, engine_name: str) -> Path:
         """Start the server if no process of the run has started it; return its socket directory."""
         home = self.directory / engine_name

@@ -22,6 +22,7 @@ from campaign_model.db.adoption.report import (
     Verdict,
 )
 from campaign_model.db.adoption.run import adopt, enforce, sql, verify
+from campaign_model.db.autogenerate import include_object
 from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
@@ -50,6 +51,7 @@ __all__ = [
     "enforce",
     "generating",
     "grants",
+    "include_object",
     "init",
     "prepare_engine",
     "sql",

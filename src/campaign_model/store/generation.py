@@ -452,4 +452,8 @@ def _holds(claim: Claim, contact: HeldContact | None) -> bool:
 
 def _has_reported(token: UUID, contact: HeldContact | None) -> bool:
     """Tell whether the contact remembers the token of a claim, or the id of a paid call."""
-    return contact is not None and str(token) in json.loads(contact.reported_tokens)
+    if contact is None:
+        return False
+    tokens = json.loads(contact.reported_tokens)
+    # PostgreSQL writes the token with dashes, SQLite without.
+    return str(token) in tokens or token.hex in tokens

@@ -11,7 +11,6 @@ makes it the largest integer instead.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -44,7 +43,7 @@ from campaign_model.store.statements import (
 )
 from campaign_model.store.tables import LOWEST_RANK
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Money, UtcDateTime
+from campaign_model.store.types import Money, UtcDateTime, sqlite_json
 
 # Read the campaign row, and the time.
 CAMPAIGN = """
@@ -317,7 +316,7 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
         for row in outcomes
     ]
     written = scope.connection.execute(
-        _RECORD, {**parameters, "now": now, "outcomes": json.dumps(documents, default=str)}
+        _RECORD, {**parameters, "now": now, "outcomes": sqlite_json(documents)}
     ).all()
     delta = Totals()
     for row in written:

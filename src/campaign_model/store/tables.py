@@ -1,7 +1,11 @@
-"""The library's tables, and the names of the host's tables that they refer to.
+"""The library's tables, their column types, and the names of the host's tables that they refer to.
+
+A host may read the tables, refer to them and map them; docs/tables.md describes every column. Only
+the store writes to them.
 
 Every foreign key between them includes ``tenant_id``, so that a row of one tenant cannot refer to
-a row of another. :mod:`campaign_model.db.checks` generates their CHECK constraints.
+a row of another. The foreign keys to the host's tables (:mod:`campaign_model.db.schema`) and the
+CHECK constraints (:mod:`campaign_model.db.checks`) are added when a database is set up.
 """
 
 from __future__ import annotations
@@ -14,6 +18,21 @@ import sqlalchemy as sa
 from campaign_model._values import text
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
+
+__all__ = [
+    "HostTables",
+    "JsonText",
+    "Money",
+    "UtcDateTime",
+    "Uuid",
+    "campaign_contacts",
+    "campaign_erased_claims",
+    "campaign_history",
+    "campaign_templates",
+    "campaign_totals",
+    "campaigns",
+    "metadata",
+]
 
 Value = TypeVar("Value", bound=attrs.AttrsInstance)
 

@@ -6,14 +6,14 @@ import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 
 from campaign_model._values import EXACT, MONEY_DECIMALS, checked_id, utc
@@ -27,37 +27,21 @@ LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 """A day within the times that Python has, because drivers convert times to local time."""
 
 
-T = TypeVar("T")
-
-
 def _is_postgresql(dialect: Dialect) -> bool:
     return dialect.name == "postgresql"
 
 
-class _NativeOnPostgresql(sa.types.TypeDecorator[T]):
-    """A type that converts results on SQLite only, because PostgreSQL's drivers already do it."""
+class Uuid(sa.types.TypeDecorator[UUID]):
+    """A UUID, stored as by ``sqlalchemy.Uuid``: native on PostgreSQL, 32 hex digits on SQLite.
 
-    __abstract__ = True
+    Refuses every value that is not a ``UUID``. Reads every spelling of a UUID.
+    """
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        if _is_postgresql(dialect):
-            return self.impl_instance.dialect_impl(dialect).result_processor(dialect, coltype)
-        return super().result_processor(dialect, coltype)
-
-
-class Uuid(_NativeOnPostgresql[UUID]):
-    """A UUID: native on PostgreSQL, 36 characters with dashes on SQLite (32 are read as well)."""
-
-    impl = sa.CHAR(36).with_variant(postgresql.UUID(), "postgresql")
+    impl = sa.Uuid
     cache_ok = True
 
-    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> Any:
-        if value is None:
-            return None
-        return checked_id(value) if _is_postgresql(dialect) else str(checked_id(value))
-
-    def process_result_value(self, value: str | None, dialect: Dialect) -> UUID | None:  # noqa: ARG002
-        return None if value is None else UUID(value)
+    def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | None:  # noqa: ARG002
+        return None if value is None else checked_id(value)
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -98,8 +82,8 @@ LARGEST_SQLITE_AMOUNT = EXACT.scaleb(Decimal(_LARGEST_INTEGER), -MONEY_DECIMALS)
 """The largest amount that SQLite stores, about 9.2 billion. Larger sums are stored as this one."""
 
 
-class Money(_NativeOnPostgresql[Decimal]):
-    """An exact amount: ``numeric`` on PostgreSQL, whole nano-units on SQLite.
+class Money(sa.types.TypeDecorator[Decimal]):
+    """An exact amount: ``numeric`` on PostgreSQL, a whole number of billionths on SQLite.
 
     Only a sum can be larger than :data:`LARGEST_SQLITE_AMOUNT`.
     """
@@ -121,6 +105,12 @@ class Money(_NativeOnPostgresql[Decimal]):
             return amount
         return EXACT.scaleb(Decimal(value), -MONEY_DECIMALS)
 
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        if _is_postgresql(dialect):
+            # The driver returns decimals: no call for each value.
+            return self.impl_instance.dialect_impl(dialect).result_processor(dialect, coltype)
+        return super().result_processor(dialect, coltype)
+
 
 class JsonText(sa.types.TypeDecorator[str]):
     """A JSON document, ``jsonb`` on PostgreSQL and text on SQLite.
@@ -138,9 +128,9 @@ class JsonText(sa.types.TypeDecorator[str]):
         return sa.cast(column, sa.TEXT())
 
 
-@compiles(JsonText, "postgresql")
-def _jsonb(_type: JsonText, _compiler: object, **_: Any) -> str:
-    return "JSONB"
+@compiles(JsonText)
+def _spell_json(_type: JsonText, compiler: TypeCompiler, **_: Any) -> str:
+    return "TEXT" if compiler.dialect.name == "sqlite" else "JSONB"
 
 
 class Array(sa.types.TypeDecorator[list[Any]]):
@@ -160,16 +150,25 @@ class Array(sa.types.TypeDecorator[list[Any]]):
         if value is None:
             return None
         values = [checked_id(one) for one in value] if self.item is Uuid else list(value)
-        return values if _is_postgresql(dialect) else json.dumps(values, default=str)
+        return values if _is_postgresql(dialect) else sqlite_json(values)
+
+
+def sqlite_json(value: Any) -> str:
+    """Write a JSON parameter for SQLite: ids as :class:`Uuid` stores them, durations as text."""
+    return json.dumps(value, default=lambda one: one.hex if isinstance(one, UUID) else str(one))
 
 
 def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
     arguments = [compiler.process(one, **kw) for one in element.clauses]
-    return element.spelling[compiler.dialect.name].format(*arguments)
+    engine_name = "sqlite" if compiler.dialect.name == "sqlite" else "postgresql"
+    return element.spelling[engine_name].format(*arguments)
 
 
 class _Expression(sa.sql.functions.GenericFunction[Any]):
-    """A function that each engine writes in its own way, by the templates in ``spelling``."""
+    """A function that each engine writes in its own way, by the templates in ``spelling``.
+
+    ``str(statement)`` has no engine, and prints the spelling of PostgreSQL.
+    """
 
     spelling: ClassVar[dict[str, str]]
 
@@ -243,8 +242,7 @@ class new_id(_Expression):  # noqa: N801
     spelling: ClassVar = {
         "postgresql": "gen_random_uuid()",
         "sqlite": (
-            "lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || "
-            "substr(hex(randomblob(2)), 2) || '-8' || substr(hex(randomblob(2)), 2) || '-' || "
-            "hex(randomblob(6)))"
+            "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || "
+            "'8' || substr(hex(randomblob(2)), 2) || hex(randomblob(6)))"
         ),
     }

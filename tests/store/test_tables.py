@@ -1,0 +1,138 @@
+"""The tables as a host reads them: with its own models, on every engine (docs/tables.md)."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import DeclarativeBase, Session
+
+from campaign_model.lifecycle import Status
+from campaign_model.store import tables
+from campaign_model.testing.sample_campaigns import Tenant
+from support.contract import documented
+from support.paths import DOCS
+from support.tenants import campaign_row, contact_rows, generate_all, new_message
+
+PAGE = (DOCS / "tables.md").read_text(encoding="utf-8")
+TABLES = tables.metadata.sorted_tables
+
+
+def define_models() -> Any:
+    """Execute the page's models in a new module."""
+    code = documented("from uuid import UUID\n", "tables.md")
+    module = ModuleType("models")
+    # Without this module's `from __future__ import annotations`.
+    compiled = compile(code, "tables.md", "exec", dont_inherit=True)
+    exec(compiled, module.__dict__)  # noqa: S102 - the code of our own page
+    return module
+
+
+def test_the_page_describes_every_column() -> None:
+    described = {
+        section.split("\n", 1)[0]: re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+        for section in PAGE.split("\n### ")[1:]
+    }
+    assert described == {table.name: [column.name for column in table.c] for table in TABLES}
+    assert {str(getattr(tables, name)) for name in tables.__all__} >= {*tables.metadata.tables}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=str)
+@pytest.mark.parametrize(
+    ("dialect", "types"),
+    [
+        (None, ["JSONB", "NUMERIC", "clock_timestamp()"]),
+        (
+            postgresql.dialect(),
+            ["UUID", "JSONB", "NUMERIC", "TIMESTAMP WITH TIME ZONE", "clock_timestamp()"],
+        ),
+        (sqlite.dialect(), ["CHAR(32)", "TEXT", "BIGINT", "strftime"]),
+    ],
+    ids=["no dialect", "postgresql", "sqlite"],
+)
+def test_a_table_can_be_printed(table: sa.Table, dialect: Any, types: list[str]) -> None:
+    create = sa.schema.CreateTable(table)
+    printed = str(create) if dialect is None else str(create.compile(dialect=dialect))
+    assert all(re.search(rf"^\t{column.name} ", printed, re.MULTILINE) for column in table.c)
+    assert str(sa.select(table))
+    if table is tables.campaigns:
+        assert all(name in printed for name in types)
+
+
+def test_a_host_maps_campaigns_and_refers_to_them(tenant: Tenant) -> None:
+    models = define_models()
+    other = tenant.campaign(contacts=1)
+    campaign = tenant.campaign(Status.GENERATING, contacts=1, name="Spring")
+    (contact,) = contact_rows(tenant, campaign.id).values()
+    message_id = new_message(tenant, contact)
+    generate_all(tenant, campaign.id, Decimal("0.123456789"))
+    with Session(tenant.engine) as session:
+        texts = session.execute(models.select_texts(tenant.id)).all()
+        assert texts == [("Spring", "Hello")]
+        message = session.get(models.Message, message_id)
+        assert message.campaign_id == message.campaign.id == campaign.id
+        assert message.campaign.created_at.tzinfo is UTC
+        assert json.loads(message.campaign.template_config)
+        assert session.scalars(
+            sa.select(models.Campaign.id).where(
+                models.Campaign.tenant_id == tenant.id, models.Campaign.status == "draft"
+            )
+        ).all() == [other.id]
+
+        # The mapping refuses to write.
+        message.campaign.name = "Summer"
+        with pytest.raises(TypeError, match="CampaignStore"):
+            session.flush()
+
+
+def test_a_host_refers_to_a_copy_of_the_table_by_name(tenant: Tenant) -> None:
+    class Base(DeclarativeBase):
+        pass
+
+    tables.campaigns.to_metadata(Base.metadata)
+
+    class Campaign(Base):
+        __table__ = Base.metadata.tables["campaigns"]
+
+    notes = sa.Table(
+        "notes",
+        Base.metadata,
+        sa.Column("campaign_id", sa.Uuid, sa.ForeignKey("campaigns.id")),
+        prefixes=["TEMPORARY"],
+    )
+    assert notes.c.campaign_id.references(Base.metadata.tables["campaigns"].c.id)
+    campaign = tenant.campaign()
+    with Session(tenant.engine) as session:
+        assert session.get_one(Campaign, campaign.id).tenant_id == tenant.id
+
+
+def test_stock_types_read_the_columns(tenant: Tenant) -> None:
+    """As the page's table of types says."""
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
+    generate_all(tenant, campaign.id, Decimal("0.000000001"))
+    on_sqlite = tenant.engine.dialect.name == "sqlite"
+    stock = sa.table(
+        "campaigns",
+        sa.column("id", sa.Uuid),
+        sa.column("tenant_id", sa.Uuid),
+        sa.column("created_at", sa.DateTime(timezone=True)),
+        sa.column("template_config", sa.JSON),
+        sa.column("generation_cost", tables.Money if on_sqlite else sa.Numeric),
+    )
+    ours = campaign_row(tenant, campaign.id)
+    with tenant.engine.begin() as connection:
+        row = connection.execute(
+            sa.select(stock).where(stock.c.tenant_id == tenant.id, stock.c.id == campaign.id)
+        ).one()
+    assert (row.id, row.tenant_id) == (campaign.id, tenant.id)
+    created_at = row.created_at.replace(tzinfo=UTC) if on_sqlite else row.created_at
+    assert created_at == ours.created_at
+    assert row.template_config == json.loads(ours.template_config)
+    assert row.generation_cost == ours.generation_cost
