@@ -64,6 +64,7 @@ _MESSAGE_COLUMNS = {
     "campaign_id": Column("uuid"),
     "contact_id": Column("uuid"),
     "status": Column("text"),
+    "sent_at": Column("text"),
     "generation_cost_usd": Column("numeric"),
     "created_at": Column("timestamp with time zone"),
 }
@@ -117,27 +118,44 @@ class LegacyDatabase:
         rows.
         """
         expected = self.inspection.expected[table].columns
-        return self._select(table, {name: expected[name] for name in names}, key)
+        values = {
+            name: name
+            if self.has_column(table, name)
+            else value_when_added(table, name, expected[name])
+            for name in names
+        }
+        source = f"FROM {quote(table)}" if self.has_column(table, key) else None
+        return _select(expected, values, source, f"{key} = ANY(CAST(:ids AS uuid[]))")
 
     def select_messages(self) -> str:
         """Write a SELECT from the host's messages to the campaigns of ``ids``.
 
-        Missing columns are NULL. There are no rows if the messages do not refer to campaigns.
+        A message refers to its campaign itself, or to a contact of the campaign. Missing columns
+        are NULL. There are no rows if the messages do neither.
         """
-        return self._select(self.inspection.messages, _MESSAGE_COLUMNS, "campaign_id")
-
-    def _select(self, table: str, columns: Mapping[str, Column], key: str) -> str:
-        """Write a SELECT of ``columns``, for the rows whose column ``key`` is in ``ids``."""
-        items = []
-        for name, column in columns.items():
-            missing_value = value_when_added(table, name, column) or "NULL"
-            value = name if self.has_column(table, name) else missing_value
-            items.append(f"CAST({value} AS {column.type}) AS {name}")
-        select_list = ",\n        ".join(items)
-        source = "WHERE false"
-        if self.has_column(table, key):
-            source = f"FROM {quote(table)}\n    WHERE {key} = ANY(CAST(:ids AS uuid[]))"
-        return f"    SELECT\n        {select_list}\n    {source}"
+        table = self.inspection.messages
+        values = {
+            name: f"message.{name}" if self.has_column(table, name) else None
+            for name in _MESSAGE_COLUMNS
+        }
+        selects = []
+        if self.has_column(table, "campaign_id"):
+            source = f"FROM {quote(table)} AS message"
+            condition = "message.campaign_id = ANY(CAST(:ids AS uuid[]))"
+            selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
+        if self.has_column(table, "campaign_contact_id") and self.has_column(
+            "campaign_contacts", "id"
+        ):
+            source = f"""FROM {quote(table)} AS message
+    JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id"""
+            condition = "receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"
+            if self.has_column(table, "campaign_id"):
+                condition += " AND message.campaign_id IS NULL"
+            values = {**values, "campaign_id": "receiver.campaign_id"}
+            selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
+        if not selects:
+            return _select(_MESSAGE_COLUMNS, dict.fromkeys(_MESSAGE_COLUMNS), None, "")
+        return "\n    UNION ALL\n".join(selects)
 
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""
@@ -165,6 +183,24 @@ class LegacyDatabase:
             f"CASE WHEN {is_known} THEN status"
             f" ELSE CAST({quote_texts([json.dumps(status_map)])} AS jsonb) ->> status END"
         )
+
+
+def _select(
+    columns: Mapping[str, Column],
+    values: Mapping[str, str | None],
+    source: str | None,
+    condition: str,
+) -> str:
+    """Write a SELECT of ``values``, cast to the types of ``columns``. ``None`` is NULL.
+
+    Without a ``source``, which begins with FROM, it returns no rows.
+    """
+    select_list = ",\n        ".join(
+        f"CAST({(source and value) or 'NULL'} AS {columns[name].type}) AS {name}"
+        for name, value in values.items()
+    )
+    rows = "WHERE false" if source is None else f"{source}\n    WHERE {condition}"
+    return f"    SELECT\n        {select_list}\n    {rows}"
 
 
 @attrs.frozen
