@@ -13,7 +13,8 @@ Parameters of the statements, written ``CAST(:name AS type)``:
 - ``rows``: the ids of the rows of the batch;
 - ``ids``: the ids of the owners of these rows. The owner of a contact is its campaign; a campaign
   and a template are their own owners;
-- ``unreadable``: ``id/column`` of values that the library's types cannot read.
+- ``unreadable``: a JSON object with a member ``id/column`` for each value that the library's types
+  cannot read. Its value lists the paths of the bad members to remove; ``[]`` is the whole value.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.db.adoption.catalog import Column
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
-from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
+from campaign_model.db.checks import checks
 from campaign_model.db.schema import quote
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import ContactStatus, Status
@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS {QUARANTINE} (
     table_name text NOT NULL,
     row_id text NOT NULL,
     column_name text,
+    path text[] DEFAULT '{{}}' NOT NULL,
     value jsonb NOT NULL,
     kind text NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
@@ -209,12 +210,14 @@ class Rule:
 
     ``new`` is the value after the repair. ``kind`` is the kind of the finding if that differs from
     the old value; ``None`` makes no finding. ``undecided`` is true if the old value needs a
-    decision.
+    decision. ``paths`` are the paths of the members of a document that need it, as a JSON array;
+    NULL if the whole value does.
     """
 
     new: str
     kind: str | None = None
     undecided: str = "false"
+    paths: str = "CAST(NULL AS jsonb)"
 
 
 def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
@@ -294,7 +297,8 @@ def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
     )
     found = {column: rule for column, rule in rules.items() if rule.kind is not None}
     findings = ",\n            ".join(
-        f"('{column}', {rule.kind}, to_jsonb({column}), to_jsonb(new_{column}), {rule.undecided})"
+        f"('{column}', {rule.kind}, to_jsonb({column}), to_jsonb(new_{column}), {rule.undecided},"
+        f" {rule.paths})"
         for column, rule in found.items()
     )
     differs = "\n            OR ".join(
@@ -314,7 +318,7 @@ def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
     CROSS JOIN LATERAL (
         VALUES
             {findings}
-    ) AS finding (column_name, kind, before, after, undecided)
+    ) AS finding (column_name, kind, before, after, undecided, paths)
     -- Most rows have no finding. This first condition saves the JSON of their values.
     WHERE (
             {name}.undecided
@@ -365,9 +369,22 @@ def write_repair(
     if database.options.quarantine:
         quarantined = f""",
 quarantined AS (
-    INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
-    SELECT '{table}', CAST(id AS text), column_name, before, kind
+    INSERT INTO {QUARANTINE} (table_name, row_id, column_name, path, value, kind)
+    SELECT
+        '{table}',
+        CAST(id AS text),
+        column_name,
+        member.path,
+        CASE
+            WHEN member.path = '{{}}' THEN coalesce(before, 'null')
+            ELSE pg_temp.decode_json(before) #> member.path
+        END,
+        kind
     FROM {name}_finding AS {name}
+    CROSS JOIN LATERAL (
+        SELECT ARRAY(SELECT jsonb_array_elements_text(element)) AS path
+        FROM jsonb_array_elements(coalesce(paths, '[[]]')) AS element
+    ) AS member
     WHERE undecided AND {is_in_rows}
 )"""
     assignments = ",\n        ".join(f"{column} = {name}.new_{column}" for column in rules)
@@ -382,111 +399,6 @@ repaired AS (
 SELECT count(*)
 FROM {name}
 WHERE undecided AND {is_in_rows}"""
-
-
-def select_documents(database: LegacyDatabase, table: str) -> str:
-    """Write a SELECT of the values that only the library's types can judge.
-
-    It gives id, name, description, and the steps and settings as text (NULL if there are none).
-    """
-    steps, settings = DOCUMENT_COLUMNS[table]
-    return f"""
-SELECT
-    id,
-    name,
-    description,
-    CASE WHEN {decode(steps)} IS NOT NULL THEN CAST({steps} AS text) END,
-    CASE WHEN {decode(settings)} IS NOT NULL THEN CAST({settings} AS text) END
-FROM (
-{database.select_own(table, ("id", "name", "description", steps, settings), "id")}
-) AS source"""
-
-
-def join_documents(table: str) -> str:
-    """Write a join that decodes and judges the documents, name and description of each row.
-
-    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), and four booleans:
-    ``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``. A
-    document is valid if it passes the CHECK of its column and the library's types can read it.
-    """
-    steps, settings = DOCUMENT_COLUMNS[table]
-    conditions = checks("postgresql")[table]
-
-    def is_readable(column: str) -> str:
-        return f"id || '/{column}' <> ALL(CAST(:unreadable AS text[]))"
-
-    # The CHECKs name their column, so the decoded documents get the names of the columns.
-    return f"""
-    CROSS JOIN LATERAL (
-        SELECT
-            {steps} AS decoded_steps,
-            {settings} AS decoded_settings,
-            coalesce({steps} IS NULL OR {conditions[steps]}, false)
-                AND {is_readable(steps)} AS steps_are_valid,
-            coalesce({settings} IS NULL OR {conditions[settings]}, false)
-                AND {is_readable(settings)} AS settings_are_valid,
-            coalesce(btrim(name) <> '' AND char_length(name) <= {MAX_NAME}, false)
-                AND {is_readable("name")} AS name_is_valid,
-            char_length(coalesce(description, '')) <= {MAX_DESCRIPTION}
-                AND {is_readable("description")} AS description_is_valid
-        FROM (
-            SELECT
-                {decode(steps)} AS {steps},
-                {decode(settings)} AS {settings}
-        ) AS decoded
-    ) AS judgement"""
-
-
-def document_rules(table: str) -> dict[str, Rule]:
-    """Return the rules that campaigns and templates share. They need :func:`join_documents`."""
-    steps, settings = DOCUMENT_COLUMNS[table]
-
-    def kind(documents: str, column: str) -> str:
-        return f"""CASE
-                WHEN NOT {documents}_are_valid THEN 'not_{documents}'
-                WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
-                    THEN 'double_encoded'
-                ELSE 'absent'
-            END"""
-
-    return {
-        "description": Rule(
-            "CASE WHEN description_is_valid THEN description END",
-            "'bad_description'",
-            "NOT description_is_valid",
-        ),
-        steps: Rule(
-            """CASE
-            WHEN steps_are_valid AND decoded_steps IS NOT NULL
-                THEN pg_temp.fill_steps(decoded_steps)
-            ELSE '[]'
-        END""",
-            kind("steps", steps),
-            "NOT steps_are_valid",
-        ),
-        settings: Rule(
-            """CASE
-            WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
-            ELSE '{}'
-        END""",
-            kind("settings", settings),
-            "NOT settings_are_valid",
-        ),
-        "created_at": Rule("coalesce(created_at, updated_at, now())", "'absent'"),
-        "updated_at": Rule("coalesce(updated_at, created_at, now())", "'absent'"),
-        "version": Rule("coalesce(version, 1)"),
-    }
-
-
-def decode(column: str) -> str:
-    """Write an expression: a document decoded from JSON strings, NULL for JSON's null.
-
-    Most documents are not strings. The CASE saves them the call of the function.
-    """
-    return (
-        f"CASE jsonb_typeof({column}) WHEN 'string' THEN pg_temp.decode_json({column})"
-        f" ELSE nullif({column}, 'null') END"
-    )
 
 
 def quote_texts(texts: Iterable[str]) -> str:

@@ -129,7 +129,7 @@ DECLARE
     _ids uuid[];
     _rows uuid[];
     _total bigint;
-    _unreadable text[] := '{{}}';
+    _unreadable jsonb := '{{}}';
     _finding record;
     _undecided bigint := 0;
 BEGIN
@@ -168,7 +168,7 @@ DECLARE
     _ids uuid[];
     _rows uuid[];
     _total bigint;
-    _unreadable text[] := '{{}}';
+    _unreadable jsonb := '{{}}';
     _triggers text[];
     _undecided bigint;
 BEGIN
