@@ -89,7 +89,7 @@ class Recovered(Generic[V]):
     repairs: tuple[Repair, ...]
 
 
-def _decode_stored(source: Any, kind: str) -> tuple[Any, list[Fault], list[Repair]]:
+def decode_stored(source: Any, kind: str) -> tuple[Any, list[Fault], list[Repair]]:
     """Decode JSON text within a JSON string too, and report that as a repair."""
     document, faults = decode(source)
     repairs: list[Repair] = []
@@ -196,7 +196,7 @@ def _dumped(value: Any, cls: type) -> Any:
 def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
     """Decode and convert a stored document. If it is refused, repair it and try again."""
     kind = _KINDS[cls]
-    document, faults, repairs = _decode_stored(source, kind)
+    document, faults, repairs = decode_stored(source, kind)
     value = _converted(document, cls)
     if value is None:
         repaired_document, more_repairs = repaired(kind, document)
@@ -337,7 +337,7 @@ class Codec:
         self, source: Any, name: str = "template_config"
     ) -> tuple[Violation, ...]:
         """List every violation of a stored document, as :meth:`violations`."""
-        document, faults, _ = _decode_stored(source, name)
+        document, faults, _ = decode_stored(source, name)
         return _violations(name, "stored", document, faults)
 
     def check_words(

@@ -8,10 +8,8 @@ import sysconfig
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from campaign_model import db
-from support import catalogs
 from support.adoption import (
     BARE,
     EXTENDED,
@@ -20,31 +18,14 @@ from support.adoption import (
     adopt,
     describe_shape,
     execute,
-    normalize_times,
     read_rows,
     read_with_store,
 )
 from support.legacy import Shape
 from support.legacy_rows import make_id, sample_rows
+from support.psql import assert_same_after_sync, run_psql
 
 SERVICE = Shape(extended=True, tags=True, full_name=True, service=True)
-
-
-def run_psql(legacies: LegacyDatabases, engine: sa.Engine, sql: str, directory: Path) -> str:
-    """Run ``sql`` with psql, and return what it wrote on standard error."""
-    file = directory / "adoption.sql"
-    file.write_text(sql)
-    return legacies.databases.run_psql(legacies.engine_name, engine.url, file)
-
-
-def assert_same_after_sync(engine: sa.Engine, expected: DatabaseState) -> None:
-    """Sync the system templates, and compare the schema and the rows."""
-    with engine.begin() as connection:
-        db.sync_presets(connection)
-    state = DatabaseState.read(engine)
-    differences = catalogs.compare_catalogs(expected.catalog, state.catalog)
-    assert differences == catalogs.Changes({}, {}, {})
-    assert normalize_times(state.rows) == normalize_times(expected.rows)
 
 
 @pytest.mark.parametrize("shape", [BARE, EXTENDED, SERVICE], ids=describe_shape)

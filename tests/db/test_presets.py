@@ -31,6 +31,7 @@ from support.tenants import new_tenant
 TABLE = campaign_templates
 SHIPPED = presets.load()
 NAMES = tuple(template.name for template in SHIPPED)
+A_DAY = timedelta(days=1)
 INTRO = Step("email", "Introduction", config={"words": 80, "tone": "casual"})
 
 # Changes that an operator may make to a row with psql.
@@ -202,8 +203,9 @@ def test_a_row_without_a_digest_that_equals_its_preset_is_updated_from_then_on(
     host: Tenant,
 ) -> None:
     """Legacy databases hold the presets without a digest."""
+    created_at = rows(host)[SHIPPED[1].id]["created_at"]
     edit(host, SHIPPED[0], shipped_digest=None)
-    edit(host, SHIPPED[1], shipped_digest=None, name="By hand")
+    edit(host, SHIPPED[1], shipped_digest=None, name="By hand", updated_at=created_at + A_DAY)
     report = sync(host)
     assert (report.unchanged, report.edited) == ((NAMES[0], NAMES[2]), (NAMES[1],))
     report = sync(host, *map(next_release, SHIPPED))
@@ -240,6 +242,7 @@ def test_a_row_with_fewer_fields_than_its_preset_is_updated_unless_a_field_diffe
     assert sync(host) == db.SyncReport((), NAMES, (), ())
     assert {content(one) for one in listed(host)} == {*SHIPPED}
     original = rows(host)[SHIPPED[1].id] | older[SHIPPED[1].id]
+    original |= {"version": 1, "updated_at": original["created_at"] + A_DAY}
     short = json.dumps([{"channel": "email"}])
     with_digest = {"shipped_digest": "of an earlier release"}
     for values in (*EDITS.values(), {"steps": "[]"}, {"steps": short}, with_digest):
@@ -247,6 +250,69 @@ def test_a_row_with_fewer_fields_than_its_preset_is_updated_unless_a_field_diffe
         before = rows(host)[SHIPPED[1].id]
         assert sync(host) == db.SyncReport((), (), (NAMES[0], NAMES[2]), (NAMES[1],)), values
         assert rows(host)[SHIPPED[1].id] == before, values
+
+
+# Changes of a row that only differs in its words from a preset.
+WORDING: dict[str, dict[str, Any]] = {
+    "name": {"name": "LinkedIn"},
+    "description": {"description": "Two messages"},
+    "labels": {"steps": "label"},
+    "a config": {"steps": "config"},
+    "instructions": {"default_config": '{"tone": "casual", "custom_instructions": "Be brief."}'},
+}
+
+
+def reworded(template: CampaignTemplate, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of an older form of a preset, with ``values`` in place of its words."""
+    steps = [
+        {
+            "step": position,
+            "channel": step.channel,
+            "label": step.label,
+            **({values["steps"]: {"subject": "x"}} if values.get("steps") == "config" else {}),
+            **({"label": "Step"} if values.get("steps") == "label" else {}),
+        }
+        for position, step in enumerate(template.steps, 1)
+    ]
+    return {"shipped_digest": None, **values, "steps": json.dumps(steps)}
+
+
+@pytest.mark.parametrize("values", WORDING.values(), ids=WORDING)
+def test_a_row_in_other_words_is_updated_if_it_was_never_changed(
+    host: Tenant, values: dict[str, Any]
+) -> None:
+    """Legacy services inserted the presets in their own words."""
+    template = SHIPPED[2]
+    row = rows(host)[template.id]
+    moment = timedelta(microseconds=37)
+    for updated_at, version, is_edited in (
+        (row["created_at"] + moment, 1, False),
+        (row["created_at"] + A_DAY, 1, True),
+        (row["created_at"], 2, True),
+    ):
+        times = {"updated_at": updated_at, "version": version}
+        edit(host, template, **row | reworded(template, values) | times)
+        report = sync(host)
+        assert (report.edited, report.updated) == (
+            ((template.name,), ()) if is_edited else ((), (template.name,))
+        )
+        assert (rows(host)[template.id]["name"] == template.name) or is_edited
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": '[{"channel": "linkedin_connect"}]'},
+        {"steps": '[{"channel": "linkedin_message"}, {"channel": "linkedin_connect"}]'},
+        {"steps": '[{"channel": "linkedin_connect"}, {"channel": "linkedin_message", "x_a": 1}]'},
+        {"default_config": '{"tone": "direct"}'},
+    ],
+)
+def test_a_row_that_differs_in_more_than_words_is_edited(
+    host: Tenant, values: dict[str, Any]
+) -> None:
+    edit(host, SHIPPED[2], shipped_digest=None, **values)
+    assert sync(host).edited == (SHIPPED[2].name,)
 
 
 def test_a_tenants_own_template_with_the_id_of_a_preset_is_not_changed(host: Tenant) -> None:

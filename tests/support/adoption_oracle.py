@@ -20,7 +20,7 @@ from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.wire import DEFAULT
 from support.legacy import Row, Rows
-from support.legacy_rows import SENT
+from support.legacy_rows import BAD_GAPS, BAD_SETTINGS, BAD_STEPS, SENT
 
 RUN_TIME_KEYS = ("cancelled", "strategy_snapshot")
 
@@ -205,7 +205,7 @@ class _Oracle:
         ):
             return gaps
         self.refuse("campaign_contacts", row, "enrichment_gaps")
-        return None
+        return dict(BAD_GAPS.values())[row["enrichment_gaps"]]
 
     def _repair_status(self, row: Row) -> Row:
         is_active = row.get("is_active", True) is not False
@@ -230,14 +230,14 @@ class _Oracle:
 
     def _repair_steps(self, table: str, row: Row, column: str, default: str | None) -> Any:
         text = row.get(column, default)
-        steps = _decode(text)
+        steps = decode(text)
         if steps is None:
             return []
         try:
             DEFAULT.recover_template_config(text)
         except InvalidDocument:
             self.refuse(table, row, column)
-            return []
+            steps = dict(BAD_STEPS.values())[str(text)]
         return [
             {
                 "step": position,
@@ -252,18 +252,18 @@ class _Oracle:
 
     def _repair_settings(self, table: str, row: Row, column: str, default: str | None) -> Any:
         text = row.get(column, default)
-        settings = _decode(text)
+        settings = decode(text)
         if settings is None:
             return {}
         try:
             DEFAULT.recover_generation_config(text)
         except InvalidDocument:
             self.refuse(table, row, column)
-            return {}
+            return dict(BAD_SETTINGS.values())[str(text)]
         return settings
 
 
-def _decode(text: str | None) -> Any:
+def decode(text: str | None) -> Any:
     """Decode JSON, and JSON strings inside it. A string that holds no JSON stays as it is."""
     value = None if text is None else json.loads(text)
     while isinstance(value, str):

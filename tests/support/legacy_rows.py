@@ -412,48 +412,92 @@ def sample_rows(shape: Shape) -> Rows:
     return rows
 
 
-# Values that need a decision. The keys say what is wrong.
+# Values that need a decision. The keys say what is wrong. With each value comes what the quarantine
+# leaves of it.
 
-BAD_STEPS: dict[str, str] = {
-    "an object": "{}",
-    "a number": "5",
-    "an empty string": '""',
-    "a string that is no JSON": '"not json"',
-    "an object in a string": encode({"channel": "email"}, 1),
-    "a string of NaN": json.dumps('[{"channel": "email", "x": NaN}]'),
-    "a member twice, in a string": json.dumps('[{"channel": "email", "channel": "call_script"}]'),
-    "NUL in a string": encode([{"channel": "email", "label": "a\0b"}], 1),
-    "half a surrogate pair in a string": json.dumps('[{"channel": "email", "label": "\\ud83d"}]'),
-    "a string nested too deep": json.dumps("[" * 100 + "]" * 100),
-    "a number that no double holds": '[{"channel": "email", "x": 12345678901234567891}]',
-    "numbers": "[1]",
-    "an array in the array": encode([[{"channel": "email"}]]),
-    "no channel": encode([{"label": "Intro"}]),
-    "a channel that is no name": encode([{"channel": "E mail"}]),
-    "a number in a string": encode([{"channel": "email", "variant_count": "2"}]),
-    "too many variants": encode([{"channel": "email", "variant_count": 4}]),
-    "an empty label": encode([{"channel": "email", "label": ""}]),
-    "too many steps": encode([{"channel": "email"}] * 21),
-    "a key twice": encode([{"channel": "email", "key": "a"}, {"channel": "email", "key": "a"}], 1),
-    "days that go back": encode(
-        [{"channel": "email", "day_offset": 5}, {"channel": "email", "day_offset": 4}]
+_GOOD: dict[str, Any] = {"channel": "linkedin", "label": "Good", "note": {"n": 1.10}}
+
+BAD_STEPS: dict[str, tuple[str, list[Any]]] = {
+    "an object": ("{}", []),
+    "a number": ("5", []),
+    "an empty string": ('""', []),
+    "a string that is no JSON": ('"not json"', []),
+    "an object in a string": (encode({"channel": "email"}, 1), []),
+    "a string of NaN": (json.dumps('[{"channel": "email", "x": NaN}]'), []),
+    "a member twice, in a string": (
+        json.dumps('[{"channel": "email", "channel": "call_script"}]'),
+        [],
+    ),
+    "NUL in a string": (encode([{"channel": "email", "label": "a\0b"}], 1), []),
+    "half a surrogate pair in a string": (
+        json.dumps('[{"channel": "email", "label": "\\ud83d"}]'),
+        [],
+    ),
+    "a string nested too deep": (json.dumps("[" * 100 + "]" * 100), []),
+    "a number that no double holds": (
+        '[{"channel": "email", "x": 12345678901234567891, "y": 1}]',
+        [{"channel": "email", "y": 1}],
+    ),
+    "a deep number that no double holds": (
+        '[{"channel": "email", "config": {"x": [1, 12345678901234567891, 2]}}]',
+        [{"channel": "email", "config": {"x": [1, 2]}}],
+    ),
+    "numbers": (encode([1, _GOOD, 2]), [_GOOD]),
+    "an array in the array": (encode([[{"channel": "email"}]]), []),
+    "no channel": (encode([{"label": "Intro"}, _GOOD], 1), [_GOOD]),
+    "a channel that is no name": (encode([_GOOD, {"channel": "E mail"}]), [_GOOD]),
+    "a number in a string": (
+        encode([{"channel": "email", "variant_count": "2"}, _GOOD]),
+        [{"channel": "email"}, _GOOD],
+    ),
+    "too many variants": (
+        encode([_GOOD, {"channel": "email", "variant_count": 4, "enabled": False}], 2),
+        [_GOOD, {"channel": "email", "enabled": False}],
+    ),
+    "several bad members": (
+        encode([{"channel": "email", "key": 5, "enabled": "no", "step": 0}, {"channel": 5}, _GOOD]),
+        [{"channel": "email"}, _GOOD],
+    ),
+    "too many steps": (encode([{"channel": "email"}] * 22), [{"channel": "email"}] * 20),
+    "a key twice": (
+        encode([{"channel": "email", "key": "a"}, {"channel": "email", "key": "a"}], 1),
+        [{"channel": "email", "key": "a"}, {"channel": "email"}],
+    ),
+    "a key that is that of a position": (
+        encode([{"channel": "email", "key": "s2"}, {"channel": "email", "key": "s2"}]),
+        [{"channel": "email", "key": "s2"}],
+    ),
+    "days that go back": (
+        encode([{"channel": "email", "day_offset": 5}, {"channel": "email", "day_offset": 4}]),
+        [{"channel": "email", "day_offset": 5}, {"channel": "email"}],
     ),
 }
-BAD_SETTINGS: dict[str, str] = {
-    "an array": "[]",
-    "a number": "5",
-    "a string that is no JSON": '"cancelled"',
-    "an array in a string": encode([], 1),
-    "a tone that is no text": encode({"tone": 5}),
-    "a budget that is a number": encode({"budget": 12.5}, 1),
-    "a language that is none": encode({"language": "English!"}),
-    "too many variants": encode({"default_variant_count": 9, "cancelled": True}),
+BAD_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+    "an array": ("[]", {}),
+    "a number": ("5", {}),
+    "a string that is no JSON": ('"cancelled"', {}),
+    "an array in a string": (encode([], 1), {}),
+    "a tone that is no text": (
+        encode({"tone": 5, "custom_instructions": "Be brief."}),
+        {"custom_instructions": "Be brief."},
+    ),
+    "a budget that is a number": (encode({"budget": 12.5, "tone": "x"}, 1), {"tone": "x"}),
+    "a language that is none": (encode({"language": "English!"}), {}),
+    "too many variants": (
+        encode({"default_variant_count": 9, "cancelled": True, "a/b~c": 1}),
+        {"cancelled": True, "a/b~c": 1},
+    ),
+    "an unknown member with a number that no double holds": (
+        '{"a/b~c": 12345678901234567891, "tone": "x"}',
+        {"tone": "x"},
+    ),
 }
-BAD_GAPS: dict[str, str] = {
-    "an object": "{}",
-    "text": '"email"',
-    "numbers": "[1]",
-    "an object in a string": encode({"missing": ["email"]}, 1),
+BAD_GAPS: dict[str, tuple[str, list[str] | None]] = {
+    "an object": ("{}", None),
+    "text": ('"email"', None),
+    "numbers": ("[1]", None),
+    "numbers among names": ('[1, "email", null, "phone"]', ["email", "phone"]),
+    "an object in a string": (encode({"missing": ["email"]}, 1), None),
 }
 
 
@@ -480,7 +524,8 @@ def list_faults(shape: Shape) -> list[Fault]:
 
     def in_column(table: str, column: str, values: Mapping[str, Any]) -> Iterable[Fault]:
         for name, value in values.items():
-            yield Fault(name, table, column, _set_values({column: value}))
+            text = value[0] if isinstance(value, tuple) else value
+            yield Fault(name, table, column, _set_values({column: text}))
 
     names = {
         "no name": "",

@@ -8,6 +8,7 @@ an operator has edited it. Syncing is idempotent.
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import attrs
@@ -23,6 +24,12 @@ from campaign_model.store.connection import check_session, database_time, insert
 from campaign_model.store.tables import campaign_templates
 from campaign_model.store.templates import template_columns, template_from_row
 from campaign_model.wire import DEFAULT
+
+_WORDING = {"name", "description", "label", "config", "custom_instructions"}
+"""Members of a template, of its steps and of its settings that contain only words for people."""
+
+_SAME_TIME = timedelta(seconds=1)
+"""Services that set both times of a new row set them within this time."""
 
 
 @attrs.frozen
@@ -43,8 +50,9 @@ def sync_presets(
 ) -> SyncReport:
     """Insert the presets that are missing, and update those whose file has changed.
 
-    A row that was edited by hand is reported and not changed. A row without a digest counts as
-    edited if it says anything that the preset does not say. ``shipped`` defaults to the files in
+    A row that was edited by hand is reported and not changed. A row without a digest, which another
+    program inserted, counts as edited if it says anything that the preset does not say. Its wording
+    does not count if ``updated_at`` is still ``created_at``. ``shipped`` defaults to the files in
     ``campaign_model.presets``. The caller owns the transaction.
     """
     check_session(connection)
@@ -123,22 +131,31 @@ def _digest_row(row: sa.Row[Any]) -> str | None:
 def _is_older_form(row: sa.Row[Any], template: CampaignTemplate) -> bool:
     """Return True if the row has no digest, and every field in it is also in the preset.
 
-    Legacy databases hold the presets without step keys and day offsets. Adoption has filled in the
-    default for a missing number of variants, so that default does not count.
+    Legacy databases hold the presets without step keys and day offsets, and in other words. The
+    words do not count if the row was never changed since its insertion. Adoption has filled in the
+    default for a missing number of variants, so that default does not count either.
     """
+    was_changed = row.version > 1 or row.updated_at - row.created_at >= _SAME_TIME
+    ignored = set() if was_changed else _WORDING
     default_variants = ("variant_count", attrs.fields(Step).variant_count.default)
     steps = [
-        {name: value for name, value in step.items() if (name, value) != default_variants}
+        {
+            name: value
+            for name, value in step.items()
+            if (name, value) != default_variants and name not in ignored
+        }
         for step in json.loads(row.steps)
     ]
+    settings = json.loads(row.default_config)
     row_document = {
         "name": row.name,
         "steps": steps,
-        "generation_config": json.loads(row.default_config),
+        "generation_config": {name: settings[name] for name in settings.keys() - ignored},
         **({} if row.description is None else {"description": row.description}),
     }
+    compared = {name: row_document[name] for name in row_document.keys() - ignored}
     preset_document = DEFAULT.dump_campaign_template(template)
-    return row.shipped_digest is None and _is_within(row_document, preset_document)
+    return row.shipped_digest is None and _is_within(compared, preset_document)
 
 
 def _is_within(part: Any, whole: Any) -> bool:

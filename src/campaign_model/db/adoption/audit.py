@@ -7,20 +7,20 @@ library's own types refuse, which no SQL can judge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
+from campaign_model.db.adoption.bad_members import find_bad_members
 from campaign_model.db.adoption.inspection import Inspection
-from campaign_model.db.adoption.legacy_database import (
-    LegacyDatabase,
-    Options,
-    select_batches,
-    select_documents,
-)
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, Options, select_batches
 from campaign_model.db.adoption.repair_campaigns import audit_campaigns
+from campaign_model.db.adoption.repair_contacts import audit_references, list_references
+from campaign_model.db.adoption.repair_documents import select_documents
 from campaign_model.db.adoption.repair_templates import audit_templates
 from campaign_model.db.adoption.report import AdoptReport, Finding, OnFinding, ToleratedWrites
 from campaign_model.db.adoption.session import Session
@@ -69,6 +69,12 @@ def audit_rows(
             samples[finding.kind] = (*samples.get(finding.kind, ()), finding)
         if on_finding is not None:
             on_finding(finding)
+    warnings = (
+        f"the trigger {trigger} on {reference.table} does not run for rows whose "
+        f"{reference.column} becomes NULL"
+        for reference in (list_references(database) if "reference_removed" in repaired else ())
+        for trigger in reference.triggers
+    )
     statements = inspection.plan(enforce=enforce).statements
     return AdoptReport(
         shape=inspection.shape,
@@ -78,7 +84,7 @@ def audit_rows(
         refused=refused,
         quarantined=quarantined,
         samples=samples,
-        warnings=inspection.warnings,
+        warnings=(*inspection.warnings, *warnings),
         changes=(
             *(statement.notice for statement in statements if statement.notice is not None),
             *(_CHANGED_VALUES if repaired and inspection.may_recount else ()),
@@ -111,17 +117,34 @@ def write_audits(database: LegacyDatabase) -> dict[str, str]:
     }
 
 
+@attrs.frozen
+class Unreadable:
+    """A value that the library cannot read: the reason, and the paths of its bad members.
+
+    The library can read the value without these members. If there are none, the whole value is bad.
+    """
+
+    reason: str
+    members: list[list[str]] = attrs.field(factory=list)
+
+
+def list_members(unreadable: Mapping[str, Unreadable]) -> str:
+    """Return the parameter ``unreadable`` of the SQL: JSON, bad members by ``id/column``."""
+    return json.dumps({key: value.members for key, value in unreadable.items()})
+
+
 def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
     """Yield the findings of all tables, read in batches of campaigns and of templates."""
     for audited_table, audit_query in write_audits(database).items():
         documents_query = select_documents(database, audited_table)
         batches_query = select_batches(database, audited_table)
         for ids, _ in session.fetch_batches("audit", batches_query):
-            reasons = explain_unreadable(audited_table, session.query(documents_query, ids=ids))
+            unreadable = explain_unreadable(audited_table, session.query(documents_query, ids=ids))
             # The audit query needs to know which values are unreadable, but not why.
-            findings = session.query(audit_query, ids=ids, unreadable=list(reasons))
+            findings = session.query(audit_query, ids=ids, unreadable=list_members(unreadable))
             # The audit of campaigns also finds values of contacts and messages: `table`.
             for table, row_id, column, kind, before, after, undecided in findings:
+                found = unreadable.get(f"{row_id}/{column}") if undecided else None
                 yield Finding(
                     table,
                     row_id,
@@ -130,12 +153,20 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
                     before=None if before is None else read_json(before),
                     after=None if after is None else read_json(after),
                     undecided=undecided,
-                    reason=reasons.get(f"{row_id}/{column}") if undecided else None,
+                    reason=None if found is None else found.reason,
+                )
+    if database.options.quarantine:
+        for reference in list_references(database):
+            query = audit_references(database, reference)
+            for row_id, contact_id in session.query(query):
+                kind = "reference_removed"
+                yield Finding(
+                    reference.table, row_id, reference.column, kind, contact_id, None, False
                 )
 
 
-def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, str]:
-    """Return a reason for each value that the library cannot read, by ``id/column``.
+def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, Unreadable]:
+    """Return what is wrong with each value that the library cannot read, by ``id/column``.
 
     ``rows`` have an id, a name, a description, and the steps and settings as JSON text (``None`` if
     there are none). The columns of the steps and settings have other names in campaigns than in
@@ -144,23 +175,25 @@ def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, s
     A document is unreadable if even the ``recover_*`` functions refuse it. They accept everything
     that they can repair, such as missing fields, unknown channels and JSON in a JSON string.
     """
-    reasons: dict[str, str] = {}
+    unreadable: dict[str, Unreadable] = {}
     steps_column, settings_column = DOCUMENT_COLUMNS[table]
     for row_id, name, description, steps, settings in rows:
-        readers: tuple[tuple[str, str | None, Callable[[str], object]], ...] = (
-            (steps_column, steps, recover_template_config),
-            (settings_column, settings, recover_generation_config),
+        readers: tuple[tuple[str, str | None, str, Callable[[Any], object]], ...] = (
+            (steps_column, steps, "template_config", recover_template_config),
+            (settings_column, settings, "generation_config", recover_generation_config),
         )
-        for column, text, recover in readers:
+        for column, text, kind, recover in readers:
             try:
                 if text is not None:
                     recover(text)
             except InvalidDocument as error:
-                reasons[f"{row_id}/{column}"] = str(error)
+                members = find_bad_members(text or "", kind, recover)
+                unreadable[f"{row_id}/{column}"] = Unreadable(str(error), members)
         try:
             # Made only to check the two texts. Campaigns and templates have the same limits.
             Campaign(name=name, description=description)
         except InvalidDocument as error:
             for violation in error.violations:
-                reasons[f"{row_id}/{violation.path.lstrip('/')}"] = violation.message
-    return reasons
+                key = f"{row_id}/{violation.path.lstrip('/')}"
+                unreadable[key] = Unreadable(violation.message)
+    return unreadable

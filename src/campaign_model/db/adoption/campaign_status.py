@@ -7,8 +7,8 @@ from campaign_model.lifecycle import Action, Status, target
 
 _COLUMNS = ("id", "status", "is_active", "version", "updated_at")
 
-_SENT = quote_texts(("sent", "delivered", "replied"))
-"""The statuses of messages that were sent to a contact."""
+_SENT = quote_texts(("sent", "delivered", "opened", "clicked", "replied", "bounced"))
+"""The statuses of messages that were sent to a contact, in lower case."""
 
 _ARCHIVED = target(Action.DELETE)
 _RELEASED = target(Action.CANCEL_GENERATION)
@@ -29,7 +29,7 @@ sent_message AS (
     FROM (
 {database.select_messages()}
     ) AS source
-    WHERE status IN ({_SENT})
+    WHERE lower(status) IN ({_SENT}) OR sent_at IS NOT NULL
 ),
 -- The status of each campaign after its repair, and what decides about it.
 campaign_status AS (

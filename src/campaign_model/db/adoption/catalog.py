@@ -88,11 +88,16 @@ Catalog = Mapping[str, Table]
 
 @attrs.frozen
 class Reference:
-    """A column, of the host or of another service, that refers to campaign contacts."""
+    """A column, of the host or of another service, that refers to campaign contacts.
+
+    ``key`` is the primary key of its table. ``triggers`` run when a row of the table is updated.
+    """
 
     table: str
     column: str
     not_null: bool
+    key: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
 
 
 # The relations of some names that unqualified SQL would find.
@@ -194,7 +199,24 @@ ORDER BY indrelid, relname
 
 # The columns that refer to campaign_contacts.id.
 _SELECT_REFERENCES = """
-SELECT CAST(relname AS text), CAST(source.attname AS text), source.attnotnull
+SELECT
+    CAST(relname AS text), CAST(source.attname AS text), source.attnotnull,
+    ARRAY(
+        SELECT CAST(attname AS text)
+        FROM pg_index
+        CROSS JOIN unnest(indkey) WITH ORDINALITY AS key (number, position)
+        JOIN pg_attribute ON attrelid = indrelid AND attnum = number
+        WHERE indrelid = conrelid AND indisprimary
+        ORDER BY position
+    ),
+    ARRAY(
+        SELECT CAST(tgname AS text)
+        FROM pg_trigger
+        WHERE tgrelid = conrelid AND NOT tgisinternal
+            AND tgtype & 16 <> 0  -- It runs on UPDATE.
+            AND tgenabled <> 'D'
+        ORDER BY tgname
+    )
 FROM pg_constraint
 JOIN pg_class ON pg_class.oid = conrelid
 JOIN pg_attribute AS target
@@ -249,7 +271,12 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
 
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     """Read which columns refer to a campaign contact."""
-    return tuple(Reference(*row) for row in connection.execute(sa.text(_SELECT_REFERENCES)))
+    return tuple(
+        Reference(table, column, not_null, tuple(key), tuple(triggers))
+        for table, column, not_null, key, triggers in connection.execute(
+            sa.text(_SELECT_REFERENCES)
+        )
+    )
 
 
 def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:

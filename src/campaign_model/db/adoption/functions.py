@@ -1,9 +1,9 @@
 """Helper functions in SQL that the repairs call, in the schema ``pg_temp`` of the session.
 
-``decode_json`` and ``fill_steps`` compute new documents in the database, so that numbers and
-unknown fields stay exactly as they are. ``lock_rows`` and ``enable_triggers`` begin and end a
-repair. In between, the host's triggers do not run: a trigger that sets ``updated_at`` would make
-every row look changed.
+``decode_json``, ``remove_members`` and ``fill_steps`` compute new documents in the database, so
+that numbers and unknown fields stay exactly as they are. ``lock_rows`` (which calls
+``disable_triggers``) and ``enable_triggers`` begin and end a repair. In between, the host's
+triggers do not run: a trigger that sets ``updated_at`` would make every row look changed.
 """
 
 from __future__ import annotations
@@ -34,6 +34,22 @@ END
 $function$
 """
 
+# Remove the members at these paths, a JSON array of arrays, one after the other. Of two elements of
+# an array, the path of the later one must come first.
+_REMOVE_MEMBERS = """
+CREATE FUNCTION pg_temp.remove_members(document jsonb, paths jsonb) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE AS
+$function$
+DECLARE
+    _path jsonb;
+BEGIN
+    FOR _path IN SELECT jsonb_array_elements(paths) LOOP
+        document := document #- ARRAY(SELECT jsonb_array_elements_text(_path));
+    END LOOP;
+    RETURN document;
+END
+$function$
+"""
 
 # Add the missing fields of steps: the position, a label from the channel, and the defaults. Fields
 # that are there stay as they are.
@@ -57,10 +73,10 @@ FROM jsonb_array_elements(steps) WITH ORDINALITY AS element (step, position)
 $function$
 """
 
-# Lock rows of a table, and disable the host's triggers that run when a row of it is updated. Return
-# the statements that enable them again.
-_LOCK_ROWS = """
-CREATE FUNCTION pg_temp.lock_rows(of_table regclass, ids uuid[]) RETURNS text[] LANGUAGE plpgsql AS
+# Disable the host's triggers that run when a row of the table is updated or deleted. Return the
+# statements that enable them again.
+_DISABLE_TRIGGERS = """
+CREATE FUNCTION pg_temp.disable_triggers(of_table regclass) RETURNS text[] LANGUAGE plpgsql AS
 $function$
 DECLARE
     _trigger record;
@@ -72,12 +88,25 @@ BEGIN
             CASE tgenabled WHEN 'A' THEN 'ENABLE ALWAYS' ELSE 'ENABLE' END AS enable
         FROM pg_trigger
         WHERE tgrelid = of_table AND NOT tgisinternal AND tgenabled IN ('O', 'A')
-            AND tgtype & 16 > 0
+            AND tgtype & (16 | 8) > 0  -- It runs on UPDATE or on DELETE.
     LOOP
         EXECUTE format('ALTER TABLE %s DISABLE TRIGGER %I', of_table, _trigger.name);
         _statements := _statements
             || format('ALTER TABLE %s %s TRIGGER %I', of_table, _trigger.enable, _trigger.name);
     END LOOP;
+    RETURN _statements;
+END
+$function$
+"""
+
+# Disable the triggers of a table, and lock rows of it. Return the statements that enable the
+# triggers again.
+_LOCK_ROWS = """
+CREATE FUNCTION pg_temp.lock_rows(of_table regclass, ids uuid[]) RETURNS text[] LANGUAGE plpgsql AS
+$function$
+DECLARE
+    _statements text[] := pg_temp.disable_triggers(of_table);
+BEGIN
     EXECUTE format('SELECT FROM %s WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE', of_table)
     USING ids;
     RETURN _statements;
@@ -104,13 +133,12 @@ $function$
 CREATE_FUNCTIONS = tuple(
     function.strip()
     for function in (
-        write_decode_json("pg_temp.decode_json"),
-        _FILL_STEPS,
-        _LOCK_ROWS,
-        _ENABLE_TRIGGERS,
+        *(write_decode_json("pg_temp.decode_json"), _REMOVE_MEMBERS, _FILL_STEPS),
+        *(_DISABLE_TRIGGERS, _LOCK_ROWS, _ENABLE_TRIGGERS),
     )
 )
 
 DROP_FUNCTIONS = """
 DROP FUNCTION IF EXISTS
-    pg_temp.decode_json, pg_temp.fill_steps, pg_temp.lock_rows, pg_temp.enable_triggers"""
+    pg_temp.decode_json, pg_temp.remove_members, pg_temp.fill_steps, pg_temp.disable_triggers,
+    pg_temp.lock_rows, pg_temp.enable_triggers"""

@@ -31,7 +31,10 @@ from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.vocabulary import STANDARD
 
-_LEGACY_COLUMNS = {
+_DEFAULT_MESSAGES = "messages"
+"""A database need not have this table. A table with another name was named by the operator."""
+
+LEGACY_COLUMNS = {
     "campaigns": ("id", "tenant_id", "name"),
     "campaign_contacts": ("id", "campaign_id", "contact_id"),
     "campaign_templates": ("id", "tenant_id", "name"),
@@ -134,7 +137,7 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
         tables = read_catalog(connection, names)
         references = read_references(connection)
         version = compare_version(connection)
-    obstacles = tuple(_find_obstacles(tables, expected, host))
+    obstacles = tuple(_find_obstacles(tables, expected, host, messages))
     expand = enforce = Plan()
     if not obstacles:
         expand = plan_statements(tables, expected, host, enforce=False)
@@ -161,9 +164,13 @@ def _classify_legacy(tables: Catalog) -> str:
     return "extended"
 
 
-def _find_obstacles(tables: Catalog, expected: Catalog, host: HostTables) -> Iterator[str]:
+def _find_obstacles(
+    tables: Catalog, expected: Catalog, host: HostTables, messages: str
+) -> Iterator[str]:
     """Yield a sentence for everything that makes an adoption impossible."""
     yield from _find_host_obstacles(tables, host)
+    if messages != _DEFAULT_MESSAGES and messages not in tables:
+        yield f"there is no table {messages}; name your own table of messages with --messages"
     for name, table in tables.items():
         if name in (*expected, host.owners, host.contacts) and not table.owned:
             yield f"the table {name} has another owner; adopt as its owner"
@@ -171,7 +178,7 @@ def _find_obstacles(tables: Catalog, expected: Catalog, host: HostTables) -> Ite
             continue
         if table.kind != "r":
             yield f"{name} must be a plain table, and it is not"
-        for column in _LEGACY_COLUMNS.get(name, ()):
+        for column in LEGACY_COLUMNS.get(name, ()):
             if column not in table.columns:
                 yield f"{name} has no column {column}, which adoption cannot fill in"
         yield from _find_type_obstacles(name, table, expected[name])
@@ -226,6 +233,8 @@ def _find_warnings(
     """
     if messages in tables:
         yield from _warn_of_narrow_enums(messages, tables[messages])
+    if adopting and "campaigns" in tables:
+        yield from _warn_of_unrecognised_sent_campaigns(messages, tables)
     for name in sorted(expected.keys() & tables.keys()):
         table = tables[name]
         yield from _warn_of_required_columns(name, table, expected[name])
@@ -251,6 +260,17 @@ def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
         if missing:
             fixes = "; ".join(f"ALTER TYPE {column.type} ADD VALUE '{value}'" for value in missing)
             yield f"the enum of {messages}.{name} lacks {', '.join(missing)}: {fixes}"
+
+
+def _warn_of_unrecognised_sent_campaigns(messages: str, tables: Catalog) -> Iterator[str]:
+    """Warn if the messages do not say which campaigns were sent."""
+    columns = tables[messages].columns.keys() if messages in tables else set()
+    if not (columns & {"campaign_id", "campaign_contact_id"} and columns & {"status", "sent_at"}):
+        yield (
+            f"campaigns without a status count as never sent: {messages} must have campaign_id or "
+            "campaign_contact_id, and status or sent_at (--messages names another table, "
+            "--status-rule decides what the campaigns become)"
+        )
 
 
 def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Iterator[str]:

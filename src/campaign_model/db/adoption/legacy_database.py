@@ -13,7 +13,8 @@ Parameters of the statements, written ``CAST(:name AS type)``:
 - ``rows``: the ids of the rows of the batch;
 - ``ids``: the ids of the owners of these rows. The owner of a contact is its campaign; a campaign
   and a template are their own owners;
-- ``unreadable``: ``id/column`` of values that the library's types cannot read.
+- ``unreadable``: a JSON object with a member ``id/column`` for each value that the library's types
+  cannot read. Its value lists the paths of the bad members to remove; ``[]`` is the whole value.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.db.adoption.catalog import Column
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
-from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
+from campaign_model.db.checks import checks
 from campaign_model.db.schema import quote
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import ContactStatus, Status
@@ -48,6 +48,7 @@ CREATE TABLE IF NOT EXISTS {QUARANTINE} (
     table_name text NOT NULL,
     row_id text NOT NULL,
     column_name text,
+    path text[] DEFAULT '{{}}' NOT NULL,
     value jsonb NOT NULL,
     kind text NOT NULL,
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
@@ -64,6 +65,7 @@ _MESSAGE_COLUMNS = {
     "campaign_id": Column("uuid"),
     "contact_id": Column("uuid"),
     "status": Column("text"),
+    "sent_at": Column("text"),
     "generation_cost_usd": Column("numeric"),
     "created_at": Column("timestamp with time zone"),
 }
@@ -117,27 +119,44 @@ class LegacyDatabase:
         rows.
         """
         expected = self.inspection.expected[table].columns
-        return self._select(table, {name: expected[name] for name in names}, key)
+        values = {
+            name: name
+            if self.has_column(table, name)
+            else value_when_added(table, name, expected[name])
+            for name in names
+        }
+        source = f"FROM {quote(table)}" if self.has_column(table, key) else None
+        return _select(expected, values, source, f"{key} = ANY(CAST(:ids AS uuid[]))")
 
     def select_messages(self) -> str:
         """Write a SELECT from the host's messages to the campaigns of ``ids``.
 
-        Missing columns are NULL. There are no rows if the messages do not refer to campaigns.
+        A message refers to its campaign itself, or to a contact of the campaign. Missing columns
+        are NULL. There are no rows if the messages do neither.
         """
-        return self._select(self.inspection.messages, _MESSAGE_COLUMNS, "campaign_id")
-
-    def _select(self, table: str, columns: Mapping[str, Column], key: str) -> str:
-        """Write a SELECT of ``columns``, for the rows whose column ``key`` is in ``ids``."""
-        items = []
-        for name, column in columns.items():
-            missing_value = value_when_added(table, name, column) or "NULL"
-            value = name if self.has_column(table, name) else missing_value
-            items.append(f"CAST({value} AS {column.type}) AS {name}")
-        select_list = ",\n        ".join(items)
-        source = "WHERE false"
-        if self.has_column(table, key):
-            source = f"FROM {quote(table)}\n    WHERE {key} = ANY(CAST(:ids AS uuid[]))"
-        return f"    SELECT\n        {select_list}\n    {source}"
+        table = self.inspection.messages
+        values = {
+            name: f"message.{name}" if self.has_column(table, name) else None
+            for name in _MESSAGE_COLUMNS
+        }
+        selects = []
+        if self.has_column(table, "campaign_id"):
+            source = f"FROM {quote(table)} AS message"
+            condition = "message.campaign_id = ANY(CAST(:ids AS uuid[]))"
+            selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
+        if self.has_column(table, "campaign_contact_id") and self.has_column(
+            "campaign_contacts", "id"
+        ):
+            source = f"""FROM {quote(table)} AS message
+    JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id"""
+            condition = "receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"
+            if self.has_column(table, "campaign_id"):
+                condition += " AND message.campaign_id IS NULL"
+            values = {**values, "campaign_id": "receiver.campaign_id"}
+            selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
+        if not selects:
+            return _select(_MESSAGE_COLUMNS, dict.fromkeys(_MESSAGE_COLUMNS), None, "")
+        return "\n    UNION ALL\n".join(selects)
 
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""
@@ -167,18 +186,38 @@ class LegacyDatabase:
         )
 
 
+def _select(
+    columns: Mapping[str, Column],
+    values: Mapping[str, str | None],
+    source: str | None,
+    condition: str,
+) -> str:
+    """Write a SELECT of ``values``, cast to the types of ``columns``. ``None`` is NULL.
+
+    Without a ``source``, which begins with FROM, it returns no rows.
+    """
+    select_list = ",\n        ".join(
+        f"CAST({(source and value) or 'NULL'} AS {columns[name].type}) AS {name}"
+        for name, value in values.items()
+    )
+    rows = "WHERE false" if source is None else f"{source}\n    WHERE {condition}"
+    return f"    SELECT\n        {select_list}\n    {rows}"
+
+
 @attrs.frozen
 class Rule:
     """How a column is repaired: SQL expressions over the columns that a CTE has read and judged.
 
     ``new`` is the value after the repair. ``kind`` is the kind of the finding if that differs from
     the old value; ``None`` makes no finding. ``undecided`` is true if the old value needs a
-    decision.
+    decision. ``paths`` are the paths of the members of a document that need it, as a JSON array;
+    NULL if the whole value does.
     """
 
     new: str
     kind: str | None = None
     undecided: str = "false"
+    paths: str = "CAST(NULL AS jsonb)"
 
 
 def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
@@ -258,7 +297,8 @@ def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
     )
     found = {column: rule for column, rule in rules.items() if rule.kind is not None}
     findings = ",\n            ".join(
-        f"('{column}', {rule.kind}, to_jsonb({column}), to_jsonb(new_{column}), {rule.undecided})"
+        f"('{column}', {rule.kind}, to_jsonb({column}), to_jsonb(new_{column}), {rule.undecided},"
+        f" {rule.paths})"
         for column, rule in found.items()
     )
     differs = "\n            OR ".join(
@@ -278,7 +318,7 @@ def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
     CROSS JOIN LATERAL (
         VALUES
             {findings}
-    ) AS finding (column_name, kind, before, after, undecided)
+    ) AS finding (column_name, kind, before, after, undecided, paths)
     -- Most rows have no finding. This first condition saves the JSON of their values.
     WHERE (
             {name}.undecided
@@ -329,9 +369,22 @@ def write_repair(
     if database.options.quarantine:
         quarantined = f""",
 quarantined AS (
-    INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
-    SELECT '{table}', CAST(id AS text), column_name, before, kind
+    INSERT INTO {QUARANTINE} (table_name, row_id, column_name, path, value, kind)
+    SELECT
+        '{table}',
+        CAST(id AS text),
+        column_name,
+        member.path,
+        CASE
+            WHEN member.path = '{{}}' THEN coalesce(before, 'null')
+            ELSE pg_temp.decode_json(before) #> member.path
+        END,
+        kind
     FROM {name}_finding AS {name}
+    CROSS JOIN LATERAL (
+        SELECT ARRAY(SELECT jsonb_array_elements_text(element)) AS path
+        FROM jsonb_array_elements(coalesce(paths, '[[]]')) AS element
+    ) AS member
     WHERE undecided AND {is_in_rows}
 )"""
     assignments = ",\n        ".join(f"{column} = {name}.new_{column}" for column in rules)
@@ -346,111 +399,6 @@ repaired AS (
 SELECT count(*)
 FROM {name}
 WHERE undecided AND {is_in_rows}"""
-
-
-def select_documents(database: LegacyDatabase, table: str) -> str:
-    """Write a SELECT of the values that only the library's types can judge.
-
-    It gives id, name, description, and the steps and settings as text (NULL if there are none).
-    """
-    steps, settings = DOCUMENT_COLUMNS[table]
-    return f"""
-SELECT
-    id,
-    name,
-    description,
-    CASE WHEN {decode(steps)} IS NOT NULL THEN CAST({steps} AS text) END,
-    CASE WHEN {decode(settings)} IS NOT NULL THEN CAST({settings} AS text) END
-FROM (
-{database.select_own(table, ("id", "name", "description", steps, settings), "id")}
-) AS source"""
-
-
-def join_documents(table: str) -> str:
-    """Write a join that decodes and judges the documents, name and description of each row.
-
-    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), and four booleans:
-    ``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``. A
-    document is valid if it passes the CHECK of its column and the library's types can read it.
-    """
-    steps, settings = DOCUMENT_COLUMNS[table]
-    conditions = checks("postgresql")[table]
-
-    def is_readable(column: str) -> str:
-        return f"id || '/{column}' <> ALL(CAST(:unreadable AS text[]))"
-
-    # The CHECKs name their column, so the decoded documents get the names of the columns.
-    return f"""
-    CROSS JOIN LATERAL (
-        SELECT
-            {steps} AS decoded_steps,
-            {settings} AS decoded_settings,
-            coalesce({steps} IS NULL OR {conditions[steps]}, false)
-                AND {is_readable(steps)} AS steps_are_valid,
-            coalesce({settings} IS NULL OR {conditions[settings]}, false)
-                AND {is_readable(settings)} AS settings_are_valid,
-            coalesce(btrim(name) <> '' AND char_length(name) <= {MAX_NAME}, false)
-                AND {is_readable("name")} AS name_is_valid,
-            char_length(coalesce(description, '')) <= {MAX_DESCRIPTION}
-                AND {is_readable("description")} AS description_is_valid
-        FROM (
-            SELECT
-                {decode(steps)} AS {steps},
-                {decode(settings)} AS {settings}
-        ) AS decoded
-    ) AS judgement"""
-
-
-def document_rules(table: str) -> dict[str, Rule]:
-    """Return the rules that campaigns and templates share. They need :func:`join_documents`."""
-    steps, settings = DOCUMENT_COLUMNS[table]
-
-    def kind(documents: str, column: str) -> str:
-        return f"""CASE
-                WHEN NOT {documents}_are_valid THEN 'not_{documents}'
-                WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
-                    THEN 'double_encoded'
-                ELSE 'absent'
-            END"""
-
-    return {
-        "description": Rule(
-            "CASE WHEN description_is_valid THEN description END",
-            "'bad_description'",
-            "NOT description_is_valid",
-        ),
-        steps: Rule(
-            """CASE
-            WHEN steps_are_valid AND decoded_steps IS NOT NULL
-                THEN pg_temp.fill_steps(decoded_steps)
-            ELSE '[]'
-        END""",
-            kind("steps", steps),
-            "NOT steps_are_valid",
-        ),
-        settings: Rule(
-            """CASE
-            WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
-            ELSE '{}'
-        END""",
-            kind("settings", settings),
-            "NOT settings_are_valid",
-        ),
-        "created_at": Rule("coalesce(created_at, updated_at, now())", "'absent'"),
-        "updated_at": Rule("coalesce(updated_at, created_at, now())", "'absent'"),
-        "version": Rule("coalesce(version, 1)"),
-    }
-
-
-def decode(column: str) -> str:
-    """Write an expression: a document decoded from JSON strings, NULL for JSON's null.
-
-    Most documents are not strings. The CASE saves them the call of the function.
-    """
-    return (
-        f"CASE jsonb_typeof({column}) WHEN 'string' THEN pg_temp.decode_json({column})"
-        f" ELSE nullif({column}, 'null') END"
-    )
 
 
 def quote_texts(texts: Iterable[str]) -> str:

@@ -33,7 +33,11 @@ from campaign_model.store.tables import HostTables
 MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templates": "version"}
 """For each table, a column that adoption adds and that is NULL until a row has been repaired."""
 
-_ADDED_AS_NULL = {*MARKERS.items(), ("campaigns", "status")}
+_ADDED_AS_NULL = {
+    *MARKERS.items(),
+    ("campaigns", "status"),
+    ("campaign_templates", "is_system"),
+}
 """Columns that adoption adds without a value, because a repair decides on it row by row."""
 
 _ENFORCED_KEYS = {"uq_campaign_templates_tenant_id_name"}

@@ -13,22 +13,24 @@ from uuid import UUID
 
 import attrs
 
-from campaign_model.db.adoption.audit import explain_unreadable
-from campaign_model.db.adoption.legacy_database import (
-    LegacyDatabase,
-    needs_repair,
-    select_batches,
-    select_documents,
-)
+from campaign_model.db.adoption.audit import Unreadable, explain_unreadable, list_members
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, needs_repair, select_batches
 from campaign_model.db.adoption.repair_campaigns import (
     HAS_DRIFTED,
     insert_message_contacts,
     repair_campaigns,
 )
-from campaign_model.db.adoption.repair_contacts import is_misplaced, move_contacts, repair_contacts
+from campaign_model.db.adoption.repair_contacts import (
+    is_misplaced,
+    list_references,
+    move_contacts,
+    repair_contacts,
+)
+from campaign_model.db.adoption.repair_documents import select_documents
 from campaign_model.db.adoption.repair_templates import has_same_name, repair_templates
 from campaign_model.db.adoption.session import Session
 from campaign_model.db.checks import DOCUMENT_COLUMNS
+from campaign_model.db.schema import quote
 from campaign_model.db.setup import SetupError
 
 
@@ -41,13 +43,15 @@ class RowRepair:
     """The repair of the rows of a table.
 
     ``batches`` selects the rows (:func:`select_batches`). ``repair`` returns the number of rows
-    that need a decision. The ``preparations`` run before it, in the same transaction.
+    that need a decision. The ``preparations`` run before it, in the same transaction; they change
+    rows of the ``other_tables``, too.
     """
 
     table: str
     batches: str
     repair: str
     preparations: tuple[str, ...] = ()
+    other_tables: tuple[str, ...] = ()
 
 
 def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
@@ -64,7 +68,10 @@ def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
     table = "campaign_contacts"
     if database.options.quarantine:
         batches = select_batches(database, table, is_misplaced(database))
-        yield RowRepair(table, batches, "SELECT 0", move_contacts(database))
+        referring_tables = {reference.table for reference in list_references(database)}
+        yield RowRepair(
+            table, batches, "SELECT 0", move_contacts(database), tuple(sorted(referring_tables))
+        )
     batches = select_batches(database, table, needs_repair(database, table))
     yield RowRepair(table, batches, repair_contacts(database))
 
@@ -103,13 +110,19 @@ def _repair_batch(
     triggers = session.execute(
         f"SELECT pg_temp.lock_rows('{repair.table}', CAST(:rows AS uuid[]))", rows=rows
     ).scalar_one()
-    unreadable: list[str] = []
+    for table in repair.other_tables:
+        triggers += session.execute(
+            "SELECT pg_temp.disable_triggers(CAST(:of_table AS regclass))", of_table=quote(table)
+        ).scalar_one()
+    unreadable: dict[str, Unreadable] = {}
     if repair.table in DOCUMENT_COLUMNS:
         documents = session.execute(select_documents(database, repair.table), ids=ids)
-        unreadable += explain_unreadable(repair.table, documents)
+        unreadable = explain_unreadable(repair.table, documents)
     for statement in repair.preparations:
         session.execute(statement, ids=ids, rows=rows)
-    undecided = session.execute(repair.repair, ids=ids, rows=rows, unreadable=unreadable)
+    undecided = session.execute(
+        repair.repair, ids=ids, rows=rows, unreadable=list_members(unreadable)
+    )
     if undecided.scalar_one() and not database.options.quarantine:
         raise UndecidedError(
             "a writer has added values that need a decision while the adoption was running; "

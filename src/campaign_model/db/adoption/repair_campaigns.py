@@ -14,14 +14,13 @@ from campaign_model.db.adoption.campaign_status import campaign_status_ctes, tim
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
-    document_rules,
-    join_documents,
     quote_texts,
     write_audit,
     write_ctes,
     write_repair,
 )
 from campaign_model.db.adoption.repair_contacts import contact_ctes
+from campaign_model.db.adoption.repair_documents import document_rules, join_documents
 from campaign_model.db.adoption.repair_messages import message_ctes
 from campaign_model.db.adoption.report import RUN_TIME_KEYS
 from campaign_model.db.schema import quote
@@ -273,6 +272,7 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
                 ELSE {settings.kind}
             END""",
             settings.undecided,
+            settings.paths,
         ),
         "total_contacts": recounted("total_contacts", "contacts"),
         "generated_count": recounted("generated_count", "generated"),

@@ -8,15 +8,16 @@ repaired yet.
 from __future__ import annotations
 
 from campaign_model.db.adoption.campaign_status import campaign_status_ctes, time_of_export
+from campaign_model.db.adoption.catalog import Reference
 from campaign_model.db.adoption.legacy_database import (
     QUARANTINE,
     LegacyDatabase,
     Rule,
-    decode,
     quote_texts,
     write_ctes,
     write_repair,
 )
+from campaign_model.db.adoption.repair_documents import decode
 from campaign_model.db.checks import checks
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus, resting_status
@@ -52,23 +53,59 @@ def is_misplaced(database: LegacyDatabase) -> str:
 )"""
 
 
+def list_references(database: LegacyDatabase) -> list[Reference]:
+    """Return the columns that become NULL if the quarantine takes the contact of their row."""
+    return [reference for reference in database.inspection.references if not reference.not_null]
+
+
+def _row_id(reference: Reference) -> str:
+    """Write the id of a row of ``referring`` as text.
+
+    It is the value of the primary key, or a JSON object if the key has several columns. Without a
+    primary key, it is the whole row.
+    """
+    key = [f"referring.{quote(column)}" for column in reference.key]
+    if len(key) == 1:
+        return f"CAST({key[0]} AS text)"
+    if not key:
+        return "CAST(to_jsonb(referring) AS text)"
+    members = ", ".join(
+        f"{quote_texts([name])}, {value}" for name, value in zip(reference.key, key, strict=True)
+    )
+    return f"CAST(jsonb_build_object({members}) AS text)"
+
+
+def audit_references(database: LegacyDatabase, reference: Reference) -> str:
+    """Write a query for the references that the quarantine would remove: row id and old value."""
+    column = quote(reference.column)
+    return f"""
+SELECT {_row_id(reference)}, CAST(referring.{column} AS text)
+FROM {quote(reference.table)} AS referring
+WHERE referring.{column} IN (
+    SELECT id
+    FROM campaign_contacts
+    WHERE {is_misplaced(database)}
+)
+ORDER BY 1"""
+
+
 def move_contacts(database: LegacyDatabase) -> tuple[str, ...]:
     """Write the statements that move the contacts of ``rows`` to the quarantine.
 
     First the columns that refer to these contacts are moved, then the rows.
     """
     statements = []
-    for reference in database.inspection.references:
+    for reference in list_references(database):
         table, column = quote(reference.table), quote(reference.column)
         statements.append(f"""
 WITH quarantined AS (
     INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
     SELECT
         {quote_texts([reference.table])},
-        coalesce(to_jsonb(referring) ->> 'id', ''),
+        {_row_id(reference)},
         {quote_texts([reference.column])},
         to_jsonb(referring.{column}),
-        'other_tenant'
+        'reference_removed'
     FROM {table} AS referring
     WHERE referring.{column} = ANY(CAST(:rows AS uuid[]))
 )
@@ -116,6 +153,12 @@ contact_judged AS (
             )
             ELSE gaps IS NULL
         END AS gaps_are_valid,
+        (
+            SELECT jsonb_agg(jsonb_build_array(position - 1) ORDER BY position DESC)
+            FROM jsonb_array_elements(CASE jsonb_typeof(gaps) WHEN 'array' THEN gaps ELSE '[]' END)
+                WITH ORDINALITY AS element (gap, position)
+            WHERE jsonb_typeof(gap) <> 'string' OR gap = '""'
+        ) AS bad_gaps,
         coalesce({cost_check}, true) AS cost_is_valid
     FROM contact_row
     CROSS JOIN LATERAL (SELECT {decode("enrichment_gaps")} AS gaps) AS decoded
@@ -164,9 +207,15 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
             "status IS NOT NULL AND known_status IS NULL",
         ),
         "enrichment_gaps": Rule(
-            "CASE WHEN gaps_are_valid THEN gaps END",
+            # An empty list would mean that nothing is missing.
+            """CASE
+            WHEN gaps_are_valid THEN gaps
+            WHEN bad_gaps IS NOT NULL
+                THEN nullif(pg_temp.remove_members(gaps, bad_gaps), '[]')
+        END""",
             "CASE WHEN gaps_are_valid THEN 'double_encoded' ELSE 'not_gaps' END",
             "NOT gaps_are_valid",
+            "bad_gaps",
         ),
         "generation_cost": Rule(
             "CASE WHEN cost_is_valid THEN coalesce(generation_cost, 0) ELSE 0 END",

@@ -81,6 +81,7 @@ message_contact_finding AS (
             'status', '{ContactStatus.GENERATED}',
             'generation_cost', generation_cost
         ) AS after,
-        false AS undecided
+        false AS undecided,
+        CAST(NULL AS jsonb) AS paths
     FROM message_contact
 )"""

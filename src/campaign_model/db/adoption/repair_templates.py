@@ -6,12 +6,11 @@ from campaign_model.campaign import MAX_NAME
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
-    document_rules,
-    join_documents,
     write_audit,
     write_ctes,
     write_repair,
 )
+from campaign_model.db.adoption.repair_documents import document_rules, join_documents
 
 _COLUMNS = (
     *("id", "tenant_id", "name", "description", "steps", "default_config", "is_system"),

@@ -36,6 +36,7 @@ KINDS: Mapping[str, str] = {
     "recounted": "totals are counted again from the contacts",
     "exported_before": "contacts of exported and archived campaigns are marked as exported",
     "from_messages": "contacts are created from messages",
+    "reference_removed": "references to rows that the quarantine takes become NULL",
     # Needing a decision:
     "unknown_status": "words that are not a status: translate them with a status map",
     "not_steps": "documents that cannot be read as steps",
@@ -56,13 +57,14 @@ KINDS: Mapping[str, str] = {
 class Finding:
     """A value that adoption repairs, or (if ``undecided``) that needs a decision first.
 
-    ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values; SQL's NULL is
-    ``None``. ``kind`` is a key of ``db.KINDS``. ``reason`` says why the library cannot read a
-    document, if it cannot.
+    ``row_id`` is text for a row of a table that refers to campaign contacts: the value of its
+    primary key. ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values;
+    SQL's NULL is ``None``. ``kind`` is a key of ``db.KINDS``. ``reason`` says why the library
+    cannot read a document, if it cannot.
     """
 
     table: str
-    row_id: UUID
+    row_id: UUID | str
     column: str | None
     kind: str
     before: Any

@@ -130,7 +130,7 @@ DECLARE
     _ids uuid[];
     _rows uuid[];
     _total bigint;
-    _unreadable text[] := '{{}}';
+    _unreadable jsonb := '{{}}';
     _finding record;
     _undecided bigint := 0;
 BEGIN
@@ -169,7 +169,7 @@ DECLARE
     _ids uuid[];
     _rows uuid[];
     _total bigint;
-    _unreadable text[] := '{{}}';
+    _unreadable jsonb := '{{}}';
     _triggers text[];
     _undecided bigint;
 BEGIN

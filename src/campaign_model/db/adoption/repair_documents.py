@@ -1,0 +1,131 @@
+"""What the repairs of campaigns and templates share: documents, names and descriptions.
+
+``join_documents`` decodes and judges them, ``document_rules`` says what they become.
+"""
+
+from __future__ import annotations
+
+from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, Rule
+from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
+
+
+def select_documents(database: LegacyDatabase, table: str) -> str:
+    """Write a SELECT of the values that only the library's types can judge.
+
+    It gives id, name, description, and the steps and settings as text (NULL if there are none).
+    """
+    steps, settings = DOCUMENT_COLUMNS[table]
+    return f"""
+SELECT
+    id,
+    name,
+    description,
+    CASE WHEN {decode(steps)} IS NOT NULL THEN CAST({steps} AS text) END,
+    CASE WHEN {decode(settings)} IS NOT NULL THEN CAST({settings} AS text) END
+FROM (
+{database.select_own(table, ("id", "name", "description", steps, settings), "id")}
+) AS source"""
+
+
+def join_documents(table: str) -> str:
+    """Write a join that decodes and judges the documents, name and description of each row.
+
+    It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), and four booleans:
+    ``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``. A
+    document is valid if it passes the CHECK of its column and the library's types can read it.
+    ``bad_steps`` and ``bad_settings`` are the paths of the members without which the library can
+    read the document; NULL if the whole document must go.
+    """
+    steps, settings = DOCUMENT_COLUMNS[table]
+    conditions = checks("postgresql")[table]
+
+    def is_readable(column: str) -> str:
+        return f"NOT CAST(:unreadable AS jsonb) ? (id || '/{column}')"
+
+    def bad_members(column: str, json_type: str) -> str:
+        return f"""CASE
+                WHEN jsonb_typeof({column}) = '{json_type}'
+                    THEN nullif(CAST(:unreadable AS jsonb) -> (id || '/{column}'), '[]')
+            END"""
+
+    # The CHECKs name their column, so the decoded documents get the names of the columns.
+    return f"""
+    CROSS JOIN LATERAL (
+        SELECT
+            {steps} AS decoded_steps,
+            {settings} AS decoded_settings,
+            {bad_members(steps, "array")} AS bad_steps,
+            {bad_members(settings, "object")} AS bad_settings,
+            coalesce({steps} IS NULL OR {conditions[steps]}, false)
+                AND {is_readable(steps)} AS steps_are_valid,
+            coalesce({settings} IS NULL OR {conditions[settings]}, false)
+                AND {is_readable(settings)} AS settings_are_valid,
+            coalesce(btrim(name) <> '' AND char_length(name) <= {MAX_NAME}, false)
+                AND {is_readable("name")} AS name_is_valid,
+            char_length(coalesce(description, '')) <= {MAX_DESCRIPTION}
+                AND {is_readable("description")} AS description_is_valid
+        FROM (
+            SELECT
+                {decode(steps)} AS {steps},
+                {decode(settings)} AS {settings}
+        ) AS decoded
+    ) AS judgement"""
+
+
+def document_rules(table: str) -> dict[str, Rule]:
+    """Return the rules that campaigns and templates share. They need :func:`join_documents`."""
+    steps, settings = DOCUMENT_COLUMNS[table]
+
+    def kind(documents: str, column: str) -> str:
+        return f"""CASE
+                WHEN NOT {documents}_are_valid THEN 'not_{documents}'
+                WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
+                    THEN 'double_encoded'
+                ELSE 'absent'
+            END"""
+
+    return {
+        "description": Rule(
+            "CASE WHEN description_is_valid THEN description END",
+            "'bad_description'",
+            "NOT description_is_valid",
+        ),
+        steps: Rule(
+            """CASE
+            WHEN steps_are_valid AND decoded_steps IS NOT NULL
+                THEN pg_temp.fill_steps(decoded_steps)
+            WHEN bad_steps IS NOT NULL
+                THEN pg_temp.fill_steps(pg_temp.remove_members(decoded_steps, bad_steps))
+            ELSE '[]'
+        END""",
+            kind("steps", steps),
+            "NOT steps_are_valid",
+            "bad_steps",
+        ),
+        settings: Rule(
+            """CASE
+            WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
+            WHEN bad_settings IS NOT NULL
+                THEN pg_temp.remove_members(decoded_settings, bad_settings)
+            ELSE '{}'
+        END""",
+            kind("settings", settings),
+            "NOT settings_are_valid",
+            "bad_settings",
+        ),
+        "created_at": Rule("coalesce(created_at, updated_at, now())", "'absent'"),
+        "updated_at": Rule("coalesce(updated_at, created_at, now())", "'absent'"),
+        "version": Rule("coalesce(version, 1)"),
+    }
+
+
+def decode(column: str) -> str:
+    """Write an expression: a document decoded from JSON strings, NULL for JSON's null.
+
+    Most documents are not strings. The CASE saves them the call of the function.
+    """
+    return (
+        f"CASE jsonb_typeof({column}) WHEN 'string' THEN pg_temp.decode_json({column})"
+        f" ELSE nullif({column}, 'null') END"
+    )
