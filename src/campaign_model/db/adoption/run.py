@@ -25,7 +25,7 @@ from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
 from campaign_model.db.engine import prepare_engine
 from campaign_model.db.revisions import stamp, upgrade
-from campaign_model.db.setup import SetupError
+from campaign_model.db.setup import SetupError, require_untranslated_names
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables
 
@@ -87,7 +87,7 @@ def adopt(
         contacts_from_messages,
     )
     _require_postgresql(engine)
-    with open_session(engine, on_progress) as session:
+    with open_session(engine, on_progress, dry_run=dry_run) as session:
         adoption = _Adoption(session, host or HostTables(), messages, options)
         return adoption.run(on_finding, dry_run=dry_run)
 
@@ -115,7 +115,8 @@ def sql(
 
 
 def _require_postgresql(engine: sa.Engine) -> None:
-    """Raise :class:`SetupError` for an SQLite engine."""
+    """Raise :class:`SetupError` for an SQLite engine or a ``schema_translate_map``."""
+    require_untranslated_names(engine)
     if prepare_engine(engine).dialect.name != "postgresql":
         raise SetupError(
             "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "

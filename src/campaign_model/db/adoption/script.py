@@ -21,9 +21,10 @@ from campaign_model.db.adoption.functions import CREATE_FUNCTIONS
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, select_batches
 from campaign_model.db.adoption.plan import Statement, plan_host_keys
 from campaign_model.db.adoption.repair import RowRepair, list_repairs
+from campaign_model.db.adoption.session import PSQL_SESSION_CHECK
 from campaign_model.db.revisions import VERSION_TABLE, newest_revision
 from campaign_model.db.schema import create_statements
-from campaign_model.db.setup import SETUP_LOCK
+from campaign_model.db.setup import SELECT_LOCK_HOLDER, SESSION_SETTINGS, SETUP_LOCK
 from campaign_model.db.system_templates import write_preset_insert
 from campaign_model.store.tables import HostTables
 
@@ -83,6 +84,7 @@ def _write_script(description: str, *parts: str) -> str:
     lint_exceptions = "\n".join(
         f"-- {reason}\n-- squawk-ignore-file {rule}" for rule, reason in _LINT_EXCEPTIONS.items()
     )
+    set_session = "\n".join(f"SET {name} = {value};" for name, value in SESSION_SETTINGS.items())
     head = f"""\
 -- Brings {description} to the schema of campaign-model, revision {newest_revision()}.
 --
@@ -97,6 +99,8 @@ def _write_script(description: str, *parts: str) -> str:
 {lint_exceptions}
 
 \\set ON_ERROR_STOP on
+{PSQL_SESSION_CHECK}
+{set_session}
 SET client_min_messages = warning;
 SET statement_timeout = 0;
 SET row_security = off;
@@ -104,7 +108,9 @@ SET lock_timeout = {_LOCK_TIMEOUT};
 DO $$
 BEGIN
     IF NOT pg_try_advisory_lock({SETUP_LOCK}) THEN
-        RAISE EXCEPTION 'another adoption of this database is running';
+        RAISE EXCEPTION 'another adoption of this database is running: %', (
+{textwrap.indent(SELECT_LOCK_HOLDER.strip(), " " * 12)}
+        );
     END IF;
 END
 $$;"""
