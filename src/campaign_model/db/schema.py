@@ -58,7 +58,7 @@ def build_tables(dialect_name: str, host: HostTables) -> list[sa.Table]:
     """
     conditions = checks(dialect_name)
     copies = sa.MetaData(naming_convention=metadata.naming_convention)
-    for name in attrs.astuple(host):
+    for name in {*attrs.astuple(host)}:  # One table may have two uses.
         sa.Table(name, copies, sa.Column("tenant_id"), sa.Column("id", primary_key=True))
     for table in metadata.sorted_tables:
         table.to_metadata(copies)

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql
 from campaign_model import presets
 from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
+from campaign_model.db.setup import require_untranslated_names
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
 from campaign_model.store.connection import database_time, insert_into
@@ -47,6 +48,7 @@ def sync_presets(
     edited if it says anything that the preset does not say. ``shipped`` defaults to the files in
     ``campaign_model.presets``. The caller owns the transaction.
     """
+    require_untranslated_names(connection)
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:

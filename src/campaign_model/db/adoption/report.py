@@ -81,7 +81,8 @@ class Verdict:
     library), ``bare`` (only a legacy table of campaigns), ``extended`` (more of the library's
     tables or columns, with fewer constraints), ``unfinished`` (an adoption was interrupted),
     ``current`` (everything), ``changed`` (it was current, but something is missing now),
-    ``outdated`` (an older version of the library has set it up) or ``newer`` (a newer version).
+    ``outdated`` (an older version of the library has set it up), ``newer`` (a newer version) or
+    ``unknown`` (it was current, but this session cannot compare it with the schema).
 
     ``pending`` lists what is to be done, as SQL statements or sentences. ``warnings`` are sentences
     about things that adoption leaves as they are.

@@ -116,8 +116,8 @@ def sql(
 
 def _require_postgresql(engine: sa.Engine) -> None:
     """Raise :class:`SetupError` for an SQLite engine or a ``schema_translate_map``."""
-    require_untranslated_names(engine)
-    if prepare_engine(engine).dialect.name != "postgresql":
+    require_untranslated_names(prepare_engine(engine))
+    if engine.dialect.name != "postgresql":
         raise SetupError(
             "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "
             "database"
