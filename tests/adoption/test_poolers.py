@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +14,11 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.db import setup
 from campaign_model.db.adoption.session import PSQL_SESSION_CHECK
-from support import servers
 from support.adoption import EXTENDED, DatabaseState, LegacyDatabases
 from support.interruption import open_other_connection
 from support.legacy_rows import sample_rows
 from support.pooler import pooled
+from support.psql import run_psql
 
 NewDatabase = Callable[..., str]
 
@@ -56,21 +55,6 @@ def read_sessions(engine: sa.Engine) -> set[tuple[object, ...]]:
     with engine.connect() as first, engine.connect() as second:
         rows = [connection.exec_driver_sql(SESSION_STATE).one() for connection in (first, second)]
         return {tuple(row) for row in rows}
-
-
-def run_psql(
-    legacies: LegacyDatabases, engine: sa.Engine, sql: str, *options: str
-) -> tuple[int, str, str]:
-    """Run psql with ``sql`` on standard input; return its exit code and what it wrote."""
-    psql = legacies.databases.directory / legacies.engine_name / "bin" / "psql"
-    done = subprocess.run(
-        [psql, "-XqAt", "-d", servers.plain(engine.url), *options, "-f", "-"],
-        input=sql,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout, done.stderr
 
 
 @pytest.mark.parametrize("takes_turns", [False, True], ids=["last", "turns"])

@@ -29,9 +29,9 @@ from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import (
     SetupError,
     lock_setup,
-    prepare_transaction,
     read_access,
     require_untranslated_names,
+    require_writable,
 )
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables, metadata
@@ -80,7 +80,7 @@ def init(
     require_untranslated_names(prepare_engine(engine))
     with engine.begin() as connection:
         lock_setup(connection)
-        prepare_transaction(connection)
+        require_writable(connection)
         if with_host_tables:
             minimal.create_referred(connection)
         _check_tables(connection, host)

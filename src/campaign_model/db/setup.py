@@ -1,4 +1,4 @@
-"""What ``init`` and ``adopt`` share: the error that they raise, their lock, and session settings.
+"""What ``init`` and ``adopt`` share: their error, their lock, and what a session may do.
 
 The lock lets only one of them run at a time on a database. It is an advisory lock of PostgreSQL,
 held for a transaction (``init``) or for a session (``adopt``, which commits many transactions).
@@ -31,9 +31,6 @@ WHERE locktype = 'advisory' AND granted
     AND classid = {SETUP_LOCK >> 32} AND objid = {SETUP_LOCK & 0xFFFFFFFF} AND objsubid = 1
 """  # noqa: S608 - the key is a constant
 """The process that holds the lock, in words. A sentence can begin with it."""
-
-SESSION_SETTINGS = {"standard_conforming_strings": "on", "datestyle": "ISO"}
-"""Settings of PostgreSQL that the library's SQL, and the driver that reads times, rely on."""
 
 READ_ONLY = (
     "this session is read-only (transaction_read_only is on); use a role, a database or a URL "
@@ -87,17 +84,10 @@ def require_untranslated_names(source: sa.Engine | sa.Connection) -> None:
         )
 
 
-def prepare_transaction(connection: sa.Connection) -> None:
-    """Set the settings of ``SESSION_SETTINGS`` for the present transaction, which will write.
-
-    Raises :class:`SetupError` if the server or the session only reads.
-    """
-    if connection.dialect.name != "postgresql":
-        return
-    if read_access(connection).read_only:
+def require_writable(connection: sa.Connection) -> None:
+    """Raise :class:`SetupError` if the server or the session only reads."""
+    if connection.dialect.name == "postgresql" and read_access(connection).read_only:
         raise SetupError(READ_ONLY)
-    for name, value in SESSION_SETTINGS.items():
-        connection.exec_driver_sql(f"SET LOCAL {name} = {value}")
 
 
 @attrs.frozen

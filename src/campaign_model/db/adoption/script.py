@@ -24,7 +24,7 @@ from campaign_model.db.adoption.repair import RowRepair, list_repairs
 from campaign_model.db.adoption.session import PSQL_SESSION_CHECK
 from campaign_model.db.revisions import VERSION_TABLE, newest_revision
 from campaign_model.db.schema import create_statements
-from campaign_model.db.setup import SELECT_LOCK_HOLDER, SESSION_SETTINGS, SETUP_LOCK
+from campaign_model.db.setup import SELECT_LOCK_HOLDER, SETUP_LOCK
 from campaign_model.db.system_templates import write_preset_insert
 from campaign_model.store.tables import HostTables
 
@@ -84,7 +84,6 @@ def _write_script(description: str, *parts: str) -> str:
     lint_exceptions = "\n".join(
         f"-- {reason}\n-- squawk-ignore-file {rule}" for rule, reason in _LINT_EXCEPTIONS.items()
     )
-    set_session = "\n".join(f"SET {name} = {value};" for name, value in SESSION_SETTINGS.items())
     head = f"""\
 -- Brings {description} to the schema of campaign-model, revision {newest_revision()}.
 --
@@ -100,7 +99,7 @@ def _write_script(description: str, *parts: str) -> str:
 
 \\set ON_ERROR_STOP on
 {PSQL_SESSION_CHECK}
-{set_session}
+SET standard_conforming_strings = on;
 SET client_min_messages = warning;
 SET statement_timeout = 0;
 SET row_security = off;

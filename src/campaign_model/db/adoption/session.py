@@ -25,7 +25,6 @@ from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTION
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.setup import (
     READ_ONLY,
-    SESSION_SETTINGS,
     SETUP_LOCK,
     SetupError,
     lock_setup,
@@ -56,10 +55,10 @@ _RETRIED = {
 _TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
 
 # Switch off timeouts, because building an index may take long, and row-level security, because an
-# adoption must see every row.
+# adoption must see every row. A backslash in a text of the library's SQL is a backslash.
 _PREPARE_SESSION = (
     "SET row_security = off",
-    *(f"SET {name} = {value}" for name, value in SESSION_SETTINGS.items()),
+    "SET standard_conforming_strings = on",
     f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
     *CREATE_FUNCTIONS,
 )
@@ -69,7 +68,7 @@ _RESTORE_SESSION = (
     "CLOSE ALL",
     DROP_FUNCTIONS,
     "RESET row_security",
-    *(f"RESET {name}" for name in SESSION_SETTINGS),
+    "RESET standard_conforming_strings",
     "RESET lock_timeout",
     f"SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
     f"SELECT pg_advisory_unlock({SETUP_LOCK})",
