@@ -27,7 +27,12 @@ SELECT
     current_setting('row_security'), current_setting('statement_timeout'),
     current_setting('lock_timeout'), current_setting('datestyle'),
     (SELECT count(*) FROM pg_listening_channels()), (SELECT count(*) FROM pg_cursors),
-    (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
+    (
+        SELECT count(*)
+        FROM pg_locks
+        JOIN pg_database ON pg_database.oid = pg_locks.database
+        WHERE locktype = 'advisory' AND datname = current_database()
+    ),
     (SELECT count(*) FROM pg_proc WHERE pronamespace = pg_my_temp_schema())
 """
 CLEAN = ("on", "0", "0", "ISO, MDY", 0, 0, 0, 0)
