@@ -125,8 +125,8 @@ class AdoptionRefused(SetupError):
         kinds = ", ".join(f"{number} x {kind}" for kind, number in report.refused.items())
         super().__init__(
             f"some values cannot be kept or repaired without a decision ({kinds}): correct them, "
-            "translate unknown words (status_map) or move such values to the quarantine "
-            "(quarantine), then adopt again"
+            "translate unknown words (--status-map) or move such values to the quarantine "
+            "(--quarantine), then adopt again"
         )
         self.report = report
 
