@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["store_log", "worker_log"]
+__all__ = ["setup_log", "store_log", "worker_log"]
 
 _root = logging.getLogger("campaign_model")
 _root.addHandler(logging.NullHandler())
 
 store_log = _root.getChild("store")
 """Transitions, takeovers, and attempts at transactions."""
+
+setup_log = _root.getChild("setup")
+"""The wait of ``db.init`` and ``db.adopt`` for another of them."""
 
 worker_log = _root.getChild("worker")
 """Exceptions of the host's functions, and workers that stop early."""

@@ -23,7 +23,7 @@ from support.adoption import (
 )
 from support.legacy import Shape
 from support.legacy_rows import make_id, sample_rows
-from support.psql import assert_same_after_sync, run_psql
+from support.psql import assert_same_after_sync, run_script
 
 SHAPES = (BARE, EXTENDED, SERVICE)
 MESSAGES = {"messages": ("id", "tenant_id")}
@@ -56,7 +56,6 @@ def drop_columns(engine: sa.Engine, columns: set[tuple[str, str]]) -> None:
 @given(data=st.data())
 def test_any_optional_column_may_be_absent(
     legacies: LegacyDatabases,
-    tmp_path_factory: pytest.TempPathFactory,
     shape: Shape,
     data: st.DataObject,
 ) -> None:
@@ -73,7 +72,7 @@ def test_any_optional_column_may_be_absent(
         expected = DatabaseState.read(engine)
     with legacies.database(shape, sample_rows) as engine:
         drop_columns(engine, removed)
-        run_psql(legacies, engine, db.sql(engine), tmp_path_factory.mktemp("psql"))
+        run_script(legacies, engine, db.sql(engine))
         assert_same_after_sync(engine, expected)
 
 

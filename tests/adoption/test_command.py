@@ -12,8 +12,10 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.cli import main
+from campaign_model.db import setup
 from support import legacy, servers
 from support.adoption import EXTENDED, POSTGRESQL, LegacyDatabases
+from support.interruption import observe_statements, open_other_connection
 from support.legacy_rows import list_faults, rows_with_faults
 
 NewDatabase = Callable[..., str]
@@ -44,6 +46,8 @@ def test_the_commands_verify_refuse_and_adopt(
         assert "sent becomes exported" in out
 
         code, out, err = run(capsys, "db", "adopt", "--json", *at_url)
+        assert "--status-map" in err
+        assert "--quarantine" in err
         *findings, report = map(json.loads, out.splitlines())
         assert (code, "2 x unknown_status" in err) == (1, True)
         assert report["refused"] == {"unknown_status": 2}
@@ -69,6 +73,58 @@ def test_the_commands_verify_refuse_and_adopt(
         assert run(capsys, "db", "enforce", *at_url)[0] == 0
         code, out, _ = run(capsys, "db", "verify", "--json", *at_url)
         assert (code, json.loads(out)["shape"]) == (0, "current")
+
+        code, out, err = run(capsys, "db", "adopt", *at_url)
+        assert (code, out.count("\n"), err) == (0, 1, "")
+        assert out.startswith("Nothing to do")
+
+
+def interrupt(_driver: Any, _engine: sa.Engine) -> None:
+    raise KeyboardInterrupt
+
+
+def end_server_process(driver: Any, engine: sa.Engine) -> None:
+    with open_other_connection(engine) as other:
+        other.execute("SELECT pg_terminate_backend(%s, 20000)", [driver.info.backend_pid])
+
+
+@pytest.mark.parametrize(
+    ("disturb", "expected_code"), [(interrupt, 130), (end_server_process, 2)], ids=["ctrl-c", "end"]
+)
+def test_after_an_interruption_the_command_says_that_it_continues(
+    legacies: LegacyDatabases,
+    capsys: pytest.CaptureFixture[str],
+    disturb: Callable[[Any, sa.Engine], None],
+    expected_code: int,
+) -> None:
+    with legacies.database(EXTENDED) as engine:
+        disturbed: list[str] = []
+
+        def disturb_once(driver: Any, statement: str) -> None:
+            if statement.startswith("ALTER TABLE campaigns") and not disturbed:
+                disturbed.append(statement)
+                disturb(driver, engine)
+
+        command = ("db", "adopt", "--url", servers.plain(engine.url))
+        with observe_statements(sa.Engine, disturb_once):
+            code, out, err = run(capsys, *command)
+        assert (code, out) == (expected_code, "")
+        assert err.endswith("; run it again, it continues\n")
+        assert run(capsys, *command)[0] == 0
+        assert db.verify(engine).shape == "current"
+
+
+def test_the_command_names_who_holds_the_setup_lock(
+    oldest: LegacyDatabases, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup, "_LONGEST_WAIT_SECONDS", 0)
+    with oldest.database(EXTENDED) as engine, open_other_connection(engine) as holder:
+        holder.execute("SELECT pg_advisory_lock(%s)", [setup.SETUP_LOCK])
+        code, out, err = run(capsys, "db", "adopt", "--url", servers.plain(engine.url))
+        waiting, failure = err.splitlines()
+        assert (code, out) == (2, "")
+        for line in (waiting, failure):
+            assert f"process {holder.info.backend_pid} " in line
 
 
 def test_a_database_that_was_not_adopted_cannot_be_enforced(
@@ -96,6 +152,10 @@ def test_the_command_prints_the_privileges_of_a_role(capsys: pytest.CaptureFixtu
         (("adopt", "--status-map", "x=y"), "is not a status"),
         (("adopt", "--status-rule", "nix=draft"), "sent, lemlist, otherwise"),
         (("adopt", "--status-rule", "sent=nix"), "archived"),
+        (("adopt", "--status-map", "x=y"), "--status-map: 'x' cannot become 'y'"),
+        (("adopt", "--owners", "auth.users"), "--owners: owners is the name of a table without"),
+        (("init",), "--tenants, --owners and --contacts"),
+        (("adopt", "--contacts", "people"), "name your own table with --contacts"),
     ],
 )
 def test_a_users_mistake_is_one_line_on_standard_error(

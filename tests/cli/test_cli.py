@@ -7,6 +7,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
@@ -468,8 +469,11 @@ def test_an_error_that_is_a_bug_is_raised(command: Command, url: str) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE campaign_totals")
     engine.dispose()
-    with pytest.raises(sa.exc.DBAPIError, match="campaign_totals"):
+    with pytest.raises(sa.exc.DBAPIError, match="campaign_totals") as caught:
         command("campaigns", "list", "--url", url, "--tenant", TENANT)
+    last_line = "".join(traceback.format_exception(caught.value)).splitlines()[-1]
+    assert last_line.startswith("campaign-model: database error: ")
+    assert "campaign_totals" in last_line
 
 
 # Usage errors

@@ -59,8 +59,13 @@ def open_other_connection(engine: sa.Engine) -> Iterator[psycopg.Connection]:
 
 
 @contextmanager
-def observe_statements(engine: sa.Engine, observer: Callable[[Any, str], None]) -> Iterator[None]:
-    """Call ``observer(driver's connection, statement)`` before every statement."""
+def observe_statements(
+    engine: sa.Engine | type[sa.Engine], observer: Callable[[Any, str], None]
+) -> Iterator[None]:
+    """Call ``observer(driver's connection, statement)`` before every statement.
+
+    The class ``sa.Engine`` stands for every engine.
+    """
 
     def listener(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         observer(cursor.connection, statement)

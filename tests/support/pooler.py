@@ -49,8 +49,9 @@ def _messages_until_ready(server: socket.socket) -> Iterator[bytes]:
 
 
 class _Pooler:
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, *, takes_turns: bool) -> None:
         self._upstream = upstream
+        self._next_idle = 0 if takes_turns else -1
         self._lock = threading.Lock()
         self._idle_servers: defaultdict[bytes, list[socket.socket]] = defaultdict(list)
         self._greetings: dict[bytes, bytes] = {}
@@ -60,7 +61,7 @@ class _Pooler:
         """Take an idle server connection with the same startup message, or open one."""
         with self._lock:
             if self._idle_servers[startup]:
-                return self._idle_servers[startup].pop()
+                return self._idle_servers[startup].pop(self._next_idle)
         server = socket.socket(socket.AF_UNIX)
         self.opened.append(server)
         server.connect(self._upstream)
@@ -93,10 +94,14 @@ class _Pooler:
 
 
 @contextmanager
-def pooled(url: str, directory: Path) -> Iterator[str]:
-    """Run a pooler that listens in ``directory``, and yield its URL for the database at ``url``."""
+def pooled(url: str, directory: Path, *, takes_turns: bool = False) -> Iterator[str]:
+    """Run a pooler that listens in ``directory``, and yield its URL for the database at ``url``.
+
+    A transaction gets the idle server connection that was used last, or, if they take turns, the
+    one that was idle for the longest time.
+    """
     target = make_url(url)
-    pooler = _Pooler(f"{target.query['host']}/{_SOCKET}")
+    pooler = _Pooler(f"{target.query['host']}/{_SOCKET}", takes_turns=takes_turns)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(directory / _SOCKET))
         listener.listen()

@@ -1,21 +1,37 @@
-"""Run the SQL of an adoption with psql."""
+"""psql, to run the scripts of ``db sql``."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import subprocess
 
 import sqlalchemy as sa
 
 from campaign_model import db
-from support import catalogs
+from support import catalogs, servers
 from support.adoption import DatabaseState, LegacyDatabases, normalize_times
 
 
-def run_psql(legacies: LegacyDatabases, engine: sa.Engine, sql: str, directory: Path) -> str:
-    """Run ``sql`` with psql, and return what it wrote on standard error."""
-    file = directory / "adoption.sql"
-    file.write_text(sql)
-    return legacies.databases.run_psql(legacies.engine_name, engine.url, file)
+def run_psql(
+    legacies: LegacyDatabases, engine: sa.Engine, sql: str, *options: str
+) -> tuple[int, str, str]:
+    """Run psql with ``sql`` on standard input; return its exit code and what it wrote."""
+    psql = legacies.databases.directory / legacies.engine_name / "bin" / "psql"
+    done = subprocess.run(
+        [psql, "-XqAt", "-d", servers.plain(engine.url), *options, "-f", "-"],
+        input=sql,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def run_script(legacies: LegacyDatabases, engine: sa.Engine, sql: str) -> str:
+    """Run ``sql`` with psql without an error, and return what it wrote on standard error."""
+    code, _, message = run_psql(legacies, engine, sql)
+    assert code == 0, message
+    return message
 
 
 def assert_same_after_sync(engine: sa.Engine, expected: DatabaseState) -> None:

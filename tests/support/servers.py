@@ -210,6 +210,37 @@ def _administration(url: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+@contextmanager
+def standby(url: str | URL) -> Iterator[str]:
+    """Run a hot standby of the server at ``url``; yield its URL of the same database."""
+    target = make_url(url)
+    primary = Path(str(target.query["host"]))
+    # The cleanup of the test run finds this name.
+    home = primary.with_name(f"{primary.name}-standby-{uuid4().hex[:8]}")
+    data = home / "data"
+    data.mkdir(parents=True, mode=0o700)
+    (home / "bin").symlink_to((primary / "bin").resolve())
+    owner = (primary / "data").stat()
+    for directory in (home, data):
+        os.chown(directory, owner.st_uid, owner.st_gid)
+    _run(
+        home,
+        "pg_basebackup",
+        f"--host={primary}",
+        "--username=postgres",
+        "--checkpoint=fast",
+        "--write-recovery-conf",
+        "--no-sync",
+    )
+    # The directory of the socket is that of the primary in the configuration.
+    _run(home, "pg_ctl", "start", "--wait", "--silent", f"--log={home / 'log'}", f"-o-k{home}")
+    try:
+        yield target.set(query={"host": str(home)}).render_as_string(hide_password=False)
+    finally:
+        stop(home)
+        shutil.rmtree(home)
+
+
 class Server:
     """A durable PostgreSQL that this process can kill and start again.
 

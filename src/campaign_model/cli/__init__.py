@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     ``arguments`` default to those of this process. Exit codes: 0 success, 1 the command found
-    problems, 2 a usage error.
+    problems, 2 a usage error, 130 interrupted by Ctrl-C.
     """
     try:
         from campaign_model.cli.app import run  # noqa: PLC0415 - the extra may be missing

@@ -8,11 +8,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import sqlalchemy as sa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from campaign_model import db
-from campaign_model.cli.console import UserError, print_labelled, print_table
+from campaign_model.cli.console import (
+    Interruption,
+    UserError,
+    make_printable,
+    print_labelled,
+    print_table,
+)
+from campaign_model.cli.database import explain_database_error
+
+_CONTINUES = "run it again, it continues"
 
 _LONGEST_VALUE = 60
 _LONGEST_STATEMENT = 120
@@ -45,7 +55,15 @@ def print_verdict(console: Console, verdict: db.Verdict) -> None:
 
 
 def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> None:
-    """Print what an adoption adds, repairs and refuses."""
+    """Print what an adoption adds, repairs and refuses; one line if that is nothing."""
+    if _has_nothing_to_do(report):
+        line = "Nothing to do: the database has the whole schema"
+        if report.warnings:
+            line += f"; campaign-model db verify prints {len(report.warnings)} notes"
+        if report.presets is not None and report.presets.edited:
+            line += f"; templates edited by hand: {', '.join(report.presets.edited)}"
+        console.print(make_printable(line))
+        return
     print_labelled(console, "Shape", report.shape)
     rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
     print_labelled(console, "No status", f"{rule} (--status-rule)")
@@ -95,6 +113,18 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
         print_labelled(console, "Templates", f"edited by hand and left as they are: {names}")
 
 
+def _has_nothing_to_do(report: db.AdoptReport) -> bool:
+    """Return True if an adoption has found a complete database, and has changed nothing."""
+    presets = report.presets
+    return report.shape == "current" and not (
+        *report.added,
+        *report.repaired,
+        *report.refused,
+        *report.quarantined,
+        *(() if presets is None else (*presets.inserted, *presets.updated)),
+    )
+
+
 def _print_statements(console: Console, statements: Iterable[str], title: str) -> None:
     rows = [(textwrap.shorten(sql, _LONGEST_STATEMENT, placeholder="..."),) for sql in statements]
     if rows:
@@ -124,7 +154,10 @@ def _format_value(value: Any) -> str:
 
 @contextmanager
 def adoption_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on standard error during the block, if that is a terminal."""
+    """Show a progress bar on standard error during the block, if that is a terminal.
+
+    After Ctrl-C, or an error of the database that is no bug, the message says how to go on.
+    """
     console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
@@ -143,4 +176,12 @@ def adoption_progress() -> Iterator[Callable[[str, int, int], None]]:
                 tasks[step] = bar.add_task(step)
             bar.update(tasks[step], completed=done, total=total)
 
-        yield show_progress
+        try:
+            yield show_progress
+        except KeyboardInterrupt:
+            raise Interruption(f"interrupted; {_CONTINUES}") from None
+        except sa.exc.DBAPIError as error:
+            explanation = explain_database_error(error)
+            if explanation is None:
+                raise
+            raise UserError(f"{explanation}; {_CONTINUES}") from None

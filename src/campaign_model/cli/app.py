@@ -5,6 +5,7 @@ The groups ``templates`` and ``campaigns`` are in ``campaign_commands``.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ import typer
 
 import campaign_model
 from campaign_model import db, lifecycle
+from campaign_model._logs import setup_log
 from campaign_model.cli.adopt_report import (
     adoption_progress,
     pairs,
@@ -24,6 +26,7 @@ from campaign_model.cli.adopt_report import (
 )
 from campaign_model.cli.campaign_commands import campaigns_app, print_sync_report, templates_app
 from campaign_model.cli.console import (
+    Interruption,
     UserError,
     make_printable,
     open_console,
@@ -35,13 +38,16 @@ from campaign_model.cli.database import explain_database_error, open_database, p
 from campaign_model.cli.demo import run_demo
 from campaign_model.cli.document_files import Kind, check_file, print_checked_file
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored, Url
-from campaign_model.errors import CampaignModelError
+from campaign_model.errors import CampaignModelError, InvalidArgument
 from campaign_model.store import HostTables
 from campaign_model.validation import document_schema
 
 _NAME = "campaign-model"
-_SUCCESS, _FOUND_PROBLEMS, _USAGE_ERROR = 0, 1, 2
+_SUCCESS, _FOUND_PROBLEMS, _USAGE_ERROR, _INTERRUPTED = 0, 1, 2, 130
 """Exit codes."""
+
+_ARGUMENT_OPTIONS = ("status_map", "status_rule", "tenants", "owners", "contacts", "messages")
+"""Arguments of ``db`` that are options of its commands, with a dash for each underscore."""
 
 _HOST = HostTables()
 
@@ -75,24 +81,49 @@ def run(arguments: Sequence[str] | None) -> int:
     """Run a command and return its exit code.
 
     A user's mistake becomes one line on standard error and exit code 2. All other exceptions are
-    bugs and propagate.
+    bugs and propagate. The last line of a traceback is what the database said.
     """
+    error_code = _USAGE_ERROR
+    printer = _WarningPrinter()
+    setup_log.addHandler(printer)
     try:
         exit_code: int | None = app(arguments, prog_name=_NAME, standalone_mode=False)
     except typer.TyperException as error:
         message = error.format_message()
+    except InvalidArgument as error:
+        message = _name_option(error)
     except (UserError, CampaignModelError, db.SetupError) as error:
         message = str(error)
+    except (typer.Abort, Interruption) as interruption:
+        message, error_code = str(interruption) or "interrupted", _INTERRUPTED
     except sa.exc.DBAPIError as error:
         explanation = explain_database_error(error)
         if explanation is None:
+            error.add_note(f"{_NAME}: database error: {' '.join(str(error.orig).split())}")
             raise
         message = explanation
     else:
         return exit_code or _SUCCESS
+    finally:
+        setup_log.removeHandler(printer)
     if message:  # Empty after the help of a command that was called without arguments.
         _print_error(message)
-    return _USAGE_ERROR
+    return error_code
+
+
+class _WarningPrinter(logging.Handler):
+    """Prints warnings of the library as errors are printed."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _print_error(record.getMessage())
+
+
+def _name_option(error: InvalidArgument) -> str:
+    """Return the error's message. It begins with the option, if the argument is one."""
+    if error.argument not in _ARGUMENT_OPTIONS:
+        return str(error)
+    message = str(error).removeprefix(f"{error.argument.replace('_', ' ')}: ")
+    return f"--{error.argument.replace('_', '-')}: {message}"
 
 
 def _print_error(message: str) -> None:
@@ -416,6 +447,7 @@ def _run_step(
 ) -> int:
     """Run a step of an adoption, print its report and return the exit code."""
     console = open_console()
+    refusal = ""
     with (
         open_database(parse_url(url), needs_schema=False) as engine,
         adoption_progress() as on_progress,
@@ -431,13 +463,14 @@ def _run_step(
                 on_progress=on_progress,
                 on_finding=print_json_line if as_json else None,
             )
-        except db.AdoptionRefused as refusal:
-            report = refusal.report
-            _print_error(str(refusal))
+        except db.AdoptionRefused as error:
+            report, refusal = error.report, str(error)
     if as_json:
         print_json_line(report)
     else:
         print_report(console, report, dry_run=dry_run)
+    if refusal:
+        _print_error(refusal)
     return _FOUND_PROBLEMS if report.refused else _SUCCESS
 
 

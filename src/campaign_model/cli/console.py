@@ -2,7 +2,7 @@
 
 ``print_table`` and ``print_labelled`` remove control characters from everything they print, so
 that text from a database or a file cannot control the terminal. ``UserError`` is the exception
-for every mistake that the user can correct.
+for every mistake that the user can correct, ``Interruption`` the one after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ _UNLIMITED_WIDTH = 10_000
 
 class UserError(Exception):
     """A mistake that the user can correct. The message is one line that says how."""
+
+
+class Interruption(Exception):
+    """The user has interrupted the command. The message says how to go on."""
 
 
 def open_console() -> Console:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.cli.console import UserError
-from campaign_model.store.connection import check_session
+from campaign_model.store.connection import check_session, sqlstate
 
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
@@ -24,7 +24,9 @@ _DRIVERS = {
 }
 """Accepted driver names, and the SQLAlchemy driver that each of them stands for."""
 
-_INSUFFICIENT_PRIVILEGE = "42501"
+_DENIED = {"42501", "25006"}
+"""SQLSTATEs of a missing privilege, and of a transaction that only reads."""
+
 _PRIMARY_CODE_MASK = 0xFF
 """SQLite's extended error codes hold the primary code in their lowest byte."""
 
@@ -106,7 +108,7 @@ def explain_database_error(error: sa.exc.DBAPIError) -> str | None:
         code = getattr(driver_error, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
         is_bug = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
     else:
-        is_denied = getattr(driver_error, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE
+        is_denied = sqlstate(error) in _DENIED
         is_bug = not (isinstance(error, sa.exc.OperationalError) or is_denied)
     return None if is_bug else "; ".join([f"database error: {driver_error}", *error.detail])
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
+from campaign_model.db.adoption.catalog import read_catalog
+from campaign_model.db.adoption.inspection import find_host_obstacles, lacks_host_key
 from campaign_model.db.adoption.report import (
     KINDS,
     AdoptionRefused,
@@ -28,7 +30,14 @@ from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
-from campaign_model.db.setup import SetupError, lock_setup
+from campaign_model.db.schema import HOST_KEY, quote
+from campaign_model.db.setup import (
+    SetupError,
+    lock_setup,
+    read_access,
+    require_untranslated_names,
+    require_writable,
+)
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
@@ -72,16 +81,19 @@ def init(
     of columns, for demos and tests. The whole call is one transaction. It needs the extra
     ``migrations``.
 
-    Raises :class:`SetupError` if a host table is missing, if there are tables of the same names
-    that this library has not created, if a newer version of the library has created them, or if the
-    engine's driver is asynchronous. Raises ``ValueError`` for a driver or a session setting that
-    the store refuses too.
+    Raises :class:`SetupError` if a host table is missing or does not fit, if there are tables of
+    the same names that this library has not created, if a newer version of the library has created
+    them, if the database only reads, if another ``init`` or ``adopt`` runs for ten minutes, or if
+    the engine's driver is asynchronous. Raises ``ValueError`` for a driver or a session setting
+    that the store refuses too.
     """
     host = host or HostTables()
     minimal = MinimalHost(host)
-    with require_synchronous(engine).begin() as connection:
+    require_untranslated_names(require_synchronous(engine))
+    with engine.begin() as connection:
         check_session(connection)
         lock_setup(connection)
+        require_writable(connection)
         if with_host_tables:
             minimal.create_referred(connection)
         _check_tables(connection, host)
@@ -93,17 +105,47 @@ def init(
 
 def _check_tables(connection: sa.Connection, host: HostTables) -> None:
     """Raise :class:`SetupError` if the schema cannot be built beside the tables that are there."""
-    present = set(sa.inspect(connection).get_table_names())
-    missing = [name for name in attrs.astuple(host) if name not in present]
+    host_names = attrs.astuple(host)
+    if connection.dialect.name == "postgresql":
+        tables = read_catalog(connection, {*metadata.tables, *host_names, VERSION_TABLE})
+        present = {*tables}
+        schema = read_access(connection).schema
+        library_tables = {
+            name for name in metadata.tables if name in tables and tables[name].schema == schema
+        }
+    else:
+        present = {*sa.inspect(connection).get_table_names()}
+        library_tables = present & metadata.tables.keys()
+    missing = [name for name in host_names if name not in present]
     if missing:
         raise SetupError(
             f"the database has no table {', '.join(missing)}; name your own tables with "
-            "HostTables, or have minimal ones created (--with-host-tables)"
+            "--tenants, --owners and --contacts (HostTables), or have minimal ones created "
+            "(--with-host-tables)"
         )
-    library_tables = present & set(metadata.tables)
-    if library_tables and VERSION_TABLE not in present:
+    if VERSION_TABLE in present:
+        return
+    if library_tables:
         raise SetupError(
             f"the database already has {', '.join(sorted(library_tables))}, not made by this "
             "library; init changed nothing. On PostgreSQL, db.adopt (campaign-model db adopt) "
             "brings such a database to the schema"
         )
+    if connection.dialect.name == "postgresql":
+        obstacles = [*find_host_obstacles(tables, host)]
+        if not obstacles:
+            obstacles = [
+                f"{name} has no unique key that foreign keys can refer to: ALTER TABLE "
+                f"{quote(name)} ADD UNIQUE (tenant_id, id)"
+                for name in host_names
+                if lacks_host_key(tables, host, name)
+            ]
+    else:
+        obstacles = [
+            f"{name}.{column['name']} is of type {column['type']}, and must hold a UUID"
+            for name in host_names
+            for column in sa.inspect(connection).get_columns(name)
+            if column["name"] in HOST_KEY and isinstance(column["type"], sa.Integer)
+        ]
+    if obstacles:
+        raise SetupError("; ".join(obstacles))

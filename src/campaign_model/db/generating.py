@@ -10,6 +10,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
+from campaign_model.db.setup import require_untranslated_names
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.tables import campaigns, is_running
 from campaign_model.store.totals import Totals, join_totals, sum_columns
@@ -46,6 +47,7 @@ def generating(engine: sa.Engine) -> tuple[Generating, ...]:
 
     With row-level security, the role must be one that bypasses it.
     """
+    require_untranslated_names(engine)
     with engine.begin() as connection:
         rows = connection.execute(_SELECT_GENERATING).mappings().all()
     totals = [(row, Totals.from_columns(row)) for row in rows]

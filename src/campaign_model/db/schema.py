@@ -14,7 +14,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from campaign_model.db.checks import checks
 from campaign_model.store.tables import HostTables, metadata
 
-_DIALECTS = {"postgresql": postgresql.dialect, "sqlite": sqlite.dialect}
+# The style "named" keeps a % in a name as it is; the default of PostgreSQL doubles it.
+_DIALECTS = {
+    "postgresql": postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(paramstyle="named"),
+}
 
 HOST_KEY = ("tenant_id", "id")
 """The columns of owners and contacts that the library's foreign keys refer to: a unique key."""
@@ -54,7 +58,7 @@ def build_tables(dialect_name: str, host: HostTables) -> list[sa.Table]:
     """
     conditions = checks(dialect_name)
     copies = sa.MetaData(naming_convention=metadata.naming_convention)
-    for name in attrs.astuple(host):
+    for name in {*attrs.astuple(host)}:  # One table may have two uses.
         sa.Table(name, copies, sa.Column("tenant_id"), sa.Column("id", primary_key=True))
     for table in metadata.sorted_tables:
         table.to_metadata(copies)
@@ -75,7 +79,7 @@ def build_tables(dialect_name: str, host: HostTables) -> list[sa.Table]:
 
 def quote(name: str) -> str:
     """Return ``name`` as an identifier of PostgreSQL, in quotes if it needs them."""
-    identifier: str = _DIALECTS["postgresql"]().identifier_preparer.quote(name)
+    identifier: str = _DIALECTS["postgresql"].identifier_preparer.quote(name)
     return identifier
 
 
@@ -95,5 +99,5 @@ def _sorted_indexes(table: sa.Table) -> list[sa.Index]:
 
 
 def _compile(element: sa.schema.CreateTable | sa.schema.CreateIndex, dialect_name: str) -> str:
-    sql = str(element.compile(dialect=_DIALECTS[dialect_name]()))
+    sql = str(element.compile(dialect=_DIALECTS[dialect_name]))
     return "\n".join(line.rstrip() for line in sql.strip().splitlines())

@@ -1,4 +1,4 @@
-"""What ``init`` and ``adopt`` share: the error that they raise, and their lock.
+"""What ``init`` and ``adopt`` share: their error, their lock, and what a session may do.
 
 The lock lets only one of them run at a time on a database. It is an advisory lock of PostgreSQL,
 held for a transaction (``init``) or for a session (``adopt``, which commits many transactions).
@@ -9,12 +9,36 @@ from __future__ import annotations
 
 import time
 
+import attrs
 import sqlalchemy as sa
+
+from campaign_model._logs import setup_log
 
 SETUP_LOCK = 0x63616D706169676E
 """The key of the advisory lock."""
 
+SELECT_LOCK_HOLDER = f"""
+SELECT
+    'process ' || pid || ' (' || coalesce(nullif(application_name, ''), 'without a name')
+        || ', connected since '
+        || coalesce(
+            to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), 'unknown time'
+        ) || ' UTC)'
+FROM pg_locks
+JOIN pg_stat_activity USING (pid)
+WHERE locktype = 'advisory' AND granted
+    AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND classid = {SETUP_LOCK >> 32} AND objid = {SETUP_LOCK & 0xFFFFFFFF} AND objsubid = 1
+"""  # noqa: S608 - the key is a constant
+"""The process that holds the lock, in words. A sentence can begin with it."""
+
+READ_ONLY = (
+    "this session is read-only (transaction_read_only is on); use a role, a database or a URL "
+    "without default_transaction_read_only"
+)
+
 _RETRY_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 600
 
 
 class SetupError(Exception):
@@ -25,7 +49,8 @@ def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
     """Wait until no other ``init`` or ``adopt`` runs on this database, and take the lock.
 
     The lock ends with the transaction, or ``for_session`` with the connection, unless it is
-    released before.
+    released before. The log names the process that holds it. Raises :class:`SetupError` after ten
+    minutes.
 
     The wait is a loop, because a statement that blocks on the lock keeps its snapshot. The adoption
     that holds the lock would wait for that snapshot in ``CREATE INDEX CONCURRENTLY``: a deadlock.
@@ -33,5 +58,87 @@ def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
     if connection.dialect.name != "postgresql":
         return
     function = "pg_try_advisory_lock" if for_session else "pg_try_advisory_xact_lock"
+    deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
+    holder = None
     while not connection.exec_driver_sql(f"SELECT {function}({SETUP_LOCK})").scalar_one():
+        if holder is None:
+            # The holder may have ended in the meantime: then the next attempt gets the lock.
+            holder = connection.exec_driver_sql(SELECT_LOCK_HOLDER).scalar()
+            if holder is not None:
+                setup_log.warning("waiting for another db init or db adopt: %s", holder)
+        if time.monotonic() > deadline:
+            raise SetupError(
+                f"another db init or db adopt has been running on this database for ten minutes: "
+                f"{holder or 'its process is unknown'}; wait for its end, or end that process, "
+                "then run this command again"
+            )
         time.sleep(_RETRY_SECONDS)
+
+
+def require_untranslated_names(source: sa.Engine | sa.Connection) -> None:
+    """Raise :class:`SetupError` for an engine or a connection with a ``schema_translate_map``."""
+    if source.get_execution_options().get("schema_translate_map"):
+        raise SetupError(
+            "the library does not support schema_translate_map; set the search_path of the "
+            "connection instead"
+        )
+
+
+def require_writable(connection: sa.Connection) -> None:
+    """Raise :class:`SetupError` if the server or the session only reads."""
+    if connection.dialect.name == "postgresql" and read_access(connection).read_only:
+        raise SetupError(READ_ONLY)
+
+
+@attrs.frozen
+class Access:
+    """What the session may do in a PostgreSQL database.
+
+    ``read_only`` is true on a standby too. ``schema`` is the schema in which CREATE TABLE makes its
+    table; ``None`` if there is none.
+    """
+
+    read_only: bool
+    is_standby: bool
+    may_create_temporary: bool
+    schema: str | None
+    may_create: bool
+
+    @property
+    def temporary_obstacle(self) -> str | None:
+        """Say why the session cannot create temporary tables; ``None`` if it can."""
+        if self.is_standby:
+            return (
+                "this server is a standby, on which the library cannot create the temporary tables "
+                "that it compares with yours: use the URL of the primary"
+            )
+        if not self.may_create_temporary:
+            return (
+                "this role cannot create the temporary tables that the library compares with "
+                "yours: GRANT TEMPORARY ON DATABASE to the role"
+            )
+        return None
+
+    @property
+    def create_obstacle(self) -> str | None:
+        """Say why the session cannot create tables and indexes; ``None`` if it can."""
+        if self.schema is None:
+            return "the search_path names no schema that exists, so no table can be created"
+        if not self.may_create:
+            return f"this role cannot create tables: GRANT CREATE ON SCHEMA {self.schema} to it"
+        return None
+
+
+def read_access(connection: sa.Connection) -> Access:
+    """Read what the session may do, in the present transaction of ``connection``."""
+    row = connection.exec_driver_sql(
+        """
+        SELECT
+            CAST(current_setting('transaction_read_only') AS boolean),
+            pg_is_in_recovery(),
+            has_database_privilege(current_database(), 'TEMPORARY'),
+            CAST(current_schema() AS text),
+            coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
+        """
+    ).one()
+    return Access(*row)

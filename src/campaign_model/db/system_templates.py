@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql
 from campaign_model import presets
 from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
+from campaign_model.db.setup import require_untranslated_names
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
 from campaign_model.store.connection import check_session, database_time, insert_into
@@ -55,6 +56,7 @@ def sync_presets(
     does not count if ``updated_at`` is still ``created_at``. ``shipped`` defaults to the files in
     ``campaign_model.presets``. The caller owns the transaction.
     """
+    require_untranslated_names(connection)
     check_session(connection)
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}
     table = campaign_templates

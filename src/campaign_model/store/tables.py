@@ -16,6 +16,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import text
+from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.types import JsonText, Money, UtcDateTime, Uuid, database_clock, new_id
 
@@ -37,17 +38,40 @@ __all__ = [
 Value = TypeVar("Value", bound=attrs.AttrsInstance)
 
 
-def _is_name(_instance: object, attribute: Any, value: Any) -> None:
+_LONGEST_NAME = 63
+"""The most bytes of a name in PostgreSQL, which cuts a longer one."""
+
+
+def check_table_name(name: Any, argument: str) -> None:
+    """Raise :class:`InvalidArgument` for a name that the library cannot use for a host's table."""
     # SQLAlchemy's names of tables are a subclass of str.
-    text(str(value) if isinstance(value, str) else value, attribute.name)
+    table = text(str(name) if isinstance(name, str) else name, argument)
+    if "." in table:
+        raise InvalidArgument(
+            argument,
+            f"{argument} is the name of a table without its schema, not {short_repr(table)}: name "
+            "the table alone, and put its schema on the search_path of every connection",
+        )
+    if len(table.encode()) > _LONGEST_NAME:
+        message = f"{argument} is a name of at most {_LONGEST_NAME} bytes, not {short_repr(table)}"
+        raise InvalidArgument(argument, message)
+    if table in metadata.tables:
+        message = f"{argument} is the name of a table of your own: {table} is the library's"
+        raise InvalidArgument(argument, message)
+
+
+def _is_name(_instance: object, attribute: Any, value: Any) -> None:
+    check_table_name(value, attribute.name)
 
 
 @attrs.frozen
 class HostTables:
     """The names of the host's tables that the library refers to and does not own.
 
-    Each has columns ``id`` and (all but ``tenants``) ``tenant_id``. Raises :class:`InvalidArgument`
-    for an empty name or one that a database cannot have.
+    Each has columns ``id`` and (all but ``tenants``) ``tenant_id``. A name has no schema: the
+    ``search_path`` of the connection finds a table of another schema. Raises
+    :class:`InvalidArgument` for a name with a dot, for one that a database cannot have, and for the
+    name of a library's table.
     """
 
     tenants: str = attrs.field(default="tenants", validator=_is_name)

@@ -67,7 +67,8 @@ class Index:
 class Table:
     """A relation. ``kind`` is a letter of ``pg_class.relkind``, such as r (table) or v (view).
 
-    ``owned`` is true if the current role may alter it. ``options`` are its storage options.
+    ``owned`` is true if the current role may alter it, ``may_read`` if the role may read all of its
+    rows, ``may_refer`` if the role may add foreign keys to it. ``options`` are its storage options.
     ``triggers`` are the host's triggers that run when a row is updated. ``tolerates_old_writes`` is
     true if the table has the trigger of :mod:`campaign_model.db.adoption.tolerance`.
     """
@@ -79,6 +80,9 @@ class Table:
     owned: bool = True
     options: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
+    schema: str = "public"
+    may_read: bool = True
+    may_refer: bool = True
     tolerates_old_writes: bool = False
 
 
@@ -96,8 +100,11 @@ class Reference:
     table: str
     column: str
     not_null: bool
-    key: tuple[str, ...] = ()
-    triggers: tuple[str, ...] = ()
+    key: tuple[str, ...]
+    triggers: tuple[str, ...]
+    schema: str
+    visible: bool
+    """Whether unqualified SQL finds the table."""
 
 
 # The relations of some names that unqualified SQL would find.
@@ -111,7 +118,10 @@ SELECT
             AND tgtype & 16 <> 0  -- It runs on UPDATE.
             AND tgenabled <> 'D'
         ORDER BY tgname
-    )
+    ),
+    CAST(CAST(relnamespace AS regnamespace) AS text),
+    has_table_privilege(oid, 'SELECT') AND NOT row_security_active(oid),
+    has_table_privilege(oid, 'REFERENCES')
 FROM pg_class
 WHERE relname = ANY(CAST(:names AS text[])) AND relkind IN ('r', 'p', 'v', 'm', 'f')
     AND pg_table_is_visible(oid)
@@ -216,7 +226,8 @@ SELECT
             AND tgtype & 16 <> 0  -- It runs on UPDATE.
             AND tgenabled <> 'D'
         ORDER BY tgname
-    )
+    ),
+    CAST(CAST(relnamespace AS regnamespace) AS text), pg_table_is_visible(pg_class.oid)
 FROM pg_constraint
 JOIN pg_class ON pg_class.oid = conrelid
 JOIN pg_attribute AS target
@@ -264,16 +275,21 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
             options=tuple(options),
             triggers=tuple(name for name in triggers if name != TRIGGER),
             tolerates_old_writes=TRIGGER in triggers,
+            schema=schema,
+            may_read=may_read,
+            may_refer=may_refer,
         )
-        for oid, table_name, kind, owned, options, triggers in table_rows
+        for oid, table_name, kind, owned, options, triggers, schema, may_read, may_refer in (
+            table_rows
+        )
     }
 
 
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     """Read which columns refer to a campaign contact."""
     return tuple(
-        Reference(table, column, not_null, tuple(key), tuple(triggers))
-        for table, column, not_null, key, triggers in connection.execute(
+        Reference(table, column, not_null, tuple(key), tuple(triggers), schema, visible)
+        for table, column, not_null, key, triggers, schema, visible in connection.execute(
             sa.text(_SELECT_REFERENCES)
         )
     )
@@ -282,14 +298,17 @@ def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
 def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:
     """Return the library's tables as the server would show them in its catalog.
 
-    The tables are created as temporary ones, in a transaction that is rolled back.
+    The tables are created as temporary ones, in a transaction that is rolled back. This needs a
+    server that is no standby, and the privilege TEMPORARY.
     """
     key = ", ".join(HOST_KEY)
     create_host_tables = [
         f"CREATE TABLE {quote(name)} (tenant_id uuid, id uuid PRIMARY KEY, UNIQUE ({key}))"
-        for name in attrs.astuple(host)
+        for name in {*attrs.astuple(host)}
     ]
     with connection.begin() as transaction:
+        # The session may be read-only by default.
+        connection.exec_driver_sql("SET TRANSACTION READ WRITE")
         # CREATE TABLE makes its table in the first schema of the search path.
         connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
         for statement in (*create_host_tables, *create_statements("postgresql", host)):

@@ -34,6 +34,7 @@ END
 $function$
 """
 
+
 # Remove the members at these paths, a JSON array of arrays, one after the other. Of two elements of
 # an array, the path of the later one must come first.
 _REMOVE_MEMBERS = """

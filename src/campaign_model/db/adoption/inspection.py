@@ -7,12 +7,11 @@ the obstacles (what makes an adoption impossible), the planned statements and th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import text
 from campaign_model.db.adoption.catalog import (
     Catalog,
     Reference,
@@ -21,14 +20,14 @@ from campaign_model.db.adoption.catalog import (
     read_expected,
     read_references,
 )
-from campaign_model.db.adoption.plan import Plan, plan_statements
+from campaign_model.db.adoption.plan import Plan, plan_host_keys, plan_statements
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES
 from campaign_model.db.revisions import compare_version
-from campaign_model.db.schema import HOST_KEY
-from campaign_model.db.setup import SetupError
+from campaign_model.db.schema import HOST_KEY, quote
+from campaign_model.db.setup import Access, SetupError, read_access
 from campaign_model.steps import MAX_VARIANTS
 from campaign_model.store.connection import check_session
-from campaign_model.store.tables import HostTables, metadata
+from campaign_model.store.tables import HostTables, check_table_name, metadata
 from campaign_model.vocabulary import STANDARD
 
 _DEFAULT_MESSAGES = "messages"
@@ -90,7 +89,7 @@ class Inspection:
         It may if no version of the schema is recorded. Then no worker of this library can be
         running and change the totals at the same time.
         """
-        return self.shape not in {"current", "expanded", "changed", "outdated", "newer"}
+        return self.shape not in {"current", "expanded", "changed", "outdated", "newer", "unknown"}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -130,21 +129,33 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     that :func:`check_session` refuses.
     """
     check_session(connection)
-    text(str(messages), "messages")
-    expected = read_expected(connection, host)
+    check_table_name(messages, "messages")
     with connection.begin():
+        access = read_access(connection)
         names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES}
         tables = read_catalog(connection, names)
         references = read_references(connection)
         version = compare_version(connection)
+    shape = version or _classify_legacy(tables)
+    if access.temporary_obstacle:
+        shape = "unknown" if shape == "current" else shape
+        return Inspection(
+            *(host, messages, shape, tables, {}, references, Plan(), Plan()),
+            obstacles=(access.temporary_obstacle,),
+            warnings=(),
+        )
+    expected = read_expected(connection, host)
     obstacles = tuple(_find_obstacles(tables, expected, host, messages))
     expand = enforce = Plan()
     if not obstacles:
         expand = plan_statements(tables, expected, host, enforce=False)
         enforce = plan_statements(tables, expected, host, enforce=True)
-    shape = version or _classify_legacy(tables)
     if shape == "current" and (obstacles or enforce.statements):
         shape = "changed" if obstacles or expand.statements else "expanded"
+    if shape not in {"current", "newer"}:
+        obstacles += tuple(_find_privilege_obstacles(tables, host, access, references))
+        if obstacles:
+            expand = enforce = Plan()
     warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
     return Inspection(
         host, messages, shape, tables, expected, references, expand, enforce, obstacles, warnings
@@ -168,12 +179,10 @@ def _find_obstacles(
     tables: Catalog, expected: Catalog, host: HostTables, messages: str
 ) -> Iterator[str]:
     """Yield a sentence for everything that makes an adoption impossible."""
-    yield from _find_host_obstacles(tables, host)
+    yield from find_host_obstacles(tables, host)
     if messages != _DEFAULT_MESSAGES and messages not in tables:
         yield f"there is no table {messages}; name your own table of messages with --messages"
     for name, table in tables.items():
-        if name in (*expected, host.owners, host.contacts) and not table.owned:
-            yield f"the table {name} has another owner; adopt as its owner"
         if name not in expected:
             continue
         if table.kind != "r":
@@ -184,12 +193,53 @@ def _find_obstacles(
         yield from _find_type_obstacles(name, table, expected[name])
 
 
-def _find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
+def _find_privilege_obstacles(
+    tables: Catalog,
+    host: HostTables,
+    access: Access,
+    references: Iterable[Reference],
+) -> Iterator[str]:
+    """Yield a sentence for everything that this session may not do, or does not find."""
+    if access.create_obstacle:
+        yield access.create_obstacle
+    for name, table in tables.items():
+        is_own = name in metadata.tables
+        gets_key = not is_own and lacks_host_key(tables, host, name)
+        if (is_own or gets_key) and not table.owned:
+            yield f"the table {name} has another owner; adopt as its owner"
+        if name in attrs.astuple(host) and not table.may_refer:
+            yield f"foreign keys cannot refer to {name}: GRANT REFERENCES ON {quote(name)} first"
+        if not table.may_read:
+            yield (
+                f"this role cannot read every row of {name}: GRANT SELECT ON {quote(name)}, or "
+                "adopt with a role that bypasses its row-level security"
+            )
+        if is_own and table.schema != access.schema and access.schema is not None:
+            yield (
+                f"{name} is in the schema {table.schema}, but new tables would be created in "
+                f"{access.schema}: let the search_path begin with {table.schema}"
+            )
+    for reference in references:
+        if not reference.visible:
+            yield (
+                f"{reference.schema}.{reference.table} refers to campaign_contacts, and adoption "
+                f"does not find the table: add {reference.schema} to the search_path"
+            )
+
+
+def lacks_host_key(tables: Catalog, host: HostTables, name: str) -> bool:
+    """Return True if the table needs a unique key that the library's foreign keys refer to."""
+    if name not in (host.owners, host.contacts):
+        return False
+    return any(plan_host_keys(tables, attrs.evolve(host, owners=name, contacts=name)))
+
+
+def find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
     """Yield a sentence for each reason why foreign keys cannot refer to the host's tables."""
-    for name in attrs.astuple(host):
+    for use, name in attrs.asdict(host).items():
         table = tables.get(name)
         if table is None:
-            yield f"there is no table {name}; name your own table with HostTables"
+            yield f"there is no table {name}; name your own table with --{use} (HostTables)"
             continue
         if table.kind != "r":
             yield f"{name} is not a plain table, so foreign keys cannot refer to it"
@@ -198,7 +248,10 @@ def _find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
                 yield f"{name} has no column {column}, which the library's keys refer to"
             elif table.columns[column].type != "uuid":
                 yield f"{name}.{column} is of type {table.columns[column].type}, not uuid"
-        if not any(index.unique and index.columns == ("id",) for index in table.indexes.values()):
+        if not any(
+            index.unique and index.columns == ("id",) and not index.partial
+            for index in table.indexes.values()
+        ):
             yield f"{name}.id is not unique, so foreign keys cannot refer to it"
 
 

@@ -99,7 +99,8 @@ class Verdict:
     tables or columns, with fewer constraints), ``unfinished`` (an adoption was interrupted),
     ``expanded`` (adopted, but not enforced yet), ``current`` (everything), ``changed`` (it was
     expanded or current, but something is missing now), ``outdated`` (an older version of the
-    library has set it up) or ``newer`` (a newer version).
+    library has set it up), ``newer`` (a newer version) or ``unknown`` (a version is recorded, but
+    this session cannot compare it with the schema).
 
     ``pending`` lists what is to be done, as SQL statements or sentences. ``warnings`` are sentences
     about things that adoption leaves as they are. ``tolerated`` counts the writes since the step
@@ -147,8 +148,8 @@ class AdoptionRefused(SetupError):
         kinds = ", ".join(f"{number} x {kind}" for kind, number in report.refused.items())
         super().__init__(
             f"some values cannot be kept or repaired without a decision ({kinds}): correct them, "
-            "translate unknown words (status_map) or move such values to the quarantine "
-            "(quarantine), then adopt again"
+            "translate unknown words (--status-map) or move such values to the quarantine "
+            "(--quarantine), then adopt again"
         )
         self.report = report
 

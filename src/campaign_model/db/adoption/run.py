@@ -25,7 +25,7 @@ from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
 from campaign_model.db.engine import require_synchronous
 from campaign_model.db.revisions import stamp, upgrade
-from campaign_model.db.setup import SetupError
+from campaign_model.db.setup import SetupError, require_untranslated_names
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables
 
@@ -93,7 +93,7 @@ def adopt(
         contacts_from_messages,
     )
     _require_postgresql(engine)
-    with open_session(engine, on_progress) as session:
+    with open_session(engine, on_progress, dry_run=dry_run) as session:
         adoption = _Adoption(session, host or HostTables(), messages, options, enforce)
         return adoption.run(on_finding, dry_run=dry_run)
 
@@ -153,8 +153,9 @@ def sql(
 
 
 def _require_postgresql(engine: sa.Engine) -> None:
-    """Raise :class:`SetupError` for an SQLite engine or an asynchronous driver."""
-    if require_synchronous(engine).dialect.name != "postgresql":
+    """Raise :class:`SetupError` for SQLite, an async driver or a ``schema_translate_map``."""
+    require_untranslated_names(require_synchronous(engine))
+    if engine.dialect.name != "postgresql":
         raise SetupError(
             "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "
             "database"

@@ -21,9 +21,10 @@ from campaign_model.db.adoption.functions import CREATE_FUNCTIONS
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, select_batches
 from campaign_model.db.adoption.plan import Statement, plan_host_keys
 from campaign_model.db.adoption.repair import RowRepair, list_repairs
+from campaign_model.db.adoption.session import PSQL_SESSION_CHECK
 from campaign_model.db.revisions import VERSION_TABLE, newest_revision
 from campaign_model.db.schema import create_statements
-from campaign_model.db.setup import SETUP_LOCK
+from campaign_model.db.setup import SELECT_LOCK_HOLDER, SETUP_LOCK
 from campaign_model.db.system_templates import write_preset_insert
 from campaign_model.store.tables import HostTables
 
@@ -98,6 +99,8 @@ def _write_script(description: str, *parts: str) -> str:
 {lint_exceptions}
 
 \\set ON_ERROR_STOP on
+{PSQL_SESSION_CHECK}
+SET standard_conforming_strings = on;
 SET client_min_messages = warning;
 SET statement_timeout = 0;
 SET row_security = off;
@@ -105,7 +108,9 @@ SET lock_timeout = {_LOCK_TIMEOUT};
 DO $$
 BEGIN
     IF NOT pg_try_advisory_lock({SETUP_LOCK}) THEN
-        RAISE EXCEPTION 'another adoption of this database is running';
+        RAISE EXCEPTION 'another adoption of this database is running: %', (
+{textwrap.indent(SELECT_LOCK_HOLDER.strip(), " " * 12)}
+        );
     END IF;
 END
 $$;"""

@@ -3,6 +3,10 @@
 ``open_session`` opens a :class:`Session`. A database has at most one at a time. If a statement
 waits for a lock, the later statements of other programs wait behind it. So a statement gives up
 after half a second, and the session tries it again, for ten minutes in all.
+
+A session keeps settings, functions, a cursor and the setup lock in its server process. A pooler in
+transaction mode gives every transaction another server process, and gives that process to other
+clients in between. So ``open_session`` first finds out whether the server process is ours alone.
 """
 
 from __future__ import annotations
@@ -19,7 +23,13 @@ import sqlalchemy as sa
 
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTIONS
 from campaign_model.db.adoption.plan import Statement
-from campaign_model.db.setup import SETUP_LOCK, SetupError, lock_setup
+from campaign_model.db.setup import (
+    READ_ONLY,
+    SETUP_LOCK,
+    SetupError,
+    lock_setup,
+    read_access,
+)
 from campaign_model.store.connection import check_session, sqlstate
 
 T = TypeVar("T")
@@ -45,9 +55,10 @@ _RETRIED = {
 _TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
 
 # Switch off timeouts, because building an index may take long, and row-level security, because an
-# adoption must see every row.
+# adoption must see every row. A backslash in a text of the library's SQL is a backslash.
 _PREPARE_SESSION = (
     "SET row_security = off",
+    "SET standard_conforming_strings = on",
     f"SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
     *CREATE_FUNCTIONS,
 )
@@ -57,10 +68,52 @@ _RESTORE_SESSION = (
     "CLOSE ALL",
     DROP_FUNCTIONS,
     "RESET row_security",
+    "RESET standard_conforming_strings",
     "RESET lock_timeout",
     f"SELECT set_config(name, reset_val, false) FROM pg_settings WHERE name IN ({_TIMEOUTS})",
     f"SELECT pg_advisory_unlock({SETUP_LOCK})",
 )
+
+_POOLER = (
+    "a pooler in transaction mode is between this program and the server, and an adoption needs a "
+    "session of its own for its settings, functions and lock: connect to the server itself, or "
+    "use the pooler in session mode; nothing was changed"
+)
+
+_SESSION_CHECKS = 5
+"""How often the server process is compared. Each time takes four round trips."""
+
+PSQL_SESSION_CHECK = f"""\
+-- A pooler in transaction mode gives every transaction of the script another server process, or
+-- gives its server process to other clients. The script notices the first by the process id. To
+-- notice the second, it marks its session and connects again: the new session has no mark, unless
+-- it has the old server process. The role and the search_path stay as they were.
+SELECT
+    pg_backend_pid() AS campaign_model_pid,
+    current_setting('role') AS campaign_model_role,
+    current_setting('search_path') AS campaign_model_search_path
+\\gset
+SELECT pg_backend_pid() <> :campaign_model_pid AS campaign_model_is_shared \\gset
+\\if :campaign_model_is_shared
+\\else
+    LISTEN campaign_model_adoption;
+    \\connect
+    BEGIN;
+    SELECT count(*) > 0 AS campaign_model_is_shared
+    FROM pg_listening_channels() AS channel
+    WHERE channel = 'campaign_model_adoption'
+    \\gset
+    UNLISTEN campaign_model_adoption;
+    COMMIT;
+\\endif
+\\if :campaign_model_is_shared
+    DO $$ BEGIN RAISE EXCEPTION '{_POOLER}'; END $$;
+\\endif
+SELECT
+    set_config('role', :'campaign_model_role', false) AS campaign_model_role,
+    set_config('search_path', :'campaign_model_search_path', false) AS campaign_model_search_path
+\\gset"""
+"""The same check for a script, before its first statement. The text is for psql."""
 
 
 class Session:
@@ -170,23 +223,70 @@ class Session:
 
 
 @contextmanager
-def open_session(engine: sa.Engine, on_progress: OnProgress | None) -> Iterator[Session]:
+def open_session(
+    engine: sa.Engine, on_progress: OnProgress | None, *, dry_run: bool = False
+) -> Iterator[Session]:
     """Wait until no other adoption runs, and open a session for the block.
 
-    At the end, the settings of its connection are restored.
+    At the end, the settings of its connection are restored. Raise :class:`SetupError` if there can
+    be no such session. A ``dry_run`` may have a session that is read-only by default.
     """
     with engine.connect() as connection:
         check_session(connection)
         session = Session(connection, on_progress)
+        with session.use_transactions().begin():
+            access = read_access(connection)
+        obstacle = access.temporary_obstacle or (access.read_only and not dry_run and READ_ONLY)
+        if obstacle:
+            raise SetupError(obstacle)
+        _require_own_process(engine, session)
         try:
             lock_setup(session.use_autocommit(), for_session=True)
-            for statement in _PREPARE_SESSION:
-                session.execute(statement)
-            connection.rollback()
+            _run_in_writable_transaction(session, _PREPARE_SESSION)
             yield session
         finally:
             if not connection.invalidated:
-                connection.rollback()
-                session.use_autocommit()
-                for statement in _RESTORE_SESSION:
-                    session.execute(statement)
+                _run_in_writable_transaction(session, _RESTORE_SESSION)
+
+
+def _run_in_writable_transaction(session: Session, statements: Sequence[str]) -> None:
+    """Run statements in one transaction, also if the session is read-only by default."""
+    connection = session.use_transactions()
+    with connection.begin():
+        connection.exec_driver_sql("SET TRANSACTION READ WRITE")
+        for statement in statements:
+            session.execute(statement)
+
+
+def _require_own_process(engine: sa.Engine, session: Session) -> None:
+    """Raise :class:`SetupError` if other clients can get the server process of the session.
+
+    A second connection begins a transaction between two transactions of the session. A pooler in
+    transaction mode gives it the process that the session has just left. If the pooler's free
+    processes take turns, the session soon has another one.
+
+    The check does not notice a pooler that happens to give the session the same process every
+    time, and the second connection another one.
+    """
+    second_pool = engine.pool.recreate()  # The engine's own pool may have only one connection.
+    second = second_pool.connect()
+    try:
+        cursor = second.cursor()
+        own_process = _fetch_process(session)
+        for _ in range(_SESSION_CHECKS):
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT pg_backend_pid()")
+            ((second_process,),) = cursor.fetchall()
+            next_process = _fetch_process(session)
+            cursor.execute("ROLLBACK")
+            if second_process == own_process or next_process != own_process:
+                raise SetupError(_POOLER)
+    finally:
+        second.close()
+        second_pool.dispose()
+
+
+def _fetch_process(session: Session) -> int:
+    """Return the id of the server process that runs a transaction of the session."""
+    ((process,),) = session.query("SELECT pg_backend_pid()")
+    return int(process)
