@@ -22,6 +22,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
+from campaign_model._values import checked_instance
 from campaign_model.errors import InvalidArgument, TransactionAborted, short_repr
 from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import (
@@ -81,7 +82,8 @@ def transact(
     returned although its transaction cannot be committed, and :class:`InvalidArgument` for less
     than one attempt.
     """
-    if attempts < 1:
+    checked_instance(patience, timedelta, "patience")
+    if checked_instance(attempts, int, "attempts") < 1:
         raise InvalidArgument("attempts", f"attempts is at least 1, not {short_repr(attempts)}")
     deadline = time.monotonic() + patience.total_seconds()
 
