@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
 from enum import StrEnum
+from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -165,11 +166,24 @@ def optional_text(value: Any, argument: str, longest: int | None = None) -> str 
     return None if value is None else text(value, argument, longest)
 
 
+MAX_GAPS = 1000
+"""The most fields that a contact may lack."""
+
+MAX_GAP_NAME = 200
+"""The most characters in the name of a field that a contact lacks."""
+
+
 def gaps(value: Any) -> tuple[str, ...]:
-    """Return the names of missing fields, in order. Raises ``TypeError`` for a single string."""
+    """Return the names of missing fields, in order. Raises ``TypeError`` for a single string.
+
+    Raises :class:`InvalidArgument` for more than ``MAX_GAPS`` names, an empty and a long name.
+    """
     if isinstance(value, str):
         raise TypeError(f"gaps must be a list of names, not the string {short_repr(value)}")
-    return tuple(text(name, "gaps") for name in value)
+    names = tuple(islice(value, MAX_GAPS + 1))
+    if len(names) > MAX_GAPS:
+        raise InvalidArgument("gaps", f"gaps are at most {MAX_GAPS} names")
+    return tuple(text(name, "gaps", MAX_GAP_NAME) for name in names)
 
 
 def utc(value: Any, argument: str = "datetime") -> datetime:

@@ -67,6 +67,7 @@ __all__ = [
     "apply",
     "apply_contact",
     "check_permission",
+    "is_permitted",
     "resting_status",
     "sources",
     "target",
@@ -322,6 +323,12 @@ def actions(
         return why_not(source, action, facts)
 
     return tuple(ActionState(action, targets.get(action), find_error(action)) for action in Action)
+
+
+def is_permitted(permission: Permission, status: Status | str) -> bool:
+    """Tell whether ``status`` grants ``permission``."""
+    permission = checked_word(Permission, permission, "permission")
+    return checked_word(Status, status, "status") in PERMISSIONS[permission]
 
 
 def check_permission(permission: Permission, status: Status) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID, uuid5
 import attrs
 
 from campaign_model._json import EMPTY, Fault, JsonObject, digest, json_object, pointer_to
-from campaign_model._values import checked_instance, checked_number
+from campaign_model._values import checked_id, checked_instance, checked_number
 from campaign_model.errors import (
     InvalidArgument,
     InvalidDocument,
@@ -112,11 +112,11 @@ class MessageSlot:
     def message_id(self, campaign_contact_id: UUID, revision: int) -> UUID:
         """Return the id of this slot's message. ``revision`` is that of the campaign contact.
 
-        An engine that crashes and repeats its work inserts the same id again.
+        An engine that crashes and repeats its work inserts the same id again. Raises
+        :class:`InvalidArgument` and ``TypeError`` for an id that is no UUID.
         """
-        return uuid5(
-            MESSAGE_NAMESPACE, f"{campaign_contact_id}/{self.step_key}/{self.variant}/{revision}"
-        )
+        contact_id = checked_id(campaign_contact_id, "campaign_contact_id")
+        return uuid5(MESSAGE_NAMESPACE, f"{contact_id}/{self.step_key}/{self.variant}/{revision}")
 
 
 @attrs.frozen

@@ -111,7 +111,7 @@ def test_after_an_interruption_the_command_says_that_it_continues(
         assert (code, out) == (expected_code, "")
         assert err.endswith("; run it again, it continues\n")
         assert run(capsys, *command)[0] == 0
-        assert db.verify(engine).shape == "current"
+        assert db.verify(engine).shape == "expanded"
 
 
 def test_the_command_names_who_holds_the_setup_lock(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from itertools import product
+from itertools import product, repeat
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -90,7 +90,14 @@ REFUSED: list[tuple[str, Call, list[Any]]] = [
     ("cost", Generated, [Decimal(-1), Decimal("NaN"), Decimal("1E-10"), HUGE]),
     ("code", lambda text: Failed(text, "message", None), ["", None, 5, "\0", "\ud800"]),
     ("message", lambda text: Failed("code", text, None), ["", None, 5, "\0", "\ud800"]),
-    ("gaps", NotReady, [(), [], [""], [5], ["\0"]]),
+    ("gaps", NotReady, [(), [], [""], [5], ["\0"], ["x" * 201], ["x"] * 1001, repeat("x")]),
+    (
+        "campaign_contact_id",
+        lambda id_: STEPS.slots()[0].message_id(id_, 1),
+        ["", "me", "\0", "x" * 100_000],
+    ),
+    ("permission", lambda word: lifecycle.is_permitted(word, DRAFT), ["", "me", None]),
+    ("status", lambda word: lifecycle.is_permitted(CLAIM, word), ["", "me", None]),
     ("retry_after", Unfinished, [timedelta(-1), timedelta.max, timedelta.min]),
     ("name", Channel, ["", "A", "a b", 5, None, "\ud800", "a" * 41]),
     ("channels", lambda channels: Vocabulary(channels, ("casual",)), [(), (Channel("a"),) * 2]),
@@ -134,6 +141,7 @@ PROGRAM_MISTAKES: list[Call] = [
     lambda wrong: StepSequence([wrong]),
     lambda wrong: STEPS.insert(1, wrong),
     lambda wrong: claim(token=wrong),
+    lambda wrong: STEPS.slots()[0].message_id(wrong, 1),
     lambda wrong: claim(expires_at=wrong),
     Unfinished,
     Generated,

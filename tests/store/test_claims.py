@@ -27,7 +27,7 @@ from campaign_model.claims import (
 from campaign_model.errors import InvalidArgument, LeaseLost
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, claiming
-from campaign_model.store.generation import MAX_CLAIM
+from campaign_model.store.leases import MAX_CLAIM
 from campaign_model.store.statements import MAX_REPORTED_TOKENS
 from campaign_model.store.tables import campaign_totals
 from campaign_model.testing.clock import FrozenClock

@@ -20,11 +20,13 @@ from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from support.tenants import claim_long_ago, contact_rows, execute, new_tenant, update_row
 from support.transactions import (
+    on_newest_postgresql,
     on_postgresql,
     open_store,
     refused,
     run_together,
     run_while_open,
+    statements_of,
 )
 
 Call = Callable[[CampaignStore], Any]
@@ -322,6 +324,24 @@ def test_failure_13_another_tenant_holds_no_lock_after_a_refused_call(
             with refused(store, NotFound, tenant.id):
                 call(store)
             assert store.connection.scalar(locks) == 0
+
+
+@on_newest_postgresql
+def test_a_call_of_an_exporter_locks_campaign_and_contacts_in_one_round_trip(
+    tenant: Tenant,
+) -> None:
+    campaign = exported_campaign(tenant, 2)
+    claims = hand_out(tenant, campaign).claims
+    calls: tuple[Callable[[CampaignStore], object], ...] = (
+        lambda store: store.export.claim(campaign.id, 1, LEASE),
+        lambda store: store.export.renew(claims, LEASE),
+        lambda store: store.export.record(claims[:1]),
+        lambda store: store.export.release(claims[1:]),
+    )
+    for call in calls:
+        locking, *others = [sql for sql, _ in statements_of(tenant, call)]
+        assert "FOR NO KEY UPDATE OF campaigns" in locking
+        assert not any("pg_" in sql or "FOR SHARE" in sql for sql in others)
 
 
 def test_arguments_of_an_export_are_checked(tenant: Tenant) -> None:

@@ -112,6 +112,13 @@ def test_transact_needs_at_least_one_attempt(tenant: Tenant, attempts: int) -> N
         tenant.transact(lambda store: store.campaigns.list(), attempts=attempts)
 
 
+@pytest.mark.parametrize("options", [{"patience": 60}, {"patience": None}, {"attempts": "5"}])
+def test_options_of_transact_have_the_right_types(tenant: Tenant, options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(TypeError, match=f"{name} is a"):
+        tenant.transact(lambda store: store.campaigns.list(), **options)
+
+
 def test_the_store_never_ends_the_callers_transaction(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.GENERATING)
     before = contact_rows(tenant, campaign.id)

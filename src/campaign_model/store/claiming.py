@@ -165,7 +165,7 @@ class ClaimCall:
         if campaign_row is not None:
             has_claimed = False
             self.documents = read_documents(scope, self.campaign_id, campaign_row)
-            if not may_claim(campaign_row.status):
+            if not lifecycle.is_permitted(Permission.CLAIM, campaign_row.status):
                 return self.batch(StopReason.NOT_GENERATING, None, cursor)
 
         # 2. With a budget, reserve money first. Claim from the cursor on.
@@ -317,11 +317,6 @@ class ClaimCall:
             for contact in self.contacts
         )
         return ClaimBatch(claims, stop, retry_at, self.now, cursor, steps, config)
-
-
-def may_claim(status: str) -> bool:
-    """Return whether contacts may be claimed while the campaign has this status."""
-    return status in lifecycle.PERMISSIONS[Permission.CLAIM]
 
 
 def log_takeover(scope: Scope, campaign_id: UUID, contact: Any) -> None:

@@ -115,7 +115,8 @@ class Contacts:
 
         A contact without gaps is ready. If a contact does not wait (it is being generated, or has
         an outcome), its gaps decide its status when it waits again. Raises :class:`NotFound`,
-        :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for an empty name of a field.
+        :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for more than 1000 names, an
+        empty name and one of more than 200 characters.
         """
         lock_campaign(self._scope, campaign_id, Permission.SET_READINESS)
         checked_ids(checked_instance(gaps, Mapping, "gaps"))

@@ -34,7 +34,7 @@ from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 
-from campaign_model._values import checked_id, checked_instance, checked_number, utc
+from campaign_model._values import utc
 from campaign_model.claims import (
     Claim,
     ClaimBatch,
@@ -46,11 +46,10 @@ from campaign_model.claims import (
     check_lease,
 )
 from campaign_model.errors import LeaseLost
-from campaign_model.lifecycle import PERMISSIONS, Permission, Status
+from campaign_model.lifecycle import Permission, is_permitted
 from campaign_model.store import postgresql, sqlite
 from campaign_model.store.claiming import PAUSE, log_takeover
-from campaign_model.store.generation import MAX_CLAIM
-from campaign_model.store.leases import lock_claimed
+from campaign_model.store.leases import check_claim, lock_claimed
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     GENERATED,
@@ -139,17 +138,14 @@ class Export:
 
         Raises :class:`NotFound` and :class:`InvalidArgument`.
         """
-        checked_id(campaign_id, "campaign_id")
-        checked_number(limit, 1, MAX_CLAIM, "limit")
-        check_lease(lease)
-        cursor = Cursor() if cursor is None else checked_instance(cursor, Cursor, "cursor")
+        cursor = check_claim(campaign_id, limit, lease, cursor)
         scope = self._scope
 
         # 1. Lock the campaign.
-        campaign_row, _ = lock_claimed(scope, self._statements, campaign_id, ())
+        campaign_row, _ = self._lock(campaign_id, ())
         now = utc(campaign_row.now)
         steps, config = scope.steps(campaign_row), scope.config(campaign_row)
-        if not _may_export(campaign_row.status):
+        if not is_permitted(Permission.EXPORT_CONTACTS, campaign_row.status):
             return ClaimBatch((), StopReason.NOT_EXPORTED, None, now, cursor, steps, config)
 
         # 2. Take contacts from the cursor on.
@@ -212,12 +208,13 @@ class Export:
         """
         check_lease(lease)
         claims = tuple(claims)
-        campaign_row, contacts = self._lock(claims)
+        campaign_row, contacts = self._lock(campaign_of(claims), claims)
         held = {claim for claim in claims if _answer(claim, contacts) is Recorded.APPLIED}
         expires_at = utc(campaign_row.now) + lease
         self._update(held, lease_expires_at=expires_at)
         lost_ids = tuple(claim.id for claim in claims if claim not in held)
-        return Renewal(expires_at, lost_ids, cancelled=not _may_export(campaign_row.status))
+        is_exported = is_permitted(Permission.EXPORT_CONTACTS, campaign_row.status)
+        return Renewal(expires_at, lost_ids, cancelled=not is_exported)
 
     def record(
         self, claims: Iterable[Claim], *, release: Iterable[Claim] = ()
@@ -235,7 +232,8 @@ class Export:
         claims, failed = tuple(claims), tuple(release)
         if not (claims or failed):
             return {}
-        campaign_row, contacts = self._lock((*claims, *failed))
+        campaign_id = campaign_of((*claims, *failed))
+        campaign_row, contacts = self._lock(campaign_id, (*claims, *failed))
         answers = {claim: _answer(claim, contacts) for claim in (*claims, *failed)}
         lost_ids = tuple(claim.id for claim in claims if answers[claim] is Recorded.SKIPPED)
         if lost_ids:
@@ -247,7 +245,7 @@ class Export:
         now = utc(campaign_row.now)
         number = self._update(held(claims), exported_at=now, lease_expires_at=None)
         self._update(held(failed), claim_token=None, lease_expires_at=None)
-        add_to_totals(self._scope, campaign_of(answers), Totals(exported=number))
+        add_to_totals(self._scope, campaign_id, Totals(exported=number))
         return answers
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:
@@ -259,9 +257,11 @@ class Export:
         """
         return self.record((), release=claims)
 
-    def _lock(self, claims: Sequence[Claim]) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
-        """Lock the campaign of the claims, then their contacts by id, and return both."""
-        return lock_claimed(self._scope, self._statements, campaign_of(claims), claims)
+    def _lock(
+        self, campaign_id: UUID, claims: Sequence[Claim]
+    ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+        """Lock the campaign exclusively, then the contacts of the claims by id, and return both."""
+        return lock_claimed(self._scope, self._statements, campaign_id, claims, exclusively=True)
 
     def _find(self, parameters: Parameters, first_rank: int, number: int) -> list[sa.Row[Any]]:
         """Find and lock up to ``number`` contacts to hand out, from ``first_rank`` on."""
@@ -288,10 +288,6 @@ class Export:
             .values(**values)
         )
         return updated.rowcount
-
-
-def _may_export(status: str) -> bool:
-    return Status(status) in PERMISSIONS[Permission.EXPORT_CONTACTS]
 
 
 def _answer(claim: Claim, contacts: dict[UUID, HeldContact]) -> Recorded:

@@ -65,18 +65,23 @@ from campaign_model.claims import (
 )
 from campaign_model.errors import InvalidArgument, LeaseLost, join_words, short_repr
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status
+from campaign_model.lifecycle import (
+    ContactAction,
+    ContactStatus,
+    Permission,
+    Status,
+    is_permitted,
+)
 from campaign_model.store import postgresql, sqlite
 from campaign_model.store.budget import end_erased_claim
 from campaign_model.store.claiming import (
     CampaignDocuments,
     ClaimCall,
     last_read_documents,
-    may_claim,
     read_documents_for_outcomes,
 )
 from campaign_model.store.contact_moves import move_contacts
-from campaign_model.store.leases import lock_claimed
+from campaign_model.store.leases import MAX_CLAIM, check_claim, lock_claimed
 from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.outcomes import ACTION_OF, outcome_row
 from campaign_model.store.scope import Scope
@@ -93,9 +98,6 @@ from campaign_model.store.totals import (
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
-
-MAX_CLAIM = 10_000
-"""The most contacts that one claim takes."""
 
 OnLost = Literal["raise", "skip", "book"]
 _ON_LOST = get_args(OnLost)
@@ -137,13 +139,10 @@ class Generation:
         so that its new messages have other ids. Raises :class:`NotFound`, and
         :class:`InvalidArgument` for a number, lease or reserve that cannot be used.
         """
-        checked_id(campaign_id, "campaign_id")
-        checked_number(limit, 1, MAX_CLAIM, "limit")
+        cursor = check_claim(campaign_id, limit, lease, cursor)
         checked_number(max_attempts, 1, MAX_CLAIM, "max_attempts")
-        check_lease(lease)
         if reserve is not None:
             reserve = money(reserve, "reserve")
-        cursor = Cursor() if cursor is None else checked_instance(cursor, Cursor, "cursor")
         call = ClaimCall(self._scope, self._statements, campaign_id, limit, lease, max_attempts)
         return call.run(reserve, cursor)
 
@@ -170,7 +169,8 @@ class Generation:
                 self._statements.renew,
                 {"tenant": scope.tenant_id, "ids": held_ids, "lease_expires_at": expires_at},
             )
-        return Renewal(expires_at, lost_ids, cancelled=not may_claim(campaign_row.status))
+        is_running = is_permitted(Permission.CLAIM, campaign_row.status)
+        return Renewal(expires_at, lost_ids, cancelled=not is_running)
 
     @exactly()
     def checkpoint(
@@ -367,7 +367,7 @@ class Generation:
         scope = self._scope
         shard = choose_shard(scope, row.status, config)
         add_to_totals(scope, campaign_id, delta, shard=shard)
-        if not may_claim(row.status):
+        if not is_permitted(Permission.CLAIM, row.status):
             write_legacy_columns(scope, campaign_id, load_totals(scope, campaign_id))
 
     def _record_held(

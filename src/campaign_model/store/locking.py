@@ -21,7 +21,8 @@ Who locks the campaign, and how:
   calls take the exclusive lock from the start: two calls that first lock the row shared, and then
   exclusively, would wait for each other. A call that waits for the shared lock while a move commits
   holds it afterwards. Such a call does not wait for the exclusive lock: the database refuses it at
-  once (SQLSTATE 55P03), and ``transact`` tries again. The gate stays shared. No call waits for it
+  once (SQLSTATE 55P03), and ``transact`` tries again. Exports never ask for the shared lock of the
+  row. The gate stays shared. No call waits for it
   while holding the lock.
 * *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
   and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's

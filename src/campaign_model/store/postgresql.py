@@ -430,14 +430,18 @@ def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
 
 
 def lock_claimed(
-    scope: Scope, parameters: Parameters
+    scope: Scope, parameters: Parameters, *, exclusively: bool = False
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
     # Each row has the columns of the campaign and of one locked contact, NULL if there is none.
-    rows = scope.connection.execute(_LOCK_CLAIMED_IN_RUN, parameters).all()
+    rows: Sequence[Any] = ()
+    if not exclusively:
+        rows = scope.connection.execute(_LOCK_CLAIMED_IN_RUN, parameters).all()
     if not rows:
         # With a lock, a wait for the exclusive one could be a deadlock. A transaction that has
         # locked a row has an id.
-        may_hold_lock = scope.connection.scalar(sa.func.pg_current_xact_id_if_assigned())
+        may_hold_lock = not exclusively and scope.connection.scalar(
+            sa.func.pg_current_xact_id_if_assigned()
+        )
         late = _LOCK_CLAIMED_AT_ONCE if may_hold_lock else _LOCK_CLAIMED_AT_REST
         rows = _execute(scope, late, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]

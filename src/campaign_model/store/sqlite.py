@@ -287,7 +287,10 @@ def _claim_each(
 
 
 def lock_claimed(
-    scope: Scope, parameters: Parameters
+    scope: Scope,
+    parameters: Parameters,
+    *,
+    exclusively: bool = False,  # noqa: ARG001 - the transaction is the lock
 ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
     campaign = _read_campaign(scope, parameters)
     contacts = [HeldContact._make(row) for row in scope.connection.execute(_CLAIMED, parameters)]

@@ -200,12 +200,12 @@ class Statements(Protocol):
         """Claim the contacts whose lease expired first. The caller has locked the campaign."""
 
     def lock_claimed(
-        self, scope: Scope, parameters: Parameters
+        self, scope: Scope, parameters: Parameters, *, exclusively: bool = False
     ) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
         """Lock the campaign, then its contacts ``ids`` in the order of their ids.
 
-        Lock a campaign that is not generating exclusively: a late result changes its row. Return
-        the campaign row, and the contacts that exist by their ids.
+        Lock the campaign exclusively if the caller says so, or if it is not generating: a late
+        result changes its row. Return the campaign row, and the contacts that exist by their ids.
         """
 
     def record(self, scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:

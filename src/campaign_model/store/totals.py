@@ -39,9 +39,9 @@ from campaign_model.errors import InvalidDocument, NotFound
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     CLAIMABLE,
-    PERMISSIONS,
     ContactStatus,
     Permission,
+    is_permitted,
 )
 from campaign_model.store.campaign_rows import UNREADABLE, repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
@@ -187,7 +187,7 @@ def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     ``status`` and ``config`` are those of the campaign. Only a running campaign without a budget
     has more than one shard in use.
     """
-    is_running = status in PERMISSIONS[Permission.CLAIM]
+    is_running = is_permitted(Permission.CLAIM, status)
     return scope.shard if is_running and config.budget is None else 0
 
 

@@ -23,6 +23,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
+from campaign_model._values import checked_instance
 from campaign_model.errors import InvalidArgument, TransactionAborted, short_repr
 from campaign_model.store.connection import sqlstate
 from campaign_model.store.database_errors import (
@@ -91,7 +92,8 @@ def transact(
             f"bind is an sqlalchemy.Engine or Connection, not {type(bind).__name__}; of an "
             "AsyncConnection, call run_sync, which passes such a connection to your function"
         )
-    if attempts < 1:
+    checked_instance(patience, timedelta, "patience")
+    if checked_instance(attempts, int, "attempts") < 1:
         raise InvalidArgument("attempts", f"attempts is at least 1, not {short_repr(attempts)}")
     deadline = time.monotonic() + patience.total_seconds()
 

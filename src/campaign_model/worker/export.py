@@ -30,7 +30,7 @@ from campaign_model.claims import (
     Renewal,
 )
 from campaign_model.errors import TransitionNotAllowed
-from campaign_model.lifecycle import PERMISSIONS, Action, ContactStatus, Permission
+from campaign_model.lifecycle import Action, ContactStatus, Permission, is_permitted
 from campaign_model.store import CampaignStore
 from campaign_model.worker.arguments import check_arguments
 from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
@@ -77,7 +77,7 @@ class ExportJob(Job):
         try:
             store.campaigns.apply(self.campaign_id, Action.EXPORT)
         except TransitionNotAllowed as error:
-            if error.source not in PERMISSIONS[Permission.EXPORT_CONTACTS]:
+            if not is_permitted(Permission.EXPORT_CONTACTS, error.source):
                 raise
 
     def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
