@@ -189,8 +189,8 @@ class CampaignSummary:
     ``total_contacts`` leaves out excluded contacts. ``generated_count`` is the number of contacts
     that have their messages. ``generation_cost`` is exact, but leaves out the costs of
     ``unknown_costs`` outcomes. ``repairs`` names values of another program that could not be read:
-    times (``time_out_of_range``), and costs that add up to more than the database can hold
-    (``sum_out_of_range``).
+    a status (``unknown_status``, read as archived), times (``time_out_of_range``), and costs that
+    add up to more than the database can hold (``sum_out_of_range``).
     """
 
     id: UUID
@@ -249,7 +249,8 @@ class CampaignContact:
     outcomes without a cost. ``revision`` grows when the contact is generated again on purpose or
     under other steps. ``stale`` is true if the contact was generated from steps with another
     fingerprint than the campaign's present steps. ``exported_at`` is when an exporter recorded that
-    it has pushed the contact's messages.
+    it has pushed the contact's messages. If another program has written a status that the library
+    does not know, the contact reads as excluded, with the ``error_code`` ``unknown_status``.
     """
 
     id: UUID

@@ -19,8 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from campaign_model import db
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated
-from campaign_model.errors import CampaignModelError
-from campaign_model.lifecycle import Action, ContactStatus, ReviewTally
+from campaign_model.errors import CampaignModelError, TransitionNotAllowed
+from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.testing.totals_check import find_wrong_totals
@@ -84,7 +84,7 @@ class TwoServices(RuleBasedStateMachine):
 
     @rule(
         layers=st.integers(0, 2),
-        status=st.sampled_from([None, "draft", "ready"]),
+        status=st.sampled_from([None, "draft", "ready", "paused"]),
         is_active=st.sampled_from([None, True, False]),
         tone=st.sampled_from([None, "warm"]),
     )
@@ -139,6 +139,12 @@ class TwoServices(RuleBasedStateMachine):
     @rule(data=st.data())
     def old_review(self, data: st.DataObject) -> None:
         self.old.update(self.choose(data), status="approved")
+        self.read()
+
+    @precondition(lambda self: self.campaigns)
+    @rule(data=st.data())
+    def old_send(self, data: st.DataObject) -> None:
+        self.old.send(self.choose(data))
         self.read()
 
     @precondition(lambda self: self.campaigns)
@@ -251,6 +257,43 @@ def test_an_old_service_and_the_library_write_in_any_order(legacies: LegacyDatab
                 deadline=None,
             ),
         )
+
+
+def test_an_unknown_status_is_named_and_never_moved(newest: LegacyDatabases) -> None:
+    with expanded(newest) as engine:
+        old = OldService(engine, TENANT)
+        campaign_id = old.create(STEPS, name="Paused", status="ready")
+        old.assign(campaign_id, PEOPLE[:2])
+        old.send(campaign_id)
+        old.update(campaign_id, status="paused")
+
+        def read(store: CampaignStore) -> None:
+            campaign = store.campaigns.get(campaign_id)
+            assert campaign.status is Status.ARCHIVED
+            assert "unknown_status" in {repair.code for repair in campaign.repairs}
+            (summary,) = [each for each in store.campaigns.list().items if each.id == campaign_id]
+            assert [repair.code for repair in summary.repairs] == ["unknown_status"]
+            assert not any(action.allowed for action in store.campaigns.actions(campaign_id))
+            for contact in store.contacts.list(campaign_id).items:
+                assert contact.status is ContactStatus.EXCLUDED
+                assert contact.error_code == "unknown_status"
+                assert "sent" in str(contact.error)
+            for action in Action:
+                with pytest.raises(TransitionNotAllowed):
+                    store.campaigns.apply(campaign_id, action)
+
+        transact(engine, TENANT, read)
+        statuses = "SELECT status FROM campaigns WHERE id = :id"
+        assert execute(engine, statuses, id=campaign_id) == [("paused",)]
+
+        # The step enforce needs a decision.
+        with pytest.raises(db.AdoptionRefused) as caught:
+            db.enforce(engine)
+        assert caught.value.report.refused == {"unknown_status": 3}
+        db.enforce(engine, status_map={"paused": "ready", "sent": "generated"})
+        campaign = transact(engine, TENANT, lambda store: store.campaigns.get(campaign_id))
+        assert campaign.status is Status.READY
+        assert "unknown_status" not in {repair.code for repair in campaign.repairs}
 
 
 ENCODED = json.dumps(json.dumps([{"channel": "email"}]))

@@ -104,6 +104,13 @@ class OldService:
             cost=cost,
         )
 
+    def send(self, campaign_id: UUID) -> None:
+        """Give every contact of the campaign a status that the library does not know."""
+        self._execute(
+            "UPDATE campaign_contacts SET status = 'sent' WHERE campaign_id = :campaign",
+            campaign=campaign_id,
+        )
+
     def delete(self, campaign_id: UUID) -> None:
         """Delete a campaign; its contacts follow by ON DELETE CASCADE."""
         self._execute("DELETE FROM messages WHERE campaign_id = :campaign", campaign=campaign_id)

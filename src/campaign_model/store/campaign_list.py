@@ -20,11 +20,11 @@ from campaign_model._values import checked_id, checked_number, checked_word, tex
 from campaign_model.campaign import CampaignSummary, Page
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import Status
-from campaign_model.store.campaign_rows import repairs_of_sum, repairs_of_times
+from campaign_model.store.campaign_rows import repairs_of_status, repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_totals, campaigns
 from campaign_model.store.totals import is_shard_of, join_totals, summary_columns
-from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of, readable_time
+from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of, read_status, readable_time
 
 _CAMPAIGN = campaigns.c
 _PAGE_KEY = (_CAMPAIGN.created_at, _CAMPAIGN.id)
@@ -89,9 +89,14 @@ def list_campaigns(
 
 def _summary(scope: Scope, row: Any) -> CampaignSummary:
     """Make a summary of a row, and report values that another program has written."""
-    summary = CampaignSummary(*row)
+    id_, name, status, *others = row
+    summary = CampaignSummary(id_, name, read_status(status), *others)
     times = {"created_at": summary.created_at, "updated_at": summary.updated_at}
-    repairs = (*repairs_of_times(times), *repairs_of_sum(scope, summary.generation_cost))
+    repairs = (
+        *repairs_of_status(status),
+        *repairs_of_times(times),
+        *repairs_of_sum(scope, summary.generation_cost),
+    )
     return attrs.evolve(summary, repairs=repairs) if repairs else summary
 
 

@@ -15,16 +15,24 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, Repair
-from campaign_model.errors import InvalidDocument
+from campaign_model.errors import InvalidDocument, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import value_from_row
-from campaign_model.store.types import FIRST_MOMENT, LARGEST_SQLITE_AMOUNT, LAST_MOMENT
+from campaign_model.store.types import (
+    FIRST_MOMENT,
+    LARGEST_SQLITE_AMOUNT,
+    LAST_MOMENT,
+    read_status,
+)
 from campaign_model.wire import Codec
 
 UNREADABLE = "unreadable"
 """The code of the repair of a campaign whose documents cannot be read."""
+
+UNKNOWN_STATUS = "unknown_status"
+"""The code for a row with a status that the library does not know."""
 
 _TIMES = ("created_at", "updated_at", "generation_started_at", "generation_completed_at")
 
@@ -38,9 +46,11 @@ def campaign_from_row(row: sa.Row[Any], codec: Codec) -> Campaign:
         row,
         steps=steps.value,
         generation_config=config.value,
+        status=read_status(row.status),
         repairs=(
             *steps.repairs,
             *config.repairs,
+            *repairs_of_status(row.status),
             *repairs_of_times({name: getattr(row, name) for name in _TIMES}),
         ),
     )
@@ -53,6 +63,13 @@ def repairs_of_times(times: Mapping[str, datetime | None]) -> Iterator[Repair]:
             yield Repair("", "time_out_of_range", f"{name} is no time in the years 1 to 9999")
 
 
+def repairs_of_status(word: str) -> Iterator[Repair]:
+    """Yield a repair for a status that the library does not know."""
+    if read_status(word) != word:
+        message = f"another program has written the status {short_repr(word)}; it reads as archived"
+        yield Repair("", UNKNOWN_STATUS, message)
+
+
 def repairs_of_sum(scope: Scope, cost: Decimal) -> Iterator[Repair]:
     """Yield a repair for a sum of costs that SQLite cannot hold."""
     if cost >= LARGEST_SQLITE_AMOUNT and not scope.on_postgresql:
@@ -62,13 +79,14 @@ def repairs_of_sum(scope: Scope, cost: Decimal) -> Iterator[Repair]:
 def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
     """Make a campaign from a row whose documents, name or description cannot be read.
 
-    The campaign has an empty document, and its name if that can be read. Its only repair has the
-    code :data:`UNREADABLE`.
+    The campaign has an empty document, and its name if that can be read. A repair with the
+    code :data:`UNREADABLE` says why.
     """
     fields = {
         "steps": StepSequence(),
         "generation_config": GenerationConfig(),
-        "repairs": (Repair("", UNREADABLE, str(error)),),
+        "status": read_status(row.status),
+        "repairs": (Repair("", UNREADABLE, str(error)), *repairs_of_status(row.status)),
     }
     try:
         return value_from_row(Campaign, row, **fields)

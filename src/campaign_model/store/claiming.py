@@ -42,6 +42,7 @@ from campaign_model.store.totals import (
     choose_shard,
     load_totals,
 )
+from campaign_model.store.types import read_status
 
 PAUSE = timedelta(seconds=1)
 """When to claim again if contacts are due, but locked by other transactions."""
@@ -165,7 +166,7 @@ class ClaimCall:
         if campaign_row is not None:
             has_claimed = False
             self.documents = read_documents(scope, self.campaign_id, campaign_row)
-            if not lifecycle.is_permitted(Permission.CLAIM, campaign_row.status):
+            if not lifecycle.is_permitted(Permission.CLAIM, read_status(campaign_row.status)):
                 return self.batch(StopReason.NOT_GENERATING, None, cursor)
 
         # 2. With a budget, reserve money first. Claim from the cursor on.

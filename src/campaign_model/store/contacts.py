@@ -19,6 +19,7 @@ from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument, sh
 from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.assignment import POSITIONS, assign_contacts
+from campaign_model.store.campaign_rows import UNKNOWN_STATUS
 from campaign_model.store.connection import checked_ids, chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id, move_contacts
 from campaign_model.store.locking import lock_campaign, read_campaign
@@ -31,7 +32,7 @@ from campaign_model.store.tables import (
     value_from_row,
 )
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import JsonText, UtcDateTime
+from campaign_model.store.types import JsonText, UtcDateTime, read_contact_status
 
 _EXPORT_PAGE = 1000
 _MAX_PAGE = 10_000
@@ -256,7 +257,7 @@ class Contacts:
             .order_by(last_activity.desc(), theirs.c.id)
         )
         return tuple(
-            Overlap(contact_id, other_id, name, ContactStatus(status), at)
+            Overlap(contact_id, other_id, name, read_contact_status(status), at)
             for contact_id, other_id, name, status, at in rows
         )
 
@@ -379,13 +380,19 @@ class Contacts:
 def contact_from_row(row: sa.Row[Any], steps: StepSequence) -> CampaignContact:
     """Make a campaign contact of its row; ``steps`` are the campaign's present ones."""
     gaps = row.enrichment_gaps
+    status = read_contact_status(row.status)
+    error = {"error_code": row.error_code, "error": row.error}
+    if status != row.status:
+        error["error_code"] = UNKNOWN_STATUS
+        error["error"] = f"another program has written the status {short_repr(row.status)}"
     return value_from_row(
         CampaignContact,
         row,
-        status=ContactStatus(row.status),
+        status=status,
         enrichment_gaps=None if gaps is None else tuple(json.loads(gaps)),
         priority=-(row.rank // POSITIONS),  # As store.assignment composes a rank.
         cost=row.generation_cost,
+        **error,
         stale=(
             row.status == ContactStatus.GENERATED and row.steps_fingerprint != steps.fingerprint
         ),

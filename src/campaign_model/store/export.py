@@ -62,7 +62,7 @@ from campaign_model.store.statements import (
 )
 from campaign_model.store.tables import LOWEST_RANK, campaign_contacts
 from campaign_model.store.totals import Totals, add_to_totals, load_totals
-from campaign_model.store.types import is_one_of
+from campaign_model.store.types import is_one_of, read_status
 
 # Find the first contacts to hand out, by rank: those without a lease from :first_unclaimed on, and
 # those whose lease has expired.
@@ -145,7 +145,7 @@ class Export:
         campaign_row, _ = self._lock(campaign_id, ())
         now = utc(campaign_row.now)
         steps, config = scope.steps(campaign_row), scope.config(campaign_row)
-        if not is_permitted(Permission.EXPORT_CONTACTS, campaign_row.status):
+        if not is_permitted(Permission.EXPORT_CONTACTS, read_status(campaign_row.status)):
             return ClaimBatch((), StopReason.NOT_EXPORTED, None, now, cursor, steps, config)
 
         # 2. Take contacts from the cursor on.
@@ -213,7 +213,7 @@ class Export:
         expires_at = utc(campaign_row.now) + lease
         self._update(held, lease_expires_at=expires_at)
         lost_ids = tuple(claim.id for claim in claims if claim not in held)
-        is_exported = is_permitted(Permission.EXPORT_CONTACTS, campaign_row.status)
+        is_exported = is_permitted(Permission.EXPORT_CONTACTS, read_status(campaign_row.status))
         return Renewal(expires_at, lost_ids, cancelled=not is_exported)
 
     def record(

@@ -95,6 +95,7 @@ from campaign_model.store.totals import (
     load_totals,
     write_legacy_columns,
 )
+from campaign_model.store.types import read_status
 
 MAX_ATTEMPTS = 5
 """A contact claimed this often without an outcome fails instead of being claimed again."""
@@ -169,7 +170,7 @@ class Generation:
                 self._statements.renew,
                 {"tenant": scope.tenant_id, "ids": held_ids, "lease_expires_at": expires_at},
             )
-        is_running = is_permitted(Permission.CLAIM, campaign_row.status)
+        is_running = is_permitted(Permission.CLAIM, read_status(campaign_row.status))
         return Renewal(expires_at, lost_ids, cancelled=not is_running)
 
     @exactly()
@@ -288,7 +289,9 @@ class Generation:
 
         # 4. Record the outcomes of claims that hold their contacts; last, because it locks totals.
         if held:
-            recorded = self._record_held(campaign_id, held, documents, Status(campaign_row.status))
+            recorded = self._record_held(
+                campaign_id, held, documents, read_status(campaign_row.status)
+            )
             assert recorded is not None, "campaign and contacts are locked"
             answers |= recorded
         self._add_to_totals(campaign_id, campaign_row, documents.config, delta)
@@ -367,7 +370,7 @@ class Generation:
         scope = self._scope
         shard = choose_shard(scope, row.status, config)
         add_to_totals(scope, campaign_id, delta, shard=shard)
-        if not is_permitted(Permission.CLAIM, row.status):
+        if not is_permitted(Permission.CLAIM, read_status(row.status)):
             write_legacy_columns(scope, campaign_id, load_totals(scope, campaign_id))
 
     def _record_held(

@@ -59,10 +59,10 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id
 from campaign_model.errors import NotFound
-from campaign_model.lifecycle import Permission, Status, check_permission
+from campaign_model.lifecycle import Permission, check_permission
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaigns
-from campaign_model.store.types import UtcDateTime, database_clock
+from campaign_model.store.types import UtcDateTime, database_clock, read_status
 
 
 def gate_key(tenant_id: UUID, campaign_id: UUID) -> int:
@@ -114,5 +114,5 @@ def lock_campaign(scope: Scope, campaign_id: UUID, permission: Permission) -> sa
     Raise :class:`NotFound`, and :class:`TransitionNotAllowed` where the status forbids the change.
     """
     row = read_campaign(scope, campaign_id, lock=True)
-    check_permission(permission, Status(row.status))
+    check_permission(permission, read_status(row.status))
     return row

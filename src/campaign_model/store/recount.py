@@ -16,6 +16,7 @@ each of them. Workers never count.
 
 from __future__ import annotations
 
+from collections import Counter
 from uuid import UUID
 
 import attrs
@@ -33,7 +34,7 @@ from campaign_model.store.totals import (
     reset_low_watermark,
     write_legacy_columns,
 )
-from campaign_model.store.types import Money, total_of
+from campaign_model.store.types import Money, read_contact_status, total_of
 
 SMALL_CAMPAIGN = 10_000
 """Every call under the exclusive lock counts up to this many contacts, in about 5 ms."""
@@ -67,7 +68,10 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
         .where(scope.of_campaign(campaign_contacts, campaign_id))
         .group_by(_CONTACT.status)
     )
-    rows = {row.status: row for row in by_status}
+    rows = by_status.all()
+    counts = Counter(Totals().counts)
+    for row in rows:
+        counts[read_contact_status(row.status)] += row.contacts
     erased_claim = campaign_erased_claims.c
     erased_reservations = scope.connection.execute(
         sa.select(total_of(erased_claim.reserved, type_=Money())).where(
@@ -76,12 +80,12 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     ).scalar_one()
     return attrs.evolve(
         kept,
-        counts={**Totals().counts, **{status: row.contacts for status, row in rows.items()}},
-        exported=sum(row.exported for row in rows.values()),
-        cost=sum(row.cost for row in rows.values()),
-        unknown_costs=sum(row.unknown_costs for row in rows.values()),
-        reserved=sum((row.reserved for row in rows.values()), erased_reservations),
-        unleased=sum(row.unleased for row in rows.values()),
+        counts=dict(counts),
+        exported=sum(row.exported for row in rows),
+        cost=sum(row.cost for row in rows),
+        unknown_costs=sum(row.unknown_costs for row in rows),
+        reserved=sum((row.reserved for row in rows), erased_reservations),
+        unleased=sum(row.unleased for row in rows),
     )
 
 

@@ -53,6 +53,7 @@ from campaign_model.store.types import (
     Uuid,
     database_clock,
     read_json,
+    read_status,
     readable_time,
     total_of,
 )
@@ -187,7 +188,7 @@ def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     ``status`` and ``config`` are those of the campaign. Only a running campaign without a budget
     has more than one shard in use.
     """
-    is_running = is_permitted(Permission.CLAIM, status)
+    is_running = is_permitted(Permission.CLAIM, read_status(status))
     return scope.shard if is_running and config.budget is None else 0
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
 from sqlalchemy.sql.type_api import TypeEngine
 
 from campaign_model._values import EXACT, MONEY_DECIMALS, checked_id, utc
+from campaign_model.lifecycle import ContactStatus, Status
 
 read_json = json.JSONDecoder(parse_float=Decimal).decode
 """Read JSON that a database made: numbers with decimals become ``Decimal``, with all digits."""
@@ -246,3 +247,24 @@ class new_id(_Expression):  # noqa: N801
             "'8' || substr(hex(randomblob(2)), 2) || hex(randomblob(6)))"
         ),
     }
+
+
+_STATUSES = {word.value: word for word in Status}
+_CONTACT_STATUSES = {word.value: word for word in ContactStatus}
+
+
+def read_status(word: str) -> Status:
+    """Return the status of a campaign's row. A word of another program reads as archived.
+
+    Nothing may be done with an archived campaign, so nobody moves a campaign by a status that the
+    library does not understand.
+    """
+    return _STATUSES.get(word, Status.ARCHIVED)
+
+
+def read_contact_status(word: str) -> ContactStatus:
+    """Return the status of a contact's row. A word of another program reads as excluded.
+
+    An excluded contact is neither generated nor exported.
+    """
+    return _CONTACT_STATUSES.get(word, ContactStatus.EXCLUDED)

@@ -25,6 +25,7 @@ from campaign_model.store.tables import (
 __all__ = ["find_wrong_totals"]
 
 _STATUSES = [status.value for status in ContactStatus]
+_OTHER_STATUSES = [status for status in _STATUSES if status != ContactStatus.EXCLUDED]
 _CONTACT_COLUMNS = {
     "cost": "generation_cost",
     "unknown_costs": "unknown_costs",
@@ -56,6 +57,8 @@ _SUMS_OF_CONTACTS = _sums(
     campaign_contacts,
     {
         **{status: sa.case((_CONTACTS.status == status, 1), else_=0) for status in _STATUSES},
+        # The store reads an unknown status as excluded.
+        "excluded": sa.case((_CONTACTS.status.in_(_OTHER_STATUSES), 0), else_=1),
         "exported": sa.case((_CONTACTS.exported_at.is_not(None), 1), else_=0),
         **{name: _CONTACTS[column] for name, column in _CONTACT_COLUMNS.items()},
     },
