@@ -13,12 +13,10 @@ import argparse
 import os
 import random
 import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,29 +25,23 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model._values import exactly
-from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded, Unfinished
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.steps import MessageSlot
 from campaign_model.store.generation import Generation
 from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.types import Money, Uuid
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.totals_check import find_wrong_totals
-from campaign_model.worker import Task, run_worker
+from campaign_model.worker import run_worker
 from chaos_export import ExportPhase, Receiver
 from support import servers
+from support.simulated_host import FINAL, REFUSED, SimulatedHost
 from support.tenants import HOST, legacy_columns, new_tenant
 from support.worker_pool import DATABASE_FAULT, Findings, Phase, die_at_step
-from support.workers import slot_values
 
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 4
-MAX_CALL = 0.004
-"""The most seconds that generating one contact takes."""
-
-REFUSED = "refused"
-FINAL = (ContactStatus.GENERATED, ContactStatus.FAILED)
 
 ledger = sa.Table(
     "ledger",
@@ -124,58 +116,11 @@ def write_reports_into_ledger() -> None:
     Generation.checkpoint = checkpoint_with_ledger  # type: ignore[method-assign]
 
 
-@attrs.frozen
-class Host:
-    """``generate`` and ``save`` of a host. The contact's id decides what happens to the contact."""
+class Host(SimulatedHost):
+    """Few contacts use checkpoints, so that most transactions write whole contacts."""
 
-    engine: sa.Engine
-    tenant_id: UUID
-    rng: random.Random
-
-    def generate(self, task: Task) -> Outcome:
-        """Fail a contact, give it back, or generate it with or without checkpoints."""
-        time.sleep(self.rng.random() * MAX_CALL)
-        match task.contact_id.int % 20:
-            case 0:
-                return Failed(REFUSED, "the model would not", self._draw_cost())
-            case 1 if task.claim.attempts == 1:
-                return Unfinished(cost=self._draw_cost())
-        if not _uses_checkpoints(task):
-            return Generated(self._draw_cost())
-        return self._write_with_checkpoints(task)
-
-    def save(self, connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        """Insert the messages of a contact that used no checkpoints."""
-        if isinstance(outcome, Generated) and not _uses_checkpoints(task):
-            self._insert(connection, task, task.slots)
-
-    def _write_with_checkpoints(self, task: Task) -> Outcome:
-        """Write the messages that do not exist yet, each with a checkpoint."""
-        messages = HOST.messages.c
-        with self.engine.begin() as connection:
-            existing_ids = connection.scalars(
-                sa.select(messages.id).where(
-                    messages.tenant_id == self.tenant_id,
-                    messages.campaign_contact_id == task.claim.id,
-                )
-            ).all()
-        for slot in task.slots:
-            if task.message_id(slot) not in existing_ids:
-                task.checkpoint(self._draw_cost(), partial(self._insert, task=task, slots=[slot]))
-        return Generated(Decimal(0))
-
-    def _insert(self, connection: sa.Connection, task: Task, slots: Iterable[MessageSlot]) -> None:
-        connection.execute(
-            sa.insert(HOST.messages),
-            [slot_values(self.tenant_id, task.claim, slot) for slot in slots],
-        )
-
-    def _draw_cost(self) -> Decimal:
-        return Decimal(self.rng.randrange(10**8)).scaleb(-9)
-
-
-def _uses_checkpoints(task: Task) -> bool:
-    return task.contact_id.int % 20 in (2, 3, 4)
+    max_call = 0.004
+    checkpointed = (2, 3, 4)
 
 
 # --- Checking the result -------------------------------------------------------------------------

@@ -35,7 +35,6 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model._values import exactly
-from campaign_model.claims import Failed, Generated, Outcome, Unfinished
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
@@ -52,17 +51,14 @@ from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.worker import Task, run_worker
 from support import servers
+from support.simulated_host import FINAL, REFUSED, SimulatedHost
 from support.tenants import HOST, contact_rows, legacy_columns, new_tenant
-from support.workers import slot_values
 
 ISOLATION_LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 LEASE = timedelta(seconds=1)
 CONCURRENCY = 3
 BUDGET = Decimal(1_000_000)
 RESERVE = Decimal(1)
-MAX_CALL = 0.01
-"""The most seconds that a paid call takes."""
-
 IMPATIENT_TRANSACTIONS = 0.2
 """The fraction of transactions with a timeout of a few milliseconds."""
 
@@ -84,10 +80,8 @@ NEEDED = {
 }
 """The SQLSTATEs that the workers must meet, or the run has shown nothing."""
 
-FINAL = (ContactStatus.GENERATED, ContactStatus.FAILED)
 NO_SQLSTATE = "none"
 IN_FAILED_TRANSACTION = "25P02"
-REFUSED = "refused"
 MAX_ROUNDS = 5
 MAX_PROBLEMS = 10
 """The most problems that are printed."""
@@ -115,64 +109,31 @@ class HostError(Exception):
 
 
 @attrs.frozen
-class Host:
-    """``generate`` and ``save`` of a host. The contact's id decides what happens to the contact."""
+class Host(SimulatedHost):
+    """A host that keeps a ledger, and treats database errors in its own ways."""
 
-    engine: sa.Engine
-    tenant_id: UUID
     ledger: Ledger
-    rng: random.Random
+    max_call = 0.01
+    checkpointed = range(12, 20)
 
-    def generate(self, task: Task) -> Outcome:
-        """Fail a contact, give it back, or generate it with or without checkpoints."""
-        match task.contact_id.int % 20:
-            case 0:
-                return Failed(REFUSED, "the model would not", self._pay(task))
-            case 1 if task.claim.attempts == 1:
-                return Unfinished(timedelta(milliseconds=1), cost=self._pay(task))
-        if not _uses_checkpoints(task):
-            return Generated(self._pay(task))
-        existing_ids = self._read_message_ids(task)
-        for slot in task.slots:
-            if task.message_id(slot) not in existing_ids:
-                task.checkpoint(self._pay(task), partial(self._insert, task=task, slots=[slot]))
-        return Generated(Decimal(0))
-
-    def save(self, connection: sa.Connection, task: Task, outcome: Outcome) -> None:
-        """Insert the messages of a contact that used no checkpoints."""
-        if isinstance(outcome, Generated) and not _uses_checkpoints(task):
-            self._insert(connection, task, task.slots)
-
-    def _pay(self, task: Task) -> Decimal:
-        cost = Decimal(self.rng.randrange(1, 10**8)).scaleb(-9)
-        time.sleep(self.rng.random() * MAX_CALL)
+    def pay(self, task: Task) -> Decimal:
+        """Make a paid call, and note it in the ledger."""
+        cost = super().pay(task)
         self.ledger.calls.append((task.claim.id, cost))
         return cost
 
-    def _read_message_ids(self, task: Task) -> list[UUID]:
-        messages = HOST.messages.c
+    def read_message_ids(self, task: Task) -> Collection[UUID]:
+        """Read the ids of messages, and note a database fault in the ledger."""
         try:
-            with self.engine.begin() as connection:
-                return [
-                    *connection.scalars(
-                        sa.select(messages.id).where(
-                            messages.tenant_id == self.tenant_id,
-                            messages.campaign_contact_id == task.claim.id,
-                        )
-                    )
-                ]
+            return super().read_message_ids(task)
         except DATABASE_ERRORS:
             self.ledger.faults_of_generate.append(task.claim.id)
             raise
 
-    def _insert(self, connection: sa.Connection, task: Task, slots: Iterable[MessageSlot]) -> None:
-        rows = [slot_values(self.tenant_id, task.claim, slot) for slot in slots]
+    def insert(self, connection: sa.Connection, task: Task, slots: Iterable[MessageSlot]) -> None:
+        """Insert messages, and treat a database error as one of several hosts does."""
         with _handling_database_errors(task):
-            connection.execute(sa.insert(HOST.messages), rows)
-
-
-def _uses_checkpoints(task: Task) -> bool:
-    return task.contact_id.int % 20 >= 12
+            super().insert(connection, task, slots)
 
 
 @contextmanager
@@ -220,7 +181,7 @@ class Workers:
         try:
             while (generating := self._generating()) and not self.gave_up.is_set():
                 tenant, campaign_id = rng.choice(generating)
-                self._run_worker(Host(engine, tenant.id, self.ledger, rng), campaign_id)
+                self._run_worker(Host(engine, tenant.id, rng, self.ledger), campaign_id)
         except BaseException as error:
             self.problems.append(f"worker {number} ended with {error!r}")
             self.gave_up.set()

@@ -58,6 +58,15 @@ class Repair:
     message: str
 
 
+UNREADABLE = "unreadable"
+"""The code of the repair of a campaign or template that has no steps: they cannot be read."""
+
+
+def is_unreadable(value: Campaign | CampaignTemplate) -> bool:
+    """Tell whether the documents in the row of a campaign or template cannot be read."""
+    return any(repair.code == UNREADABLE for repair in value.repairs)
+
+
 def _check_fields(document: str, value: Campaign | CampaignTemplate) -> None:
     """Check the texts that users choose. ``document`` is the kind, for errors.
 
@@ -168,8 +177,12 @@ class Campaign:
     def from_template(cls, template: CampaignTemplate, name: str, **fields: Any) -> Campaign:
         """Make a new draft with a copy of the template's steps and settings.
 
-        ``fields`` are other fields of the campaign.
+        ``fields`` are other fields of the campaign. Raises :class:`InvalidDocument` for a template
+        that ``templates.list`` has reported as unreadable.
         """
+        if is_unreadable(template):
+            violation = Violation("", UNREADABLE, "the documents of the template cannot be read")
+            raise InvalidDocument("campaign_template", (violation,))
         return cls(
             name=name,
             **{

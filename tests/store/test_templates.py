@@ -384,11 +384,29 @@ def test_failure_11_an_unreadable_template_is_refused_and_not_changed(tenant: Te
             lambda: store.templates.get(present.id),
             lambda: store.templates.rename(present.id, "New"),
             lambda: store.templates.replace_steps(present.id, STEPS),
-            lambda: store.templates.remove(present.id),
         )
         for call in calls:
             with refused(store, InvalidDocument):
                 call()
+
+
+@pytest.mark.parametrize(
+    "values", [{"default_config": '{"words": 9007199254740993}'}, {"name": " "}]
+)
+def test_an_unreadable_template_is_reported_beside_the_others_and_can_be_removed(
+    tenant: Tenant, values: dict[str, Any]
+) -> None:
+    good, bad = add(tenant, template("Good")), add(tenant, template("Bad"))
+    update_row(tenant, campaign_templates, bad.id, **values)
+    templates = {one.id: one for one in tenant.transact(lambda store: store.templates.list())}
+    assert templates[good.id] == good
+    assert not templates[good.id].repairs
+    unreadable = templates[bad.id]
+    assert ([one.code for one in unreadable.repairs], len(unreadable.steps)) == (["unreadable"], 0)
+    with pytest.raises(InvalidDocument):
+        Campaign.from_template(unreadable, "Empty")
+    tenant.transact(lambda store: store.templates.remove(bad.id))
+    assert bad.id not in {one.id for one in tenant.transact(lambda store: store.templates.list())}
 
 
 @pytest.mark.parametrize("document", [{}, None, [{"channel": 1}], [{"channel": "x", "enabled": 1}]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 import sqlalchemy as sa
@@ -223,3 +224,24 @@ def test_a_worker_that_stops_gives_contacts_back_without_a_pause(
     # The store adds no pause either.
     assert tenant.transact(lambda store: store.generation.release([claim]))
     assert len(tenant.claim(campaign.id)) == 1
+
+
+def test_two_costs_that_pass_the_limit_of_one_amount_do_not_end_the_worker(
+    tenant: Tenant, run_worker: RunWorker
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=2)
+
+    def fail(_connection: sa.Connection) -> None:
+        raise ZeroDivisionError
+
+    def generate(task: Task) -> Outcome:
+        try:
+            task.checkpoint(Decimal(600_000_000), fail)
+        except ZeroDivisionError:
+            task.checkpoint(Decimal(600_000_000), fail)
+        raise AssertionError
+
+    report = run_worker(tenant, campaign, generate)
+    assert (report.completed, report.failures) == (True, {SAVE_FAILED: 2})
+    rows = contact_rows(tenant, campaign.id).values()
+    assert [(row.generation_cost, row.unknown_costs) for row in rows] == [(0, 1)] * 2

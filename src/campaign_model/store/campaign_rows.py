@@ -14,12 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign, Repair
+from campaign_model.campaign import UNREADABLE, Campaign, Repair
 from campaign_model.errors import InvalidDocument, short_repr
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import value_from_row
+from campaign_model.store.tables import Value, value_from_row
 from campaign_model.store.types import (
     FIRST_MOMENT,
     LARGEST_SQLITE_AMOUNT,
@@ -27,9 +27,6 @@ from campaign_model.store.types import (
     read_status,
 )
 from campaign_model.wire import Codec
-
-UNREADABLE = "unreadable"
-"""The code of the repair of a campaign whose documents cannot be read."""
 
 UNKNOWN_STATUS = "unknown_status"
 """The code for a row with a status that the library does not know."""
@@ -76,28 +73,25 @@ def repairs_of_sum(scope: Scope, cost: Decimal) -> Iterator[Repair]:
         yield Repair("", "sum_out_of_range", "the costs add up to more than SQLite can hold")
 
 
-def unreadable_campaign(row: sa.Row[Any], error: InvalidDocument) -> Campaign:
-    """Make a campaign from a row whose documents, name or description cannot be read.
+def unreadable_value(value_type: type[Value], row: sa.Row[Any], error: InvalidDocument) -> Value:
+    """Make a campaign or template from a row whose documents, name or description cannot be read.
 
-    The campaign has an empty document, and its name if that can be read. A repair with the
-    code :data:`UNREADABLE` says why.
+    The value has no steps, and its name if that can be read. A repair with the code
+    :data:`~campaign_model.campaign.UNREADABLE` says why.
     """
-    fields = {
+    fields: dict[str, Any] = {
         "steps": StepSequence(),
         "generation_config": GenerationConfig(),
-        "status": read_status(row.status),
-        "repairs": (Repair("", UNREADABLE, str(error)), *repairs_of_status(row.status)),
+        "repairs": (Repair("", UNREADABLE, str(error)),),
     }
+    if value_type is Campaign:
+        fields["status"] = read_status(row.status)
+        fields["repairs"] += (*repairs_of_status(row.status),)
     try:
-        return value_from_row(Campaign, row, **fields)
+        return value_from_row(value_type, row, **fields)
     except InvalidDocument:
-        fields |= {"name": f"campaign {row.id}", "description": None}
-        return value_from_row(Campaign, row, **fields)
-
-
-def is_unreadable(campaign: Campaign) -> bool:
-    """Tell whether :func:`unreadable_campaign` has made the campaign."""
-    return any(repair.code == UNREADABLE for repair in campaign.repairs)
+        fields |= {"name": f"unreadable {row.id}", "description": None}
+        return value_from_row(value_type, row, **fields)
 
 
 def campaign_content(campaign: Campaign, codec: Codec) -> dict[str, Any]:

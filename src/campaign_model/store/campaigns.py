@@ -30,6 +30,7 @@ from campaign_model.campaign import (
     CampaignSummary,
     HistoryEntry,
     Page,
+    is_unreadable,
 )
 from campaign_model.errors import Conflict, InvalidDocument, NotFound, short_repr
 from campaign_model.generation_config import GenerationConfig
@@ -47,8 +48,7 @@ from campaign_model.store.campaign_list import list_campaigns
 from campaign_model.store.campaign_rows import (
     campaign_content,
     campaign_from_row,
-    is_unreadable,
-    unreadable_campaign,
+    unreadable_value,
 )
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
@@ -419,7 +419,7 @@ class Campaigns:
         except InvalidDocument as error:
             if action in lifecycle.NEEDS_DOCUMENTS:
                 raise
-            return unreadable_campaign(row, error)
+            return unreadable_value(Campaign, row, error)
 
     def _insert(self, campaign: Campaign) -> None:
         """Insert the row of a campaign, with the present time."""

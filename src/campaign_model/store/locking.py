@@ -22,8 +22,7 @@ Who locks the campaign, and how:
   exclusively, would wait for each other. A call that waits for the shared lock while a move commits
   holds it afterwards. Such a call does not wait for the exclusive lock: the database refuses it at
   once (SQLSTATE 55P03), and ``transact`` tries again. Exports never ask for the shared lock of the
-  row. The gate stays shared. No call waits for it
-  while holding the lock.
+  row. The gate stays shared. No call waits for it while holding the lock.
 * *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
   and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's
   contacts and totals in any order. ``erase`` locks several campaigns, in the order of their ids.

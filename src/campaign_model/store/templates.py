@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id, checked_instance
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.errors import Conflict, NotFound, short_repr
+from campaign_model.errors import Conflict, InvalidDocument, NotFound, short_repr
 from campaign_model.steps import StepSequence
+from campaign_model.store.campaign_rows import unreadable_value
 from campaign_model.store.connection import savepoint
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaign_templates, value_from_row
@@ -75,13 +76,24 @@ class Templates:
         self._scope = scope
 
     def list(self) -> tuple[CampaignTemplate, ...]:
-        """Return the system templates, then the tenant's own templates, both sorted by name."""
+        """Return the system templates, then the tenant's own templates, both sorted by name.
+
+        If another program has written documents that cannot be read, the template has no steps, and
+        a repair with the code ``unreadable``.
+        """
         rows = self._scope.connection.execute(
             sa.select(_TEMPLATES)
             .where(_is_visible(self._scope))
             .order_by(_TEMPLATES.c.is_system.desc(), _TEMPLATES.c.name, _TEMPLATES.c.id)
         )
-        return tuple(template_from_row(row, self._scope.codec) for row in rows)
+
+        def read(row: sa.Row[Any]) -> CampaignTemplate:
+            try:
+                return template_from_row(row, self._scope.codec)
+            except InvalidDocument as error:
+                return unreadable_value(CampaignTemplate, row, error)
+
+        return tuple(read(row) for row in rows)
 
     def get(self, id: UUID) -> CampaignTemplate:
         """Return one template that this tenant sees. Raises :class:`NotFound`."""
@@ -122,7 +134,7 @@ class Templates:
         ``version``, if given, must be the present one. Raises as :meth:`replace_steps`, and
         :class:`Conflict` (``already_exists``) if the name is taken.
         """
-        present = self._lock_own(id, version)
+        present = template_from_row(self._lock_own(id, version), self._scope.codec)
         return self._save(attrs.evolve(present, name=name))
 
     def replace_steps(
@@ -134,7 +146,7 @@ class Templates:
         (``read_only`` for a system template, ``stale_version`` if ``version`` is given and is not
         the present one), and :class:`InvalidDocument` for channels the codec does not know.
         """
-        present = self._lock_own(id, version)
+        present = template_from_row(self._lock_own(id, version), self._scope.codec)
         edited = attrs.evolve(present, steps=steps)
         self._scope.codec.check_words(edited, present)
         return self._save(edited)
@@ -145,7 +157,7 @@ class Templates:
         ``version``, if given, must be the present one. Raises as :meth:`replace_steps`, and
         :class:`Conflict` (``still_referred_to``) while a foreign key of the host refers to it.
         """
-        present = self._lock_own(id, version)
+        row = self._lock_own(id, version)
         with savepoint(self._scope.connection) as refusal:
             self._scope.connection.execute(
                 sa.delete(_TEMPLATES).where(
@@ -155,12 +167,11 @@ class Templates:
         if refusal.foreign_key_violated:
             raise Conflict(
                 "still_referred_to",
-                f"other rows still refer to the template {present.name!r}; delete or change them "
-                "first",
+                f"other rows still refer to the template {row.name!r}; delete or change them first",
             )
 
-    def _lock_own(self, id: UUID, version: int | None) -> CampaignTemplate:
-        """Lock and return a template of the tenant's own, at ``version`` if that is given."""
+    def _lock_own(self, id: UUID, version: int | None) -> sa.Row[Any]:
+        """Lock a template of the tenant's own, at ``version`` if that is given; return its row."""
         row = read_template(self._scope, id, lock=True)
         if row.tenant_id is None:
             raise Conflict(
@@ -173,7 +184,7 @@ class Templates:
                 f"the template {row.name!r} is at version {row.version}, "
                 f"not {short_repr(version)}; load it again",
             )
-        return template_from_row(row, self._scope.codec)
+        return row
 
     def _save(self, template: CampaignTemplate) -> CampaignTemplate:
         """Write the content of a locked template, and count its version up."""

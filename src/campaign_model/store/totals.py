@@ -33,7 +33,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._values import checked_id, exactly
-from campaign_model.campaign import Repair
+from campaign_model.campaign import UNREADABLE, Repair
 from campaign_model.claims import Progress
 from campaign_model.errors import InvalidDocument, NotFound
 from campaign_model.generation_config import GenerationConfig
@@ -43,7 +43,7 @@ from campaign_model.lifecycle import (
     Permission,
     is_permitted,
 )
-from campaign_model.store.campaign_rows import UNREADABLE, repairs_of_sum, repairs_of_times
+from campaign_model.store.campaign_rows import repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
 from campaign_model.store.tables import campaign_totals, campaigns
@@ -278,10 +278,6 @@ def legacy_columns(total: Totals) -> dict[str, Any]:
     }
 
 
-def _amount(value: Decimal) -> sa.BindParameter[Decimal]:
-    return sa.literal(value, _T.reserved.type)
-
-
 # Totals in queries of the store and of the database's owner.
 
 
@@ -290,7 +286,9 @@ def sum_columns() -> list[sa.Label[Any]]:
     names = (*(status.value for status in ContactStatus), *_AMOUNTS)
     return [
         *(_sum(_T[name]).label(name) for name in names),
-        sa.func.coalesce(sa.func.max(_T.unit_reserve), _amount(_ZERO)).label("unit_reserve"),
+        sa.func.coalesce(sa.func.max(_T.unit_reserve), sa.literal(_ZERO, Money())).label(
+            "unit_reserve"
+        ),
     ]
 
 

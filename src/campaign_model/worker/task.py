@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import exactly
+from campaign_model._values import exactly, is_money
 from campaign_model.claims import Claim, Recorded
 from campaign_model.errors import LeaseLost
 from campaign_model.generation_config import GenerationConfig
@@ -88,7 +88,9 @@ class _Task:
 
     @exactly()
     def _sum_unbooked_costs(self, errors: Collection[BaseException]) -> Decimal | None:
-        """Sum the costs that no checkpoint could book. ``None`` if one of them is unknown.
+        """Sum the costs that no checkpoint could book.
+
+        Return ``None`` if one of them is unknown, or if they pass the limit of one amount.
 
         ``errors`` are the error that ended ``generate``, and the errors that led to this error. A
         checkpoint that failed for another reason than a lost lease counts only if its error is one
@@ -100,7 +102,8 @@ class _Task:
             if isinstance(failure, LeaseLost) or failure in errors
         ]
         known_costs = [cost for cost in costs if cost is not None]
-        return sum(known_costs, Decimal(0)) if len(known_costs) == len(costs) else None
+        total = sum(known_costs, Decimal(0))
+        return total if len(known_costs) == len(costs) and is_money(total) else None
 
 
 AnyTask = TypeVar("AnyTask", bound=_Task)
