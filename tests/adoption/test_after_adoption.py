@@ -38,6 +38,7 @@ from support.adoption import (
     execute,
     read_rows,
 )
+from support.drivers import call_with_engine
 from support.legacy import Row
 from support.legacy_rows import CONTACTS, STEPS, contact_id, encode, make_id, sample_rows
 from support.paths import TESTS
@@ -88,6 +89,22 @@ def test_legacy_readers_and_writers_still_work(adopted: sa.Engine) -> None:
 
 
 def test_an_adopted_campaign_can_be_generated_and_exported(adopted: sa.Engine) -> None:
+    generate_and_export(adopted)
+
+
+def test_psycopg2_adopts_generates_and_exports_with_any_string_syntax(
+    newest: LegacyDatabases,
+) -> None:
+    def adopt_and_export(engine: sa.Engine) -> None:
+        adopt(engine)
+        generate_and_export(engine)
+
+    with newest.database(SERVICE, sample_rows) as engine:
+        settings = {"standard_conforming_strings": "off"}
+        call_with_engine(engine.url, "psycopg2", adopt_and_export, settings)
+
+
+def generate_and_export(adopted: sa.Engine) -> None:
     contacts = [UUID(contact_id(1, number)) for number in range(1, CONTACTS + 1)]
 
     def start(store: CampaignStore) -> Campaign:

@@ -425,8 +425,8 @@ def test_settings_of_the_session_are_right_or_a_usage_error(command: Command, ur
         answer.assert_usage_error(f"the {setting} of this connection is {value}")
     assert sa.inspect(engine).get_table_names() == []
     engine.dispose()
-    # The command sets the encoding unless the URL does.
-    assert command(*init, url).code == 0
+    # The command and the worker process of the demo set the encoding unless the URL does.
+    assert command("demo", "--url", url).code == 0
 
 
 def test_a_read_only_database_is_a_usage_error(

@@ -88,7 +88,8 @@ def test_the_contract_passes_with_other_drivers(
     schema: Callable[[str], str], tmp_path: Path, driver: str
 ) -> None:
     url = sa.make_url(schema("postgresql-18")).set(drivername=f"postgresql+{driver}")
-    done = contract.run(tmp_path, url.render_as_string())
+    # The same lines run with psycopg.
+    done = contract.run(tmp_path, url.render_as_string(), measure=False)
     assert done.returncode == 0, done.stdout
     plain_url = url.set(drivername="postgresql+psycopg").render_as_string()
     assert row_counts(plain_url) == ONLY_SYSTEM_TEMPLATES

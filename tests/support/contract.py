@@ -19,11 +19,15 @@ _OUTCOME = re.compile(r"^(FAILED|ERROR) \S*::(\S+)", re.MULTILINE)
 
 
 def run_pytest(
-    directory: Path, *arguments: str, source: Path = INSTALLED
+    directory: Path, *arguments: str, source: Path = INSTALLED, measure: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Run pytest in a directory of a service, with the library in ``source``."""
+    """Run pytest in a directory of a service, with the library in ``source``.
+
+    ``measure=False`` measures no coverage.
+    """
     # Coverage would look for the source of a copy after the copy was removed.
-    unwanted = ("PYTEST_ADDOPTS",) if source == INSTALLED else ("PYTEST_ADDOPTS", "COVERAGE_")
+    measure = measure and source == INSTALLED
+    unwanted = ("PYTEST_ADDOPTS",) if measure else ("PYTEST_ADDOPTS", "COVERAGE_")
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(unwanted)
     }
@@ -46,6 +50,7 @@ def run(
     *arguments: str,
     source: Path = INSTALLED,
     tests: tuple[str, ...] = (),
+    measure: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """Run the contract, or only some ``tests``, with the library in ``source``."""
     return run_pytest(
@@ -55,6 +60,7 @@ def run(
         *([] if url is None else [f"--campaign-model-url={url}"]),
         *arguments,
         source=source,
+        measure=measure,
     )
 
 

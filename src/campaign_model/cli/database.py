@@ -45,6 +45,19 @@ def parse_url(text: str) -> sa.URL:
         ) from None
 
 
+def make_engine(url: sa.URL) -> sa.Engine:
+    """Make an engine with the command's own defaults. Raise as ``create_engine`` does."""
+    connect_arguments: dict[str, Any] = {}
+    if url.get_driver_name() == "psycopg":
+        # Without a limit, a server that never answers blocks the command for minutes. Without an
+        # encoding, the database's own is used, in which not every text can be sent.
+        defaults = {"connect_timeout": 10, "client_encoding": "utf8"}
+        connect_arguments = {
+            name: value for name, value in defaults.items() if name not in url.query
+        }
+    return db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
+
+
 @contextmanager
 def open_database(
     url: sa.URL, *, may_create: bool = False, needs_schema: bool = True
@@ -57,17 +70,9 @@ def open_database(
     """
     if url.get_backend_name() == "sqlite":
         _check_sqlite_file(url, may_create=may_create)
-    connect_arguments: dict[str, Any] = {}
-    if url.get_driver_name() == "psycopg":
-        # Without a limit, a server that never answers blocks the command for minutes. Without an
-        # encoding, the database's own is used, in which not every text can be sent.
-        defaults = {"connect_timeout": 10, "client_encoding": "utf8"}
-        connect_arguments = {
-            name: value for name, value in defaults.items() if name not in url.query
-        }
     shown_url = url.render_as_string()  # Without the password.
     try:
-        engine = db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
+        engine = make_engine(url)
     except ModuleNotFoundError as error:
         if error.name != url.get_driver_name():
             raise

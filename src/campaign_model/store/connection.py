@@ -111,26 +111,40 @@ def check_session(connection: sa.Connection) -> None:
             f"connection is an sqlalchemy.Connection, not {type(connection).__name__}; of an "
             "AsyncConnection, call run_sync, which passes such a connection to your function"
         )
-    driver: Any = connection.connection.driver_connection
-    # A proxy may not report a setting: then it is None, and counts as right.
-    encoding: str | None = None
-    date_style: str | None = None
-    if connection.dialect.driver == "asyncpg":
-        # asyncpg receives times in binary form, whatever the DateStyle is.
-        encoding = getattr(driver.get_settings(), "client_encoding", None)
-    elif not driver.closed:  # The next statement raises the error of a closed connection.
-        encoding = driver.info.parameter_status("client_encoding")
-        date_style = driver.info.parameter_status("DateStyle")
-    if encoding is not None and encoding not in _UTF8:
+    encoding, date_style = _reported_settings(connection)
+    if encoding not in _UTF8:
         raise ValueError(
             f"the client_encoding of this connection is {encoding}, in which not every text can "
             "be sent; set it to UTF8 for this engine or role"
         )
-    if date_style is not None and not date_style.startswith("ISO"):
+    if not date_style.startswith("ISO"):
         raise ValueError(
             f"the DateStyle of this connection is {date_style}, in which the driver "
             f"{connection.dialect.driver} cannot read times; set it to ISO for this engine or role"
         )
+
+
+def _reported_settings(connection: sa.Connection) -> tuple[str, str]:
+    """Return the client_encoding and the DateStyle that the server has reported to the driver.
+
+    A setting that a proxy does not report, or that a closed connection does not know any more,
+    counts as right: later statements on a closed connection raise an error anyway.
+    """
+    driver: Any = connection.connection.driver_connection
+    encoding, date_style = None, None
+    if connection.dialect.driver == "asyncpg":
+        # asyncpg receives times in binary form, whatever the DateStyle is.
+        encoding = getattr(driver.get_settings(), "client_encoding", None)
+    elif connection.dialect.driver == "psycopg2":
+        encoding = driver.info.parameter_status("client_encoding")
+        date_style = driver.info.parameter_status("DateStyle")
+    elif not driver.closed:
+        # This takes a thirtieth of the time of driver.info, in every transaction.
+        read = driver.pgconn.parameter_status
+        encoding, date_style = (
+            value and value.decode() for value in (read(b"client_encoding"), read(b"DateStyle"))
+        )
+    return encoding or "UTF8", date_style or "ISO"
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:

@@ -29,7 +29,8 @@ def pytest_campaign_model_engine(url: sa.URL) -> sa.Engine | None:
 
     Use the same driver, pool, arguments and event listeners, so that the tests use what the service
     uses. They open at most nine connections at the same time. The default is
-    ``db.prepare_engine(sa.create_engine(url))``.
+    ``db.prepare_engine(sa.create_engine(url))``. If the driver is asynchronous, it is the
+    ``sync_engine`` of an ``AsyncEngine`` without a pool.
     """
 
 

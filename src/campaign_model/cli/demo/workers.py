@@ -17,8 +17,8 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from campaign_model import db
 from campaign_model.claims import Outcome, Progress
+from campaign_model.cli.database import make_engine
 from campaign_model.cli.demo.contacts import TENANT
 from campaign_model.cli.demo.messages import CampaignMessages
 from campaign_model.worker import Task, run_worker
@@ -50,7 +50,7 @@ def _work_until_killed(  # pragma: no cover - coverage is lost when its process 
 ) -> None:
     """Work until the first message of the ``fatal_contact``-th contact is saved, then die."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the demo, and that ends this.
-    engine = db.prepare_engine(sa.create_engine(url))
+    engine = make_engine(sa.make_url(url))
     contact_numbers = itertools.count(1)
 
     def generate(task: Task) -> Outcome:
