@@ -149,7 +149,7 @@ def test_the_export_file_holds_the_approved_messages(runs: TwoRuns) -> None:
         approved = runs.rows(
             sa.select(MESSAGES.id, MESSAGES.body, HOST.contacts.c.email_address)
             .join(HOST.contacts, HOST.contacts.c.id == MESSAGES.contact_id)
-            .where(sa.cast(MESSAGES.campaign_id, sa.Text) == campaign_id)
+            .where(MESSAGES.campaign_id == UUID(campaign_id))
             .where(MESSAGES.status == "approved")
         )
         exported = [

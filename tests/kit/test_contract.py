@@ -128,6 +128,24 @@ def test_the_contract_passes_through_a_pooler_with_the_rights_of_the_store(
     }
 
 
+def test_the_printed_sql_deletes_the_rows_on_sqlite(
+    schema: Callable[[str], str], tmp_path: Path
+) -> None:
+    url = schema("sqlite")
+    with connected(url) as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER kept BEFORE DELETE ON tenants BEGIN SELECT RAISE(ABORT, 'kept'); END"
+        )
+    test = "test_contacts::test_a_contact_assigned_twice_has_one_row"
+    done = contract.run(tmp_path, url, tests=(test,))
+    assert "deleting them failed (kept)" in done.stdout
+    assert row_counts(url).keys() >= {"campaigns", "campaign_contacts"}
+    with connected(url) as connection:
+        for delete in re.findall(r"DELETE FROM .*;", done.stdout):
+            connection.exec_driver_sql(delete)
+    assert row_counts(url).keys() == {*ONLY_SYSTEM_TEMPLATES, "contacts", "tenants"}
+
+
 def test_the_contract_names_missing_rights(schema: Callable[[str], str], tmp_path: Path) -> None:
     rights = SERVICE_RIGHTS | {"campaign_totals": "SELECT, INSERT, UPDATE", "owners": "INSERT"}
     url = as_role(schema("postgresql-18"), rights)

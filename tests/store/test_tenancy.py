@@ -326,7 +326,7 @@ def test_failure_13_the_database_refuses_a_row_that_joins_two_tenants(engine: sa
 
 
 @on_sqlite
-def test_sqlite_stores_every_id_with_36_characters(engine: sa.Engine) -> None:
+def test_sqlite_stores_every_id_with_32_characters(engine: sa.Engine) -> None:
     own = make_belongings(engine)
     with open_store(own.tenant) as store:
         for table in metadata.sorted_tables:
@@ -335,4 +335,4 @@ def test_sqlite_stores_every_id_with_36_characters(engine: sa.Engine) -> None:
                     lengths = store.connection.scalars(
                         sa.select(sa.func.length(column)).where(column.is_not(None)).distinct()
                     ).all()
-                    assert {*lengths} <= {36}, column
+                    assert {*lengths} <= {32}, column

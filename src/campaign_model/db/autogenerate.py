@@ -44,7 +44,7 @@ def include_object(
         if type_ == "table":
             # Compare a table that the host's models map, because it may have columns of the host.
             return compare_to is not None and table.name in metadata.tables
-        return not _is_of_library(_library_tables()[table.name], object, name, reflected=reflected)
+        return not _is_of_library(_library_tables()[table.name], object, name)
     names = host or HostTables()
     is_missing_in_models = reflected and compare_to is None
     is_key_of_host_table = (
@@ -55,22 +55,18 @@ def include_object(
     return not (is_missing_in_models and is_key_of_host_table)
 
 
-def _is_of_library(table: sa.Table, object: Any, name: Any, *, reflected: bool) -> bool:
+def _is_of_library(table: sa.Table, object: Any, name: Any) -> bool:
     """Tell whether the library's ``table`` has this column, constraint or index."""
     if isinstance(object, sa.Column):
         return name in table.c
     names = {key.name for key in table.constraints} | {index.name for index in table.indexes}
     if name in names:
         return True
-    # A foreign key of the host's models that would delete or change the library's rows: adoption
-    # has replaced it by one of the library's.
+    # A legacy foreign key that deletes or changes the library's rows. One of the library's replaces
+    # it, and adoption drops it.
     cascades = isinstance(object, sa.ForeignKeyConstraint) and (object.ondelete or object.onupdate)
-    return (
-        bool(cascades)
-        and not reflected
-        and any(
-            {*object.column_keys} <= {*key.column_keys} for key in table.foreign_key_constraints
-        )
+    return bool(cascades) and any(
+        {*object.column_keys} <= {*key.column_keys} for key in table.foreign_key_constraints
     )
 
 

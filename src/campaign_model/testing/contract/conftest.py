@@ -251,7 +251,7 @@ def _remove_rows(
                     connection=connection, host=host, tenant_id=tenant_id, contact_ids=contact_ids
                 )
     except sa.exc.SQLAlchemyError as error:
-        ids = ", ".join(f"'{tenant_id}'" for tenant_id, _ in host_rows)
+        ids = ", ".join(f"'{tenant_id.hex}'" for tenant_id, _ in host_rows)
         deletes = "\n".join(
             f"DELETE FROM {table.name} WHERE tenant_id IN ({ids});"  # noqa: S608 - text for people
             for table in tables
