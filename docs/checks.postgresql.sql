@@ -23,31 +23,39 @@ ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_template_config CHECK (
         && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
         && (!exists(@.step)
             || @.step.type() == "null"
+            || (@.step.type() == "string" && @.step == "")
             || (@.step.type() == "number" && @.step >= 1))
-        && (!exists(@.label)
-            || @.label.type() == "null"
-            || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
-        && (!exists(@.enabled) || @.enabled.type() == "null" || (@.enabled.type() == "boolean"))
+        && (!exists(@.label) || @.label.type() == "null" || @.label.type() == "string")
+        && (!exists(@.enabled)
+            || @.enabled.type() == "null"
+            || (@.enabled.type() == "string" && @.enabled == "")
+            || (@.enabled.type() == "boolean"))
         && (!exists(@.needs_pdf)
             || @.needs_pdf.type() == "null"
+            || (@.needs_pdf.type() == "string" && @.needs_pdf == "")
             || (@.needs_pdf.type() == "boolean"))
         && (!exists(@.variant_count)
             || @.variant_count.type() == "null"
+            || (@.variant_count.type() == "string" && @.variant_count == "")
             || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
         && (!exists(@.key)
             || @.key.type() == "null"
+            || (@.key.type() == "string" && @.key == "")
             || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
         && (!exists(@.day_offset)
             || @.day_offset.type() == "null"
+            || (@.day_offset.type() == "string" && @.day_offset == "")
             || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
         && (!exists(@.condition)
             || @.condition.type() == "null"
+            || (@.condition.type() == "string" && @.condition == "")
             || (@.condition.type() == "string"
                 && (@.condition == "always"
                     || @.condition == "no_response"
                     || @.condition == "opened_not_replied")))
         && (!exists(@.config)
             || @.config.type() == "null"
+            || (@.config.type() == "string" && @.config == "")
             || (@.config.type() == "object")))')) = jsonb_array_length(template_config)
     AND jsonb_path_query_array(template_config, '$[*].step')::text !~ '[.]'
     AND jsonb_path_query_array(template_config, '$[*].variant_count')::text !~ '[.]'
@@ -60,19 +68,17 @@ ALTER TABLE campaigns VALIDATE CONSTRAINT ck_campaigns_template_config;
 ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_generation_config CHECK (
     CASE
     WHEN jsonb_typeof(generation_config) = 'object'
-    THEN (coalesce(jsonb_typeof(generation_config->'tone'), 'null') = 'null'
-        OR (jsonb_typeof(generation_config->'tone') = 'string'
-            AND char_length(generation_config->>'tone') BETWEEN 1 AND 40))
-    AND (coalesce(jsonb_typeof(generation_config->'language'), 'null') = 'null'
+    THEN coalesce(jsonb_typeof(generation_config->'tone'), 'null') IN ('null', 'string')
+    AND (coalesce(generation_config->>'language', '') = ''
         OR (jsonb_typeof(generation_config->'language') = 'string'
             AND generation_config->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$'))
-    AND (coalesce(jsonb_typeof(generation_config->'custom_instructions'), 'null') = 'null'
+    AND (coalesce(generation_config->>'custom_instructions', '') = ''
         OR (jsonb_typeof(generation_config->'custom_instructions') = 'string'
             AND char_length(generation_config->>'custom_instructions') BETWEEN 0 AND 10000))
-    AND (coalesce(jsonb_typeof(generation_config->'default_variant_count'), 'null') = 'null'
+    AND (coalesce(generation_config->>'default_variant_count', '') = ''
         OR (jsonb_typeof(generation_config->'default_variant_count') = 'number'
             AND generation_config->>'default_variant_count' IN ('1', '2', '3')))
-    AND (coalesce(jsonb_typeof(generation_config->'budget'), 'null') = 'null'
+    AND (coalesce(generation_config->>'budget', '') = ''
         OR (jsonb_typeof(generation_config->'budget') = 'string'
             AND generation_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
     ELSE false
@@ -155,31 +161,39 @@ ALTER TABLE campaign_templates ADD CONSTRAINT ck_campaign_templates_steps CHECK 
         && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
         && (!exists(@.step)
             || @.step.type() == "null"
+            || (@.step.type() == "string" && @.step == "")
             || (@.step.type() == "number" && @.step >= 1))
-        && (!exists(@.label)
-            || @.label.type() == "null"
-            || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
-        && (!exists(@.enabled) || @.enabled.type() == "null" || (@.enabled.type() == "boolean"))
+        && (!exists(@.label) || @.label.type() == "null" || @.label.type() == "string")
+        && (!exists(@.enabled)
+            || @.enabled.type() == "null"
+            || (@.enabled.type() == "string" && @.enabled == "")
+            || (@.enabled.type() == "boolean"))
         && (!exists(@.needs_pdf)
             || @.needs_pdf.type() == "null"
+            || (@.needs_pdf.type() == "string" && @.needs_pdf == "")
             || (@.needs_pdf.type() == "boolean"))
         && (!exists(@.variant_count)
             || @.variant_count.type() == "null"
+            || (@.variant_count.type() == "string" && @.variant_count == "")
             || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
         && (!exists(@.key)
             || @.key.type() == "null"
+            || (@.key.type() == "string" && @.key == "")
             || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
         && (!exists(@.day_offset)
             || @.day_offset.type() == "null"
+            || (@.day_offset.type() == "string" && @.day_offset == "")
             || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
         && (!exists(@.condition)
             || @.condition.type() == "null"
+            || (@.condition.type() == "string" && @.condition == "")
             || (@.condition.type() == "string"
                 && (@.condition == "always"
                     || @.condition == "no_response"
                     || @.condition == "opened_not_replied")))
         && (!exists(@.config)
             || @.config.type() == "null"
+            || (@.config.type() == "string" && @.config == "")
             || (@.config.type() == "object")))')) = jsonb_array_length(steps)
     AND jsonb_path_query_array(steps, '$[*].step')::text !~ '[.]'
     AND jsonb_path_query_array(steps, '$[*].variant_count')::text !~ '[.]'
@@ -192,19 +206,17 @@ ALTER TABLE campaign_templates VALIDATE CONSTRAINT ck_campaign_templates_steps;
 ALTER TABLE campaign_templates ADD CONSTRAINT ck_campaign_templates_default_config CHECK (
     CASE
     WHEN jsonb_typeof(default_config) = 'object'
-    THEN (coalesce(jsonb_typeof(default_config->'tone'), 'null') = 'null'
-        OR (jsonb_typeof(default_config->'tone') = 'string'
-            AND char_length(default_config->>'tone') BETWEEN 1 AND 40))
-    AND (coalesce(jsonb_typeof(default_config->'language'), 'null') = 'null'
+    THEN coalesce(jsonb_typeof(default_config->'tone'), 'null') IN ('null', 'string')
+    AND (coalesce(default_config->>'language', '') = ''
         OR (jsonb_typeof(default_config->'language') = 'string'
             AND default_config->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$'))
-    AND (coalesce(jsonb_typeof(default_config->'custom_instructions'), 'null') = 'null'
+    AND (coalesce(default_config->>'custom_instructions', '') = ''
         OR (jsonb_typeof(default_config->'custom_instructions') = 'string'
             AND char_length(default_config->>'custom_instructions') BETWEEN 0 AND 10000))
-    AND (coalesce(jsonb_typeof(default_config->'default_variant_count'), 'null') = 'null'
+    AND (coalesce(default_config->>'default_variant_count', '') = ''
         OR (jsonb_typeof(default_config->'default_variant_count') = 'number'
             AND default_config->>'default_variant_count' IN ('1', '2', '3')))
-    AND (coalesce(jsonb_typeof(default_config->'budget'), 'null') = 'null'
+    AND (coalesce(default_config->>'budget', '') = ''
         OR (jsonb_typeof(default_config->'budget') = 'string'
             AND default_config->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
     ELSE false

@@ -45,30 +45,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[0].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[0].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[0].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[0].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].step'), '') = ''
                 OR (json_type(template_config, '$[0].step') = 'integer'
                     AND json_extract(template_config, '$[0].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[0].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[0].label') = 'text'
-                    AND length(json_extract(template_config, '$[0].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[0].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[0].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[0].enabled'), '') = ''
                 OR (json_type(template_config, '$[0].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[0].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[0].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[0].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].variant_count'), '') = ''
                 OR (json_type(template_config, '$[0].variant_count') = 'integer'
                     AND json_extract(template_config, '$[0].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[0].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].key'), '') = ''
                 OR (json_type(template_config, '$[0].key') = 'text'
                     AND length(json_extract(template_config, '$[0].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[0].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[0].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].day_offset'), '') = ''
                 OR (json_type(template_config, '$[0].day_offset') = 'integer'
                     AND json_extract(template_config, '$[0].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[0].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].condition'), '') = ''
                 OR (json_type(template_config, '$[0].condition') = 'text'
                     AND json_extract(template_config, '$[0].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[0].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[0].config'), '') = ''
                 OR (json_type(template_config, '$[0].config') = 'object'))))
     AND (json_array_length(template_config) <= 1
         OR (coalesce(json_type(template_config, '$[1]'), '') = 'object'
@@ -77,30 +75,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[1].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[1].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[1].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[1].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].step'), '') = ''
                 OR (json_type(template_config, '$[1].step') = 'integer'
                     AND json_extract(template_config, '$[1].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[1].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[1].label') = 'text'
-                    AND length(json_extract(template_config, '$[1].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[1].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[1].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[1].enabled'), '') = ''
                 OR (json_type(template_config, '$[1].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[1].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[1].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[1].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].variant_count'), '') = ''
                 OR (json_type(template_config, '$[1].variant_count') = 'integer'
                     AND json_extract(template_config, '$[1].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[1].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].key'), '') = ''
                 OR (json_type(template_config, '$[1].key') = 'text'
                     AND length(json_extract(template_config, '$[1].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[1].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[1].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].day_offset'), '') = ''
                 OR (json_type(template_config, '$[1].day_offset') = 'integer'
                     AND json_extract(template_config, '$[1].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[1].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].condition'), '') = ''
                 OR (json_type(template_config, '$[1].condition') = 'text'
                     AND json_extract(template_config, '$[1].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[1].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[1].config'), '') = ''
                 OR (json_type(template_config, '$[1].config') = 'object'))))
     AND (json_array_length(template_config) <= 2
         OR (coalesce(json_type(template_config, '$[2]'), '') = 'object'
@@ -109,30 +105,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[2].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[2].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[2].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[2].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].step'), '') = ''
                 OR (json_type(template_config, '$[2].step') = 'integer'
                     AND json_extract(template_config, '$[2].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[2].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[2].label') = 'text'
-                    AND length(json_extract(template_config, '$[2].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[2].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[2].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[2].enabled'), '') = ''
                 OR (json_type(template_config, '$[2].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[2].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[2].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[2].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].variant_count'), '') = ''
                 OR (json_type(template_config, '$[2].variant_count') = 'integer'
                     AND json_extract(template_config, '$[2].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[2].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].key'), '') = ''
                 OR (json_type(template_config, '$[2].key') = 'text'
                     AND length(json_extract(template_config, '$[2].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[2].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[2].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].day_offset'), '') = ''
                 OR (json_type(template_config, '$[2].day_offset') = 'integer'
                     AND json_extract(template_config, '$[2].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[2].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].condition'), '') = ''
                 OR (json_type(template_config, '$[2].condition') = 'text'
                     AND json_extract(template_config, '$[2].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[2].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[2].config'), '') = ''
                 OR (json_type(template_config, '$[2].config') = 'object'))))
     AND (json_array_length(template_config) <= 3
         OR (coalesce(json_type(template_config, '$[3]'), '') = 'object'
@@ -141,30 +135,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[3].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[3].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[3].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[3].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].step'), '') = ''
                 OR (json_type(template_config, '$[3].step') = 'integer'
                     AND json_extract(template_config, '$[3].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[3].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[3].label') = 'text'
-                    AND length(json_extract(template_config, '$[3].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[3].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[3].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[3].enabled'), '') = ''
                 OR (json_type(template_config, '$[3].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[3].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[3].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[3].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].variant_count'), '') = ''
                 OR (json_type(template_config, '$[3].variant_count') = 'integer'
                     AND json_extract(template_config, '$[3].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[3].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].key'), '') = ''
                 OR (json_type(template_config, '$[3].key') = 'text'
                     AND length(json_extract(template_config, '$[3].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[3].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[3].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].day_offset'), '') = ''
                 OR (json_type(template_config, '$[3].day_offset') = 'integer'
                     AND json_extract(template_config, '$[3].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[3].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].condition'), '') = ''
                 OR (json_type(template_config, '$[3].condition') = 'text'
                     AND json_extract(template_config, '$[3].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[3].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[3].config'), '') = ''
                 OR (json_type(template_config, '$[3].config') = 'object'))))
     AND (json_array_length(template_config) <= 4
         OR (coalesce(json_type(template_config, '$[4]'), '') = 'object'
@@ -173,30 +165,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[4].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[4].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[4].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[4].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].step'), '') = ''
                 OR (json_type(template_config, '$[4].step') = 'integer'
                     AND json_extract(template_config, '$[4].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[4].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[4].label') = 'text'
-                    AND length(json_extract(template_config, '$[4].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[4].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[4].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[4].enabled'), '') = ''
                 OR (json_type(template_config, '$[4].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[4].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[4].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[4].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].variant_count'), '') = ''
                 OR (json_type(template_config, '$[4].variant_count') = 'integer'
                     AND json_extract(template_config, '$[4].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[4].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].key'), '') = ''
                 OR (json_type(template_config, '$[4].key') = 'text'
                     AND length(json_extract(template_config, '$[4].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[4].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[4].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].day_offset'), '') = ''
                 OR (json_type(template_config, '$[4].day_offset') = 'integer'
                     AND json_extract(template_config, '$[4].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[4].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].condition'), '') = ''
                 OR (json_type(template_config, '$[4].condition') = 'text'
                     AND json_extract(template_config, '$[4].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[4].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[4].config'), '') = ''
                 OR (json_type(template_config, '$[4].config') = 'object'))))
     AND (json_array_length(template_config) <= 5
         OR (coalesce(json_type(template_config, '$[5]'), '') = 'object'
@@ -205,30 +195,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[5].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[5].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[5].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[5].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].step'), '') = ''
                 OR (json_type(template_config, '$[5].step') = 'integer'
                     AND json_extract(template_config, '$[5].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[5].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[5].label') = 'text'
-                    AND length(json_extract(template_config, '$[5].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[5].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[5].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[5].enabled'), '') = ''
                 OR (json_type(template_config, '$[5].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[5].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[5].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[5].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].variant_count'), '') = ''
                 OR (json_type(template_config, '$[5].variant_count') = 'integer'
                     AND json_extract(template_config, '$[5].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[5].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].key'), '') = ''
                 OR (json_type(template_config, '$[5].key') = 'text'
                     AND length(json_extract(template_config, '$[5].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[5].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[5].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].day_offset'), '') = ''
                 OR (json_type(template_config, '$[5].day_offset') = 'integer'
                     AND json_extract(template_config, '$[5].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[5].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].condition'), '') = ''
                 OR (json_type(template_config, '$[5].condition') = 'text'
                     AND json_extract(template_config, '$[5].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[5].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[5].config'), '') = ''
                 OR (json_type(template_config, '$[5].config') = 'object'))))
     AND (json_array_length(template_config) <= 6
         OR (coalesce(json_type(template_config, '$[6]'), '') = 'object'
@@ -237,30 +225,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[6].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[6].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[6].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[6].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].step'), '') = ''
                 OR (json_type(template_config, '$[6].step') = 'integer'
                     AND json_extract(template_config, '$[6].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[6].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[6].label') = 'text'
-                    AND length(json_extract(template_config, '$[6].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[6].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[6].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[6].enabled'), '') = ''
                 OR (json_type(template_config, '$[6].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[6].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[6].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[6].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].variant_count'), '') = ''
                 OR (json_type(template_config, '$[6].variant_count') = 'integer'
                     AND json_extract(template_config, '$[6].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[6].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].key'), '') = ''
                 OR (json_type(template_config, '$[6].key') = 'text'
                     AND length(json_extract(template_config, '$[6].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[6].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[6].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].day_offset'), '') = ''
                 OR (json_type(template_config, '$[6].day_offset') = 'integer'
                     AND json_extract(template_config, '$[6].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[6].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].condition'), '') = ''
                 OR (json_type(template_config, '$[6].condition') = 'text'
                     AND json_extract(template_config, '$[6].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[6].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[6].config'), '') = ''
                 OR (json_type(template_config, '$[6].config') = 'object'))))
     AND (json_array_length(template_config) <= 7
         OR (coalesce(json_type(template_config, '$[7]'), '') = 'object'
@@ -269,30 +255,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[7].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[7].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[7].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[7].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].step'), '') = ''
                 OR (json_type(template_config, '$[7].step') = 'integer'
                     AND json_extract(template_config, '$[7].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[7].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[7].label') = 'text'
-                    AND length(json_extract(template_config, '$[7].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[7].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[7].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[7].enabled'), '') = ''
                 OR (json_type(template_config, '$[7].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[7].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[7].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[7].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].variant_count'), '') = ''
                 OR (json_type(template_config, '$[7].variant_count') = 'integer'
                     AND json_extract(template_config, '$[7].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[7].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].key'), '') = ''
                 OR (json_type(template_config, '$[7].key') = 'text'
                     AND length(json_extract(template_config, '$[7].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[7].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[7].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].day_offset'), '') = ''
                 OR (json_type(template_config, '$[7].day_offset') = 'integer'
                     AND json_extract(template_config, '$[7].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[7].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].condition'), '') = ''
                 OR (json_type(template_config, '$[7].condition') = 'text'
                     AND json_extract(template_config, '$[7].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[7].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[7].config'), '') = ''
                 OR (json_type(template_config, '$[7].config') = 'object'))))
     AND (json_array_length(template_config) <= 8
         OR (coalesce(json_type(template_config, '$[8]'), '') = 'object'
@@ -301,30 +285,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[8].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[8].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[8].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[8].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].step'), '') = ''
                 OR (json_type(template_config, '$[8].step') = 'integer'
                     AND json_extract(template_config, '$[8].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[8].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[8].label') = 'text'
-                    AND length(json_extract(template_config, '$[8].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[8].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[8].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[8].enabled'), '') = ''
                 OR (json_type(template_config, '$[8].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[8].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[8].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[8].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].variant_count'), '') = ''
                 OR (json_type(template_config, '$[8].variant_count') = 'integer'
                     AND json_extract(template_config, '$[8].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[8].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].key'), '') = ''
                 OR (json_type(template_config, '$[8].key') = 'text'
                     AND length(json_extract(template_config, '$[8].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[8].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[8].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].day_offset'), '') = ''
                 OR (json_type(template_config, '$[8].day_offset') = 'integer'
                     AND json_extract(template_config, '$[8].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[8].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].condition'), '') = ''
                 OR (json_type(template_config, '$[8].condition') = 'text'
                     AND json_extract(template_config, '$[8].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[8].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[8].config'), '') = ''
                 OR (json_type(template_config, '$[8].config') = 'object'))))
     AND (json_array_length(template_config) <= 9
         OR (coalesce(json_type(template_config, '$[9]'), '') = 'object'
@@ -333,30 +315,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[9].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[9].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[9].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[9].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].step'), '') = ''
                 OR (json_type(template_config, '$[9].step') = 'integer'
                     AND json_extract(template_config, '$[9].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[9].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[9].label') = 'text'
-                    AND length(json_extract(template_config, '$[9].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[9].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[9].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[9].enabled'), '') = ''
                 OR (json_type(template_config, '$[9].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[9].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[9].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[9].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].variant_count'), '') = ''
                 OR (json_type(template_config, '$[9].variant_count') = 'integer'
                     AND json_extract(template_config, '$[9].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[9].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].key'), '') = ''
                 OR (json_type(template_config, '$[9].key') = 'text'
                     AND length(json_extract(template_config, '$[9].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[9].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[9].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].day_offset'), '') = ''
                 OR (json_type(template_config, '$[9].day_offset') = 'integer'
                     AND json_extract(template_config, '$[9].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[9].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].condition'), '') = ''
                 OR (json_type(template_config, '$[9].condition') = 'text'
                     AND json_extract(template_config, '$[9].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[9].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[9].config'), '') = ''
                 OR (json_type(template_config, '$[9].config') = 'object'))))
     AND (json_array_length(template_config) <= 10
         OR (coalesce(json_type(template_config, '$[10]'), '') = 'object'
@@ -365,30 +345,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[10].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[10].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[10].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[10].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].step'), '') = ''
                 OR (json_type(template_config, '$[10].step') = 'integer'
                     AND json_extract(template_config, '$[10].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[10].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[10].label') = 'text'
-                    AND length(json_extract(template_config, '$[10].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[10].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[10].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[10].enabled'), '') = ''
                 OR (json_type(template_config, '$[10].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[10].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[10].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[10].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].variant_count'), '') = ''
                 OR (json_type(template_config, '$[10].variant_count') = 'integer'
                     AND json_extract(template_config, '$[10].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[10].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].key'), '') = ''
                 OR (json_type(template_config, '$[10].key') = 'text'
                     AND length(json_extract(template_config, '$[10].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[10].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[10].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].day_offset'), '') = ''
                 OR (json_type(template_config, '$[10].day_offset') = 'integer'
                     AND json_extract(template_config, '$[10].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[10].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].condition'), '') = ''
                 OR (json_type(template_config, '$[10].condition') = 'text'
                     AND json_extract(template_config, '$[10].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[10].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[10].config'), '') = ''
                 OR (json_type(template_config, '$[10].config') = 'object'))))
     AND (json_array_length(template_config) <= 11
         OR (coalesce(json_type(template_config, '$[11]'), '') = 'object'
@@ -397,30 +375,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[11].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[11].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[11].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[11].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].step'), '') = ''
                 OR (json_type(template_config, '$[11].step') = 'integer'
                     AND json_extract(template_config, '$[11].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[11].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[11].label') = 'text'
-                    AND length(json_extract(template_config, '$[11].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[11].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[11].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[11].enabled'), '') = ''
                 OR (json_type(template_config, '$[11].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[11].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[11].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[11].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].variant_count'), '') = ''
                 OR (json_type(template_config, '$[11].variant_count') = 'integer'
                     AND json_extract(template_config, '$[11].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[11].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].key'), '') = ''
                 OR (json_type(template_config, '$[11].key') = 'text'
                     AND length(json_extract(template_config, '$[11].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[11].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[11].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].day_offset'), '') = ''
                 OR (json_type(template_config, '$[11].day_offset') = 'integer'
                     AND json_extract(template_config, '$[11].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[11].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].condition'), '') = ''
                 OR (json_type(template_config, '$[11].condition') = 'text'
                     AND json_extract(template_config, '$[11].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[11].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[11].config'), '') = ''
                 OR (json_type(template_config, '$[11].config') = 'object'))))
     AND (json_array_length(template_config) <= 12
         OR (coalesce(json_type(template_config, '$[12]'), '') = 'object'
@@ -429,30 +405,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[12].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[12].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[12].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[12].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].step'), '') = ''
                 OR (json_type(template_config, '$[12].step') = 'integer'
                     AND json_extract(template_config, '$[12].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[12].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[12].label') = 'text'
-                    AND length(json_extract(template_config, '$[12].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[12].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[12].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[12].enabled'), '') = ''
                 OR (json_type(template_config, '$[12].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[12].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[12].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[12].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].variant_count'), '') = ''
                 OR (json_type(template_config, '$[12].variant_count') = 'integer'
                     AND json_extract(template_config, '$[12].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[12].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].key'), '') = ''
                 OR (json_type(template_config, '$[12].key') = 'text'
                     AND length(json_extract(template_config, '$[12].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[12].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[12].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].day_offset'), '') = ''
                 OR (json_type(template_config, '$[12].day_offset') = 'integer'
                     AND json_extract(template_config, '$[12].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[12].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].condition'), '') = ''
                 OR (json_type(template_config, '$[12].condition') = 'text'
                     AND json_extract(template_config, '$[12].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[12].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[12].config'), '') = ''
                 OR (json_type(template_config, '$[12].config') = 'object'))))
     AND (json_array_length(template_config) <= 13
         OR (coalesce(json_type(template_config, '$[13]'), '') = 'object'
@@ -461,30 +435,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[13].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[13].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[13].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[13].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].step'), '') = ''
                 OR (json_type(template_config, '$[13].step') = 'integer'
                     AND json_extract(template_config, '$[13].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[13].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[13].label') = 'text'
-                    AND length(json_extract(template_config, '$[13].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[13].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[13].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[13].enabled'), '') = ''
                 OR (json_type(template_config, '$[13].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[13].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[13].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[13].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].variant_count'), '') = ''
                 OR (json_type(template_config, '$[13].variant_count') = 'integer'
                     AND json_extract(template_config, '$[13].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[13].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].key'), '') = ''
                 OR (json_type(template_config, '$[13].key') = 'text'
                     AND length(json_extract(template_config, '$[13].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[13].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[13].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].day_offset'), '') = ''
                 OR (json_type(template_config, '$[13].day_offset') = 'integer'
                     AND json_extract(template_config, '$[13].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[13].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].condition'), '') = ''
                 OR (json_type(template_config, '$[13].condition') = 'text'
                     AND json_extract(template_config, '$[13].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[13].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[13].config'), '') = ''
                 OR (json_type(template_config, '$[13].config') = 'object'))))
     AND (json_array_length(template_config) <= 14
         OR (coalesce(json_type(template_config, '$[14]'), '') = 'object'
@@ -493,30 +465,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[14].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[14].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[14].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[14].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].step'), '') = ''
                 OR (json_type(template_config, '$[14].step') = 'integer'
                     AND json_extract(template_config, '$[14].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[14].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[14].label') = 'text'
-                    AND length(json_extract(template_config, '$[14].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[14].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[14].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[14].enabled'), '') = ''
                 OR (json_type(template_config, '$[14].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[14].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[14].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[14].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].variant_count'), '') = ''
                 OR (json_type(template_config, '$[14].variant_count') = 'integer'
                     AND json_extract(template_config, '$[14].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[14].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].key'), '') = ''
                 OR (json_type(template_config, '$[14].key') = 'text'
                     AND length(json_extract(template_config, '$[14].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[14].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[14].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].day_offset'), '') = ''
                 OR (json_type(template_config, '$[14].day_offset') = 'integer'
                     AND json_extract(template_config, '$[14].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[14].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].condition'), '') = ''
                 OR (json_type(template_config, '$[14].condition') = 'text'
                     AND json_extract(template_config, '$[14].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[14].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[14].config'), '') = ''
                 OR (json_type(template_config, '$[14].config') = 'object'))))
     AND (json_array_length(template_config) <= 15
         OR (coalesce(json_type(template_config, '$[15]'), '') = 'object'
@@ -525,30 +495,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[15].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[15].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[15].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[15].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].step'), '') = ''
                 OR (json_type(template_config, '$[15].step') = 'integer'
                     AND json_extract(template_config, '$[15].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[15].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[15].label') = 'text'
-                    AND length(json_extract(template_config, '$[15].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[15].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[15].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[15].enabled'), '') = ''
                 OR (json_type(template_config, '$[15].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[15].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[15].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[15].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].variant_count'), '') = ''
                 OR (json_type(template_config, '$[15].variant_count') = 'integer'
                     AND json_extract(template_config, '$[15].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[15].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].key'), '') = ''
                 OR (json_type(template_config, '$[15].key') = 'text'
                     AND length(json_extract(template_config, '$[15].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[15].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[15].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].day_offset'), '') = ''
                 OR (json_type(template_config, '$[15].day_offset') = 'integer'
                     AND json_extract(template_config, '$[15].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[15].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].condition'), '') = ''
                 OR (json_type(template_config, '$[15].condition') = 'text'
                     AND json_extract(template_config, '$[15].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[15].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[15].config'), '') = ''
                 OR (json_type(template_config, '$[15].config') = 'object'))))
     AND (json_array_length(template_config) <= 16
         OR (coalesce(json_type(template_config, '$[16]'), '') = 'object'
@@ -557,30 +525,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[16].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[16].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[16].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[16].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].step'), '') = ''
                 OR (json_type(template_config, '$[16].step') = 'integer'
                     AND json_extract(template_config, '$[16].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[16].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[16].label') = 'text'
-                    AND length(json_extract(template_config, '$[16].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[16].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[16].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[16].enabled'), '') = ''
                 OR (json_type(template_config, '$[16].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[16].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[16].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[16].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].variant_count'), '') = ''
                 OR (json_type(template_config, '$[16].variant_count') = 'integer'
                     AND json_extract(template_config, '$[16].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[16].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].key'), '') = ''
                 OR (json_type(template_config, '$[16].key') = 'text'
                     AND length(json_extract(template_config, '$[16].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[16].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[16].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].day_offset'), '') = ''
                 OR (json_type(template_config, '$[16].day_offset') = 'integer'
                     AND json_extract(template_config, '$[16].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[16].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].condition'), '') = ''
                 OR (json_type(template_config, '$[16].condition') = 'text'
                     AND json_extract(template_config, '$[16].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[16].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[16].config'), '') = ''
                 OR (json_type(template_config, '$[16].config') = 'object'))))
     AND (json_array_length(template_config) <= 17
         OR (coalesce(json_type(template_config, '$[17]'), '') = 'object'
@@ -589,30 +555,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[17].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[17].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[17].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[17].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].step'), '') = ''
                 OR (json_type(template_config, '$[17].step') = 'integer'
                     AND json_extract(template_config, '$[17].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[17].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[17].label') = 'text'
-                    AND length(json_extract(template_config, '$[17].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[17].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[17].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[17].enabled'), '') = ''
                 OR (json_type(template_config, '$[17].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[17].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[17].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[17].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].variant_count'), '') = ''
                 OR (json_type(template_config, '$[17].variant_count') = 'integer'
                     AND json_extract(template_config, '$[17].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[17].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].key'), '') = ''
                 OR (json_type(template_config, '$[17].key') = 'text'
                     AND length(json_extract(template_config, '$[17].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[17].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[17].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].day_offset'), '') = ''
                 OR (json_type(template_config, '$[17].day_offset') = 'integer'
                     AND json_extract(template_config, '$[17].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[17].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].condition'), '') = ''
                 OR (json_type(template_config, '$[17].condition') = 'text'
                     AND json_extract(template_config, '$[17].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[17].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[17].config'), '') = ''
                 OR (json_type(template_config, '$[17].config') = 'object'))))
     AND (json_array_length(template_config) <= 18
         OR (coalesce(json_type(template_config, '$[18]'), '') = 'object'
@@ -621,30 +585,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[18].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[18].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[18].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[18].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].step'), '') = ''
                 OR (json_type(template_config, '$[18].step') = 'integer'
                     AND json_extract(template_config, '$[18].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[18].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[18].label') = 'text'
-                    AND length(json_extract(template_config, '$[18].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[18].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[18].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[18].enabled'), '') = ''
                 OR (json_type(template_config, '$[18].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[18].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[18].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[18].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].variant_count'), '') = ''
                 OR (json_type(template_config, '$[18].variant_count') = 'integer'
                     AND json_extract(template_config, '$[18].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[18].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].key'), '') = ''
                 OR (json_type(template_config, '$[18].key') = 'text'
                     AND length(json_extract(template_config, '$[18].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[18].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[18].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].day_offset'), '') = ''
                 OR (json_type(template_config, '$[18].day_offset') = 'integer'
                     AND json_extract(template_config, '$[18].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[18].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].condition'), '') = ''
                 OR (json_type(template_config, '$[18].condition') = 'text'
                     AND json_extract(template_config, '$[18].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[18].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[18].config'), '') = ''
                 OR (json_type(template_config, '$[18].config') = 'object'))))
     AND (json_array_length(template_config) <= 19
         OR (coalesce(json_type(template_config, '$[19]'), '') = 'object'
@@ -653,30 +615,28 @@ CONSTRAINT ck_campaigns_template_config CHECK (
             AND length(json_extract(template_config, '$[19].channel')) BETWEEN 1 AND 40
             AND json_extract(template_config, '$[19].channel') GLOB '[a-z]*'
             AND json_extract(template_config, '$[19].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(template_config, '$[19].step'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].step'), '') = ''
                 OR (json_type(template_config, '$[19].step') = 'integer'
                     AND json_extract(template_config, '$[19].step') >= 1))
-            AND (coalesce(json_type(template_config, '$[19].label'), 'null') = 'null'
-                OR (json_type(template_config, '$[19].label') = 'text'
-                    AND length(json_extract(template_config, '$[19].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(template_config, '$[19].enabled'), 'null') = 'null'
+            AND coalesce(json_type(template_config, '$[19].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(template_config, '$[19].enabled'), '') = ''
                 OR (json_type(template_config, '$[19].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[19].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].needs_pdf'), '') = ''
                 OR (json_type(template_config, '$[19].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(template_config, '$[19].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].variant_count'), '') = ''
                 OR (json_type(template_config, '$[19].variant_count') = 'integer'
                     AND json_extract(template_config, '$[19].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(template_config, '$[19].key'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].key'), '') = ''
                 OR (json_type(template_config, '$[19].key') = 'text'
                     AND length(json_extract(template_config, '$[19].key')) BETWEEN 1 AND 40
                     AND json_extract(template_config, '$[19].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(template_config, '$[19].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].day_offset'), '') = ''
                 OR (json_type(template_config, '$[19].day_offset') = 'integer'
                     AND json_extract(template_config, '$[19].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(template_config, '$[19].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].condition'), '') = ''
                 OR (json_type(template_config, '$[19].condition') = 'text'
                     AND json_extract(template_config, '$[19].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(template_config, '$[19].config'), 'null') = 'null'
+            AND (coalesce(json_extract(template_config, '$[19].config'), '') = ''
                 OR (json_type(template_config, '$[19].config') = 'object'))))
     END
 )
@@ -703,10 +663,8 @@ CONSTRAINT ck_campaigns_generation_config CHECK (
     AND replace('//////' || generation_config, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*'
     AND replace('//////'
         || generation_config, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'
-    AND (coalesce(json_type(generation_config, '$.tone'), 'null') = 'null'
-        OR (json_type(generation_config, '$.tone') = 'text'
-            AND length(json_extract(generation_config, '$.tone')) BETWEEN 1 AND 40))
-    AND (coalesce(json_type(generation_config, '$.language'), 'null') = 'null'
+    AND coalesce(json_type(generation_config, '$.tone'), 'null') IN ('null', 'text')
+    AND (coalesce(json_extract(generation_config, '$.language'), '') = ''
         OR (json_type(generation_config, '$.language') = 'text'
             AND json_extract(generation_config, '$.language') GLOB '[A-Za-z][A-Za-z]*'
             AND json_extract(generation_config, '$.language') NOT GLOB '*[^A-Za-z0-9-]*'
@@ -720,13 +678,13 @@ CONSTRAINT ck_campaigns_generation_config CHECK (
             AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'
             AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'
             AND json_extract(generation_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'))
-    AND (coalesce(json_type(generation_config, '$.custom_instructions'), 'null') = 'null'
+    AND (coalesce(json_extract(generation_config, '$.custom_instructions'), '') = ''
         OR (json_type(generation_config, '$.custom_instructions') = 'text'
             AND length(json_extract(generation_config, '$.custom_instructions')) BETWEEN 0 AND 10000))
-    AND (coalesce(json_type(generation_config, '$.default_variant_count'), 'null') = 'null'
+    AND (coalesce(json_extract(generation_config, '$.default_variant_count'), '') = ''
         OR (json_type(generation_config, '$.default_variant_count') = 'integer'
             AND json_extract(generation_config, '$.default_variant_count') BETWEEN 1 AND 3))
-    AND (coalesce(json_type(generation_config, '$.budget'), 'null') = 'null'
+    AND (coalesce(json_extract(generation_config, '$.budget'), '') = ''
         OR (json_type(generation_config, '$.budget') = 'text'
             AND json_extract(generation_config, '$.budget') GLOB '[0-9]*'
             AND json_extract(generation_config, '$.budget') NOT GLOB '*[^0-9.]*'
@@ -831,30 +789,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[0].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[0].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[0].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[0].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].step'), '') = ''
                 OR (json_type(steps, '$[0].step') = 'integer'
                     AND json_extract(steps, '$[0].step') >= 1))
-            AND (coalesce(json_type(steps, '$[0].label'), 'null') = 'null'
-                OR (json_type(steps, '$[0].label') = 'text'
-                    AND length(json_extract(steps, '$[0].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[0].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[0].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[0].enabled'), '') = ''
                 OR (json_type(steps, '$[0].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[0].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[0].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[0].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].variant_count'), '') = ''
                 OR (json_type(steps, '$[0].variant_count') = 'integer'
                     AND json_extract(steps, '$[0].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[0].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].key'), '') = ''
                 OR (json_type(steps, '$[0].key') = 'text'
                     AND length(json_extract(steps, '$[0].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[0].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[0].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].day_offset'), '') = ''
                 OR (json_type(steps, '$[0].day_offset') = 'integer'
                     AND json_extract(steps, '$[0].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[0].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].condition'), '') = ''
                 OR (json_type(steps, '$[0].condition') = 'text'
                     AND json_extract(steps, '$[0].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[0].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[0].config'), '') = ''
                 OR (json_type(steps, '$[0].config') = 'object'))))
     AND (json_array_length(steps) <= 1
         OR (coalesce(json_type(steps, '$[1]'), '') = 'object'
@@ -863,30 +819,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[1].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[1].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[1].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[1].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].step'), '') = ''
                 OR (json_type(steps, '$[1].step') = 'integer'
                     AND json_extract(steps, '$[1].step') >= 1))
-            AND (coalesce(json_type(steps, '$[1].label'), 'null') = 'null'
-                OR (json_type(steps, '$[1].label') = 'text'
-                    AND length(json_extract(steps, '$[1].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[1].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[1].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[1].enabled'), '') = ''
                 OR (json_type(steps, '$[1].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[1].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[1].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[1].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].variant_count'), '') = ''
                 OR (json_type(steps, '$[1].variant_count') = 'integer'
                     AND json_extract(steps, '$[1].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[1].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].key'), '') = ''
                 OR (json_type(steps, '$[1].key') = 'text'
                     AND length(json_extract(steps, '$[1].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[1].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[1].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].day_offset'), '') = ''
                 OR (json_type(steps, '$[1].day_offset') = 'integer'
                     AND json_extract(steps, '$[1].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[1].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].condition'), '') = ''
                 OR (json_type(steps, '$[1].condition') = 'text'
                     AND json_extract(steps, '$[1].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[1].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[1].config'), '') = ''
                 OR (json_type(steps, '$[1].config') = 'object'))))
     AND (json_array_length(steps) <= 2
         OR (coalesce(json_type(steps, '$[2]'), '') = 'object'
@@ -895,30 +849,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[2].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[2].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[2].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[2].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].step'), '') = ''
                 OR (json_type(steps, '$[2].step') = 'integer'
                     AND json_extract(steps, '$[2].step') >= 1))
-            AND (coalesce(json_type(steps, '$[2].label'), 'null') = 'null'
-                OR (json_type(steps, '$[2].label') = 'text'
-                    AND length(json_extract(steps, '$[2].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[2].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[2].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[2].enabled'), '') = ''
                 OR (json_type(steps, '$[2].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[2].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[2].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[2].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].variant_count'), '') = ''
                 OR (json_type(steps, '$[2].variant_count') = 'integer'
                     AND json_extract(steps, '$[2].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[2].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].key'), '') = ''
                 OR (json_type(steps, '$[2].key') = 'text'
                     AND length(json_extract(steps, '$[2].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[2].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[2].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].day_offset'), '') = ''
                 OR (json_type(steps, '$[2].day_offset') = 'integer'
                     AND json_extract(steps, '$[2].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[2].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].condition'), '') = ''
                 OR (json_type(steps, '$[2].condition') = 'text'
                     AND json_extract(steps, '$[2].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[2].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[2].config'), '') = ''
                 OR (json_type(steps, '$[2].config') = 'object'))))
     AND (json_array_length(steps) <= 3
         OR (coalesce(json_type(steps, '$[3]'), '') = 'object'
@@ -927,30 +879,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[3].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[3].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[3].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[3].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].step'), '') = ''
                 OR (json_type(steps, '$[3].step') = 'integer'
                     AND json_extract(steps, '$[3].step') >= 1))
-            AND (coalesce(json_type(steps, '$[3].label'), 'null') = 'null'
-                OR (json_type(steps, '$[3].label') = 'text'
-                    AND length(json_extract(steps, '$[3].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[3].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[3].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[3].enabled'), '') = ''
                 OR (json_type(steps, '$[3].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[3].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[3].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[3].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].variant_count'), '') = ''
                 OR (json_type(steps, '$[3].variant_count') = 'integer'
                     AND json_extract(steps, '$[3].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[3].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].key'), '') = ''
                 OR (json_type(steps, '$[3].key') = 'text'
                     AND length(json_extract(steps, '$[3].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[3].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[3].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].day_offset'), '') = ''
                 OR (json_type(steps, '$[3].day_offset') = 'integer'
                     AND json_extract(steps, '$[3].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[3].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].condition'), '') = ''
                 OR (json_type(steps, '$[3].condition') = 'text'
                     AND json_extract(steps, '$[3].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[3].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[3].config'), '') = ''
                 OR (json_type(steps, '$[3].config') = 'object'))))
     AND (json_array_length(steps) <= 4
         OR (coalesce(json_type(steps, '$[4]'), '') = 'object'
@@ -959,30 +909,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[4].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[4].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[4].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[4].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].step'), '') = ''
                 OR (json_type(steps, '$[4].step') = 'integer'
                     AND json_extract(steps, '$[4].step') >= 1))
-            AND (coalesce(json_type(steps, '$[4].label'), 'null') = 'null'
-                OR (json_type(steps, '$[4].label') = 'text'
-                    AND length(json_extract(steps, '$[4].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[4].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[4].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[4].enabled'), '') = ''
                 OR (json_type(steps, '$[4].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[4].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[4].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[4].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].variant_count'), '') = ''
                 OR (json_type(steps, '$[4].variant_count') = 'integer'
                     AND json_extract(steps, '$[4].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[4].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].key'), '') = ''
                 OR (json_type(steps, '$[4].key') = 'text'
                     AND length(json_extract(steps, '$[4].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[4].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[4].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].day_offset'), '') = ''
                 OR (json_type(steps, '$[4].day_offset') = 'integer'
                     AND json_extract(steps, '$[4].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[4].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].condition'), '') = ''
                 OR (json_type(steps, '$[4].condition') = 'text'
                     AND json_extract(steps, '$[4].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[4].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[4].config'), '') = ''
                 OR (json_type(steps, '$[4].config') = 'object'))))
     AND (json_array_length(steps) <= 5
         OR (coalesce(json_type(steps, '$[5]'), '') = 'object'
@@ -991,30 +939,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[5].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[5].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[5].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[5].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].step'), '') = ''
                 OR (json_type(steps, '$[5].step') = 'integer'
                     AND json_extract(steps, '$[5].step') >= 1))
-            AND (coalesce(json_type(steps, '$[5].label'), 'null') = 'null'
-                OR (json_type(steps, '$[5].label') = 'text'
-                    AND length(json_extract(steps, '$[5].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[5].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[5].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[5].enabled'), '') = ''
                 OR (json_type(steps, '$[5].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[5].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[5].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[5].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].variant_count'), '') = ''
                 OR (json_type(steps, '$[5].variant_count') = 'integer'
                     AND json_extract(steps, '$[5].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[5].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].key'), '') = ''
                 OR (json_type(steps, '$[5].key') = 'text'
                     AND length(json_extract(steps, '$[5].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[5].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[5].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].day_offset'), '') = ''
                 OR (json_type(steps, '$[5].day_offset') = 'integer'
                     AND json_extract(steps, '$[5].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[5].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].condition'), '') = ''
                 OR (json_type(steps, '$[5].condition') = 'text'
                     AND json_extract(steps, '$[5].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[5].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[5].config'), '') = ''
                 OR (json_type(steps, '$[5].config') = 'object'))))
     AND (json_array_length(steps) <= 6
         OR (coalesce(json_type(steps, '$[6]'), '') = 'object'
@@ -1023,30 +969,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[6].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[6].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[6].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[6].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].step'), '') = ''
                 OR (json_type(steps, '$[6].step') = 'integer'
                     AND json_extract(steps, '$[6].step') >= 1))
-            AND (coalesce(json_type(steps, '$[6].label'), 'null') = 'null'
-                OR (json_type(steps, '$[6].label') = 'text'
-                    AND length(json_extract(steps, '$[6].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[6].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[6].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[6].enabled'), '') = ''
                 OR (json_type(steps, '$[6].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[6].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[6].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[6].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].variant_count'), '') = ''
                 OR (json_type(steps, '$[6].variant_count') = 'integer'
                     AND json_extract(steps, '$[6].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[6].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].key'), '') = ''
                 OR (json_type(steps, '$[6].key') = 'text'
                     AND length(json_extract(steps, '$[6].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[6].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[6].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].day_offset'), '') = ''
                 OR (json_type(steps, '$[6].day_offset') = 'integer'
                     AND json_extract(steps, '$[6].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[6].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].condition'), '') = ''
                 OR (json_type(steps, '$[6].condition') = 'text'
                     AND json_extract(steps, '$[6].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[6].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[6].config'), '') = ''
                 OR (json_type(steps, '$[6].config') = 'object'))))
     AND (json_array_length(steps) <= 7
         OR (coalesce(json_type(steps, '$[7]'), '') = 'object'
@@ -1055,30 +999,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[7].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[7].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[7].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[7].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].step'), '') = ''
                 OR (json_type(steps, '$[7].step') = 'integer'
                     AND json_extract(steps, '$[7].step') >= 1))
-            AND (coalesce(json_type(steps, '$[7].label'), 'null') = 'null'
-                OR (json_type(steps, '$[7].label') = 'text'
-                    AND length(json_extract(steps, '$[7].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[7].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[7].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[7].enabled'), '') = ''
                 OR (json_type(steps, '$[7].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[7].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[7].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[7].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].variant_count'), '') = ''
                 OR (json_type(steps, '$[7].variant_count') = 'integer'
                     AND json_extract(steps, '$[7].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[7].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].key'), '') = ''
                 OR (json_type(steps, '$[7].key') = 'text'
                     AND length(json_extract(steps, '$[7].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[7].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[7].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].day_offset'), '') = ''
                 OR (json_type(steps, '$[7].day_offset') = 'integer'
                     AND json_extract(steps, '$[7].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[7].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].condition'), '') = ''
                 OR (json_type(steps, '$[7].condition') = 'text'
                     AND json_extract(steps, '$[7].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[7].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[7].config'), '') = ''
                 OR (json_type(steps, '$[7].config') = 'object'))))
     AND (json_array_length(steps) <= 8
         OR (coalesce(json_type(steps, '$[8]'), '') = 'object'
@@ -1087,30 +1029,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[8].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[8].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[8].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[8].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].step'), '') = ''
                 OR (json_type(steps, '$[8].step') = 'integer'
                     AND json_extract(steps, '$[8].step') >= 1))
-            AND (coalesce(json_type(steps, '$[8].label'), 'null') = 'null'
-                OR (json_type(steps, '$[8].label') = 'text'
-                    AND length(json_extract(steps, '$[8].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[8].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[8].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[8].enabled'), '') = ''
                 OR (json_type(steps, '$[8].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[8].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[8].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[8].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].variant_count'), '') = ''
                 OR (json_type(steps, '$[8].variant_count') = 'integer'
                     AND json_extract(steps, '$[8].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[8].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].key'), '') = ''
                 OR (json_type(steps, '$[8].key') = 'text'
                     AND length(json_extract(steps, '$[8].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[8].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[8].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].day_offset'), '') = ''
                 OR (json_type(steps, '$[8].day_offset') = 'integer'
                     AND json_extract(steps, '$[8].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[8].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].condition'), '') = ''
                 OR (json_type(steps, '$[8].condition') = 'text'
                     AND json_extract(steps, '$[8].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[8].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[8].config'), '') = ''
                 OR (json_type(steps, '$[8].config') = 'object'))))
     AND (json_array_length(steps) <= 9
         OR (coalesce(json_type(steps, '$[9]'), '') = 'object'
@@ -1119,30 +1059,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[9].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[9].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[9].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[9].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].step'), '') = ''
                 OR (json_type(steps, '$[9].step') = 'integer'
                     AND json_extract(steps, '$[9].step') >= 1))
-            AND (coalesce(json_type(steps, '$[9].label'), 'null') = 'null'
-                OR (json_type(steps, '$[9].label') = 'text'
-                    AND length(json_extract(steps, '$[9].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[9].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[9].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[9].enabled'), '') = ''
                 OR (json_type(steps, '$[9].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[9].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[9].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[9].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].variant_count'), '') = ''
                 OR (json_type(steps, '$[9].variant_count') = 'integer'
                     AND json_extract(steps, '$[9].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[9].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].key'), '') = ''
                 OR (json_type(steps, '$[9].key') = 'text'
                     AND length(json_extract(steps, '$[9].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[9].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[9].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].day_offset'), '') = ''
                 OR (json_type(steps, '$[9].day_offset') = 'integer'
                     AND json_extract(steps, '$[9].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[9].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].condition'), '') = ''
                 OR (json_type(steps, '$[9].condition') = 'text'
                     AND json_extract(steps, '$[9].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[9].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[9].config'), '') = ''
                 OR (json_type(steps, '$[9].config') = 'object'))))
     AND (json_array_length(steps) <= 10
         OR (coalesce(json_type(steps, '$[10]'), '') = 'object'
@@ -1151,30 +1089,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[10].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[10].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[10].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[10].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].step'), '') = ''
                 OR (json_type(steps, '$[10].step') = 'integer'
                     AND json_extract(steps, '$[10].step') >= 1))
-            AND (coalesce(json_type(steps, '$[10].label'), 'null') = 'null'
-                OR (json_type(steps, '$[10].label') = 'text'
-                    AND length(json_extract(steps, '$[10].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[10].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[10].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[10].enabled'), '') = ''
                 OR (json_type(steps, '$[10].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[10].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[10].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[10].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].variant_count'), '') = ''
                 OR (json_type(steps, '$[10].variant_count') = 'integer'
                     AND json_extract(steps, '$[10].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[10].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].key'), '') = ''
                 OR (json_type(steps, '$[10].key') = 'text'
                     AND length(json_extract(steps, '$[10].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[10].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[10].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].day_offset'), '') = ''
                 OR (json_type(steps, '$[10].day_offset') = 'integer'
                     AND json_extract(steps, '$[10].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[10].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].condition'), '') = ''
                 OR (json_type(steps, '$[10].condition') = 'text'
                     AND json_extract(steps, '$[10].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[10].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[10].config'), '') = ''
                 OR (json_type(steps, '$[10].config') = 'object'))))
     AND (json_array_length(steps) <= 11
         OR (coalesce(json_type(steps, '$[11]'), '') = 'object'
@@ -1183,30 +1119,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[11].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[11].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[11].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[11].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].step'), '') = ''
                 OR (json_type(steps, '$[11].step') = 'integer'
                     AND json_extract(steps, '$[11].step') >= 1))
-            AND (coalesce(json_type(steps, '$[11].label'), 'null') = 'null'
-                OR (json_type(steps, '$[11].label') = 'text'
-                    AND length(json_extract(steps, '$[11].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[11].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[11].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[11].enabled'), '') = ''
                 OR (json_type(steps, '$[11].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[11].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[11].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[11].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].variant_count'), '') = ''
                 OR (json_type(steps, '$[11].variant_count') = 'integer'
                     AND json_extract(steps, '$[11].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[11].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].key'), '') = ''
                 OR (json_type(steps, '$[11].key') = 'text'
                     AND length(json_extract(steps, '$[11].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[11].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[11].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].day_offset'), '') = ''
                 OR (json_type(steps, '$[11].day_offset') = 'integer'
                     AND json_extract(steps, '$[11].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[11].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].condition'), '') = ''
                 OR (json_type(steps, '$[11].condition') = 'text'
                     AND json_extract(steps, '$[11].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[11].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[11].config'), '') = ''
                 OR (json_type(steps, '$[11].config') = 'object'))))
     AND (json_array_length(steps) <= 12
         OR (coalesce(json_type(steps, '$[12]'), '') = 'object'
@@ -1215,30 +1149,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[12].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[12].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[12].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[12].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].step'), '') = ''
                 OR (json_type(steps, '$[12].step') = 'integer'
                     AND json_extract(steps, '$[12].step') >= 1))
-            AND (coalesce(json_type(steps, '$[12].label'), 'null') = 'null'
-                OR (json_type(steps, '$[12].label') = 'text'
-                    AND length(json_extract(steps, '$[12].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[12].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[12].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[12].enabled'), '') = ''
                 OR (json_type(steps, '$[12].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[12].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[12].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[12].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].variant_count'), '') = ''
                 OR (json_type(steps, '$[12].variant_count') = 'integer'
                     AND json_extract(steps, '$[12].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[12].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].key'), '') = ''
                 OR (json_type(steps, '$[12].key') = 'text'
                     AND length(json_extract(steps, '$[12].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[12].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[12].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].day_offset'), '') = ''
                 OR (json_type(steps, '$[12].day_offset') = 'integer'
                     AND json_extract(steps, '$[12].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[12].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].condition'), '') = ''
                 OR (json_type(steps, '$[12].condition') = 'text'
                     AND json_extract(steps, '$[12].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[12].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[12].config'), '') = ''
                 OR (json_type(steps, '$[12].config') = 'object'))))
     AND (json_array_length(steps) <= 13
         OR (coalesce(json_type(steps, '$[13]'), '') = 'object'
@@ -1247,30 +1179,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[13].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[13].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[13].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[13].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].step'), '') = ''
                 OR (json_type(steps, '$[13].step') = 'integer'
                     AND json_extract(steps, '$[13].step') >= 1))
-            AND (coalesce(json_type(steps, '$[13].label'), 'null') = 'null'
-                OR (json_type(steps, '$[13].label') = 'text'
-                    AND length(json_extract(steps, '$[13].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[13].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[13].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[13].enabled'), '') = ''
                 OR (json_type(steps, '$[13].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[13].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[13].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[13].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].variant_count'), '') = ''
                 OR (json_type(steps, '$[13].variant_count') = 'integer'
                     AND json_extract(steps, '$[13].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[13].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].key'), '') = ''
                 OR (json_type(steps, '$[13].key') = 'text'
                     AND length(json_extract(steps, '$[13].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[13].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[13].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].day_offset'), '') = ''
                 OR (json_type(steps, '$[13].day_offset') = 'integer'
                     AND json_extract(steps, '$[13].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[13].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].condition'), '') = ''
                 OR (json_type(steps, '$[13].condition') = 'text'
                     AND json_extract(steps, '$[13].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[13].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[13].config'), '') = ''
                 OR (json_type(steps, '$[13].config') = 'object'))))
     AND (json_array_length(steps) <= 14
         OR (coalesce(json_type(steps, '$[14]'), '') = 'object'
@@ -1279,30 +1209,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[14].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[14].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[14].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[14].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].step'), '') = ''
                 OR (json_type(steps, '$[14].step') = 'integer'
                     AND json_extract(steps, '$[14].step') >= 1))
-            AND (coalesce(json_type(steps, '$[14].label'), 'null') = 'null'
-                OR (json_type(steps, '$[14].label') = 'text'
-                    AND length(json_extract(steps, '$[14].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[14].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[14].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[14].enabled'), '') = ''
                 OR (json_type(steps, '$[14].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[14].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[14].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[14].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].variant_count'), '') = ''
                 OR (json_type(steps, '$[14].variant_count') = 'integer'
                     AND json_extract(steps, '$[14].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[14].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].key'), '') = ''
                 OR (json_type(steps, '$[14].key') = 'text'
                     AND length(json_extract(steps, '$[14].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[14].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[14].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].day_offset'), '') = ''
                 OR (json_type(steps, '$[14].day_offset') = 'integer'
                     AND json_extract(steps, '$[14].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[14].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].condition'), '') = ''
                 OR (json_type(steps, '$[14].condition') = 'text'
                     AND json_extract(steps, '$[14].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[14].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[14].config'), '') = ''
                 OR (json_type(steps, '$[14].config') = 'object'))))
     AND (json_array_length(steps) <= 15
         OR (coalesce(json_type(steps, '$[15]'), '') = 'object'
@@ -1311,30 +1239,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[15].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[15].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[15].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[15].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].step'), '') = ''
                 OR (json_type(steps, '$[15].step') = 'integer'
                     AND json_extract(steps, '$[15].step') >= 1))
-            AND (coalesce(json_type(steps, '$[15].label'), 'null') = 'null'
-                OR (json_type(steps, '$[15].label') = 'text'
-                    AND length(json_extract(steps, '$[15].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[15].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[15].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[15].enabled'), '') = ''
                 OR (json_type(steps, '$[15].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[15].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[15].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[15].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].variant_count'), '') = ''
                 OR (json_type(steps, '$[15].variant_count') = 'integer'
                     AND json_extract(steps, '$[15].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[15].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].key'), '') = ''
                 OR (json_type(steps, '$[15].key') = 'text'
                     AND length(json_extract(steps, '$[15].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[15].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[15].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].day_offset'), '') = ''
                 OR (json_type(steps, '$[15].day_offset') = 'integer'
                     AND json_extract(steps, '$[15].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[15].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].condition'), '') = ''
                 OR (json_type(steps, '$[15].condition') = 'text'
                     AND json_extract(steps, '$[15].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[15].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[15].config'), '') = ''
                 OR (json_type(steps, '$[15].config') = 'object'))))
     AND (json_array_length(steps) <= 16
         OR (coalesce(json_type(steps, '$[16]'), '') = 'object'
@@ -1343,30 +1269,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[16].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[16].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[16].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[16].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].step'), '') = ''
                 OR (json_type(steps, '$[16].step') = 'integer'
                     AND json_extract(steps, '$[16].step') >= 1))
-            AND (coalesce(json_type(steps, '$[16].label'), 'null') = 'null'
-                OR (json_type(steps, '$[16].label') = 'text'
-                    AND length(json_extract(steps, '$[16].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[16].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[16].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[16].enabled'), '') = ''
                 OR (json_type(steps, '$[16].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[16].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[16].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[16].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].variant_count'), '') = ''
                 OR (json_type(steps, '$[16].variant_count') = 'integer'
                     AND json_extract(steps, '$[16].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[16].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].key'), '') = ''
                 OR (json_type(steps, '$[16].key') = 'text'
                     AND length(json_extract(steps, '$[16].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[16].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[16].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].day_offset'), '') = ''
                 OR (json_type(steps, '$[16].day_offset') = 'integer'
                     AND json_extract(steps, '$[16].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[16].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].condition'), '') = ''
                 OR (json_type(steps, '$[16].condition') = 'text'
                     AND json_extract(steps, '$[16].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[16].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[16].config'), '') = ''
                 OR (json_type(steps, '$[16].config') = 'object'))))
     AND (json_array_length(steps) <= 17
         OR (coalesce(json_type(steps, '$[17]'), '') = 'object'
@@ -1375,30 +1299,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[17].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[17].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[17].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[17].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].step'), '') = ''
                 OR (json_type(steps, '$[17].step') = 'integer'
                     AND json_extract(steps, '$[17].step') >= 1))
-            AND (coalesce(json_type(steps, '$[17].label'), 'null') = 'null'
-                OR (json_type(steps, '$[17].label') = 'text'
-                    AND length(json_extract(steps, '$[17].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[17].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[17].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[17].enabled'), '') = ''
                 OR (json_type(steps, '$[17].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[17].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[17].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[17].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].variant_count'), '') = ''
                 OR (json_type(steps, '$[17].variant_count') = 'integer'
                     AND json_extract(steps, '$[17].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[17].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].key'), '') = ''
                 OR (json_type(steps, '$[17].key') = 'text'
                     AND length(json_extract(steps, '$[17].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[17].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[17].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].day_offset'), '') = ''
                 OR (json_type(steps, '$[17].day_offset') = 'integer'
                     AND json_extract(steps, '$[17].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[17].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].condition'), '') = ''
                 OR (json_type(steps, '$[17].condition') = 'text'
                     AND json_extract(steps, '$[17].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[17].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[17].config'), '') = ''
                 OR (json_type(steps, '$[17].config') = 'object'))))
     AND (json_array_length(steps) <= 18
         OR (coalesce(json_type(steps, '$[18]'), '') = 'object'
@@ -1407,30 +1329,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[18].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[18].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[18].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[18].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].step'), '') = ''
                 OR (json_type(steps, '$[18].step') = 'integer'
                     AND json_extract(steps, '$[18].step') >= 1))
-            AND (coalesce(json_type(steps, '$[18].label'), 'null') = 'null'
-                OR (json_type(steps, '$[18].label') = 'text'
-                    AND length(json_extract(steps, '$[18].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[18].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[18].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[18].enabled'), '') = ''
                 OR (json_type(steps, '$[18].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[18].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[18].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[18].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].variant_count'), '') = ''
                 OR (json_type(steps, '$[18].variant_count') = 'integer'
                     AND json_extract(steps, '$[18].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[18].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].key'), '') = ''
                 OR (json_type(steps, '$[18].key') = 'text'
                     AND length(json_extract(steps, '$[18].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[18].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[18].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].day_offset'), '') = ''
                 OR (json_type(steps, '$[18].day_offset') = 'integer'
                     AND json_extract(steps, '$[18].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[18].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].condition'), '') = ''
                 OR (json_type(steps, '$[18].condition') = 'text'
                     AND json_extract(steps, '$[18].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[18].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[18].config'), '') = ''
                 OR (json_type(steps, '$[18].config') = 'object'))))
     AND (json_array_length(steps) <= 19
         OR (coalesce(json_type(steps, '$[19]'), '') = 'object'
@@ -1439,30 +1359,28 @@ CONSTRAINT ck_campaign_templates_steps CHECK (
             AND length(json_extract(steps, '$[19].channel')) BETWEEN 1 AND 40
             AND json_extract(steps, '$[19].channel') GLOB '[a-z]*'
             AND json_extract(steps, '$[19].channel') NOT GLOB '*[^a-z0-9_]*'
-            AND (coalesce(json_type(steps, '$[19].step'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].step'), '') = ''
                 OR (json_type(steps, '$[19].step') = 'integer'
                     AND json_extract(steps, '$[19].step') >= 1))
-            AND (coalesce(json_type(steps, '$[19].label'), 'null') = 'null'
-                OR (json_type(steps, '$[19].label') = 'text'
-                    AND length(json_extract(steps, '$[19].label')) BETWEEN 1 AND 200))
-            AND (coalesce(json_type(steps, '$[19].enabled'), 'null') = 'null'
+            AND coalesce(json_type(steps, '$[19].label'), 'null') IN ('null', 'text')
+            AND (coalesce(json_extract(steps, '$[19].enabled'), '') = ''
                 OR (json_type(steps, '$[19].enabled') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[19].needs_pdf'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].needs_pdf'), '') = ''
                 OR (json_type(steps, '$[19].needs_pdf') IN ('true', 'false')))
-            AND (coalesce(json_type(steps, '$[19].variant_count'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].variant_count'), '') = ''
                 OR (json_type(steps, '$[19].variant_count') = 'integer'
                     AND json_extract(steps, '$[19].variant_count') BETWEEN 1 AND 3))
-            AND (coalesce(json_type(steps, '$[19].key'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].key'), '') = ''
                 OR (json_type(steps, '$[19].key') = 'text'
                     AND length(json_extract(steps, '$[19].key')) BETWEEN 1 AND 40
                     AND json_extract(steps, '$[19].key') NOT GLOB '*[^A-Za-z0-9_-]*'))
-            AND (coalesce(json_type(steps, '$[19].day_offset'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].day_offset'), '') = ''
                 OR (json_type(steps, '$[19].day_offset') = 'integer'
                     AND json_extract(steps, '$[19].day_offset') BETWEEN 0 AND 365))
-            AND (coalesce(json_type(steps, '$[19].condition'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].condition'), '') = ''
                 OR (json_type(steps, '$[19].condition') = 'text'
                     AND json_extract(steps, '$[19].condition') IN ('always', 'no_response', 'opened_not_replied')))
-            AND (coalesce(json_type(steps, '$[19].config'), 'null') = 'null'
+            AND (coalesce(json_extract(steps, '$[19].config'), '') = ''
                 OR (json_type(steps, '$[19].config') = 'object'))))
     END
 )
@@ -1487,10 +1405,8 @@ CONSTRAINT ck_campaign_templates_default_config CHECK (
     AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\[^u]????\u[dD][c-fC-F]*'
     AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[^dD]???\u[dD][c-fC-F]*'
     AND replace('//////' || default_config, '\\', '//') NOT GLOB '*\u[dD][^89abAB]??\u[dD][c-fC-F]*'
-    AND (coalesce(json_type(default_config, '$.tone'), 'null') = 'null'
-        OR (json_type(default_config, '$.tone') = 'text'
-            AND length(json_extract(default_config, '$.tone')) BETWEEN 1 AND 40))
-    AND (coalesce(json_type(default_config, '$.language'), 'null') = 'null'
+    AND coalesce(json_type(default_config, '$.tone'), 'null') IN ('null', 'text')
+    AND (coalesce(json_extract(default_config, '$.language'), '') = ''
         OR (json_type(default_config, '$.language') = 'text'
             AND json_extract(default_config, '$.language') GLOB '[A-Za-z][A-Za-z]*'
             AND json_extract(default_config, '$.language') NOT GLOB '*[^A-Za-z0-9-]*'
@@ -1504,13 +1420,13 @@ CONSTRAINT ck_campaign_templates_default_config CHECK (
             AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'
             AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'
             AND json_extract(default_config, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'))
-    AND (coalesce(json_type(default_config, '$.custom_instructions'), 'null') = 'null'
+    AND (coalesce(json_extract(default_config, '$.custom_instructions'), '') = ''
         OR (json_type(default_config, '$.custom_instructions') = 'text'
             AND length(json_extract(default_config, '$.custom_instructions')) BETWEEN 0 AND 10000))
-    AND (coalesce(json_type(default_config, '$.default_variant_count'), 'null') = 'null'
+    AND (coalesce(json_extract(default_config, '$.default_variant_count'), '') = ''
         OR (json_type(default_config, '$.default_variant_count') = 'integer'
             AND json_extract(default_config, '$.default_variant_count') BETWEEN 1 AND 3))
-    AND (coalesce(json_type(default_config, '$.budget'), 'null') = 'null'
+    AND (coalesce(json_extract(default_config, '$.budget'), '') = ''
         OR (json_type(default_config, '$.budget') = 'text'
             AND json_extract(default_config, '$.budget') GLOB '[0-9]*'
             AND json_extract(default_config, '$.budget') NOT GLOB '*[^0-9.]*'

@@ -211,21 +211,21 @@ export type SubmittedCampaignTemplate = {
 /** A step as databases contain it. */
 export type StoredStep = {
   /** A whole number, at least 1. */
-  step?: number | null;
+  step?: number | "" | null;
   /** A channel's name: a letter a-z, then a-z, 0-9 or _, at most 40 characters. */
   channel: string;
-  /** Text of 1 to 200 characters. */
+  /** Text. */
   label?: string | null;
-  enabled?: boolean | null;
-  needs_pdf?: boolean | null;
+  enabled?: boolean | "" | null;
+  needs_pdf?: boolean | "" | null;
   /** A whole number, 1 to 3. */
-  variant_count?: number | null;
+  variant_count?: number | "" | null;
   /** 1 to 40 characters out of a-z, A-Z, 0-9, _ and -. */
   key?: string | null;
   /** A whole number, 0 to 365. */
-  day_offset?: number | null;
-  condition?: Condition | null;
-  config?: Record<string, unknown> | null;
+  day_offset?: number | "" | null;
+  condition?: Condition | "" | null;
+  config?: Record<string, unknown> | "" | null;
   /** Unknown fields: keep them. */
   [other: string]: unknown;
 };
@@ -235,7 +235,7 @@ export type StoredTemplateConfig = StoredStep[];
 
 /** generation_config as databases contain it. */
 export type StoredGenerationConfig = {
-  /** Text of 1 to 40 characters. */
+  /** Text. */
   tone?: string | null;
   /**
    * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters
@@ -245,7 +245,7 @@ export type StoredGenerationConfig = {
   /** Text of at most 10000 characters. */
   custom_instructions?: string | null;
   /** A whole number, 1 to 3. */
-  default_variant_count?: number | null;
+  default_variant_count?: number | "" | null;
   /**
    * An amount in quotes and plain digits such as "25.00", below 1000000000 and with at most 9
    * decimals.

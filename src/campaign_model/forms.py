@@ -9,25 +9,36 @@ explanation of refusals and the store's ``save`` share both.
 
 A stored step may lack every field except its channel, and may have the number of another position.
 A stored template may lack its settings. A field that may be absent may also be null, as most ORMs
-write a field without a value. Other services wrote such documents. :func:`repaired` corrects this
-and reports each repair. It does not touch other faults.
+write a field without a value, or ``""``, as forms write it. The texts in ``SHORTENED`` may have any
+length. Other services wrote such documents. :func:`repaired` corrects this and reports each repair.
+It does not touch other faults.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from campaign_model._json import EMPTY, Tokens, fault_in, same_member
+from campaign_model._json import EMPTY, Tokens, fault_in, same_member, text_fault
 from campaign_model.campaign import CampaignTemplate, Repair
+from campaign_model.fields import Schema
 from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence, effective_key
 from campaign_model.vocabulary import Vocabulary
 
-__all__ = ["PARTS", "STEP_DEFAULTS", "Previous", "is_unchanged", "repaired", "restricted_parts"]
+__all__ = [
+    "PARTS",
+    "SHORTENED",
+    "STEP_DEFAULTS",
+    "Previous",
+    "allows_empty",
+    "is_unchanged",
+    "repaired",
+    "restricted_parts",
+]
 
 Previous = StepSequence | GenerationConfig | CampaignTemplate | None
 
@@ -79,6 +90,12 @@ def is_unchanged(code: str, tokens: Tokens, document: Any, previous: Previous) -
     return same_member(getattr(before, "extra", EMPTY), str(name), document[name])
 
 
+SHORTENED = ("label", "tone")
+"""Texts that a stored document may have in any length. A value has only their beginning."""
+
+_OPTIONAL_STEP_FIELDS = {name: schema for name, schema in STEP_FIELDS.items() if name != "channel"}
+_TEMPLATE_TEXT: Schema = {"type": "string"}
+
 STEP_DEFAULTS = {
     name: attribute.default
     for name, attribute in attrs.fields_dict(Step).items()
@@ -95,7 +112,9 @@ def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
     elif kind == "generation_config":
         document = _repaired_settings(document, "", repairs)
     elif type(document) is dict:
-        document = _without_nulls(document, ("description", "generation_config"), "", "", repairs)
+        # Of these members, only null is absent.
+        members = dict.fromkeys(("description", "generation_config"), _TEMPLATE_TEXT)
+        document = _repaired_members(document, members, "", "", repairs)
         if "steps" in document:
             document["steps"] = _repaired_steps(document["steps"], "/steps", repairs)
         if "generation_config" not in document:
@@ -109,19 +128,43 @@ def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
 def _repaired_settings(settings: Any, path: str, repairs: list[Repair]) -> Any:
     if type(settings) is not dict:
         return settings
-    return _without_nulls(settings, GENERATION_FIELDS, path, "generation_config.", repairs)
+    return _repaired_members(settings, GENERATION_FIELDS, path, "generation_config.", repairs)
 
 
-def _without_nulls(
-    members: dict[str, Any], fields: Iterable[str], path: str, place: str, repairs: list[Repair]
+def allows_empty(schema: Schema) -> bool:
+    """Return True if ``""`` is a value of a field, and not a way to write that it is absent."""
+    has_rule = schema.get("minLength", 0) > 0 or "pattern" in schema or "enum" in schema
+    return schema["type"] == "string" and not has_rule
+
+
+def _repaired_members(
+    members: dict[str, Any],
+    fields: Mapping[str, Schema],
+    path: str,
+    place: str,
+    repairs: list[Repair],
 ) -> dict[str, Any]:
-    """Return the members without those of ``fields`` that are null."""
-    nulls = [name for name in fields if name in members and members[name] is None]
-    repairs += (
-        Repair(f"{path}/{name}", "null_removed", f"{place}{name}: was null; it is absent now")
-        for name in nulls
-    )
-    return {name: value for name, value in members.items() if name not in nulls}
+    """Return the members without empty ``fields``, and with shortened texts."""
+    repaired_members = dict(members)
+    for name, schema in fields.items():
+        value = members.get(name)
+        code = None
+        if name in members and (value is None or (value == "" and not allows_empty(schema))):
+            code = "null_removed" if value is None else "empty_removed"
+            message = f"was {json.dumps(value)}; it is absent now"
+            del repaired_members[name]
+        elif (
+            name in SHORTENED
+            and isinstance(value, str)
+            and len(value) > schema["maxLength"]
+            and text_fault(value) is None
+        ):
+            code, limit = "shortened", schema["maxLength"]
+            message = f"had {len(value):,} characters; it has the first {limit} now"
+            repaired_members[name] = value[:limit]
+        if code is not None:
+            repairs.append(Repair(f"{path}/{name}", code, f"{place}{name}: {message}"))
+    return repaired_members
 
 
 def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
@@ -131,11 +174,11 @@ def _repaired_steps(steps: Any, path: str, repairs: list[Repair]) -> Any:
 
 
 def _repaired_step(step: Any, index: int, path: str, repairs: list[Repair]) -> Any:
-    """Correct a step that has a channel: its position, its nulls and its missing fields."""
+    """Correct a step that has a channel: its position, its empty and its missing fields."""
     if type(step) is not dict or type(step.get("channel")) is not str:
         return step
     path, place, position = f"{path}/{index}", f"steps[{index}]", index + 1
-    step = _without_nulls(step, STEP_FIELDS, path, f"{place}.", repairs)
+    step = _repaired_members(step, _OPTIONAL_STEP_FIELDS, path, f"{place}.", repairs)
     number = step.get("step")
     if type(number) is int and number >= 1 and number != position and fault_in(number) is None:
         message = f"{place}.step: was {number}; it is {position} now, by its position"

@@ -12,17 +12,20 @@ from campaign_model._json import EMPTY, JsonObject, json_object
 from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN, is_money, money
 from campaign_model.fields import DocumentFields
 from campaign_model.steps import MAX_VARIANTS, Step
-from campaign_model.vocabulary import MAX_TONE
 
 __all__ = [
     "GENERATION_FIELDS",
     "LANGUAGE_PATTERN",
     "MAX_INSTRUCTIONS",
+    "MAX_TONE_TEXT",
     "GenerationConfig",
     "effective_config",
 ]
 
 MAX_INSTRUCTIONS = 10_000
+MAX_TONE_TEXT = 200
+"""The most characters of a tone. The tones of a vocabulary are shorter; other services describe a
+tone in a sentence."""
 
 LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
 """The shape of a language tag (BCP 47), such as ``en`` or ``pt-BR``; the whole tag must match."""
@@ -42,7 +45,9 @@ class GenerationConfig:
     that is ``None``. Raises :class:`InvalidDocument` naming every wrong field.
     """
 
-    tone: str | None = attrs.field(default=None, metadata={"minLength": 1, "maxLength": MAX_TONE})
+    tone: str | None = attrs.field(
+        default=None, metadata={"minLength": 1, "maxLength": MAX_TONE_TEXT}
+    )
     language: str | None = attrs.field(
         default=None,
         metadata={

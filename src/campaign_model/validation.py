@@ -243,8 +243,8 @@ def _items(validator: Any, step_schema: Any, value: Any, schema: Any) -> Iterato
 def _any_of(
     validator: Any, schemas: list[Any], value: Any, _schema: Any
 ) -> Iterator[ValidationError]:
-    """Validate with the first of two schemas. The other one is null."""
-    if value is not None:
+    """Validate with the first of two schemas. The other one lists what is written for no value."""
+    if value not in schemas[1].get("enum", [None]):
         yield from validator.descend(value, schemas[0])
 
 
@@ -381,7 +381,8 @@ def _sequence_faults(
 
     def member(index: int, name: str, substitute: Any) -> Any:
         is_wrong = not isinstance(steps[index], dict) or (*path, index, name) in wrong
-        return substitute if is_wrong else steps[index].get(name)
+        value = substitute if is_wrong else steps[index].get(name)
+        return None if value == "" else value  # The field is absent.
 
     indexes = range(len(steps))
     faults = sequence_faults(

@@ -79,6 +79,9 @@ CODES = {
     "minItems": "too_few_items",
     "maxItems": "too_many_items",
 }
+VALUE = "/anyOf/0"
+"""The place of the schema of a value that may also be empty, within the schema of its field."""
+
 ANNOTATIONS = {"$schema", "$id", "title", "description"}
 
 
@@ -101,6 +104,9 @@ def keywords(schema: dict[str, Any], pointer: str = "") -> Iterator[tuple[str, s
         yield from keywords(member, f"{pointer}/properties/{name}")
     if "items" in schema:
         yield from keywords(schema["items"], f"{pointer}/items")
+    if "anyOf" in schema:
+        # The second schema lists what is written for no value.
+        yield from keywords(schema["anyOf"][0], f"{pointer}{VALUE}")
 
 
 def members(value: Any) -> Iterable[tuple[str, Any, str]]:
@@ -148,10 +154,11 @@ def missing_fixtures(schema: dict[str, Any], pointer: str, keyword: str) -> list
     """Describe the fixtures that are missing for placed keyword at placed place."""
     limit: Any = schema
     for word in [*pointer.split("/")[1:], keyword]:
-        limit = limit[word]
+        limit = limit[int(word) if isinstance(limit, list) else word]
+    place = pointer.removesuffix(VALUE)
     valid, invalid = (
         [placed for fixture in folder if fixture.schema == schema["$id"]
-         for placed in values_at(fixture, pointer)]
+         for placed in values_at(fixture, place)]
         for folder in (VALID, INVALID)
     )  # fmt: skip
     match keyword:
@@ -176,6 +183,8 @@ def missing_fixtures(schema: dict[str, Any], pointer: str, keyword: str) -> list
         case "patternProperties":
             names = [name for placed in valid for name in placed.value]
             return [pattern for pattern in limit if not any(re.search(pattern, n) for n in names)]
+        case "anyOf" if "enum" in limit[1]:
+            return [word for word in limit[1]["enum"] if word not in [one.value for one in valid]]
         case "$ref" | "anyOf":
             below = [
                 path
@@ -193,14 +202,18 @@ def missing_fixtures(schema: dict[str, Any], pointer: str, keyword: str) -> list
     ]
     if not refused:
         return ["a value that is refused"]
-    accepted = [placed.value for placed in valid]
+    accepted = [
+        placed.value for placed in valid if place == pointer or placed.value not in (None, "")
+    ]
     if keyword == "enum":
         return [word for word in limit if word not in accepted]
     if keyword == "pattern":
         return [
             f"a text that distinguishes it from {other}"
             for other in altered(limit)
-            if all(matches(limit, text) == matches(other, text) for text in accepted + refused)
+            # Beside a pattern, an empty text may be allowed: then it distinguishes nothing.
+            if (place == pointer or not matches(other, ""))
+            and all(matches(limit, text) == matches(other, text) for text in accepted + refused)
         ]
     if keyword == "type":
         return [] if accepted else ["a value that is accepted"]

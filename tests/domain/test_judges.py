@@ -80,7 +80,7 @@ BAD = [
     for more in (
         '"variant_count": 4}]',
         # A known difference, beside a violation that no judge may accept.
-        '"variant_count": 1.0, "label": ""}]',
+        '"variant_count": 1.0, "label": 5}]',
         '"variant_count": 1, "x_": 9007199254740993, "config": []}]',
         '"variant_count": 1, "day_offset": "0", "day_offset": 1.5}]',
         '"variant_count": 1',

@@ -17,6 +17,7 @@ from campaign_model import converter, validation, vocabulary, wire
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.cli.document_files import Kind
 from campaign_model.errors import InvalidArgument
+from campaign_model.forms import SHORTENED, allows_empty
 from campaign_model.generation_config import GENERATION_FIELDS
 from campaign_model.steps import MAX_STEPS, STEP_FIELDS
 from campaign_model.testing.documents import KINDS
@@ -130,17 +131,20 @@ def test_the_schema_of_a_template_contains_the_schemas_of_its_parts(form: str) -
         assert part == published
 
 
-def or_null(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of a stored field: it may be null, as most ORMs write an absent one."""
-    words = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
-    return {**schema, "type": [schema["type"], "null"], **words}
+def or_empty(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of a stored field: other programs write an absent one as null or ``""``."""
+    if name in SHORTENED:
+        return {"description": "text", "type": ["string", "null"]}
+    if allows_empty(schema):
+        return {**schema, "type": [schema["type"], "null"]}
+    return {"anyOf": [schema, {"type": ["string", "null"], "enum": ["", None]}]}
 
 
 def test_the_stored_schema_of_steps_has_the_fields_of_the_value_type() -> None:
     schema = load_schema("template_config.stored")
     step = schema["items"]
     assert list(step["properties"].items()) == [
-        (name, field if name == "channel" else or_null(field))
+        (name, field if name == "channel" else or_empty(name, field))
         for name, field in STEP_FIELDS.items()
     ]
     assert step["required"] == ["channel"]
@@ -173,7 +177,7 @@ def test_the_schemas_of_settings_have_the_fields_of_the_value_type() -> None:
         load_schema(f"generation_config.{form}") for form in ("stored", "submitted")
     )
     assert list(stored["properties"].items()) == [
-        (name, or_null(field)) for name, field in GENERATION_FIELDS.items()
+        (name, or_empty(name, field)) for name, field in GENERATION_FIELDS.items()
     ]
     assert submitted["properties"] == {
         **GENERATION_FIELDS,

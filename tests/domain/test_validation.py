@@ -542,10 +542,11 @@ def test_the_stored_form_allows_unknown_fields_and_words_but_no_wrong_values() -
         violation.message
         for violation in DEFAULT.stored_violations([{"channel": "email"} for _ in range(21)])
     }
-    (fault,) = DEFAULT.stored_violations({"tone": ""}, "generation_config")
-    assert fault.message == (
-        "generation_config.tone: has 0 characters; it must be text of 1 to 40 characters"
-    )
+    (fault,) = DEFAULT.stored_violations({"tone": 5}, "generation_config")
+    assert fault.message == "generation_config.tone: is 5; it must be text"
+    (fault,) = DEFAULT.stored_violations([{"channel": "email", "day_offset": 366}])
+    assert fault.message == "steps[0].day_offset: is 366; it must be a whole number, 0 to 365"
+    assert DEFAULT.stored_violations([{"channel": "email", "day_offset": "", "key": ""}]) == ()
     assert DEFAULT.stored_violations("null", "generation_config")[0].code == "wrong_type"
 
 

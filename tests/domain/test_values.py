@@ -60,13 +60,14 @@ from campaign_model.errors import InvalidDocument, short_repr
 from campaign_model.generation_config import (
     GENERATION_FIELDS,
     MAX_INSTRUCTIONS,
+    MAX_TONE_TEXT,
     GenerationConfig,
     effective_config,
 )
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.testing.strategies import generation_configs, json_objects, step_sequences
-from campaign_model.vocabulary import MAX_TONE, STANDARD, Condition
+from campaign_model.vocabulary import STANDARD, Condition
 from support.strategies import alike, copies
 
 ID = UUID("00000000-0000-0000-0000-00000000000a")
@@ -368,7 +369,7 @@ def test_values_with_different_fields_are_not_equal() -> None:
 # --- GenerationConfig ---------------------------------------------------------------------------
 
 ACCEPTED: dict[str, list[Any]] = {
-    "tone": [None, "casual", "x" * MAX_TONE],
+    "tone": [None, "casual", "x" * MAX_TONE_TEXT],
     "language": [None, "en", "pt-BR", "zh-Hant-TW", "abcdefgh"],
     "custom_instructions": [None, "", "Be brief.\n", "x" * MAX_INSTRUCTIONS],
     "default_variant_count": [None, 1, 3],
@@ -376,7 +377,7 @@ ACCEPTED: dict[str, list[Any]] = {
     "extra": [{}, {"x_model": {"name": "big", "n": 1}}, {"tones": []}],
 }
 REFUSED: dict[str, list[Any]] = {
-    "tone": ["", "x" * (MAX_TONE + 1), 5, True, ["casual"], "\0", "\ud800"],
+    "tone": ["", "x" * (MAX_TONE_TEXT + 1), 5, True, ["casual"], "\0", "\ud800"],
     "language": ["", "e", "abcdefghi", "en_US", "en-", "en\n", "éé", 5, "en-a-b-c-d"],
     "custom_instructions": ["x" * (MAX_INSTRUCTIONS + 1), 0, [], False, "nul \0"],
     "default_variant_count": [0, 4, True, 1.0, "1", 10**5000],

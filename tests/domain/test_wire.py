@@ -236,8 +236,9 @@ LAX_SETTINGS: dict[str, list[Any]] = {
 
 
 def is_repaired(read: Callable[..., Any], name: str, value: Any) -> bool:
-    """Return True for null in a stored document, which is read as absent."""
-    return value is None and name != "channel" and read.__name__.startswith("recover")
+    """Return True for null and "" in a stored document, which are read as absent."""
+    is_empty = value is None or value == ""
+    return is_empty and name != "channel" and read.__name__.startswith("recover")
 
 
 def test_no_value_is_coerced() -> None:
@@ -361,17 +362,63 @@ def test_stored_steps_are_renumbered_by_their_position() -> None:
         assert refusal(DEFAULT.recover_template_config, [a_step(number)])
 
 
-def test_null_members_of_stored_documents_are_absent_and_reported() -> None:
-    """Most ORMs write a field without a value as null."""
+@pytest.mark.parametrize(("empty", "code"), [(None, "null_removed"), ("", "empty_removed")])
+def test_empty_members_of_stored_documents_are_absent_and_reported(empty: Any, code: str) -> None:
+    """Most ORMs write a field without a value as null, and forms write it as ""."""
+    members = dict.fromkeys((name for name in STEP_FIELDS if name != "channel"), empty)
+    document = [{"channel": "email", **members, "owner": empty}]
+    recovered = DEFAULT.recover_template_config(document)
+    assert recovered.value == StepSequence([Step("email", "Email", extra={"owner": empty})])
+    words = json.dumps(empty)
+    assert recovered.repairs[: len(members)] == tuple(
+        Repair(f"/0/{name}", code, f"steps[0].{name}: was {words}; it is absent now")
+        for name in members
+    )
+    assert {repair.code for repair in recovered.repairs[len(members) :]} == {"defaulted"}
+    config = DEFAULT.recover_generation_config(dict.fromkeys(GENERATION_FIELDS, empty))
+    # No instructions are a value.
+    instructions = {"custom_instructions"} if empty == "" else set()
+    assert config.value == GenerationConfig(**dict.fromkeys(instructions, empty))
+    assert {(repair.path, repair.code) for repair in config.repairs} == {
+        (f"/{name}", code) for name in GENERATION_FIELDS.keys() - instructions
+    }
+    assert codes(DEFAULT.recover_template_config, [{"channel": empty}]) == [
+        ("/0/channel", "wrong_type" if empty is None else "bad_pattern")
+    ]
+
+
+@pytest.mark.parametrize("length", [200, 201, 5000])
+def test_long_words_of_stored_documents_are_shortened_and_reported(length: int) -> None:
+    """Other services have no limits, and a label or a tone is for people."""
+    document = [{"channel": "email", "label": "é" * length}]
+    steps = DEFAULT.recover_template_config(document)
+    settings = DEFAULT.recover_generation_config({"tone": "é" * length})
+    assert (steps.value[0].label, settings.value.tone) == ("é" * 200, "é" * 200)
+    repairs = [
+        repair for repair in (*steps.repairs, *settings.repairs) if repair.code == "shortened"
+    ]
+    assert [(repair.path, repair.message) for repair in repairs] == (
+        []
+        if length == 200
+        else [
+            ("/0/label", f"steps[0].label: had {length:,} characters; it has the first 200 now"),
+            (
+                "/tone",
+                f"generation_config.tone: had {length:,} characters; it has the first 200 now",
+            ),
+        ]
+    )
+    # A text that no database can store is refused, also if the fault is in its end.
+    for bad in ("\0", "\ud800"):
+        assert codes(DEFAULT.recover_generation_config, {"tone": "é" * length + bad}) == [
+            ("/tone", "invalid_text")
+        ]
+
+
+def test_null_members_of_stored_documents_are_absent() -> None:
     nulls = dict.fromkeys(name for name in STEP_FIELDS if name != "channel")
     document = [{"channel": "email", **nulls, "owner": None}]
     recovered = DEFAULT.recover_template_config(document)
-    assert recovered.value == StepSequence([Step("email", "Email", extra={"owner": None})])
-    assert recovered.repairs[: len(nulls)] == tuple(
-        Repair(f"/0/{name}", "null_removed", f"steps[0].{name}: was null; it is absent now")
-        for name in nulls
-    )
-    assert {repair.code for repair in recovered.repairs[len(nulls) :]} == {"defaulted"}
     assert DEFAULT.recover_template_config(DEFAULT.dump_template_config(recovered.value)) == (
         Recovered(recovered.value, ())
     )
@@ -416,7 +463,7 @@ def test_json_text_within_json_strings_is_recovered_but_not_parsed(kind: str) ->
         )
         assert codes(PARSE[kind], text) == [("", "wrong_type")]
     # The pointer of a violation begins at the inner document.
-    bad = json.dumps('[{"channel": "email", "channel": "email", "key": ""}]')
+    bad = json.dumps('[{"channel": "email", "channel": "email", "key": "a b"}]')
     assert codes(DEFAULT.recover_template_config, bad) == [
         ("/0/channel", "duplicate_member"),
         ("/0/key", "bad_pattern"),

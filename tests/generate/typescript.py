@@ -111,8 +111,9 @@ def _object(name: str, meaning: str, schema: dict[str, Any]) -> str:
     """Return the type of the JSON objects that a schema describes."""
     lines, required = [], schema.get("required", ())
     for field, member in schema["properties"].items():
-        if {"integer", "string"} & {*_json_types(member)} and "enum" not in member:
-            text = fields.meaning(member)
+        described = member["anyOf"][0] if "anyOf" in member else member
+        if {"integer", "string"} & {*_json_types(described)} and "enum" not in described:
+            text = fields.meaning(described)
             lines.append(_comment(f"{text[0].upper()}{text[1:]}."))
         lines.append(f"{field}{'' if field in required else '?'}: {_type(field, member)};\n")
     if "patternProperties" in schema:
@@ -126,8 +127,11 @@ def _type(field: str, schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         _, _, kind, form, _ = schema["$ref"].split(":")
         return _camel(form) + _camel(kind)
+    if "" in schema.get("enum", ()):
+        return '"" | null'  # What is written for no value.
     if "anyOf" in schema:
-        return " | ".join(_type(field, one) for one in schema["anyOf"])
+        types = [_type(field, one) for one in schema["anyOf"]]
+        return "string | null" if types[0] == "string" else " | ".join(types)
     first, *others = (_TYPES[json_type] for json_type in _json_types(schema))
     return " | ".join([_camel(field) if "enum" in schema else first, *others])
 

@@ -205,7 +205,7 @@ DIFFERENCES = (
         ("postgresql", "ajv"),
         (
             _step("channel", '1, "channel": "email"'),
-            _settings('"tone": "", "tone": "casual"'),
+            _settings('"tone": 5, "tone": "casual"'),
         ),
         _code("duplicate_member"),
     ),
@@ -250,7 +250,7 @@ DIFFERENCES = (
         ("sqlite",),
         (
             _step("channel", '"email", "channel": 1'),
-            _settings('"tone": "casual", "tone": ""'),
+            _settings('"tone": "casual", "tone": 5'),
         ),
         _first_member_is_valid,
         forms=("stored",),

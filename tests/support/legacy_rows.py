@@ -65,6 +65,8 @@ STEPS: tuple[dict[str, Any], ...] = (
     {"step": 1, "channel": "email"},
     {"step": 7, "channel": "email", "label": "Out of order", "enabled": False},
     {"step": None, "channel": "email", "label": None, "key": None, "config": None},
+    {"step": "", "channel": "email", "label": "", "key": "", "config": "", "day_offset": ""},
+    {"channel": "email", "label": "A label in several sentences. " * 10},
     {
         "step": 2,
         "channel": "linkedin_message",
@@ -83,6 +85,9 @@ SETTINGS: tuple[dict[str, Any], ...] = (
     {"language": "pt-BR", "custom_instructions": "Write in “quotes”.\n"},
     {"default_variant_count": 2, "budget": "12.50"},
     {"tone": None, "budget": None},
+    {"tone": "", "language": "", "budget": ""},
+    {"tone": "Friendly, but not too friendly, and without any exclamation marks."},
+    {"tone": "Friendly. " * 30},
     {"model": "m-1", "retries": {"max": 3}, "note": None},
     {"cancelled": True},
     {"cancelled": False},

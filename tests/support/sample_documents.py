@@ -7,6 +7,7 @@ from uuid import UUID
 
 from campaign_model._json import canonical
 from campaign_model.converter import TEMPLATE_FIELDS
+from campaign_model.forms import SHORTENED
 from campaign_model.generation_config import GENERATION_FIELDS
 from campaign_model.steps import STEP_FIELDS
 
@@ -40,11 +41,13 @@ def a_template(**members: Any) -> dict[str, Any]:
 def keeps_every_field(document: Any, dumped: Any) -> bool:
     """Return True if ``dumped`` has every field of ``document``.
 
-    Step numbers may differ. A known field that is null may be absent, or have its default.
+    Step numbers may differ. A known field that is null or ``""`` may be absent, or have its
+    default. Of a long label or tone, ``dumped`` has the beginning.
     """
     if isinstance(document, dict) and isinstance(dumped, dict):
         return all(
-            (value is None and name in {*STEP_FIELDS, *GENERATION_FIELDS, *TEMPLATE_FIELDS})
+            (value in (None, "") and name in {*STEP_FIELDS, *GENERATION_FIELDS, *TEMPLATE_FIELDS})
+            or (name in SHORTENED and len(value) > 200 and value.startswith(dumped[name]))
             or (name == "step" and "channel" in document)
             or (name in dumped and keeps_every_field(value, dumped[name]))
             for name, value in document.items()

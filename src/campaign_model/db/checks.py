@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from campaign_model._values import MONEY_DECIMALS, MONEY_PATTERN
 from campaign_model.fields import Schema
+from campaign_model.forms import SHORTENED
 from campaign_model.generation_config import GENERATION_FIELDS, LANGUAGE_PATTERN
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
 from campaign_model.steps import KEY_PATTERN, MAX_STEPS, STEP_FIELDS
@@ -74,15 +75,15 @@ def _money(column: str, dialect: str, *, signed: bool) -> str:
 def _steps_postgresql(column: str) -> str:
     """Return the condition that all elements are objects, and all are well-formed steps.
 
-    A field that may be absent may also be null, as most ORMs write a field without a value.
-    It compares two counts with the length of the array. The count of objects uses strict mode,
-    because lax mode would look into an array in the place of a step.
+    A field that may be absent may also be null or "", as other programs write a field without a
+    value. The condition compares two counts with the length of the array. The count of objects uses
+    strict mode, because lax mode would look into an array in the place of a step.
     """
     well_formed = " && ".join(
         (
             _jsonpath("channel", STEP_FIELDS["channel"]),
             *(
-                f'(!exists(@.{name}) || @.{name}.type() == "null" || ({_jsonpath(name, schema)}))'
+                _optional_jsonpath(name, schema)
                 for name, schema in STEP_FIELDS.items()
                 if name != "channel"
             ),
@@ -104,6 +105,16 @@ def _steps_postgresql(column: str) -> str:
     )
 
 
+def _optional_jsonpath(name: str, schema: Schema) -> str:
+    """Return the jsonpath condition that member ``name`` of a step is absent, empty or correct."""
+    is_text = f'@.{name}.type() == "string"'
+    if name in SHORTENED:
+        correct = is_text
+    else:
+        correct = f'({is_text} && @.{name} == "") || ({_jsonpath(name, schema)})'
+    return f'(!exists(@.{name}) || @.{name}.type() == "null" || {correct})'
+
+
 def _jsonpath(name: str, schema: Schema) -> str:
     """Return the jsonpath condition that member ``name`` of a step matches ``schema``."""
     value, json_type = f"@.{name}", schema["type"]
@@ -121,10 +132,13 @@ def _jsonpath(name: str, schema: Schema) -> str:
 
 
 def _settings_postgresql(column: str) -> str:
-    """Return the condition that every known field of the settings is absent, null or correct."""
+    """Return the condition that every known field of the settings is absent, empty or correct."""
     conditions = []
     for name, schema in GENERATION_FIELDS.items():
         value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
+        if name in SHORTENED:
+            conditions.append(f"coalesce(jsonb_typeof({value}), 'null') IN ('null', 'string')")
+            continue
         json_type = "string"
         if schema["type"] == "integer":
             json_type = "number"
@@ -139,7 +153,7 @@ def _settings_postgresql(column: str) -> str:
             shortest = schema.get("minLength", 0)
             condition = f"char_length({text}) BETWEEN {shortest} AND {schema['maxLength']}"
         conditions.append(
-            f"(coalesce(jsonb_typeof({value}), 'null') = 'null' "
+            f"(coalesce({text}, '') = '' "
             f"OR (jsonb_typeof({value}) = '{json_type}' AND {condition}))"
         )
     return (
@@ -187,7 +201,7 @@ def _steps_sqlite(column: str) -> str:
             f"coalesce(json_type({column}, '{path}.channel'), '') = 'text'",
             _member_sqlite(column, f"{path}.channel", STEP_FIELDS["channel"]),
             *(
-                _optional_member_sqlite(column, f"{path}.{name}", schema)
+                _optional_member_sqlite(column, path, name, schema)
                 for name, schema in STEP_FIELDS.items()
                 if name != "channel"
             ),
@@ -203,9 +217,9 @@ def _steps_sqlite(column: str) -> str:
 
 
 def _settings_sqlite(column: str) -> str:
-    """Return the condition that every known field of the settings is absent, null or correct."""
+    """Return the condition that every known field of the settings is absent, empty or correct."""
     conditions = " AND ".join(
-        _optional_member_sqlite(column, f"$.{name}", schema)
+        _optional_member_sqlite(column, "$", name, schema)
         for name, schema in GENERATION_FIELDS.items()
     )
     return (
@@ -214,9 +228,14 @@ def _settings_sqlite(column: str) -> str:
     )
 
 
-def _optional_member_sqlite(column: str, path: str, schema: Schema) -> str:
+def _optional_member_sqlite(column: str, parent: str, name: str, schema: Schema) -> str:
+    """Return the condition that member ``name`` of the object at ``parent`` is empty or correct."""
+    path = f"{parent}.{name}"
+    if name in SHORTENED:
+        return f"coalesce(json_type({column}, '{path}'), 'null') IN ('null', 'text')"
     condition = _member_sqlite(column, path, schema)
-    return f"(coalesce(json_type({column}, '{path}'), 'null') = 'null' OR ({condition}))"
+    # An absent member and null are NULL here.
+    return f"(coalesce(json_extract({column}, '{path}'), '') = '' OR ({condition}))"
 
 
 def _member_sqlite(column: str, path: str, schema: Schema) -> str:

@@ -16,7 +16,7 @@ from hypothesis.strategies import SearchStrategy
 
 from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN
 from campaign_model.campaign import MAX_DESCRIPTION
-from campaign_model.generation_config import LANGUAGE_PATTERN, MAX_INSTRUCTIONS
+from campaign_model.generation_config import LANGUAGE_PATTERN, MAX_INSTRUCTIONS, MAX_TONE_TEXT
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.vocabulary import MAX_TONE, Condition, Vocabulary
 
@@ -33,6 +33,7 @@ __all__ = [
     "names",
     "numbered",
     "objects",
+    "or_empty",
     "or_null",
     "picks",
     "settings",
@@ -143,6 +144,14 @@ def objects(
     return composed(recipe)
 
 
+def or_empty(members: dict[str, SearchStrategy[Any]]) -> dict[str, SearchStrategy[Any]]:
+    """Return the strategies of members that are sometimes null or ``""``: both are absent."""
+    return {
+        name: st.one_of(values, values, values, st.sampled_from([None, ""]))
+        for name, values in members.items()
+    }
+
+
 def or_null(members: dict[str, SearchStrategy[Any]]) -> dict[str, SearchStrategy[Any]]:
     """Return the strategies of members that are sometimes null, as ORMs write unset fields."""
     return {name: st.one_of(values, values, values, st.none()) for name, values in members.items()}
@@ -212,7 +221,8 @@ def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     }
     if vocabulary is None:
         number = {"step": st.integers(1, 99)}
-        nullable = or_null(number | basic | optional)
+        long_label = st.just("l" * (MAX_LABEL + 1))
+        nullable = or_empty(number | basic | optional | {"label": labels | long_label})
         rich = _with_members(objects(channel, nullable), _unknown_fields)
     else:
         rich = _with_members(objects(channel | basic, optional), _own_fields)
@@ -306,7 +316,8 @@ languages = st.one_of(
 
 def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     """Draw the members of generation settings; without a vocabulary in the stored form."""
-    tones = ["casual", "?", "t" * MAX_TONE] if vocabulary is None else vocabulary.tones
+    long_tones = ["t" * length for length in (MAX_TONE, MAX_TONE_TEXT, MAX_TONE_TEXT + 1)]
+    tones = ["casual", "?", *long_tones] if vocabulary is None else vocabulary.tones
     known: dict[str, SearchStrategy[Any]] = {
         "tone": st.sampled_from(tones),
         "language": languages,
@@ -315,7 +326,7 @@ def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
         "budget": amounts,
     }
     return _with_members(
-        objects({}, or_null(known) if vocabulary is None else known),
+        objects({}, or_empty(known) if vocabulary is None else known),
         _unknown_fields if vocabulary is None else _own_fields,
     )
 

@@ -81,8 +81,9 @@ def valid(
     """Draw valid documents.
 
     Submitted documents use channels and tones of ``vocabulary`` and may have fields that begin with
-    ``x_``. Stored documents may also lack optional fields or have null in their place, have wrong
-    step numbers, and have unknown channels, tones and fields. Some have 20 steps.
+    ``x_``. Stored documents may also lack optional fields or have null or ``""`` in their place,
+    have wrong step numbers, long labels and tones, and unknown channels, tones and fields. Some
+    have 20 steps.
     """
     return _VALID[kind](_vocabulary_of(form, vocabulary))
 

@@ -24,14 +24,17 @@ Other programs read and write while it runs. It has two steps, each a run of its
 
 The invariant: *a database with a recorded version satisfies the schema of its step, and no value
 was lost.*
-Three things protect it.
+These things protect it.
 
 - The version is recorded last.
 - No list of finished steps is kept. Every run inspects and plans anew, and selects the rows that
   need a repair. So an adoption that was killed at any statement is continued by the next one, and a
   second adoption finds nothing to do.
 - The audit and the repair of a table share their SQL (``repair_templates``, ``repair_contacts``,
-  ``repair_messages``, ``repair_campaigns``), so a dry run tells what the repair does.
+  ``repair_messages``, ``repair_campaigns``, ``repair_documents``), so a dry run tells what the
+  repair does.
+- The quarantine takes only the members of a document that the library cannot read
+  (``bad_members``).
 
 ``run`` has the steps in order. ``session`` runs the statements with a short lock timeout and tries
 again. ``legacy_database`` hides from the SQL which columns a database has, and writes what all

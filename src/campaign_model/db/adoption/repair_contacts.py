@@ -28,6 +28,8 @@ _COLUMNS = (
     "exported_at",
 )
 
+_BAD_GAPS = """'strict $[*] ? (@.type() != "string" || @ == "")'"""
+
 _FINISHED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED))
 _CLAIMED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED, ContactStatus.GENERATING))
 
@@ -148,17 +150,18 @@ contact_judged AS (
         *,
         {database.translate_status(ContactStatus)} AS known_status,
         CASE jsonb_typeof(gaps)
-            WHEN 'array' THEN NOT jsonb_path_exists(
-                gaps, 'strict $[*] ? (@.type() != "string" || @ == "")'
-            )
+            WHEN 'array' THEN NOT jsonb_path_exists(gaps, {_BAD_GAPS})
             ELSE gaps IS NULL
         END AS gaps_are_valid,
-        (
-            SELECT jsonb_agg(jsonb_build_array(position - 1) ORDER BY position DESC)
-            FROM jsonb_array_elements(CASE jsonb_typeof(gaps) WHEN 'array' THEN gaps ELSE '[]' END)
-                WITH ORDINALITY AS element (gap, position)
-            WHERE jsonb_typeof(gap) <> 'string' OR gap = '""'
-        ) AS bad_gaps,
+        -- The paths of the bad ones. Most contacts have none, and the condition saves the subquery.
+        CASE
+            WHEN jsonb_typeof(gaps) = 'array' AND jsonb_path_exists(gaps, {_BAD_GAPS})
+                THEN (
+                    SELECT jsonb_agg(jsonb_build_array(position - 1) ORDER BY position DESC)
+                    FROM jsonb_array_elements(gaps) WITH ORDINALITY AS element (gap, position)
+                    WHERE jsonb_typeof(gap) <> 'string' OR gap = '""'
+                )
+        END AS bad_gaps,
         coalesce({cost_check}, true) AS cost_is_valid
     FROM contact_row
     CROSS JOIN LATERAL (SELECT {decode("enrichment_gaps")} AS gaps) AS decoded

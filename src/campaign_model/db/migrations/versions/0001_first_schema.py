@@ -20,27 +20,27 @@ STEPS_CHECK_POSTGRESQL = """\
 CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 20
     AND jsonb_array_length(jsonb_path_query_array(COLUMN, 'strict $[*] ? (@.type() == "object")')) = jsonb_array_length(COLUMN)
     AND jsonb_array_length(jsonb_path_query_array(COLUMN, '$[*] ? (@.channel.type() == "string" && @.channel like_regex "^[a-z][a-z0-9_]{0,39}$" flag "s"
-    && (!exists(@.step) || @.step.type() == "null" || (@.step.type() == "number" && @.step >= 1))
-    && (!exists(@.label) || @.label.type() == "null" || (@.label.type() == "string" && @.label like_regex "^.{1,200}$" flag "s"))
-    && (!exists(@.enabled) || @.enabled.type() == "null" || (@.enabled.type() == "boolean"))
-    && (!exists(@.needs_pdf) || @.needs_pdf.type() == "null" || (@.needs_pdf.type() == "boolean"))
-    && (!exists(@.variant_count) || @.variant_count.type() == "null" || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
-    && (!exists(@.key) || @.key.type() == "null" || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
-    && (!exists(@.day_offset) || @.day_offset.type() == "null" || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
-    && (!exists(@.condition) || @.condition.type() == "null" || (@.condition.type() == "string"
+    && (!exists(@.step) || @.step.type() == "null" || (@.step.type() == "string" && @.step == "") || (@.step.type() == "number" && @.step >= 1))
+    && (!exists(@.label) || @.label.type() == "null" || @.label.type() == "string")
+    && (!exists(@.enabled) || @.enabled.type() == "null" || (@.enabled.type() == "string" && @.enabled == "") || (@.enabled.type() == "boolean"))
+    && (!exists(@.needs_pdf) || @.needs_pdf.type() == "null" || (@.needs_pdf.type() == "string" && @.needs_pdf == "") || (@.needs_pdf.type() == "boolean"))
+    && (!exists(@.variant_count) || @.variant_count.type() == "null" || (@.variant_count.type() == "string" && @.variant_count == "") || (@.variant_count.type() == "number" && @.variant_count >= 1 && @.variant_count <= 3))
+    && (!exists(@.key) || @.key.type() == "null" || (@.key.type() == "string" && @.key == "") || (@.key.type() == "string" && @.key like_regex "^[A-Za-z0-9_-]{1,40}$" flag "s"))
+    && (!exists(@.day_offset) || @.day_offset.type() == "null" || (@.day_offset.type() == "string" && @.day_offset == "") || (@.day_offset.type() == "number" && @.day_offset >= 0 && @.day_offset <= 365))
+    && (!exists(@.condition) || @.condition.type() == "null" || (@.condition.type() == "string" && @.condition == "") || (@.condition.type() == "string"
     && (@.condition == "always" || @.condition == "no_response" || @.condition == "opened_not_replied")))
-    && (!exists(@.config) || @.config.type() == "null" || (@.config.type() == "object")))')) = jsonb_array_length(COLUMN)
+    && (!exists(@.config) || @.config.type() == "null" || (@.config.type() == "string" && @.config == "") || (@.config.type() == "object")))')) = jsonb_array_length(COLUMN)
     AND jsonb_path_query_array(COLUMN, '$[*].step')::text !~ '[.]'
     AND jsonb_path_query_array(COLUMN, '$[*].variant_count')::text !~ '[.]'
     AND jsonb_path_query_array(COLUMN, '$[*].day_offset')::text !~ '[.]'
     ELSE false END"""
 
 SETTINGS_CHECK_POSTGRESQL = """\
-CASE WHEN jsonb_typeof(COLUMN) = 'object' THEN (coalesce(jsonb_typeof(COLUMN->'tone'), 'null') = 'null' OR (jsonb_typeof(COLUMN->'tone') = 'string' AND char_length(COLUMN->>'tone') BETWEEN 1 AND 40))
-    AND (coalesce(jsonb_typeof(COLUMN->'language'), 'null') = 'null' OR (jsonb_typeof(COLUMN->'language') = 'string' AND COLUMN->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$'))
-    AND (coalesce(jsonb_typeof(COLUMN->'custom_instructions'), 'null') = 'null' OR (jsonb_typeof(COLUMN->'custom_instructions') = 'string' AND char_length(COLUMN->>'custom_instructions') BETWEEN 0 AND 10000))
-    AND (coalesce(jsonb_typeof(COLUMN->'default_variant_count'), 'null') = 'null' OR (jsonb_typeof(COLUMN->'default_variant_count') = 'number' AND COLUMN->>'default_variant_count' IN ('1', '2', '3')))
-    AND (coalesce(jsonb_typeof(COLUMN->'budget'), 'null') = 'null' OR (jsonb_typeof(COLUMN->'budget') = 'string' AND COLUMN->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
+CASE WHEN jsonb_typeof(COLUMN) = 'object' THEN coalesce(jsonb_typeof(COLUMN->'tone'), 'null') IN ('null', 'string')
+    AND (coalesce(COLUMN->>'language', '') = '' OR (jsonb_typeof(COLUMN->'language') = 'string' AND COLUMN->>'language' ~ '^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$'))
+    AND (coalesce(COLUMN->>'custom_instructions', '') = '' OR (jsonb_typeof(COLUMN->'custom_instructions') = 'string' AND char_length(COLUMN->>'custom_instructions') BETWEEN 0 AND 10000))
+    AND (coalesce(COLUMN->>'default_variant_count', '') = '' OR (jsonb_typeof(COLUMN->'default_variant_count') = 'number' AND COLUMN->>'default_variant_count' IN ('1', '2', '3')))
+    AND (coalesce(COLUMN->>'budget', '') = '' OR (jsonb_typeof(COLUMN->'budget') = 'string' AND COLUMN->>'budget' ~ '^(0|[1-9][0-9]{0,8})([.][0-9]{1,9})?$'))
     ELSE false END"""
 
 # JSON texts that SQLite reads differently from other JSON readers, or stores although no other
@@ -64,15 +64,15 @@ STEP_CHECK_SQLITE = """\
 (json_array_length(COLUMN) <= INDEX OR (coalesce(json_type(COLUMN, '$[INDEX]'), '') = 'object' AND
     coalesce(json_type(COLUMN, '$[INDEX].channel'), '') = 'text' AND
     json_type(COLUMN, '$[INDEX].channel') = 'text' AND length(json_extract(COLUMN, '$[INDEX].channel')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].channel') GLOB '[a-z]*' AND json_extract(COLUMN, '$[INDEX].channel') NOT GLOB '*[^a-z0-9_]*' AND
-    (coalesce(json_type(COLUMN, '$[INDEX].step'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].step') = 'integer' AND json_extract(COLUMN, '$[INDEX].step') >= 1)) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].label'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].label') = 'text' AND length(json_extract(COLUMN, '$[INDEX].label')) BETWEEN 1 AND 200)) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].enabled'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].enabled') IN ('true', 'false'))) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].needs_pdf'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].needs_pdf') IN ('true', 'false'))) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].variant_count'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') BETWEEN 1 AND 3)) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].key'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].key') = 'text' AND length(json_extract(COLUMN, '$[INDEX].key')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].key') NOT GLOB '*[^A-Za-z0-9_-]*')) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].day_offset'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') BETWEEN 0 AND 365)) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].condition'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].condition') = 'text' AND json_extract(COLUMN, '$[INDEX].condition') IN ('always', 'no_response', 'opened_not_replied'))) AND
-    (coalesce(json_type(COLUMN, '$[INDEX].config'), 'null') = 'null' OR (json_type(COLUMN, '$[INDEX].config') = 'object'))))"""
+    (coalesce(json_extract(COLUMN, '$[INDEX].step'), '') = '' OR (json_type(COLUMN, '$[INDEX].step') = 'integer' AND json_extract(COLUMN, '$[INDEX].step') >= 1)) AND
+    coalesce(json_type(COLUMN, '$[INDEX].label'), 'null') IN ('null', 'text') AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].enabled'), '') = '' OR (json_type(COLUMN, '$[INDEX].enabled') IN ('true', 'false'))) AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].needs_pdf'), '') = '' OR (json_type(COLUMN, '$[INDEX].needs_pdf') IN ('true', 'false'))) AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].variant_count'), '') = '' OR (json_type(COLUMN, '$[INDEX].variant_count') = 'integer' AND json_extract(COLUMN, '$[INDEX].variant_count') BETWEEN 1 AND 3)) AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].key'), '') = '' OR (json_type(COLUMN, '$[INDEX].key') = 'text' AND length(json_extract(COLUMN, '$[INDEX].key')) BETWEEN 1 AND 40 AND json_extract(COLUMN, '$[INDEX].key') NOT GLOB '*[^A-Za-z0-9_-]*')) AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].day_offset'), '') = '' OR (json_type(COLUMN, '$[INDEX].day_offset') = 'integer' AND json_extract(COLUMN, '$[INDEX].day_offset') BETWEEN 0 AND 365)) AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].condition'), '') = '' OR (json_type(COLUMN, '$[INDEX].condition') = 'text' AND json_extract(COLUMN, '$[INDEX].condition') IN ('always', 'no_response', 'opened_not_replied'))) AND
+    (coalesce(json_extract(COLUMN, '$[INDEX].config'), '') = '' OR (json_type(COLUMN, '$[INDEX].config') = 'object'))))"""
 STEPS_CHECK_SQLITE = (
     "CASE WHEN NOT json_valid(COLUMN) THEN 0 WHEN json_type(COLUMN) <> 'array' THEN 0 WHEN json_array_length(COLUMN) > 20 THEN 0 ELSE "
     + " AND ".join(
@@ -89,11 +89,11 @@ SETTINGS_CHECK_SQLITE = (
 CASE WHEN NOT json_valid(COLUMN) THEN 0 WHEN json_type(COLUMN) <> 'object' THEN 0 ELSE """
     + EXACT_TEXT_SQLITE
     + """
-    AND (coalesce(json_type(COLUMN, '$.tone'), 'null') = 'null' OR (json_type(COLUMN, '$.tone') = 'text' AND length(json_extract(COLUMN, '$.tone')) BETWEEN 1 AND 40))
-    AND (coalesce(json_type(COLUMN, '$.language'), 'null') = 'null' OR (json_type(COLUMN, '$.language') = 'text' AND json_extract(COLUMN, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*-' AND json_extract(COLUMN, '$.language') NOT GLOB '*--*' AND json_extract(COLUMN, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'))
-    AND (coalesce(json_type(COLUMN, '$.custom_instructions'), 'null') = 'null' OR (json_type(COLUMN, '$.custom_instructions') = 'text' AND length(json_extract(COLUMN, '$.custom_instructions')) BETWEEN 0 AND 10000))
-    AND (coalesce(json_type(COLUMN, '$.default_variant_count'), 'null') = 'null' OR (json_type(COLUMN, '$.default_variant_count') = 'integer' AND json_extract(COLUMN, '$.default_variant_count') BETWEEN 1 AND 3))
-    AND (coalesce(json_type(COLUMN, '$.budget'), 'null') = 'null' OR (json_type(COLUMN, '$.budget') = 'text' AND json_extract(COLUMN, '$.budget') GLOB '[0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*.' AND json_extract(COLUMN, '$.budget') NOT GLOB '*.*.*')) END"""
+    AND coalesce(json_type(COLUMN, '$.tone'), 'null') IN ('null', 'text')
+    AND (coalesce(json_extract(COLUMN, '$.language'), '') = '' OR (json_type(COLUMN, '$.language') = 'text' AND json_extract(COLUMN, '$.language') GLOB '[A-Za-z][A-Za-z]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*[^A-Za-z0-9-]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*[A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9][A-Za-z0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '*-' AND json_extract(COLUMN, '$.language') NOT GLOB '*--*' AND json_extract(COLUMN, '$.language') NOT GLOB '*-*-*-*-*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*' AND json_extract(COLUMN, '$.language') NOT GLOB '[A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][A-Za-z][0-9]*'))
+    AND (coalesce(json_extract(COLUMN, '$.custom_instructions'), '') = '' OR (json_type(COLUMN, '$.custom_instructions') = 'text' AND length(json_extract(COLUMN, '$.custom_instructions')) BETWEEN 0 AND 10000))
+    AND (coalesce(json_extract(COLUMN, '$.default_variant_count'), '') = '' OR (json_type(COLUMN, '$.default_variant_count') = 'integer' AND json_extract(COLUMN, '$.default_variant_count') BETWEEN 1 AND 3))
+    AND (coalesce(json_extract(COLUMN, '$.budget'), '') = '' OR (json_type(COLUMN, '$.budget') = 'text' AND json_extract(COLUMN, '$.budget') GLOB '[0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*[^0-9.]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '0[0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]*' AND json_extract(COLUMN, '$.budget') NOT GLOB '*.' AND json_extract(COLUMN, '$.budget') NOT GLOB '*.*.*')) END"""
 )
 
 CHECKS = {
