@@ -163,12 +163,12 @@ def test_a_schema_translate_map_is_refused(
 def test_new_tables_would_be_in_another_schema_than_the_old_ones(legacies: LegacyDatabases) -> None:
     with legacies.database(EXTENDED) as engine:
         for statement in (
-            "CREATE SCHEMA app",
-            f"ALTER DATABASE {engine.url.database} SET search_path = app, public",
+            'CREATE SCHEMA "App"',
+            f'ALTER DATABASE {engine.url.database} SET search_path = "App", public',
         ):
             execute(engine, statement)
         engine.dispose()
-        sentence = "campaigns is in the schema public, but new tables would be created in app"
+        sentence = 'campaigns is in the schema public, but new tables would be created in "App"'
         with pytest.raises(db.SetupError, match=sentence):
             db.adopt(engine)
         assert any(sentence in obstacle for obstacle in db.verify(engine).pending)

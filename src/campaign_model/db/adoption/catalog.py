@@ -63,7 +63,8 @@ class Table:
     """A relation. ``kind`` is a letter of ``pg_class.relkind``, such as r (table) or v (view).
 
     ``owned`` is true if the current role may alter it, ``may_read`` if the role may read all of its
-    rows, ``may_refer`` if the role may add foreign keys to it. ``options`` are its storage options.
+    rows, ``may_refer`` if the role may add foreign keys to it. ``schema`` is in quotes if it needs
+    them. ``options`` are its storage options.
     ``triggers`` are the host's triggers that run when a row is updated.
     """
 
