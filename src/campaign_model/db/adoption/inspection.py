@@ -113,6 +113,8 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     :class:`InvalidArgument` for a name that no table can have.
     """
     check_table_name(messages, "messages")
+    # In AUTOCOMMIT, the tables of read_expected would stay in the database.
+    connection = connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         access = read_access(connection)
         tables = read_catalog(connection, {*metadata.tables, *attrs.astuple(host), messages})
