@@ -16,7 +16,7 @@ from campaign_model.errors import InvalidArgument, NotFound
 from campaign_model.store import CampaignStore, HostTables
 from support.adoption import EXTENDED, LegacyDatabases, execute, normalize_times, read_rows
 from support.legacy_rows import contact_id, make_id, owner_id, sample_rows
-from support.psql import run_psql
+from support.psql_output import read_psql
 
 NewDatabase = Callable[..., str]
 
@@ -91,7 +91,7 @@ def test_any_name_of_a_host_table_works_in_any_schema_of_the_search_path(
             set_defaults(engine)
             rename(engine, STRANGE)
             if write_script:
-                assert run_psql(legacies, engine, db.sql(engine, **named))[0] == 0
+                assert read_psql(legacies, engine, db.sql(engine, **named))[0] == 0
             else:
                 write_backslash(engine)
                 dry_run = db.adopt(engine, dry_run=True, **named, **OPTIONS)

@@ -91,9 +91,6 @@ class Reference:
     table: str
     column: str
     not_null: bool
-    schema: str
-    visible: bool
-    """Whether unqualified SQL finds the table."""
 
 
 # The relations of some names that unqualified SQL would find.
@@ -192,9 +189,7 @@ ORDER BY indrelid, relname
 
 # The columns that refer to campaign_contacts.id.
 _SELECT_REFERENCES = """
-SELECT
-    CAST(relname AS text), CAST(source.attname AS text), source.attnotnull,
-    CAST(CAST(relnamespace AS regnamespace) AS text), pg_table_is_visible(pg_class.oid)
+SELECT CAST(relname AS text), CAST(source.attname AS text), source.attnotnull
 FROM pg_constraint
 JOIN pg_class ON pg_class.oid = conrelid
 JOIN pg_attribute AS target
@@ -203,6 +198,15 @@ JOIN pg_attribute AS source
     ON source.attrelid = conrelid AND source.attnum = conkey[array_position(confkey, target.attnum)]
 WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
 ORDER BY 1, 2
+"""
+
+# The tables that refer to campaign_contacts and that unqualified SQL does not find.
+_SELECT_HIDDEN_TABLES = """
+SELECT DISTINCT CAST(CAST(conrelid AS regclass) AS text)
+FROM pg_constraint
+WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
+    AND NOT pg_table_is_visible(conrelid)
+ORDER BY 1
 """
 
 
@@ -254,6 +258,14 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     """Read which columns refer to a campaign contact."""
     return tuple(Reference(*row) for row in connection.execute(sa.text(_SELECT_REFERENCES)))
+
+
+def read_hidden_tables(connection: sa.Connection) -> tuple[str, ...]:
+    """Read which tables refer to a campaign contact and are not in a schema of the search path.
+
+    Each name has its schema.
+    """
+    return tuple(connection.scalars(sa.text(_SELECT_HIDDEN_TABLES)))
 
 
 def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:

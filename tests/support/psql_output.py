@@ -10,7 +10,7 @@ from support import servers
 from support.adoption import LegacyDatabases
 
 
-def run_psql(
+def read_psql(
     legacies: LegacyDatabases, engine: sa.Engine, sql: str, *options: str
 ) -> tuple[int, str, str]:
     """Run psql with ``sql`` on standard input; return its exit code and what it wrote."""
