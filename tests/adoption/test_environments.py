@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from campaign_model import db
 from campaign_model.cli import main
 from support import servers
 from support.adoption import BARE, EXTENDED, DatabaseState, LegacyDatabases, adopt, execute
+from support.interruption import observe_statements
 from support.legacy_rows import sample_rows
 
 NewDatabase = Callable[..., str]
@@ -48,6 +50,30 @@ def test_in_a_read_only_session_verify_and_the_dry_run_work(legacies: LegacyData
         with engine.connect() as connection:
             assert connection.exec_driver_sql("SHOW transaction_read_only").scalar() == "on"
         assert DatabaseState.read(engine) == before
+
+
+def test_an_engine_in_autocommit_gets_transactions(
+    legacies: LegacyDatabases, new_database: NewDatabase
+) -> None:
+    with legacies.database(EXTENDED) as engine:
+        before, verdict = DatabaseState.read(engine), db.verify(engine)
+        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        assert db.verify(autocommit) == verdict
+        assert db.sql(autocommit) == db.sql(engine)
+        assert DatabaseState.read(engine) == before
+
+    class InterruptionError(Exception):
+        pass
+
+    def interrupt(_driver: Any, statement: str) -> None:
+        if statement.lstrip().startswith("CREATE TABLE campaign_totals"):
+            raise InterruptionError
+
+    with open_engine(new_database(legacies.engine_name)) as engine:
+        autocommit = engine.execution_options(isolation_level="AUTOCOMMIT")
+        with observe_statements(sa.Engine, interrupt), pytest.raises(InterruptionError):
+            db.init(autocommit, with_host_tables=True)
+        assert sa.inspect(engine).get_table_names() == []
 
 
 def test_on_a_standby_every_command_says_that_it_needs_the_primary(

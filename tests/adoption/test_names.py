@@ -16,7 +16,7 @@ from campaign_model.errors import InvalidArgument, NotFound
 from campaign_model.store import CampaignStore, HostTables
 from support.adoption import EXTENDED, LegacyDatabases, execute, normalize_times, read_rows
 from support.legacy_rows import contact_id, make_id, owner_id, sample_rows
-from support.psql import run_psql
+from support.psql import read_psql
 
 NewDatabase = Callable[..., str]
 
@@ -91,7 +91,7 @@ def test_any_name_of_a_host_table_works_in_any_schema_of_the_search_path(
             set_defaults(engine)
             rename(engine, STRANGE)
             if write_script:
-                assert run_psql(legacies, engine, db.sql(engine, **named))[0] == 0
+                assert read_psql(legacies, engine, db.sql(engine, **named))[0] == 0
             else:
                 write_backslash(engine)
                 dry_run = db.adopt(engine, dry_run=True, **named, **OPTIONS)
@@ -163,12 +163,12 @@ def test_a_schema_translate_map_is_refused(
 def test_new_tables_would_be_in_another_schema_than_the_old_ones(legacies: LegacyDatabases) -> None:
     with legacies.database(EXTENDED) as engine:
         for statement in (
-            "CREATE SCHEMA app",
-            f"ALTER DATABASE {engine.url.database} SET search_path = app, public",
+            'CREATE SCHEMA "App"',
+            f'ALTER DATABASE {engine.url.database} SET search_path = "App", public',
         ):
             execute(engine, statement)
         engine.dispose()
-        sentence = "campaigns is in the schema public, but new tables would be created in app"
+        sentence = 'campaigns is in the schema public, but new tables would be created in "App"'
         with pytest.raises(db.SetupError, match=sentence):
             db.adopt(engine)
         assert any(sentence in obstacle for obstacle in db.verify(engine).pending)

@@ -18,7 +18,7 @@ from support.adoption import EXTENDED, DatabaseState, LegacyDatabases
 from support.interruption import open_other_connection
 from support.legacy_rows import sample_rows
 from support.pooler import pooled
-from support.psql import run_psql
+from support.psql import read_psql
 
 NewDatabase = Callable[..., str]
 
@@ -76,7 +76,7 @@ def test_past_a_pooler_in_transaction_mode_an_adoption_refuses_and_leaves_nothin
                 db.adopt(pool, dry_run=dry_run)
         script = db.sql(pool)
         assert script == db.sql(engine)
-        code, _, message = run_psql(legacies, pool, script)
+        code, _, message = read_psql(legacies, pool, script)
         assert (code, "pooler in transaction mode" in message) == (3, True)
         assert read_sessions(pool) == {CLEAN}
         assert DatabaseState.read(engine) == before
@@ -97,7 +97,7 @@ def test_the_script_keeps_the_role_and_the_search_path(newest: LegacyDatabases) 
     """The script connects again to find a pooler."""
     with newest.database(EXTENDED) as engine:
         show = "SELECT current_setting('role'), current_setting('search_path');"
-        _, settings, _ = run_psql(
+        _, settings, _ = read_psql(
             newest,
             engine,
             f"{PSQL_SESSION_CHECK}\n{show}",
@@ -126,7 +126,7 @@ def test_a_command_names_who_holds_the_setup_lock_and_gives_up(
             assert name in str(caught.value)
             assert str(caught.value).endswith("run this command again")
             assert [name in record.getMessage() for record in caplog.records] == [True]
-        code, _, message = run_psql(legacies, engine, script)
+        code, _, message = read_psql(legacies, engine, script)
         assert (code, name in message) == (3, True)
     assert db.init(engine, with_host_tables=True).inserted
     engine.dispose()

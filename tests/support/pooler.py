@@ -82,11 +82,14 @@ class _Pooler:
                     server = server or self._server(startup)
                     server.sendall(request)
                     if request[:1] in {b"Q", b"S"}:
+                        answers = b""
                         for answer in _messages_until_ready(server):
-                            client.sendall(answer)
+                            answers += answer
                         if answer == _READY_AND_IDLE:
+                            # Before the client knows: its next connection can get this server.
                             self._idle_servers[startup].append(server)
                             server = None
+                        client.sendall(answers)
             except ConnectionError:
                 pass  # The client disconnected without Terminate, so its transaction ends here.
             if server is not None:

@@ -11,7 +11,7 @@ from support import catalogs, servers
 from support.adoption import DatabaseState, LegacyDatabases, normalize_times
 
 
-def run_psql(
+def read_psql(
     legacies: LegacyDatabases, engine: sa.Engine, sql: str, *options: str
 ) -> tuple[int, str, str]:
     """Run psql with ``sql`` on standard input; return its exit code and what it wrote."""
@@ -29,7 +29,7 @@ def run_psql(
 
 def run_script(legacies: LegacyDatabases, engine: sa.Engine, sql: str) -> str:
     """Run ``sql`` with psql without an error, and return what it wrote on standard error."""
-    code, _, message = run_psql(legacies, engine, sql)
+    code, _, message = read_psql(legacies, engine, sql)
     assert code == 0, message
     return message
 

@@ -88,19 +88,27 @@ def init(
     that the store refuses too.
     """
     host = host or HostTables()
-    minimal = MinimalHost(host)
     require_untranslated_names(require_synchronous(engine))
-    with engine.begin() as connection:
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="READ COMMITTED")  # Not AUTOCOMMIT.
         check_session(connection)
-        lock_setup(connection)
-        require_writable(connection)
-        if with_host_tables:
-            minimal.create_referred(connection)
-        _check_tables(connection, host)
-        upgrade(connection, attrs.asdict(host))
-        if with_host_tables:
-            minimal.create_referring(connection)
-        return sync_presets(connection)
+        with connection.begin():
+            return _init(connection, host, with_host_tables=with_host_tables)
+
+
+def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool) -> SyncReport:
+    """Do all of :func:`init` in the present transaction."""
+    minimal = MinimalHost(host)
+    lock_setup(connection)
+    require_writable(connection)
+    if with_host_tables:
+        minimal.create_referred(connection)
+    _check_tables(connection, host)
+    upgrade(connection, attrs.asdict(host))
+    if with_host_tables:
+        minimal.create_referring(connection)
+    return sync_presets(connection)
 
 
 def _check_tables(connection: sa.Connection, host: HostTables) -> None:

@@ -95,7 +95,7 @@ class Access:
     """What the session may do in a PostgreSQL database.
 
     ``read_only`` is true on a standby too. ``schema`` is the schema in which CREATE TABLE makes its
-    table; ``None`` if there is none.
+    table, in quotes if it needs them; ``None`` if there is none.
     """
 
     read_only: bool
@@ -137,7 +137,7 @@ def read_access(connection: sa.Connection) -> Access:
             CAST(current_setting('transaction_read_only') AS boolean),
             pg_is_in_recovery(),
             has_database_privilege(current_database(), 'TEMPORARY'),
-            CAST(current_schema() AS text),
+            quote_ident(current_schema()),
             coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)
         """
     ).one()

@@ -68,9 +68,10 @@ class Table:
     """A relation. ``kind`` is a letter of ``pg_class.relkind``, such as r (table) or v (view).
 
     ``owned`` is true if the current role may alter it, ``may_read`` if the role may read all of its
-    rows, ``may_refer`` if the role may add foreign keys to it. ``options`` are its storage options.
-    ``triggers`` are the host's triggers that run when a row is updated. ``tolerates_old_writes`` is
-    true if the table has the trigger of :mod:`campaign_model.db.adoption.tolerance`.
+    rows, ``may_refer`` if the role may add foreign keys to it. ``schema`` is in quotes if it needs
+    them. ``options`` are its storage options. ``triggers`` are the host's triggers that run when a
+    row is updated. ``tolerates_old_writes`` is true if the table has the trigger of
+    :mod:`campaign_model.db.adoption.tolerance`.
     """
 
     columns: Mapping[str, Column]
@@ -102,9 +103,6 @@ class Reference:
     not_null: bool
     key: tuple[str, ...]
     triggers: tuple[str, ...]
-    schema: str
-    visible: bool
-    """Whether unqualified SQL finds the table."""
 
 
 # The relations of some names that unqualified SQL would find.
@@ -226,8 +224,7 @@ SELECT
             AND tgtype & 16 <> 0  -- It runs on UPDATE.
             AND tgenabled <> 'D'
         ORDER BY tgname
-    ),
-    CAST(CAST(relnamespace AS regnamespace) AS text), pg_table_is_visible(pg_class.oid)
+    )
 FROM pg_constraint
 JOIN pg_class ON pg_class.oid = conrelid
 JOIN pg_attribute AS target
@@ -236,6 +233,15 @@ JOIN pg_attribute AS source
     ON source.attrelid = conrelid AND source.attnum = conkey[array_position(confkey, target.attnum)]
 WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
 ORDER BY 1, 2
+"""
+
+# The tables that refer to campaign_contacts and that unqualified SQL does not find.
+_SELECT_HIDDEN_TABLES = """
+SELECT DISTINCT CAST(CAST(conrelid AS regclass) AS text)
+FROM pg_constraint
+WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
+    AND NOT pg_table_is_visible(conrelid)
+ORDER BY 1
 """
 
 
@@ -288,11 +294,19 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     """Read which columns refer to a campaign contact."""
     return tuple(
-        Reference(table, column, not_null, tuple(key), tuple(triggers), schema, visible)
-        for table, column, not_null, key, triggers, schema, visible in connection.execute(
+        Reference(table, column, not_null, tuple(key), tuple(triggers))
+        for table, column, not_null, key, triggers in connection.execute(
             sa.text(_SELECT_REFERENCES)
         )
     )
+
+
+def read_hidden_tables(connection: sa.Connection) -> tuple[str, ...]:
+    """Read which tables refer to a campaign contact and are not in a schema of the search path.
+
+    Each name has its schema.
+    """
+    return tuple(connection.scalars(sa.text(_SELECT_HIDDEN_TABLES)))
 
 
 def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:

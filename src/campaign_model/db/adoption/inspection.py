@@ -18,6 +18,7 @@ from campaign_model.db.adoption.catalog import (
     Table,
     read_catalog,
     read_expected,
+    read_hidden_tables,
     read_references,
 )
 from campaign_model.db.adoption.plan import Plan, plan_host_keys, plan_statements
@@ -130,11 +131,14 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     """
     check_session(connection)
     check_table_name(messages, "messages")
+    # In AUTOCOMMIT, the tables of read_expected would stay in the database.
+    connection = connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         access = read_access(connection)
         names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES}
         tables = read_catalog(connection, names)
         references = read_references(connection)
+        hidden_tables = read_hidden_tables(connection)
         version = compare_version(connection)
     shape = version or _classify_legacy(tables)
     if access.temporary_obstacle:
@@ -153,7 +157,7 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     if shape == "current" and (obstacles or enforce.statements):
         shape = "changed" if obstacles or expand.statements else "expanded"
     if shape not in {"current", "newer"}:
-        obstacles += tuple(_find_privilege_obstacles(tables, host, access, references))
+        obstacles += tuple(_find_privilege_obstacles(tables, host, access, hidden_tables))
         if obstacles:
             expand = enforce = Plan()
     warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
@@ -197,7 +201,7 @@ def _find_privilege_obstacles(
     tables: Catalog,
     host: HostTables,
     access: Access,
-    references: Iterable[Reference],
+    hidden_tables: Iterable[str],
 ) -> Iterator[str]:
     """Yield a sentence for everything that this session may not do, or does not find."""
     if access.create_obstacle:
@@ -219,12 +223,11 @@ def _find_privilege_obstacles(
                 f"{name} is in the schema {table.schema}, but new tables would be created in "
                 f"{access.schema}: let the search_path begin with {table.schema}"
             )
-    for reference in references:
-        if not reference.visible:
-            yield (
-                f"{reference.schema}.{reference.table} refers to campaign_contacts, and adoption "
-                f"does not find the table: add {reference.schema} to the search_path"
-            )
+    for name in hidden_tables:
+        yield (
+            f"{name} refers to campaign_contacts, and adoption does not find the table: add its "
+            "schema to the search_path"
+        )
 
 
 def lacks_host_key(tables: Catalog, host: HostTables, name: str) -> bool:

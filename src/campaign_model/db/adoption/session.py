@@ -83,17 +83,7 @@ _POOLER = (
 _SESSION_CHECKS = 5
 """How often the server process is compared. Each time takes four round trips."""
 
-PSQL_SESSION_CHECK = f"""\
--- A pooler in transaction mode gives every transaction of the script another server process, or
--- gives its server process to other clients. The script notices the first by the process id. To
--- notice the second, it marks its session and connects again: the new session has no mark, unless
--- it has the old server process. The role and the search_path stay as they were.
-SELECT
-    pg_backend_pid() AS campaign_model_pid,
-    current_setting('role') AS campaign_model_role,
-    current_setting('search_path') AS campaign_model_search_path
-\\gset
-SELECT pg_backend_pid() <> :campaign_model_pid AS campaign_model_is_shared \\gset
+_PSQL_ROUND = """\
 \\if :campaign_model_is_shared
 \\else
     LISTEN campaign_model_adoption;
@@ -106,6 +96,20 @@ SELECT pg_backend_pid() <> :campaign_model_pid AS campaign_model_is_shared \\gse
     UNLISTEN campaign_model_adoption;
     COMMIT;
 \\endif
+"""
+
+PSQL_SESSION_CHECK = f"""\
+-- A pooler in transaction mode gives every transaction of the script another server process, or
+-- gives its server process to other clients. The script notices the first by the process id. To
+-- notice the second, it marks its session and connects again, three times: the new session has no
+-- mark, unless it has the old server process. The role and the search_path stay as they were.
+SELECT
+    pg_backend_pid() AS campaign_model_pid,
+    current_setting('role') AS campaign_model_role,
+    current_setting('search_path') AS campaign_model_search_path
+\\gset
+SELECT pg_backend_pid() <> :campaign_model_pid AS campaign_model_is_shared \\gset
+{_PSQL_ROUND * 3}\
 \\if :campaign_model_is_shared
     DO $$ BEGIN RAISE EXCEPTION '{_POOLER}'; END $$;
 \\endif
