@@ -72,7 +72,7 @@ def test_any_optional_column_may_be_absent(
         expected = DatabaseState.read(engine)
     with legacies.database(shape, sample_rows) as engine:
         drop_columns(engine, removed)
-        run_script(legacies, engine, db.sql(engine))
+        run_script(legacies, engine, db.sql(engine, enforce=True))
         assert_same_after_sync(engine, expected)
 
 

@@ -26,7 +26,7 @@ STRANGE = {
     "contacts": "con\\tacts' :x",
     "messages": "user %s",
 }
-OPTIONS: dict[str, Any] = {"status_map": {"in\\progress": "ready"}}
+OPTIONS: dict[str, Any] = {"status_map": {"in\\progress": "ready"}, "enforce": True}
 TENANT = UUID(make_id("tenants", 1))
 
 
@@ -91,14 +91,14 @@ def test_any_name_of_a_host_table_works_in_any_schema_of_the_search_path(
             set_defaults(engine)
             rename(engine, STRANGE)
             if write_script:
-                assert read_psql(legacies, engine, db.sql(engine, **named))[0] == 0
+                assert read_psql(legacies, engine, db.sql(engine, enforce=True, **named))[0] == 0
             else:
                 write_backslash(engine)
                 dry_run = db.adopt(engine, dry_run=True, **named, **OPTIONS)
                 report = db.adopt(engine, **named, **OPTIONS)
                 assert (report.added, report.repaired) == (dry_run.added, dry_run.repaired)
             assert db.verify(engine, **named).pending == ()
-            assert db.adopt(engine, **named).added == ()
+            assert db.adopt(engine, enforce=True, **named).added == ()
             use_host_tables(engine, host)
             rename(engine, {new: old for old, new in STRANGE.items()})
             execute(engine, "ALTER TABLE contacts SET SCHEMA public")

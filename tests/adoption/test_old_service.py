@@ -86,7 +86,7 @@ class TwoServices(RuleBasedStateMachine):
         layers=st.integers(0, 2),
         status=st.sampled_from([None, "draft", "ready", "paused"]),
         is_active=st.sampled_from([None, True, False]),
-        tone=st.sampled_from([None, "warm"]),
+        tone=st.sampled_from([None, "", "warm", "x" * 60]),
     )
     def old_create(
         self, *, layers: int, status: str | None, is_active: bool | None, tone: str | None
