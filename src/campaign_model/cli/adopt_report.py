@@ -58,6 +58,8 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
     """Print what an adoption adds, repairs and refuses; one line if that is nothing."""
     if _has_nothing_to_do(report):
         line = "Nothing to do: the database has the whole schema"
+        if report.shape == "expanded":
+            line = "Nothing to do: the database is adopted; campaign-model db enforce comes next"
         if report.warnings:
             line += f"; campaign-model db verify prints {len(report.warnings)} notes"
         if report.presets is not None and report.presets.edited:
@@ -114,9 +116,9 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
 
 
 def _has_nothing_to_do(report: db.AdoptReport) -> bool:
-    """Return True if an adoption has found a complete database, and has changed nothing."""
+    """Return True if a step has found that it was done before, and has changed nothing."""
     presets = report.presets
-    return report.shape == "current" and not (
+    return report.shape in {"current", "expanded"} and not (
         *report.added,
         *report.repaired,
         *report.refused,

@@ -26,6 +26,11 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.wire import dump_generation_config, dump_template_config
 
+NAME = "campaign-model"
+
+SUCCESS, FOUND_PROBLEMS, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
+"""Exit codes."""
+
 LABEL_WIDTH = 11
 """Columns of the label in ``print_labelled``."""
 
@@ -47,6 +52,11 @@ def open_console() -> Console:
         # A program that reads the output needs each row on one line.
         console.width = _UNLIMITED_WIDTH
     return console
+
+
+def print_error(message: str) -> None:
+    """Print a message as one line on standard error."""
+    sys.stderr.write(f"{NAME}: {make_printable(' '.join(message.split()))}\n")
 
 
 def make_printable(text: str) -> str:

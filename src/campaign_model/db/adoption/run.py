@@ -120,7 +120,7 @@ def enforce(
     """
     options = Options(status_map or {}, quarantine=quarantine)
     _require_postgresql(engine)
-    with open_session(engine, on_progress) as session:
+    with open_session(engine, on_progress, dry_run=dry_run) as session:
         adoption = _Adoption(session, host or HostTables(), messages, options, enforce=True)
         return adoption.run(on_finding, dry_run=dry_run, must_be_adopted=True)
 

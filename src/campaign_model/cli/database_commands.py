@@ -1,0 +1,260 @@
+"""The commands ``campaign-model db``: build, check, adopt and enforce the schema of a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from campaign_model import db
+from campaign_model.cli.adopt_report import (
+    adoption_progress,
+    pairs,
+    print_report,
+    print_verdict,
+)
+from campaign_model.cli.campaign_commands import print_sync_report
+from campaign_model.cli.console import (
+    FOUND_PROBLEMS,
+    SUCCESS,
+    open_console,
+    print_error,
+    print_json,
+    print_json_line,
+)
+from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
+from campaign_model.store import HostTables
+
+_HOST = HostTables()
+
+database_app = typer.Typer(
+    **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
+)
+
+TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tenants.")]
+OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
+ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
+MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")]
+StatusMap = Annotated[
+    list[str] | None,
+    typer.Option(metavar="WORD=STATUS", help="The status that an unknown word means."),
+]
+Quarantine = Annotated[
+    bool, typer.Option("--quarantine", help="Move values that need a decision to a table.")
+]
+FindingsAsJson = Annotated[
+    bool, typer.Option("--json", help="Print every finding, then the report, as JSON lines.")
+]
+
+
+@database_app.command()
+def init(
+    *,
+    url: Url,
+    with_host_tables: Annotated[
+        bool, typer.Option("--with-host-tables", help="Create minimal host tables if missing.")
+    ] = False,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    as_json: Json = False,
+) -> None:
+    """Build the schema in a fresh database, or upgrade it, and sync the system templates."""
+    host = HostTables(tenants, owners, contacts)
+    # `may_create` lets SQLite create the file of the database if there is none. A new file has no
+    # host tables. So without --with-host-tables, `db.init` would fail and leave an empty file.
+    with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
+        report = db.init(engine, host=host, with_host_tables=with_host_tables)
+    print_sync_report(report, as_json=as_json)
+
+
+@database_app.command()
+def verify(
+    *,
+    url: Url,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    as_json: Json = False,
+) -> int:
+    """Print the shape of a PostgreSQL database and what it lacks. Change nothing.
+
+    The exit code is 1 if something is missing.
+    """
+    host = HostTables(tenants, owners, contacts)
+    with open_database(parse_url(url), needs_schema=False) as engine:
+        verdict = db.verify(engine, host=host, messages=messages)
+    if as_json:
+        print_json(verdict)
+    else:
+        print_verdict(open_console(), verdict)
+    return FOUND_PROBLEMS if verdict.pending else SUCCESS
+
+
+@database_app.command()
+def adopt(
+    *,
+    url: Url,
+    dry_run: DryRun = False,
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Also add all constraints, as db enforce does.")
+    ] = False,
+    status_map: StatusMap = None,
+    status_rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CASE=STATUS",
+            help="What campaigns without a status become: those with sent messages (sent), those "
+            "with a Lemlist id (lemlist), and all others (otherwise).",
+        ),
+    ] = None,
+    quarantine: Quarantine = False,
+    contacts_from_messages: Annotated[
+        bool,
+        typer.Option(
+            "--contacts-from-messages",
+            help="Create the contacts of campaigns that have messages but no contacts.",
+        ),
+    ] = False,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    as_json: FindingsAsJson = False,
+) -> int:
+    """Bring a legacy PostgreSQL database to the schema, in place.
+
+    Others can read and write meanwhile, and services without this library afterwards, too. Run it
+    with --dry-run first. The exit code is 1 if values need a decision; then nothing was changed.
+    """
+    run_step = partial(
+        db.adopt,
+        enforce=enforce,
+        status_rule=pairs("--status-rule", status_rule),
+        contacts_from_messages=contacts_from_messages,
+    )
+    return _run_step(
+        run_step,
+        url=url,
+        host=HostTables(tenants, owners, contacts),
+        messages=messages,
+        dry_run=dry_run,
+        status_map=status_map,
+        quarantine=quarantine,
+        as_json=as_json,
+    )
+
+
+@database_app.command()
+def enforce(
+    *,
+    url: Url,
+    dry_run: DryRun = False,
+    status_map: StatusMap = None,
+    quarantine: Quarantine = False,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    as_json: FindingsAsJson = False,
+) -> int:
+    """Add the constraints that db adopt leaves out for services without this library.
+
+    With --dry-run, count the writes since the adoption that the constraints would have refused.
+    The exit code is 1 if values need a decision; then nothing was changed.
+    """
+    return _run_step(
+        db.enforce,
+        url=url,
+        host=HostTables(tenants, owners, contacts),
+        messages=messages,
+        dry_run=dry_run,
+        status_map=status_map,
+        quarantine=quarantine,
+        as_json=as_json,
+    )
+
+
+def _run_step(
+    run_step: Callable[..., db.AdoptReport],
+    *,
+    url: str,
+    host: HostTables,
+    messages: str,
+    dry_run: bool,
+    status_map: list[str] | None,
+    quarantine: bool,
+    as_json: bool,
+) -> int:
+    """Run a step of an adoption, print its report and return the exit code."""
+    console = open_console()
+    refusal = ""
+    with (
+        open_database(parse_url(url), needs_schema=False) as engine,
+        adoption_progress() as on_progress,
+    ):
+        try:
+            report = run_step(
+                engine,
+                host=host,
+                messages=messages,
+                dry_run=dry_run,
+                status_map=pairs("--status-map", status_map),
+                quarantine=quarantine,
+                on_progress=on_progress,
+                on_finding=print_json_line if as_json else None,
+            )
+        except db.AdoptionRefused as error:
+            report, refusal = error.report, str(error)
+    if as_json:
+        print_json_line(report)
+    else:
+        print_report(console, report, dry_run=dry_run)
+    if refusal:
+        print_error(refusal)
+    return FOUND_PROBLEMS if report.refused else SUCCESS
+
+
+@database_app.command("grants")
+def print_grants(
+    *,
+    role: Annotated[str, typer.Option(help="The role of your service.")],
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+) -> None:
+    """Print the GRANT statements that let a PostgreSQL role use the store."""
+    for grant in db.grants(role, host=HostTables(owners=owners, contacts=contacts)):
+        typer.echo(f"{grant};")
+
+
+@database_app.command("sql")
+def print_sql(
+    *,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Database to inspect. Default: SQL for one that has only your own tables.",
+        ),
+    ] = None,
+    tenants: TenantsTable = _HOST.tenants,
+    owners: OwnersTable = _HOST.owners,
+    contacts: ContactsTable = _HOST.contacts,
+    messages: MessagesTable = "messages",
+    enforce: Annotated[
+        bool, typer.Option("--enforce", help="Print the statements of db enforce, too.")
+    ] = False,
+) -> None:
+    """Print an adoption as an SQL script for psql."""
+    host = HostTables(tenants, owners, contacts)
+    if url is None:
+        typer.echo(db.sql(host=host), nl=False)
+        return
+    with open_database(parse_url(url), needs_schema=False) as engine:
+        typer.echo(db.sql(engine, host=host, messages=messages, enforce=enforce), nl=False)
