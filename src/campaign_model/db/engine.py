@@ -11,6 +11,7 @@ connection that was opened without them. The error of a locked file says what to
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from contextlib import suppress
@@ -61,18 +62,31 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
 
 
 def require_synchronous(engine: sa.Engine) -> sa.Engine:
-    """Prepare ``engine``, and return it. Raise :class:`SetupError` if its driver is asynchronous.
+    """Prepare ``engine``, and return it.
 
-    ``init`` and adoption take long and sleep while they wait for locks, which would block the event
-    loop. Otherwise raise as :func:`prepare_engine`.
+    Raise :class:`SetupError` if its driver is asynchronous, unless this is called within
+    ``run_sync``, as Alembic's template for asynchronous projects does. Otherwise raise as
+    :func:`prepare_engine`.
     """
     check_driver(engine.dialect)
-    if engine.dialect.is_async:  # An AsyncEngine has a dialect too.
+    # An AsyncEngine has a dialect too.
+    if engine.dialect.is_async and not (isinstance(engine, sa.Engine) and _is_within_run_sync()):
         raise SetupError(
             "db.init and adoption need a synchronous driver, also if your service uses asyncpg: "
             "pass an engine made by create_engine with postgresql+psycopg or postgresql+psycopg2"
         )
     return prepare_engine(engine)
+
+
+def _is_within_run_sync() -> bool:
+    """Tell whether an asynchronous driver can be used here like a synchronous one."""
+    nothing = asyncio.sleep(0)
+    try:
+        sa.util.await_only(nothing)
+    except sa.exc.MissingGreenlet:
+        nothing.close()
+        return False
+    return True
 
 
 def _refuse_sql_ascii(connection: Any, _record: object) -> None:
