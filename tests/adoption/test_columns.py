@@ -95,6 +95,16 @@ SENT_MESSAGES: dict[str, tuple[str, ...]] = {
     "status and no time": ("ALTER TABLE messages DROP COLUMN sent_at",),
     "another case": (TEXT_STATUS, "UPDATE messages SET status = 'Sent'"),
     "opened": (TEXT_STATUS, "UPDATE messages SET status = 'opened'"),
+    "numbers as ids": (
+        "ALTER TABLE messages DROP COLUMN id",
+        "ALTER TABLE messages ADD COLUMN id bigserial PRIMARY KEY",
+        REFER_BY_CONTACT,
+    ),
+    "text as the other reference": (
+        REFER_BY_CONTACT,
+        "ALTER TABLE messages DROP CONSTRAINT messages_campaign_id_fkey",
+        "ALTER TABLE messages ALTER COLUMN campaign_id TYPE text",
+    ),
     "another table": ("ALTER TABLE messages RENAME TO letters",),
 }
 """Where a service keeps that a message was sent, and the statements that change it to that."""

@@ -320,12 +320,16 @@ def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
 
 def _warn_of_unrecognised_sent_campaigns(messages: str, tables: Catalog) -> Iterator[str]:
     """Warn if the messages do not say which campaigns were sent."""
-    columns = tables[messages].columns.keys() if messages in tables else set()
-    if not (columns & {"campaign_id", "campaign_contact_id"} and columns & {"status", "sent_at"}):
+    columns = tables[messages].columns if messages in tables else {}
+    refers = any(
+        name in columns and columns[name].type == "uuid"
+        for name in ("campaign_id", "campaign_contact_id")
+    )
+    if not (refers and columns.keys() & {"status", "sent_at"}):
         yield (
             f"campaigns without a status count as never sent: {messages} must have campaign_id or "
-            "campaign_contact_id, and status or sent_at (--messages names another table, "
-            "--status-rule decides what the campaigns become)"
+            "campaign_contact_id of the type uuid, and status or sent_at (--messages names another "
+            "table, --status-rule decides what the campaigns become)"
         )
 
 

@@ -131,32 +131,39 @@ class LegacyDatabase:
     def select_messages(self) -> str:
         """Write a SELECT from the host's messages to the campaigns of ``ids``.
 
-        A message refers to its campaign itself, or to a contact of the campaign. Missing columns
-        are NULL. There are no rows if the messages do neither.
+        A message refers to its campaign itself, or to a contact of the campaign. Missing columns,
+        and ids that are no UUIDs, are NULL. There are no rows if the messages refer to neither.
         """
         table = self.inspection.messages
         values = {
             name: f"message.{name}" if self.has_column(table, name) else None
             for name in _MESSAGE_COLUMNS
         }
+        if not self._has_uuid(table, "id"):
+            values["id"] = None
         selects = []
-        if self.has_column(table, "campaign_id"):
+        if self._has_uuid(table, "campaign_id"):
             source = f"FROM {quote(table)} AS message"
             condition = "message.campaign_id = ANY(CAST(:ids AS uuid[]))"
             selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
-        if self.has_column(table, "campaign_contact_id") and self.has_column(
+        if self._has_uuid(table, "campaign_contact_id") and self.has_column(
             "campaign_contacts", "id"
         ):
             source = f"""FROM {quote(table)} AS message
     JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id"""
             condition = "receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"
-            if self.has_column(table, "campaign_id"):
+            if self._has_uuid(table, "campaign_id"):
                 condition += " AND message.campaign_id IS NULL"
             values = {**values, "campaign_id": "receiver.campaign_id"}
             selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
         if not selects:
             return _select(_MESSAGE_COLUMNS, dict.fromkeys(_MESSAGE_COLUMNS), None, "")
         return "\n    UNION ALL\n".join(selects)
+
+    def _has_uuid(self, table: str, column: str) -> bool:
+        """Return True if a table of the host has the column, with the type uuid."""
+        columns = self.inspection.tables[table].columns if table in self.inspection.tables else {}
+        return column in columns and columns[column].type == "uuid"
 
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""

@@ -27,7 +27,7 @@ from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant, make_c
 _STEP_FAULTS: tuple[dict[str, Any], ...] = (
     {"channel": 1},
     {"channel": "E-Mail"},
-    {"label": ""},
+    {"label": 5},
     {"enabled": "yes"},
     {"needs_pdf": 1},
     {"variant_count": 4},
@@ -50,7 +50,6 @@ _BAD_SETTINGS: tuple[Any, ...] = (
     None,
     "{}",
     {"tone": 1},
-    {"tone": ""},
     {"language": "e"},
     {"custom_instructions": 1},
     {"default_variant_count": 4},
