@@ -61,15 +61,14 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
     return engine
 
 
-def require_synchronous(engine: sa.Engine) -> sa.Engine:
+def require_synchronous(engine: Any) -> sa.Engine:
     """Prepare ``engine``, and return it.
 
     Raise :class:`SetupError` if its driver is asynchronous, unless this is called within
     ``run_sync``, as Alembic's template for asynchronous projects does. Otherwise raise as
     :func:`prepare_engine`.
     """
-    check_driver(engine.dialect)
-    # An AsyncEngine has a dialect too.
+    check_driver(engine.dialect)  # An AsyncEngine has a dialect too.
     if engine.dialect.is_async and not (isinstance(engine, sa.Engine) and _is_within_run_sync()):
         raise SetupError(
             "db.init and adoption need a synchronous driver, also if your service uses asyncpg: "
