@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,8 +67,9 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
         console.print(make_printable(line))
         return
     print_labelled(console, "Shape", report.shape)
-    rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
-    print_labelled(console, "No status", f"{rule} (--status-rule)")
+    if report.shape not in {"expanded", "changed"}:  # A campaign without a status is possible.
+        rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
+        print_labelled(console, "No status", f"{rule} (--status-rule)")
     has_written = not (dry_run or report.refused)
     values = []
     for name, (outcome_if_not_written, outcome_if_written) in _OUTCOMES.items():
@@ -78,37 +79,24 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
             (kind, number, outcome, db.KINDS[kind]) for kind, number in counts_by_kind.items()
         ]
     _print_statements(console, report.added, "Added" if has_written else "To be added")
-    if report.changes:
-        print_table(
-            console,
-            ("",),
-            [(change,) for change in report.changes],
-            title="What other programs notice",
-        )
+    changes = [(change,) for change in report.changes]
+    _print_rows(console, ("",), changes, "What other programs notice")
     _print_tolerated(console, report.tolerated)
-    print_table(
-        console,
-        ("kind", "values", "", "meaning"),
-        values,
-        title="Values",
-    )
-    print_table(
-        console,
-        ("kind", "table", "row", "column", "before", "after"),
-        [
-            (
-                finding.kind,
-                finding.table,
-                finding.row_id,
-                finding.column or "",
-                _format_value(finding.before),
-                (finding.reason or "?") if finding.undecided else _format_value(finding.after),
-            )
-            for samples in report.samples.values()
-            for finding in samples
-        ],
-        title="Samples (--json lists every value)",
-    )
+    _print_rows(console, ("kind", "values", "", "meaning"), values, "Values")
+    samples = [
+        (
+            finding.kind,
+            finding.table,
+            finding.row_id,
+            finding.column or "",
+            _format_value(finding.before),
+            (finding.reason or "?") if finding.undecided else _format_value(finding.after),
+        )
+        for findings in report.samples.values()
+        for finding in findings
+    ]
+    headers = ("kind", "table", "row", "column", "before", "after")
+    _print_rows(console, headers, samples, "Samples (--json lists every value)")
     _print_warnings(console, report.warnings)
     if report.presets is not None and report.presets.edited:
         names = ", ".join(report.presets.edited)
@@ -129,19 +117,21 @@ def _has_nothing_to_do(report: db.AdoptReport) -> bool:
 
 def _print_statements(console: Console, statements: Iterable[str], title: str) -> None:
     rows = [(textwrap.shorten(sql, _LONGEST_STATEMENT, placeholder="..."),) for sql in statements]
-    if rows:
-        print_table(console, ("",), rows, title=f"{title}: {len(rows)}")
+    _print_rows(console, ("",), rows, f"{title}: {len(rows)}")
 
 
 def _print_tolerated(console: Console, tolerated: Iterable[db.ToleratedWrites]) -> None:
     rows = [(each.table, each.broken, each.day, each.writes) for each in tolerated]
+    headers = ("table", "column or constraint", "day", "writes")
+    _print_rows(console, headers, rows, "Writes that db enforce will refuse")
+
+
+def _print_rows(
+    console: Console, headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str
+) -> None:
+    """Print a table, unless it has no rows."""
     if rows:
-        print_table(
-            console,
-            ("table", "column or constraint", "day", "writes"),
-            rows,
-            title="Writes that db enforce will refuse",
-        )
+        print_table(console, headers, rows, title=title)
 
 
 def _print_warnings(console: Console, warnings: Iterable[str]) -> None:
