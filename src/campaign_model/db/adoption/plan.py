@@ -110,7 +110,8 @@ def plan_statements(
             notice = f"{table.name} is new: other roles have no privileges on it (db grants)"
             complete.append(Statement(creates[table.name], notice))
     if tolerant and TOLERATED_WRITES not in present:
-        complete += [Statement(CREATE_FUNCTION), Statement(CREATE_TOLERATED_WRITES)]
+        # The table is created first and dropped last, so it is there whenever a function is.
+        complete.append(Statement(CREATE_TOLERATED_WRITES))
 
     # A table comes after the tables that its foreign keys refer to.
     constrain = [*plan_host_keys(present, host)]
@@ -118,6 +119,7 @@ def plan_statements(
         constrain += table.constrain()
     for table in tolerant:
         if not table.present.tolerates_old_writes:
+            constrain.append(Statement(CREATE_FUNCTION))
             create_function, trigger = create_trigger(table.name, expected[table.name])
             notice = (
                 f"{table.name} gets a trigger: it completes rows that the step enforce will "
