@@ -67,7 +67,7 @@ class ExportReport:
 class ExportJob(Job):
     """The job of an exporter: claim generated contacts, and mark them as exported."""
 
-    function = "push"
+    function_name = "push"
 
     def start(self, store: CampaignStore) -> None:
         """Apply ``export``, unless the campaign is exported already.

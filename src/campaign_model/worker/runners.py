@@ -163,36 +163,47 @@ def run_in_threads(
     arguments: Mapping[str, Any],
     job: Job,
     new_task: Callable[..., AnyTask],
-    function: Callable[[AnyTask], Outcome],
-    run: Callable[[WorkerLoop[AnyTask]], Result],
+    generate_or_push: Callable[[AnyTask], Outcome],
+    run_loop: Callable[[WorkerLoop[AnyTask]], Result],
 ) -> Result:
-    """Make a worker loop that calls ``function`` in threads, and return what ``run(loop)`` returns.
+    """Run a worker loop that works on each task in a thread. Return what ``run_loop`` returns.
 
-    ``arguments`` are those of the public function, by name.
+    ``arguments`` are all arguments of ``run_worker`` or ``run_export``, by name.
+    ``generate_or_push`` works on one task.
     """
     worker_loop = _make_loop(
-        arguments, job, new_task, lambda task: pool.submit(function, task), arguments["report"]
+        arguments,
+        job,
+        new_task,
+        lambda task: pool.submit(generate_or_push, task),
+        arguments["report"],
     )
     with (
         stop_on_sigterm(worker_loop.stop),
-        worker_loop.database.watched(),
+        worker_loop.database.limit_waits_when_stopping(),
         ThreadPoolExecutor(worker_loop.concurrency) as pool,
     ):
-        return run(worker_loop)
+        return run_loop(worker_loop)
 
 
 async def run_in_event_loop(
     arguments: Mapping[str, Any],
     job: Job,
     new_task: Callable[..., AnyTask],
-    function: Callable[[AnyTask], Awaitable[Outcome]],
-    run: Callable[[WorkerLoop[AnyTask]], Result],
+    generate_or_push: Callable[[AnyTask], Awaitable[Outcome]],
+    run_loop: Callable[[WorkerLoop[AnyTask]], Result],
     pool: ThreadPoolExecutor,
 ) -> Result:
-    """Do what :func:`run_in_threads` does with a coroutine function. ``run`` runs in ``pool``."""
+    """Run a worker loop whose tasks are coroutines. Return what ``run_loop`` returns.
+
+    The worker loop runs in a thread of ``pool``, which is shut down at the end. The coroutine
+    function ``generate_or_push`` works on one task, in the event loop of the caller.
+    ``arguments`` are all arguments of ``run_worker_async`` or ``run_export_async``, by name.
+    """
     event_loop = asyncio.get_running_loop()
     report, task_timeout = arguments["report"], arguments["task_timeout"]
     running: set[asyncio.Task[Any]] = set()
+    worker_loop: WorkerLoop[AnyTask]  # Made below, because it needs these functions.
 
     async def work_on(task: AnyTask) -> Outcome:
         if worker_loop.ending:
@@ -204,19 +215,20 @@ async def run_in_event_loop(
         time_limit = asyncio.timeout(seconds)
         try:
             async with time_limit:
-                return await function(task)
+                return await generate_or_push(task)
         except TimeoutError as error:
             if time_limit.expired():
-                raise TaskTimedOut(f"{job.function} took longer than {task_timeout}") from error
+                message = f"{job.function_name} took longer than {task_timeout}"
+                raise TaskTimedOut(message) from error
             raise
         finally:
             running.discard(current)
 
-    def call_report(progress: Progress) -> None:
+    def report_in_event_loop(progress: Progress) -> None:
         event_loop.call_soon_threadsafe(worker_loop.call_report, report, progress)
 
     def cancel_running() -> None:
-        worker_loop.ending = worker_loop.must_hurry = True
+        worker_loop.ending = worker_loop.is_impatient = True
         for coroutine in running:
             coroutine.cancel()
 
@@ -224,12 +236,15 @@ async def run_in_event_loop(
         arguments,
         job,
         new_task,
-        lambda task: asyncio.run_coroutine_threadsafe(work_on(task), event_loop),
-        report and call_report,
+        start=lambda task: asyncio.run_coroutine_threadsafe(work_on(task), event_loop),
+        report=report_in_event_loop if report else None,
     )
-    with stop_on_sigterm(worker_loop.stop), worker_loop.database.watched():
+    with (
+        stop_on_sigterm(worker_loop.stop),
+        worker_loop.database.limit_waits_when_stopping(),
+    ):
         try:
-            return await _run_in_thread(pool, run, worker_loop, on_cancel=cancel_running)
+            return await _run_in_thread(pool, run_loop, worker_loop, on_cancel=cancel_running)
         finally:
             # The worker loop has ended. If it raised, coroutines may still run: leave none behind.
             cancel_running()
