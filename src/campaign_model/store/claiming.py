@@ -162,11 +162,11 @@ class ClaimCall:
         #    read, and has no budget, the same statement claims contacts from the cursor on.
         self.documents = last_read_documents(self.campaign_id) or _NO_DOCUMENTS
         has_claimed = self.documents.config.budget is None
-        campaign_row = self.claim(limit if has_claimed else 0, first_rank)
-        if campaign_row is not None:
+        changed_campaign = self.claim(limit if has_claimed else 0, first_rank)
+        if changed_campaign is not None:
             has_claimed = False
-            self.documents = read_documents(scope, self.campaign_id, campaign_row)
-            if not lifecycle.is_permitted(Permission.CLAIM, read_status(campaign_row.status)):
+            self.documents = read_documents(scope, self.campaign_id, changed_campaign)
+            if not lifecycle.is_permitted(Permission.CLAIM, read_status(changed_campaign.status)):
                 return self.batch(StopReason.NOT_GENERATING, None, cursor)
 
         # 2. With a budget, reserve money first. Claim from the cursor on.
@@ -224,9 +224,10 @@ class ClaimCall:
     def claim(self, number: int, first_rank: int | None) -> CampaignRow | None:
         """Lock the campaign and claim up to ``number`` contacts that wait, by rank.
 
-        Search from ``first_rank`` on, or from the low-water mark if ``first_rank`` is None. Return
-        None. If the campaign is not generating, or has other documents than this process last
-        read, claim nothing and return the campaign row. Raise :class:`NotFound`.
+        Search from ``first_rank`` on, or from the low-water mark if ``first_rank`` is None. If the
+        campaign is not generating, or has other documents than this process last read, claim
+        nothing and return the changed campaign row; otherwise return None. Raise
+        :class:`NotFound` if the tenant has no such campaign.
         """
         parameters = self.parameters() | {
             "lease": self.lease,
@@ -234,15 +235,16 @@ class ClaimCall:
             "number": number,
             "first_rank": first_rank,
         }
-        campaign_row, now, contacts = self.statements.claim(self.scope, parameters)
-        self.now = utc(now)
+        result = self.statements.claim(self.scope, parameters)
+        contacts = result.contacts
+        self.now = utc(result.now)
         self.contacts += sorted(contacts, key=attrgetter("rank"))
         if contacts:
             self.next_cursor = Cursor(self.contacts[-1].rank + 1)
             self.has_passed_stride |= any(
                 contact.rank % _WATERMARK_STRIDE == 0 for contact in contacts
             )
-        return campaign_row
+        return result.changed_campaign
 
     def take_over(self, number: int) -> None:
         """Claim up to ``number`` contacts whose lease has expired."""

@@ -175,8 +175,8 @@ def run_in_threads(
         arguments,
         job,
         new_task,
-        lambda task: pool.submit(generate_or_push, task),
-        arguments["report"],
+        start=lambda task: pool.submit(generate_or_push, task),
+        report=arguments["report"],
     )
     with (
         stop_on_sigterm(worker_loop.stop),
