@@ -69,8 +69,8 @@ def require_synchronous(engine: sa.Engine) -> sa.Engine:
     :func:`prepare_engine`.
     """
     check_driver(engine.dialect)
-    # An AsyncEngine has a dialect too.
-    if engine.dialect.is_async and not (isinstance(engine, sa.Engine) and _is_within_run_sync()):
+    is_engine = isinstance(engine, sa.Engine)  # An AsyncEngine has a dialect too.
+    if engine.dialect.is_async and not (is_engine and _is_within_run_sync()):
         raise SetupError(
             "db.init and adoption need a synchronous driver, also if your service uses asyncpg: "
             "pass an engine made by create_engine with postgresql+psycopg or postgresql+psycopg2"
