@@ -67,7 +67,7 @@ _last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=4_194
 class CampaignDocuments:
     """A campaign's documents: the row's text, and the values read from it.
 
-    ``are_readable`` is false if the library cannot read the text. The values are empty then.
+    ``are_readable`` is false if the library cannot read the text; then the values are empty.
     """
 
     template_config: str
@@ -180,9 +180,10 @@ class ClaimCall:
                 )
             self.reserve = reserve
             assert self.now is not None, "step 1 sets it"
-            granted, self.freed_at = reserve_budget(
+            reservation = reserve_budget(
                 scope, self.campaign_id, budget, self.reserve, limit, self.now
             )
+            granted, self.freed_at = reservation.claims, reservation.freed_at
         if not has_claimed:
             self.claim(granted, first_rank)
 

@@ -78,9 +78,9 @@ def run_worker(
     * ``wait=False``: end when only contacts are left that other workers hold or that wait for a
       retry. By default the worker waits for them.
     * ``actor`` is the worker's name, in the history and in log records.
-    * ``max_attempts``: a contact that was claimed so often without an outcome fails.
-    * ``max_equal_failures``: end after so many failures in a row with the same code (and, for
-      exceptions, the same type). The campaign stays generating. ``None``: never end so.
+    * ``max_attempts``: a contact that was claimed this often without an outcome fails.
+    * ``max_equal_failures``: end after this number of failures in a row with the same code (and,
+      for exceptions, the same type). The campaign stays generating. ``None``: no such limit.
     * ``task_timeout`` is the time limit of one task. A thread cannot be ended: after this time
       ``task.stopping`` is true, and what ``generate`` returns still counts.
     * ``stop_patience`` is how long one transaction may take once the worker is stopping.
@@ -90,8 +90,8 @@ def run_worker(
     nothing more, and finishes and records the contacts that it has.
 
     If ``generate`` returns ``Unfinished()`` without a pause, the contact can be claimed again after
-    a second, and after twice the time whenever that happens again, up to a minute. If the worker is
-    stopping, the contact can be claimed again at once.
+    one second. This time doubles each time the same contact is given back in this way, up to one
+    minute. If the worker is stopping, the contact can be claimed again at once.
 
     ``generate``, ``save`` and ``report`` may raise: the worker logs that and goes on.
 
@@ -138,8 +138,9 @@ async def run_worker_async(
     stop_patience: timedelta = STOP_PATIENCE,
     **options: Any,
 ) -> WorkerReport:
-    """Do what :func:`run_worker` does, with ``concurrency`` coroutines instead of threads.
+    """Generate the messages of a campaign, with ``concurrency`` coroutines instead of threads.
 
+    Arguments, result and errors are those of :func:`run_worker`, with these differences.
     ``await generate(task)`` and ``report`` run in the event loop, ``save`` runs in a thread.
     ``engine`` is an ordinary engine, because all transactions run in threads: greenlet is not
     needed. One worker uses up to five connections of the engine's pool.
