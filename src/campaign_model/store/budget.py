@@ -48,8 +48,8 @@ _NOTHING = sa.literal(Decimal(0), Money())
 class Reservation(NamedTuple):
     """For how many claims the budget had room.
 
-    ``freed_at`` is when the lease of an excluded or erased contact expires, which then frees its
-    reservation: None if there is no such contact, or if the budget had room for all claims.
+    If it had no room for all claims, ``freed_at`` is when the lease of the next excluded or erased
+    contact expires, which then frees its reservation. It is None if there is no such contact.
     """
 
     claims: int
