@@ -204,7 +204,7 @@ async def run_in_event_loop(
     event_loop = asyncio.get_running_loop()
     report, task_timeout = arguments["report"], arguments["task_timeout"]
     running: set[asyncio.Task[Any]] = set()
-    worker_loop: WorkerLoop[AnyTask]  # Made below, because it needs these functions.
+    worker_loop: WorkerLoop[AnyTask]  # Made below, from the functions that use it.
 
     async def work_on(task: AnyTask) -> Outcome:
         if worker_loop.ending:
