@@ -1,7 +1,7 @@
 """The caches of this process that keep documents of tenants, each bounded in bytes.
 
-A cache saves reading a document again whose text has not changed. No cache is needed for a right
-answer: :func:`clear_caches` may be called at any time, from any thread.
+A cache saves the second reading of a document if its text has not changed. No cache is needed for a
+right answer: :func:`clear_caches` may be called at any time, from any thread.
 """
 
 from __future__ import annotations

@@ -247,8 +247,8 @@ class Progress:
     whose messages were exported.
 
     ``repairs`` names what another program has written so that it cannot be read: times and sums as
-    in :class:`~campaign_model.campaign.CampaignSummary`, and settings (``unreadable``). The
-    ``budget`` is ``None`` then.
+    in :class:`~campaign_model.campaign.CampaignSummary`, and settings (``unreadable``). ``budget``
+    is ``None`` if the settings cannot be read.
     """
 
     by_status: Mapping[ContactStatus, int] = attrs.field(converter=_count_every_status)

@@ -3,9 +3,9 @@
 A *restricted part* is a channel or tone that the vocabulary does not know, an unknown field whose
 name does not begin with ``x_``, or the absence of all steps. A stored document may have it. A
 submitted document may have it only if it is unchanged from ``previous``, the value that the
-caller was given before: then the step with the same key has the same word or field.
-:func:`restricted_parts` finds these parts, :func:`is_unchanged` judges each of them. Parsing, the
-explanation of refusals and the store's ``save`` share both.
+caller got before. It is unchanged if the step with the same key had the same word or field.
+:func:`restricted_parts` finds the restricted parts. :func:`is_unchanged` tells whether one of them
+is unchanged. Parsing, the explanation of refusals and the store's ``save`` share both functions.
 
 A stored step may lack every field except its channel, and may have the number of another position.
 A stored template may lack its settings. A field that may be absent may also be null, as most ORMs

@@ -214,21 +214,21 @@ leads back to a draft, or to the archive.
 _BY_SOURCE_AND_ACTION = {(line.source, line.action): line for line in TRANSITIONS}
 
 # Before a run, and between two runs.
-_AT_REST = frozenset({Status.DRAFT, Status.READY})
+_BETWEEN_RUNS = frozenset({Status.DRAFT, Status.READY})
 
 # Contacts may be generated now, or may be sent back to wait for the next run.
 _WORKABLE = frozenset({Status.READY, Status.GENERATING, Status.REVIEW})
 PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
     {
         Permission.EDIT_DETAILS: frozenset(Status) - {Status.ARCHIVED},
-        Permission.EDIT_STEPS: _AT_REST,
-        Permission.EDIT_CONFIG: _AT_REST,
-        Permission.RAISE_BUDGET: _AT_REST | {Status.GENERATING},
-        Permission.ASSIGN_CONTACTS: _AT_REST,
-        Permission.REMOVE_CONTACTS: _AT_REST,
-        Permission.EXCLUDE_CONTACTS: _AT_REST | _WORKABLE | {Status.APPROVED},
-        Permission.INCLUDE_CONTACTS: _AT_REST,
-        Permission.SET_READINESS: _AT_REST | _WORKABLE,
+        Permission.EDIT_STEPS: _BETWEEN_RUNS,
+        Permission.EDIT_CONFIG: _BETWEEN_RUNS,
+        Permission.RAISE_BUDGET: _BETWEEN_RUNS | {Status.GENERATING},
+        Permission.ASSIGN_CONTACTS: _BETWEEN_RUNS,
+        Permission.REMOVE_CONTACTS: _BETWEEN_RUNS,
+        Permission.EXCLUDE_CONTACTS: _BETWEEN_RUNS | _WORKABLE | {Status.APPROVED},
+        Permission.INCLUDE_CONTACTS: _BETWEEN_RUNS,
+        Permission.SET_READINESS: _BETWEEN_RUNS | _WORKABLE,
         Permission.CLAIM: frozenset({Status.GENERATING}),
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,

@@ -150,6 +150,10 @@ def test_the_command_prints_the_privileges_of_a_role(capsys: pytest.CaptureFixtu
     [
         (("adopt", "--status-map", "x"), "WORD=STATUS"),
         (("adopt", "--status-map", "x=y"), "is not a status"),
+        (
+            ("adopt", "--status-map", "x=draft", "--status-map", "x=ready"),
+            "--status-map gives a status for x twice",
+        ),
         (("adopt", "--status-rule", "nix=draft"), "sent, lemlist, otherwise"),
         (("adopt", "--status-rule", "sent=nix"), "archived"),
         (("adopt", "--status-map", "x=y"), "--status-map: 'x' cannot become 'y'"),

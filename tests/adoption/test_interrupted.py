@@ -39,7 +39,7 @@ def test_an_adoption_that_is_killed_repeatedly_ends_like_an_undisturbed_one(
     legacies: LegacyDatabases,
 ) -> None:
     """For a kill at every statement: ``pytest tests/benchmarks/every_statement.py``."""
-    strides = dict(zip(POSTGRESQL, (29, 23), strict=False))
+    strides = dict(zip(POSTGRESQL, (23, 21), strict=False))
     assert kill_repeatedly(legacies, SERVICE, strides[legacies.engine_name]) > 4
 
 

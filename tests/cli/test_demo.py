@@ -362,7 +362,7 @@ def test_the_demo_refuses_a_database_with_a_legacy_campaigns_table(
 def test_the_demo_fails_if_the_first_worker_is_not_killed(
     empty_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers, "_work_until_killed", print)
+    monkeypatch.setattr(workers, "_work_and_kill_itself", print)
     with pytest.raises(RuntimeError, match="exited with 0"):
         run("--url", f"sqlite:///{empty_directory / 'alive.db'}")
 

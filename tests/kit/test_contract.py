@@ -353,7 +353,7 @@ def test_the_read_only_form_finds_faults_that_constraints_cannot(
             "test_every_document_can_be_read",
             "test_totals_are_the_sums_of_contacts",
             "test_no_row_joins_two_tenants",
-            "test_no_contact_is_held_by_a_dead_worker",
+            "test_no_contact_waits_for_a_worker_that_is_gone",
         },
         "ERROR": set(),
     }

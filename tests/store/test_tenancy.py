@@ -32,7 +32,7 @@ from support.transactions import all_rows, on_sqlite, open_store, refused, rolle
 
 @attrs.frozen
 class Belongings:
-    """The rows of one tenant: campaigns with contacts in flight and at rest, a template."""
+    """The rows of one tenant: campaigns with claimed and waiting contacts, a template."""
 
     tenant: Tenant
     owner_id: UUID

@@ -35,13 +35,18 @@ _OUTCOMES = {
 """For each list of a report, what it says before and after the adoption has written."""
 
 
-def pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
-    """Parse options of the form ``WORD=STATUS``. Raise :class:`UserError` for another form."""
+def parse_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
+    """Parse options of the form ``WORD=STATUS``. The word may contain ``=``, the status may not.
+
+    Raise :class:`UserError` for another form, and for a word that is given twice.
+    """
     statuses = {}
     for value in values or ():
         word, equals, status = value.rpartition("=")
         if not equals:
             raise UserError(f"{option} must have the form WORD=STATUS, not {value}")
+        if word in statuses:
+            raise UserError(f"{option} gives a status for {word} twice")
         statuses[word] = status
     return statuses
 

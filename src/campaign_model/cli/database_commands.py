@@ -11,7 +11,7 @@ import typer
 from campaign_model import db
 from campaign_model.cli.adopt_report import (
     adoption_progress,
-    pairs,
+    parse_pairs,
     print_report,
     print_verdict,
 )
@@ -136,7 +136,7 @@ def adopt(
     run_step = partial(
         db.adopt,
         enforce=enforce,
-        status_rule=pairs("--status-rule", status_rule),
+        status_rule=parse_pairs("--status-rule", status_rule),
         contacts_from_messages=contacts_from_messages,
     )
     return _run_step(
@@ -205,7 +205,7 @@ def _run_step(
                 host=host,
                 messages=messages,
                 dry_run=dry_run,
-                status_map=pairs("--status-map", status_map),
+                status_map=parse_pairs("--status-map", status_map),
                 quarantine=quarantine,
                 on_progress=on_progress,
                 on_finding=print_json_line if as_json else None,

@@ -32,7 +32,7 @@ VERSION_TABLE = "campaign_model_alembic_version"
 
 
 def compare_version(connection: sa.Connection) -> str | None:
-    """Return ``current``, ``outdated`` or ``newer``: how the database compares with the library.
+    """Return ``current``, ``outdated`` or ``newer``, by the revision that the database records.
 
     Return ``None`` if no revision is recorded: the library has not built this schema, or an
     adoption has not finished it.

@@ -105,7 +105,7 @@ class Access:
     may_create: bool
 
     @property
-    def temporary_obstacle(self) -> str | None:
+    def temporary_tables_obstacle(self) -> str | None:
         """Say why the session cannot create temporary tables; ``None`` if it can."""
         if self.is_standby:
             return (

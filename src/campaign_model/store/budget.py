@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -44,15 +45,25 @@ _T = campaign_totals.c
 _NOTHING = sa.literal(Decimal(0), Money())
 
 
+class Reservation(NamedTuple):
+    """For how many claims the budget had room.
+
+    If it had no room for all claims, ``freed_at`` is when the lease of the next excluded or erased
+    contact expires, which then frees its reservation. It is None if there is no such contact.
+    """
+
+    claims: int
+    freed_at: datetime | None = None
+
+
 @exactly()
 def reserve_budget(
     scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int, now: datetime
-) -> tuple[int, datetime | None]:
-    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes; return how many.
+) -> Reservation:
+    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes.
 
-    If not all of them fit, also return when the lease of the next reservation expires that belongs
-    to an excluded or erased contact. ``now`` is the time of the claim. ``unit_reserve`` is zero
-    until the first claim of a run with a budget.
+    ``now`` is the time of the claim. ``unit_reserve`` is zero until the first claim of a run with a
+    budget.
     """
     shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
     used = _T.cost + _T.erased_cost + _T.reserved + _used_in_other_shards(scope, campaign_id)
@@ -65,17 +76,19 @@ def reserve_budget(
         )
         return updated.rowcount > 0
 
-    # 1. All that is wanted, if the budget has room for it, and this is not the first claim.
+    # 1. Reserve for all claims, if the budget has room and this is not the first claim.
     if each:
         wanted = min(wanted, int(budget // each))
     fits = used + _amount(each * wanted) <= _amount(budget)
     if reserve(wanted, fits, _T.unit_reserve > _NOTHING):
-        return wanted, None
-    # 2. Reserve what is in flight without a reservation. Free what no worker holds any more.
+        return Reservation(wanted)
+    # 2. Reserve money for claimed contacts that have no reservation. Free the reservations that no
+    # worker holds any more.
     if not scope.connection.scalar(sa.select(_T.unit_reserve).where(shard)):
         _reserve_in_flight(scope, campaign_id, each)
     next_expiry = _free_expired_reservations(scope, campaign_id, now)
-    # 3. As many as fit, with the row locked. A campaign of a legacy writer has no row yet.
+    # 3. Lock the row, and reserve for as many claims as the budget has room for. A campaign of a
+    # legacy writer has no row yet.
     place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id, "shard": 0}
     scope.connection.execute(
         insert_into(scope.connection, campaign_totals).values(place).on_conflict_do_nothing()
@@ -84,7 +97,7 @@ def reserve_budget(
     left = budget - scope.connection.scalars(select_used.with_for_update(key_share=True)).one()
     granted = min(wanted, int(left // each)) if each and left > 0 else 0
     reserve(granted)
-    return granted, next_expiry
+    return Reservation(granted, freed_at=next_expiry)
 
 
 def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:

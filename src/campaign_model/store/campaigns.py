@@ -221,8 +221,8 @@ class Campaigns:
         scope = self._scope
         action = checked_word(Action, action, "action")
         optional_text(reason, "reason", MAX_REASON)
-        # 1. Lock the campaign and judge the guards.
-        campaign = self._get_to_move(id, action, lock=True)
+        # 1. Lock the campaign and check the guards.
+        campaign = self._get_for_action(id, action, lock=True)
         if version is not None and version != campaign.version:
             raise _stale(campaign, version)
         total = recount_totals(scope, id)
@@ -285,7 +285,7 @@ class Campaigns:
                 "actor": scope.actor,
             },
         )
-        return self._get_to_move(id, action)
+        return self._get_for_action(id, action)
 
     def actions(
         self,
@@ -304,7 +304,7 @@ class Campaigns:
         :class:`NotFound`.
         """
         scope = self._scope
-        campaign = self._get_to_move(id, None)
+        campaign = self._get_for_action(id, None)
         total = load_totals(scope, id)
         if is_small(total):
             total = count_contacts(scope, id, total)
@@ -409,7 +409,7 @@ class Campaigns:
         present = self.present_messages(id, messages)
         return count_review(self._scope, messages, present, is_approved, is_rejected)
 
-    def _get_to_move(self, id: UUID, action: Action | None, *, lock: bool = False) -> Campaign:
+    def _get_for_action(self, id: UUID, action: Action | None, *, lock: bool = False) -> Campaign:
         """Return one campaign for an action. Not every action needs readable documents."""
         scope = self._scope
         checked_id(id)

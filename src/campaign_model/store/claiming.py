@@ -67,7 +67,7 @@ _last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=4_194
 class CampaignDocuments:
     """A campaign's documents: the row's text, and the values read from it.
 
-    ``are_readable`` is false if the library cannot read the text. The values are empty then.
+    ``are_readable`` is false if the library cannot read the text; then the values are empty.
     """
 
     template_config: str
@@ -162,11 +162,11 @@ class ClaimCall:
         #    read, and has no budget, the same statement claims contacts from the cursor on.
         self.documents = last_read_documents(self.campaign_id) or _NO_DOCUMENTS
         has_claimed = self.documents.config.budget is None
-        campaign_row = self.claim(limit if has_claimed else 0, first_rank)
-        if campaign_row is not None:
+        changed_campaign = self.claim(limit if has_claimed else 0, first_rank)
+        if changed_campaign is not None:
             has_claimed = False
-            self.documents = read_documents(scope, self.campaign_id, campaign_row)
-            if not lifecycle.is_permitted(Permission.CLAIM, read_status(campaign_row.status)):
+            self.documents = read_documents(scope, self.campaign_id, changed_campaign)
+            if not lifecycle.is_permitted(Permission.CLAIM, read_status(changed_campaign.status)):
                 return self.batch(StopReason.NOT_GENERATING, None, cursor)
 
         # 2. With a budget, reserve money first. Claim from the cursor on.
@@ -180,9 +180,10 @@ class ClaimCall:
                 )
             self.reserve = reserve
             assert self.now is not None, "step 1 sets it"
-            granted, self.freed_at = reserve_budget(
+            reservation = reserve_budget(
                 scope, self.campaign_id, budget, self.reserve, limit, self.now
             )
+            granted, self.freed_at = reservation.claims, reservation.freed_at
         if not has_claimed:
             self.claim(granted, first_rank)
 
@@ -224,9 +225,10 @@ class ClaimCall:
     def claim(self, number: int, first_rank: int | None) -> CampaignRow | None:
         """Lock the campaign and claim up to ``number`` contacts that wait, by rank.
 
-        Search from ``first_rank`` on, or from the low-water mark if ``first_rank`` is None. Return
-        None. If the campaign is not generating, or has other documents than this process last
-        read, claim nothing and return the campaign row. Raise :class:`NotFound`.
+        Search from ``first_rank`` on, or from the low-water mark if ``first_rank`` is None. If the
+        campaign is not generating, or has other documents than this process last read, claim
+        nothing and return the changed campaign row; otherwise return None. Raise
+        :class:`NotFound` if the tenant has no such campaign.
         """
         parameters = self.parameters() | {
             "lease": self.lease,
@@ -234,15 +236,16 @@ class ClaimCall:
             "number": number,
             "first_rank": first_rank,
         }
-        campaign_row, now, contacts = self.statements.claim(self.scope, parameters)
-        self.now = utc(now)
+        result = self.statements.claim(self.scope, parameters)
+        contacts = result.contacts
+        self.now = utc(result.now)
         self.contacts += sorted(contacts, key=attrgetter("rank"))
         if contacts:
             self.next_cursor = Cursor(self.contacts[-1].rank + 1)
             self.has_passed_stride |= any(
                 contact.rank % _WATERMARK_STRIDE == 0 for contact in contacts
             )
-        return campaign_row
+        return result.changed_campaign
 
     def take_over(self, number: int) -> None:
         """Claim up to ``number`` contacts whose lease has expired."""

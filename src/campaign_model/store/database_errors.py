@@ -74,8 +74,8 @@ def remedy_for(error: BaseException | None) -> Remedy:
     """Return what to do after ``error``.
 
     If the connection was lost or could not be made, the remedy is RECONNECT, also without an
-    SQLSTATE. An error to which a database error led is judged by the database error. Any other
-    error, such as a ``ValueError``, is no reason to try again.
+    SQLSTATE. If a database error led to ``error``, the database error decides. Any other error,
+    such as a ``ValueError``, is no reason to try again.
     """
     cause = find_database_error(error)
     if cause is None:

@@ -19,7 +19,8 @@ contact, and count it as generating.
 claim's token is in the contact's row. Then its cost is booked, the token is moved to the reported
 tokens, and the contact gets its next status from the lifecycle's transition table. 3. If the token
 is one of the reported tokens, the answer is ``already``. In any other case the claim is lost.
-4. Write all outcomes, or nothing.
+4. A success is requeued (the contact waits again, the cost is booked) if the campaign has other
+steps now than the claim: its messages would be out of date. 5. Write all outcomes, or nothing.
 *Invariant: every outcome is booked exactly once, however often it is recorded.*
 
 In the usual case, one statement claims the contacts, and one statement records the outcomes. Each
@@ -248,7 +249,7 @@ class Generation:
         #    last read, and every claim still holds its contact.
         documents = last_read_documents(campaign_id)
         if documents is not None and len({claim.id for claim in outcomes}) == len(outcomes):
-            answers = self._record_held(campaign_id, outcomes, documents, Status.GENERATING)
+            answers = self._record_if_all_held(campaign_id, outcomes, documents, Status.GENERATING)
             if answers is not None:
                 return answers
 
@@ -289,7 +290,7 @@ class Generation:
 
         # 4. Record the outcomes of claims that hold their contacts; last, because it locks totals.
         if held:
-            recorded = self._record_held(
+            recorded = self._record_if_all_held(
                 campaign_id, held, documents, read_status(campaign_row.status)
             )
             assert recorded is not None, "campaign and contacts are locked"
@@ -373,28 +374,30 @@ class Generation:
         if not is_permitted(Permission.CLAIM, read_status(row.status)):
             write_legacy_columns(scope, campaign_id, load_totals(scope, campaign_id))
 
-    def _record_held(
+    def _record_if_all_held(
         self,
         campaign_id: UUID,
         outcomes: Mapping[Claim, Outcome],
         documents: CampaignDocuments,
         status: Status,
     ) -> dict[Claim, Recorded] | None:
-        """Record outcomes of claims that hold their contacts; return the answers.
+        """Record all outcomes and return the answers, if every claim still holds its contact.
 
-        Return None, with nothing written, if a contact is not held or was excluded, or if the
-        campaign has other documents or another status. Raise :class:`NotFound`.
+        Return None, with nothing written, if a claim does not, if a contact was excluded, or if the
+        campaign has other ``documents`` or another ``status``. Raise :class:`NotFound` if the
+        tenant has no such campaign.
         """
-        fingerprint = documents.steps.fingerprint
+        # If the documents cannot be read, nobody knows whether the steps changed. Then a success
+        # counts, because it has been paid for.
         requeued = {
             claim.id
             for claim, outcome in outcomes.items()
             if isinstance(outcome, Generated)
-            and claim.steps_fingerprint != fingerprint
             and documents.are_readable
+            and claim.steps_fingerprint != documents.steps.fingerprint
         }
         rows = [
-            outcome_row(claim, outcome, steps_unchanged=claim.id not in requeued)
+            outcome_row(claim, outcome, requeue=claim.id in requeued)
             for claim, outcome in outcomes.items()
         ]
         parameters = documents.parameters(self._scope, campaign_id, status)

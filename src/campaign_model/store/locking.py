@@ -1,5 +1,11 @@
 """Locks: what every method of the store locks, and in which order.
 
+The *gate* of a campaign is an advisory lock. Each call that locks a campaign takes the gate first,
+then the lock of the campaign's row. Both locks are shared, or both are exclusive, except as said
+below. The gate is needed because PostgreSQL grants a shared row lock even if another transaction
+already waits for the exclusive one. Without the gate, a cancel would wait until the last contact is
+finished. At the gate, calls wait in the order in which they arrive.
+
 Locks are taken in one order everywhere, so that no two transactions wait for each other:
 
 1. the campaign: its gate, then its row;
@@ -12,21 +18,23 @@ Who locks the campaign, and how:
 
 * *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release`` of a generating
   campaign. Many of these calls can hold the lock at once. While one holds it, no other transaction
-  can change the campaign's status or content. A claim never waits for a contact, or for the claim
-  of an erased one, that is locked (``SKIP LOCKED``), so it cannot take part in a deadlock over
-  them. Therefore a claim may lock them after totals. Only the first claim of a run with a budget
-  may wait for contacts: it locks those in flight by id, before totals.
-* *Late results and export*: the same calls lock a campaign that is not generating exclusively, and
-  so do those of ``store.export``. A late result changes the legacy columns of the campaign row. The
-  calls take the exclusive lock from the start: two calls that first lock the row shared, and then
-  exclusively, would wait for each other. A call that waits for the shared lock while a move commits
-  holds it afterwards. Such a call does not wait for the exclusive lock: the database refuses it at
-  once (SQLSTATE 55P03), and ``transact`` tries again. Exports never ask for the shared lock of the
-  row. The gate stays shared. No call waits for it while holding the lock.
+  can change the campaign's status or content.
+* *Exclusive row lock behind the shared gate*: the same calls if the campaign is not generating (an
+  outcome that comes so late changes the legacy columns of the campaign row), and all calls of
+  ``store.export``. These calls take the exclusive row lock from the start, because two calls that
+  hold the shared row lock would wait for each other if both asked for the exclusive one. One case
+  is left: while a call waits for the shared row lock, another transaction changes the status. Then
+  the call holds the shared row lock of a campaign that is not generating. It asks for the exclusive
+  one without waiting. If the database refuses (SQLSTATE 55P03), ``transact`` tries again.
 * *Exclusive*: every change of the campaign's status or content, every other change of its contacts,
   and ``exportable``. Only one transaction can hold this lock, so it may lock the campaign's
   contacts and totals in any order. ``erase`` locks several campaigns, in the order of their ids.
 * Methods that only read lock nothing.
+
+A claim may lock contacts, and the claims of erased contacts, after totals: it skips rows that are
+locked (``SKIP LOCKED``), so it never waits for them and cannot take part in a deadlock over them.
+Only the first claim of a run that has a budget may wait for contacts (a run is one generation of
+the campaign). It locks the contacts that other claims hold, by id and before totals.
 
 A transaction of the host may call several methods. It keeps this order if
 
@@ -39,11 +47,6 @@ A transaction of the host may call several methods. It keeps this order if
 
 Otherwise two transactions may wait for each other until the database ends one of them. ``transact``
 then runs that one again.
-
-The gate is an advisory lock that each of these calls takes before the row lock. PostgreSQL grants
-a shared row lock even if another transaction already waits for the exclusive one. Without the
-gate, a cancel would wait until the last contact is finished. At the gate, calls wait in the order
-in which they arrive.
 
 On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 """
@@ -110,7 +113,8 @@ def read_campaign(scope: Scope, campaign_id: UUID, *, lock: bool = False) -> sa.
 def lock_campaign(scope: Scope, campaign_id: UUID, permission: Permission) -> sa.Row[Any]:
     """Lock the campaign exclusively for a change that needs ``permission``; return its row.
 
-    Raise :class:`NotFound`, and :class:`TransitionNotAllowed` where the status forbids the change.
+    Raise :class:`NotFound` if the tenant has no such campaign, and :class:`TransitionNotAllowed`
+    if its status forbids the change.
     """
     row = read_campaign(scope, campaign_id, lock=True)
     check_permission(permission, read_status(row.status))

@@ -18,14 +18,13 @@ ACTION_OF: dict[type[Outcome], ContactAction] = {
 """The action of the contacts' transition table that each outcome stands for."""
 
 
-def outcome_row(claim: Claim, outcome: Outcome, *, steps_unchanged: bool) -> OutcomeRow:
+def outcome_row(claim: Claim, outcome: Outcome, *, requeue: bool = False) -> OutcomeRow:
     """Return what an outcome changes in the contact that its claim holds.
 
-    ``steps_unchanged`` is true if the campaign has the same steps as when the contact was claimed.
-    If it is false, a success is treated as a release: the contact waits again.
+    With ``requeue``, the contact of a success waits again, as after a release.
     """
     action = ACTION_OF[type(outcome)]
-    if action is ContactAction.SUCCEED and not steps_unchanged:
+    if action is ContactAction.SUCCEED and requeue:
         action = ContactAction.RELEASE
     is_release = action is ContactAction.RELEASE
     # A contact that was given back for nothing does not use up an attempt. One that was paid for

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -29,10 +28,10 @@ import sqlalchemy as sa
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Status
 from campaign_model.store.postgresql_locks import (
-    LOCKED_AT_ONCE,
-    LOCKED_AT_REST,
     LOCKED_CAMPAIGN,
-    LOCKED_RUN,
+    LOCKED_GENERATING,
+    LOCKED_NOT_GENERATING,
+    LOCKED_WITHOUT_WAIT,
 )
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
@@ -50,6 +49,7 @@ from campaign_model.store.statements import (
     WAITING,
     CampaignRow,
     ClaimedContact,
+    ClaimResult,
     HeldContact,
     OutcomeRow,
     Parameters,
@@ -168,7 +168,8 @@ WHERE tenant_id = :tenant
 RETURNING id, contact_id, attempts, revision, rank, reserved
 """
 
-# Lock contacts by id, to see which claims still hold them. LOCKED_RUN or LOCKED_AT_REST precedes.
+# Lock contacts by id, to see which claims still hold them. The text continues LOCKED_GENERATING,
+# LOCKED_NOT_GENERATING or LOCKED_WITHOUT_WAIT.
 LOCK_CLAIMED = """
 , held AS (
     SELECT id, campaign_id, status, claim_token, reported_tokens, reserved, exported_at
@@ -193,7 +194,7 @@ CASE WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN repor
 """
 
 # Write the outcomes of claims if every one of them still holds its contact, or else nothing.
-# LOCKED_RUN or LOCKED_AT_REST precedes.
+# The text continues LOCKED_GENERATING or LOCKED_NOT_GENERATING.
 RECORD = f"""
 , outcome AS (
     SELECT *
@@ -395,12 +396,12 @@ WHERE tenant_id = :tenant
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
 _CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
 _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
-_LOCK_CLAIMED_IN_RUN, _LOCK_CLAIMED_AT_REST, _LOCK_CLAIMED_AT_ONCE = (
+_LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WAIT = (
     statement_planned_once(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
-    for locked in (LOCKED_RUN, LOCKED_AT_REST, LOCKED_AT_ONCE)
+    for locked in (LOCKED_GENERATING, LOCKED_NOT_GENERATING, LOCKED_WITHOUT_WAIT)
 )
-_RECORD_IN_RUN = statement_planned_once(LOCKED_RUN + RECORD)
-_RECORD_AT_REST = statement_planned_once(LOCKED_AT_REST + RECORD)
+_RECORD_GENERATING = statement_planned_once(LOCKED_GENERATING + RECORD)
+_RECORD_NOT_GENERATING = statement_planned_once(LOCKED_NOT_GENERATING + RECORD)
 book_cost = statement_planned_once(BOOK_COST)
 book_call = statement_planned_once(BOOK_CALL)
 renew = statement_planned_once(RENEW)
@@ -409,20 +410,20 @@ _FAIL_EXHAUSTED = statement_planned_once(FAIL_EXHAUSTED, "status", "reserved")
 raise_low_watermark = statement_planned_once(RAISE_LOW_WATERMARK)
 
 
-def claim(
-    scope: Scope, parameters: Parameters
-) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
-    """Do what :meth:`Statements.claim` says.
+def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
+    """Claim the first contacts that wait, by rank, if the campaign row is as last read.
 
-    Each row has the four columns of the campaign, ``uncounted``, and the columns of one claimed
-    contact, which are NULL if no contact was claimed.
+    Each row of the statement has the four columns of the campaign, ``uncounted``, and the columns
+    of one claimed contact, which are NULL if no contact was claimed.
     """
     rows = _execute(scope, _CLAIM, parameters)
     status, now, template_config, generation_config = rows[0][:4]
-    if template_config is not None:  # The statement returns documents only if they are unexpected.
-        return CampaignRow(status, now, template_config, generation_config), now, ()
+    if template_config is not None:  # The campaign row is not as last read.
+        campaign = CampaignRow(status, now, template_config, generation_config)
+        return ClaimResult(now, changed_campaign=campaign)
     _add_uncounted(scope, parameters, rows[0].uncounted)
-    return None, now, [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
+    contacts = [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
+    return ClaimResult(now, contacts)
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
@@ -435,14 +436,14 @@ def lock_claimed(
     # Each row has the columns of the campaign and of one locked contact, NULL if there is none.
     rows: Sequence[Any] = ()
     if not exclusively:
-        rows = scope.connection.execute(_LOCK_CLAIMED_IN_RUN, parameters).all()
+        rows = scope.connection.execute(_LOCK_CLAIMED_GENERATING, parameters).all()
     if not rows:
-        # With a lock, a wait for the exclusive one could be a deadlock. A transaction that has
-        # locked a row has an id.
+        # If this transaction holds the shared lock of the row, waiting for the exclusive lock could
+        # be a deadlock. A transaction that has locked a row has an id.
         may_hold_lock = not exclusively and scope.connection.scalar(
             sa.func.pg_current_xact_id_if_assigned()
         )
-        late = _LOCK_CLAIMED_AT_ONCE if may_hold_lock else _LOCK_CLAIMED_AT_REST
+        late = _LOCK_CLAIMED_WITHOUT_WAIT if may_hold_lock else _LOCK_CLAIMED_NOT_GENERATING
         rows = _execute(scope, late, parameters)
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
@@ -452,8 +453,8 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
     # PostgreSQL reads ids, amounts and intervals as `str` writes them.
     outcomes_json = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
     outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
-    in_run = parameters["expected_status"] == Status.GENERATING
-    record_all = _RECORD_IN_RUN if in_run else _RECORD_AT_REST
+    is_generating = parameters["expected_status"] == Status.GENERATING
+    record_all = _RECORD_GENERATING if is_generating else _RECORD_NOT_GENERATING
     row = scope.connection.execute(record_all, {**parameters, **outcome_parameters}).one_or_none()
     if row is None:
         return False

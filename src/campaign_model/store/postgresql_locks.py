@@ -33,9 +33,9 @@ campaign AS (
 )
 """
 
-# The same, but no row unless the campaign is generating. If it was moved while this waited, there
-# is no row either, but the shared lock is held.
-LOCKED_RUN = f"""
+# Lock the campaign row, shared, and read it only if the campaign is generating. If its status
+# changed while the statement waited for the lock, there is no row, but the lock is held.
+LOCKED_GENERATING = f"""
 {_GATE},
 campaign AS (
     SELECT status,
@@ -52,7 +52,7 @@ campaign AS (
 """
 
 # Lock the campaign row exclusively, for late results: they write the legacy columns.
-LOCKED_AT_REST = f"""
+LOCKED_NOT_GENERATING = f"""
 {_GATE},
 campaign AS (
     SELECT status,
@@ -67,8 +67,9 @@ campaign AS (
 )
 """
 
-# The same, but fail at once (SQLSTATE 55P03) if another transaction has locked the row.
-LOCKED_AT_ONCE = f"""
+# Lock the campaign row exclusively, but fail at once (SQLSTATE 55P03) if another transaction has
+# locked it.
+LOCKED_WITHOUT_WAIT = f"""
 {_GATE},
 campaign AS (
     SELECT status,

@@ -6,7 +6,7 @@ differ from the contacts. Invariant: no such difference outlives a change of the
 1. ``apply`` holds the campaign's exclusive lock, so no worker writes. It counts the contacts in one
    query (:func:`recount_totals`), which takes about half a second for a million contacts.
 2. It adds the difference to the totals and logs it as a warning.
-3. Its guards judge the counted numbers, and not the totals.
+3. Its guards check the counted numbers, and not the totals.
 
 The other calls under the exclusive lock do the same for a small campaign (:data:`SMALL_CAMPAIGN`).
 In a large campaign they add their deltas and leave the count to the next ``apply``: a service that

@@ -5,14 +5,14 @@
 (``BEGIN IMMEDIATE``). So nothing is locked here, and what a function reads cannot change before the
 function writes.
 
-SQLite makes a float of a sum of more than 64 bits, and a CHECK refuses it. ``CAST(... AS INTEGER)``
-makes it the largest integer instead.
+An amount of money is an integer here. SQLite turns a sum of more than 64 bits into a float, and a
+CHECK would refuse it: a paid outcome could not be recorded. So ``CAST(... AS INTEGER)`` turns the
+float into the largest integer, an absurd cost that nobody takes for a real one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -36,6 +36,7 @@ from campaign_model.store.statements import (
     WAITING,
     CampaignRow,
     ClaimedContact,
+    ClaimResult,
     HeldContact,
     OutcomeRow,
     Parameters,
@@ -255,12 +256,11 @@ _FAIL_EXHAUSTED = statement(FAIL_EXHAUSTED)
 raise_low_watermark = statement(RAISE_LOW_WATERMARK)
 
 
-def claim(
-    scope: Scope, parameters: Parameters
-) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
+def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
+    """Claim the first contacts that wait, by rank, if the campaign row is as last read."""
     campaign = _read_campaign(scope, parameters)
-    if not _is_expected(campaign, parameters):
-        return campaign, campaign.now, ()
+    if not _is_as_last_read(campaign, parameters):
+        return ClaimResult(campaign.now, changed_campaign=campaign)
     now = campaign.now
     waiting = scope.connection.execute(_FIND_WAITING, {**parameters, "now": now}).all()
     delta = Totals()
@@ -269,7 +269,7 @@ def claim(
     add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])
     lease_expires_at = now + parameters["lease"]
     times = {"now": now, "lease_expires_at": lease_expires_at}
-    return None, now, _claim_each(scope, {**parameters, **times}, waiting)
+    return ClaimResult(now, _claim_each(scope, {**parameters, **times}, waiting))
 
 
 def take_over(scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
@@ -300,7 +300,7 @@ def lock_claimed(
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
     ids = [row.id for row in outcomes]
     campaign, contacts = lock_claimed(scope, {**parameters, "ids": ids})
-    if not _is_expected(campaign, parameters) or any(
+    if not _is_as_last_read(campaign, parameters) or any(
         row.id not in contacts
         or contacts[row.id].claim_token != row.token
         or contacts[row.id].status != GENERATING
@@ -347,7 +347,8 @@ def _read_campaign(scope: Scope, parameters: Parameters) -> CampaignRow:
     return CampaignRow._make(row)
 
 
-def _is_expected(campaign: CampaignRow, parameters: Parameters) -> bool:
+def _is_as_last_read(campaign: CampaignRow, parameters: Parameters) -> bool:
+    """Return True if status and documents of the campaign are those in ``parameters``."""
     return bool(
         campaign.status == parameters["expected_status"]
         and campaign.template_config == parameters["template_config"]

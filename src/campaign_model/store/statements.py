@@ -143,6 +143,18 @@ class ClaimedContact(NamedTuple):
     reserved: Decimal
 
 
+class ClaimResult(NamedTuple):
+    """What ``claim`` did, at the time ``now``.
+
+    ``changed_campaign`` is None if the claim was made. It is the campaign row if this row differs
+    from what the caller last read; then nothing was claimed.
+    """
+
+    now: datetime
+    contacts: Sequence[ClaimedContact] = ()
+    changed_campaign: CampaignRow | None = None
+
+
 class HeldContact(NamedTuple):
     """A locked contact: the claim that holds it, and the money that is reserved for it.
 
@@ -187,14 +199,8 @@ class Statements(Protocol):
     ``claim`` and ``lock_claimed`` raise :class:`NotFound` if the tenant has no such campaign.
     """
 
-    def claim(
-        self, scope: Scope, parameters: Parameters
-    ) -> tuple[CampaignRow | None, datetime, Sequence[ClaimedContact]]:
-        """Lock the campaign, and claim the first contacts that wait, by rank.
-
-        Return the campaign row if it is not as expected (then nothing is claimed), the time of the
-        claim, and the claimed contacts.
-        """
+    def claim(self, scope: Scope, parameters: Parameters) -> ClaimResult:
+        """Lock the campaign, and claim the first contacts that wait, by rank."""
 
     def take_over(self, scope: Scope, parameters: Parameters) -> Sequence[ClaimedContact]:
         """Claim the contacts whose lease expired first. The caller has locked the campaign."""

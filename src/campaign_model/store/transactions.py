@@ -112,9 +112,11 @@ def run_attempts(
     idempotent: bool,
     **options: Any,
 ) -> Result:
-    """Do what :func:`transact` does, until ``is_over`` is true after a failed attempt.
+    """Run ``work(store)`` in a transaction, and again after an error that may pass.
 
-    ``is_over`` gets the number of the attempt and the remedy of its error.
+    ``is_over`` ends that: after each failed attempt, it gets the number of the attempt and the
+    remedy of its error. The other arguments, and what else is raised, are those of
+    :func:`transact`.
     """
     if _forbidden_database.get() == bind.engine.url:
         raise RuntimeError(

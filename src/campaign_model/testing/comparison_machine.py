@@ -100,7 +100,7 @@ class ComparisonMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Delete the tenant's campaigns."""
-        self._abandon_transaction()
+        self._lose_transaction()
         with self.engine.begin() as connection:
             self.clear(connection)
             for table in reversed(metadata.sorted_tables):
@@ -170,7 +170,11 @@ class ComparisonMachine(RuleBasedStateMachine):
     @precondition(lambda self: not isinstance(self._interference, Overlap))
     @rule(commits=st.booleans())
     def transaction(self, *, commits: bool) -> None:
-        """Begin a transaction for the next calls. If one is open, commit it or roll it back."""
+        """Begin a transaction for the next calls. If one is open, commit it or roll it back.
+
+        A rollback also takes the model back to the time before the transaction. The check at the
+        end reads within the open transaction, if one was begun.
+        """
         if self._open_store is None:
             connection = self.engine.connect()
             connection.begin()
@@ -182,7 +186,8 @@ class ComparisonMachine(RuleBasedStateMachine):
             self._open_store = None
         else:
             self._open_store.connection.rollback()
-            self._abandon_transaction()
+            self._open_store.connection.close()
+            self._open_store, self.model = None, self._model_at_begin
         self.check(self.model)
 
     @precondition(lambda self: self._interference is None)
@@ -265,10 +270,10 @@ class ComparisonMachine(RuleBasedStateMachine):
         except (ProcessDied, sa.exc.DBAPIError):
             if not crashed:
                 raise
-        self._abandon_transaction()
+        self._lose_transaction()
 
-    def _abandon_transaction(self) -> None:
-        """If a transaction is open, lose its connection and undo it in the model."""
+    def _lose_transaction(self) -> None:
+        """If a transaction is open, lose its connection, and take the model back to its begin."""
         if self._open_store is not None:
             self._open_store.connection.invalidate()
             self._open_store.connection.close()

@@ -17,12 +17,12 @@ class Death(BaseException):
 
 @contextmanager
 def dying(engine: sa.Engine, at: int) -> Iterator[Callable[[], None]]:
-    """Count moments at which a worker can die; at number ``at`` (from 0), end the block there.
+    """End the block at the moment with number ``at``, counted from 0, as the death of a worker.
 
     Every statement on ``engine`` is a moment, and so is every call of the function that this
     context manager yields: call it where other work happens, such as a call of a language model.
-    At moment ``at`` :class:`Death` is raised before the statement runs; the open transaction is
-    rolled back. :class:`Death` does not leave the block.
+    At moment ``at`` :class:`Death` is raised before the statement runs, so the code in the block
+    rolls its transaction back. :class:`Death` does not leave the block.
     """
     moments = itertools.count()
 

@@ -447,23 +447,28 @@ class Model:
     ) -> Recorded:
         """Book the cost of a paid call, and reduce the contact's reservation by it.
 
-        A call whose id the contact remembers changes nothing.
+        ``cost`` is None if it is unknown. A call whose id the contact remembers changes nothing.
+        Raise :class:`LeaseLost` if the claim does not hold the contact any more, or if the contact
+        was erased or removed.
         """
         state = self.state_of(claim.campaign_id)
         contact = state.contact_of(claim)
+        # A contact remembers the ids of paid calls among the reported tokens, as the store does.
         if contact is not None and call_id in contact.reported_tokens:
             return Recorded.ALREADY
         if contact is None or contact.token != claim.token:
             raise LeaseLost((claim.id,))
-        calls = frozenset(() if call_id is None else (call_id,))
+        remembered = contact.reported_tokens
+        if call_id is not None:
+            remembered |= {call_id}
         state.contacts[claim.contact_id] = attrs.evolve(
             contact,
             cost=contact.cost + (cost or 0),
             unknown_costs=contact.unknown_costs + (1 if cost is None else 0),
             reserved=max(ZERO, contact.reserved - (cost or 0)),
-            reported_tokens=contact.reported_tokens | calls,
+            reported_tokens=remembered,
         )
-        state.refresh_legacy_columns_at_rest()
+        state.refresh_legacy_columns_unless_generating()
         return Recorded.APPLIED
 
     def record(
@@ -486,7 +491,7 @@ class Model:
                     claim,
                     outcome,
                     self.clock.now,
-                    steps_unchanged=claim.steps_fingerprint == fingerprint,
+                    requeue=claim.steps_fingerprint != fingerprint,
                 )
             elif contact is not None and claim.token in contact.reported_tokens:
                 answers[claim] = Recorded.ALREADY
@@ -511,7 +516,7 @@ class Model:
                 }
                 state.erased_cost += outcomes[claim].cost or 0
                 state.erased_unknown_costs += 1 if outcomes[claim].cost is None else 0
-        state.refresh_legacy_columns_at_rest()
+        state.refresh_legacy_columns_unless_generating()
         return answers
 
     def release(self, claims: Iterable[Claim]) -> dict[Claim, Recorded]:

@@ -141,15 +141,15 @@ class ModelContact:
         )
 
     def after_outcome(
-        self, claim: Claim, outcome: Outcome, now: datetime, *, steps_unchanged: bool
+        self, claim: Claim, outcome: Outcome, now: datetime, *, requeue: bool
     ) -> tuple[ModelContact, Recorded]:
         """Apply an outcome of the claim that holds the contact. Return the store's answer as well.
 
-        ``steps_unchanged``: the campaign still has the steps that the claim was made under.
+        ``requeue`` is true if the campaign has other steps now than at the time of the claim.
         """
-        # 1. A success under other steps counts as unfinished: the contact waits again.
+        # 1. A success under other steps is requeued: the contact waits again.
         action, answer = _ACTION_OF[type(outcome)], Recorded.APPLIED
-        if action is ContactAction.SUCCEED and not steps_unchanged:
+        if action is ContactAction.SUCCEED and requeue:
             action, answer = ContactAction.RELEASE, Recorded.REQUEUED
         gaps = outcome.gaps if isinstance(outcome, NotReady) else self.gaps
         status = lifecycle.apply_contact(self.status, action, gaps)
@@ -169,7 +169,7 @@ class ModelContact:
         #    the cap on attempts.
         changes: dict[str, Any]
         match outcome:
-            case Generated() if steps_unchanged:
+            case Generated() if not requeue:
                 changes = {"generated_at": now, "fingerprint": claim.steps_fingerprint}
             case Failed():
                 changes = {"error_code": outcome.code, "error": outcome.message}
@@ -396,7 +396,7 @@ class ModelCampaign:
         total = len(self.contacts) - self.count(ContactStatus.EXCLUDED)
         self.legacy_columns = (total, self.count(ContactStatus.GENERATED), self.spent)
 
-    def refresh_legacy_columns_at_rest(self) -> None:
+    def refresh_legacy_columns_unless_generating(self) -> None:
         """Write the present numbers into ``legacy_columns``, unless the campaign is generating."""
         if self.campaign.status not in PERMISSIONS[Permission.CLAIM]:
             self.refresh_legacy_columns()

@@ -57,7 +57,10 @@ def _limit_waits(engine: sa.Engine) -> sa.Engine:
 
 @attrs.define(eq=False)
 class DatabaseCalls:
-    """The transactions of one worker, in all of its threads."""
+    """The transactions of one worker, in all of its threads.
+
+    ``is_stopping()`` is true once no transaction may take longer than ``stop_patience``.
+    """
 
     engine: sa.Engine = attrs.field(converter=_limit_waits)
     tenant_id: UUID
@@ -96,7 +99,7 @@ class DatabaseCalls:
         result = run_attempts(
             self.engine,
             self.tenant_id,
-            lambda store: self._run_watched(store, work),
+            lambda store: self._run_with_noted_begin(store, work),
             is_over,
             idempotent=idempotent,
             **self.options,
@@ -111,8 +114,11 @@ class DatabaseCalls:
             self._begun_by_driver[driver] = time.monotonic()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Cancel statements that wait for too long once the worker is stopping, in a thread."""
+    def limit_waits_when_stopping(self) -> Iterator[None]:
+        """Start a thread that cancels statements that wait for too long once the worker stops.
+
+        The thread ends with the block.
+        """
         ended = threading.Event()
 
         def watch() -> None:
@@ -129,7 +135,10 @@ class DatabaseCalls:
             ended.set()
             thread.join()
 
-    def _run_watched(self, store: CampaignStore, work: Callable[[CampaignStore], Result]) -> Result:
+    def _run_with_noted_begin(
+        self, store: CampaignStore, work: Callable[[CampaignStore], Result]
+    ) -> Result:
+        """Run ``work`` while ``_begun_by_driver`` says when it began on which connection."""
         driver = store.connection.connection.dbapi_connection
         self.note_call(store.connection)
         try:

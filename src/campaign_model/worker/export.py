@@ -67,7 +67,7 @@ class ExportReport:
 class ExportJob(Job):
     """The job of an exporter: claim generated contacts, and mark them as exported."""
 
-    function = "push"
+    function_name = "push"
 
     def start(self, store: CampaignStore) -> None:
         """Apply ``export``, unless the campaign is exported already.
@@ -161,8 +161,8 @@ def run_export(
     * ``wait=False``: end when only contacts are left that other calls hold. By default the call
       waits for these contacts, and pushes those whose exporter has died.
     * ``actor`` is the exporter's name, in the history and in log records.
-    * ``max_equal_failures``: end after so many pushes in a row that raise errors of the same type.
-      ``None``: never end so.
+    * ``max_equal_failures``: end after this number of pushes in a row that raise errors of the same
+      type. ``None``: no such limit.
     * ``task_timeout``: after this time, ``task.stopping`` is true.
     * ``lease``, ``stop``, ``stop_patience`` and ``options`` mean what they mean in ``run_worker``.
 
@@ -203,8 +203,9 @@ async def run_export_async(
     stop_patience: timedelta = STOP_PATIENCE,
     **options: Any,
 ) -> ExportReport:
-    """Do what :func:`run_export` does, with ``concurrency`` coroutines instead of threads.
+    """Push the messages of an approved campaign, with ``concurrency`` coroutines, not threads.
 
+    Arguments, result and errors are those of :func:`run_export`, with these differences.
     ``await push(task)`` and ``report`` run in the event loop. ``engine`` is an ordinary engine,
     because all transactions run in a thread. They use one connection of the engine's pool.
 

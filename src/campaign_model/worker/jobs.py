@@ -46,12 +46,12 @@ class TaskTimedOut(Exception):
 class Job(ABC):
     """The transactions of a worker loop with the contacts of one campaign.
 
-    ``function`` is the name of the host's function that works on a contact, for the log.
+    ``function_name`` is ``generate`` or ``push``, the host's function for a contact, for the log.
     """
 
     campaign_id: UUID
     lease: timedelta
-    function: ClassVar[str]
+    function_name: ClassVar[str]
 
     @abstractmethod
     def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
@@ -91,7 +91,7 @@ class GenerationJob(Job):
 
     reserve: Decimal | None
     max_attempts: int
-    function = "generate"
+    function_name = "generate"
 
     def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
         return store.generation.claim(

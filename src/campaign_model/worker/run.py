@@ -22,7 +22,7 @@ Events that end tasks or the loop:
 * The campaign is cancelled. The next claim or renewal says so, and the loop asks its tasks to stop
   (``task.stopping``). It still records their outcomes, which count. Then it ends.
 * ``stop`` is set, for example by SIGTERM. The loop claims nothing more, asks its tasks to stop and
-  records their outcomes. Then it ends. ``ending`` does the same for this loop alone.
+  records their outcomes. Then it ends. No transaction takes longer than ``stop_patience`` now.
 * Too many tasks in a row fail in the same way (``max_equal_failures``). The loop ends as if it were
   stopped, so that a revoked key does not fail every contact.
 * A lease is lost, because another worker took the contact over, or the contact was excluded,
@@ -35,15 +35,17 @@ Events that end tasks or the loop:
 * The loop itself meets a database fault. ``transact`` retries for up to a minute, or for up to five
   seconds once the worker is stopping (``database_calls.py``). If that does not help, the loop asks
   its tasks to stop and raises the fault. Their contacts can be claimed again when their leases
-  expire. While tasks run, a claim, a renewal or the progress is tried a few times only, and again
-  in the next round: none of them holds up the outcomes of these tasks, or loses them.
+  expire. While tasks run, the loop tries a claim, a renewal or the query of the progress three
+  times only, and again in its next round. So it can soon record the outcomes of these tasks.
 
 Invariants:
 
 * A contact's messages are saved once. The store applies an outcome only while the claim's token is
   in the contact's row, and ``save`` runs in that transaction (step 4).
-* Every cost is booked once. A repeated record changes nothing, so a lost answer to a commit is
-  repeated. So is a checkpoint: it has the id of its paid call. A completion is not repeated.
+* Every cost is booked once. Recording an outcome a second time changes nothing, so the loop does
+  that if the answer to a commit was lost. A task repeats a checkpoint too, which books the cost of
+  one paid call before the task is done: the checkpoint has the id of the call. The loop does not
+  repeat the action that completes the generation (step 6).
 * No contact stays with a worker that died: its lease expires (step 1). No live worker loses a
   contact by being slow: it renews (step 5).
 """
@@ -146,9 +148,14 @@ class _SaveError(Exception):
 class WorkerLoop(Generic[AnyTask]):
     """One worker of one campaign. ``start`` schedules a task and returns its future.
 
-    ``job`` says what is done with contacts. ``ending`` is true once this worker must end. ``stop``
-    may end other workers as well. ``must_hurry`` is true if nothing of what it still has to do is
-    worth a long wait.
+    ``job`` says what is done with contacts. Three fields end the loop. In each case it claims
+    nothing more, and records the outcomes of its tasks:
+
+    * ``stop``, an event of the host, which other workers may share. Once it is set, a transaction
+      may take ``stop_patience`` only.
+    * ``ending`` ends this worker alone, after a failure. Transactions may take as long as before.
+    * ``is_impatient`` is set with ``ending`` if the loop raises or its caller is cancelled. A
+      transaction may take ``stop_patience`` only.
     """
 
     engine: sa.Engine
@@ -166,7 +173,7 @@ class WorkerLoop(Generic[AnyTask]):
     stop_patience: timedelta
     options: dict[str, Any]
     ending: bool = False
-    must_hurry: bool = False
+    is_impatient: bool = False
     cursor: Cursor = attrs.field(factory=Cursor)
     running: dict[Future[Outcome], AnyTask] = attrs.field(factory=dict)
     answers: Counter[Recorded] = attrs.field(factory=Counter)
@@ -181,11 +188,11 @@ class WorkerLoop(Generic[AnyTask]):
     def __attrs_post_init__(self) -> None:
         self.breaker = CircuitBreaker(self.max_equal_failures)
         self.database = DatabaseCalls(
-            self.engine,
-            self.tenant_id,
-            self.options,
-            lambda: self.must_hurry or self.stop.is_set(),
-            self.stop_patience,
+            engine=self.engine,
+            tenant_id=self.tenant_id,
+            options=self.options,
+            is_stopping=lambda: self.is_impatient or self.stop.is_set(),
+            stop_patience=self.stop_patience,
         )
 
     def run(self) -> WorkerReport:
@@ -217,7 +224,7 @@ class WorkerLoop(Generic[AnyTask]):
                     self.stop.wait(min(max(pause, 0.0), _POLL_INTERVAL))
         except BaseException:
             # The loop can record no outcome any more, so let its tasks end soon.
-            self.ending = self.must_hurry = True
+            self.ending = self.is_impatient = True
             self._ask_to_stop(self.running.values())
             raise
 
@@ -287,9 +294,10 @@ class WorkerLoop(Generic[AnyTask]):
             self.call_report(report, progress)
 
     def _transact_if_possible(self, work: Callable[[CampaignStore], Result]) -> Result | None:
-        """Run a transaction that can wait while tasks run: their outcomes are more important.
+        """Run ``work`` in a transaction. While tasks run, make three attempts only.
 
-        Return None if it met a database fault meanwhile. The loop tries it again later.
+        Return None if all of them met a database fault; the loop calls this method again later. In
+        the meantime it can record the outcomes of its tasks.
         """
         if not self.running:
             return self.database.transact(work)
@@ -335,7 +343,7 @@ class WorkerLoop(Generic[AnyTask]):
             self.ending = True
         outcome = Unfinished(cost=None) if faults else self.job.explain(error, task)
         if faults or isinstance(outcome, Failed):
-            log_exception(self.job.function, error, self._extra(task), outcome)
+            log_exception(self.job.function_name, error, self._extra(task), outcome)
         return outcome
 
     def _choose_pause(self, claim: Claim) -> timedelta:

@@ -78,9 +78,9 @@ def run_worker(
     * ``wait=False``: end when only contacts are left that other workers hold or that wait for a
       retry. By default the worker waits for them.
     * ``actor`` is the worker's name, in the history and in log records.
-    * ``max_attempts``: a contact that was claimed so often without an outcome fails.
-    * ``max_equal_failures``: end after so many failures in a row with the same code (and, for
-      exceptions, the same type). The campaign stays generating. ``None``: never end so.
+    * ``max_attempts``: a contact that was claimed this often without an outcome fails.
+    * ``max_equal_failures``: end after this number of failures in a row with the same code (and,
+      for exceptions, the same type). The campaign stays generating. ``None``: no such limit.
     * ``task_timeout`` is the time limit of one task. A thread cannot be ended: after this time
       ``task.stopping`` is true, and what ``generate`` returns still counts.
     * ``stop_patience`` is how long one transaction may take once the worker is stopping.
@@ -90,8 +90,8 @@ def run_worker(
     nothing more, and finishes and records the contacts that it has.
 
     If ``generate`` returns ``Unfinished()`` without a pause, the contact can be claimed again after
-    a second, and after twice the time whenever that happens again, up to a minute. If the worker is
-    stopping, the contact can be claimed again at once.
+    one second. This time doubles each time the same contact is given back in this way, up to one
+    minute. If the worker is stopping, the contact can be claimed again at once.
 
     ``generate``, ``save`` and ``report`` may raise: the worker logs that and goes on.
 
@@ -138,8 +138,9 @@ async def run_worker_async(
     stop_patience: timedelta = STOP_PATIENCE,
     **options: Any,
 ) -> WorkerReport:
-    """Do what :func:`run_worker` does, with ``concurrency`` coroutines instead of threads.
+    """Generate the messages of a campaign, with ``concurrency`` coroutines instead of threads.
 
+    Arguments, result and errors are those of :func:`run_worker`, with these differences.
     ``await generate(task)`` and ``report`` run in the event loop, ``save`` runs in a thread.
     ``engine`` is an ordinary engine, because all transactions run in threads: greenlet is not
     needed. One worker uses up to five connections of the engine's pool.
@@ -163,36 +164,47 @@ def run_in_threads(
     arguments: Mapping[str, Any],
     job: Job,
     new_task: Callable[..., AnyTask],
-    function: Callable[[AnyTask], Outcome],
-    run: Callable[[WorkerLoop[AnyTask]], Result],
+    generate_or_push: Callable[[AnyTask], Outcome],
+    run_loop: Callable[[WorkerLoop[AnyTask]], Result],
 ) -> Result:
-    """Make a worker loop that calls ``function`` in threads, and return what ``run(loop)`` returns.
+    """Run a worker loop that works on each task in a thread. Return what ``run_loop`` returns.
 
-    ``arguments`` are those of the public function, by name.
+    ``arguments`` are all arguments of ``run_worker`` or ``run_export``, by name.
+    ``generate_or_push`` works on one task.
     """
     worker_loop = _make_loop(
-        arguments, job, new_task, lambda task: pool.submit(function, task), arguments["report"]
+        arguments,
+        job,
+        new_task,
+        start=lambda task: pool.submit(generate_or_push, task),
+        report=arguments["report"],
     )
     with (
         stop_on_sigterm(worker_loop.stop),
-        worker_loop.database.watched(),
+        worker_loop.database.limit_waits_when_stopping(),
         ThreadPoolExecutor(worker_loop.concurrency) as pool,
     ):
-        return run(worker_loop)
+        return run_loop(worker_loop)
 
 
 async def run_in_event_loop(
     arguments: Mapping[str, Any],
     job: Job,
     new_task: Callable[..., AnyTask],
-    function: Callable[[AnyTask], Awaitable[Outcome]],
-    run: Callable[[WorkerLoop[AnyTask]], Result],
+    generate_or_push: Callable[[AnyTask], Awaitable[Outcome]],
+    run_loop: Callable[[WorkerLoop[AnyTask]], Result],
     pool: ThreadPoolExecutor,
 ) -> Result:
-    """Do what :func:`run_in_threads` does with a coroutine function. ``run`` runs in ``pool``."""
+    """Run a worker loop whose tasks are coroutines. Return what ``run_loop`` returns.
+
+    The worker loop runs in a thread of ``pool``, which is shut down at the end. The coroutine
+    function ``generate_or_push`` works on one task, in the event loop of the caller.
+    ``arguments`` are all arguments of ``run_worker_async`` or ``run_export_async``, by name.
+    """
     event_loop = asyncio.get_running_loop()
     report, task_timeout = arguments["report"], arguments["task_timeout"]
     running: set[asyncio.Task[Any]] = set()
+    worker_loop: WorkerLoop[AnyTask]  # Made below, from the functions that use it.
 
     async def work_on(task: AnyTask) -> Outcome:
         if worker_loop.ending:
@@ -204,19 +216,20 @@ async def run_in_event_loop(
         time_limit = asyncio.timeout(seconds)
         try:
             async with time_limit:
-                return await function(task)
+                return await generate_or_push(task)
         except TimeoutError as error:
             if time_limit.expired():
-                raise TaskTimedOut(f"{job.function} took longer than {task_timeout}") from error
+                message = f"{job.function_name} took longer than {task_timeout}"
+                raise TaskTimedOut(message) from error
             raise
         finally:
             running.discard(current)
 
-    def call_report(progress: Progress) -> None:
+    def report_in_event_loop(progress: Progress) -> None:
         event_loop.call_soon_threadsafe(worker_loop.call_report, report, progress)
 
     def cancel_running() -> None:
-        worker_loop.ending = worker_loop.must_hurry = True
+        worker_loop.ending = worker_loop.is_impatient = True
         for coroutine in running:
             coroutine.cancel()
 
@@ -224,12 +237,15 @@ async def run_in_event_loop(
         arguments,
         job,
         new_task,
-        lambda task: asyncio.run_coroutine_threadsafe(work_on(task), event_loop),
-        report and call_report,
+        start=lambda task: asyncio.run_coroutine_threadsafe(work_on(task), event_loop),
+        report=report_in_event_loop if report else None,
     )
-    with stop_on_sigterm(worker_loop.stop), worker_loop.database.watched():
+    with (
+        stop_on_sigterm(worker_loop.stop),
+        worker_loop.database.limit_waits_when_stopping(),
+    ):
         try:
-            return await _run_in_thread(pool, run, worker_loop, on_cancel=cancel_running)
+            return await _run_in_thread(pool, run_loop, worker_loop, on_cancel=cancel_running)
         finally:
             # The worker loop has ended. If it raised, coroutines may still run: leave none behind.
             cancel_running()

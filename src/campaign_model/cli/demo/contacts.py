@@ -63,7 +63,9 @@ def read_contacts(
 ) -> tuple[dict[UUID, Contact], int]:
     """Return the contacts of a CSV file by id, and how many rows repeat an earlier contact.
 
-    Raise ``UserError`` if the file cannot be read, lacks a required column or has no contacts.
+    A row repeats a contact if both have the same id, which is made from the e-mail address (or the
+    LinkedIn URL, or name and company). The first row counts. Raise ``UserError`` if the file cannot
+    be read, lacks a required column or has no contacts.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -91,8 +93,10 @@ def read_contacts(
             cells = {name: cell.strip() for name, cell in row.items() if cell}
             if any(cells.values()):
                 contact = Contact(**{name: cells.get(name) or None for name in _FIELDS})
-                repeated += contact.id in contacts
-                contacts.setdefault(contact.id, contact)
+                if contact.id in contacts:
+                    repeated += 1
+                else:
+                    contacts[contact.id] = contact
     except csv.Error as error:
         raise UserError(f"{file.name}, line {reader.line_num}: {error}") from None
     if not contacts:

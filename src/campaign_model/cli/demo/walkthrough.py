@@ -206,7 +206,7 @@ def _generate(
         print_labelled(console, "", text)  # Above the bar.
 
     with bar:
-        kill_one_worker(engine, messages, fatal_contact=1 + ready_count // 10)
+        kill_one_worker(engine, messages, last_contact_number=1 + ready_count // 10)
         unfinished = transact(
             engine,
             TENANT,

@@ -1,4 +1,4 @@
-"""The demo's workers: one process that is killed, and the threads that finish its work.
+"""The demo's workers: one process that kills itself, and the threads that finish its work.
 
 ``kill_one_worker`` leaves contacts behind that are claimed and half written. Their leases expire
 after ``SHORT_LEASE``; then a worker of ``finish_generation`` takes them over.
@@ -30,31 +30,38 @@ SHORT_LEASE = timedelta(seconds=2)
 """Lease of the killed worker: how long its contacts stay claimed after its death."""
 
 
-def kill_one_worker(engine: sa.Engine, messages: CampaignMessages, fatal_contact: int) -> None:
-    """Run a worker process that is killed while it writes to its ``fatal_contact``-th contact.
+def kill_one_worker(
+    engine: sa.Engine, messages: CampaignMessages, last_contact_number: int
+) -> None:
+    """Run a worker process that kills itself while it writes messages, and wait for its end.
 
-    Raise ``RuntimeError`` if it ended in another way.
+    ``last_contact_number`` says at which of its contacts, counted from 1. Raise ``RuntimeError`` if
+    the process ended in another way.
     """
     url = engine.url.render_as_string(hide_password=False)
     process = multiprocessing.get_context("spawn").Process(
-        target=_work_until_killed, args=(url, messages, fatal_contact, SHORT_LEASE), daemon=True
+        target=_work_and_kill_itself,
+        args=(url, messages, last_contact_number, SHORT_LEASE),
+        daemon=True,
     )
     process.start()
     process.join()
     if process.exitcode != -signal.SIGKILL:
-        raise RuntimeError(f"worker-1 should have been killed, but exited with {process.exitcode}")
+        raise RuntimeError(
+            f"the worker should have killed itself, but exited with {process.exitcode}"
+        )
 
 
-def _work_until_killed(  # pragma: no cover - coverage is lost when its process is killed
-    url: str, messages: CampaignMessages, fatal_contact: int, lease: timedelta
+def _work_and_kill_itself(  # pragma: no cover - coverage is lost when its process is killed
+    url: str, messages: CampaignMessages, last_contact_number: int, lease: timedelta
 ) -> None:
-    """Work until the first message of the ``fatal_contact``-th contact is saved, then die."""
+    """Work until the first message of contact ``last_contact_number`` is saved, then die."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the demo, and that ends this.
     engine = make_engine(sa.make_url(url))
     contact_numbers = itertools.count(1)
 
     def generate(task: Task) -> Outcome:
-        if next(contact_numbers) == fatal_contact:
+        if next(contact_numbers) == last_contact_number:
             messages.write(task, task.slots[0])
             os.kill(os.getpid(), signal.SIGKILL)
         return messages.write_missing(engine, task)

@@ -2,7 +2,7 @@
 
 A finding is a value that the repair would change, or that needs a decision. The SQL of the repairs
 finds most of them. ``explain_unreadable`` finds the documents, names and descriptions that the
-library's own types refuse, which no SQL can judge.
+library's own types refuse, which no SQL can find.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from campaign_model.db.adoption.repair_documents import select_documents
 from campaign_model.db.adoption.repair_templates import audit_templates
 from campaign_model.db.adoption.report import AdoptReport, Finding, OnFinding, ToleratedWrites
 from campaign_model.db.adoption.session import Session
-from campaign_model.db.adoption.tolerance import COUNT_TOLERATED_WRITES, TOLERATED_WRITES
+from campaign_model.db.adoption.tolerance import COUNT_TOLERATED_WRITES, TOLERATED_WRITES_TABLE
 from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import Action, target
@@ -97,7 +97,7 @@ def read_tolerated_writes(
     connection: sa.Connection, inspection: Inspection
 ) -> tuple[ToleratedWrites, ...]:
     """Count the writes that the step enforce would have refused. It is an empty table at first."""
-    if TOLERATED_WRITES not in inspection.tables:
+    if TOLERATED_WRITES_TABLE not in inspection.tables:
         return ()
     rows = connection.execute(sa.text(COUNT_TOLERATED_WRITES)).all()
     connection.rollback()

@@ -59,9 +59,9 @@ campaign_status AS (
                     AND btrim(to_jsonb(campaigns) ->> 'lemlist_campaign_id') <> ''
             ) AS has_lemlist_id
         FROM (
-{database.select_own("campaigns", _COLUMNS, "id")}
+{database.select_library_rows("campaigns", _COLUMNS, owner="id")}
         ) AS source
-    ) AS judged
+    ) AS checked
 )"""
 
 

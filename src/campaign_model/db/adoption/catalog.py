@@ -29,9 +29,16 @@ class Column:
     in_view: bool = False
 
 
+PRIMARY_KEY, UNIQUE_KEY, FOREIGN_KEY, CHECK = "p", "u", "f", "c"
+"""The letters of ``pg_constraint.contype``."""
+
+PLAIN_TABLE = "r"
+"""The letter of ``pg_class.relkind`` for a table that is no partition, view or foreign table."""
+
+
 @attrs.frozen
 class Constraint:
-    """A constraint. ``kind`` is a letter of ``pg_constraint.contype``: p, u, f or c.
+    """A constraint. ``kind`` is one of the four letters above.
 
     ``cascades`` is true if a foreign key deletes or changes rows of its own table. ``on_delete`` is
     its action when a row of ``refers_to`` is deleted: CASCADE, SET NULL or SET DEFAULT. It is
@@ -77,7 +84,7 @@ class Table:
     columns: Mapping[str, Column]
     constraints: Mapping[str, Constraint] = attrs.field(factory=dict)
     indexes: Mapping[str, Index] = attrs.field(factory=dict)
-    kind: str = "r"
+    kind: str = PLAIN_TABLE
     owned: bool = True
     options: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()

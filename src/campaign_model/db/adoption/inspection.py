@@ -13,6 +13,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.db.adoption.catalog import (
+    PLAIN_TABLE,
     Catalog,
     Reference,
     Table,
@@ -22,7 +23,7 @@ from campaign_model.db.adoption.catalog import (
     read_references,
 )
 from campaign_model.db.adoption.plan import Plan, plan_host_keys, plan_statements
-from campaign_model.db.adoption.tolerance import TOLERATED_WRITES
+from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import Access, SetupError, read_access
@@ -76,12 +77,12 @@ class Inspection:
     messages: str
     shape: str
     tables: Catalog
-    expected: Catalog
     references: tuple[Reference, ...]
-    expand: Plan
-    enforce: Plan
-    obstacles: tuple[str, ...]
-    warnings: tuple[str, ...]
+    expected: Catalog = attrs.field(factory=dict)
+    expand: Plan = attrs.field(factory=Plan)
+    enforce: Plan = attrs.field(factory=Plan)
+    obstacles: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def may_recount(self) -> bool:
@@ -126,28 +127,32 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
     """Inspect the database. ``messages`` is the name of the host's table of messages.
 
     The connection must have no open transaction, and has none afterwards. Raise
-    :class:`InvalidArgument` for a name that no table can have, and ``ValueError`` for a session
-    that :func:`check_session` refuses.
+    :class:`InvalidArgument` for a name that no table can have, and ``ValueError`` for a driver,
+    client encoding or date format with which texts or times would be misread.
     """
     check_session(connection)
     check_table_name(messages, "messages")
-    # In AUTOCOMMIT, the tables of read_expected would stay in the database.
+
+    # 1. Read what the database has. This function needs transactions, because ``read_expected``
+    #    creates temporary tables and rolls them back.
     connection = connection.execution_options(isolation_level="READ COMMITTED")
     with connection.begin():
         access = read_access(connection)
-        names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES}
+        names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES_TABLE}
         tables = read_catalog(connection, names)
         references = read_references(connection)
         hidden_tables = read_hidden_tables(connection)
-        version = compare_version(connection)
-    shape = version or _classify_legacy(tables)
-    if access.temporary_obstacle:
-        shape = "unknown" if shape == "current" else shape
-        return Inspection(
-            *(host, messages, shape, tables, {}, references, Plan(), Plan()),
-            obstacles=(access.temporary_obstacle,),
-            warnings=(),
+        shape = compare_version(connection) or _classify_legacy(tables)
+    inspection = Inspection(host, messages, shape, tables, references)
+    if access.temporary_tables_obstacle:
+        # Nothing can be compared, so the database is "current" by its recorded version only.
+        return attrs.evolve(
+            inspection,
+            shape="unknown" if shape == "current" else shape,
+            obstacles=(access.temporary_tables_obstacle,),
         )
+
+    # 2. Plan both steps, and see whether the schema is what its recorded version promises.
     expected = read_expected(connection, host)
     obstacles = tuple(_find_obstacles(tables, expected, host, messages))
     expand = enforce = Plan()
@@ -156,13 +161,21 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
         enforce = plan_statements(tables, expected, host, enforce=True)
     if shape == "current" and (obstacles or enforce.statements):
         shape = "changed" if obstacles or expand.statements else "expanded"
+
+    # 3. Privileges matter only if something is left to do.
     if shape not in {"current", "newer"}:
         obstacles += tuple(_find_privilege_obstacles(tables, host, access, hidden_tables))
         if obstacles:
             expand = enforce = Plan()
     warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
-    return Inspection(
-        host, messages, shape, tables, expected, references, expand, enforce, obstacles, warnings
+    return attrs.evolve(
+        inspection,
+        shape=shape,
+        expected=expected,
+        expand=expand,
+        enforce=enforce,
+        obstacles=obstacles,
+        warnings=warnings,
     )
 
 
@@ -189,7 +202,7 @@ def _find_obstacles(
     for name, table in tables.items():
         if name not in expected:
             continue
-        if table.kind != "r":
+        if table.kind != PLAIN_TABLE:
             yield f"{name} must be a plain table, and it is not"
         for column in LEGACY_COLUMNS.get(name, ()):
             if column not in table.columns:
@@ -207,9 +220,9 @@ def _find_privilege_obstacles(
     if access.create_obstacle:
         yield access.create_obstacle
     for name, table in tables.items():
-        is_own = name in metadata.tables
-        gets_key = not is_own and lacks_host_key(tables, host, name)
-        if (is_own or gets_key) and not table.owned:
+        is_library_table = name in metadata.tables
+        gets_key = not is_library_table and lacks_host_key(tables, host, name)
+        if (is_library_table or gets_key) and not table.owned:
             yield f"the table {name} has another owner; adopt as its owner"
         if name in attrs.astuple(host) and not table.may_refer:
             yield f"foreign keys cannot refer to {name}: GRANT REFERENCES ON {quote(name)} first"
@@ -218,7 +231,7 @@ def _find_privilege_obstacles(
                 f"this role cannot read every row of {name}: GRANT SELECT ON {quote(name)}, or "
                 "adopt with a role that bypasses its row-level security"
             )
-        if is_own and table.schema != access.schema and access.schema is not None:
+        if is_library_table and table.schema != access.schema and access.schema is not None:
             yield (
                 f"{name} is in the schema {table.schema}, but new tables would be created in "
                 f"{access.schema}: let the search_path begin with {table.schema}"
@@ -244,7 +257,7 @@ def find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
         if table is None:
             yield f"there is no table {name}; name your own table with --{use} (HostTables)"
             continue
-        if table.kind != "r":
+        if table.kind != PLAIN_TABLE:
             yield f"{name} is not a plain table, so foreign keys cannot refer to it"
         for column in ("id",) if name == host.tenants else HOST_KEY:
             if column not in table.columns:

@@ -104,18 +104,18 @@ class Options:
 class LegacyDatabase:
     """Writes SELECTs of the database's tables, and keeps the operator's options.
 
-    ``is_expanded`` is true once the phase ``expand`` has run, which adds the missing columns.
+    ``has_all_columns`` is true once the phase ``complete`` of the plan has added missing columns.
     """
 
     inspection: Inspection
     options: Options
-    is_expanded: bool = False
+    has_all_columns: bool = False
 
-    def select_own(self, table: str, names: Iterable[str], key: str) -> str:
+    def select_library_rows(self, table: str, names: Iterable[str], *, owner: str) -> str:
         """Write a SELECT of the columns ``names`` of a library's table.
 
-        It selects the rows whose column ``key`` is in ``ids``. In place of a missing column it has
-        the value that old rows get when the column is added. For a missing table, it returns no
+        It selects the rows whose column ``owner`` is in ``ids``. In place of a missing column it
+        has the value that old rows get when the column is added. For a missing table, it returns no
         rows.
         """
         expected = self.inspection.expected[table].columns
@@ -125,8 +125,8 @@ class LegacyDatabase:
             else value_when_added(table, name, expected[name])
             for name in names
         }
-        source = f"FROM {quote(table)}" if self.has_column(table, key) else None
-        return _select(expected, values, source, f"{key} = ANY(CAST(:ids AS uuid[]))")
+        source = f"FROM {quote(table)}" if self.has_column(table, owner) else None
+        return _select(expected, values, source, f"{owner} = ANY(CAST(:ids AS uuid[]))")
 
     def select_messages(self) -> str:
         """Write a SELECT from the host's messages to the campaigns of ``ids``.
@@ -168,7 +168,7 @@ class LegacyDatabase:
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""
         tables = [self.inspection.tables]
-        if self.is_expanded:
+        if self.has_all_columns:
             tables.append(self.inspection.expected)
         return any(table in catalog and column in catalog[table].columns for catalog in tables)
 
@@ -213,7 +213,7 @@ def _select(
 
 @attrs.frozen
 class Rule:
-    """How a column is repaired: SQL expressions over the columns that a CTE has read and judged.
+    """How a column is repaired: SQL expressions over the columns that a CTE has read and checked.
 
     ``new`` is the value after the repair. ``kind`` is the kind of the finding if that differs from
     the old value; ``None`` makes no finding. ``undecided`` is true if the old value needs a
@@ -278,7 +278,7 @@ ORDER BY owner_batch, contact_batch"""
 def needs_repair(database: LegacyDatabase, table: str) -> str:
     """Write the condition for a row that has not been repaired, or that breaks a constraint.
 
-    The condition uses all columns, so it works only after the phase ``expand``.
+    The condition uses all columns, so it works only after the phase ``complete``.
     """
     not_null = [
         f"{name} IS NOT NULL"

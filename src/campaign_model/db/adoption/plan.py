@@ -4,8 +4,8 @@
 a :class:`Plan`, which is empty for a complete schema. Every run plans anew, so an interrupted
 adoption continues where it ended.
 
-There are two steps. The step *expand* leaves out what could refuse a write of an old service: it
-plans for the tables that :func:`_relax` returns. The step *enforce* plans for the whole schema.
+There are two steps. The step *expand* plans for relaxed tables, which lack every constraint that
+could refuse a write of an old service. The step *enforce* plans for the whole schema.
 
 No statement rewrites a table, and no statement holds an ACCESS EXCLUSIVE lock while it reads one:
 constraints arrive NOT VALID and are validated later, indexes are built CONCURRENTLY.
@@ -17,12 +17,21 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from campaign_model.db.adoption.catalog import Catalog, Column, Constraint, Table
+from campaign_model.db.adoption.catalog import (
+    CHECK,
+    FOREIGN_KEY,
+    PRIMARY_KEY,
+    UNIQUE_KEY,
+    Catalog,
+    Column,
+    Constraint,
+    Table,
+)
 from campaign_model.db.adoption.tolerance import (
     CREATE_FUNCTION,
     CREATE_TOLERATED_WRITES,
     TOLERANT_TABLES,
-    TOLERATED_WRITES,
+    TOLERATED_WRITES_TABLE,
     create_trigger,
     drop_everything,
     drop_trigger,
@@ -92,13 +101,13 @@ def plan_statements(
     creates = create_tables(host)
     tables, tolerant = [], []
     for name in creates:
-        strict = expected[name]
-        target = strict if enforce else _relax(name, strict, present.get(name))
-        table = _plan_table(name, target, present.get(name), is_strict=enforce)
+        enforced = expected[name]
+        target = enforced if enforce else _relax(name, enforced, present.get(name))
+        table = _plan_table(name, target, present.get(name), enforce=enforce)
         tables.append(table)
         if (
-            target.columns != strict.columns
-            or target.constraints.keys() != strict.constraints.keys()
+            target.columns != enforced.columns
+            or target.constraints.keys() != enforced.constraints.keys()
         ):
             tolerant.append(table)
 
@@ -109,7 +118,7 @@ def plan_statements(
         else:
             notice = f"{table.name} is new: other roles have no privileges on it (db grants)"
             complete.append(Statement(creates[table.name], notice))
-    if tolerant and TOLERATED_WRITES not in present:
+    if tolerant and TOLERATED_WRITES_TABLE not in present:
         # The table is created first and dropped last, so it is there whenever a function is.
         complete.append(Statement(CREATE_TOLERATED_WRITES))
 
@@ -123,12 +132,12 @@ def plan_statements(
             create_function, trigger = create_trigger(table.name, expected[table.name])
             notice = (
                 f"{table.name} gets a trigger: it completes rows that the step enforce will "
-                f"refuse, and counts them in {TOLERATED_WRITES}"
+                f"refuse, and counts them in {TOLERATED_WRITES_TABLE}"
             )
             constrain += [Statement(create_function), Statement(trigger, notice)]
 
     validate = [statement for table in tables for statement in table.validate()]
-    if enforce and TOLERATED_WRITES in present:
+    if enforce and TOLERATED_WRITES_TABLE in present:
         for table in tables:
             if table.present.tolerates_old_writes:
                 notice = f"{table.name} loses the trigger that completes rows"
@@ -150,7 +159,7 @@ def plan_host_keys(present: Catalog, host: HostTables) -> Iterator[Statement]:
             for index_name, index in present[name].indexes.items()
         )
         if not has_other_index:
-            unique = Constraint("u", HOST_KEY, f"UNIQUE ({', '.join(HOST_KEY)})")
+            unique = Constraint(UNIQUE_KEY, HOST_KEY, f"UNIQUE ({', '.join(HOST_KEY)})")
             table = Table({}, constraints={key: unique})
             yield from _TablePlan(name, table, present[name]).constrain()
 
@@ -170,17 +179,17 @@ class _TablePlan:
     """Yields the statements for one table, by phase.
 
     ``expected`` is the table as it should be, ``present`` as it is in the database. ``present`` has
-    renamed constraints under their new names. ``nullable`` are columns that must become NOT NULL.
-    ``renamed`` maps old to new names of constraints that are correct but have another name.
-    ``is_strict`` is false in the step expand.
+    renamed constraints under their new names. ``columns_to_set_not_null`` are nullable in the
+    database. ``renamed`` maps old to new names of constraints that are correct but have another
+    name. ``enforce`` is false in the step expand.
     """
 
     name: str
     expected: Table
     present: Table
-    nullable: Sequence[str] = ()
+    columns_to_set_not_null: Sequence[str] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
-    is_strict: bool = True
+    enforce: bool = True
 
     def complete(self) -> Iterator[Statement]:
         """Rename constraints, add columns, and change types, defaults and storage options."""
@@ -192,7 +201,7 @@ class _TablePlan:
             present = self.present.columns.get(name)
             default = present.default if present else None
             if present is None:
-                add_column = f"ADD COLUMN {name} {column.type}"
+                add_column = f"ADD COLUMN {quote(name)} {column.type}"
                 if value_when_added(self.name, name, column) is not None:
                     default = column.default
                     add_column += f" DEFAULT {default}{' NOT NULL' if column.not_null else ''}"
@@ -202,9 +211,9 @@ class _TablePlan:
                     f"{self.name}.{name} changes from {present.type} to {column.type}: statements "
                     "that clients prepared before fail once"
                 )
-                yield self._alter(f"ALTER COLUMN {name} TYPE {column.type}", notice=notice)
+                yield self._alter(f"ALTER COLUMN {quote(name)} TYPE {column.type}", notice=notice)
             if column.default not in (None, default):
-                changes.append(f"ALTER COLUMN {name} SET DEFAULT {column.default}")
+                changes.append(f"ALTER COLUMN {quote(name)} SET DEFAULT {column.default}")
                 if present is not None:
                     old_default = default or "NULL"
                     notices.append(
@@ -231,13 +240,13 @@ class _TablePlan:
 
         # 2. Build the index of each key CONCURRENTLY, then make it the key.
         for name, constraint in self.expected.constraints.items():
-            if constraint.kind in "pu" and self._find_constraint(name) is None:
+            if constraint.kind in {PRIMARY_KEY, UNIQUE_KEY} and self._find_constraint(name) is None:
                 # Step 1 has dropped the index of an incorrect key.
                 was_dropped = name in self.present.constraints
                 if was_dropped or not self._has_index(name):
                     columns = ", ".join(constraint.columns)
                     yield self._create_index("UNIQUE INDEX", name, f"({columns})")
-                kind = "PRIMARY KEY" if constraint.kind == "p" else "UNIQUE"
+                kind = "PRIMARY KEY" if constraint.kind == PRIMARY_KEY else "UNIQUE"
                 yield self._alter(
                     f"ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)}",
                     notice=f"{self.name}: no two rows may have the same "
@@ -246,48 +255,61 @@ class _TablePlan:
 
         # 3. Add foreign keys and CHECKs for new rows.
         for name, constraint in self.expected.constraints.items():
-            if constraint.kind in "fc" and self._find_constraint(name) is None:
+            if constraint.kind in {FOREIGN_KEY, CHECK} and self._find_constraint(name) is None:
                 yield self._alter(
                     f"ADD CONSTRAINT {quote(name)} {constraint.definition} NOT VALID",
                     notice=self._notice_of(name, constraint),
                 )
 
     def validate(self) -> Iterator[Statement]:
-        """Check the old rows against the constraints, and add the other indexes."""
+        """Finish the table once its rows are repaired.
+
+        Check the old rows against the constraints, set columns NOT NULL, drop foreign keys of the
+        host that would delete or change the library's rows, and build the indexes of no key.
+        """
         # 1. Check the old rows.
         for name, constraint in self.expected.constraints.items():
             present = self._find_constraint(name)
-            if constraint.kind in "fc" and not (present and present.valid):
+            if constraint.kind in {FOREIGN_KEY, CHECK} and not (present and present.valid):
                 yield self._alter(f"VALIDATE CONSTRAINT {quote(name)}")
 
-        # 2. Set columns NOT NULL, and drop the CHECK that proves it.
-        if self.nullable:
-            yield self._alter(*(f"ALTER COLUMN {name} SET NOT NULL" for name in self.nullable))
+        # 2. Set columns NOT NULL, and drop the CHECK that proves it. The method ``constrain`` has
+        # added this CHECK. An interrupted run may have left it without any column to set.
+        columns = self.columns_to_set_not_null
+        if columns:
+            yield self._alter(*(f"ALTER COLUMN {quote(name)} SET NOT NULL" for name in columns))
         not_null_check = _name_not_null_check(self.name)
-        if self.nullable or (self.is_strict and not_null_check in self.present.constraints):
-            yield self._alter(f"DROP CONSTRAINT {not_null_check}")
+        if columns or (self.enforce and not_null_check in self.present.constraints):
+            yield self._alter(f"DROP CONSTRAINT {quote(not_null_check)}")
 
-        # 3. Drop foreign keys that delete or change the library's rows. The library's own keys,
-        # which refuse the deletion, replace them.
-        foreign_keys = [
-            {*constraint.columns}
-            for constraint in self.expected.constraints.values()
-            if constraint.kind == "f"
-        ]
-        for name, constraint in self.present.constraints.items() if self.is_strict else ():
-            replaced = any({*constraint.columns} <= columns for columns in foreign_keys)
-            if constraint.cascades and replaced and name not in self.expected.constraints:
-                notice = (
-                    f"{self.name}: a row of {constraint.refers_to} that is referred to can no "
-                    f"longer be deleted ({name} was ON DELETE {constraint.on_delete})"
-                )
-                yield self._alter(f"DROP CONSTRAINT {quote(name)}", notice=notice)
+        # 3. Drop foreign keys of the host that delete or change the library's rows.
+        if self.enforce:
+            yield from self._drop_cascading_keys()
 
         # 4. Build the indexes.
         for name, index in self.expected.indexes.items():
             is_of_key = name in self.expected.constraints
             if not is_of_key and not self._has_index(name):
                 yield self._create_index("INDEX", name, index.definition)
+
+    def _drop_cascading_keys(self) -> Iterator[Statement]:
+        """Drop each cascading foreign key that a key of the library replaces.
+
+        The library's key has all columns of the dropped one, and refuses the deletion.
+        """
+        library_key_columns = [
+            {*constraint.columns}
+            for constraint in self.expected.constraints.values()
+            if constraint.kind == FOREIGN_KEY
+        ]
+        for name, constraint in self.present.constraints.items():
+            is_replaced = any({*constraint.columns} <= columns for columns in library_key_columns)
+            if constraint.cascades and is_replaced and name not in self.expected.constraints:
+                notice = (
+                    f"{self.name}: a row of {constraint.refers_to} that is referred to can no "
+                    f"longer be deleted ({name} was ON DELETE {constraint.on_delete})"
+                )
+                yield self._alter(f"DROP CONSTRAINT {quote(name)}", notice=notice)
 
     def _alter(self, *changes: str, notice: str | None = None) -> Statement:
         lines = ",\n    ".join(changes)
@@ -296,8 +318,8 @@ class _TablePlan:
     def _notice_of(self, name: str, constraint: Constraint) -> str:
         """Say what a new foreign key or CHECK refuses."""
         if name == _name_not_null_check(self.name):
-            return f"{self.name}: NULL is refused in {', '.join(self.nullable)}"
-        if constraint.kind == "c":
+            return f"{self.name}: NULL is refused in {', '.join(self.columns_to_set_not_null)}"
+        if constraint.kind == CHECK:
             return f"{self.name}: rows that break {name} are refused"
         columns = ", ".join(constraint.columns)
         notice = f"{self.name}: ({columns}) must be those of a row of {constraint.refers_to}"
@@ -338,7 +360,9 @@ def _relax(name: str, expected: Table, present: Table | None) -> Table:
     campaign.
     """
     constraints = {
-        key: _copy_delete_action(constraint, present) if constraint.kind == "f" else constraint
+        key: _copy_delete_action(constraint, present)
+        if constraint.kind == FOREIGN_KEY
+        else constraint
         for key, constraint in expected.constraints.items()
     }
     if present is None or name not in TOLERANT_TABLES:
@@ -347,7 +371,7 @@ def _relax(name: str, expected: Table, present: Table | None) -> Table:
     left_out = {
         key
         for key, constraint in constraints.items()
-        if (constraint.kind == "c" or key in _ENFORCED_KEYS)
+        if (constraint.kind == CHECK or key in _ENFORCED_KEYS)
         and (
             key not in present.constraints
             or present.constraints[key].definition != constraint.definition
@@ -376,7 +400,7 @@ def _copy_delete_action(foreign_key: Constraint, present: Table | None) -> Const
         action = "CASCADE"
     for constraint in present.constraints.values() if present else ():
         is_same_reference = (
-            constraint.kind == "f"
+            constraint.kind == FOREIGN_KEY
             and constraint.refers_to == foreign_key.refers_to
             and {*constraint.columns} <= {*foreign_key.columns}
         )
@@ -390,34 +414,34 @@ def _copy_delete_action(foreign_key: Constraint, present: Table | None) -> Const
     return attrs.evolve(foreign_key, definition=definition, on_delete=action)
 
 
-def _plan_table(
-    name: str, expected: Table, present: Table | None, *, is_strict: bool
-) -> _TablePlan:
+def _plan_table(name: str, expected: Table, present: Table | None, *, enforce: bool) -> _TablePlan:
     """Plan a table of the library; ``present`` is ``None`` if the table is missing."""
     if present is None:
         # CREATE TABLE creates everything except foreign keys and indexes.
         constraints = {
             key: constraint
             for key, constraint in expected.constraints.items()
-            if constraint.kind != "f"
+            if constraint.kind != FOREIGN_KEY
         }
         created = attrs.evolve(expected, constraints=constraints, indexes={})
-        return _TablePlan(name, expected, created, is_strict=is_strict)
+        return _TablePlan(name, expected, created, enforce=enforce)
 
     # 1. Columns that become NOT NULL get a CHECK first. Once it is valid, SET NOT NULL need not
     # read the table under its lock. The CHECK is in the server's spelling.
-    nullable = []
+    columns_to_set_not_null = []
     for column_name, column in expected.columns.items():
         has_no_nulls = value_when_added(name, column_name, column) is not None
         if column_name in present.columns:
             has_no_nulls = present.columns[column_name].not_null
         if column.not_null and not has_no_nulls:
-            nullable.append(column_name)
-    if nullable:
-        condition = " AND ".join(f"({column_name} IS NOT NULL)" for column_name in nullable)
-        if len(nullable) > 1:
+            columns_to_set_not_null.append(column_name)
+    if columns_to_set_not_null:
+        condition = " AND ".join(
+            f"({column_name} IS NOT NULL)" for column_name in columns_to_set_not_null
+        )
+        if len(columns_to_set_not_null) > 1:
             condition = f"({condition})"
-        not_null_check = Constraint("c", (), f"CHECK ({condition})")
+        not_null_check = Constraint(CHECK, (), f"CHECK ({condition})")
         constraints = {**expected.constraints, _name_not_null_check(name): not_null_check}
         expected = attrs.evolve(expected, constraints=constraints)
 
@@ -438,7 +462,9 @@ def _plan_table(
         renamed.get(old, old): constraint for old, constraint in present.constraints.items()
     }
     present = attrs.evolve(present, constraints=constraints)
-    return _TablePlan(name, expected, present, nullable, renamed, is_strict)
+    return _TablePlan(
+        name, expected, present, columns_to_set_not_null, renamed=renamed, enforce=enforce
+    )
 
 
 def _name_not_null_check(table: str) -> str:

@@ -57,8 +57,8 @@ class RowRepair:
 def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
     """Yield the repairs in their order: templates, contacts, and campaigns after their contacts.
 
-    They need all columns, so the phase ``expand`` of the plan must have run. A campaign also needs
-    a repair if its totals are not the sums over its contacts.
+    They need all columns, so the phase ``complete`` of the plan must have run. A campaign also
+    needs a repair if its totals are not the sums over its contacts.
     """
     table = "campaign_templates"
     condition = f"{needs_repair(database, table)} OR {has_same_name(table)}"

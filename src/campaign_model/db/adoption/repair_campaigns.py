@@ -170,7 +170,7 @@ def _campaign_row(database: LegacyDatabase) -> str:
     """Write the CTE ``campaign_row``: the campaigns of ``ids``."""
     return f"""
 campaign_row AS (
-{database.select_own("campaigns", _COLUMNS, "id")}
+{database.select_library_rows("campaigns", _COLUMNS, owner="id")}
 )"""
 
 
@@ -201,10 +201,10 @@ total AS (
     GROUP BY campaign_id
 ),
 -- The values of each campaign, and whether they are valid.
-campaign_judged AS (
+campaign_checked AS (
     SELECT
         campaign_row.*,
-        judgement.*,
+        checked.*,
         total.*,
         campaign_status.known_status,
         campaign_status.has_sent_messages,
@@ -227,7 +227,7 @@ campaign_judged AS (
     JOIN campaign_status ON campaign_status.campaign_id = campaign_row.id
 {join_documents("campaigns")}
     LEFT JOIN total ON total.campaign_id = campaign_row.id
-),{write_ctes("campaign", _campaign_rules(database), "campaign_judged")}"""
+),{write_ctes("campaign", _campaign_rules(database), "campaign_checked")}"""
 
 
 def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:

@@ -138,14 +138,14 @@ contact_row AS (
         {time_of_export("campaign_status", "source")} AS legacy_export_at,
         person.tenant_id IS DISTINCT FROM campaigns.tenant_id AS is_misplaced
     FROM (
-{database.select_own("campaign_contacts", _COLUMNS, "campaign_id")}
+{database.select_library_rows("campaign_contacts", _COLUMNS, owner="campaign_id")}
     ) AS source
     JOIN campaigns ON campaigns.id = source.campaign_id
     JOIN campaign_status ON campaign_status.campaign_id = source.campaign_id
     LEFT JOIN {quote(database.inspection.host.contacts)} AS person ON person.id = source.contact_id
 ),
 -- The values of each contact, and whether they are valid.
-contact_judged AS (
+contact_checked AS (
     SELECT
         *,
         {database.translate_status(ContactStatus)} AS known_status,
@@ -165,7 +165,7 @@ contact_judged AS (
         coalesce({cost_check}, true) AS cost_is_valid
     FROM contact_row
     CROSS JOIN LATERAL (SELECT {decode("enrichment_gaps")} AS gaps) AS decoded
-),{write_ctes("contact", _contact_rules(database), "contact_judged")}"""
+),{write_ctes("contact", _contact_rules(database), "contact_checked")}"""
 
 
 def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:

@@ -1,6 +1,8 @@
 """What the repairs of campaigns and templates share: documents, names and descriptions.
 
-``join_documents`` decodes and judges them, ``document_rules`` says what they become.
+``select_documents`` reads them, to be checked in Python. ``join_documents`` then decodes and checks
+them in SQL, with the result of the check in Python as a parameter. ``document_rules`` says what
+they become.
 """
 
 from __future__ import annotations
@@ -11,10 +13,12 @@ from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
 
 
 def select_documents(database: LegacyDatabase, table: str) -> str:
-    """Write a SELECT of the values that only the library's types can judge.
+    """Return a SELECT of the values that must be checked in Python, because SQL cannot do it.
 
     It gives id, name, description, and the steps and settings as text (NULL if there are none).
     """
+    # JSON's null is no document either, so the CASE asks for the decoded document. But Python
+    # checks the text as it was written: decoding loses a member that stands twice.
     steps, settings = DOCUMENT_COLUMNS[table]
     return f"""
 SELECT
@@ -24,12 +28,12 @@ SELECT
     CASE WHEN {decode(steps)} IS NOT NULL THEN CAST({steps} AS text) END,
     CASE WHEN {decode(settings)} IS NOT NULL THEN CAST({settings} AS text) END
 FROM (
-{database.select_own(table, ("id", "name", "description", steps, settings), "id")}
+{database.select_library_rows(table, ("id", "name", "description", steps, settings), owner="id")}
 ) AS source"""
 
 
 def join_documents(table: str) -> str:
-    """Write a join that decodes and judges the documents, name and description of each row.
+    """Write a join that decodes and checks the documents, name and description of each row.
 
     It adds ``decoded_steps`` and ``decoded_settings`` (NULL if there are none), and four booleans:
     ``steps_are_valid``, ``settings_are_valid``, ``name_is_valid``, ``description_is_valid``. A
@@ -70,7 +74,7 @@ def join_documents(table: str) -> str:
                 {decode(steps)} AS {steps},
                 {decode(settings)} AS {settings}
         ) AS decoded
-    ) AS judgement"""
+    ) AS checked"""
 
 
 def document_rules(table: str) -> dict[str, Rule]:

@@ -27,7 +27,7 @@ def message_ctes(database: LegacyDatabase) -> str:
     cost_check = checks("postgresql")["campaign_contacts"]["generation_cost"]
     return f"""
 -- The messages of campaigns that have not been repaired and have no contacts.
-message_judged AS (
+message_checked AS (
     SELECT
         source.*,
         coalesce(source.created_at, now()) AS written_at,
@@ -50,9 +50,9 @@ message_judged AS (
         AND source.campaign_id NOT IN (
             -- Read the table once more. PostgreSQL writes a CTE that is used twice to memory, and
             -- contact_row would be all contacts of the batch.
-{database.select_own("campaign_contacts", ("campaign_id",), "campaign_id")}
+{database.select_library_rows("campaign_contacts", ("campaign_id",), owner="campaign_id")}
         )
-),{write_ctes("message", _RULES, "message_judged")},
+),{write_ctes("message", _RULES, "message_checked")},
 -- One contact for all messages of a campaign to the same person.
 message_contact AS (
     SELECT

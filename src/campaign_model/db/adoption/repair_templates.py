@@ -64,14 +64,14 @@ def _template_ctes(database: LegacyDatabase) -> str:
     """Write all CTEs of an audit or a repair, up to ``template`` and ``template_finding``."""
     return f"""
 template_row AS (
-{database.select_own("campaign_templates", _COLUMNS, "id")}
+{database.select_library_rows("campaign_templates", _COLUMNS, owner="id")}
 ),
 -- The values of each template, and whether they are valid.
-template_judged AS (
+template_checked AS (
     SELECT
         template_row.*,
-        judgement.*,
+        checked.*,
         {has_same_name("template_row")} AS has_same_name
     FROM template_row
 {join_documents("campaign_templates")}
-),{write_ctes("template", _RULES, "template_judged")}"""
+),{write_ctes("template", _RULES, "template_checked")}"""

@@ -49,7 +49,7 @@ def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
     plan = database.inspection.plan(enforce=enforce)
     audits = {} if database.inspection.is_done(enforce=enforce) else write_audits(database)
     # A database without tables of the library has no rows to repair.
-    repairs = list(list_repairs(attrs.evolve(database, is_expanded=True))) if audits else []
+    repairs = list(list_repairs(attrs.evolve(database, has_all_columns=True))) if audits else []
     call_repairs = [
         f"SET lock_timeout = {_NO_TIMEOUT};",
         *(f"CALL pg_temp.repair_{repair.table}();" for repair in repairs),

@@ -240,7 +240,9 @@ def open_session(
         session = Session(connection, on_progress)
         with session.use_transactions().begin():
             access = read_access(connection)
-        obstacle = access.temporary_obstacle or (access.read_only and not dry_run and READ_ONLY)
+        obstacle = access.temporary_tables_obstacle or (
+            access.read_only and not dry_run and READ_ONLY
+        )
         if obstacle:
             raise SetupError(obstacle)
         _require_own_process(engine, session)

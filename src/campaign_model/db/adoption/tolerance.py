@@ -5,7 +5,7 @@ Their rows may break constraints that only the step ``enforce`` adds. A trigger 
 (:data:`TRIGGER`) lets every write pass:
 
 1. It finds the columns and constraints that the row breaks. If there are none, it ends here.
-2. It adds a row with their names to :data:`TOLERATED_WRITES`, so that ``db.verify`` and
+2. It adds a row with their names to :data:`TOLERATED_WRITES_TABLE`, so that ``db.verify`` and
    ``db.enforce`` can tell what ``enforce`` will refuse.
 3. It completes the row where the value is beyond doubt: NULL becomes the default, a contact gets
    the tenant of its campaign, an inactive campaign is archived, JSON inside JSON strings is
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 TRIGGER = "tolerate_old_writes"
 """The name of the trigger."""
 
-TOLERATED_WRITES = "campaign_tolerated_writes"
+TOLERATED_WRITES_TABLE = "campaign_tolerated_writes"
 """The table of the writes that ``enforce`` would have refused: one row for each."""
 
 _DECODE_JSON = "campaign_model_decode_json"
 
 CREATE_TOLERATED_WRITES = f"""
-CREATE TABLE IF NOT EXISTS {TOLERATED_WRITES} (
+CREATE TABLE IF NOT EXISTS {TOLERATED_WRITES_TABLE} (
     at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     table_name text NOT NULL,
     broken text[] NOT NULL
@@ -53,7 +53,7 @@ CREATE_FUNCTION = write_decode_json(_DECODE_JSON).strip()
 # The writes of each day that broke a column or constraint.
 COUNT_TOLERATED_WRITES = f"""
 SELECT table_name, name, CAST(at AS date) AS day, count(*)
-FROM {TOLERATED_WRITES}
+FROM {TOLERATED_WRITES_TABLE}
 CROSS JOIN LATERAL unnest(broken) AS broken (name)
 GROUP BY table_name, name, day
 ORDER BY table_name, name, day"""
@@ -124,7 +124,7 @@ BEGIN
     END IF;
 
     -- 2. Count the write.
-    INSERT INTO {TOLERATED_WRITES} (table_name, broken) VALUES ('{name}', _broken);
+    INSERT INTO {TOLERATED_WRITES_TABLE} (table_name, broken) VALUES ('{name}', _broken);
 
     -- 3. Complete the row.{_COMPLETIONS[name]}
     {complete_row}
@@ -146,7 +146,7 @@ def drop_everything() -> Iterator[str]:
     """Write the statements that drop the functions and the table, once no trigger uses them."""
     functions = ", ".join((_DECODE_JSON, *map(_function, sorted(TOLERANT_TABLES))))
     yield f"DROP FUNCTION IF EXISTS {functions}"
-    yield f"DROP TABLE IF EXISTS {TOLERATED_WRITES}"
+    yield f"DROP TABLE IF EXISTS {TOLERATED_WRITES_TABLE}"
 
 
 def _function(table: str) -> str:

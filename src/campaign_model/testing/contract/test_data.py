@@ -1,9 +1,9 @@
 """The rows keep promises that no constraint can enforce. These tests only read.
 
-The tests are bounded, so that they can run on copies of production. They read at most ``CAMPAIGNS``
-templates and the ``CAMPAIGNS`` campaigns that changed last, or fewer if these have more than
-``CONTACTS`` contacts together. The fixture ``reader`` sets a timeout for each statement. A failure
-says how many of all campaigns were read.
+The tests are bounded, so that they can run on copies of production. They read at most
+``MAX_TEMPLATES`` templates. Of the campaigns, they read those that changed last: at most
+``MAX_CAMPAIGNS`` campaigns with ``MAX_CONTACTS`` contacts together. The fixture ``reader`` sets a
+timeout for each statement. A failure says how many of all campaigns were read.
 """
 
 from __future__ import annotations
@@ -36,12 +36,13 @@ from campaign_model.testing._store_internals import (
 from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.wire import DEFAULT
 
-CAMPAIGNS = 500
-CONTACTS = 200_000
-NAMED = 20
+MAX_TEMPLATES = 500
+MAX_CAMPAIGNS = 500
+MAX_CONTACTS = 200_000
+MAX_NAMED_ROWS = 20
 """The most rows that a failure names."""
 
-STUCK_AFTER = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 """A contact whose lease expired this long ago has no living worker."""
 
 GENERATING = ContactStatus.GENERATING.value
@@ -67,28 +68,30 @@ class Sample:
         """Fail the test and list the faults, if there are any."""
         lines = [*faults]
         if lines:
-            more = [] if len(lines) <= NAMED else [f"and {len(lines) - NAMED} more"]
+            more = (
+                [] if len(lines) <= MAX_NAMED_ROWS else [f"and {len(lines) - MAX_NAMED_ROWS} more"]
+            )
             size = f"(read {len(self.ids)} of {self.total} campaigns)"
-            pytest.fail("\n".join([*lines[:NAMED], *more, size]), pytrace=False)
+            pytest.fail("\n".join([*lines[:MAX_NAMED_ROWS], *more, size]), pytrace=False)
 
 
 @pytest.fixture
 def sample(reader: sa.Connection) -> Sample:
-    """Choose the campaigns that changed last: at most ``CAMPAIGNS``, with ``CONTACTS`` contacts.
+    """Choose the campaigns that changed last: at most ``MAX_CAMPAIGNS``.
 
-    ``CONTACTS`` limits the contacts of all chosen campaigns together. The first campaign is chosen
-    even if it alone has more.
+    ``MAX_CONTACTS`` limits the contacts of all chosen campaigns together. The first campaign is
+    chosen even if it alone has more.
     """
     rows = reader.execute(
         sa.select(campaigns.c.tenant_id, campaigns.c.id, campaigns.c.total_contacts)
         .order_by(campaigns.c.updated_at.desc())
-        .limit(CAMPAIGNS)
+        .limit(MAX_CAMPAIGNS)
     ).all()
     chosen: list[Any] = []
     contacts = 0
     for row in rows:
         contacts += row.total_contacts
-        if chosen and contacts > CONTACTS:
+        if chosen and contacts > MAX_CONTACTS:
             break
         chosen.append(row)
     total = reader.execute(sa.select(sa.func.count()).select_from(campaigns)).scalar_one()
@@ -127,16 +130,18 @@ def test_every_document_can_be_read(reader: sa.Connection, sample: Sample) -> No
     have a fault that no CHECK can see: a repeated step key, or day offsets that decrease.
     """
 
-    def unreadable(table: sa.Table, which: sa.ColumnElement[bool], read: Any) -> Iterator[str]:
-        for row in reader.execute(sa.select(table).where(which).limit(CAMPAIGNS)):
+    def unreadable(table: sa.Table, rows: sa.Select[Any], read: Any) -> Iterator[str]:
+        for row in reader.execute(rows):
             try:
                 read(row, DEFAULT)
             except (InvalidDocument, ValueError) as error:
                 yield f"{table.name} {row.id}: {error}"
 
     in_sample = sample.contains(campaigns.c.tenant_id, campaigns.c.id)
-    of_campaigns = unreadable(campaigns, in_sample, campaign_from_row)
-    of_templates = unreadable(campaign_templates, sa.true(), template_from_row)
+    campaign_rows = sa.select(campaigns).where(in_sample)
+    of_campaigns = unreadable(campaigns, campaign_rows, campaign_from_row)
+    template_rows = sa.select(campaign_templates).limit(MAX_TEMPLATES)
+    of_templates = unreadable(campaign_templates, template_rows, template_from_row)
     sample.fail_if_any([*of_campaigns, *of_templates])
 
 
@@ -153,9 +158,9 @@ def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: H
     """No customer's campaign has contacts of another customer.
 
     If this fails, find the program that wrote these rows, and check the foreign keys: validated
-    foreign keys make such rows impossible. The test reads any ``CONTACTS`` rows.
+    foreign keys make such rows impossible. The test reads any ``MAX_CONTACTS`` rows.
     """
-    row = sa.select(campaign_contacts).limit(CONTACTS).subquery()
+    row = sa.select(campaign_contacts).limit(MAX_CONTACTS).subquery()
     contact = host_table(host.contacts)
     crossing = (
         sa.select(row.c.id, row.c.tenant_id, campaigns.c.tenant_id, contact.c.tenant_id)
@@ -164,7 +169,7 @@ def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: H
         .where(
             sa.or_(campaigns.c.tenant_id != row.c.tenant_id, contact.c.tenant_id != row.c.tenant_id)
         )
-        .limit(NAMED)
+        .limit(MAX_NAMED_ROWS)
     )
     sample.fail_if_any(
         f"campaign_contacts {row_id} is of tenant {tenant}, its campaign of tenant "
@@ -173,15 +178,15 @@ def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: H
     )
 
 
-def test_no_contact_is_held_by_a_dead_worker(reader: sa.Connection, sample: Sample) -> None:
-    """Every contact gets an outcome in the end, and no money stays reserved for ever.
+def test_no_contact_waits_for_a_worker_that_is_gone(reader: sa.Connection, sample: Sample) -> None:
+    """No contact is without a worker that will finish it, and no money stays reserved for ever.
 
-    If this fails, see which fault the message names. A contact that is generating without a lease,
-    or in a campaign under review, is never claimed again: find the program that wrote the row. If a
-    lease expired more than a day ago, no worker is running: start one, or cancel the generation.
+    If this fails, see which fault the message names. If a lease expired more than a day ago, no
+    worker is running: start one, or cancel the generation. In every other case, find the program
+    that wrote the row: no worker can claim the contact again, or free its reservation.
     """
     contact = campaign_contacts.c
-    long_ago = database_time(reader) - STUCK_AFTER
+    a_day_ago = database_time(reader) - ONE_DAY
     generating = contact.status == GENERATING
     fault_conditions = {
         "is generating without a lease": sa.and_(
@@ -194,7 +199,7 @@ def test_no_contact_is_held_by_a_dead_worker(reader: sa.Connection, sample: Samp
         "has a lease that expired more than a day ago": sa.and_(
             generating,
             campaigns.c.status == Status.GENERATING,
-            contact.lease_expires_at < long_ago,
+            contact.lease_expires_at < a_day_ago,
         ),
         "has a reservation and is not generating": sa.and_(
             contact.status != GENERATING, contact.reserved != sa.literal(Decimal(0), Money())
@@ -210,6 +215,6 @@ def test_no_contact_is_held_by_a_dead_worker(reader: sa.Connection, sample: Samp
             sa.select(contact.campaign_id, contact.contact_id)
             .join_from(campaign_contacts, campaigns, is_its_campaign)
             .where(sample.contains(contact.tenant_id, contact.campaign_id), condition)
-            .limit(NAMED + 1)
+            .limit(MAX_NAMED_ROWS + 1)  # One more shows that there are others.
         )
     )

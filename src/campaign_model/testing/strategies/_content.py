@@ -184,7 +184,7 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
     one_change = [st.fixed_dictionaries({name: _CHANGES[name]}) for name in _CHANGES]
     # The first alternative, an update without changes, is the simplest.
     changes = st.one_of(built(dict), *one_change, _parts.objects(channel, _CHANGES))
-    # A request is a kind of edit, its details, and a number that chooses the place.
+    # A request is a kind of edit, its details, and a number that chooses the step or the place.
     requests = st.one_of(
         st.tuples(st.just(Update), changes, _parts.picks),
         st.tuples(st.just(Move), _parts.picks, _parts.picks),
@@ -202,39 +202,50 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
 def _possible_edits(requests: list[tuple[type, Any, int]], start: StepSequence) -> Edits:
     """Turn the requests into edits of ``start``. Leave out requests that are not possible.
 
+    A request is a kind of edit, its details, and a number ``pick``. The details of each kind are
+
+    * ``Insert``: the step, and a number that chooses its day offset (None: no day offset),
+    * ``Update``: the changes, in which ``day_offset`` is such a number too,
+    * ``Move``: a number that chooses the new position,
+    * ``Remove``: None.
+
     An insertion is possible in a sequence of fewer than 20 steps, other edits in a sequence that is
-    not empty. ``days`` follows the day offsets from edit to edit, because they must not decrease.
+    not empty. Day offsets must not decrease, so ``days`` has those of the sequence after each edit.
     """
     days = [step.day_offset for step in start]
     edits: list[Edit] = []
-    for number, (kind, detail, pick) in enumerate(requests):
+    for number, (kind, details, pick) in enumerate(requests):
         if kind is Insert and len(days) < MAX_STEPS:
-            step, day = detail
-            # One number chooses both: its last bit whether the step has a key, the rest the place.
-            index = pick // 2 % (len(days) + 1)
-            has_key = pick % 2 == 1
-            days.insert(index, _day_between(days[:index], days[index:], day))
-            key = f"new-{number}" if has_key else None
-            edits.append(Insert(index + 1, attrs.evolve(step, key=key, day_offset=days[index])))
+            step, day = details
+            place, has_key = divmod(pick, 2)
+            index = place % (len(days) + 1)
+            days.insert(index, _choose_day_between(days[:index], days[index:], day))
+            step = attrs.evolve(
+                step, key=f"new-{number}" if has_key else None, day_offset=days[index]
+            )
+            edits.append(Insert(position=index + 1, step=step))
         elif kind is not Insert and days:
             index = pick % len(days)
             if kind is Update:
-                changes = dict(detail)
+                changes = dict(details)
                 if "day_offset" in changes:
-                    days[index] = _day_between(
+                    days[index] = _choose_day_between(
                         days[:index], days[index + 1 :], changes["day_offset"]
                     )
                     changes["day_offset"] = days[index]
                 edits.append(Update(index, JsonObject(changes)))
             elif kind is Move:
-                edits.append(Move(index, detail % len(days) + 1))
+                # Day offsets stay at their positions when steps move, so ``days`` does not change.
+                edits.append(Move(index, position=details % len(days) + 1))
             else:
                 edits.append(Remove(index))
                 del days[index]
     return Edits(start, tuple(edits))
 
 
-def _day_between(before: list[int | None], after: list[int | None], pick: int | None) -> int | None:
+def _choose_day_between(
+    before: list[int | None], after: list[int | None], pick: int | None
+) -> int | None:
     """Choose a day offset by ``pick``: not less than those before, not more than those after.
 
     Without a ``pick``, return ``None``.
