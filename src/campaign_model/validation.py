@@ -346,7 +346,12 @@ def violations(
 
 
 def _explain(error: Any, tokens: Tokens, previous: Previous) -> str:
-    """Return the message of an error of jsonschema at this place."""
+    """Return the message of an error of jsonschema.
+
+    ``tokens`` are the path of the faulty value in the document. ``previous`` is the campaign's
+    present document: a field that is in it too was written by another program, and the message says
+    so.
+    """
     name, schema = str(tokens[-1]) if tokens else "", error.schema
     if error.validator == "unknown_value":
         words = [word for word in schema["enum"] if word is not None]

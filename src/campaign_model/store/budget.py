@@ -6,12 +6,18 @@ contacts cost more than was reserved for them.
 **One row.** While a campaign has a budget, every call changes shard 0 of its totals. One UPDATE of
 this row decides whether a reservation fits (:func:`reserve_budget`).
 
-**A budget that appears during a run.** Before, the calls of workers changed all shards. A legacy
-writer that writes a budget into the campaign row waits for the shared locks of these calls. Every
-later call locks the row, reads the budget and changes shard 0. So the other shards do not change
-any more, and the UPDATE adds their sum. The same holds for a budget that is changed, or removed and
-written again. The contacts that are in flight then have no reservation: the first claim of a run
-with a budget reserves money for them too.
+**A budget that appears during a run.** Without a budget, the calls of workers change all shards.
+
+1. A legacy writer that writes a budget into the campaign row waits for the shared locks of the
+   calls that are open.
+2. Every later call locks the row, reads the budget and changes shard 0 only. So the other shards do
+   not change any more. The UPDATE adds what they hold to the sums of shard 0.
+3. Contacts that workers hold at that moment have no reservation. The first claim with the budget
+   reserves money for them too.
+
+If the budget is changed, or removed and written again, the same steps follow. Outcomes that are
+recorded while there is no budget can end earlier reservations: so the other shards may hold changes
+of the reserved money, too.
 
 **The end of a reservation.** A reservation ends with the outcome of its claim. A contact that is
 excluded in flight keeps its reservation in its row. The reservation of a contact that is erased in
@@ -118,7 +124,10 @@ def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:
 
 
 def _used_in_other_shards(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[Decimal]:
-    """Build the sum of what was spent and reserved while the campaign had no budget."""
+    """Build the sum of the spent and reserved money of all shards but 0.
+
+    They changed while the campaign had no budget.
+    """
     other = campaign_totals.alias("other")
     used = other.c.cost + other.c.erased_cost + other.c.reserved
     return (

@@ -5,6 +5,10 @@ statement once. It executes the statement a second time if this process has not 
 documents yet or they have changed, if the campaign has a budget, or if too few contacts wait after
 the worker's cursor (the rank at which its search starts).
 
+Every contact below the low-water mark is finished, so a search without a cursor starts there.
+Raising the mark costs a query. So a claim raises it only after it has passed a rank that is a
+multiple of :data:`_WATERMARK_STRIDE`.
+
 The documents of a campaign are its steps and its settings. This module keeps the documents that
 this process has read last (:class:`CampaignDocuments`). The statements that claim contacts or
 record outcomes get these documents as parameters, and change nothing if the campaign row contains
@@ -242,6 +246,7 @@ class ClaimCall:
         self.contacts += sorted(contacts, key=attrgetter("rank"))
         if contacts:
             self.next_cursor = Cursor(self.contacts[-1].rank + 1)
+            # The caller raises the low-water mark if this is true.
             self.has_passed_stride |= any(
                 contact.rank % _WATERMARK_STRIDE == 0 for contact in contacts
             )

@@ -284,7 +284,7 @@ class Model:
     def exclude(self, id: UUID, ids: Iterable[UUID]) -> Changed:
         """Take contacts out of generation and export, even if a worker holds them.
 
-        What is reserved for a contact in flight stays reserved.
+        The money that is reserved for a contact stays reserved while a worker holds the contact.
         """
         state = self._permitted(id, Permission.EXCLUDE_CONTACTS)
         return state.move_contacts(ids, ContactAction.EXCLUDE)

@@ -175,7 +175,7 @@ _CHANGES: dict[str, SearchStrategy[Any]] = {
 
 
 def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[Edits]:
-    """Draw a sequence and at most ``max_size`` edits that can be made one after the other.
+    """Draw a sequence of steps and up to ``max_size`` edits that can follow one another.
 
     ``drawn.stages()`` makes the edits; :func:`campaign_model.testing.edits.check` checks the result
     of each.
@@ -184,7 +184,9 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
     one_change = [st.fixed_dictionaries({name: _CHANGES[name]}) for name in _CHANGES]
     # The first alternative, an update without changes, is the simplest.
     changes = st.one_of(built(dict), *one_change, _parts.objects(channel, _CHANGES))
-    # A request is a kind of edit, its details, and a number that chooses the step or the place.
+    # A request is the kind of an edit, its details, and a number. The number chooses the step that
+    # the edit changes, moves or removes, or the place of a new step. The details are: the changes
+    # of an update, the number of the new place of a move, and a new step with its day.
     requests = st.one_of(
         st.tuples(st.just(Update), changes, _parts.picks),
         st.tuples(st.just(Move), _parts.picks, _parts.picks),
