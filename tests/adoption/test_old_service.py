@@ -250,7 +250,7 @@ def test_an_old_service_and_the_library_write_in_any_order(legacies: LegacyDatab
         run_state_machine_as_test(
             OnCopies,
             settings=settings(
-                max_examples=5,
+                max_examples=3,
                 stateful_step_count=25,
                 phases=(Phase.explicit, Phase.reuse, Phase.generate),
                 suppress_health_check=[*HealthCheck],
