@@ -155,7 +155,7 @@ def make_project(directory: Path, template: str, url: sa.URL) -> Project:
 @pytest.mark.parametrize(
     ("template", "engine_name", "driver"),
     [
-        ("generic", POSTGRESQL[-1], "postgresql+psycopg"),
+        ("generic", POSTGRESQL[0], "postgresql+psycopg"),
         ("async", POSTGRESQL[-1], "postgresql+asyncpg"),
         ("generic", "sqlite", "sqlite"),
     ],

@@ -24,7 +24,7 @@ from campaign_model.store.tables import metadata
 from campaign_model.testing.contract import test_refusals
 from campaign_model.testing.contract.test_refusals import BAD
 from campaign_model.testing.sample_campaigns import Tenant, add_minimal_contacts, add_minimal_tenant
-from support import contract
+from support import contract, servers
 from support.pooler import pooled
 
 HOST = db.HostTables()
@@ -88,15 +88,16 @@ MODULES = sorted(path.stem for path in Path(test_refusals.__file__).parent.glob(
 
 
 # With asyncpg, the contract takes twice as long, so it runs in two parts.
+@pytest.mark.parametrize("server", servers.postgresql())
 @pytest.mark.parametrize(
     ("driver", "modules"),
     [("psycopg2", MODULES), ("asyncpg", MODULES[::2]), ("asyncpg", MODULES[1::2])],
     ids=["psycopg2", "asyncpg-1", "asyncpg-2"],
 )
 def test_the_contract_passes_with_other_drivers(
-    schema: Callable[[str], str], tmp_path: Path, driver: str, modules: list[str]
+    schema: Callable[[str], str], tmp_path: Path, server: str, driver: str, modules: list[str]
 ) -> None:
-    url = sa.make_url(schema("postgresql-18")).set(drivername=f"postgresql+{driver}")
+    url = sa.make_url(schema(server)).set(drivername=f"postgresql+{driver}")
     # The same lines run with psycopg.
     done = contract.run(tmp_path, url.render_as_string(), tests=tuple(modules), measure=False)
     assert done.returncode == 0, done.stdout
