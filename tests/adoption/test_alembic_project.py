@@ -210,10 +210,11 @@ def test_a_project_migrates_its_own_tables_beside_the_librarys(
     if driver == "postgresql+psycopg":
         sql = done.stdout[done.stdout.index("BEGIN;") : done.stdout.rindex("BEGIN;")]
         before, stamp, after = sql.partition("BEGIN;\n\n-- Running stamp_revision")
-        script = tmp_path / "offline.sql"
-        script.write_text(before + db.sql() + stamp + after)
+        script = before + db.sql() + stamp + after
         other_url = sa.make_url(new_database(engine_name))
-        databases.run_psql(engine_name, other_url, script)
+        stop_at_errors = ("-v", "ON_ERROR_STOP=1")
+        code, _, message = databases.run_psql(engine_name, other_url, script, *stop_at_errors)
+        assert code == 0, message
         with closing_engine(other_url) as engine, engine.connect() as connection:
             assert db.verify(engine).shape == "current"
             version = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import sqlalchemy as sa
 
 from campaign_model import db
-from support import catalogs, servers
+from support import catalogs
 from support.adoption import DatabaseState, LegacyDatabases, normalize_times
 
 
@@ -15,16 +13,7 @@ def read_psql(
     legacies: LegacyDatabases, engine: sa.Engine, sql: str, *options: str
 ) -> tuple[int, str, str]:
     """Run psql with ``sql`` on standard input; return its exit code and what it wrote."""
-    psql = legacies.databases.directory / legacies.engine_name / "bin" / "psql"
-    done = subprocess.run(
-        [psql, "-XqAt", "-d", servers.plain(engine.url), *options, "-f", "-"],
-        input=sql,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return legacies.databases.run_psql(legacies.engine_name, engine.url, sql, *options)
 
 
 def run_script(legacies: LegacyDatabases, engine: sa.Engine, sql: str) -> str:

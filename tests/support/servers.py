@@ -173,18 +173,20 @@ class Databases:
                 sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name))
             )
 
-    def run_psql(self, engine_name: str, url: str | URL, file: Path) -> str:
-        """Run a script with psql, and return what it wrote on standard error."""
+    def run_psql(
+        self, engine_name: str, url: str | URL, sql: str, *options: str
+    ) -> tuple[int, str, str]:
+        """Run psql with ``sql`` on standard input; return its exit code and what it wrote."""
         psql = self.directory / engine_name / "bin/psql"
-        process = subprocess.run(
-            [psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", plain(url), "-f", file],
+        done = subprocess.run(
+            [psql, "-XqAt", "-d", plain(url), *options, "-f", "-"],
+            input=sql,
             capture_output=True,
             text=True,
             check=False,
             timeout=60,
         )
-        assert process.returncode == 0, process.stderr
-        return process.stderr
+        return done.returncode, done.stdout, done.stderr
 
     def _running(self, engine_name: str) -> Path:
         """Start the server if no process of the run has started it; return its socket directory."""
