@@ -96,7 +96,7 @@ def audit_rows(
 def read_tolerated_writes(
     connection: sa.Connection, inspection: Inspection
 ) -> tuple[ToleratedWrites, ...]:
-    """Count the writes that the step enforce would have refused. It is an empty table at first."""
+    """Count the writes that the step enforce would have refused, by table, constraint and day."""
     if TOLERATED_WRITES_TABLE not in inspection.tables:
         return ()
     rows = connection.execute(sa.text(COUNT_TOLERATED_WRITES)).all()

@@ -126,15 +126,16 @@ def plan_statements(
     constrain = [*plan_host_keys(present, host)]
     for table in tables:
         constrain += table.constrain()
-    for table in tolerant:
-        if not table.present.tolerates_old_writes:
-            constrain.append(Statement(CREATE_FUNCTION))
-            create_function, trigger = create_trigger(table.name, expected[table.name])
-            notice = (
-                f"{table.name} gets a trigger: it completes rows that the step enforce will "
-                f"refuse, and counts them in {TOLERATED_WRITES_TABLE}"
-            )
-            constrain += [Statement(create_function), Statement(trigger, notice)]
+    without_trigger = [table for table in tolerant if not table.present.tolerates_old_writes]
+    if without_trigger:
+        constrain.append(Statement(CREATE_FUNCTION))
+    for table in without_trigger:
+        create_function, trigger = create_trigger(table.name, expected[table.name])
+        notice = (
+            f"{table.name} gets a trigger: it completes rows that the step enforce will "
+            f"refuse, and counts them in {TOLERATED_WRITES_TABLE}"
+        )
+        constrain += [Statement(create_function), Statement(trigger, notice)]
 
     validate = [statement for table in tables for statement in table.validate()]
     if enforce and TOLERATED_WRITES_TABLE in present:
@@ -356,8 +357,8 @@ def _relax(name: str, expected: Table, present: Table | None) -> Table:
     """Leave out of ``expected`` what could refuse a write of an old service.
 
     Keys stay. If an old service deletes a row, the library's foreign keys do what the table's own
-    foreign keys do. The library's tables, of which an old service knows nothing, follow their
-    campaign.
+    foreign keys do. If it deletes a campaign, the database also deletes the campaign's rows in the
+    tables that only the library writes.
     """
     constraints = {
         key: _copy_delete_action(constraint, present)

@@ -221,7 +221,8 @@ class _Adoption:
             self._run_statements("checks", rest.statements)
 
             # 5. Count the totals again of campaigns whose contacts have changed since their repair.
-            repair_rows(self.session, database, "totals")
+            if inspection.may_recount:
+                repair_rows(self.session, database, "totals")
         except (UndecidedError, sa.exc.IntegrityError):
             # A writer may have added a value that needs a decision.
             report = self._audit(self._inspect())
