@@ -387,8 +387,8 @@ class Generation:
         campaign has other ``documents`` or another ``status``. Raise :class:`NotFound` if the
         tenant has no such campaign.
         """
-        # If the documents cannot be read, nobody knows whether the steps changed. Then a success
-        # counts, because it has been paid for.
+        # If the documents cannot be read, they do not tell whether the steps have changed. The
+        # worker has paid for the success, so the library records it.
         requeued = {
             claim.id
             for claim, outcome in outcomes.items()

@@ -7,7 +7,7 @@ function writes.
 
 An amount of money is an integer here. SQLite turns a sum of more than 64 bits into a float, and a
 CHECK would refuse it: a paid outcome could not be recorded. So ``CAST(... AS INTEGER)`` turns the
-float into the largest integer, an absurd cost that nobody takes for a real one.
+float into the largest integer. A reader can see that this is no real cost.
 """
 
 from __future__ import annotations

@@ -256,8 +256,8 @@ _CONTACT_STATUSES = {word.value: word for word in ContactStatus}
 def read_status(word: str) -> Status:
     """Return the status of a campaign's row. A word of another program reads as archived.
 
-    Nothing may be done with an archived campaign, so nobody moves a campaign by a status that the
-    library does not understand.
+    The lifecycle has no action for an archived campaign. So the library changes no campaign whose
+    status it does not know.
     """
     return _STATUSES.get(word, Status.ARCHIVED)
 

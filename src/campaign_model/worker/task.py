@@ -141,7 +141,7 @@ class AsyncTask(_Task):
 
 
 class ExportTask(_Task):
-    """One contact whose messages are to be pushed: the argument of ``push``.
+    """The argument of ``push``: one contact, whose messages ``push`` sends to the receiver.
 
     Push the messages of :attr:`slots` and pass :meth:`message_id` to the receiver as idempotency
     key: if the contact is pushed again, its messages have the same ids.

@@ -1,8 +1,8 @@
 """The rows keep promises that no constraint can enforce. These tests only read.
 
 The tests are bounded, so that they can run on copies of production. They read at most
-``MAX_TEMPLATES`` templates. Of the campaigns, they read those that changed last: at most
-``MAX_CAMPAIGNS`` campaigns with ``MAX_CONTACTS`` contacts together. The fixture ``reader`` sets a
+``MAX_TEMPLATES`` templates, and the campaigns that changed last: at most ``MAX_CAMPAIGNS``
+campaigns, which have at most ``MAX_CONTACTS`` contacts in total. The fixture ``reader`` sets a
 timeout for each statement. A failure says how many of all campaigns were read.
 """
 
@@ -179,7 +179,7 @@ def test_no_row_joins_two_tenants(reader: sa.Connection, sample: Sample, host: H
 
 
 def test_no_contact_waits_for_a_worker_that_is_gone(reader: sa.Connection, sample: Sample) -> None:
-    """No contact is without a worker that will finish it, and no money stays reserved for ever.
+    """A worker can finish every contact, and every reservation ends.
 
     If this fails, see which fault the message names. If a lease expired more than a day ago, no
     worker is running: start one, or cancel the generation. In every other case, find the program
