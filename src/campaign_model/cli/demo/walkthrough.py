@@ -38,7 +38,7 @@ from campaign_model.cli.console import (
     print_labelled,
     print_table,
 )
-from campaign_model.cli.database import open_database
+from campaign_model.cli.database import open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
@@ -87,7 +87,7 @@ def run_demo(
     with open_database(url, may_create=True, needs_schema=False) as engine:
         messages = CampaignMessages(create_tables(engine), campaign.id, contacts)
         say = partial(print_labelled, console)
-        say("Database", url.render_as_string())
+        say("Database", show_url(url))
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
 
         def start(store: CampaignStore) -> None:
