@@ -583,13 +583,31 @@ def test_the_package_runs_as_a_module() -> None:
 # Printing
 
 
-def test_a_table_in_a_narrow_terminal_wraps_only_its_last_column() -> None:
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 140])
+@pytest.mark.parametrize(
+    "texts", [("a" * 30, "b" * 12, "word " * 8), ("a", "b", "c")], ids=["long", "short"]
+)
+def test_a_table_that_does_not_fit_becomes_one_block_of_lines_per_row(
+    width: int, texts: tuple[str, ...]
+) -> None:
+    rows = [texts, ("", *texts[1:])]
     screen = io.StringIO()
-    terminal = Console(file=screen, force_terminal=True, width=40, color_system=None)
-    console.print_table(terminal, ("id", "text"), [("a" * 20, "word " * 10)], title="Title")
-    lines = screen.getvalue().splitlines()
-    assert all(len(line) <= 40 for line in lines)
-    assert sum("a" * 20 in line for line in lines) == 1
+    terminal = Console(file=screen, force_terminal=True, width=width, color_system=None)
+    console.print_table(terminal, ("id", "name", "text"), rows, title="Title")
+    printed = screen.getvalue()
+    lines = printed.splitlines()
+    assert lines[0].rstrip() == "Title"
+    assert all(len(line) <= width for line in lines)
+    for character in "abwrd":
+        assert printed.count(character) >= sum(
+            text.count(character) for row in rows for text in row
+        )
+    is_table = lines[1].split() == ["id", "name", "text"]
+    assert is_table is (width >= 80 or len(texts[0]) == 1)
+    if not is_table:
+        assert lines[1].split() == ["id", texts[0]]
+        assert [line.split()[0] for line in lines[1:] if line.strip()].count("name") == 2
+        assert "" in [line.strip() for line in lines[1:-1]]
 
 
 def test_amounts_are_exact_and_an_unknown_time_is_empty() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
@@ -381,14 +382,14 @@ def test_the_error_of_a_worker_ends_the_demo(
 def test_a_campaign_whose_export_file_cannot_be_written_is_not_exported(
     empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_file = Path.open
+    open_file = os.open
 
-    def fail_to_write(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if "w" in mode:
+    def fail_to_write(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if Path(path).name == "out.jsonl":
             raise OSError(28, "No space left on device")
-        return open_file(path, mode, *arguments, **options)
+        return open_file(path, flags, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", fail_to_write)
+    monkeypatch.setattr(os, "open", fail_to_write)
     assert main(["demo", "--out", "out.jsonl"]) == 2
     assert "cannot write out.jsonl: No space left on device" in capsys.readouterr().err
     engine = sa.create_engine(f"sqlite:///{empty_directory / 'campaign-model-demo.db'}")

@@ -34,7 +34,7 @@ LABEL_WIDTH = 11
 NARROW = 80
 """A table that does not fit into fewer columns than this becomes one block of lines per row."""
 
-_READABLE_WIDTH = 20
+_READABLE_WIDTH = 10
 """The fewest columns in which a table wraps text."""
 
 _UNLIMITED_WIDTH = 10_000
@@ -42,10 +42,11 @@ _UNLIMITED_WIDTH = 10_000
 _PASSWORDS = (
     # The password of a URL ends at the last @ of its word, as it may contain @, / and : itself.
     re.compile(r"(?P<before>://[^\s:/@?#]*:)\S*(?P<after>@)"),
-    # Parameters of a URL and of a key=value connection string, whose values may be quoted.
+    # Parameters of a URL and of a key=value connection string. Their values may be quoted, and an
+    # error message may have escaped the quotes.
     re.compile(
-        r"(?P<before>\b(?:ssl)?(?:password|passwd|pwd)\s*=\s*)"
-        r"(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s&;,'\"]+)(?P<after>)",
+        r"(?P<before>(?:password|passwd|pwd)\s*=\s*)"
+        r"(?:\\*(?P<quote>['\"])(?:\\+.|(?!(?P=quote)).)*(?P=quote)?|[^\s&;,'\"]+)(?P<after>)",
         re.IGNORECASE,
     ),
 )
@@ -83,15 +84,17 @@ def open_console() -> Console:
     return console
 
 
-def print_error(message: str, *, as_json: bool = False, **data: Any) -> None:
+def print_error(
+    message: str, *, as_json: bool = False, code: str = UserError.code, **data: Any
+) -> None:
     """Print a message as one line on standard error, without passwords.
 
-    With ``as_json``, the line is a JSON object with ``data`` (such as ``code``) and the message.
+    With ``as_json``, the line is a JSON object of ``code``, ``message`` and ``data``.
     """
     message = hide_passwords(make_printable(" ".join(message.split())))
     line = f"{NAME}: {message}"
     if as_json:
-        line = hide_passwords(json.dumps(data | {"message": message}, ensure_ascii=False))
+        line = json.dumps({"code": code, "message": message} | data, ensure_ascii=False)
     sys.stderr.write(f"{line}\n")
 
 

@@ -45,6 +45,8 @@ def parse_url(text: str) -> sa.URL:
     try:
         text.encode()
         url = sa.make_url(text)
+        if "@" in (url.host or ""):  # The host begins with a part of the password.
+            raise UserError("--url: write the character @ in a password as %40")
         return url.set(drivername=_DRIVERS[url.drivername])
     except (sa.exc.ArgumentError, KeyError, ValueError):
         # ValueError: the port is no number, or the text has half of a surrogate pair.

@@ -66,7 +66,7 @@ def _print_wrong_usage(error: Any, *, as_json: bool) -> int:
     if message.startswith("Usage: "):  # The help of a group that was called without a command.
         sys.stdout.write(f"{message}\n")
         return USAGE_ERROR
-    print_error(message, as_json=as_json, code=UserError.code)
+    print_error(message, as_json=as_json)
     if error.ctx is not None and not as_json:
         sys.stderr.write(f"Try  {error.ctx.command_path} --help\n")
     return USAGE_ERROR
@@ -106,7 +106,7 @@ def _name_option(error: Any) -> str:
 
 def _print_bug(error: Exception, *, as_json: bool) -> int:
     """Print the traceback of a bug and return the exit code. The last line says what happened."""
-    lines = "".join(traceback.format_exception(error))
+    lines = hide_passwords("".join(traceback.format_exception(error)))
     message = f"{type(error).__name__}: {error}"
     original = getattr(error, "orig", None)
     if original is not None:
@@ -114,6 +114,6 @@ def _print_bug(error: Exception, *, as_json: bool) -> int:
     if as_json:
         print_error(message, as_json=True, code="internal_error", traceback=lines)
     else:
-        sys.stderr.write(hide_passwords(lines))
+        sys.stderr.write(lines)
         print_error(f"this is a bug of {NAME}: {message}")
     return CRASH

@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from decimal import Decimal
@@ -42,6 +41,7 @@ from campaign_model.cli.database import open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
+from campaign_model.cli.output_files import check_output, open_output
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus
 from campaign_model.steps import StepSequence
@@ -78,11 +78,7 @@ def run_demo(
         )
     campaign = Campaign.from_template(template, f"Demo of {template.name}")
     path = out or Path(f"campaign-model-demo-{str(campaign.id)[:8]}.jsonl")
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(
-            f"cannot write {path}: it is a directory, or the directory {path.parent} does not "
-            "exist or is read-only"
-        )
+    check_output(path)
 
     with open_database(url, may_create=True, needs_schema=False) as engine:
         messages = CampaignMessages(create_tables(engine), campaign.id, contacts)
@@ -229,7 +225,7 @@ def _export(engine: sa.Engine, messages: CampaignMessages, path: Path) -> int:
     Raise ``UserError`` if the file cannot be written.
     """
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with open_output(path) as file:
             report = run_export(
                 engine,
                 TENANT,
