@@ -31,11 +31,13 @@ from campaign_model.cli.console import (
     print_json,
     print_table,
 )
+from campaign_model.cli.contact_commands import contacts_app
 from campaign_model.cli.database import explain_database_error, parse_url
 from campaign_model.cli.database_commands import database_app
 from campaign_model.cli.demo import run_demo
 from campaign_model.cli.document_files import Kind, check_file, print_checked_file
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored
+from campaign_model.cli.tenant_commands import tenants_app
 from campaign_model.errors import CampaignModelError, InvalidArgument
 from campaign_model.validation import document_schema
 
@@ -46,6 +48,8 @@ app = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")
+app.add_typer(contacts_app, name="contacts")
+app.add_typer(tenants_app, name="tenants")
 
 
 def run(arguments: Sequence[str] | None) -> int:

@@ -16,7 +16,8 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.claims import Generated
-from campaign_model.cli.demo.contacts import TENANT, Contact
+from campaign_model.cli.contacts_csv import Contact
+from campaign_model.cli.demo.contacts import TENANT
 from campaign_model.generation_config import GenerationConfig, effective_config
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.steps import MessageSlot, Step

@@ -6,7 +6,10 @@
 2. kills one worker in the middle of a contact and lets the other workers finish;
 3. tries to approve the unreviewed messages (refused), reviews them and approves;
 4. exports the approved messages to a file, one contact after another;
-5. compares the campaign's cost with the sum of the costs of its messages.
+5. compares the campaign's cost with the sum of the costs of its messages, and prints the commands
+   to look at the campaign with.
+
+After Ctrl-C, the campaign keeps its status. With ``continued_id``, ``run_demo`` goes on from there.
 """
 
 from __future__ import annotations
@@ -57,10 +60,13 @@ def run_demo(
     contacts_path: Path | None,
     template_name: str | None,
     out: Path | None,
+    continued_id: UUID | None = None,
 ) -> int:
     """Run the demo and return the exit code: 1 if the campaign's cost is wrong.
 
-    ``out`` is the export file. Raise ``UserError`` for input that cannot be used.
+    ``out`` is the export file. ``continued_id`` is the campaign of a demo that was interrupted; the
+    contacts must be the same. Raise ``UserError`` for input that cannot be used, and
+    ``Interruption`` after Ctrl-C.
     """
     template = _choose_template(template_name)
     required_fields = _list_required_fields(template.steps)
@@ -77,56 +83,66 @@ def run_demo(
             f"{', '.join(required_fields)}"
         )
     campaign = Campaign.from_template(template, f"Demo of {template.name}")
-    path = out or Path(f"campaign-model-demo-{str(campaign.id)[:8]}.jsonl")
+    campaign_id = continued_id or campaign.id
+    path = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
     if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
         raise UserError(
             f"cannot write {path}: it is a directory, or the directory {path.parent} does not "
             "exist or is read-only"
         )
 
-    with open_database(url, may_create=True, needs_schema=False) as engine:
-        messages = CampaignMessages(create_tables(engine), campaign.id, contacts)
+    def start(store: CampaignStore) -> None:
+        save_contacts(store.connection, contacts)
+        store.campaigns.add(campaign)
+        store.contacts.assign(campaign.id, gaps)
+        store.contacts.set_readiness(campaign.id, gaps)
+        store.campaigns.apply(campaign.id, Action.MARK_READY)
+        store.campaigns.apply(campaign.id, Action.START_GENERATION)
+
+    with open_database(url, may_create=continued_id is None, needs_schema=False) as engine:
+        messages = CampaignMessages(create_tables(engine), campaign_id, contacts)
         say = partial(print_labelled, console)
         say("Database", url.render_as_string())
+        say("Tenant", str(TENANT))
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
+        if continued_id is None:
+            transact(engine, TENANT, start, actor="demo")
+        try:
+            exit_code = _finish(console, engine, messages, ready_count, path, continued_id)
+        except KeyboardInterrupt:
+            _explain_interruption(console, engine, campaign_id, contacts_path, out)
+            raise Interruption("interrupted") from None
+        print_commands(
+            console,
+            "Look at the campaign and its contacts",
+            *_commands_of_demo(engine.url, campaign_id),
+        )
+        return exit_code
 
-        def start(store: CampaignStore) -> None:
-            save_contacts(store.connection, contacts)
-            store.campaigns.add(campaign)
-            store.contacts.assign(campaign.id, gaps)
-            store.contacts.set_readiness(campaign.id, gaps)
-            store.campaigns.apply(campaign.id, Action.MARK_READY)
-            store.campaigns.apply(campaign.id, Action.START_GENERATION)
 
-        transact(engine, TENANT, start, actor="demo")
-        say("Campaign", f"{campaign.name} (id {campaign.id})")
+def _finish(
+    console: Console,
+    engine: sa.Engine,
+    messages: CampaignMessages,
+    ready_count: int,
+    path: Path,
+    continued_id: UUID | None,
+) -> int:
+    """Take the campaign from its present status to the export, and return the exit code.
 
+    ``path`` is the export file. ``continued_id`` is None if the campaign was started just now.
+    """
+    say = partial(print_labelled, console)
+    campaign = transact(engine, TENANT, lambda store: store.campaigns.get(messages.campaign_id))
+    say("Campaign", f"{campaign.name} (id {campaign.id})")
+    if campaign.status is Status.GENERATING:
         say(
             "Generation",
             f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready_count} "
             "contacts (sample text; no language model is called)",
         )
-        _generate(console, engine, messages, ready_count)
-
-        def approve(store: CampaignStore) -> None:
-            # Counted once the campaign is locked.
-            store.campaigns.apply(
-                campaign.id, Action.APPROVE, review=lambda _: messages.count_decisions(store)
-            )
-
-        try:
-            transact(engine, TENANT, approve, actor="reviewer")
-        except TransitionNotAllowed as error:
-            say("Review", f"approval was refused: {error.unmet[0].message}")
-        with engine.begin() as connection:
-            messages.review_all_but_one(connection)
-        transact(engine, TENANT, approve, actor="reviewer")
-        say("", "the reviewer rejected 1 message and approved the others")
-
-        say("Export", f"{_export(engine, messages, path)} approved messages in {path}")
-        return print_summary(console, engine, messages)
-
-
+        _generate(console, engine, messages, ready_count, kills_worker=continued_id is None)
+    print_messages(console, engine, messages)
 def _choose_template(name: str | None) -> CampaignTemplate:
     """Return the system template with this name, in any case, or the first one."""
     templates = presets.load()
