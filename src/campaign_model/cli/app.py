@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import sqlalchemy as sa
 import typer
@@ -149,6 +150,10 @@ def demo(
             "campaign-model-demo-ID.jsonl.",
         ),
     ] = None,
+    continued_id: Annotated[
+        UUID | None,
+        typer.Option("--continue", metavar="ID", help="Continue an interrupted demo's campaign."),
+    ] = None,
 ) -> int:
     """Run one campaign from template to export, in about five seconds.
 
@@ -163,6 +168,7 @@ def demo(
         contacts_path=contacts,
         template_name=template,
         out=out,
+        continued_id=continued_id,
     )
 
 

@@ -133,6 +133,20 @@ class CampaignMessages:
         columns = self.table.c
         return sa.and_(columns.tenant_id == TENANT, columns.campaign_id == self.campaign_id)
 
+    def load_examples(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        """Load one message of each channel: that with the lowest id."""
+        columns = self.table.c
+        lowest_ids = (
+            sa.select(sa.func.min(sa.cast(columns.id, sa.Text)))
+            .where(self._in_campaign)
+            .group_by(columns.channel)
+        )
+        return connection.execute(
+            sa.select(self.table)
+            .where(self._in_campaign, sa.cast(columns.id, sa.Text).in_(lowest_ids))
+            .order_by(columns.sequence_step)
+        ).all()
+
     def review_all_but_one(self, connection: sa.Connection) -> None:
         """Reject the message with the lowest id and approve all others, as a reviewer would."""
         message_id = self.table.c.id

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from functools import partial
 from importlib.resources import files
@@ -36,6 +36,7 @@ from campaign_model.claims import Progress
 from campaign_model.cli.campaign_commands import print_contact_counts, print_history
 from campaign_model.cli.console import (
     LABEL_WIDTH,
+    Interruption,
     UserError,
     format_amount,
     print_labelled,
@@ -45,8 +46,9 @@ from campaign_model.cli.database import open_database
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
+from campaign_model.cli.next_commands import compose_command, print_commands
 from campaign_model.errors import TransitionNotAllowed
-from campaign_model.lifecycle import Action, ContactStatus
+from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.vocabulary import STANDARD
@@ -107,17 +109,42 @@ def run_demo(
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
         if continued_id is None:
             transact(engine, TENANT, start, actor="demo")
+        # After Ctrl-C, the same options continue the demo.
+        options = {"--contacts": contacts_path, "--template": template_name, "--out": out}
+        arguments = [word for item in options.items() if item[1] is not None for word in item]
+        again = compose_command(url, "demo", "--continue", campaign_id, *arguments)
         try:
             exit_code = _finish(console, engine, messages, ready_count, path, continued_id)
         except KeyboardInterrupt:
-            _explain_interruption(console, engine, campaign_id, contacts_path, out)
-            raise Interruption("interrupted") from None
+            raise _explain_interruption(console, engine, campaign_id, again) from None
+        options_of_tenant = (campaign_id, "--tenant", TENANT)
         print_commands(
             console,
-            "Look at the campaign and its contacts",
-            *_commands_of_demo(engine.url, campaign_id),
+            "Look at the campaign and at its contacts",
+            compose_command(url, "campaigns", "show", *options_of_tenant),
+            compose_command(url, "contacts", "list", *options_of_tenant),
         )
         return exit_code
+
+
+def _explain_interruption(
+    console: Console, engine: sa.Engine, campaign_id: UUID, command: str
+) -> Interruption:
+    """Print the ``command`` that continues the demo, and return the error to raise."""
+    campaign, progress = transact(
+        engine,
+        TENANT,
+        lambda store: (
+            store.campaigns.get(campaign_id),
+            store.generation.progress(campaign_id),
+        ),
+    )
+    print_commands(console, "Continue the demo", command)
+    return Interruption(
+        f"interrupted; the campaign stays {campaign.status}, with "
+        f"{progress.by_status[ContactStatus.GENERATED]} of {progress.total} contacts generated and "
+        f"{progress.exported} exported"
+    )
 
 
 def _finish(
@@ -135,14 +162,57 @@ def _finish(
     say = partial(print_labelled, console)
     campaign = transact(engine, TENANT, lambda store: store.campaigns.get(messages.campaign_id))
     say("Campaign", f"{campaign.name} (id {campaign.id})")
-    if campaign.status is Status.GENERATING:
+    status = campaign.status
+    if status is Status.GENERATING:
         say(
             "Generation",
             f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready_count} "
             "contacts (sample text; no language model is called)",
         )
         _generate(console, engine, messages, ready_count, kills_worker=continued_id is None)
-    print_messages(console, engine, messages)
+        status = Status.REVIEW
+    if status is Status.REVIEW:
+        _review(console, engine, messages)
+        status = Status.APPROVED
+    if status not in (Status.APPROVED, Status.EXPORTED):
+        raise UserError(f"the campaign is {status}, so the demo cannot continue it")
+    # A demo that was interrupted may have exported a part.
+    number = _export(engine, messages, path, mode="w" if continued_id is None else "a")
+    say("Export", f"{number} approved messages in {path}")
+    return print_summary(console, engine, messages)
+
+
+def _review(console: Console, engine: sa.Engine, messages: CampaignMessages) -> None:
+    """Show a message of each channel, review all messages and approve the campaign."""
+    say = partial(print_labelled, console)
+    with engine.begin() as connection:
+        examples = messages.load_examples(connection)
+    for example in examples:
+        name = messages.contacts[example.contact_id].name
+        lines = [f"{example.channel} to {name}", example.subject, *example.body.splitlines()]
+        for number, line in enumerate(filter(None, lines)):
+            say("" if number else "Message", line)
+
+    def approve(store: CampaignStore) -> None:
+        # Counted once the campaign is locked.
+        store.campaigns.apply(
+            messages.campaign_id,
+            Action.APPROVE,
+            review=lambda _: messages.count_decisions(store),
+        )
+
+    try:
+        transact(engine, TENANT, approve, actor="reviewer")
+    except TransitionNotAllowed as error:
+        say("Review", f"approval was refused: {error.unmet[0].message}")
+    else:  # The demo was interrupted after the review.
+        return
+    with engine.begin() as connection:
+        messages.review_all_but_one(connection)
+    transact(engine, TENANT, approve, actor="reviewer")
+    say("", "the reviewer rejected 1 message and approved the others")
+
+
 def _choose_template(name: str | None) -> CampaignTemplate:
     """Return the system template with this name, in any case, or the first one."""
     templates = presets.load()
@@ -195,12 +265,17 @@ def create_tables(engine: sa.Engine) -> sa.Table:
 
 
 def _generate(
-    console: Console, engine: sa.Engine, messages: CampaignMessages, ready_count: int
+    console: Console,
+    engine: sa.Engine,
+    messages: CampaignMessages,
+    ready_count: int,
+    *,
+    kills_worker: bool,
 ) -> None:
     """Let the first worker be killed and the others do the rest, with a progress bar.
 
     ``messages`` writes the messages of the demo's campaign. ``ready_count`` is the number of
-    contacts that the workers will finish.
+    contacts that are finished in the end. Without ``kills_worker`` there is no first worker.
     """
     bar = ProgressBar(
         TextColumn(" " * LABEL_WIDTH),
@@ -222,30 +297,39 @@ def _generate(
         print_labelled(console, "", text)  # Above the bar.
 
     with bar:
-        kill_one_worker(engine, messages, last_contact_number=1 + ready_count // 10)
-        unfinished = transact(
-            engine,
-            TENANT,
-            lambda store: (
-                store.contacts.list(messages.campaign_id, status=ContactStatus.GENERATING).items
-            ),
-        )
-        names = ", ".join(messages.contacts[contact.contact_id].name for contact in unfinished)
-        spent = format_amount(sum((contact.cost for contact in unfinished), Decimal(0)))
-        say(
-            f"worker-1 was killed while it wrote to {names}; the {spent} that it had spent on "
-            "them is booked"
-        )
+        if kills_worker:
+            kill_one_worker(engine, messages, last_contact_number=1 + ready_count // 10)
+            _describe_killed_worker(engine, messages, say)
         finish_generation(engine, messages, show_progress, say)
 
 
-def _export(engine: sa.Engine, messages: CampaignMessages, path: Path) -> int:
-    """Export the approved messages to the file; return their number.
+def _describe_killed_worker(
+    engine: sa.Engine, messages: CampaignMessages, say: Callable[[str], None]
+) -> None:
+    """Say which contacts the killed worker held, and what it had spent on them."""
+    unfinished = transact(
+        engine,
+        TENANT,
+        lambda store: (
+            store.contacts.list(messages.campaign_id, status=ContactStatus.GENERATING).items
+        ),
+    )
+    names = ", ".join(messages.contacts[contact.contact_id].name for contact in unfinished)
+    spent = format_amount(sum((contact.cost for contact in unfinished), Decimal(0)))
+    say(
+        f"worker-1 was killed while it wrote to {names}; the {spent} that it had spent on "
+        "them is booked"
+    )
 
-    Raise ``UserError`` if the file cannot be written.
+
+def _export(engine: sa.Engine, messages: CampaignMessages, path: Path, mode: str) -> int:
+    """Write the approved messages that are not exported yet; return the number of lines.
+
+    ``mode`` is ``w`` for a new file, ``a`` to add to a file. Raise ``UserError`` if the file cannot
+    be written.
     """
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with path.open(mode, encoding="utf-8") as file:
             report = run_export(
                 engine,
                 TENANT,
