@@ -32,7 +32,7 @@ def _program() -> str:
     """Return how the user can call this program again from the same directory."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
-        return f"{shlex.quote(sys.executable)} -m campaign_model.cli"
+        return f"{shlex.quote(sys.executable)} -m campaign_model"
     found = shutil.which(NAME)
     is_on_path = found is not None and script.exists() and script.samefile(found)
     return NAME if is_on_path or script.name != NAME else shlex.quote(str(script))
