@@ -90,6 +90,7 @@ class PageRun:
 
     directory: Path
     names: dict[str, Any]
+    variables: dict[str, str]
     postgresql_url: str
     _output: str = ""
 
@@ -135,6 +136,7 @@ class PageRun:
         environment.touch()
         # Other tests measure the coverage of the library.
         variables = {key: os.environ[key] for key in os.environ if not key.startswith("COV")}
+        variables |= self.variables
         variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
         completed = subprocess.run(
             ["/bin/bash", "-c", f"set -ae; . ./.environment\n{commands}\nexport -p > .environment"],
