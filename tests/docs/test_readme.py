@@ -17,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from campaign_model import db
+from campaign_model import db, iter_violations
 from campaign_model.claims import Generated, Outcome
 from campaign_model.lifecycle import Status
 from campaign_model.store.tables import campaigns as campaigns_table
@@ -48,6 +48,11 @@ def test_the_lifecycle_example_prints_what_its_comments_say() -> None:
     (example,) = code_blocks("python", "docs/lifecycle.md")
     output = check_output([sys.executable, "-c", example], text=True)
     assert output == "".join(re.findall(r"^# (.*\n)", example, re.MULTILINE))
+
+
+def test_the_document_in_the_guide_has_no_violation() -> None:
+    (document,) = code_blocks("json", "docs/documents.md")
+    assert list(iter_violations(document, "campaign_template")) == []
 
 
 def test_the_code_in_the_message_engine_guide_is_an_excerpt_of_the_engine() -> None:
