@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
@@ -42,6 +42,9 @@ from campaign_model.validation import document_schema
 _ARGUMENT_OPTIONS = ("status_map", "status_rule", "tenants", "owners", "contacts", "messages")
 """Arguments of ``db`` that are options of its commands, with a dash for each underscore."""
 
+_TYPER_ERROR: Any = typer.BadParameter.__mro__[2]
+"""The base class of Typer's errors. Only new versions of Typer export it under a name."""
+
 app = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
@@ -59,7 +62,7 @@ def run(arguments: Sequence[str] | None) -> int:
     setup_log.addHandler(printer)
     try:
         exit_code: int | None = app(arguments, prog_name=NAME, standalone_mode=False)
-    except typer.TyperException as error:
+    except _TYPER_ERROR as error:
         message = error.format_message()
     except InvalidArgument as error:
         message = _name_option(error)
