@@ -128,7 +128,7 @@ campaigns = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text),
     sa.Column("status", sa.Text, nullable=False, server_default=Status.DRAFT.value),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.text("true")),
     sa.Column("template_id", Uuid),
     sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
     sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
@@ -187,10 +187,15 @@ campaign_contacts = sa.Table(
     sa.UniqueConstraint("contact_id", "campaign_id", "tenant_id"),
     _of_campaign(),
     sa.Index("rank", "campaign_id", "rank", "tenant_id"),
+)
+
+# SQLAlchemy 2.0 has no argument of Table for them.
+STORAGE_PARAMETERS = {
     # Claiming a contact and recording its outcome change no indexed column, and each page has room
     # for new row versions. So PostgreSQL updates no index then (HOT updates).
-    postgresql_with={"fillfactor": 50},
-)
+    "campaign_contacts": "fillfactor = 50",
+}
+"""The storage parameters of tables on PostgreSQL, as in ``CREATE TABLE ... WITH (...)``."""
 
 
 is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'", sa.Text)
@@ -270,7 +275,7 @@ campaign_templates = sa.Table(
     sa.Column("description", sa.Text),
     sa.Column("steps", JsonText, nullable=False, server_default="[]"),
     sa.Column("default_config", JsonText, nullable=False, server_default="{}"),
-    sa.Column("is_system", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("is_system", sa.Boolean, nullable=False, server_default=sa.text("false")),
     # Digest of the preset file that was synced last, to tell an edited row from an outdated one.
     sa.Column("shipped_digest", sa.Text),
     _count("version", 1),
