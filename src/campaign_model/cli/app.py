@@ -189,14 +189,37 @@ def schema(
     ] = None,
     *,
     stored: Stored = False,
+    bundle: Annotated[
+        bool,
+        typer.Option(
+            "--bundle",
+            help="Print one schema without references, with titles, defaults and examples, for "
+            "editors and generators of code.",
+        ),
+    ] = False,
+    as_typescript: Annotated[
+        bool,
+        typer.Option(
+            "--typescript", help="Print the TypeScript types of all documents, a .d.ts file."
+        ),
+    ] = False,
 ) -> None:
     """Print the JSON Schema of a kind of document."""
-    if name is None:
+    form = "stored" if stored else "submitted"
+    if as_typescript:
+        from campaign_model.bundles import typescript
+
+        typer.echo(typescript(), nl=False)
+    elif name is None:
         typer.echo("\n".join(Kind))
+    elif bundle:
+        from campaign_model.bundles import bundled_schema
+
+        print_json(bundled_schema(name, form))
     else:
         from campaign_model.validation import document_schema
 
-        print_json(document_schema(name, "stored" if stored else "submitted"))
+        print_json(document_schema(name, form))
 
 
 @app.command("lifecycle")
