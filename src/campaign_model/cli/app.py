@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -27,16 +28,20 @@ from campaign_model.cli.console import (
     print_json,
     print_table,
 )
+from campaign_model.cli.contact_commands import contacts_app
 from campaign_model.cli.database import parse_url
 from campaign_model.cli.database_commands import database_app
 from campaign_model.cli.document_files import Format, Kind, check_file, print_checked_files
 from campaign_model.cli.failures import print_failure, wants_json
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored
+from campaign_model.cli.tenant_commands import tenants_app
 
 app = typer.Typer(**GROUP_SETTINGS | {"add_completion": True}, pretty_exceptions_enable=False)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")
+app.add_typer(contacts_app, name="contacts")
+app.add_typer(tenants_app, name="tenants")
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -116,6 +121,10 @@ def demo(
             "campaign-model-demo-ID.jsonl.",
         ),
     ] = None,
+    continued_id: Annotated[
+        UUID | None,
+        typer.Option("--continue", metavar="ID", help="Continue an interrupted demo's campaign."),
+    ] = None,
 ) -> int:
     """Run one campaign from template to export, in about five seconds.
 
@@ -132,6 +141,7 @@ def demo(
         contacts_path=contacts,
         template_name=template,
         out=out,
+        continued_id=continued_id,
     )
 
 

@@ -27,10 +27,11 @@ def check_output(path: Path) -> None:
         )
 
 
-def open_output(path: Path) -> TextIO:
-    """Open a new or emptied file for writing UTF-8 text, with the permissions 0600.
+def open_output(path: Path, *, append: bool = False) -> TextIO:
+    """Open a file for writing UTF-8 text, with the permissions 0600.
 
-    Raise ``UserError`` if that is not possible, or if ``path`` is not a regular file.
+    The file is new, or emptied unless ``append``. Raise ``UserError`` if that is not possible, or
+    if ``path`` is not a regular file.
     """
     check_output(path)
     # The path may have changed since the check. Without O_NONBLOCK, a FIFO waits for a reader.
@@ -44,5 +45,8 @@ def open_output(path: Path) -> TextIO:
         file.close()
         raise UserError(f"cannot write {path}: it is not a regular file")
     os.fchmod(descriptor, 0o600)  # An existing file may have other permissions.
-    os.ftruncate(descriptor, 0)
+    if append:
+        os.lseek(descriptor, 0, os.SEEK_END)
+    else:
+        os.ftruncate(descriptor, 0)
     return file
