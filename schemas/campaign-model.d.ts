@@ -177,6 +177,8 @@ export type SubmittedTemplateConfig = SubmittedStep[];
 
 /** generation_config as callers send it. */
 export type SubmittedGenerationConfig = {
+  /** Text: the address of this JSON Schema, for editors; it is not kept. */
+  $schema?: string;
   tone?: Tone;
   /**
    * A language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters
@@ -198,6 +200,8 @@ export type SubmittedGenerationConfig = {
 
 /** campaign_template as callers send it. */
 export type SubmittedCampaignTemplate = {
+  /** Text: the address of this JSON Schema, for editors; it is not kept. */
+  $schema?: string;
   /** A UUID in lower case with dashes. */
   id: string;
   /** Text of at most 500 characters that is not blank. */
@@ -257,6 +261,8 @@ export type StoredGenerationConfig = {
 
 /** campaign_template as databases contain it. */
 export type StoredCampaignTemplate = {
+  /** Text: the address of this JSON Schema, for editors; it is not kept. */
+  $schema?: string;
   /** A UUID in lower case with dashes. */
   id: string;
   /** Text of at most 500 characters that is not blank. */

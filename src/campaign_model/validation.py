@@ -49,7 +49,8 @@ __all__ = ["document_schema", "load_schema", "violations"]
 # --- The published schemas -----------------------------------------------------------------------
 
 
-def _schema_directory() -> Traversable:
+def schema_directory() -> Traversable:
+    """Return the directory of the published schemas."""
     packaged = files("campaign_model") / "schemas"
     # In a source tree, and in an editable install of it, the schemas are beside src/.
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "schemas"
@@ -63,7 +64,7 @@ def load_schema(name: str) -> dict[str, Any]:
     file_name = re.compile(rf"{re.escape(name)}\.([0-9]+)\.schema\.json").fullmatch
     versions = {
         int(match[1]): file
-        for file in _schema_directory().iterdir()
+        for file in schema_directory().iterdir()
         if (match := file_name(file.name))
     }
     if not versions:
@@ -357,8 +358,9 @@ def _explain(error: Any, tokens: Tokens, previous: Previous) -> str:
         words = [word for word in schema["enum"] if word is not None]
         return _not_known(error.instance, name, words)
     if error.validator == "unknown_field":
+        fields = [field for field in schema["properties"] if field != "$schema"]
         return _belongs_to_another_program(tokens, previous) or _not_known(
-            name, "field", schema["properties"], x_allowed="patternProperties" in schema
+            name, "field", fields, x_allowed="patternProperties" in schema
         )
     return str(error.message)
 

@@ -173,6 +173,14 @@ def _with_keys(document: Any, previous: Previous) -> Any:
     ]
 
 
+def _schema_is_text(document: Any) -> bool:
+    """Return False if settings name their JSON Schema for editors by something else than text."""
+    if type(document) is not dict:
+        return True
+    settings = document.get("generation_config")
+    return type(document.get("$schema", "")) is str and _schema_is_text(settings)
+
+
 def _own_key(step: Any) -> Any:
     """Return the key in the document of a step, ``None`` if it has none, ``""`` for a bad key."""
     if type(step) is not dict:
@@ -410,7 +418,7 @@ class Codec:
         """Decode and convert a submitted document, and refuse its restricted parts."""
         document, faults = decode(source, self.max_bytes)
         document = _with_keys(document, previous)
-        value = _converted(document, cls)
+        value = _converted(document, cls) if _schema_is_text(document) else None
         if value is not None and all(
             is_unchanged(code, tokens, document, previous)
             for code, tokens in restricted_parts(value, self.vocabulary)
