@@ -8,7 +8,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-PACKAGE = ".[cli,migrations,postgres,testing]"
+PACKAGE = ".[cli,fastapi,migrations,postgres,testing]"
 
 
 def tools(group: str) -> tuple[str, ...]:

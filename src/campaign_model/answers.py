@@ -105,10 +105,13 @@ ANSWERS = Converter(
 
 # --- Single values -------------------------------------------------------------------------------
 
-for _type in (bool, int, str, UUID, Condition, JsonObject, Step, StepSequence, GenerationConfig):
+for _type in (bool, int, str, UUID, Condition, JsonObject, StepSequence, GenerationConfig):
     ANSWERS.register_structure_hook(_type, CONVERTER.get_structure_hook(_type))
-for _type in (Step, StepSequence, GenerationConfig, JsonObject):
+for _type in (JsonObject, StepSequence, GenerationConfig):
     ANSWERS.register_unstructure_hook(_type, CONVERTER.get_unstructure_hook(_type))
+ANSWERS.register_unstructure_hook(  # A step by itself looks like the only step of a sequence.
+    Step, lambda step: CONVERTER.unstructure(StepSequence([step]))[0]
+)
 ANSWERS.register_unstructure_hook(bytes, _refuse)
 ANSWERS.register_unstructure_hook(StrEnum, str)
 ANSWERS.register_unstructure_hook(UUID, str)
