@@ -14,7 +14,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-EXTRAS = "[cli,migrations,postgres,testing]"
+EXTRAS = "[cli,fastapi,migrations,postgres,testing]"
 PACKAGE = f".{EXTRAS}"
 DIST = Path("dist")
 GITHUB_FILES = {

@@ -19,6 +19,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from campaign_model import lifecycle
+    from campaign_model._answer import json_ready
     from campaign_model._caches import clear_caches
     from campaign_model._json import JsonObject
     from campaign_model.campaign import (
@@ -59,7 +60,7 @@ __all__ = [
     "StopReason", "TransactionAborted", "TransitionNotAllowed", "Unfinished", "Unmet", "Violation",
     "Vocabulary", "clear_caches", "dump_campaign_template", "dump_generation_config",
     "dump_template_config",
-    "effective_config", "iter_stored_violations", "iter_violations", "lifecycle",
+    "effective_config", "iter_stored_violations", "iter_violations", "json_ready", "lifecycle",
     "parse_campaign_template", "parse_generation_config", "parse_template_config",
     "recover_campaign_template", "recover_generation_config", "recover_template_config",
 ]
@@ -67,7 +68,7 @@ __all__ = [
 # Each module comes after the modules that it imports, so that the search below loads few modules.
 _MODULES = (
     "errors", "_json", "lifecycle", "vocabulary", "steps", "generation_config", "campaign",
-    "_caches", "wire", "claims",
+    "_caches", "_answer", "wire", "claims",
 )
 
 if not TYPE_CHECKING:

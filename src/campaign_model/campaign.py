@@ -14,8 +14,9 @@ from uuid import UUID, uuid4
 import attrs
 from attrs.converters import optional
 
+from campaign_model._answer import Answer
 from campaign_model._json import text_fault
-from campaign_model._values import checked_word, is_id, is_instance_of, utc
+from campaign_model._values import checked_word, is_id, is_instance_of, plain_amount, utc
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -50,7 +51,7 @@ MAX_REASON = 10_000
 
 
 @attrs.frozen
-class Repair:
+class Repair(Answer):
     """A change that was needed to read a stored document or row. ``path`` is a JSON Pointer."""
 
     path: str
@@ -101,7 +102,7 @@ _is_config = is_instance_of(GenerationConfig)
 
 
 @attrs.frozen
-class CampaignTemplate:
+class CampaignTemplate(Answer):
     """Steps and settings to start campaigns from.
 
     A system template has no tenant: every tenant sees it and no tenant can change it. ``version``
@@ -138,7 +139,7 @@ class CampaignTemplate:
 
 
 @attrs.frozen
-class Campaign:
+class Campaign(Answer):
     """An outreach to many contacts with the same sequence of steps.
 
     ``id`` is chosen before ``add``, so that a repeated ``add`` fails instead of making a second
@@ -196,7 +197,7 @@ class Campaign:
 
 
 @attrs.frozen
-class CampaignSummary:
+class CampaignSummary(Answer):
     """One line of a list of campaigns: the totals, without the steps.
 
     ``total_contacts`` leaves out excluded contacts. ``generated_count`` is the number of contacts
@@ -214,7 +215,7 @@ class CampaignSummary:
     template_id: UUID | None
     total_contacts: int
     generated_count: int
-    generation_cost: Decimal
+    generation_cost: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
     version: int
     created_at: datetime = attrs.field(converter=utc)
@@ -223,7 +224,7 @@ class CampaignSummary:
 
 
 @attrs.frozen
-class Page(Generic[Item]):
+class Page(Answer, Generic[Item]):
     """One page of a list. Pass ``next`` as ``after`` for the next page; ``None``: no more."""
 
     items: tuple[Item, ...]
@@ -235,7 +236,7 @@ ADOPTED: Literal["adopted"] = "adopted"
 
 
 @attrs.frozen
-class HistoryEntry:
+class HistoryEntry(Answer):
     """One move of a campaign: who made it, when and why.
 
     The history of an adopted campaign begins with an entry whose ``action`` is :data:`ADOPTED`. It
@@ -253,7 +254,7 @@ class HistoryEntry:
 
 
 @attrs.frozen
-class CampaignContact:
+class CampaignContact(Answer):
     """One contact's place in one campaign: readiness, generation status, cost and error.
 
     ``enrichment_gaps`` names the missing fields. It is ``None`` until the gaps are known and ``()``
@@ -274,7 +275,7 @@ class CampaignContact:
     priority: int
     attempts: int
     revision: int
-    cost: Decimal
+    cost: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
     error_code: str | None
     error: str | None
@@ -287,7 +288,7 @@ class CampaignContact:
 
 
 @attrs.frozen
-class Assigned:
+class Assigned(Answer):
     """The answer of ``assign``.
 
     ``added`` and ``already_there`` are numbers of contacts. ``unknown`` has the ids that are no
@@ -300,7 +301,7 @@ class Assigned:
 
 
 @attrs.frozen
-class Removed:
+class Removed(Answer):
     """The answer of ``remove``.
 
     ``removed`` is the number of deleted campaign contacts. ``kept`` has the ids of contacts that
@@ -312,7 +313,7 @@ class Removed:
 
 
 @attrs.frozen
-class Changed:
+class Changed(Answer):
     """The answer of a change of several contacts.
 
     ``changed`` is the number of changed contacts. ``skipped`` has the ids of contacts that are not
@@ -324,7 +325,7 @@ class Changed:
 
 
 @attrs.frozen
-class Overlap:
+class Overlap(Answer):
     """A contact of one campaign that is also in another campaign, and its last activity there."""
 
     contact_id: UUID

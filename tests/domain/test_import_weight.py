@@ -11,7 +11,10 @@ from typing import Any
 
 import campaign_model
 
-HEAVY = {"alembic", "cattrs", "hypothesis", "jsonschema", "rich", "sqlalchemy", "typer"}
+HEAVY = {
+    *("alembic", "cattrs", "fastapi", "hypothesis", "jsonschema", "pydantic", "rich", "sqlalchemy"),
+    "typer",
+}
 
 FRESH = """
 import sys

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from campaign_model import lifecycle
 from campaign_model.bundles import bundled_schema
-from generate import failure_tests, markdown
+from generate import answers, failure_tests, markdown
 from generate.sql import checks_sql
 from generate.typescript import typescript
 from support import differences
@@ -48,7 +48,9 @@ FILES: dict[str, Callable[[str], str]] = {
     "docs/checks.sqlite.sql": lambda _: checks_sql("sqlite"),
     "docs/documents.md": lambda text: with_parts(text, {"differences": differences.table}),
     "docs/failure-modes.md": lambda text: with_parts(text, {"tests": failure_tests.table}),
+    "docs/json.md": lambda text: with_parts(text, {"answers": answers.examples}),
     "docs/lifecycle.md": lambda text: with_parts(text, LIFECYCLE_PARTS),
+    "schemas/answers.json": lambda _: answers.text(),
     **{f"schemas/bundles/{name}.schema.json": partial(bundle_json, name) for name in BUNDLES},
     "schemas/campaign-model.d.ts": lambda _: typescript(),
     "schemas/lifecycle.json": lambda _: lifecycle_json(),

@@ -170,16 +170,11 @@ def show_campaign(
             ),
         )
     if as_json:
-        import attrs
-
-        with_allowed = [
-            attrs.asdict(state, recurse=False) | {"allowed": state.allowed} for state in actions
-        ]
         print_json(
             {
                 "campaign": campaign,
                 "progress": progress,
-                "actions": with_allowed,
+                "actions": actions,
                 "history": history,
             }
         )
