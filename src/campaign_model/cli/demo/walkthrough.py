@@ -22,6 +22,7 @@ from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Literal
 from uuid import UUID
 
 import attrs
@@ -322,7 +323,9 @@ def _describe_killed_worker(
     )
 
 
-def _export(engine: sa.Engine, messages: CampaignMessages, path: Path, mode: str) -> int:
+def _export(
+    engine: sa.Engine, messages: CampaignMessages, path: Path, mode: Literal["w", "a"]
+) -> int:
     """Write the approved messages that are not exported yet; return the number of lines.
 
     ``mode`` is ``w`` for a new file, ``a`` to add to a file. Raise ``UserError`` if the file cannot
