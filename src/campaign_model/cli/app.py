@@ -18,7 +18,10 @@ import typer
 import campaign_model
 from campaign_model import db, lifecycle
 from campaign_model._logs import setup_log
-from campaign_model.cli import generation_commands  # noqa: F401 - adds commands to campaigns_app
+from campaign_model.cli import (  # noqa: F401 - they add commands to groups
+    doctor_command,
+    generation_commands,
+)
 from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
