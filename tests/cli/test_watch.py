@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -76,7 +77,8 @@ def test_watch_prints_json_lines(
     campaign = operated_tenant.campaign("generating", contacts=5)
     claims = operated_tenant.claim(campaign.id, 2), operated_tenant.claim(campaign.id, 1)
     waiting(lambda: operated_tenant.apply(campaign.id, Action.CANCEL_GENERATION))
-    first, second = command("campaigns", "watch", campaign.id, "--json").json_lines
+    lines = command("campaigns", "watch", campaign.id, "--json").out.splitlines()
+    first, second = map(json.loads, lines)
     (watched,) = first["campaigns"]
     assert first["at"] < second["at"]
     assert watched["id"] == str(campaign.id)
