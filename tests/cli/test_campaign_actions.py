@@ -61,7 +61,7 @@ def test_retry_failed_lets_all_or_some_contacts_wait_again(
     operated_tenant.apply(campaign.id, Action.CANCEL_GENERATION)
     answer = command("campaigns", "retry-failed", campaign.id, "--json").json
     assert answer == {"changed": 2, "skipped": []}
-    assert "Start the generation" in command("campaigns", "retry-failed", campaign.id).out
+    assert "No contact has failed." in command("campaigns", "retry-failed", campaign.id).out
     reviewed = operated_tenant.campaign("review", failed=1)
     assert "Request changes" in command("campaigns", "retry-failed", reviewed.id).out
     exported = operated_tenant.campaign("exported")

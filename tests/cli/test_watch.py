@@ -13,9 +13,10 @@ from rich.console import Console
 from campaign_model.claims import Generated
 from campaign_model.cli import watch
 from campaign_model.lifecycle import Action, ContactStatus
+from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 from support.commands import Command
-from support.tenants import claim_long_ago, generate_all
+from support.tenants import claim_long_ago, contact_rows, generate_all, update_row
 
 
 @pytest.fixture
@@ -106,6 +107,9 @@ def test_watch_finds_claims_only_from_the_low_water_mark_on(operated_tenant: Ten
         claims = operated_tenant.claim(campaign.id, 2)
         operated_tenant.record(dict.fromkeys(claims, Generated(Decimal(0))))
     (last,) = operated_tenant.claim(campaign.id, 1)
+    # Another program changes a contact that is finished. Nobody looks at it again.
+    finished, *_ = contact_rows(operated_tenant, campaign.id).values()
+    update_row(operated_tenant, campaign_contacts, finished.id, status="generating")
     reading = operated_tenant.transact(lambda store: watch.read_campaigns(store, [campaign.id]))
     assert [claim.token for claim in reading.campaigns[0].claims] == [last.token]
     assert reading.campaigns[0].claims[0].lease_expires_at == last.expires_at

@@ -81,7 +81,10 @@ def retry_failed_contacts(
         print_json(changed)
         return
     console = open_console()
-    console.print(f"{changed.changed} contacts wait again. {_HOW_TO_GENERATE[status]}")
+    if changed.changed:
+        console.print(f"{changed.changed} contacts wait again. {_HOW_TO_GENERATE[status]}")
+    else:
+        console.print("No contact has failed.")
     for contact_id in changed.skipped:
         console.print(f"{contact_id} is no failed contact of this campaign.")
 
