@@ -144,6 +144,11 @@ def test_contacts_list_says_why_contacts_wait_or_failed(
     (option,) = [line for line in page.out.splitlines() if "--after" in line]
     next_page = command("contacts", "list", campaign.id, *option.split()[-2:], "--json").json
     assert len(next_page["items"]) == 4
+    assert (
+        "has status excluded"
+        in command(*("contacts", "list", campaign.id), "--status", "excluded").out
+    )
+    assert "No contact." in command("contacts", "list", operated_tenant.campaign(contacts=0).id).out
     command("contacts", "list", uuid4()).assert_usage_error("no campaign")
     command("contacts", "list", campaign.id, "--status", "fail").assert_usage_error("'failed'")
 

@@ -57,6 +57,11 @@ def print_contacts(
         print_json(page)
         return
     console = open_console()
+    if not page.items:
+        console.print(
+            f"No contact of this campaign has status {status}." if status else "No contact."
+        )
+        return
     print_table(
         console,
         ("contact", "status", "claims", "why"),
@@ -66,7 +71,7 @@ def print_contacts(
         ],
     )
     if page.next is not None:
-        console.print(f"For the next page, add  --after {page.next}")
+        console.print(f"For the next page, add  --after {page.next}", soft_wrap=True)
 
 
 def _explain_status(contact: CampaignContact) -> str:
