@@ -92,6 +92,17 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into docs/_build/html. Every warning is an error.
+
+    The build checks the links between pages. ``-- -b linkcheck`` checks those to other sites.
+    """
+    session.install(PACKAGE, *tools("docs"))
+    options = ("--fail-on-warning", "--keep-going", "--jobs", "2")
+    session.run("sphinx-build", *options, *session.posargs, "docs", "docs/_build/html")
+
+
+@nox.session
 def generate(session: nox.Session) -> None:
     """Rewrite the generated files; ``-- --check`` only names those that differ."""
     session.install(*PYPROJECT["project"]["dependencies"])
