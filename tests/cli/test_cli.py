@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from campaign_model import db, lifecycle, presets, wire
+from campaign_model.bundles import typescript
 from campaign_model.campaign import Campaign
 from campaign_model.cli import console
 from campaign_model.cli.document_files import Kind
@@ -26,6 +27,7 @@ from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, transact
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.validation import document_schema
+from generate import BUNDLES
 from support.commands import Answer, Command
 from support.paths import SCHEMAS
 from support.tenants import new_owner, new_tenant
@@ -148,6 +150,17 @@ def test_schema_lists_the_kinds_or_prints_one_schema(command: Command) -> None:
         assert command("schema", kind).json == document_schema(kind)
         assert command("schema", kind, "--stored").json == document_schema(kind, "stored")
     command("schema", "nothing").assert_usage_error("nothing", "template_config")
+
+
+def test_schema_prints_bundles_and_the_typescript_types(command: Command) -> None:
+    for name in BUNDLES:
+        kind, _, form = name.partition(".")
+        options = ("--stored",) if form == "stored" else ()
+        published = (SCHEMAS / "bundles" / f"{name}.schema.json").read_text(encoding="utf-8")
+        assert command("schema", kind, "--bundle", *options).out == published
+    types = command("schema", "--typescript").out
+    assert types == typescript() == (SCHEMAS / "campaign-model.d.ts").read_text(encoding="utf-8")
+    assert "export type SubmittedCampaignTemplate = {" in types
 
 
 # The lifecycle

@@ -51,7 +51,8 @@ def test_the_lifecycle_example_prints_what_its_comments_say() -> None:
 
 
 def test_the_document_in_the_guide_has_no_violation() -> None:
-    (document,) = code_blocks("json", "docs/documents.md")
+    document, settings = code_blocks("json", "docs/documents.md")
+    assert iter_violations(settings, "generation_config") == ()
     assert list(iter_violations(document, "campaign_template")) == []
 
 
