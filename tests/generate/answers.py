@@ -202,10 +202,5 @@ def _of(annotation: Any) -> Schema:
 
 
 def _nullable(schema: Schema) -> Schema:
-    description = f"{schema['description']}, or null"
-    if "type" not in schema:
-        return {"description": description, "anyOf": [schema, {"type": "null"}]}
-    nullable = {**schema, "description": description, "type": [schema["type"], "null"]}
-    if "enum" in schema:
-        nullable["enum"] = [*schema["enum"], None]
-    return nullable
+    # Not a list of types, which some programs that read OpenAPI do not know.
+    return {"description": f"{schema['description']}, or null", "anyOf": [schema, {"type": "null"}]}

@@ -19,9 +19,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from campaign_model._answer import json_ready
-from campaign_model._values import MONEY_DECIMALS, amount_text
-
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -114,6 +111,8 @@ def make_printable(text: str) -> str:
 
 def format_amount(amount: Decimal) -> str:
     """Format money exactly, with at least two decimals."""
+    from campaign_model._values import amount_text
+
     whole, _, decimals = amount_text(amount).partition(".")
     return f"{whole}.{decimals:0<2}"
 
@@ -214,6 +213,8 @@ def _format_cell(value: object) -> str:
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
     """Print ``value`` as indented JSON, in the shapes of docs/json.md."""
+    from campaign_model._answer import json_ready
+
     text = json.dumps(value, indent=indent, ensure_ascii=False, default=json_ready)
     sys.stdout.write(f"{text}\n")
 
