@@ -225,7 +225,7 @@ _STEPS = (
     ("worker B", "worker B", "generate", "finds message 1 by its id"),
     ("worker B", "database", "checkpoint", "message 2 and its cost"),
     ("worker B", "database", "record (token B)", "the contact is generated"),
-    ("worker A", "database", "record (token A)", "LeaseLost: the row has token B"),
+    ("worker A", "database", "record (token A)", "LeaseLost: another token won"),
 )
 
 
