@@ -24,6 +24,11 @@ source_suffix = {".md": "markdown"}
 html_theme = "furo"
 html_title = f"campaign-model {release}"
 html_static_path = ["_site/static"]
+html_theme_options = {
+    "source_repository": "https://github.com/campaign-model/campaign-model/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
