@@ -37,7 +37,7 @@ def list_contacts(
 
     Example:  campaign-model contacts list CAMPAIGN --status failed
     """
-    from campaign_model.cli.contacts import print_contacts  # noqa: PLC0415 - loaded when called
+    from campaign_model.cli.contacts import print_contacts
 
     print_contacts(url, tenant, id_, status=status, limit=limit, after=after, as_json=as_json)
 
@@ -74,7 +74,7 @@ def import_contacts(
 
     Example:  campaign-model contacts import people.csv --map Employer=company
     """
-    from campaign_model.cli.contacts import import_file  # noqa: PLC0415 - loaded when called
+    from campaign_model.cli.contacts import import_file
 
     return import_file(
         url,

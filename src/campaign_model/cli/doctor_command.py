@@ -35,7 +35,7 @@ def examine_database(
 
     Example:  campaign-model db doctor --url postgresql://owner@host/name
     """
-    from campaign_model.cli.doctor import examine  # noqa: PLC0415 - loaded when called
+    from campaign_model.cli.doctor import examine
 
     return examine(
         url,

@@ -42,7 +42,7 @@ def watch(
 
     Example:  campaign-model campaigns watch --interval 5
     """
-    from campaign_model.cli.watch import watch_campaigns  # noqa: PLC0415 - loaded when called
+    from campaign_model.cli.watch import watch_campaigns
 
     watch_campaigns(url, tenant, ids or (), interval=interval, as_json=as_json)
 
@@ -65,7 +65,7 @@ def cancel(
 
     Example:  campaign-model campaigns cancel ID --reason "wrong steps"
     """
-    from campaign_model.cli.campaign_actions import cancel_generation  # noqa: PLC0415
+    from campaign_model.cli.campaign_actions import cancel_generation
 
     cancel_generation(url, tenant, id_, reason=reason, actor=actor, as_json=as_json)
 
@@ -93,7 +93,7 @@ def retry_failed(
 
     Example:  campaign-model campaigns retry-failed ID
     """
-    from campaign_model.cli.campaign_actions import retry_failed_contacts  # noqa: PLC0415
+    from campaign_model.cli.campaign_actions import retry_failed_contacts
 
     retry_failed_contacts(url, tenant, id_, contacts, actor=actor, as_json=as_json)
 
@@ -124,7 +124,7 @@ def export(
 
     Example:  campaign-model campaigns export ID --out messages.jsonl
     """
-    from campaign_model.cli.campaign_actions import export_messages  # noqa: PLC0415
+    from campaign_model.cli.campaign_actions import export_messages
 
     export_messages(
         url,

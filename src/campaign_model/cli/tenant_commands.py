@@ -29,6 +29,6 @@ def list_tenants(
 
     Example:  campaign-model tenants list --url sqlite:///campaigns.db
     """
-    from campaign_model.cli.tenants import print_tenants  # noqa: PLC0415 - loaded when it is called
+    from campaign_model.cli.tenants import print_tenants
 
     print_tenants(url, tenants, as_json=as_json)

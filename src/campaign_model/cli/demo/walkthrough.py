@@ -14,7 +14,6 @@ After Ctrl-C, the campaign keeps its status. With ``continued_id``, ``run_demo``
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
@@ -22,7 +21,6 @@ from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Literal
 from uuid import UUID
 
 import attrs
@@ -43,11 +41,12 @@ from campaign_model.cli.console import (
     print_labelled,
     print_table,
 )
-from campaign_model.cli.database import open_database
+from campaign_model.cli.database import open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
 from campaign_model.cli.next_commands import compose_command, print_commands
+from campaign_model.cli.output_files import check_output, open_output
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
@@ -88,11 +87,7 @@ def run_demo(
     campaign = Campaign.from_template(template, f"Demo of {template.name}")
     campaign_id = continued_id or campaign.id
     path = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(
-            f"cannot write {path}: it is a directory, or the directory {path.parent} does not "
-            "exist or is read-only"
-        )
+    check_output(path)
 
     def start(store: CampaignStore) -> None:
         save_contacts(store.connection, contacts)
@@ -105,7 +100,7 @@ def run_demo(
     with open_database(url, may_create=continued_id is None, needs_schema=False) as engine:
         messages = CampaignMessages(create_tables(engine), campaign_id, contacts)
         say = partial(print_labelled, console)
-        say("Database", url.render_as_string())
+        say("Database", show_url(url))
         say("Tenant", str(TENANT))
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
         if continued_id is None:
@@ -178,7 +173,7 @@ def _finish(
     if status not in (Status.APPROVED, Status.EXPORTED):
         raise UserError(f"the campaign is {status}, so the demo cannot continue it")
     # A demo that was interrupted may have exported a part.
-    number = _export(engine, messages, path, mode="w" if continued_id is None else "a")
+    number = _export(engine, messages, path, append=continued_id is not None)
     say("Export", f"{number} approved messages in {path}")
     return print_summary(console, engine, messages)
 
@@ -323,16 +318,13 @@ def _describe_killed_worker(
     )
 
 
-def _export(
-    engine: sa.Engine, messages: CampaignMessages, path: Path, mode: Literal["w", "a"]
-) -> int:
+def _export(engine: sa.Engine, messages: CampaignMessages, path: Path, *, append: bool) -> int:
     """Write the approved messages that are not exported yet; return the number of lines.
 
-    ``mode`` is ``w`` for a new file, ``a`` to add to a file. Raise ``UserError`` if the file cannot
-    be written.
+    Raise ``UserError`` if the file cannot be written.
     """
     try:
-        with path.open(mode, encoding="utf-8") as file:
+        with open_output(path, append=append) as file:
             report = run_export(
                 engine,
                 TENANT,
