@@ -167,26 +167,6 @@ def tenant(engine: sa.Engine) -> Tenant:
     return new_tenant(engine)
 
 
-@pytest.fixture
-def own_database(
-    engine_name: str, schema: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[sa.Engine]:
-    """A database with the schema for one test. The commands use it without the option --url."""
-    url = schema(engine_name)
-    monkeypatch.setenv("CAMPAIGN_MODEL_URL", url)
-    engine = db.prepare_engine(sa.create_engine(url))
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def operated_tenant(own_database: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> Tenant:
-    """A tenant of ``own_database``. The commands use it without the option --tenant."""
-    tenant = new_tenant(own_database)
-    monkeypatch.setenv("CAMPAIGN_MODEL_TENANT", str(tenant.id))
-    return tenant
-
-
 @pytest.fixture(scope="session", params=adoption.POSTGRESQL)
 def legacies(
     request: pytest.FixtureRequest, databases: servers.Databases

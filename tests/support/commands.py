@@ -1,4 +1,4 @@
-"""The answer of a command of ``campaign-model``."""
+"""Running the command line in a test: its exit code and what it printed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import attrs
 
 @attrs.frozen
 class Answer:
+    """What one command printed, and its exit code."""
+
     code: int
     out: str
     err: str
@@ -18,6 +20,10 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
 
     def assert_usage_error(self, *words: str) -> None:
         """Assert that the command failed with a line of explanation that has these words."""

@@ -206,6 +206,8 @@ def _print_blocks(
 
 def _format_cell(value: object) -> str:
     if isinstance(value, Decimal):
+        from campaign_model._values import MONEY_DECIMALS
+
         # All decimals, so that the decimal points of a column are aligned.
         return f"{value:.{MONEY_DECIMALS}f}"
     return make_printable(str(value))
