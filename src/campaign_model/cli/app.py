@@ -45,7 +45,7 @@ _ARGUMENT_OPTIONS = ("status_map", "status_rule", "tenants", "owners", "contacts
 _TYPER_ERROR: Any = typer.BadParameter.__mro__[2]
 """The base class of Typer's errors. Only new versions of Typer export it under a name."""
 
-app = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
+app: typer.Typer = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")

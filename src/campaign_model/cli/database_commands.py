@@ -30,7 +30,7 @@ from campaign_model.store import HostTables
 
 _HOST = HostTables()
 
-database_app = typer.Typer(
+database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
 )
 
