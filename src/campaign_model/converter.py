@@ -85,8 +85,8 @@ _STRUCTURE_HOOKS: dict[type, Callable[[Any, Any], Any]] = {
     Decimal: _text(MONEY_PATTERN, Decimal),
     UUID: _text(UUID_PATTERN, UUID),
 }
-for value_type, hook in _STRUCTURE_HOOKS.items():
-    CONVERTER.register_structure_hook(value_type, hook)
+for _type, _hook in _STRUCTURE_HOOKS.items():
+    CONVERTER.register_structure_hook(_type, _hook)
 # "type | None" has the hook of the type: null is refused. None means that the field is absent.
 CONVERTER.register_structure_hook_factory(
     lambda annotation: NoneType in get_args(annotation),

@@ -23,7 +23,7 @@ import json
 import sys
 from functools import cache, cached_property, partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -472,14 +472,14 @@ class Codec:
 DEFAULT = Codec()
 """The codec of the standard vocabulary."""
 
-parse_template_config = DEFAULT.parse_template_config
-parse_generation_config = DEFAULT.parse_generation_config
-parse_campaign_template = DEFAULT.parse_campaign_template
-recover_template_config = DEFAULT.recover_template_config
-recover_generation_config = DEFAULT.recover_generation_config
-recover_campaign_template = DEFAULT.recover_campaign_template
-dump_template_config = DEFAULT.dump_template_config
-dump_generation_config = DEFAULT.dump_generation_config
-dump_campaign_template = DEFAULT.dump_campaign_template
-iter_violations = DEFAULT.violations
-iter_stored_violations = DEFAULT.stored_violations
+parse_template_config: Final = DEFAULT.parse_template_config
+parse_generation_config: Final = DEFAULT.parse_generation_config
+parse_campaign_template: Final = DEFAULT.parse_campaign_template
+recover_template_config: Final = DEFAULT.recover_template_config
+recover_generation_config: Final = DEFAULT.recover_generation_config
+recover_campaign_template: Final = DEFAULT.recover_campaign_template
+dump_template_config: Final = DEFAULT.dump_template_config
+dump_generation_config: Final = DEFAULT.dump_generation_config
+dump_campaign_template: Final = DEFAULT.dump_campaign_template
+iter_violations: Final = DEFAULT.violations
+iter_stored_violations: Final = DEFAULT.stored_violations

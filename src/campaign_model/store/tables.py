@@ -82,7 +82,7 @@ class HostTables:
 LOWEST_RANK = -(2**63 - 1)
 """No contact's rank is below it."""
 
-metadata = sa.MetaData(
+metadata: sa.MetaData = sa.MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -119,7 +119,7 @@ def _of_campaign() -> sa.ForeignKeyConstraint:
     )
 
 
-campaigns = sa.Table(
+campaigns: sa.Table = sa.Table(
     "campaigns",
     metadata,
     sa.Column("id", Uuid, primary_key=True, server_default=new_id()),
@@ -150,7 +150,7 @@ campaigns = sa.Table(
     sa.Index("page", "tenant_id", "created_at", "id"),
 )
 
-campaign_contacts = sa.Table(
+campaign_contacts: sa.Table = sa.Table(
     "campaign_contacts",
     metadata,
     _id(),
@@ -198,7 +198,9 @@ STORAGE_PARAMETERS = {
 """The storage parameters of tables on PostgreSQL, as in ``CREATE TABLE ... WITH (...)``."""
 
 
-is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'", sa.Text)
+is_running: sa.ColumnElement[bool] = campaigns.c.status == sa.literal_column(
+    f"'{Status.GENERATING}'", sa.Text
+)
 """The condition that a campaign is generating.
 
 The status is a literal and no parameter, so that PostgreSQL can use the partial index below.
@@ -215,7 +217,7 @@ sa.Index(
 
 # Claims of contacts that were erased in flight. Their cost can still be booked, once. The money
 # that was reserved for a contact stays reserved until then, or until the lease expires.
-campaign_erased_claims = sa.Table(
+campaign_erased_claims: sa.Table = sa.Table(
     "campaign_erased_claims",
     metadata,
     sa.Column("tenant_id", Uuid, primary_key=True),
@@ -227,7 +229,7 @@ campaign_erased_claims = sa.Table(
     _of_campaign(),
 )
 
-campaign_totals = sa.Table(
+campaign_totals: sa.Table = sa.Table(
     "campaign_totals",
     metadata,
     sa.Column("tenant_id", Uuid, primary_key=True),
@@ -248,7 +250,7 @@ campaign_totals = sa.Table(
     _of_campaign(),
 )
 
-campaign_history = sa.Table(
+campaign_history: sa.Table = sa.Table(
     "campaign_history",
     metadata,
     _id(),
@@ -265,7 +267,7 @@ campaign_history = sa.Table(
     _of_campaign(),
 )
 
-campaign_templates = sa.Table(
+campaign_templates: sa.Table = sa.Table(
     "campaign_templates",
     metadata,
     _id(),
