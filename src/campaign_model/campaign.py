@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID, uuid4
 
@@ -39,6 +40,8 @@ __all__ = [
     "Page",
     "Removed",
     "Repair",
+    "SkipReason",
+    "Skipped",
 ]
 
 Item = TypeVar("Item")
@@ -292,12 +295,36 @@ class Assigned(Answer):
     """The answer of ``assign``.
 
     ``added`` and ``already_there`` are numbers of contacts. ``unknown`` has the ids that are no
-    contact of this tenant; they were left out.
+    contact of this tenant; they were left out. So were those in ``skipped``, because of another
+    campaign.
     """
 
     added: int
     already_there: int
     unknown: tuple[UUID, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class SkipReason(StrEnum):
+    """Why ``assign`` left a contact out: it is in an active campaign, or in its cooldown."""
+
+    ACTIVE_CAMPAIGN = "active_campaign"
+    COOLDOWN = "cooldown"
+
+
+@attrs.frozen
+class Skipped:
+    """A contact that ``assign`` left out, and the other campaign that is the reason.
+
+    ``last_activity_at`` is when the contact was last exported, generated, claimed or assigned
+    there.
+    """
+
+    contact_id: UUID
+    reason: SkipReason
+    campaign_id: UUID
+    campaign_name: str
+    last_activity_at: datetime = attrs.field(converter=utc)
 
 
 @attrs.frozen

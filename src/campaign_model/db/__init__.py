@@ -4,8 +4,8 @@
 beside services that still write into it, and ``enforce`` adds the constraints once they are gone;
 ``verify`` says what is missing, ``sql`` writes the adoption as plain SQL. ``sync_presets`` updates
 the system templates, ``prepare_engine`` configures an engine for the store, ``grants`` writes the
-privileges of a service's role, and ``generating`` lists the campaigns that need a worker, across
-all tenants.
+privileges of a service's role, ``generating`` lists the campaigns that need a worker, across all
+tenants, and ``remove_tenant`` deletes everything of one tenant.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from campaign_model.db.setup import (
     require_writable,
 )
 from campaign_model.db.system_templates import SyncReport, sync_presets
+from campaign_model.db.tenants import RemovedTenant, remove_tenant
 from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
 
@@ -52,6 +53,7 @@ __all__ = [
     "Generating",
     "HostTables",
     "MinimalHost",
+    "RemovedTenant",
     "SetupError",
     "SyncReport",
     "ToleratedWrites",
@@ -63,6 +65,7 @@ __all__ = [
     "include_object",
     "init",
     "prepare_engine",
+    "remove_tenant",
     "sql",
     "sync_presets",
     "verify",
