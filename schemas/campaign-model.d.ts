@@ -68,6 +68,9 @@ export type ContactAction =
   | "mark_ok"
   | "mark_needed";
 
+/** Why `assign` left a contact out: it is in an active campaign, or in its cooldown. */
+export type SkipReason = "active_campaign" | "cooldown";
+
 /** The name of a condition on a move. */
 export type Guard =
   | "has_enabled_steps"
@@ -477,12 +480,26 @@ export type ReviewTally = {
 
 /**
  * The answer of `assign`. `added` and `already_there` are numbers of contacts. `unknown` has the
- * ids that are no contact of this tenant; they were left out.
+ * ids that are no contact of this tenant; they were left out. So were those in `skipped`, because
+ * of another campaign.
  */
 export type Assigned = {
   added: number;
   already_there: number;
   unknown: string[];
+  skipped: Skipped[];
+};
+
+/**
+ * A contact that `assign` left out, and the other campaign that is the reason. `last_activity_at`
+ * is when the contact was last exported, generated, claimed or assigned there.
+ */
+export type Skipped = {
+  contact_id: string;
+  reason: SkipReason;
+  campaign_id: string;
+  campaign_name: string;
+  last_activity_at: string;
 };
 
 /**

@@ -41,6 +41,7 @@ from campaign_model.campaign import (
     Page,
     Removed,
     Repair,
+    Skipped,
 )
 from campaign_model.claims import Estimate, Progress
 from campaign_model.converter import CONVERTER
@@ -63,6 +64,7 @@ CLASSES: tuple[type[Any], ...] = (
     HistoryEntry,
     ReviewTally,
     Assigned,
+    Skipped,
     Changed,
     Removed,
     Overlap,

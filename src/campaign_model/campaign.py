@@ -313,7 +313,7 @@ class SkipReason(StrEnum):
 
 
 @attrs.frozen
-class Skipped:
+class Skipped(Answer):
     """A contact that ``assign`` left out, and the other campaign that is the reason.
 
     ``last_activity_at`` is when the contact was last exported, generated, claimed or assigned

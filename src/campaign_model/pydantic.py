@@ -64,6 +64,7 @@ __all__ = [
     "Repair",
     "ReviewTally",
     "SequenceDiff",
+    "Skipped",
     "Step",
     "StepSequence",
     "Violation",
@@ -196,6 +197,7 @@ ActionState: TypeAlias = Annotated[lifecycle.ActionState, JsonForm()]
 HistoryEntry: TypeAlias = Annotated[campaign.HistoryEntry, JsonForm()]
 ReviewTally: TypeAlias = Annotated[lifecycle.ReviewTally, JsonForm()]
 Assigned: TypeAlias = Annotated[campaign.Assigned, JsonForm()]
+Skipped: TypeAlias = Annotated[campaign.Skipped, JsonForm()]
 Changed: TypeAlias = Annotated[campaign.Changed, JsonForm()]
 Removed: TypeAlias = Annotated[campaign.Removed, JsonForm()]
 Overlap: TypeAlias = Annotated[campaign.Overlap, JsonForm()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from decimal import Decimal
 from pathlib import Path
@@ -124,7 +125,8 @@ def test_export_refuses_files_and_tables_that_it_cannot_use(
     export = ("campaigns", "export", campaign.id, "--out")
     (tmp_path / "full.jsonl").write_text("full")
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    for name in ("full.jsonl", "link", "/dev/null"):
+    _, terminal = os.openpty()
+    for name in ("full.jsonl", "link", os.ttyname(terminal)):
         command(*export, name).assert_usage_error("exists already")
     command(*export, "none/x.jsonl").assert_usage_error("No such file")
     command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("mails has no column id")

@@ -13,7 +13,7 @@ import attrs
 
 from campaign_model import fields, lifecycle
 from campaign_model.answers import CLASSES, ERRORS, properties
-from campaign_model.campaign import Item, Page
+from campaign_model.campaign import Item, Page, SkipReason
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import Step
 from campaign_model.validation import load_schema
@@ -77,6 +77,7 @@ def typescript() -> str:
         lifecycle.Permission,
         lifecycle.ContactStatus,
         lifecycle.ContactAction,
+        SkipReason,
     )
     return "\n".join(
         (
