@@ -66,7 +66,7 @@ def print_contacts(
         ],
     )
     if page.next is not None:
-        console.print(f"For the next page, add  --after {page.next}")
+        console.print(f"For the next page, add  --after {page.next}", soft_wrap=True)
 
 
 def _explain_status(contact: CampaignContact) -> str:
