@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from jsonschema import Draft202012Validator
 
-from campaign_model import STANDARD, Vocabulary, validation
+from campaign_model import STANDARD, InvalidDocument, Vocabulary, validation
 from campaign_model.bundles import bundled_schema
 from campaign_model.steps import Step
 from campaign_model.testing import documents
@@ -114,6 +114,21 @@ def test_the_name_of_a_schema_in_a_document_is_not_kept(document: Any) -> None:
     named = {**document, "$schema": "../schemas/generation_config.json"}
     assert DEFAULT.parse_generation_config(named) == DEFAULT.parse_generation_config(document)
     assert DEFAULT.recover_generation_config(named) == DEFAULT.recover_generation_config(document)
+
+
+@pytest.mark.parametrize("name", [5, None, ["a"], "\0", "\ud800"], ids=ascii)
+def test_the_name_of_a_schema_must_be_text(name: Any) -> None:
+    template = bundled_schema("campaign_template")["examples"][0]
+    for kind, document in (
+        ("generation_config", {"$schema": name}),
+        ("campaign_template", template | {"$schema": name}),
+        ("campaign_template", template | {"generation_config": {"$schema": name}}),
+    ):
+        with pytest.raises(InvalidDocument) as refused:
+            getattr(DEFAULT, f"parse_{kind}")(document)
+        (violation,) = refused.value.violations
+        assert violation.path.endswith("/$schema")
+        assert DEFAULT.violations(document, kind) == (violation,)
 
 
 # The tools of other people

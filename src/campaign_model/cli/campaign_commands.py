@@ -146,7 +146,7 @@ def list_campaigns(
         wraps="name",
     )
     if page.next is not None:
-        console.print(f"For the next page, add  --after {page.next}")
+        console.print(f"For the next page, add  --after {page.next}", soft_wrap=True)
 
 
 @campaigns_app.command("show")
