@@ -34,7 +34,9 @@ _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
 
 templates_app = typer.Typer(**GROUP_SETTINGS, help="List and update the templates of campaigns.")
-campaigns_app = typer.Typer(**GROUP_SETTINGS, help="Show the campaigns of a tenant.")
+campaigns_app = typer.Typer(
+    **GROUP_SETTINGS, help="Show, watch and export the campaigns of a tenant."
+)
 
 
 @templates_app.command("sync")

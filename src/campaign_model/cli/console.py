@@ -121,6 +121,11 @@ def _format_shortest(amount: Decimal) -> str:
     return f"{amount.normalize():f}"
 
 
+def format_count(number: int, noun: str) -> str:
+    """Format a number of things, such as ``1 contact`` and ``2 contacts``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def format_time(time: datetime | None) -> str:
     """Format a UTC time without its time zone; ``None`` gives an empty string."""
     return "" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
