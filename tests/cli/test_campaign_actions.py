@@ -32,8 +32,8 @@ def test_cancel_says_what_is_left_and_is_in_the_history(
         *("campaigns", "cancel", campaign.id, "--reason", "wrong steps", "--actor", "ada")
     )
     assert cancelled.code == 0
-    assert "is ready: 1 contacts are generated, 1 have failed, 2 wait." in cancelled.out
-    assert "Workers still hold 1 contacts" in cancelled.out
+    assert "is ready. Contacts: 1 generated, 1 failed, 2 waiting." in cancelled.out
+    assert "Workers still hold 1 contact." in cancelled.out
     *_, last = operated_tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert (last.action, last.actor, last.reason) == (
         *(Action.CANCEL_GENERATION, "ada", "wrong steps"),
@@ -57,7 +57,7 @@ def test_retry_failed_lets_all_or_some_contacts_wait_again(
     one = command(
         *("campaigns", "retry-failed", campaign.id, "--contact", failed[0], "--contact", other)
     )
-    assert "1 contacts wait again. Workers will claim them." in one.out
+    assert "Waiting again: 1 contact. Workers will claim them." in one.out
     assert f"{other} is no failed contact" in one.out
     operated_tenant.apply(campaign.id, Action.CANCEL_GENERATION)
     answer = command("campaigns", "retry-failed", campaign.id, "--json").json
@@ -102,7 +102,7 @@ def test_export_writes_the_approved_messages_once(
     campaign = approved_campaign(operated_tenant)
     export = ("campaigns", "export", campaign.id, "--out")
     file = tmp_path / "out.jsonl"
-    assert "4 messages of 2 contacts are in out.jsonl." in command(*export, "out.jsonl").out
+    assert "out.jsonl has 4 messages of 2 contacts." in command(*export, "out.jsonl").out
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert {(line["channel"], line["step"]) for line in lines} == {("email", 2)}
@@ -148,7 +148,7 @@ def test_an_export_that_fails_or_is_interrupted_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", fail)
-        command(*export, "first.jsonl").assert_usage_error("2 contacts are not exported")
+        command(*export, "first.jsonl").assert_usage_error("not exported: 2 contacts")
     assert "4 messages of 2 contacts" in command(*export, "second.jsonl").out
 
     def interrupt(*_: object, **__: object) -> None:

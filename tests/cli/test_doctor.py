@@ -133,9 +133,9 @@ def test_leases_that_expired_or_are_missing_or_far_away_are_problems(
     )
     problems = {id_: message for check, id_, message in find(command) if check == "leases"}
     assert problems.keys() == {expired.id, unleased.id, far.id}
-    assert problems[expired.id].startswith("the leases of 2 contacts expired")
-    assert problems[unleased.id].startswith("1 contacts are generating without a lease")
-    assert problems[far.id].startswith("the leases of 1 contacts end more than 1 day")
+    assert problems[expired.id].endswith("ago: 2 contacts")
+    assert problems[unleased.id].startswith("generating without a lease")
+    assert problems[far.id].startswith("leases that end more than 1 day")
     # The contact without a lease gets one that has expired, so that a worker can take it over.
     assert {campaign_id for _, campaign_id, _ in find(command, "--repair")} == {expired.id, far.id}
     assert len(operated_tenant.claim(unleased.id, 2)) == 2
@@ -248,12 +248,12 @@ def test_rows_that_refer_to_nothing_are_problems(command: Command, operated_tena
     problems = find(command)
     assert {check for check, _, _ in problems} == {"orphans"}
     assert sorted(message for _, _, message in problems) == [
-        "1 rows of campaign_contacts have a campaign_id that campaigns does not have",
-        "1 rows of campaign_contacts have a contact_id that contacts does not have",
-        "1 rows of campaign_history have a campaign_id that campaigns does not have",
-        "1 rows of campaign_totals have a campaign_id that campaigns does not have",
-        "1 rows of campaigns have a owner_id that owners does not have",
-        "1 rows of campaigns have a tenant_id that tenants does not have",
+        "campaign_id is not in campaigns: 1 row of campaign_contacts",
+        "campaign_id is not in campaigns: 1 row of campaign_history",
+        "campaign_id is not in campaigns: 1 row of campaign_totals",
+        "contact_id is not in contacts: 1 row of campaign_contacts",
+        "owner_id is not in owners: 1 row of campaigns",
+        "tenant_id is not in tenants: 1 row of campaigns",
     ]
 
 

@@ -66,10 +66,10 @@ def test_watch_prints_a_line_per_interval_until_no_campaign_is_generating(
     ]
     assert "1 of 3 contacts, 1 failed; " in lines[0]
     assert "0.01 of 1.00 spent" in lines[0]
-    assert "0.02 reserved; 1 contacts claimed, the first 0:00:0" in lines[2]
+    assert "0.02 reserved; 1 contact claimed, the first 0:00:0" in lines[2]
     assert "; the next lease ends in 0:0" in lines[2]
-    assert "0 of 1 contacts; rate not known yet; 0.00 spent" in lines[1]
-    assert "1 of 1 contacts; 0.01 spent" in lines[-1]
+    assert "0 of 1 contact; rate not known yet; 0.00 spent" in lines[1]
+    assert "1 of 1 contact; 0.01 spent" in lines[-1]
 
 
 def test_watch_prints_json_lines(
@@ -97,8 +97,8 @@ def test_watch_names_expired_leases(operated_tenant: Tenant) -> None:
     operated_tenant.claim(campaign.id, 1)
     reading = operated_tenant.transact(lambda store: watch.read_campaigns(store, [campaign.id]))
     held, expired = watch.describe_claims(reading.campaigns[0], reading.at)
-    assert held.startswith("1 contacts claimed, the first 0:00:0")
-    assert expired == "2 contacts with an expired lease wait for another worker"
+    assert held.startswith("1 contact claimed, the first 0:00:0")
+    assert expired == "2 contacts with an expired lease, which another worker may claim"
 
 
 def test_watch_finds_claims_only_from_the_low_water_mark_on(operated_tenant: Tenant) -> None:
@@ -135,7 +135,7 @@ def test_a_terminal_shows_a_bar_for_each_campaign(
     terminal.print(watch.render(reading))
     lines = screen.getvalue().splitlines()
     assert all(len(line) <= width + 40 for line in lines)  # With control sequences for colours.
-    for words in ("[31m [bold]", " 25 %", "1 of 4 contacts", "0.01 of 0.50 spent", "1 contacts cl"):
+    for words in ("[31m [bold]", " 25 %", "1 of 4 contacts", "0.01 of 0.50 spent", "1 contact cl"):
         assert words in screen.getvalue()
     assert "\x1b[31m [bold]" not in screen.getvalue()
     waiting(lambda: operated_tenant.apply(campaign.id, Action.CANCEL_GENERATION))

@@ -13,7 +13,13 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.campaign import Changed
-from campaign_model.cli.console import Interruption, UserError, open_console, print_json
+from campaign_model.cli.console import (
+    Interruption,
+    UserError,
+    format_count,
+    open_console,
+    print_json,
+)
 from campaign_model.cli.contacts_csv import FIELDS
 from campaign_model.cli.database import open_database, parse_url
 from campaign_model.cli.message_lines import load_approved, write_line
@@ -50,13 +56,14 @@ def cancel_generation(
     waiting = counts[ContactStatus.PENDING] + counts[ContactStatus.ENRICHMENT_OK]
     console = open_console()
     console.print(
-        f"The campaign is {campaign.status}: {counts[ContactStatus.GENERATED]} contacts are "
-        f"generated, {counts[ContactStatus.FAILED]} have failed, {waiting} wait."
+        f"The campaign is {campaign.status}. Contacts: {counts[ContactStatus.GENERATED]} "
+        f"generated, {counts[ContactStatus.FAILED]} failed, {waiting} waiting."
     )
-    if counts[ContactStatus.GENERATING]:
+    held = counts[ContactStatus.GENERATING]
+    if held:
         console.print(
-            f"Workers still hold {counts[ContactStatus.GENERATING]} contacts. Their outcomes and "
-            "costs will be recorded."
+            f"Workers still hold {format_count(held, 'contact')}. The outcomes and costs will be "
+            "recorded."
         )
 
 
@@ -82,7 +89,9 @@ def retry_failed_contacts(
         return
     console = open_console()
     if changed.changed:
-        console.print(f"{changed.changed} contacts wait again. {_HOW_TO_GENERATE[status]}")
+        console.print(
+            f"Waiting again: {format_count(changed.changed, 'contact')}. {_HOW_TO_GENERATE[status]}"
+        )
     else:
         console.print("No contact has failed.")
     for contact_id in changed.skipped:
@@ -151,13 +160,16 @@ def export_messages(
         lines = len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
     if report.failures:
         raise UserError(
-            f"cannot write {path}: {report.remaining} contacts are not exported; export them to "
-            "another file"
+            f"cannot write {path}: not exported: {format_count(report.remaining, 'contact')}; name "
+            "another file in the next export"
         )
     if as_json:
         print_json({"file": str(path) if lines else None, "messages": lines, "report": report})
     elif lines:
-        open_console().print(f"{lines} messages of {report.exported} contacts are in {path}.")
+        open_console().print(
+            f"{path} has {format_count(lines, 'message')} of "
+            f"{format_count(report.exported, 'contact')}."
+        )
     else:
         open_console().print("No contact with an approved message was left to export.")
 

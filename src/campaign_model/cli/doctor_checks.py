@@ -17,7 +17,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import ADOPTED
-from campaign_model.cli.console import format_amount
+from campaign_model.cli.console import format_amount, format_count
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import quote
 from campaign_model.errors import InvalidDocument, short_repr
@@ -155,6 +155,10 @@ def _format(value: Any) -> str:
     return format_amount(value) if isinstance(value, Decimal) else str(value)
 
 
+def _contacts(row: Any) -> str:
+    return format_count(row.contacts, "contact")
+
+
 def check_leases(examination: Examination) -> Iterator[Problem]:
     """Look for contacts that no worker takes over."""
     # The contacts that are generating and have no lease.
@@ -169,7 +173,7 @@ def check_leases(examination: Examination) -> Iterator[Problem]:
     for row in unleased:
         yield Problem(
             "leases",
-            f"{row.contacts} contacts are generating without a lease, so no worker takes them over",
+            f"generating without a lease, so that no worker takes over: {_contacts(row)}",
             _RECOUNT,
             row.tenant_id,
             row.campaign_id,
@@ -191,7 +195,7 @@ def check_leases(examination: Examination) -> Iterator[Problem]:
     for row in expired:
         yield Problem(
             "leases",
-            f"the leases of {row.contacts} contacts expired more than {LONG_EXPIRED} ago",
+            f"leases that expired more than {LONG_EXPIRED} ago: {_contacts(row)}",
             "start a worker for this campaign: it takes them over",
             row.tenant_id,
             row.campaign_id,
@@ -209,7 +213,7 @@ def check_leases(examination: Examination) -> Iterator[Problem]:
     for row in far:
         yield Problem(
             "leases",
-            f"the leases of {row.contacts} contacts end more than {FAR} from now",
+            f"leases that end more than {FAR} from now: {_contacts(row)}",
             "if their worker is dead, set lease_expires_at of these contacts to the present time",
             row.tenant_id,
             row.campaign_id,
@@ -350,7 +354,7 @@ def check_orphans(examination: Examination) -> Iterator[Problem]:
             """  # noqa: S608 - the names are constants, or quoted
         )
         for row in orphans:
-            message = f"{row.number} rows of {table} have a {column} that {target} does not have"
+            message = f"{column} is not in {target}: {format_count(row.number, 'row')} of {table}"
             yield Problem("orphans", message, remedy, row.tenant_id)
 
 

@@ -27,6 +27,7 @@ from campaign_model.claims import Progress
 from campaign_model.cli.console import (
     Interruption,
     format_amount,
+    format_count,
     format_time,
     make_printable,
     open_console,
@@ -247,7 +248,7 @@ def _render_campaign(campaign: WatchedCampaign, now: datetime) -> RenderableType
 def describe_contacts(campaign: WatchedCampaign) -> str:
     """Say how many contacts are finished, have failed, and are left out."""
     counts = campaign.progress.by_status
-    text = f"{campaign.finished} of {campaign.to_generate} contacts"
+    text = f"{campaign.finished} of {format_count(campaign.to_generate, 'contact')}"
     if counts[ContactStatus.FAILED]:
         text += f", {counts[ContactStatus.FAILED]} failed"
     if counts[ContactStatus.ENRICHMENT_NEEDED]:
@@ -274,7 +275,7 @@ def describe_money(campaign: WatchedCampaign) -> str:
     if progress.reserved:
         text += f", {format_amount(progress.reserved)} reserved"
     if progress.unknown_costs:
-        text += f", {progress.unknown_costs} costs unknown"
+        text += f", {format_count(progress.unknown_costs, 'cost')} unknown"
     return text
 
 
@@ -288,14 +289,15 @@ def describe_claims(campaign: WatchedCampaign, now: datetime) -> list[str]:
     if held:
         times = [claim.claimed_at for claim in held if claim.claimed_at is not None]
         ends = [claim.lease_expires_at for claim in held if claim.lease_expires_at is not None]
-        text = f"{sum(claim.contacts for claim in held)} contacts claimed"
+        text = f"{format_count(sum(claim.contacts for claim in held), 'contact')} claimed"
         if times:
             text += f", the first {_format_duration(now - min(times))} ago"
         if ends:
             text += f"; the next lease ends in {_format_duration(min(ends) - now)}"
         sentences.append(text)
     if expired:
-        sentences.append(f"{expired} contacts with an expired lease wait for another worker")
+        contacts = format_count(expired, "contact")
+        sentences.append(f"{contacts} with an expired lease, which another worker may claim")
     return sentences
 
 
