@@ -19,7 +19,7 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from campaign_model import lifecycle
-    from campaign_model._answer import json_ready
+    from campaign_model._answer import Answer, json_ready
     from campaign_model._caches import clear_caches
     from campaign_model._json import JsonObject
     from campaign_model.campaign import (
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "STANDARD", "Action", "ActionState", "Assigned", "Campaign", "CampaignContact",
+    "STANDARD", "Action", "ActionState", "Answer", "Assigned", "Campaign", "CampaignContact",
     "CampaignModelError", "CampaignSummary", "CampaignTemplate", "Changed", "Channel", "Claim",
     "ClaimBatch", "Codec", "Condition", "Conflict", "ContactAction", "ContactStatus", "Cursor",
     "Estimate", "Facts", "Failed", "Generated", "GenerationConfig", "HistoryEntry",

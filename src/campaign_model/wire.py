@@ -66,7 +66,7 @@ __all__ = [
 ]
 
 V = TypeVar("V")
-AnyConverter = TypeVar("AnyConverter", bound="Converter")
+_Converter = TypeVar("_Converter", bound="Converter")
 
 # Bounds of each cache: the bytes of all texts, and the characters of one text.
 _CACHED_BYTES = 1_048_576
@@ -408,7 +408,7 @@ class Codec:
 
         return self.register_hooks(Converter())
 
-    def register_hooks(self, converter: AnyConverter) -> AnyConverter:
+    def register_hooks(self, converter: _Converter) -> _Converter:
         """Let a cattrs converter read and write our types, and return it.
 
         Use it for a converter of your own, such as that of ``cattrs.preconf.json``. Steps and

@@ -33,17 +33,12 @@ if TYPE_CHECKING:
 _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
 
-<<<<<<< HEAD
 templates_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="List and update the templates of campaigns."
 )
-campaigns_app: typer.Typer = typer.Typer(**GROUP_SETTINGS, help="Show the campaigns of a tenant.")
-=======
-templates_app = typer.Typer(**GROUP_SETTINGS, help="List and update the templates of campaigns.")
-campaigns_app = typer.Typer(
+campaigns_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Show, watch and export the campaigns of a tenant."
 )
->>>>>>> cli
 
 
 @templates_app.command("sync")

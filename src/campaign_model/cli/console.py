@@ -117,19 +117,11 @@ def format_amount(amount: Decimal) -> str:
     return f"{whole}.{decimals:0<2}"
 
 
-<<<<<<< HEAD
-=======
-def _format_shortest(amount: Decimal) -> str:
-    # The engines return different numbers of trailing zeros; normalize() removes them.
-    return f"{amount.normalize():f}"
-
-
 def format_count(number: int, noun: str) -> str:
     """Format a number of things, such as ``1 contact`` and ``2 contacts``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
->>>>>>> cli
 def format_time(time: datetime | None) -> str:
     """Format a UTC time without its time zone; ``None`` gives an empty string."""
     return "" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"

@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from campaign_model._answer import Answer
 from campaign_model._json import JsonObject
 from campaign_model.campaign import (
     Assigned,
@@ -136,6 +137,7 @@ _SKIPPED = st.builds(
 
 _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     ActionState: lambda _: action_states(),
+    Answer: lambda _: st.one_of(campaign_summaries(), campaigns(), progress()),
     Assigned: lambda _: st.builds(
         Assigned,
         added=COUNTS,
