@@ -40,6 +40,12 @@ def test_every_module_whose_names_others_import_is_public() -> None:
     assert {f"campaign_model.{name}" for name in packages} <= {*MODULES}
 
 
+def test_the_page_on_the_public_api_names_every_public_module() -> None:
+    page, _, _ = PAGES[DOCS / "public-api.md"].partition("## Not public")
+    named = {f"campaign_model{name}" for name in re.findall(r"`(?:campaign_model)?([.\w]*)`", page)}
+    assert [one for one in MODULES if one not in named and ".testing." not in one] == []
+
+
 def test_every_public_class_and_function_has_a_docstring() -> None:
     values = {
         f"{module}.{name}": getattr(import_module(module), name)

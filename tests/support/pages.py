@@ -64,7 +64,8 @@ class Block:
 
 def list_pages() -> list[Path]:
     """Return the pages of the documentation."""
-    return [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), SCHEMAS / "README.md"]
+    pages = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
+    return [*sorted(ROOT.glob("*.md")), *sorted(pages), SCHEMAS / "README.md"]
 
 
 def read_blocks(page: Path) -> list[Block]:
