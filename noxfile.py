@@ -17,6 +17,13 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = "[cli,migrations,postgres,testing]"
 PACKAGE = f".{EXTRAS}"
 DIST = Path("dist")
+GITHUB_FILES = {
+    "dependabot": "dependabot.yml",
+    "github-issue-config": "ISSUE_TEMPLATE/config.yml",
+    "github-issue-forms": "ISSUE_TEMPLATE/[!c]*.yml",
+    "github-workflows": "workflows/*.yml",
+}
+"""The files in .github, by the name of the JSON Schema that check-jsonschema has for them."""
 
 
 def tools(group: str) -> tuple[str, ...]:
@@ -102,10 +109,14 @@ def wrong_stores(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting with ruff."""
+    """Check style and formatting with ruff, and the files of GitHub."""
     session.install(*tools("lint"))
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("zizmor", "--offline", "--quiet", ".github")
+    for schema, files in GITHUB_FILES.items():
+        paths = map(str, Path(".github").glob(files))
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *paths)
 
 
 @nox.session
@@ -129,6 +140,17 @@ def imports(session: nox.Session) -> None:
     """Check that modules import only what their layer may import."""
     session.install(*tools("imports"))
     session.run("lint-imports", "--no-logo", *session.posargs, env={"PYTHONPATH": "src"})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation site into docs/_build/html. Every warning is an error.
+
+    The build checks the links between pages. ``-- -b linkcheck`` checks those to other sites.
+    """
+    session.install(PACKAGE, *tools("docs"))
+    options = ("--fail-on-warning", "--keep-going", "--jobs", "2")
+    session.run("sphinx-build", *options, *session.posargs, "docs", "docs/_build/html")
 
 
 @nox.session

@@ -89,7 +89,7 @@ def end_server_process(driver: Any, engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disturb", "expected_code"), [(interrupt, 130), (end_server_process, 2)], ids=["ctrl-c", "end"]
+    ("disturb", "expected_code"), [(interrupt, 130), (end_server_process, 3)], ids=["ctrl-c", "end"]
 )
 def test_after_an_interruption_the_command_says_that_it_continues(
     legacies: LegacyDatabases,

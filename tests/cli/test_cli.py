@@ -7,28 +7,26 @@ import json
 import sqlite3
 import subprocess
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from uuid import UUID, uuid4
 
-import attrs
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
 
 from campaign_model import db, lifecycle, presets, wire
 from campaign_model.campaign import Campaign
-from campaign_model.cli import console, main
+from campaign_model.cli import console
 from campaign_model.cli.document_files import Kind
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, transact
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.validation import document_schema
+from support.commands import Answer, Command
 from support.paths import SCHEMAS
 from support.tenants import new_owner, new_tenant
 from support.transactions import on_newest_postgresql
@@ -50,45 +48,6 @@ VIOLATIONS = [
     ("/1/label", "too_short"),
     ("/1/enabled", "wrong_type"),
 ]
-
-
-@attrs.frozen
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    def assert_usage_error(self, *words: str) -> None:
-        """Assert that the command failed with one line of explanation that has these words."""
-        assert self.code == 2, self
-        assert self.err.startswith("campaign-model: ")
-        assert self.err.count("\n") == 1, self.err
-        assert self.err.isprintable() or self.err[:-1].isprintable()
-        for word in words:
-            assert word in self.err
-
-
-Command = Callable[..., Answer]
-
-
-@pytest.fixture
-def command(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Command:
-    """A function that runs the command in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, stdin: bytes = b"") -> Answer:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        code = main([str(argument) for argument in arguments])
-        return Answer(code, *capsys.readouterr())
-
-    return run
 
 
 def snapshot(directory: Path) -> dict[str, bytes | None]:
@@ -451,7 +410,7 @@ def test_a_read_only_database_is_a_usage_error(
     engine.dispose()
 
 
-def test_a_locked_sqlite_file_is_a_usage_error_that_says_what_to_do(
+def test_the_error_of_a_locked_sqlite_file_says_what_to_do(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path / 'file.db'}"
@@ -460,19 +419,20 @@ def test_a_locked_sqlite_file_is_a_usage_error_that_says_what_to_do(
     with closing(sqlite3.connect(tmp_path / "file.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         answer = command("campaigns", "list", "--url", url, "--tenant", TENANT)
-    answer.assert_usage_error("the SQLite file is locked", "run this transaction again")
+    answer.assert_error(3, "the SQLite file is locked", "run this transaction again")
 
 
-def test_an_error_that_is_a_bug_is_raised(command: Command, url: str) -> None:
+def test_the_last_line_after_a_bug_says_what_the_database_said(command: Command, url: str) -> None:
     command("db", "init", "--url", url, "--with-host-tables")
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE campaign_totals")
     engine.dispose()
-    with pytest.raises(sa.exc.DBAPIError, match="campaign_totals") as caught:
-        command("campaigns", "list", "--url", url, "--tenant", TENANT)
-    last_line = "".join(traceback.format_exception(caught.value)).splitlines()[-1]
-    assert last_line.startswith("campaign-model: database error: ")
+    answer = command("campaigns", "list", "--url", url, "--tenant", TENANT)
+    assert answer.code == 70
+    traceback, last_line = answer.err.rsplit("\ncampaign-model: ", 1)
+    assert traceback.startswith("Traceback")
+    assert last_line.startswith("this is a bug of campaign-model: database error: ")
     assert "campaign_totals" in last_line
 
 
@@ -480,34 +440,34 @@ def test_an_error_that_is_a_bug_is_raised(command: Command, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "word"),
+    ("code", "url", "word"),
     [
-        ("nonsense", "--url"),
-        ("mysql://host/name", "postgresql://"),
-        ("postgresql://host:port/name", "postgresql://"),
-        ("postgresql://user:hidden@host:port/name", "postgresql://"),
-        ("postgresql://localhost:1/name?nonsense=1", "nonsense"),
-        ("postgresql://localhost:1/name?connect_timeout=soon", "soon"),
-        ("postgresql://localhost:1/half\udcff", "postgresql://"),
-        ("sqlite:///new.db?timeout=soon", "wrong form"),
-        ("postgresql+psycopg2://host/name", "postgresql://"),
-        ("postgresql://localhost:1/name", "cannot open"),
-        ("postgresql://user:hidden@localhost:1/name", "user:***@"),
-        ("postgresql://localhost:1/name?connect_timeout=1", "cannot open"),
-        ("sqlite://", "in memory"),
-        ("sqlite:///:memory:", "in memory"),
-        ("sqlite:///none/name.db", "unable to open"),
-        ("sqlite:///text.db", "not a database"),
+        (2, "nonsense", "--url"),
+        (2, "mysql://host/name", "postgresql://"),
+        (2, "postgresql://host:port/name", "postgresql://"),
+        (2, "postgresql://user:hidden@host:port/name", "postgresql://"),
+        (2, "postgresql://localhost:1/name?nonsense=1", "nonsense"),
+        (2, "postgresql://localhost:1/name?connect_timeout=soon", "soon"),
+        (2, "postgresql://localhost:1/half\udcff", "postgresql://"),
+        (2, "sqlite:///new.db?timeout=soon", "wrong form"),
+        (2, "postgresql+psycopg2://host/name", "postgresql://"),
+        (3, "postgresql://localhost:1/name", "cannot open"),
+        (3, "postgresql://user:hidden@localhost:1/name", "user:***@"),
+        (3, "postgresql://localhost:1/name?connect_timeout=1", "cannot open"),
+        (2, "sqlite://", "in memory"),
+        (2, "sqlite:///:memory:", "in memory"),
+        (3, "sqlite:///none/name.db", "unable to open"),
+        (2, "sqlite:///text.db", "not a database"),
     ],
 )
-def test_a_wrong_url_is_a_usage_error_and_creates_nothing(
-    command: Command, tmp_path: Path, url: str, word: str
+def test_a_wrong_url_is_one_line_and_creates_nothing(
+    command: Command, tmp_path: Path, code: int, url: str, word: str
 ) -> None:
     (tmp_path / "text.db").write_text("This is no database.")
     before = snapshot(tmp_path)
     for subcommand in (("demo",), ("db", "init", "--with-host-tables")):
         answer = command(*subcommand, "--url", url)
-        answer.assert_usage_error(word)
+        answer.assert_error(code, word)
         assert answer.out == ""
         assert "hidden" not in answer.err
     assert snapshot(tmp_path) == before
@@ -550,34 +510,35 @@ def test_a_missing_driver_is_a_usage_error_that_names_the_extra(
     answer.assert_usage_error("pip install 'campaign-model[postgres]'")
 
 
-def test_a_missing_module_of_the_driver_itself_is_raised(
+def test_a_missing_module_of_the_driver_itself_is_a_bug(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("no more", name="something")
 
     monkeypatch.setattr(sa, "create_engine", fail)
-    with pytest.raises(ModuleNotFoundError, match="no more"):
-        command("demo", "--url", "postgresql://localhost/name")
+    answer = command("demo", "--url", "postgresql://localhost/name")
+    assert answer.code == 70
+    assert "no more" in answer.err
 
 
-def test_an_unexpected_error_while_connecting_is_raised(
+def test_an_unexpected_error_while_connecting_is_a_bug(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise sa.exc.ProgrammingError("SELECT", {}, Exception("what?"))
 
     monkeypatch.setattr(sa.Engine, "connect", fail)
-    with pytest.raises(sa.exc.ProgrammingError):
-        command("db", "init", "--with-host-tables", "--url", "sqlite:///new.db")
+    assert command("db", "init", "--with-host-tables", "--url", "sqlite:///new.db").code == 70
 
 
 @pytest.mark.parametrize("extra", ["typer", "rich"])
 def test_the_command_without_its_extra_names_the_extra(
     command: Command, monkeypatch: pytest.MonkeyPatch, extra: str
 ) -> None:
-    monkeypatch.delitem(sys.modules, "campaign_model.cli.app", raising=False)
-    monkeypatch.delitem(sys.modules, "campaign_model.cli.console", raising=False)
+    for name in [*sys.modules]:
+        if name.startswith("campaign_model.cli.") or name.partition(".")[0] == extra:
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, extra, None)
     command("demo").assert_usage_error("pip install 'campaign-model[cli]'")
 
@@ -611,7 +572,7 @@ def test_no_arguments_print_the_help_and_wrong_ones_are_usage_errors(command: Co
 
 def test_the_package_runs_as_a_module() -> None:
     completed = subprocess.run(
-        [sys.executable, "-m", "campaign_model.cli", "schema"],
+        [sys.executable, "-m", "campaign_model", "schema"],
         check=True,
         capture_output=True,
         text=True,
@@ -622,13 +583,31 @@ def test_the_package_runs_as_a_module() -> None:
 # Printing
 
 
-def test_a_table_in_a_narrow_terminal_wraps_only_its_last_column() -> None:
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 140])
+@pytest.mark.parametrize(
+    "texts", [("a" * 30, "b" * 12, "word " * 8), ("a", "b", "c")], ids=["long", "short"]
+)
+def test_a_table_that_does_not_fit_becomes_one_block_of_lines_per_row(
+    width: int, texts: tuple[str, ...]
+) -> None:
+    rows = [texts, ("", *texts[1:])]
     screen = io.StringIO()
-    terminal = Console(file=screen, force_terminal=True, width=40, color_system=None)
-    console.print_table(terminal, ("id", "text"), [("a" * 20, "word " * 10)], title="Title")
-    lines = screen.getvalue().splitlines()
-    assert all(len(line) <= 40 for line in lines)
-    assert sum("a" * 20 in line for line in lines) == 1
+    terminal = Console(file=screen, force_terminal=True, width=width, color_system=None)
+    console.print_table(terminal, ("id", "name", "text"), rows, title="Title")
+    printed = screen.getvalue()
+    lines = printed.splitlines()
+    assert lines[0].rstrip() == "Title"
+    assert all(len(line) <= width for line in lines)
+    for character in "abwrd":
+        assert printed.count(character) >= sum(
+            text.count(character) for row in rows for text in row
+        )
+    is_table = lines[1].split() == ["id", "name", "text"]
+    assert is_table is (width >= 80 or len(texts[0]) == 1)
+    if not is_table:
+        assert lines[1].split() == ["id", texts[0]]
+        assert [line.split()[0] for line in lines[1:] if line.strip()].count("name") == 2
+        assert "" in [line.strip() for line in lines[1:-1]]
 
 
 def test_amounts_are_exact_and_an_unknown_time_is_empty() -> None:

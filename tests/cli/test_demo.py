@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from datetime import timedelta
@@ -21,10 +24,12 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from campaign_model import db
-from campaign_model.cli import demo, main
+from campaign_model.campaign import Campaign
+from campaign_model.cli import demo, main, next_commands
+from campaign_model.cli.contacts_csv import Contact
 from campaign_model.cli.database import parse_url
-from campaign_model.cli.demo import run_demo, workers
-from campaign_model.cli.demo.contacts import TENANT, Contact, read_contacts
+from campaign_model.cli.demo import run_demo, walkthrough, workers
+from campaign_model.cli.demo.contacts import TENANT, read_contacts
 from campaign_model.cli.demo.messages import CampaignMessages, compose_message
 from campaign_model.cli.demo.walkthrough import print_summary
 from campaign_model.generation_config import GenerationConfig
@@ -86,7 +91,7 @@ def runs(
 
 def test_two_runs_export_two_campaigns(runs: TwoRuns) -> None:
     for printed in runs.printed:
-        assert printed.splitlines()[-1] == "The campaign is exported."
+        assert "The campaign is exported." in printed.splitlines()
     rows = runs.rows(sa.select(campaigns.c.status, campaigns.c.tenant_id))
     assert rows == [(Status.EXPORTED, TENANT)] * 2
 
@@ -189,6 +194,34 @@ def test_every_generated_contact_is_marked_as_exported(runs: TwoRuns) -> None:
     }
 
 
+def test_the_demo_shows_its_tenant_and_a_message_of_each_channel(runs: TwoRuns) -> None:
+    for printed in runs.printed:
+        assert f"Tenant      {TENANT}" in printed
+        shown = re.findall(
+            r"^Message +(\w+) to (.*)\n +(?:Email \d.*\n +)?Dear (.*),", printed, re.MULTILINE
+        )
+        assert {channel for channel, _, _ in shown} == {
+            *("email", "linkedin_connect", "linkedin_message")
+        }
+        assert all(name.startswith(first_name) for _, name, first_name in shown)
+        assert len(shown) == 3
+
+
+def test_the_demo_ends_with_commands_that_can_be_pasted(
+    runs: TwoRuns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (campaign_id,) = {
+        json.loads(line)["campaign_id"] for line in runs.exports[0].read_text().splitlines()
+    }
+    show, list_contacts = (shlex.split(line) for line in runs.printed[0].splitlines()[-2:])
+    for words in (show, list_contacts):
+        assert words[0] == "campaign-model"
+        assert main(words[1:]) == 0
+    printed = capsys.readouterr().out
+    assert f"Id          {campaign_id}" in printed
+    assert printed.count("lacks ") == 8
+
+
 def test_a_contact_that_is_pushed_again_gets_the_same_messages(runs: TwoRuns) -> None:
     with runs.engine.begin() as connection:
         store = CampaignStore(connection, TENANT)
@@ -242,7 +275,7 @@ def test_one_contact_in_a_file_of_the_user_is_enough(empty_directory: Path) -> N
         in printed
     )
     assert re.search(r"worker-[234] took over Ada \{0.__class__\}", printed)
-    assert printed.splitlines()[-1] == "The campaign is exported."
+    assert "The campaign is exported." in printed.splitlines()
     assert (empty_directory / "campaign-model-demo.db").exists()
     (export,) = empty_directory.glob("campaign-model-demo-*.jsonl")
     lines = [json.loads(line) for line in export.read_text().splitlines()]
@@ -265,7 +298,9 @@ def test_a_terminal_shows_a_bar_and_no_line_wider_than_80_columns(empty_director
     shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "\N{BOX DRAWINGS HEAVY HORIZONTAL}" in shown
     assert "32/32 contacts" in shown
+    shown, _, commands = shown.partition("Look at the campaign")
     assert all(len(part) <= 80 for line in shown.splitlines() for part in line.split("\r"))
+    assert len(commands.splitlines()) == 3  # The terminal wraps them, so that they can be pasted.
 
 
 @pytest.mark.parametrize(
@@ -278,7 +313,7 @@ def test_a_terminal_shows_a_bar_and_no_line_wider_than_80_columns(empty_director
         (b"name,mail\nAda,a@example.com\n", "no column first_name, company, linkedin_url, email"),
         (b"first_name,company,email\nAda,X,a@example.com\n", "no column linkedin_url"),
         (b"first_name,company,email,e-mail,linkedin\nAda,X,a,b,c\n", "two columns"),
-        (b"first_name,company,email,linkedin\nAda,X,a@example.com,,\n", "line 2: 5 cells"),
+        (b"first_name,company,email,linkedin\nAda,X,a@b,l,more\n", "line 2: 5 cells"),
         (b'first_name,company,email,linkedin\nAda,"X,a@example.com,\n', "unexpected end"),
         (
             b"first_name,company,email,linkedin\nAda,X,,\n",
@@ -360,35 +395,119 @@ def test_the_demo_refuses_a_database_with_a_legacy_campaigns_table(
 
 
 def test_the_demo_fails_if_the_first_worker_is_not_killed(
-    empty_directory: Path, monkeypatch: pytest.MonkeyPatch
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(workers, "_work_and_kill_itself", print)
-    with pytest.raises(RuntimeError, match="exited with 0"):
-        run("--url", f"sqlite:///{empty_directory / 'alive.db'}")
+    assert main(["demo", "--url", f"sqlite:///{empty_directory / 'alive.db'}"]) == 70
+    assert "exited with 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("interrupted_function", "status", "generated"),
+    [("finish_generation", "generating", r"\d"), ("run_export", "approved", "32")],
+)
+def test_an_interrupted_demo_prints_the_command_that_continues_it(
+    empty_directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    interrupted_function: str,
+    status: str,
+    generated: str,
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(walkthrough, interrupted_function, interrupt)
+        assert main(["demo", "--out", "my out.jsonl"]) == 130
+    out, err = capsys.readouterr()
+    assert re.search(f"interrupted; the campaign stays {status}, with {generated} of 40", err)
+    again = shlex.split(out.splitlines()[-1])
+    assert main(again[1:]) == 0
+    printed = capsys.readouterr().out
+    assert "The campaign is exported." in printed
+    assert len((empty_directory / "my out.jsonl").read_text().splitlines()) == 191
+    # A third time, nothing is left to do.
+    assert main(again[1:]) == 0
+    assert len((empty_directory / "my out.jsonl").read_text().splitlines()) == 191
+
+
+def test_a_demo_cannot_continue_any_campaign(
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"sqlite:///{empty_directory / 'other.db'}"
+    engine = db.prepare_engine(sa.create_engine(url))
+    db.init(engine, with_host_tables=True)
+    campaign = Campaign("Other")
+    with engine.begin() as connection:
+        connection.execute(sa.insert(HOST.tenants).values(id=TENANT, name="Demo"))
+        CampaignStore(connection, TENANT).campaigns.add(campaign)
+    engine.dispose()
+    assert main(["demo", "--url", url, "--continue", str(campaign.id)]) == 2
+    assert "the campaign is draft" in capsys.readouterr().err
+    monkeypatch.chdir(empty_directory)
+    assert main(["demo", "--continue", str(campaign.id)]) == 2
+    assert "no database file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///my file.db", "'sqlite:///my file.db'"),
+        ("postgresql://ada@host/name", "postgresql://ada@host/name"),
+        ("postgresql://ada:secret@host/name", '"$CAMPAIGN_MODEL_URL"'),
+        ("postgresql://ada@host/name?password=secret", '"$CAMPAIGN_MODEL_URL"'),
+    ],
+)
+def test_a_command_to_paste_contains_no_password(url: str, shown: str) -> None:
+    command = next_commands.compose_command(sa.make_url(url), "demo")
+    assert command == f"campaign-model demo --url {shown}"
+    screen = io.StringIO()
+    next_commands.print_commands(Console(file=screen, width=20), "Continue", command)
+    assert ("stands for" in screen.getvalue()) is ("secret" in url)
+    assert command in screen.getvalue()
+
+
+def test_a_command_to_paste_calls_the_program_as_the_user_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def program(called: str) -> str:
+        monkeypatch.setattr(sys, "argv", [called])
+        return next_commands.compose_command(sa.make_url("sqlite://"), "x").partition(" x")[0]
+
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "my bin" / "campaign-model"
+    script.parent.mkdir()
+    script.touch(0o700)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert program("my bin/campaign-model") == "'my bin/campaign-model'"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert program(str(script)) == "campaign-model"
+    assert program("cli/__main__.py") == f"{sys.executable} -m campaign_model.cli"
 
 
 def test_the_error_of_a_worker_ends_the_demo(
-    empty_directory: Path, monkeypatch: pytest.MonkeyPatch
+    empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(workers, "run_worker", fail)
-    with pytest.raises(ZeroDivisionError):
-        run("--url", f"sqlite:///{empty_directory / 'failing.db'}")
+    assert main(["demo", "--url", f"sqlite:///{empty_directory / 'failing.db'}"]) == 70
+    assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_a_campaign_whose_export_file_cannot_be_written_is_not_exported(
     empty_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_file = Path.open
+    open_file = os.open
 
-    def fail_to_write(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
-        if "w" in mode:
+    def fail_to_write(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if Path(path).name == "out.jsonl":
             raise OSError(28, "No space left on device")
-        return open_file(path, mode, *arguments, **options)
+        return open_file(path, flags, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", fail_to_write)
+    monkeypatch.setattr(os, "open", fail_to_write)
     assert main(["demo", "--out", "out.jsonl"]) == 2
     assert "cannot write out.jsonl: No space left on device" in capsys.readouterr().err
     engine = sa.create_engine(f"sqlite:///{empty_directory / 'campaign-model-demo.db'}")

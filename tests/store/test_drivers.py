@@ -184,7 +184,7 @@ def test_an_async_engine_is_refused_where_a_plain_one_is_needed(engine: sa.Engin
     assert db.prepare_engine(asynchronous.sync_engine) is asynchronous.sync_engine
     with pytest.raises(TypeError, match="of an AsyncEngine, pass its sync_engine"):
         db.prepare_engine(asynchronous)
-    with pytest.raises(TypeError, match="not AsyncEngine; of an AsyncConnection, call run_sync"):
+    with pytest.raises(TypeError, match="not AsyncEngine; with an AsyncEngine, await transact_a"):
         call_transact(asynchronous)
     with pytest.raises(TypeError, match="a synchronous driver such as psycopg, not asyncpg"):
         run_worker(asynchronous.sync_engine, uuid4(), uuid4(), lambda _: Generated(None))
@@ -223,7 +223,7 @@ def test_transact_tries_again_to_connect_with_asyncpg(engine: sa.Engine) -> None
     [
         ("postgresql+pg8000", "psycopg or postgresql.psycopg2 or postgresql.asyncpg"),
         ("postgresql+psycopg2cffi", "psycopg or postgresql.psycopg2 or postgresql.asyncpg"),
-        ("sqlite+aiosqlite", "sqlite.pysqlite"),
+        ("sqlite+pysqlcipher", "sqlite.pysqlite or sqlite.aiosqlite"),
     ],
 )
 def test_other_drivers_are_refused_by_name(name: str, known: str) -> None:

@@ -1,4 +1,4 @@
-"""Engines of PostgreSQL with each driver, and with settings of the session."""
+"""Engines with each driver, asynchronous ones too, and with settings of the session."""
 
 from __future__ import annotations
 
@@ -6,13 +6,25 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from campaign_model import db
 from campaign_model.testing._event_loop import run_for_driver
 
 Result = TypeVar("Result")
 
 DRIVERS = ("psycopg", "psycopg2", "asyncpg")
+
+
+ASYNC_DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+
+
+def new_async_engine(url: sa.URL, **options: Any) -> AsyncEngine:
+    """Make a prepared ``AsyncEngine`` on the database at ``url``."""
+    url = url.set(drivername=ASYNC_DRIVERS[url.get_backend_name()])
+    engine = create_async_engine(url, **options)
+    db.prepare_engine(engine.sync_engine)
+    return engine
 
 
 def call_with_engine(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 __all__ = ["main"]
 
@@ -12,14 +13,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     ``arguments`` default to those of this process. Exit codes: 0 success, 1 the command found
-    problems, 2 a usage error, 130 interrupted by Ctrl-C.
+    problems, 2 a usage error, 3 the database cannot be reached or cannot work at the moment, 70 a
+    bug of this program, 130 interrupted by Ctrl-C.
     """
-    try:
-        from campaign_model.cli.app import run  # noqa: PLC0415 - the extra may be missing
-    except ModuleNotFoundError as error:
-        # pip installs the entry point even without the extra.
-        if error.name not in {"typer", "rich"}:
-            raise
+    # pip installs the entry point even without the extra, and few commands import Rich at once.
+    if not all(find_spec(name) for name in ("typer", "rich")):
         sys.stderr.write("campaign-model: run  pip install 'campaign-model[cli]'  first\n")
         return 2
+    from campaign_model.cli.app import run
+
     return run(arguments)

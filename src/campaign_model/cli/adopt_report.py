@@ -181,4 +181,4 @@ def adoption_progress() -> Iterator[Callable[[str, int, int], None]]:
             explanation = explain_database_error(error)
             if explanation is None:
                 raise
-            raise UserError(f"{explanation}; {_CONTINUES}") from None
+            raise type(explanation)(f"{explanation}; {_CONTINUES}") from None

@@ -1,108 +1,83 @@
-"""The command ``campaign-model``: its subcommands, and the exit code and message of every error.
+"""The command ``campaign-model``: its subcommands that need no database, and the demo.
 
 The group ``db`` is in ``database_commands``, the groups ``templates`` and ``campaigns`` are in
-``campaign_commands``.
+``campaign_commands``. Exit codes and messages of errors are in ``failures``.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
+from uuid import UUID
 
-import sqlalchemy as sa
 import typer
 
-import campaign_model
-from campaign_model import db, lifecycle
 from campaign_model._logs import setup_log
 from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
-    INTERRUPTED,
     NAME,
     SUCCESS,
     USAGE_ERROR,
-    Interruption,
     UserError,
     open_console,
     print_error,
     print_json,
     print_table,
 )
-from campaign_model.cli.database import explain_database_error, parse_url
+from campaign_model.cli.contact_commands import contacts_app
+from campaign_model.cli.database import parse_url
 from campaign_model.cli.database_commands import database_app
-from campaign_model.cli.demo import run_demo
 from campaign_model.cli.document_files import Kind, check_file, print_checked_file
+from campaign_model.cli.failures import print_failure, wants_json
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored
-from campaign_model.errors import CampaignModelError, InvalidArgument
-from campaign_model.validation import document_schema
+from campaign_model.cli.tenant_commands import tenants_app
 
-_ARGUMENT_OPTIONS = ("status_map", "status_rule", "tenants", "owners", "contacts", "messages")
-"""Arguments of ``db`` that are options of its commands, with a dash for each underscore."""
-
-_TYPER_ERROR: Any = typer.BadParameter.__mro__[2]
-"""The base class of Typer's errors. Only new versions of Typer export it under a name."""
-
-app: typer.Typer = typer.Typer(**GROUP_SETTINGS, pretty_exceptions_enable=False)
+app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS | {"add_completion": True}, pretty_exceptions_enable=False
+)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")
+app.add_typer(contacts_app, name="contacts")
+app.add_typer(tenants_app, name="tenants")
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """Run a command and return its exit code.
-
-    A user's mistake becomes one line on standard error and exit code 2. All other exceptions are
-    bugs and propagate. The last line of a traceback is what the database said.
-    """
-    error_code = USAGE_ERROR
-    printer = _WarningPrinter()
+    """Run a command and return its exit code. ``failures`` handles every exception."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = wants_json(arguments)
+    printer = _WarningPrinter(as_json=as_json)
     setup_log.addHandler(printer)
     try:
         exit_code: int | None = app(arguments, prog_name=NAME, standalone_mode=False)
-    except _TYPER_ERROR as error:
-        message = error.format_message()
-    except InvalidArgument as error:
-        message = _name_option(error)
-    except (UserError, CampaignModelError, db.SetupError) as error:
-        message = str(error)
-    except (typer.Abort, Interruption) as interruption:
-        message, error_code = str(interruption) or "interrupted", INTERRUPTED
-    except sa.exc.DBAPIError as error:
-        explanation = explain_database_error(error)
-        if explanation is None:
-            error.add_note(f"{NAME}: database error: {' '.join(str(error.orig).split())}")
-            raise
-        message = explanation
+    except Exception as error:  # noqa: BLE001 - a bug gets an exit code of its own
+        return print_failure(error, as_json=as_json)
     else:
         return exit_code or SUCCESS
     finally:
         setup_log.removeHandler(printer)
-    if message:  # Empty after the help of a command that was called without arguments.
-        print_error(message)
-    return error_code
 
 
 class _WarningPrinter(logging.Handler):
     """Prints warnings of the library as errors are printed."""
 
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
     def emit(self, record: logging.LogRecord) -> None:
-        print_error(record.getMessage())
-
-
-def _name_option(error: InvalidArgument) -> str:
-    """Return the error's message. It begins with the option, if the argument is one."""
-    if error.argument not in _ARGUMENT_OPTIONS:
-        return str(error)
-    message = str(error).removeprefix(f"{error.argument.replace('_', ' ')}: ")
-    return f"--{error.argument.replace('_', '-')}: {message}"
+        print_error(record.getMessage(), as_json=self._as_json, code="warning")
 
 
 def _print_version(requested: bool) -> None:  # noqa: FBT001 - Typer passes it by position
     if requested:
-        typer.echo(f"{NAME} {campaign_model.__version__}")
+        from campaign_model import __version__
+
+        typer.echo(f"{NAME} {__version__}")
         raise typer.Exit
 
 
@@ -148,6 +123,10 @@ def demo(
             "campaign-model-demo-ID.jsonl.",
         ),
     ] = None,
+    continued_id: Annotated[
+        UUID | None,
+        typer.Option("--continue", metavar="ID", help="Continue an interrupted demo's campaign."),
+    ] = None,
 ) -> int:
     """Run one campaign from template to export, in about five seconds.
 
@@ -156,19 +135,22 @@ def demo(
     Then it reviews the messages, approves them and exports them to a file.
     It calls no language model and sends nothing.
     """
+    from campaign_model.cli.demo import run_demo
+
     return run_demo(
         open_console(),
         parse_url(url),
         contacts_path=contacts,
         template_name=template,
         out=out,
+        continued_id=continued_id,
     )
 
 
 @app.command()
 def validate(
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="JSON files; - reads standard input.")
+        list[str], typer.Argument(metavar="FILE", help="JSON files; - reads standard input.")
     ],
     *,
     document: Annotated[
@@ -224,12 +206,16 @@ def schema(
     if name is None:
         typer.echo("\n".join(Kind))
     else:
+        from campaign_model.validation import document_schema
+
         print_json(document_schema(name, "stored" if stored else "submitted"))
 
 
 @app.command("lifecycle")
 def show_lifecycle(*, as_json: Json = False) -> None:
     """Print the lifecycle: the actions of campaigns and contacts, guards and permissions."""
+    from campaign_model import lifecycle
+
     tables = lifecycle.to_dict()
     if as_json:
         print_json(tables)

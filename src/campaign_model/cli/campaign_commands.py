@@ -1,18 +1,17 @@
-"""The command groups ``templates`` and ``campaigns``, and the tables that they print."""
+"""The command groups ``templates`` and ``campaigns``, and the tables that they print.
+
+The library is imported within the functions, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-import attrs
 import typer
-from rich.console import Console
 
-from campaign_model import db
-from campaign_model.campaign import HistoryEntry
-from campaign_model.claims import Progress
 from campaign_model.cli.console import (
+    NARROW,
     format_amount,
     format_time,
     open_console,
@@ -23,7 +22,13 @@ from campaign_model.cli.console import (
 from campaign_model.cli.database import open_database, parse_url
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Tenant, Url
 from campaign_model.lifecycle import Status
-from campaign_model.store import transact
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from campaign_model import db
+    from campaign_model.campaign import HistoryEntry
+    from campaign_model.claims import Progress
 
 _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
@@ -40,6 +45,8 @@ def sync_templates(*, url: Url, as_json: Json = False) -> None:
 
     A system template that was edited in the database stays as it is.
     """
+    from campaign_model import db
+
     with open_database(parse_url(url)) as engine, engine.begin() as connection:
         report = db.sync_presets(connection)
     print_sync_report(report, as_json=as_json)
@@ -50,6 +57,8 @@ def print_sync_report(report: db.SyncReport, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
+        import attrs
+
         results = [(name, word) for word, names in attrs.asdict(report).items() for name in names]
         print_table(open_console(), ("system template", "result"), results)
 
@@ -57,6 +66,8 @@ def print_sync_report(report: db.SyncReport, *, as_json: bool) -> None:
 @templates_app.command("list")
 def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
     """List the system templates and the tenant's own templates."""
+    from campaign_model.store import transact
+
     with open_database(parse_url(url)) as engine:
         templates = transact(engine, tenant, lambda store: store.templates.list())
     if as_json:
@@ -101,8 +112,10 @@ def list_campaigns(
 ) -> None:
     """List the campaigns of a tenant, newest first.
 
-    A narrow terminal leaves out cost and creation time.
+    A terminal of 80 to 109 columns leaves out cost and creation time.
     """
+    from campaign_model.store import transact
+
     with open_database(parse_url(url)) as engine:
         page = transact(
             engine,
@@ -114,7 +127,7 @@ def list_campaigns(
         return
     console = open_console()
     columns: tuple[str, ...] = ("id", "status", "generated", "name", "cost", "created (UTC)")
-    if console.width < _WIDE_TERMINAL:
+    if NARROW <= console.width < _WIDE_TERMINAL:
         columns = columns[:4]
     print_table(
         console,
@@ -145,6 +158,8 @@ def show_campaign(
     as_json: Json = False,
 ) -> None:
     """Show one campaign: steps, progress, history, and the actions that are allowed now."""
+    from campaign_model.store import transact
+
     with open_database(parse_url(url)) as engine:
         campaign, progress, actions, history = transact(
             engine,
@@ -157,6 +172,8 @@ def show_campaign(
             ),
         )
     if as_json:
+        import attrs
+
         with_allowed = [
             attrs.asdict(state, recurse=False) | {"allowed": state.allowed} for state in actions
         ]

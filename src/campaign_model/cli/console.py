@@ -1,52 +1,82 @@
-"""Printing to standard output: tables and labelled lines for people, JSON for programs.
+"""Printing: tables and labelled lines for people, JSON for programs, and the errors of commands.
 
 ``print_table`` and ``print_labelled`` remove control characters from everything they print, so
 that text from a database or a file cannot control the terminal. ``UserError`` is the exception
-for every mistake that the user can correct, ``Interruption`` the one after Ctrl-C.
+for every mistake that the user can correct, ``DatabaseUnavailable`` the one for a database that
+does not answer, ``Interruption`` the one after Ctrl-C. ``print_error`` hides passwords.
+
+This module loads Rich and the library's documents only when it prints with them, so that
+``--help`` and shell completion are fast.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import attrs
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from campaign_model._values import MONEY_DECIMALS
-from campaign_model.errors import CampaignModelError
-from campaign_model.generation_config import GenerationConfig
-from campaign_model.steps import StepSequence
-from campaign_model.wire import dump_generation_config, dump_template_config
+if TYPE_CHECKING:
+    from rich.console import Console
 
 NAME = "campaign-model"
 
-SUCCESS, FOUND_PROBLEMS, USAGE_ERROR, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes."""
+SUCCESS, FOUND_PROBLEMS, USAGE_ERROR, UNAVAILABLE, CRASH, INTERRUPTED = 0, 1, 2, 3, 70, 130
+"""Exit codes. 70 is ``EX_SOFTWARE`` of sysexits.h."""
 
 LABEL_WIDTH = 11
 """Columns of the label in ``print_labelled``."""
 
+NARROW = 80
+"""A table that does not fit into fewer columns than this becomes one block of lines per row."""
+
+_READABLE_WIDTH = 10
+"""The fewest columns in which a table wraps text."""
+
 _UNLIMITED_WIDTH = 10_000
+
+_PASSWORDS = (
+    # The password of a URL ends at the last @ of its word, as it may contain @, / and : itself.
+    re.compile(r"(?P<before>://[^\s:/@?#]*:)\S*(?P<after>@)"),
+    # Parameters of a URL and of a key=value connection string. Their values may be quoted, and an
+    # error message may have escaped the quotes.
+    re.compile(
+        r"(?P<before>(?:password|passwd|pwd)\s*=\s*)"
+        r"(?:\\*(?P<quote>['\"])(?:\\+.|(?!(?P=quote)).)*(?P=quote)?|[^\s&;,'\"]+)(?P<after>)",
+        re.IGNORECASE,
+    ),
+)
 
 
 class UserError(Exception):
     """A mistake that the user can correct. The message is one line that says how."""
 
+    code = "usage_error"
+    exit_code = USAGE_ERROR
+
+
+class DatabaseUnavailable(UserError):
+    """The database cannot be reached, or it cannot work at the moment."""
+
+    code = "database_unavailable"
+    exit_code = UNAVAILABLE
+
 
 class Interruption(Exception):
     """The user has interrupted the command. The message says how to go on."""
 
+    code = "interrupted"
+    exit_code = INTERRUPTED
+
 
 def open_console() -> Console:
     """Open a console on standard output that prints text as it is, without markup."""
+    from rich.console import Console
+
     console = Console(markup=False, emoji=False, highlight=False)
     if not console.is_terminal:
         # A program that reads the output needs each row on one line.
@@ -54,9 +84,25 @@ def open_console() -> Console:
     return console
 
 
-def print_error(message: str) -> None:
-    """Print a message as one line on standard error."""
-    sys.stderr.write(f"{NAME}: {make_printable(' '.join(message.split()))}\n")
+def print_error(
+    message: str, *, as_json: bool = False, code: str = UserError.code, **data: Any
+) -> None:
+    """Print a message as one line on standard error, without passwords.
+
+    With ``as_json``, the line is a JSON object of ``code``, ``message`` and ``data``.
+    """
+    message = hide_passwords(make_printable(" ".join(message.split())))
+    line = f"{NAME}: {message}"
+    if as_json:
+        line = json.dumps({"code": code, "message": message} | data, ensure_ascii=False)
+    sys.stderr.write(f"{line}\n")
+
+
+def hide_passwords(text: str) -> str:
+    """Replace each password in a URL or a connection string by ``***``."""
+    for pattern in _PASSWORDS:
+        text = pattern.sub(r"\g<before>***\g<after>", text)
+    return text
 
 
 def make_printable(text: str) -> str:
@@ -82,6 +128,8 @@ def format_time(time: datetime | None) -> str:
 
 def print_labelled(console: Console, label: str, text: str) -> None:
     """Print ``text`` with a bold label to its left; long text wraps beside the label."""
+    from rich.table import Table
+
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=LABEL_WIDTH, style="bold")
     grid.add_column(overflow="fold")
@@ -99,8 +147,16 @@ def print_table(
 ) -> None:
     """Print a table. Columns of numbers are aligned to the right.
 
-    On a narrow terminal only the column ``wraps`` breaks its text into lines (default: the last).
+    Only the column ``wraps`` breaks its text into lines (default: the last). A table that does not
+    fit into the terminal becomes one block per row, with one labelled line per column.
     """
+    from rich import box
+    from rich.cells import cell_len
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    rows = list(rows)
+    texts = [[_format_cell(value) for value in row] for row in rows]
     table = Table(
         title=title,
         title_justify="left",
@@ -109,24 +165,53 @@ def print_table(
         show_edge=False,
         pad_edge=False,
     )
-    rows = list(rows)
+    wrapped_index = columns.index(wraps or columns[-1])
     for index, column in enumerate(columns):
         is_numeric = bool(rows) and all(isinstance(row[index], int | Decimal) for row in rows)
         table.add_column(
             column,
             justify="right" if is_numeric else "left",
-            no_wrap=column != (wraps or columns[-1]),
+            no_wrap=index != wrapped_index,
             overflow="fold",
         )
-    for row in rows:
-        table.add_row(*(_format_cell(value) for value in row))
+    for text in texts:
+        table.add_row(*text)
+    unlimited = console.options.update(max_width=_UNLIMITED_WIDTH)
+    width = Measurement.get(console, unlimited, table).maximum
+    wrapped_width = max(cell_len(text[wrapped_index]) for text in (columns, *texts))
+    width_if_wrapped = width - max(0, wrapped_width - _READABLE_WIDTH)
+    is_too_wide = width > console.width < NARROW or width_if_wrapped > console.width
+    if is_too_wide and len(columns) > 1 and rows:
+        _print_blocks(console, columns, texts, title)
+        return
     console.print(table)
     if title is not None:
         console.print()
 
 
+def _print_blocks(
+    console: Console, columns: Sequence[str], texts: Iterable[Sequence[str]], title: str | None
+) -> None:
+    """Print one block per row: its texts one below the other, with the columns as labels."""
+    from rich.table import Table
+
+    if title is not None:
+        console.print(title, style="bold")
+    for text in texts:
+        block = Table.grid(padding=(0, 2))
+        block.add_column(style="bold", no_wrap=True)
+        block.add_column(overflow="fold")
+        for column, cell in zip(columns, text, strict=True):
+            if cell:
+                block.add_row(column, cell)
+        console.print(block)
+        console.print()
+
+
 def _format_cell(value: object) -> str:
     if isinstance(value, Decimal):
+        from campaign_model._values import MONEY_DECIMALS
+
         # All decimals, so that the decimal points of a column are aligned.
         return f"{value:.{MONEY_DECIMALS}f}"
     return make_printable(str(value))
@@ -145,6 +230,13 @@ def print_json_line(value: Any) -> None:
 
 def _to_json(value: Any) -> Any:
     """Convert a value that ``json`` does not know to one that it knows, or to parts of it."""
+    import attrs
+
+    from campaign_model.errors import CampaignModelError
+    from campaign_model.generation_config import GenerationConfig
+    from campaign_model.steps import StepSequence
+    from campaign_model.wire import dump_generation_config, dump_template_config
+
     match value:
         case Decimal():
             return _format_shortest(value)

@@ -1,4 +1,7 @@
-"""Opening the database of ``--url``, and explaining in one line why it cannot be opened."""
+"""Opening the database of ``--url``, and explaining in one line why it cannot be opened.
+
+SQLAlchemy is imported within the functions, because ``--help`` loads this module too.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,17 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
+from campaign_model.cli.console import (
+    NAME,
+    DatabaseUnavailable,
+    UserError,
+    hide_passwords,
+)
 
-from campaign_model import db
-from campaign_model.cli.console import UserError
-from campaign_model.store.connection import check_session, sqlstate
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
@@ -33,9 +40,13 @@ _PRIMARY_CODE_MASK = 0xFF
 
 def parse_url(text: str) -> sa.URL:
     """Parse a database URL and choose its driver. Raise ``UserError`` if it is not supported."""
+    import sqlalchemy as sa
+
     try:
         text.encode()
         url = sa.make_url(text)
+        if "@" in (url.host or ""):  # The host begins with a part of the password.
+            raise UserError("--url: write the character @ in a password as %40")
         return url.set(drivername=_DRIVERS[url.drivername])
     except (sa.exc.ArgumentError, KeyError, ValueError):
         # ValueError: the port is no number, or the text has half of a surrogate pair.
@@ -45,8 +56,20 @@ def parse_url(text: str) -> sa.URL:
         ) from None
 
 
+def show_url(url: sa.URL) -> str:
+    """Return the URL as text without its passwords."""
+    return hide_passwords(url.render_as_string())
+
+
 def make_engine(url: sa.URL) -> sa.Engine:
-    """Make an engine with the command's own defaults. Raise as ``create_engine`` does."""
+    """Make an engine with the command's own defaults. Raise as ``create_engine`` does.
+
+    The errors of its statements have no parameters, which may be private.
+    """
+    import sqlalchemy as sa
+
+    from campaign_model import db
+
     connect_arguments: dict[str, Any] = {}
     if url.get_driver_name() == "psycopg":
         # Without a limit, a server that never answers blocks the command for minutes. Without an
@@ -55,7 +78,8 @@ def make_engine(url: sa.URL) -> sa.Engine:
         connect_arguments = {
             name: value for name, value in defaults.items() if name not in url.query
         }
-    return db.prepare_engine(sa.create_engine(url, connect_args=connect_arguments))
+    engine = sa.create_engine(url, connect_args=connect_arguments, hide_parameters=True)
+    return db.prepare_engine(engine)
 
 
 @contextmanager
@@ -65,12 +89,17 @@ def open_database(
     """Open an engine for the block, after one connection has shown that the database answers.
 
     ``may_create`` creates an SQLite file that does not exist. ``needs_schema`` requires the
-    library's tables. Raise ``UserError`` if the driver is not installed, or the database does not
-    answer or lacks the tables.
+    library's tables. Raise ``DatabaseUnavailable`` if the database does not answer, and
+    ``UserError`` if the driver is not installed, the URL is wrong or the tables are missing.
     """
+    import sqlalchemy as sa
+
+    from campaign_model import db
+    from campaign_model.store.connection import check_session
+
     if url.get_backend_name() == "sqlite":
         _check_sqlite_file(url, may_create=may_create)
-    shown_url = url.render_as_string()  # Without the password.
+    shown_url = show_url(url)
     try:
         engine = make_engine(url)
     except ModuleNotFoundError as error:
@@ -89,33 +118,41 @@ def open_database(
             # Without a statement, the driver refused the URL, or no connection could be made.
             if error.statement is not None and explain_database_error(error) is None:
                 raise
-            raise UserError(
+            is_refused = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+            raise (DatabaseUnavailable if is_refused else UserError)(
                 "; ".join([f"cannot open {shown_url}: {error.orig}", *error.detail])
             ) from None
         except ValueError as error:
             raise UserError(f"cannot use {shown_url}: {error}") from None
         if needs_schema and not sa.inspect(engine).has_table(db.VERSION_TABLE):
-            raise UserError(
-                f"{shown_url} has no campaign tables; run  campaign-model db init  first"
-            )
+            raise UserError(f"{shown_url} has no campaign tables; run  {NAME} db init  first")
         yield engine
     finally:
         engine.dispose()
 
 
-def explain_database_error(error: sa.exc.DBAPIError) -> str | None:
-    """Return a sentence for an error that the user can act on, such as a read-only database.
+def explain_database_error(error: sa.exc.DBAPIError) -> UserError | None:
+    """Return the error for the user, if the user can act on it: a lost connection, for example.
 
+    It is :class:`DatabaseUnavailable` if the command may succeed later, as when a file is locked.
     ``None`` means that the error is a bug of this program, and its traceback must be shown.
     """
+    import sqlalchemy as sa
+
+    from campaign_model.store.connection import sqlstate
+
     driver_error = error.orig
     if isinstance(driver_error, sqlite3.Error):
         code = getattr(driver_error, "sqlite_errorcode", 0) & _PRIMARY_CODE_MASK
         is_bug = code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISUSE)
+        is_denied = code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOTADB)
     else:
         is_denied = sqlstate(error) in _DENIED
         is_bug = not (isinstance(error, sa.exc.OperationalError) or is_denied)
-    return None if is_bug else "; ".join([f"database error: {driver_error}", *error.detail])
+    if is_bug:
+        return None
+    message = "; ".join([f"database error: {driver_error}", *error.detail])
+    return UserError(message) if is_denied else DatabaseUnavailable(message)
 
 
 def _check_sqlite_file(url: sa.URL, *, may_create: bool) -> None:

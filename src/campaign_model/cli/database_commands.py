@@ -1,20 +1,16 @@
-"""The commands ``campaign-model db``: build, check, adopt and enforce the schema of a database."""
+"""The commands ``campaign-model db``: build, check, adopt and enforce the schema of a database.
+
+The library is imported within the functions, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from campaign_model import db
-from campaign_model.cli.adopt_report import (
-    adoption_progress,
-    parse_pairs,
-    print_report,
-    print_verdict,
-)
 from campaign_model.cli.campaign_commands import print_sync_report
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
@@ -26,9 +22,10 @@ from campaign_model.cli.console import (
 )
 from campaign_model.cli.database import open_database, parse_url
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
-from campaign_model.store import HostTables
 
-_HOST = HostTables()
+if TYPE_CHECKING:
+    from campaign_model import db
+    from campaign_model.store import HostTables
 
 database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
@@ -59,13 +56,15 @@ def init(
     with_host_tables: Annotated[
         bool, typer.Option("--with-host-tables", help="Create minimal host tables if missing.")
     ] = False,
-    tenants: TenantsTable = _HOST.tenants,
-    owners: OwnersTable = _HOST.owners,
-    contacts: ContactsTable = _HOST.contacts,
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
     as_json: Json = False,
 ) -> None:
     """Build the schema in a fresh database, or upgrade it, and sync the system templates."""
-    host = HostTables(tenants, owners, contacts)
+    from campaign_model import db
+
+    host = db.HostTables(tenants, owners, contacts)
     # `may_create` lets SQLite create the file of the database if there is none. A new file has no
     # host tables. So without --with-host-tables, `db.init` would fail and leave an empty file.
     with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
@@ -77,9 +76,9 @@ def init(
 def verify(
     *,
     url: Url,
-    tenants: TenantsTable = _HOST.tenants,
-    owners: OwnersTable = _HOST.owners,
-    contacts: ContactsTable = _HOST.contacts,
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
     messages: MessagesTable = "messages",
     as_json: Json = False,
 ) -> int:
@@ -87,7 +86,10 @@ def verify(
 
     The exit code is 1 if something is missing.
     """
-    host = HostTables(tenants, owners, contacts)
+    from campaign_model import db
+    from campaign_model.cli.adopt_report import print_verdict
+
+    host = db.HostTables(tenants, owners, contacts)
     with open_database(parse_url(url), needs_schema=False) as engine:
         verdict = db.verify(engine, host=host, messages=messages)
     if as_json:
@@ -122,9 +124,9 @@ def adopt(
             help="Create the contacts of campaigns that have messages but no contacts.",
         ),
     ] = False,
-    tenants: TenantsTable = _HOST.tenants,
-    owners: OwnersTable = _HOST.owners,
-    contacts: ContactsTable = _HOST.contacts,
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
     messages: MessagesTable = "messages",
     as_json: FindingsAsJson = False,
 ) -> int:
@@ -133,6 +135,9 @@ def adopt(
     Others can read and write meanwhile, and services without this library afterwards, too. Run it
     with --dry-run first. The exit code is 1 if values need a decision; then nothing was changed.
     """
+    from campaign_model import db
+    from campaign_model.cli.adopt_report import parse_pairs
+
     run_step = partial(
         db.adopt,
         enforce=enforce,
@@ -142,7 +147,7 @@ def adopt(
     return _run_step(
         run_step,
         url=url,
-        host=HostTables(tenants, owners, contacts),
+        host=db.HostTables(tenants, owners, contacts),
         messages=messages,
         dry_run=dry_run,
         status_map=status_map,
@@ -158,9 +163,9 @@ def enforce(
     dry_run: DryRun = False,
     status_map: StatusMap = None,
     quarantine: Quarantine = False,
-    tenants: TenantsTable = _HOST.tenants,
-    owners: OwnersTable = _HOST.owners,
-    contacts: ContactsTable = _HOST.contacts,
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
     messages: MessagesTable = "messages",
     as_json: FindingsAsJson = False,
 ) -> int:
@@ -169,10 +174,12 @@ def enforce(
     With --dry-run, count the writes since the adoption that the constraints would have refused.
     The exit code is 1 if values need a decision; then nothing was changed.
     """
+    from campaign_model import db
+
     return _run_step(
         db.enforce,
         url=url,
-        host=HostTables(tenants, owners, contacts),
+        host=db.HostTables(tenants, owners, contacts),
         messages=messages,
         dry_run=dry_run,
         status_map=status_map,
@@ -193,6 +200,9 @@ def _run_step(
     as_json: bool,
 ) -> int:
     """Run a step of an adoption, print its report and return the exit code."""
+    from campaign_model import db
+    from campaign_model.cli.adopt_report import adoption_progress, parse_pairs, print_report
+
     console = open_console()
     refusal = ""
     with (
@@ -217,7 +227,7 @@ def _run_step(
     else:
         print_report(console, report, dry_run=dry_run)
     if refusal:
-        print_error(refusal)
+        print_error(refusal, as_json=as_json, code="needs_decision")
     return FOUND_PROBLEMS if report.refused else SUCCESS
 
 
@@ -225,11 +235,13 @@ def _run_step(
 def print_grants(
     *,
     role: Annotated[str, typer.Option(help="The role of your service.")],
-    owners: OwnersTable = _HOST.owners,
-    contacts: ContactsTable = _HOST.contacts,
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
 ) -> None:
     """Print the GRANT statements that let a PostgreSQL role use the store."""
-    for grant in db.grants(role, host=HostTables(owners=owners, contacts=contacts)):
+    from campaign_model import db
+
+    for grant in db.grants(role, host=db.HostTables(owners=owners, contacts=contacts)):
         typer.echo(f"{grant};")
 
 
@@ -243,16 +255,18 @@ def print_sql(
             help="Database to inspect. Default: SQL for one that has only your own tables.",
         ),
     ] = None,
-    tenants: TenantsTable = _HOST.tenants,
-    owners: OwnersTable = _HOST.owners,
-    contacts: ContactsTable = _HOST.contacts,
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
     messages: MessagesTable = "messages",
     enforce: Annotated[
         bool, typer.Option("--enforce", help="Print the statements of db enforce, too.")
     ] = False,
 ) -> None:
     """Print an adoption as an SQL script for psql."""
-    host = HostTables(tenants, owners, contacts)
+    from campaign_model import db
+
+    host = db.HostTables(tenants, owners, contacts)
     if url is None:
         typer.echo(db.sql(host=host), nl=False)
         return

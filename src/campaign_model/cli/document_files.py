@@ -6,13 +6,14 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import Path
-
-import attrs
-from rich.console import Console
+from typing import TYPE_CHECKING, NamedTuple
 
 from campaign_model.cli.console import UserError, make_printable, print_table
-from campaign_model.errors import Violation
-from campaign_model.wire import DEFAULT
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from campaign_model.errors import Violation
 
 _STANDARD_INPUT = "-"
 
@@ -25,8 +26,7 @@ class Kind(StrEnum):
     CAMPAIGN_TEMPLATE = "campaign_template"
 
 
-@attrs.frozen
-class CheckedFile:
+class CheckedFile(NamedTuple):
     """A file, the kind of document that it was checked as, and its violations."""
 
     file: str
@@ -40,6 +40,9 @@ def check_file(file: str, kind: Kind | None, *, stored: bool) -> CheckedFile:
     Without ``kind`` the document's shape decides. ``stored`` checks the stored form instead of
     the submitted form. Raise ``UserError`` if the file cannot be read.
     """
+    from campaign_model.errors import Violation
+    from campaign_model.wire import DEFAULT
+
     try:
         content = sys.stdin.buffer.read() if file == _STANDARD_INPUT else Path(file).read_bytes()
     except OSError as error:

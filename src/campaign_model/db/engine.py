@@ -20,7 +20,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_model.db.setup import SetupError
-from campaign_model.store.connection import LONGEST_WAIT, PREPARED, check_driver
+from campaign_model.store.connection import (
+    LONGEST_WAIT,
+    PREPARED,
+    check_driver,
+    sqlite_in_transaction,
+)
 
 _BUSY_MILLISECONDS = 30_000
 
@@ -53,6 +58,7 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", _on_begin)
             sa.event.listen(engine, "handle_error", _on_error)
+            sa.event.listen(engine, "invalidate", _on_invalidate)
     elif engine.dialect.driver == "psycopg" and not sa.event.contains(
         engine, "connect", _refuse_sql_ascii
     ):
@@ -143,8 +149,18 @@ def _on_begin(connection: sa.Connection) -> None:
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
-        with suppress(sqlite3.ProgrammingError):  # The connection is closed.
+        with suppress(sqlite3.Error):  # The connection is closed.
             driver.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+
+
+def _on_invalidate(connection: Any, _record: object, _error: object) -> None:
+    """Roll back before SQLAlchemy closes a connection that it does not use again.
+
+    SQLite keeps the transaction of a closed connection open as long as a cursor with unread rows
+    exists. If a coroutine is cancelled, the traceback of its error keeps such a cursor.
+    """
+    with suppress(Exception):
+        connection.rollback()
 
 
 def _on_error(context: sa.engine.ExceptionContext) -> None:
@@ -160,7 +176,6 @@ def _on_error(context: sa.engine.ExceptionContext) -> None:
     connection = context.connection
     if context.is_disconnect or connection is None or not connection.in_transaction():
         return
-    driver: Any = connection.connection.dbapi_connection
-    if not driver.in_transaction:
+    if not sqlite_in_transaction(connection):
         context.is_disconnect = True
         context.invalidate_pool_on_disconnect = False

@@ -28,7 +28,10 @@ PREPARED = "campaign_model.prepared"
 LONGEST_WAIT = "campaign_model_longest_wait"
 """Execution option: the milliseconds that a transaction waits for SQLite's lock at the most."""
 
-_DRIVERS = {"postgresql": ("psycopg", "psycopg2", "asyncpg"), "sqlite": ("pysqlite",)}
+_DRIVERS = {
+    "postgresql": ("psycopg", "psycopg2", "asyncpg"),
+    "sqlite": ("pysqlite", "aiosqlite"),
+}
 """The drivers that pass the store contract, by dialect. The name ``pysqlite`` means ``sqlite3``."""
 
 _UTF8 = {"UTF8", "UNICODE"}
@@ -145,6 +148,17 @@ def _reported_settings(connection: sa.Connection) -> tuple[str, str]:
             value and value.decode() for value in (read(b"client_encoding"), read(b"DateStyle"))
         )
     return encoding or "UTF8", date_style or "ISO"
+
+
+def sqlite_in_transaction(connection: sa.Connection) -> bool:
+    """Return True if a transaction is open in SQLite itself.
+
+    SQLite rolls a transaction back by itself after some errors. Raise ``sqlite3.ProgrammingError``
+    or ``ValueError`` for a closed connection, according to the driver.
+    """
+    driver: Any = connection.connection.driver_connection
+    is_open: bool = driver.in_transaction
+    return is_open
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:

@@ -8,6 +8,7 @@ the work caught, or the work ended the transaction itself. :func:`check_transact
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import secrets
 import sqlite3
@@ -25,7 +26,7 @@ import sqlalchemy as sa
 from campaign_model._logs import store_log
 from campaign_model._values import checked_instance
 from campaign_model.errors import InvalidArgument, TransactionAborted, short_repr
-from campaign_model.store.connection import sqlstate
+from campaign_model.store.connection import sqlite_in_transaction, sqlstate
 from campaign_model.store.database_errors import (
     Remedy,
     describe_database_error,
@@ -81,16 +82,17 @@ def transact(
     those of :class:`CampaignStore`.
 
     Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
-    returned although its transaction cannot be committed, and :class:`InvalidArgument` for less
-    than one attempt.
+    returned although its transaction cannot be committed, ``TypeError`` if ``work`` is a coroutine
+    function, and :class:`InvalidArgument` for less than one attempt.
 
-    With an asynchronous driver, call this within ``AsyncConnection.run_sync``, and pass the
-    connection that your function gets (docs/drivers.md).
+    With an ``AsyncEngine``, await :func:`transact_async`. With an ``AsyncConnection``, call its
+    method ``run_sync``, and pass the connection that your function gets (docs/drivers.md).
     """
     if not isinstance(bind, sa.Engine | sa.Connection):
         raise TypeError(
-            f"bind is an sqlalchemy.Engine or Connection, not {type(bind).__name__}; of an "
-            "AsyncConnection, call run_sync, which passes such a connection to your function"
+            f"bind is an sqlalchemy.Engine or Connection, not {type(bind).__name__}; with an "
+            "AsyncEngine, await transact_async; of an AsyncConnection, call run_sync, which passes "
+            "such a connection to your function"
         )
     checked_instance(patience, timedelta, "patience")
     if checked_instance(attempts, int, "attempts") < 1:
@@ -118,7 +120,7 @@ def run_attempts(
     remedy of its error. The other arguments, and what else is raised, are those of
     :func:`transact`.
     """
-    if _forbidden_database.get() == bind.engine.url:
+    if _forbidden_database.get() == _without_driver(bind.engine.url):
         raise RuntimeError(
             "save opens a transaction of its own while the worker's transaction is open, and would "
             "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
@@ -165,11 +167,16 @@ def forbid_transact(connection: sa.Connection) -> Iterator[None]:
     A worker runs the host's ``save`` in this block. On SQLite a second transaction waits for the
     first one, and on PostgreSQL it does so if it needs the same campaign.
     """
-    token = _forbidden_database.set(connection.engine.url)
+    token = _forbidden_database.set(_without_driver(connection.engine.url))
     try:
         yield
     finally:
         _forbidden_database.reset(token)
+
+
+def _without_driver(url: sa.URL) -> sa.URL:
+    """Return the URL of the same database, equal for every driver."""
+    return url.set(drivername=url.get_backend_name())
 
 
 def check_transaction(connection: sa.Connection) -> None:
@@ -202,6 +209,9 @@ def _run(
         check_transaction(connection)
         raise
     check_transaction(connection)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError("work is an ordinary function, not async def: nothing awaits what it does")
     return result
 
 
@@ -255,12 +265,12 @@ def _pause(bind: sa.Engine | sa.Connection, seconds: float) -> None:
 
 def _is_aborted(connection: sa.Connection) -> bool:
     """Return True if the database has ended the transaction, or would answer COMMIT by ROLLBACK."""
-    driver: Any = connection.connection.dbapi_connection
     if connection.dialect.name == "sqlite":
         try:
-            return connection.in_transaction() and not driver.in_transaction
-        except sqlite3.ProgrammingError:  # The connection is closed; COMMIT will raise that.
+            return connection.in_transaction() and not sqlite_in_transaction(connection)
+        except (sqlite3.ProgrammingError, ValueError):  # It is closed; COMMIT will raise that.
             return False
+    driver: Any = connection.connection.dbapi_connection
     if hasattr(driver, "info"):  # psycopg and psycopg2
         return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)
     if not connection.in_transaction():

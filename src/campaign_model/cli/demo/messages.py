@@ -16,7 +16,8 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.claims import Generated
-from campaign_model.cli.demo.contacts import TENANT, Contact
+from campaign_model.cli.contacts_csv import Contact
+from campaign_model.cli.demo.contacts import TENANT
 from campaign_model.generation_config import GenerationConfig, effective_config
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.steps import MessageSlot, Step
@@ -131,6 +132,20 @@ class CampaignMessages:
         """The condition that selects the campaign's messages."""
         columns = self.table.c
         return sa.and_(columns.tenant_id == TENANT, columns.campaign_id == self.campaign_id)
+
+    def load_examples(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
+        """Load one message of each channel: that with the lowest id."""
+        columns = self.table.c
+        lowest_ids = (
+            sa.select(sa.func.min(sa.cast(columns.id, sa.Text)))
+            .where(self._in_campaign)
+            .group_by(columns.channel)
+        )
+        return connection.execute(
+            sa.select(self.table)
+            .where(self._in_campaign, sa.cast(columns.id, sa.Text).in_(lowest_ids))
+            .order_by(columns.sequence_step)
+        ).all()
 
     def review_all_but_one(self, connection: sa.Connection) -> None:
         """Reject the message with the lowest id and approve all others, as a reviewer would."""

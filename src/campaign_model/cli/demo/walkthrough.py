@@ -6,14 +6,16 @@
 2. kills one worker in the middle of a contact and lets the other workers finish;
 3. tries to approve the unreviewed messages (refused), reviews them and approves;
 4. exports the approved messages to a file, one contact after another;
-5. compares the campaign's cost with the sum of the costs of its messages.
+5. compares the campaign's cost with the sum of the costs of its messages, and prints the commands
+   to look at the campaign with.
+
+After Ctrl-C, the campaign keeps its status. With ``continued_id``, ``run_demo`` goes on from there.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from functools import partial
 from importlib.resources import files
@@ -33,17 +35,20 @@ from campaign_model.claims import Progress
 from campaign_model.cli.campaign_commands import print_contact_counts, print_history
 from campaign_model.cli.console import (
     LABEL_WIDTH,
+    Interruption,
     UserError,
     format_amount,
     print_labelled,
     print_table,
 )
-from campaign_model.cli.database import open_database
+from campaign_model.cli.database import open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
+from campaign_model.cli.next_commands import compose_command, print_commands
+from campaign_model.cli.output_files import check_output, open_output
 from campaign_model.errors import TransitionNotAllowed
-from campaign_model.lifecycle import Action, ContactStatus
+from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
 from campaign_model.vocabulary import STANDARD
@@ -57,10 +62,13 @@ def run_demo(
     contacts_path: Path | None,
     template_name: str | None,
     out: Path | None,
+    continued_id: UUID | None = None,
 ) -> int:
     """Run the demo and return the exit code: 1 if the campaign's cost is wrong.
 
-    ``out`` is the export file. Raise ``UserError`` for input that cannot be used.
+    ``out`` is the export file. ``continued_id`` is the campaign of a demo that was interrupted; the
+    contacts must be the same. Raise ``UserError`` for input that cannot be used, and
+    ``Interruption`` after Ctrl-C.
     """
     template = _choose_template(template_name)
     required_fields = _list_required_fields(template.steps)
@@ -77,54 +85,128 @@ def run_demo(
             f"{', '.join(required_fields)}"
         )
     campaign = Campaign.from_template(template, f"Demo of {template.name}")
-    path = out or Path(f"campaign-model-demo-{str(campaign.id)[:8]}.jsonl")
-    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-        raise UserError(
-            f"cannot write {path}: it is a directory, or the directory {path.parent} does not "
-            "exist or is read-only"
-        )
+    campaign_id = continued_id or campaign.id
+    path = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
+    check_output(path)
 
-    with open_database(url, may_create=True, needs_schema=False) as engine:
-        messages = CampaignMessages(create_tables(engine), campaign.id, contacts)
+    def start(store: CampaignStore) -> None:
+        save_contacts(store.connection, contacts)
+        store.campaigns.add(campaign)
+        store.contacts.assign(campaign.id, gaps)
+        store.contacts.set_readiness(campaign.id, gaps)
+        store.campaigns.apply(campaign.id, Action.MARK_READY)
+        store.campaigns.apply(campaign.id, Action.START_GENERATION)
+
+    with open_database(url, may_create=continued_id is None, needs_schema=False) as engine:
+        messages = CampaignMessages(create_tables(engine), campaign_id, contacts)
         say = partial(print_labelled, console)
-        say("Database", url.render_as_string())
+        say("Database", show_url(url))
+        say("Tenant", str(TENANT))
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
+        if continued_id is None:
+            transact(engine, TENANT, start, actor="demo")
+        # After Ctrl-C, the same options continue the demo.
+        options = {"--contacts": contacts_path, "--template": template_name, "--out": out}
+        arguments = [word for item in options.items() if item[1] is not None for word in item]
+        again = compose_command(url, "demo", "--continue", campaign_id, *arguments)
+        try:
+            exit_code = _finish(console, engine, messages, ready_count, path, continued_id)
+        except KeyboardInterrupt:
+            raise _explain_interruption(console, engine, campaign_id, again) from None
+        options_of_tenant = (campaign_id, "--tenant", TENANT)
+        print_commands(
+            console,
+            "Look at the campaign and at its contacts",
+            compose_command(url, "campaigns", "show", *options_of_tenant),
+            compose_command(url, "contacts", "list", *options_of_tenant),
+        )
+        return exit_code
 
-        def start(store: CampaignStore) -> None:
-            save_contacts(store.connection, contacts)
-            store.campaigns.add(campaign)
-            store.contacts.assign(campaign.id, gaps)
-            store.contacts.set_readiness(campaign.id, gaps)
-            store.campaigns.apply(campaign.id, Action.MARK_READY)
-            store.campaigns.apply(campaign.id, Action.START_GENERATION)
 
-        transact(engine, TENANT, start, actor="demo")
-        say("Campaign", f"{campaign.name} (id {campaign.id})")
+def _explain_interruption(
+    console: Console, engine: sa.Engine, campaign_id: UUID, command: str
+) -> Interruption:
+    """Print the ``command`` that continues the demo, and return the error to raise."""
+    campaign, progress = transact(
+        engine,
+        TENANT,
+        lambda store: (
+            store.campaigns.get(campaign_id),
+            store.generation.progress(campaign_id),
+        ),
+    )
+    print_commands(console, "Continue the demo", command)
+    return Interruption(
+        f"interrupted; the campaign stays {campaign.status}, with "
+        f"{progress.by_status[ContactStatus.GENERATED]} of {progress.total} contacts generated and "
+        f"{progress.exported} exported"
+    )
 
+
+def _finish(
+    console: Console,
+    engine: sa.Engine,
+    messages: CampaignMessages,
+    ready_count: int,
+    path: Path,
+    continued_id: UUID | None,
+) -> int:
+    """Take the campaign from its present status to the export, and return the exit code.
+
+    ``path`` is the export file. ``continued_id`` is None if the campaign was started just now.
+    """
+    say = partial(print_labelled, console)
+    campaign = transact(engine, TENANT, lambda store: store.campaigns.get(messages.campaign_id))
+    say("Campaign", f"{campaign.name} (id {campaign.id})")
+    status = campaign.status
+    if status is Status.GENERATING:
         say(
             "Generation",
             f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready_count} "
             "contacts (sample text; no language model is called)",
         )
-        _generate(console, engine, messages, ready_count)
+        _generate(console, engine, messages, ready_count, kills_worker=continued_id is None)
+        status = Status.REVIEW
+    if status is Status.REVIEW:
+        _review(console, engine, messages)
+        status = Status.APPROVED
+    if status not in (Status.APPROVED, Status.EXPORTED):
+        raise UserError(f"the campaign is {status}, so the demo cannot continue it")
+    # A demo that was interrupted may have exported a part.
+    number = _export(engine, messages, path, append=continued_id is not None)
+    say("Export", f"{number} approved messages in {path}")
+    return print_summary(console, engine, messages)
 
-        def approve(store: CampaignStore) -> None:
-            # Counted once the campaign is locked.
-            store.campaigns.apply(
-                campaign.id, Action.APPROVE, review=lambda _: messages.count_decisions(store)
-            )
 
-        try:
-            transact(engine, TENANT, approve, actor="reviewer")
-        except TransitionNotAllowed as error:
-            say("Review", f"approval was refused: {error.unmet[0].message}")
-        with engine.begin() as connection:
-            messages.review_all_but_one(connection)
+def _review(console: Console, engine: sa.Engine, messages: CampaignMessages) -> None:
+    """Show a message of each channel, review all messages and approve the campaign."""
+    say = partial(print_labelled, console)
+    with engine.begin() as connection:
+        examples = messages.load_examples(connection)
+    for example in examples:
+        name = messages.contacts[example.contact_id].name
+        lines = [f"{example.channel} to {name}", example.subject, *example.body.splitlines()]
+        for number, line in enumerate(filter(None, lines)):
+            say("" if number else "Message", line)
+
+    def approve(store: CampaignStore) -> None:
+        # Counted once the campaign is locked.
+        store.campaigns.apply(
+            messages.campaign_id,
+            Action.APPROVE,
+            review=lambda _: messages.count_decisions(store),
+        )
+
+    try:
         transact(engine, TENANT, approve, actor="reviewer")
-        say("", "the reviewer rejected 1 message and approved the others")
-
-        say("Export", f"{_export(engine, messages, path)} approved messages in {path}")
-        return print_summary(console, engine, messages)
+    except TransitionNotAllowed as error:
+        say("Review", f"approval was refused: {error.unmet[0].message}")
+    else:  # The demo was interrupted after the review.
+        return
+    with engine.begin() as connection:
+        messages.review_all_but_one(connection)
+    transact(engine, TENANT, approve, actor="reviewer")
+    say("", "the reviewer rejected 1 message and approved the others")
 
 
 def _choose_template(name: str | None) -> CampaignTemplate:
@@ -179,12 +261,17 @@ def create_tables(engine: sa.Engine) -> sa.Table:
 
 
 def _generate(
-    console: Console, engine: sa.Engine, messages: CampaignMessages, ready_count: int
+    console: Console,
+    engine: sa.Engine,
+    messages: CampaignMessages,
+    ready_count: int,
+    *,
+    kills_worker: bool,
 ) -> None:
     """Let the first worker be killed and the others do the rest, with a progress bar.
 
     ``messages`` writes the messages of the demo's campaign. ``ready_count`` is the number of
-    contacts that the workers will finish.
+    contacts that are finished in the end. Without ``kills_worker`` there is no first worker.
     """
     bar = ProgressBar(
         TextColumn(" " * LABEL_WIDTH),
@@ -206,30 +293,38 @@ def _generate(
         print_labelled(console, "", text)  # Above the bar.
 
     with bar:
-        kill_one_worker(engine, messages, last_contact_number=1 + ready_count // 10)
-        unfinished = transact(
-            engine,
-            TENANT,
-            lambda store: (
-                store.contacts.list(messages.campaign_id, status=ContactStatus.GENERATING).items
-            ),
-        )
-        names = ", ".join(messages.contacts[contact.contact_id].name for contact in unfinished)
-        spent = format_amount(sum((contact.cost for contact in unfinished), Decimal(0)))
-        say(
-            f"worker-1 was killed while it wrote to {names}; the {spent} that it had spent on "
-            "them is booked"
-        )
+        if kills_worker:
+            kill_one_worker(engine, messages, last_contact_number=1 + ready_count // 10)
+            _describe_killed_worker(engine, messages, say)
         finish_generation(engine, messages, show_progress, say)
 
 
-def _export(engine: sa.Engine, messages: CampaignMessages, path: Path) -> int:
-    """Export the approved messages to the file; return their number.
+def _describe_killed_worker(
+    engine: sa.Engine, messages: CampaignMessages, say: Callable[[str], None]
+) -> None:
+    """Say which contacts the killed worker held, and what it had spent on them."""
+    unfinished = transact(
+        engine,
+        TENANT,
+        lambda store: (
+            store.contacts.list(messages.campaign_id, status=ContactStatus.GENERATING).items
+        ),
+    )
+    names = ", ".join(messages.contacts[contact.contact_id].name for contact in unfinished)
+    spent = format_amount(sum((contact.cost for contact in unfinished), Decimal(0)))
+    say(
+        f"worker-1 was killed while it wrote to {names}; the {spent} that it had spent on "
+        "them is booked"
+    )
+
+
+def _export(engine: sa.Engine, messages: CampaignMessages, path: Path, *, append: bool) -> int:
+    """Write the approved messages that are not exported yet; return the number of lines.
 
     Raise ``UserError`` if the file cannot be written.
     """
     try:
-        with path.open("w", encoding="utf-8") as file:
+        with open_output(path, append=append) as file:
             report = run_export(
                 engine,
                 TENANT,

@@ -1,4 +1,4 @@
-"""Run the command as ``python -m campaign_model.cli``."""
+"""Run the command as ``python -m campaign_model``."""
 
 import sys
 

@@ -1,0 +1,47 @@
+"""Printing commands that the user can paste into the same terminal."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+from rich.console import Console
+
+from campaign_model.cli.console import NAME, make_printable
+
+
+def compose_command(url: sa.URL, *arguments: object) -> str:
+    """Compose a command of this program with the option ``--url``.
+
+    A URL with a password is not printed. The command then takes it from CAMPAIGN_MODEL_URL.
+    """
+    has_password = url.password is not None or "password" in url.query
+    shown_url = (
+        '"$CAMPAIGN_MODEL_URL"'
+        if has_password
+        else shlex.quote(url.render_as_string(hide_password=False))
+    )
+    words = [shlex.quote(str(argument)) for argument in arguments]
+    return " ".join((_program(), *words, "--url", shown_url))
+
+
+def _program() -> str:
+    """Return how the user can call this program again from the same directory."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m campaign_model.cli"
+    found = shutil.which(NAME)
+    is_on_path = found is not None and script.exists() and script.samefile(found)
+    return NAME if is_on_path or script.name != NAME else shlex.quote(str(script))
+
+
+def print_commands(console: Console, title: str, *commands: str) -> None:
+    """Print commands, each on one line, so that a terminal of any width copies them whole."""
+    console.print(f"\n{title}:")
+    if any("$CAMPAIGN_MODEL_URL" in command for command in commands):
+        console.print("(CAMPAIGN_MODEL_URL stands for the URL of the database.)")
+    for command in commands:
+        console.print(f"  {make_printable(command)}", soft_wrap=True)
