@@ -16,7 +16,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-TYPE_CHECKING = False
+# With the annotation, jedi (completion in IPython and Jupyter) reads the imports too.
+TYPE_CHECKING: bool = False
 if TYPE_CHECKING:
     from campaign_model import lifecycle
     from campaign_model._answer import Answer, json_ready

@@ -6,7 +6,7 @@ a value of a type that only a mistake in the program can bring about raises ``Ty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
@@ -92,7 +92,7 @@ def checked_number(value: Any, least: int, most: int, argument: str) -> int:
     return value
 
 
-def money(value: Any, argument: str = "cost") -> Decimal:
+def money(value: Decimal | int, argument: str = "cost") -> Decimal:
     """Return an amount of money: exact, not negative, with at most nine decimals.
 
     Raises ``TypeError`` for anything but ``Decimal`` or ``int`` (a float is not exact), and
@@ -190,7 +190,7 @@ MAX_GAP_NAME = 200
 """The most characters in the name of a field that a contact lacks."""
 
 
-def gaps(value: Any) -> tuple[str, ...]:
+def gaps(value: Iterable[str]) -> tuple[str, ...]:
     """Return the names of missing fields, in order. Raises ``TypeError`` for a single string.
 
     Raises :class:`InvalidArgument` for more than ``MAX_GAPS`` names, an empty and a long name.
@@ -203,7 +203,7 @@ def gaps(value: Any) -> tuple[str, ...]:
     return tuple(text(name, "gaps", MAX_GAP_NAME) for name in names)
 
 
-def utc(value: Any, argument: str = "datetime") -> datetime:
+def utc(value: datetime, argument: str = "datetime") -> datetime:
     """Return the datetime in UTC.
 
     Raises :class:`InvalidArgument` for one without a time zone or outside the years of Python.

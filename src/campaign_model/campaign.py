@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 
 import attrs
@@ -32,6 +32,7 @@ __all__ = [
     "Assigned",
     "Campaign",
     "CampaignContact",
+    "CampaignFields",
     "CampaignSummary",
     "CampaignTemplate",
     "Changed",
@@ -95,7 +96,7 @@ def _check_fields(document: str, value: Campaign | CampaignTemplate) -> None:
         raise InvalidDocument(document, tuple(violations))
 
 
-def _status(value: Any) -> Status:
+def _status(value: Status | str) -> Status:
     return checked_word(Status, value, "status")
 
 
@@ -141,6 +142,25 @@ class CampaignTemplate(Answer):
         )
 
 
+class CampaignFields(TypedDict, total=False):
+    """The fields of a campaign that :meth:`Campaign.from_template` accepts."""
+
+    steps: StepSequence
+    generation_config: GenerationConfig
+    description: str | None
+    owner_id: UUID | None
+    template_id: UUID | None
+    id: UUID
+    status: Status | str
+    is_active: bool
+    version: int
+    created_at: datetime | None
+    updated_at: datetime | None
+    generation_started_at: datetime | None
+    generation_completed_at: datetime | None
+    repairs: tuple[Repair, ...]
+
+
 @attrs.frozen
 class Campaign(Answer):
     """An outreach to many contacts with the same sequence of steps.
@@ -178,7 +198,9 @@ class Campaign(Answer):
         _check_fields("campaign", self)
 
     @classmethod
-    def from_template(cls, template: CampaignTemplate, name: str, **fields: Any) -> Campaign:
+    def from_template(
+        cls, template: CampaignTemplate, name: str, **fields: Unpack[CampaignFields]
+    ) -> Campaign:
         """Make a new draft with a copy of the template's steps and settings.
 
         ``fields`` are other fields of the campaign. Raises :class:`InvalidDocument` for a template
@@ -187,16 +209,13 @@ class Campaign(Answer):
         if is_unreadable(template):
             violation = Violation("", UNREADABLE, "the documents of the template cannot be read")
             raise InvalidDocument("campaign_template", (violation,))
-        return cls(
-            name=name,
-            **{
-                "steps": template.steps,
-                "generation_config": template.generation_config,
-                "description": template.description,
-                "template_id": template.id,
-                **fields,
-            },
-        )
+        copied: CampaignFields = {
+            "steps": template.steps,
+            "generation_config": template.generation_config,
+            "description": template.description,
+            "template_id": template.id,
+        }
+        return cls(name=name, **(copied | fields))
 
 
 @attrs.frozen

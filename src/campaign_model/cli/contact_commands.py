@@ -11,7 +11,9 @@ import typer
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Tenant, Url
 from campaign_model.lifecycle import ContactStatus
 
-contacts_app = typer.Typer(**GROUP_SETTINGS, help="Import contacts, and list those of a campaign.")
+contacts_app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS, help="Import contacts, and list those of a campaign."
+)
 
 
 @contacts_app.command("list")
