@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id
 from campaign_model.db.adoption.legacy_database import QUARANTINE
+from campaign_model.db.outbox import OUTBOX, outbox
 from campaign_model.errors import Conflict
 from campaign_model.store.connection import check_connection, database_time, savepoint
 from campaign_model.store.locking import read_campaign
@@ -39,8 +40,8 @@ def remove_tenant(
 ) -> RemovedTenant:
     """Delete every row of a tenant from the library's tables, in the caller's transaction.
 
-    That includes histories, costs, and what adoption has moved to the quarantine. The host's own
-    tables are not changed. Messages that refer to the rows must be deleted first:
+    That includes histories, costs, the outbox, and what adoption has moved to the quarantine. The
+    host's own tables are not changed. Messages that refer to the rows must be deleted first:
     ``delete_messages(connection)`` can do that, and is called once the campaigns are locked, so
     that no worker writes another message. A worker that has a contact then gets
     :class:`~campaign_model.errors.NotFound`. System templates stay.
@@ -66,6 +67,8 @@ def remove_tenant(
         if delete_messages is not None:
             delete_messages(connection)
         _empty_quarantine(scope)
+        if sa.inspect(connection).has_table(OUTBOX):
+            connection.execute(sa.delete(outbox).where(scope.of_tenant(outbox)))
         for table in reversed(metadata.sorted_tables):
             delete = sa.delete(table).where(scope.of_tenant(table))
             deleted[table.name] = connection.execute(delete).rowcount
