@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -88,6 +89,14 @@ def test_a_wrong_option_is_followed_by_the_command_that_prints_help(command: Com
         assert answer.err.splitlines()[1] == f"Try  {path} --help"
 
 
+def test_a_full_disk_is_no_bug(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("campaign_model.cli.app.print_json", fail)
+    command("schema", "template_config").assert_usage_error("No space left on device")
+
+
 # Passwords
 
 
@@ -126,6 +135,11 @@ def test_no_form_of_a_password_is_printed(
         for answer in (command(*arguments), command(*arguments, "--json")):
             assert answer.code in {2, 3}
             assert "heim" not in answer.out + answer.err
+
+
+def test_the_text_after_a_password_stays() -> None:
+    text = "cannot open postgresql://h/d?password=ge:heim: it is closed"
+    assert hide_passwords(text) == "cannot open postgresql://h/d?password=***: it is closed"
 
 
 @pytest.mark.parametrize(
