@@ -45,7 +45,7 @@ _PASSWORDS = (
     # error message may have escaped the quotes.
     re.compile(
         r"(?P<before>(?:password|passwd|pwd)\s*=\s*)"
-        r"(?:\\*(?P<quote>['\"])(?:\\+.|(?!(?P=quote)).)*(?P=quote)?|[^\s&;,'\"]+)(?P<after>)",
+        r"(?:\\*(?P<quote>['\"])(?:\\+.|(?!(?P=quote)).)*(?P=quote)?|[^\s&;,'\"]+?(?=:?(?:[\s&;,'\"]|$)))(?P<after>)",
         re.IGNORECASE,
     ),
 )

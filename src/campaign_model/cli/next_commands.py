@@ -10,7 +10,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from rich.console import Console
 
-from campaign_model.cli.console import NAME, hide_passwords, make_printable
+from campaign_model.cli.console import NAME, make_printable
+from campaign_model.cli.database import show_url
 
 
 def compose_command(url: sa.URL, *arguments: object) -> str:
@@ -18,8 +19,9 @@ def compose_command(url: sa.URL, *arguments: object) -> str:
 
     A URL with a password is not printed. The command then takes it from CAMPAIGN_MODEL_URL.
     """
-    text = url.render_as_string(hide_password=False)
-    shown_url = shlex.quote(text) if hide_passwords(text) == text else '"$CAMPAIGN_MODEL_URL"'
+    whole_url = url.render_as_string(hide_password=False)
+    has_password = show_url(url) != whole_url
+    shown_url = '"$CAMPAIGN_MODEL_URL"' if has_password else shlex.quote(whole_url)
     words = [shlex.quote(str(argument)) for argument in arguments]
     return " ".join((_program(), *words, "--url", shown_url))
 
