@@ -125,15 +125,15 @@ def test_export_refuses_files_and_tables_that_it_cannot_use(
     export = ("campaigns", "export", campaign.id, "--out")
     (tmp_path / "full.jsonl").write_text("full")
     (tmp_path / "link").symlink_to(tmp_path / "target")
-    _, terminal = os.openpty()
-    for name in ("full.jsonl", "link", os.ttyname(terminal)):
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("full.jsonl", "link", "fifo"):
         command(*export, name).assert_usage_error("exists already")
     command(*export, "none/x.jsonl").assert_usage_error("No such file")
     command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("mails has no column id")
     waiting = operated_tenant.campaign("review")
     command("campaigns", "export", waiting.id, "--out", "x.jsonl").assert_usage_error("export")
     command("campaigns", "export", uuid4(), "--out", "x.jsonl").assert_usage_error("no campaign")
-    assert {path.name for path in tmp_path.iterdir()} == {"full.jsonl", "link"}
+    assert {path.name for path in tmp_path.iterdir()} == {"full.jsonl", "link", "fifo"}
     assert operated_tenant.progress(campaign.id).exported == 0
 
 

@@ -107,7 +107,7 @@ def test_watch_finds_claims_only_from_the_low_water_mark_on(operated_tenant: Ten
         claims = operated_tenant.claim(campaign.id, 2)
         operated_tenant.record(dict.fromkeys(claims, Generated(Decimal(0))))
     (last,) = operated_tenant.claim(campaign.id, 1)
-    # Another program changes a contact that is finished. Nobody looks at it again.
+    # Another program changes a contact that is finished. The command does not read it again.
     finished, *_ = contact_rows(operated_tenant, campaign.id).values()
     update_row(operated_tenant, campaign_contacts, finished.id, status="generating")
     reading = operated_tenant.transact(lambda store: watch.read_campaigns(store, [campaign.id]))
