@@ -18,14 +18,14 @@ from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-import attrs
 from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from campaign_model import errors
+from campaign_model._answer import Answer
 from campaign_model._json import JsonObject
 from campaign_model._values import amount_text
 from campaign_model.campaign import (
@@ -51,7 +51,7 @@ from campaign_model.lifecycle import Action, ActionState, ReviewTally
 from campaign_model.steps import MessageSlot, SequenceDiff, Step, StepSequence
 from campaign_model.vocabulary import Condition
 
-__all__ = ["ANSWERS", "CLASSES", "ERRORS", "NAMES", "PAGES", "is_page", "name_of", "properties"]
+__all__ = ["ANSWERS", "CLASSES", "ERRORS", "NAMES", "PAGES", "is_answer", "name_of", "properties"]
 
 CLASSES: tuple[type[Any], ...] = (
     Campaign,
@@ -175,16 +175,17 @@ ANSWERS.register_structure_hook_func(_is_mapping, _read_mapping)
 Reader = Callable[[Any, Any], Any]
 
 
-def is_page(annotation: Any) -> bool:
-    """Tell whether a type is :class:`Page`, with or without the type of its items."""
-    return (get_origin(annotation) or annotation) is Page
+def is_answer(annotation: Any) -> bool:
+    """Tell whether a type is an :class:`Answer` or an error, also with arguments in brackets."""
+    cls = get_origin(annotation) or annotation
+    return isinstance(cls, type) and issubclass(cls, (Answer, CampaignModelError))
 
 
 def name_of(annotation: Any) -> str:
     """Return the name of an answer in ``schemas/answers.json``, such as ``CampaignSummaryPage``."""
-    items = get_args(annotation) if is_page(annotation) else ()
+    items = "".join(item.__name__ for item in get_args(annotation))
     name: str = (get_origin(annotation) or annotation).__name__
-    return "".join(item.__name__ for item in items) + name
+    return items + name
 
 
 NAMES = {name_of(cls) for cls in (*CLASSES, *PAGES, *ERRORS.values())}
@@ -196,22 +197,12 @@ def properties(cls: type) -> list[str]:
     return [name for name, member in vars(cls).items() if isinstance(member, property)]
 
 
-def _exact(make: Reader, write: Callable[[Any], Any]) -> Reader:
-    """Return a reader that accepts a document only if ``write`` gives the same document again."""
-
-    def read(document: Any, type_: Any) -> Any:
-        if type(document) is not dict:
-            raise TypeError
-        value = make(document, type_)
-        if write(value) != document:
-            raise ValueError
-        return value
-
-    return read
-
-
-def _writer(cls: type[attrs.AttrsInstance]) -> Callable[[Any], dict[str, Any]]:
-    """Generate the function that writes a value: its attributes, then its properties."""
+def _make_writer(cls: Any) -> Callable[[Any], dict[str, Any]]:
+    """Return the function that writes a value: its attributes, then its properties."""
+    if issubclass(cls, CampaignModelError):
+        return lambda error: cast("dict[str, Any]", error.to_dict())
+    if cls is Page:
+        return lambda page: {"items": ANSWERS.unstructure(page.items), "next": page.next}
     write_attributes = make_dict_unstructure_fn(cls, ANSWERS)
     names = properties(cls)
 
@@ -224,44 +215,34 @@ def _writer(cls: type[attrs.AttrsInstance]) -> Callable[[Any], dict[str, Any]]:
     return write
 
 
-def _register_hooks(cls: Any, write: Callable[[Any], Any], **overrides: Any) -> None:
-    """Register ``write`` and the reader of exactly what it writes."""
-    make: Any = make_dict_structure_fn(cls, ANSWERS, **overrides)
-    ANSWERS.register_structure_hook(cls, _exact(make, write))
-    ANSWERS.register_unstructure_hook(cls, write)
+def _make_reader(annotation: Any) -> Reader:
+    """Return the function that reads exactly what the writer of the type writes."""
+    if annotation is CampaignModelError:
+        return lambda document, _: ANSWERS.structure(document, ERRORS[document["code"]])
+    make: Any = make_dict_structure_fn(annotation, ANSWERS)
+    write = ANSWERS.get_unstructure_hook(get_origin(annotation) or annotation)
+
+    def read(document: Any, type_: Any) -> Any:
+        if type(document) is not dict:
+            raise TypeError
+        value = make(document, type_)
+        if write(value) != document:
+            raise ValueError
+        return value
+
+    return read
+
+
+_HISTORY_ACTION: Any = get_type_hints(HistoryEntry)["action"]
 
 
 def _read_history_action(word: Any, _type: Any) -> Any:
     return ADOPTED if word == ADOPTED else Action(word)
 
 
-def _write_page(page: Page[Any]) -> dict[str, Any]:
-    return {"items": [ANSWERS.unstructure(item) for item in page.items], "next": page.next}
-
-
-def _page_reader(annotation: Any) -> Reader:
-    make: Any = make_dict_structure_fn(annotation, ANSWERS)
-    return _exact(make, _write_page)
-
-
-def _read_any_error(document: Any, _type: Any) -> Any:
-    return ANSWERS.structure(document, ERRORS[document["code"]])
-
-
-# cattrs looks the hooks of the attributes up when it generates code. So a class comes after the
-# classes of its attributes: parts of other values, errors, all other values.
-_PARTS: tuple[type[Any], ...] = (Repair, Unmet, Violation)
-for _part in _PARTS:
-    _register_hooks(_part, _writer(_part))
-for _error in ERRORS.values():
-    _register_hooks(_error, _error.to_dict)
-for _class in CLASSES:
-    _overrides = {}
-    if _class is HistoryEntry:
-        _overrides["action"] = override(struct_hook=_read_history_action)
-    if _class not in _PARTS:
-        _register_hooks(_class, _writer(_class), **_overrides)
-ANSWERS.register_structure_hook(CampaignModelError, _read_any_error)
-ANSWERS.register_unstructure_hook(CampaignModelError, lambda error: error.to_dict())
-ANSWERS.register_structure_hook_factory(is_page, _page_reader)
-ANSWERS.register_unstructure_hook(Page, _write_page)
+# cattrs calls a factory when it needs the hook of a type for the first time.
+ANSWERS.register_structure_hook_func(
+    lambda annotation: annotation == _HISTORY_ACTION, _read_history_action
+)
+ANSWERS.register_unstructure_hook_factory(is_answer, _make_writer)
+ANSWERS.register_structure_hook_factory(is_answer, _make_reader)

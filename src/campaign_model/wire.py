@@ -32,7 +32,7 @@ from campaign_model._caches import BoundedCache
 from campaign_model._json import Fault, decode, excess
 from campaign_model._values import checked_number
 from campaign_model.campaign import Campaign, CampaignTemplate, Repair
-from campaign_model.errors import CampaignModelError, InvalidDocument, Violation
+from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.forms import PARTS, Previous, is_unchanged, repaired, restricted_parts
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import (
@@ -427,12 +427,9 @@ class Codec:
             return (_read_answer if is_answer else parse)(document, cls)
 
         answers = _answers()
-        for cls in (*answers.CLASSES, *answers.ERRORS.values(), CampaignModelError):
-            converter.register_structure_hook(cls, _read_answer)
-            converter.register_unstructure_hook(cls, json_ready)
+        converter.register_structure_hook_func(answers.is_answer, _read_answer)
+        converter.register_unstructure_hook_func(answers.is_answer, json_ready)
         converter.register_structure_hook(CampaignTemplate, parse_template)
-        converter.register_structure_hook_factory(answers.is_page, lambda _: _read_answer)
-        converter.register_unstructure_hook_func(answers.is_page, json_ready)
         for document_type in (StepSequence, GenerationConfig):
             converter.register_structure_hook(document_type, parse)
             converter.register_unstructure_hook(document_type, partial(_dumped, cls=document_type))
