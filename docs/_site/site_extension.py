@@ -92,7 +92,8 @@ def show_attrs_defaults(
 
         def show_default(match: re.Match[str]) -> str:
             default = fields[match[1]].default
-            text = str(default) if isinstance(default, Enum) else repr(default)
+            is_word = isinstance(default, Enum)
+            text = f"{type(default).__name__}.{default.name}" if is_word else repr(default)
             return text if len(text) < 30 else "..."
 
         arguments = re.sub(r"attr_dict\['(\w+)'\]\.default", show_default, arguments)
