@@ -11,9 +11,11 @@
 from __future__ import annotations
 
 import re
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import attrs
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -80,6 +82,25 @@ def inline_diagrams(app: Sphinx, document: nodes.document) -> None:
             image.replace_self(nodes.raw("", f'<div class="picture">{svg}</div>', format="html"))
 
 
+def show_attrs_defaults(
+    _app: Sphinx, _what: str, _name: str, value: Any, _options: Any, *signature: str | None
+) -> tuple[str | None, str | None]:
+    """Show the defaults of a value type. ``...`` is one that is made for each value, or is long."""
+    arguments, returned = signature
+    if arguments and isinstance(value, type) and attrs.has(value):
+        fields = attrs.fields_dict(value)
+
+        def show_default(match: re.Match[str]) -> str:
+            default = fields[match[1]].default
+            is_word = isinstance(default, Enum)
+            text = f"{type(default).__name__}.{default.name}" if is_word else repr(default)
+            return text if len(text) < 30 else "..."
+
+        arguments = re.sub(r"attr_dict\['(\w+)'\]\.default", show_default, arguments)
+        arguments = arguments.replace("NOTHING", "...")
+    return arguments, returned
+
+
 def list_decisions(_app: Sphinx, docname: str, source: list[str]) -> None:
     """Add a table of contents to the first page of the decisions."""
     if docname == "adr/README":
@@ -106,5 +127,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", show_names_of_files)
     app.connect("include-read", link_to_pages)
     app.connect("doctree-read", inline_diagrams)
+    app.connect("autodoc-process-signature", show_attrs_defaults)
     app.connect("build-finished", check_public_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 import campaign_model
+from campaign_model.cli import console
 from campaign_model.cli.app import app
 from command_line import command_reference
 from public_names import MODULES, public_names
@@ -116,3 +117,10 @@ def test_the_page_of_the_workers_lists_every_log_record() -> None:
         for logger, row in rows
     ]
     assert sorted(matched) == sorted(expected)
+
+
+def test_the_page_of_the_command_has_every_exit_code() -> None:
+    page = PAGES[DOCS / "reference" / "command-line.md"]
+    codes = {console.SUCCESS, console.FOUND_PROBLEMS, console.USAGE_ERROR}
+    codes |= {console.UNAVAILABLE, console.CRASH, console.INTERRUPTED}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)} == codes
