@@ -102,7 +102,6 @@ def wrong_stores(session: nox.Session) -> None:
         "tests/kit/test_wrong_stores.py",
         "--whole-contract",
         "-s",
-        *("-o", "faulthandler_timeout=600"),
         *session.posargs,
     )
 
