@@ -30,7 +30,7 @@ from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
 from campaign_model.db.minimal_host import MinimalHost
-from campaign_model.db.outbox import OUTBOX, Move, create_outbox, drop_outbox, take_moves
+from campaign_model.db.outbox import Move, create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import (
@@ -77,7 +77,7 @@ __all__ = [
     "verify",
 ]
 
-TABLES = frozenset({*metadata.tables, VERSION_TABLE, OUTBOX})
+TABLES = frozenset({*metadata.tables, VERSION_TABLE})
 """The names of the library's tables, which the host's own migrations must not change."""
 
 
