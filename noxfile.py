@@ -80,7 +80,7 @@ def fix(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy --strict."""
-    session.install("-e", PACKAGE, *tools("types"), *tools("bench"))
+    session.install("-e", PACKAGE, *tools("types"), *tools("bench"), *tools("test"))
     session.run("mypy", *session.posargs)
 
 
