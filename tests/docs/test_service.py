@@ -273,6 +273,7 @@ def test_a_user_takes_a_campaign_from_template_to_export(
         expect(page.get_by_text("2 faults to correct")).to_be_visible()
         expect(steps.nth(0).get_by_label("Label")).to_be_focused()
         expect(steps.nth(0).get_by_label("Label")).to_have_accessible_description("must be given")
+        expect(page.get_by_text("must be an amount such as 25.00")).to_be_visible()
         look(page, tmp_path / "2-faults.png")
         assert "PUT" not in requests
         steps.nth(0).get_by_label("Label").fill("Invite")

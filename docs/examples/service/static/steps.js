@@ -74,6 +74,7 @@ function buildStep(steps, step, index) {
         h("span", { class: "place", "aria-hidden": "true" }, String(number)),
         fields.check("enabled", "Enabled"),
         fields.check("needs_pdf", "Needs a PDF"),
+        step.key && h("span", { class: "key" }, `key ${step.key}`),
       ),
       h(
         "span",
@@ -272,10 +273,13 @@ function validate() {
   }
 }
 
-function sentenceOf({ keyword, params, parentSchema, message }) {
+function sentenceOf({ instancePath, keyword, params, parentSchema, message }) {
   if (keyword === "required" || (keyword === "minLength" && params.limit === 1))
     return "must be given";
-  return keyword === "pattern" ? `must be ${parentSchema.description}` : message;
+  if (keyword !== "pattern") return message;
+  // The schema describes the amount in JSON, which is in quotes.
+  if (instancePath === "/budget") return "must be an amount such as 25.00";
+  return `must be ${parentSchema.description}`;
 }
 
 function discard() {
