@@ -39,6 +39,7 @@ from pydantic_core import (
 
 from campaign_model import answers, campaign, claims, errors, generation_config, lifecycle, steps
 from campaign_model._answer import json_ready
+from campaign_model._json import follow
 from campaign_model.validation import answer_schema, whole_schema
 from campaign_model.wire import DEFAULT, Codec
 
@@ -150,7 +151,7 @@ def _validation_error(error: errors.InvalidDocument, document: Any) -> Validatio
     """Return the error of pydantic with all violations of ``document``."""
     details = []
     for violation in error.violations:
-        location, value = _find(violation.path, document)
+        location, value = follow(violation.path, document)
         details.append(
             InitErrorDetails(
                 type=PydanticCustomError(violation.code, violation.message),
@@ -159,21 +160,6 @@ def _validation_error(error: errors.InvalidDocument, document: Any) -> Validatio
             )
         )
     return ValidationError.from_exception_data(error.document, details)
-
-
-def _find(pointer: str, document: Any) -> tuple[tuple[str | int, ...], Any]:
-    """Return the names and indexes of a JSON Pointer, and the value there (``None``: missing)."""
-    location: list[str | int] = []
-    value = document
-    for token in pointer.split("/")[1:]:
-        name: str | int = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, list):
-            name = int(token)
-            value = value[name]
-        else:
-            value = value.get(name) if isinstance(value, dict) else None
-        location.append(name)
-    return tuple(location), value
 
 
 StepSequence: TypeAlias = Annotated[steps.StepSequence, JsonForm()]
