@@ -22,6 +22,7 @@ from campaign_model.cli.doctor_checks import CHECKS, Examination, Problem, check
 from campaign_model.store import CampaignStore, HostTables, transact
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.recount import recount_totals
+from campaign_model.store.scope import Scope
 from campaign_model.store.totals import write_legacy_columns
 
 _SHOWN_PROBLEMS = 20
@@ -87,7 +88,7 @@ def recount(engine: sa.Engine, problems: Iterable[Problem]) -> None:
 
 def _recount_campaign(campaign_id: UUID, store: CampaignStore) -> None:
     """Count the contacts of one campaign, and write its totals and legacy columns."""
-    scope = Examination.begin(store.connection, HostTables()).scope(store.tenant_id)
+    scope = Scope(store.connection, store.tenant_id)
     read_campaign(scope, campaign_id, lock=True)
     write_legacy_columns(scope, campaign_id, recount_totals(scope, campaign_id))
 
