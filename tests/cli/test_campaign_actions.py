@@ -128,7 +128,7 @@ def test_export_refuses_files_and_tables_that_it_cannot_use(
     os.mkfifo(tmp_path / "fifo")
     for name in ("full.jsonl", "link", "fifo"):
         command(*export, name).assert_usage_error("exists already")
-    command(*export, "none/x.jsonl").assert_usage_error("No such file")
+    command(*export, "none/x.jsonl").assert_usage_error("none does not exist")
     command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("mails has no column id")
     waiting = operated_tenant.campaign("review")
     command("campaigns", "export", waiting.id, "--out", "x.jsonl").assert_usage_error("export")
