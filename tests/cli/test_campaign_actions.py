@@ -129,7 +129,8 @@ def test_export_refuses_files_and_tables_that_it_cannot_use(
     for name in ("full.jsonl", "link", "fifo"):
         command(*export, name).assert_usage_error("exists already")
     command(*export, "none/x.jsonl").assert_usage_error("none does not exist")
-    command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("mails has no column id")
+    command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("no table mails")
+    command(*export, "x.jsonl", "--messages", "owners").assert_usage_error("has no column body")
     waiting = operated_tenant.campaign("review")
     command("campaigns", "export", waiting.id, "--out", "x.jsonl").assert_usage_error("export")
     command("campaigns", "export", uuid4(), "--out", "x.jsonl").assert_usage_error("no campaign")

@@ -12,12 +12,11 @@ from rich.console import Console
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
     SUCCESS,
-    UserError,
     open_console,
     print_json,
     print_labelled,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database, parse_url, require_table
 from campaign_model.cli.doctor_checks import CHECKS, Examination, Problem, check_schema
 from campaign_model.store import CampaignStore, HostTables, transact
 from campaign_model.store.locking import read_campaign
@@ -37,8 +36,7 @@ def examine(
     repaired: list[Problem] = []
     with open_database(parse_url(url)) as engine:
         for option, table in (("tenants", tenants), ("owners", owners), ("contacts", contacts)):
-            if not sa.inspect(engine).has_table(table):
-                raise UserError(f"there is no table {table}; name yours with  --{option}")
+            require_table(engine, table, f"--{option}")
         problems = run_checks(engine, host)
         if repair and any(problem.repairable for problem in problems):
             recount(engine, problems)
