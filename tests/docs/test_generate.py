@@ -29,7 +29,7 @@ def test_every_generated_file_is_up_to_date() -> None:
 def root(tmp_path: Path) -> Path:
     """A directory with a copy of every generated file."""
     for name in generate.FILES:
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
