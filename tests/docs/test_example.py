@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import pkgutil
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,21 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from campaign_model import testing
+from public_names import MODULES as PUBLIC_MODULES
 from support import contract
 from support.paths import DOCS, ROOT
 
 EXAMPLE = DOCS / "message_engine"
 MODULES = [*sorted(EXAMPLE.glob("*.py")), *sorted((DOCS / "examples").glob("*/*.py"))]
 
-PUBLIC = {
-    f"campaign_model{name}"
-    for name in ("", ".store", ".store.tables", ".db", ".worker", ".fastapi", ".pydantic")
-} | {
-    f"campaign_model.testing.{module.name}"
-    for module in pkgutil.iter_modules(testing.__path__)
-    if not module.name.startswith("_")
-}
+PUBLIC = {*PUBLIC_MODULES}
 KNOWN = {
     *sys.stdlib_module_names,
     *("attrs", "fastapi", "hypothesis", "pydantic", "service", "sqlalchemy", "uvicorn"),

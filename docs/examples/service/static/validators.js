@@ -375,7 +375,7 @@ return errors === 0;
 validate20.evaluated = {"items":true,"dynamicProps":false,"dynamicItems":false};
 
 export const validateSettings = validate21;
-const schema32 = {"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"urn:campaign-model:generation_config:submitted:1","title":"generation_config, submitted","type":"object","properties":{"tone":{"type":"string","enum":["professional","casual","friendly","formal","conversational","enthusiastic","direct"]},"language":{"description":"a language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters or digits, each after a -","type":"string","pattern":"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$"},"custom_instructions":{"type":"string","maxLength":10000},"default_variant_count":{"type":"integer","minimum":1,"maximum":3},"budget":{"description":"an amount in quotes and plain digits such as \"25.00\", below 1000000000 and with at most 9 decimals","type":"string","pattern":"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$"}},"patternProperties":{"^x_":true},"additionalProperties":false};
+const schema32 = {"$schema":"https://json-schema.org/draft/2020-12/schema","$id":"urn:campaign-model:generation_config:submitted:1","title":"generation_config, submitted","type":"object","properties":{"$schema":{"description":"text: the address of this JSON Schema, for editors; it is not kept","type":"string"},"tone":{"type":"string","enum":["professional","casual","friendly","formal","conversational","enthusiastic","direct"]},"language":{"description":"a language tag such as en or pt-BR: 2 to 8 letters, then at most three parts of 1 to 8 letters or digits, each after a -","type":"string","pattern":"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$"},"custom_instructions":{"type":"string","maxLength":10000},"default_variant_count":{"type":"integer","minimum":1,"maximum":3},"budget":{"description":"an amount in quotes and plain digits such as \"25.00\", below 1000000000 and with at most 9 decimals","type":"string","pattern":"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$"}},"patternProperties":{"^x_":true},"additionalProperties":false};
 const pattern7 = new RegExp("^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$", "u");
 const pattern8 = new RegExp("^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$", "u");
 
@@ -392,7 +392,7 @@ evaluated0.items = undefined;
 }
 if(data && typeof data == "object" && !Array.isArray(data)){
 for(const key0 in data){
-if(!((((((key0 === "tone") || (key0 === "language")) || (key0 === "custom_instructions")) || (key0 === "default_variant_count")) || (key0 === "budget")) || (pattern4.test(key0)))){
+if(!(((((((key0 === "$schema") || (key0 === "tone")) || (key0 === "language")) || (key0 === "custom_instructions")) || (key0 === "default_variant_count")) || (key0 === "budget")) || (pattern4.test(key0)))){
 const err0 = {instancePath,schemaPath:"#/additionalProperties",keyword:"additionalProperties",params:{additionalProperty: key0},message:"must NOT have additional properties",schema:false,parentSchema:schema32,data};
 if(vErrors === null){
 vErrors = [err0];
@@ -403,10 +403,10 @@ vErrors.push(err0);
 errors++;
 }
 }
-if(data.tone !== undefined){
-let data0 = data.tone;
+if(data.$schema !== undefined){
+let data0 = data.$schema;
 if(typeof data0 !== "string"){
-const err1 = {instancePath:instancePath+"/tone",schemaPath:"#/properties/tone/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.tone.type,parentSchema:schema32.properties.tone,data:data0};
+const err1 = {instancePath:instancePath+"/$schema",schemaPath:"#/properties/%24schema/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.$schema.type,parentSchema:schema32.properties.$schema,data:data0};
 if(vErrors === null){
 vErrors = [err1];
 }
@@ -415,8 +415,11 @@ vErrors.push(err1);
 }
 errors++;
 }
-if(!(((((((data0 === "professional") || (data0 === "casual")) || (data0 === "friendly")) || (data0 === "formal")) || (data0 === "conversational")) || (data0 === "enthusiastic")) || (data0 === "direct"))){
-const err2 = {instancePath:instancePath+"/tone",schemaPath:"#/properties/tone/enum",keyword:"enum",params:{allowedValues: schema32.properties.tone.enum},message:"must be equal to one of the allowed values",schema:schema32.properties.tone.enum,parentSchema:schema32.properties.tone,data:data0};
+}
+if(data.tone !== undefined){
+let data1 = data.tone;
+if(typeof data1 !== "string"){
+const err2 = {instancePath:instancePath+"/tone",schemaPath:"#/properties/tone/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.tone.type,parentSchema:schema32.properties.tone,data:data1};
 if(vErrors === null){
 vErrors = [err2];
 }
@@ -425,12 +428,8 @@ vErrors.push(err2);
 }
 errors++;
 }
-}
-if(data.language !== undefined){
-let data1 = data.language;
-if(typeof data1 === "string"){
-if(!pattern7.test(data1)){
-const err3 = {instancePath:instancePath+"/language",schemaPath:"#/properties/language/pattern",keyword:"pattern",params:{pattern: "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$"},message:"must match pattern \""+"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$"+"\"",schema:"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$",parentSchema:schema32.properties.language,data:data1};
+if(!(((((((data1 === "professional") || (data1 === "casual")) || (data1 === "friendly")) || (data1 === "formal")) || (data1 === "conversational")) || (data1 === "enthusiastic")) || (data1 === "direct"))){
+const err3 = {instancePath:instancePath+"/tone",schemaPath:"#/properties/tone/enum",keyword:"enum",params:{allowedValues: schema32.properties.tone.enum},message:"must be equal to one of the allowed values",schema:schema32.properties.tone.enum,parentSchema:schema32.properties.tone,data:data1};
 if(vErrors === null){
 vErrors = [err3];
 }
@@ -440,8 +439,11 @@ vErrors.push(err3);
 errors++;
 }
 }
-else {
-const err4 = {instancePath:instancePath+"/language",schemaPath:"#/properties/language/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.language.type,parentSchema:schema32.properties.language,data:data1};
+if(data.language !== undefined){
+let data2 = data.language;
+if(typeof data2 === "string"){
+if(!pattern7.test(data2)){
+const err4 = {instancePath:instancePath+"/language",schemaPath:"#/properties/language/pattern",keyword:"pattern",params:{pattern: "^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$"},message:"must match pattern \""+"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$"+"\"",schema:"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}$",parentSchema:schema32.properties.language,data:data2};
 if(vErrors === null){
 vErrors = [err4];
 }
@@ -451,11 +453,8 @@ vErrors.push(err4);
 errors++;
 }
 }
-if(data.custom_instructions !== undefined){
-let data2 = data.custom_instructions;
-if(typeof data2 === "string"){
-if(func2(data2) > 10000){
-const err5 = {instancePath:instancePath+"/custom_instructions",schemaPath:"#/properties/custom_instructions/maxLength",keyword:"maxLength",params:{limit: 10000},message:"must NOT have more than 10000 characters",schema:10000,parentSchema:schema32.properties.custom_instructions,data:data2};
+else {
+const err5 = {instancePath:instancePath+"/language",schemaPath:"#/properties/language/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.language.type,parentSchema:schema32.properties.language,data:data2};
 if(vErrors === null){
 vErrors = [err5];
 }
@@ -465,8 +464,11 @@ vErrors.push(err5);
 errors++;
 }
 }
-else {
-const err6 = {instancePath:instancePath+"/custom_instructions",schemaPath:"#/properties/custom_instructions/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.custom_instructions.type,parentSchema:schema32.properties.custom_instructions,data:data2};
+if(data.custom_instructions !== undefined){
+let data3 = data.custom_instructions;
+if(typeof data3 === "string"){
+if(func2(data3) > 10000){
+const err6 = {instancePath:instancePath+"/custom_instructions",schemaPath:"#/properties/custom_instructions/maxLength",keyword:"maxLength",params:{limit: 10000},message:"must NOT have more than 10000 characters",schema:10000,parentSchema:schema32.properties.custom_instructions,data:data3};
 if(vErrors === null){
 vErrors = [err6];
 }
@@ -476,10 +478,8 @@ vErrors.push(err6);
 errors++;
 }
 }
-if(data.default_variant_count !== undefined){
-let data3 = data.default_variant_count;
-if(!(((typeof data3 == "number") && (!(data3 % 1) && !isNaN(data3))) && (isFinite(data3)))){
-const err7 = {instancePath:instancePath+"/default_variant_count",schemaPath:"#/properties/default_variant_count/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema32.properties.default_variant_count.type,parentSchema:schema32.properties.default_variant_count,data:data3};
+else {
+const err7 = {instancePath:instancePath+"/custom_instructions",schemaPath:"#/properties/custom_instructions/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.custom_instructions.type,parentSchema:schema32.properties.custom_instructions,data:data3};
 if(vErrors === null){
 vErrors = [err7];
 }
@@ -488,9 +488,11 @@ vErrors.push(err7);
 }
 errors++;
 }
-if((typeof data3 == "number") && (isFinite(data3))){
-if(data3 > 3 || isNaN(data3)){
-const err8 = {instancePath:instancePath+"/default_variant_count",schemaPath:"#/properties/default_variant_count/maximum",keyword:"maximum",params:{comparison: "<=", limit: 3},message:"must be <= 3",schema:3,parentSchema:schema32.properties.default_variant_count,data:data3};
+}
+if(data.default_variant_count !== undefined){
+let data4 = data.default_variant_count;
+if(!(((typeof data4 == "number") && (!(data4 % 1) && !isNaN(data4))) && (isFinite(data4)))){
+const err8 = {instancePath:instancePath+"/default_variant_count",schemaPath:"#/properties/default_variant_count/type",keyword:"type",params:{type: "integer"},message:"must be integer",schema:schema32.properties.default_variant_count.type,parentSchema:schema32.properties.default_variant_count,data:data4};
 if(vErrors === null){
 vErrors = [err8];
 }
@@ -499,8 +501,9 @@ vErrors.push(err8);
 }
 errors++;
 }
-if(data3 < 1 || isNaN(data3)){
-const err9 = {instancePath:instancePath+"/default_variant_count",schemaPath:"#/properties/default_variant_count/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema32.properties.default_variant_count,data:data3};
+if((typeof data4 == "number") && (isFinite(data4))){
+if(data4 > 3 || isNaN(data4)){
+const err9 = {instancePath:instancePath+"/default_variant_count",schemaPath:"#/properties/default_variant_count/maximum",keyword:"maximum",params:{comparison: "<=", limit: 3},message:"must be <= 3",schema:3,parentSchema:schema32.properties.default_variant_count,data:data4};
 if(vErrors === null){
 vErrors = [err9];
 }
@@ -509,13 +512,8 @@ vErrors.push(err9);
 }
 errors++;
 }
-}
-}
-if(data.budget !== undefined){
-let data4 = data.budget;
-if(typeof data4 === "string"){
-if(!pattern8.test(data4)){
-const err10 = {instancePath:instancePath+"/budget",schemaPath:"#/properties/budget/pattern",keyword:"pattern",params:{pattern: "^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$"},message:"must match pattern \""+"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$"+"\"",schema:"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$",parentSchema:schema32.properties.budget,data:data4};
+if(data4 < 1 || isNaN(data4)){
+const err10 = {instancePath:instancePath+"/default_variant_count",schemaPath:"#/properties/default_variant_count/minimum",keyword:"minimum",params:{comparison: ">=", limit: 1},message:"must be >= 1",schema:1,parentSchema:schema32.properties.default_variant_count,data:data4};
 if(vErrors === null){
 vErrors = [err10];
 }
@@ -525,8 +523,12 @@ vErrors.push(err10);
 errors++;
 }
 }
-else {
-const err11 = {instancePath:instancePath+"/budget",schemaPath:"#/properties/budget/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.budget.type,parentSchema:schema32.properties.budget,data:data4};
+}
+if(data.budget !== undefined){
+let data5 = data.budget;
+if(typeof data5 === "string"){
+if(!pattern8.test(data5)){
+const err11 = {instancePath:instancePath+"/budget",schemaPath:"#/properties/budget/pattern",keyword:"pattern",params:{pattern: "^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$"},message:"must match pattern \""+"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$"+"\"",schema:"^(0|[1-9][0-9]{0,8})(\\.[0-9]{1,9})?$",parentSchema:schema32.properties.budget,data:data5};
 if(vErrors === null){
 vErrors = [err11];
 }
@@ -536,14 +538,25 @@ vErrors.push(err11);
 errors++;
 }
 }
-}
 else {
-const err12 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema32.type,parentSchema:schema32,data};
+const err12 = {instancePath:instancePath+"/budget",schemaPath:"#/properties/budget/type",keyword:"type",params:{type: "string"},message:"must be string",schema:schema32.properties.budget.type,parentSchema:schema32.properties.budget,data:data5};
 if(vErrors === null){
 vErrors = [err12];
 }
 else {
 vErrors.push(err12);
+}
+errors++;
+}
+}
+}
+else {
+const err13 = {instancePath,schemaPath:"#/type",keyword:"type",params:{type: "object"},message:"must be object",schema:schema32.type,parentSchema:schema32,data};
+if(vErrors === null){
+vErrors = [err13];
+}
+else {
+vErrors.push(err13);
 }
 errors++;
 }
