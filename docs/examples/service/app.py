@@ -15,7 +15,6 @@ from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
-from campaign_model.fastapi import add_error_handlers
 from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
@@ -32,6 +31,7 @@ from campaign_model import (
     parse_template_config,
 )
 from campaign_model import pydantic as models
+from campaign_model.fastapi import add_error_handlers
 from campaign_model.store import CampaignStore, transact_async
 from service.tables import (
     CONTACTS,
