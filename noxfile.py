@@ -14,7 +14,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-EXTRAS = "[cli,migrations,postgres,testing]"
+EXTRAS = "[cli,fastapi,migrations,postgres,testing]"
 PACKAGE = f".{EXTRAS}"
 DIST = Path("dist")
 GITHUB_FILES = {
@@ -129,7 +129,7 @@ def fix(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check types with mypy --strict, and with pyright that every public name has a type."""
-    session.install("-e", PACKAGE, *tools("types"), *tools("bench"))
+    session.install("-e", PACKAGE, *tools("types"), *tools("bench"), *tools("test"))
     session.run("mypy", *session.posargs)
     session.run("pyright", "--verifytypes", "campaign_model", "--ignoreexternal")
 

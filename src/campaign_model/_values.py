@@ -141,6 +141,23 @@ def money_text(value: Decimal) -> str:
     return whole + point + decimals[:MONEY_DECIMALS]  # All decimals after the ninth are zeros.
 
 
+def amount_text(value: Decimal) -> str:
+    """Return an amount as people write it: the shortest plain text, such as ``0.00432``."""
+    digits = f"{value:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+_ZERO = Decimal(0)
+
+
+def plain_amount(value: Decimal) -> Decimal:
+    """Return an amount that prints as people write it, such as ``0.00432`` for ``0.004320000``.
+
+    Engines and sums give an amount different numbers of zeros at its end.
+    """
+    return Decimal(amount_text(value)) if value else _ZERO
+
+
 def text(value: Any, argument: str, longest: int | None = None) -> str:
     """Return a text if it is not empty, not too long, and every database can store it.
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 
 import attrs
 from attrs.converters import optional
 
+from campaign_model._answer import Answer
 from campaign_model._json import text_fault
-from campaign_model._values import checked_word, is_id, is_instance_of, utc
+from campaign_model._values import checked_word, is_id, is_instance_of, plain_amount, utc
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -39,6 +41,8 @@ __all__ = [
     "Page",
     "Removed",
     "Repair",
+    "SkipReason",
+    "Skipped",
 ]
 
 Item = TypeVar("Item")
@@ -51,7 +55,7 @@ MAX_REASON = 10_000
 
 
 @attrs.frozen
-class Repair:
+class Repair(Answer):
     """A change that was needed to read a stored document or row. ``path`` is a JSON Pointer."""
 
     path: str
@@ -102,7 +106,7 @@ _is_config = is_instance_of(GenerationConfig)
 
 
 @attrs.frozen
-class CampaignTemplate:
+class CampaignTemplate(Answer):
     """Steps and settings to start campaigns from.
 
     A system template has no tenant: every tenant sees it and no tenant can change it. ``version``
@@ -158,7 +162,7 @@ class CampaignFields(TypedDict, total=False):
 
 
 @attrs.frozen
-class Campaign:
+class Campaign(Answer):
     """An outreach to many contacts with the same sequence of steps.
 
     ``id`` is chosen before ``add``, so that a repeated ``add`` fails instead of making a second
@@ -215,7 +219,7 @@ class Campaign:
 
 
 @attrs.frozen
-class CampaignSummary:
+class CampaignSummary(Answer):
     """One line of a list of campaigns: the totals, without the steps.
 
     ``total_contacts`` leaves out excluded contacts. ``generated_count`` is the number of contacts
@@ -233,7 +237,7 @@ class CampaignSummary:
     template_id: UUID | None
     total_contacts: int
     generated_count: int
-    generation_cost: Decimal
+    generation_cost: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
     version: int
     created_at: datetime = attrs.field(converter=utc)
@@ -242,7 +246,7 @@ class CampaignSummary:
 
 
 @attrs.frozen
-class Page(Generic[Item]):
+class Page(Answer, Generic[Item]):
     """One page of a list. Pass ``next`` as ``after`` for the next page; ``None``: no more."""
 
     items: tuple[Item, ...]
@@ -254,7 +258,7 @@ ADOPTED: Literal["adopted"] = "adopted"
 
 
 @attrs.frozen
-class HistoryEntry:
+class HistoryEntry(Answer):
     """One move of a campaign: who made it, when and why.
 
     The history of an adopted campaign begins with an entry whose ``action`` is :data:`ADOPTED`. It
@@ -272,7 +276,7 @@ class HistoryEntry:
 
 
 @attrs.frozen
-class CampaignContact:
+class CampaignContact(Answer):
     """One contact's place in one campaign: readiness, generation status, cost and error.
 
     ``enrichment_gaps`` names the missing fields. It is ``None`` until the gaps are known and ``()``
@@ -293,7 +297,7 @@ class CampaignContact:
     priority: int
     attempts: int
     revision: int
-    cost: Decimal
+    cost: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
     error_code: str | None
     error: str | None
@@ -306,20 +310,44 @@ class CampaignContact:
 
 
 @attrs.frozen
-class Assigned:
+class Assigned(Answer):
     """The answer of ``assign``.
 
     ``added`` and ``already_there`` are numbers of contacts. ``unknown`` has the ids that are no
-    contact of this tenant; they were left out.
+    contact of this tenant; they were left out. So were those in ``skipped``, because of another
+    campaign.
     """
 
     added: int
     already_there: int
     unknown: tuple[UUID, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class SkipReason(StrEnum):
+    """Why ``assign`` left a contact out: it is in an active campaign, or in its cooldown."""
+
+    ACTIVE_CAMPAIGN = "active_campaign"
+    COOLDOWN = "cooldown"
 
 
 @attrs.frozen
-class Removed:
+class Skipped(Answer):
+    """A contact that ``assign`` left out, and the other campaign that is the reason.
+
+    ``last_activity_at`` is when the contact was last exported, generated, claimed or assigned
+    there.
+    """
+
+    contact_id: UUID
+    reason: SkipReason
+    campaign_id: UUID
+    campaign_name: str
+    last_activity_at: datetime = attrs.field(converter=utc)
+
+
+@attrs.frozen
+class Removed(Answer):
     """The answer of ``remove``.
 
     ``removed`` is the number of deleted campaign contacts. ``kept`` has the ids of contacts that
@@ -331,7 +359,7 @@ class Removed:
 
 
 @attrs.frozen
-class Changed:
+class Changed(Answer):
     """The answer of a change of several contacts.
 
     ``changed`` is the number of changed contacts. ``skipped`` has the ids of contacts that are not
@@ -343,7 +371,7 @@ class Changed:
 
 
 @attrs.frozen
-class Overlap:
+class Overlap(Answer):
     """A contact of one campaign that is also in another campaign, and its last activity there."""
 
     contact_id: UUID

@@ -6,7 +6,8 @@ annotations of the value types. The hooks of this module say how each type looks
 document is within the limits of size that :func:`campaign_model._json.decode` checks.
 
 A hook accepts exactly one JSON type and coerces nothing. Every required field must be present,
-and steps must be numbered from 1. Unknown members of steps and settings become ``extra``.
+and steps must be numbered from 1. Unknown members of steps and settings become ``extra``. The
+member ``$schema`` of settings and templates is for editors, and is not kept.
 ``structure`` raises one of ``REFUSALS`` for any other document, without a message:
 :mod:`campaign_model.validation` says what is wrong.
 """
@@ -24,7 +25,7 @@ import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from campaign_model._json import JsonObject, freeze_object, thaw
+from campaign_model._json import JsonObject, freeze_object, text_fault, thaw
 from campaign_model._values import MONEY_PATTERN, money_text
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
@@ -115,10 +116,14 @@ def _register_hooks(
             raise TypeError
         if not required <= document.keys():
             raise KeyError
-        if not names.issuperset(document):
-            extra = {name: value for name, value in document.items() if name not in names}
-            document = {**document, "extra": extra}
-        return make(document, cls)
+        if names.issuperset(document):
+            return make(document, cls)
+        extra = {name: value for name, value in document.items() if name not in names}
+        value = make({**document, "extra": extra}, cls)  # Checks every member.
+        if "$schema" in extra and cls is GenerationConfig:
+            del extra["$schema"]
+            return make({**document, "extra": extra}, cls)
+        return value
 
     def unstructure(value: Any) -> dict[str, Any]:
         return {**write(value), **thaw(value.extra)}
@@ -171,10 +176,14 @@ TEMPLATE_REQUIRED = TEMPLATE_FIELDS.keys() - {"description"}
 def _structure_template(document: Any, _type: Any) -> CampaignTemplate:
     if type(document) is not dict:
         raise TypeError
-    if not TEMPLATE_REQUIRED <= document.keys() <= TEMPLATE_FIELDS.keys():
+    address = document.get("$schema", "")
+    if type(address) is not str or text_fault(address) is not None:
+        raise ValueError
+    members = document.keys() - {"$schema"}
+    if not TEMPLATE_REQUIRED <= members <= TEMPLATE_FIELDS.keys():
         raise ValueError
     fields: dict[str, Any] = {
-        name: CONVERTER.structure(value, TEMPLATE_FIELDS[name]) for name, value in document.items()
+        name: CONVERTER.structure(document[name], TEMPLATE_FIELDS[name]) for name in members
     }
     return CampaignTemplate(**fields)
 

@@ -131,6 +131,8 @@ def meaning(schema: Schema) -> str:
             return f"text of {_limits(schema)} characters"
         case "integer":
             return f"a whole number, {_limits(schema)}"
+        case "number":
+            return "a number"
         case "boolean":
             return "true or false"
         case _:

@@ -15,6 +15,7 @@ from uuid import UUID, uuid5
 
 import attrs
 
+from campaign_model._answer import Answer
 from campaign_model._json import EMPTY, Fault, JsonObject, digest, json_object, pointer_to
 from campaign_model._values import checked_id, checked_instance, checked_number
 from campaign_model.errors import (
@@ -121,7 +122,7 @@ STEP_FIELDS = DocumentFields(Step, "step", depth=2, step={"type": "integer", "mi
 
 
 @attrs.frozen
-class MessageSlot:
+class MessageSlot(Answer):
     """One message that a contact is to get: a step and a variant (``a``, ``b`` or ``c``)."""
 
     step_key: str
@@ -140,7 +141,7 @@ class MessageSlot:
 
 
 @attrs.frozen
-class SequenceDiff:
+class SequenceDiff(Answer):
     """The keys of the steps that differ between two sequences.
 
     ``moved`` are the steps of both sequences whose order changed.

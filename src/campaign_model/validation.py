@@ -44,12 +44,13 @@ from campaign_model.forms import PARTS, Previous, is_unchanged
 from campaign_model.steps import MAX_STEPS, StepSequence, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
-__all__ = ["document_schema", "load_schema", "violations"]
+__all__ = ["answer_schema", "document_schema", "load_schema", "violations"]
 
 # --- The published schemas -----------------------------------------------------------------------
 
 
-def _schema_directory() -> Traversable:
+def schema_directory() -> Traversable:
+    """Return the directory of the published schemas."""
     packaged = files("campaign_model") / "schemas"
     # In a source tree, and in an editable install of it, the schemas are beside src/.
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "schemas"
@@ -63,7 +64,7 @@ def load_schema(name: str) -> dict[str, Any]:
     file_name = re.compile(rf"{re.escape(name)}\.([0-9]+)\.schema\.json").fullmatch
     versions = {
         int(match[1]): file
-        for file in _schema_directory().iterdir()
+        for file in schema_directory().iterdir()
         if (match := file_name(file.name))
     }
     if not versions:
@@ -95,6 +96,30 @@ def document_schema(
             # With a $schema of its own, jsonschema would validate the part with its own class.
             del schema["$defs"][part]["$schema"]
     return schema
+
+
+def answer_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of what a service answers, such as ``Campaign``, in one piece.
+
+    It is the part ``name`` of ``schemas/answers.json``, without references. Raises
+    :class:`InvalidArgument` for an unknown name.
+    """
+    text = (schema_directory() / "answers.json").read_text(encoding="utf-8")
+    parts = json.loads(text)["$defs"]
+    if name not in parts:
+        raise InvalidArgument("name", f"no answer has the name {short_repr(name)}", (*parts,))
+
+    def without_references(schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [without_references(member) for member in schema]
+        if not isinstance(schema, dict):
+            return schema
+        if "$ref" in schema:
+            _, _, part = schema["$ref"].rpartition("/")
+            schema = parts[part] | {key: schema[key] for key in schema if key != "$ref"}
+        return {key: without_references(member) for key, member in schema.items()}
+
+    return cast("dict[str, Any]", without_references(parts[name]))
 
 
 # --- Words for messages --------------------------------------------------------------------------
@@ -235,7 +260,7 @@ def _additional_properties(
 
 
 def _items(validator: Any, step_schema: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(value, "array") and len(value) <= schema["maxItems"]:
+    if validator.is_type(value, "array") and len(value) <= schema.get("maxItems", len(value)):
         for index, item in enumerate(value):
             yield from validator.descend(item, step_schema, path=index)
 
@@ -273,6 +298,8 @@ _Validator: Any = cast("Any", extend)(
 
 @lru_cache(maxsize=64)
 def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
+    if form == "answer":
+        return _Validator(answer_schema(kind) | {"description": f"an object: a {kind}"})
     return _Validator(document_schema(kind, form, vocabulary))
 
 
@@ -300,7 +327,8 @@ def violations(
 ) -> tuple[Violation, ...]:
     """List the violations of ``document`` in document order, at most 100, and count the others.
 
-    ``kind`` and ``form`` name the schema. ``text_faults`` are those of the document's text.
+    ``kind`` and ``form`` name the schema. The form ``answer`` is that of :func:`answer_schema`.
+    ``text_faults`` are those of the document's text.
     Restricted parts that are unchanged from ``previous`` are no violations.
     """
     # 1. What is no JSON. A part is nested one level deep in a campaign template.
@@ -317,7 +345,7 @@ def violations(
         faults.append((tokens, code, partial(_explain, error, tokens, previous)))
 
     # 3. The rules between steps. Of too many steps, nothing else is said.
-    path: Tokens = ("steps",) if kind == "campaign_template" else ()
+    path: Tokens = () if kind in PARTS else ("steps",)
     steps: Any = document
     if path:
         steps = document.get("steps") if isinstance(document, dict) else None
@@ -357,8 +385,9 @@ def _explain(error: Any, tokens: Tokens, previous: Previous) -> str:
         words = [word for word in schema["enum"] if word is not None]
         return _not_known(error.instance, name, words)
     if error.validator == "unknown_field":
+        fields = [field for field in schema["properties"] if field != "$schema"]
         return _belongs_to_another_program(tokens, previous) or _not_known(
-            name, "field", schema["properties"], x_allowed="patternProperties" in schema
+            name, "field", fields, x_allowed="patternProperties" in schema
         )
     return str(error.message)
 

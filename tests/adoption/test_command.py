@@ -49,7 +49,12 @@ def test_the_commands_verify_refuse_and_adopt(
         assert "--status-map" in err
         assert "--quarantine" in err
         *findings, report = map(json.loads, out.splitlines())
-        assert (code, "2 x unknown_status" in err) == (1, True)
+        error = json.loads(err)
+        assert (code, error["code"], "2 x unknown_status" in error["message"]) == (
+            1,
+            "needs_decision",
+            True,
+        )
         assert report["refused"] == {"unknown_status": 2}
         assert len(findings) == sum([*report["refused"].values(), *report["repaired"].values()])
         assert run(capsys, "db", "verify", *at_url)[0] == 1

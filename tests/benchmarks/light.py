@@ -202,20 +202,35 @@ def start(statement: str, *, above_bare: bool, environment: dict[str, str]) -> f
 
     def run(code: str) -> float:
         command = [sys.executable, "-c", code]
-        return seconds(partial(subprocess.run, command, check=True, env=environment))
+        return seconds(
+            partial(
+                subprocess.run,
+                command,
+                check=True,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+            )
+        )
 
     return run(statement) - (run("pass") if above_bare else 0)
 
 
-def imports(bench: Bench, *, statement: str, above_bare: bool) -> Iterator[Pair]:
+COMMAND = "import campaign_model.cli; campaign_model.cli.main({!r})"
+BARE_TYPER_APP = "import typer; app = typer.Typer(); app.command()(lambda: None); app(['--help'])"
+
+
+def imports(
+    bench: Bench, *, statement: str, above_bare: bool = False, yardstick: str = "import attrs"
+) -> Iterator[Pair]:
     """Yield seconds of new processes. The bytecode is compiled before."""
     with TemporaryDirectory() as directory:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": directory}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         ours = partial(start, statement, above_bare=above_bare, environment=environment)
-        attrs = partial(start, "import attrs", above_bare=above_bare, environment=environment)
+        other = partial(start, yardstick, above_bare=above_bare, environment=environment)
         ours()
-        yield from in_turns(ours, attrs, 9 if bench.quick else 51)
+        other()
+        yield from in_turns(ours, other, 9 if bench.quick else 51)
 
 
 ROWS = [
@@ -253,5 +268,14 @@ ROWS = [
         )
         for statement in ("import campaign_model", "from campaign_model import *")
         for above_bare in (False, True)
+    ),
+    *(
+        Row(
+            f"campaign-model {' '.join(words)}",
+            "--help of an app of Typer with one empty command",
+            partial(imports, statement=COMMAND.format(words), yardstick=BARE_TYPER_APP),
+            at_most=1.5,
+        )
+        for words in (["--version"], ["--help"], ["campaigns", "--help"])
     ),
 ]

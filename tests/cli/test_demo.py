@@ -483,7 +483,7 @@ def test_a_command_to_paste_calls_the_program_as_the_user_did(
     assert program("my bin/campaign-model") == "'my bin/campaign-model'"
     monkeypatch.setenv("PATH", str(script.parent))
     assert program(str(script)) == "campaign-model"
-    assert program("cli/__main__.py") == f"{sys.executable} -m campaign_model.cli"
+    assert program("campaign_model/__main__.py") == f"{sys.executable} -m campaign_model"
 
 
 def test_the_error_of_a_worker_ends_the_demo(

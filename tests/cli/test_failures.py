@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -14,6 +15,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
+from campaign_model._logs import setup_log
 from campaign_model.cli import campaign_commands, console
 from campaign_model.cli.console import UserError, hide_passwords
 from campaign_model.cli.database import make_engine
@@ -88,6 +90,30 @@ def test_a_wrong_option_is_followed_by_the_command_that_prints_help(command: Com
         assert answer.err.splitlines()[1] == f"Try  {path} --help"
 
 
+def test_warnings_are_lines_of_json_too(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn_and_fail(_url: object) -> None:
+        setup_log.warning("another process\nholds the lock")
+        raise UserError("no more")
+
+    monkeypatch.setattr(campaign_commands, "parse_url", warn_and_fail)
+    listing = ("campaigns", "list", "--url", "x", *TENANT)
+    prefix = "campaign-model: "
+    assert command(*listing).err == f"{prefix}another process holds the lock\n{prefix}no more\n"
+    lines = command(*listing, "--json").err.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"code": "warning", "message": "another process holds the lock"},
+        {"code": "usage_error", "message": "no more"},
+    ]
+
+
+def test_a_full_disk_is_no_bug(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("campaign_model.cli.app.print_json", fail)
+    command("schema", "template_config").assert_usage_error("No space left on device")
+
+
 # Passwords
 
 
@@ -126,6 +152,11 @@ def test_no_form_of_a_password_is_printed(
         for answer in (command(*arguments), command(*arguments, "--json")):
             assert answer.code in {2, 3}
             assert "heim" not in answer.out + answer.err
+
+
+def test_the_text_after_a_password_stays() -> None:
+    text = "cannot open postgresql://h/d?password=ge:heim: it is closed"
+    assert hide_passwords(text) == "cannot open postgresql://h/d?password=***: it is closed"
 
 
 @pytest.mark.parametrize(
@@ -200,8 +231,12 @@ def test_an_output_file_that_is_no_regular_file_is_refused(
 
 
 def test_a_device_is_refused_as_an_output_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, terminal = os.openpty()
+    path = Path(os.ttyname(terminal))
+    before = path.stat()
     with pytest.raises(UserError, match="a device"):
-        open_output(Path("/dev/null"))
+        open_output(path)
     monkeypatch.setattr("campaign_model.cli.output_files.check_output", lambda _path: None)
     with pytest.raises(UserError, match="not a regular file"):
-        open_output(Path("/dev/null"))
+        open_output(path)
+    assert path.stat() == before

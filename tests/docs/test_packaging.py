@@ -177,6 +177,9 @@ def test_the_sdist_contains_sources_tests_docs_and_schemas(sdist: Path) -> None:
     assert top >= {
         *("src", "schemas", "tests", "docs"),
         *("README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", "pyproject.toml"),
+        # Tests read these files.
+        *("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"),
+        *(".ci", ".github", ".pre-commit-config.yaml"),
     }
 
 

@@ -165,6 +165,7 @@ def test_words_of_the_lifecycle_may_be_plain_text() -> None:
 
 
 BARE = {
+    "answers.py": "cattrs: `wire` turns it into InvalidDocument",
     "converter.py": "cattrs: `wire` turns it into InvalidDocument",
     "db/engine.py": "an engine that the program chose",
     "store/connection.py": "a connection that the program chose",

@@ -13,7 +13,10 @@ import pytest
 
 import campaign_model
 
-HEAVY = {"alembic", "cattrs", "hypothesis", "jsonschema", "rich", "sqlalchemy", "typer"}
+HEAVY = {
+    *("alembic", "cattrs", "fastapi", "hypothesis", "jsonschema", "pydantic", "rich", "sqlalchemy"),
+    "typer",
+}
 
 FRESH = """
 import sys

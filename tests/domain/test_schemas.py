@@ -35,6 +35,11 @@ KEYWORDS = {
     *("patternProperties", "properties", "required", "title", "type"),
 }
 
+SCHEMA_MEMBER = {
+    "description": "text: the address of this JSON Schema, for editors; it is not kept",
+    "type": "string",
+}
+
 every_schema = pytest.mark.parametrize("name", NAMES)
 both_forms = pytest.mark.parametrize("form", FORMS)
 
@@ -106,7 +111,7 @@ def test_the_newest_version_of_a_schema_is_used(
     for version in (2, 9, 10):
         made = load_schema(name) | {"$id": f"urn:campaign-model:generation_config:stored:{version}"}
         (tmp_path / f"{name}.{version}.schema.json").write_text(json.dumps(made))
-    monkeypatch.setattr(validation, "_schema_directory", lambda: tmp_path)
+    monkeypatch.setattr(validation, "schema_directory", lambda: tmp_path)
     assert load_schema(name)["$id"] == "urn:campaign-model:generation_config:stored:10"
 
 
@@ -182,6 +187,7 @@ def test_the_schemas_of_settings_have_the_fields_of_the_value_type() -> None:
     assert submitted["properties"] == {
         **GENERATION_FIELDS,
         "tone": {"type": "string", "enum": list(STANDARD.tones)},
+        "$schema": SCHEMA_MEMBER,
     }
     assert GENERATION_FIELDS.required == set()
     assert "required" not in stored
@@ -195,7 +201,8 @@ def test_the_limits_of_templates_are_those_of_the_value_type(form: str) -> None:
     schema = load_schema(f"campaign_template.{form}")
     fields = schema["properties"]
     assert schema["additionalProperties"] is False
-    assert list(fields) == list(converter.TEMPLATE_FIELDS)
+    assert list(fields) == ["$schema", *converter.TEMPLATE_FIELDS]
+    assert fields["$schema"] == SCHEMA_MEMBER
     optional_in_stored = {"generation_config"} if form == "stored" else set()
     assert set(schema["required"]) == converter.TEMPLATE_REQUIRED - optional_in_stored
     assert fields["id"]["pattern"] == f"^{converter.UUID_PATTERN}$"

@@ -41,6 +41,8 @@ from campaign_model.campaign import (
     Page,
     Removed,
     Repair,
+    Skipped,
+    SkipReason,
 )
 from campaign_model.claims import (
     Claim,
@@ -302,6 +304,7 @@ VALUES: list[Any] = [
     Removed(3, (ID,)),
     Changed(3, (ID,)),
     Overlap(ID, ID, "Other", ContactStatus.PENDING, NOON),
+    Skipped(ID, SkipReason.COOLDOWN, ID, "Other", NOON),
     CONFIG,
     CLAIM,
     ClaimBatch((CLAIM,), StopReason.BUDGET, NOON, NOON, Cursor(), STEPS, CONFIG),

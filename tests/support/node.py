@@ -1,7 +1,7 @@
 """The JavaScript tools of the tests.
 
 Node.js comes from a Python package, so that no test needs a Node.js of the system. Its npm installs
-the tools from ``javascript/package.json``.
+the tools from ``javascript/package.json``, and those of one test from ``javascript/openapi``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ JAVASCRIPT = TESTS / "javascript"
 _INSTALL = ("install", "--no-package-lock", "--no-audit", "--no-fund")
 
 
-def installed() -> Path:
-    """Install the tools if necessary, and return their ``node_modules`` directory.
+def installed(directory: Path = JAVASCRIPT) -> Path:
+    """Install the tools of ``directory`` if necessary, and return its ``node_modules``.
 
     The programs that this process starts from now on find the package's ``node`` first.
     """
@@ -32,13 +32,13 @@ def installed() -> Path:
     if not path.startswith(str(programs)):
         os.environ["PATH"] = f"{programs}{os.pathsep}{path}"
     npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    modules = JAVASCRIPT / "node_modules"
+    modules = directory / "node_modules"
     stamp = modules / ".installed-package.json"
-    with (JAVASCRIPT / "package.json").open(encoding="utf-8") as file:
+    with (directory / "package.json").open(encoding="utf-8") as file:
         # One test process installs the tools, and the others wait.
         fcntl.flock(file, fcntl.LOCK_EX)
         content = file.read()
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != content:
-            subprocess.run([programs / "node", npm, *_INSTALL], cwd=JAVASCRIPT, check=True)
+            subprocess.run([programs / "node", npm, *_INSTALL], cwd=directory, check=True)
             stamp.write_text(content, encoding="utf-8")
     return modules

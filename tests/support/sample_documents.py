@@ -42,11 +42,15 @@ def keeps_every_field(document: Any, dumped: Any) -> bool:
     """Return True if ``dumped`` has every field of ``document``.
 
     Step numbers may differ. A known field that is null or ``""`` may be absent, or have its
-    default. Of a long label or tone, ``dumped`` has the beginning.
+    default. Of a long label or tone, ``dumped`` has the beginning. A document that names its JSON
+    Schema for editors need not name it.
     """
     if isinstance(document, dict) and isinstance(dumped, dict):
         return all(
-            (value in (None, "") and name in {*STEP_FIELDS, *GENERATION_FIELDS, *TEMPLATE_FIELDS})
+            (name == "$schema" and "channel" not in document)
+            or (
+                value in (None, "") and name in {*STEP_FIELDS, *GENERATION_FIELDS, *TEMPLATE_FIELDS}
+            )
             or (name in SHORTENED and len(value) > 200 and value.startswith(dumped[name]))
             or (name == "step" and "channel" in document)
             or (name in dumped and keeps_every_field(value, dumped[name]))

@@ -87,7 +87,7 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
     changes = [(change,) for change in report.changes]
     _print_rows(console, ("",), changes, "What other programs notice")
     _print_tolerated(console, report.tolerated)
-    _print_rows(console, ("kind", "values", "", "meaning"), values, "Values")
+    _print_rows(console, ("kind", "values", "outcome", "meaning"), values, "Values")
     samples = [
         (
             finding.kind,

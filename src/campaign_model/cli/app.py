@@ -16,6 +16,10 @@ from uuid import UUID
 import typer
 
 from campaign_model._logs import setup_log
+from campaign_model.cli import (  # noqa: F401 - they add commands to groups
+    doctor_command,
+    generation_commands,
+)
 from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
@@ -31,7 +35,7 @@ from campaign_model.cli.console import (
 from campaign_model.cli.contact_commands import contacts_app
 from campaign_model.cli.database import parse_url
 from campaign_model.cli.database_commands import database_app
-from campaign_model.cli.document_files import Kind, check_file, print_checked_file
+from campaign_model.cli.document_files import Format, Kind, check_file, print_checked_files
 from campaign_model.cli.failures import print_failure, wants_json
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored
 from campaign_model.cli.tenant_commands import tenants_app
@@ -162,32 +166,32 @@ def validate(
         ),
     ] = None,
     stored: Stored = False,
-    as_json: Json = False,
+    output_format: Annotated[
+        Format,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="full (a table for each file), concise (one line for each violation), github "
+            "(annotations of GitHub Actions) or json.",
+        ),
+    ] = Format.FULL,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> int:
     """List every violation in JSON documents.
 
-    The exit code is 1 if there are any.
+    Each has its line and column. The exit code is 1 if there are any.
     """
+    if as_json:
+        output_format = Format.JSON
     exit_code = SUCCESS
     checked_files = []
     for file in files:
         try:
             checked_files.append(check_file(file, document, stored=stored))
         except UserError as error:  # The other files are still checked.
-            print_error(str(error))
+            print_error(str(error), as_json=output_format is Format.JSON)
             exit_code = USAGE_ERROR
-    if as_json:
-        print_json(
-            [
-                ({"file": checked.file} if len(files) > 1 else {}) | violation.to_dict()
-                for checked in checked_files
-                for violation in checked.violations
-            ]
-        )
-    else:
-        console = open_console()
-        for checked in checked_files:
-            print_checked_file(console, checked)
+    print_checked_files(checked_files, output_format)
     if any(checked.violations for checked in checked_files):
         exit_code = max(exit_code, FOUND_PROBLEMS)
     return exit_code
@@ -201,14 +205,37 @@ def schema(
     ] = None,
     *,
     stored: Stored = False,
+    bundle: Annotated[
+        bool,
+        typer.Option(
+            "--bundle",
+            help="Print one schema without references, with titles, defaults and examples, for "
+            "editors and generators of code.",
+        ),
+    ] = False,
+    as_typescript: Annotated[
+        bool,
+        typer.Option(
+            "--typescript", help="Print the TypeScript types of all documents, a .d.ts file."
+        ),
+    ] = False,
 ) -> None:
     """Print the JSON Schema of a kind of document."""
-    if name is None:
+    form = "stored" if stored else "submitted"
+    if as_typescript:
+        from campaign_model.bundles import typescript
+
+        typer.echo(typescript(), nl=False)
+    elif name is None:
         typer.echo("\n".join(Kind))
+    elif bundle:
+        from campaign_model.bundles import bundled_schema
+
+        print_json(bundled_schema(name, form))
     else:
         from campaign_model.validation import document_schema
 
-        print_json(document_schema(name, "stored" if stored else "submitted"))
+        print_json(document_schema(name, form))
 
 
 @app.command("lifecycle")

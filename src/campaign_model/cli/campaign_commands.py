@@ -36,7 +36,9 @@ _WIDE_TERMINAL = 110
 templates_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="List and update the templates of campaigns."
 )
-campaigns_app: typer.Typer = typer.Typer(**GROUP_SETTINGS, help="Show the campaigns of a tenant.")
+campaigns_app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS, help="Show, watch and export the campaigns of a tenant."
+)
 
 
 @templates_app.command("sync")
@@ -146,7 +148,7 @@ def list_campaigns(
         wraps="name",
     )
     if page.next is not None:
-        console.print(f"For the next page, add  --after {page.next}")
+        console.print(f"For the next page, add  --after {page.next}", soft_wrap=True)
 
 
 @campaigns_app.command("show")
@@ -172,16 +174,11 @@ def show_campaign(
             ),
         )
     if as_json:
-        import attrs
-
-        with_allowed = [
-            attrs.asdict(state, recurse=False) | {"allowed": state.allowed} for state in actions
-        ]
         print_json(
             {
                 "campaign": campaign,
                 "progress": progress,
-                "actions": with_allowed,
+                "actions": actions,
                 "history": history,
             }
         )

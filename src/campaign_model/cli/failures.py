@@ -7,6 +7,7 @@ its traceback is printed, and the exit code is 70.
 
 from __future__ import annotations
 
+import errno
 import sys
 import traceback
 from collections.abc import Sequence
@@ -92,6 +93,8 @@ def _explain(error: Exception) -> UserError | dict[str, Any] | None:
             return UserError(str(error))
         case sa.exc.DBAPIError():
             return explain_database_error(error)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return UserError(f"cannot write: {error.strerror}")
         case _:
             return None
 

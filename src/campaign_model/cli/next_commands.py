@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from rich.console import Console
 
 from campaign_model.cli.console import NAME, make_printable
+from campaign_model.cli.database import show_url
 
 
 def compose_command(url: sa.URL, *arguments: object) -> str:
@@ -18,12 +19,9 @@ def compose_command(url: sa.URL, *arguments: object) -> str:
 
     A URL with a password is not printed. The command then takes it from CAMPAIGN_MODEL_URL.
     """
-    has_password = url.password is not None or "password" in url.query
-    shown_url = (
-        '"$CAMPAIGN_MODEL_URL"'
-        if has_password
-        else shlex.quote(url.render_as_string(hide_password=False))
-    )
+    whole_url = url.render_as_string(hide_password=False)
+    has_password = show_url(url) != whole_url
+    shown_url = '"$CAMPAIGN_MODEL_URL"' if has_password else shlex.quote(whole_url)
     words = [shlex.quote(str(argument)) for argument in arguments]
     return " ".join((_program(), *words, "--url", shown_url))
 
@@ -32,7 +30,7 @@ def _program() -> str:
     """Return how the user can call this program again from the same directory."""
     script = Path(sys.argv[0])
     if script.name == "__main__.py":
-        return f"{shlex.quote(sys.executable)} -m campaign_model.cli"
+        return f"{shlex.quote(sys.executable)} -m campaign_model"
     found = shutil.which(NAME)
     is_on_path = found is not None and script.exists() and script.samefile(found)
     return NAME if is_on_path or script.name != NAME else shlex.quote(str(script))

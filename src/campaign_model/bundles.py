@@ -1,0 +1,108 @@
+"""The JSON Schemas for tools: each complete in itself, with titles, defaults and examples.
+
+The published schema of a campaign_template refers to those of its parts by their ids, which many
+editors, validators and generators of code cannot resolve. :func:`bundled_schema` returns one schema
+without references. It accepts the same documents as the published schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from campaign_model.forms import STEP_DEFAULTS
+from campaign_model.validation import document_schema, schema_directory
+from campaign_model.vocabulary import STANDARD, Vocabulary
+
+__all__ = ["bundled_schema", "typescript"]
+
+_EXAMPLES: dict[str, Any] = {
+    "id": "7d1a3b52-94c6-4f0e-8d2b-6f1e0c9a7b34",
+    "name": "Introduction by e-mail",
+    "description": "One e-mail for each contact.",
+    "step": 1,
+    "channel": "email",
+    "label": "Introduction",
+    "enabled": True,
+    "needs_pdf": False,
+    "variant_count": 2,
+    "key": "introduction",
+    "day_offset": 3,
+    "condition": "no_response",
+    "config": {"max_length": 300},
+    "tone": "friendly",
+    "language": "pt-BR",
+    "custom_instructions": "Mention our office in Lisbon.",
+    "default_variant_count": 2,
+    "budget": "25.00",
+}
+"""A value of each field. For a word that a vocabulary does not know, its first word is used."""
+
+
+def bundled_schema(
+    kind: str, form: str = "submitted", vocabulary: Vocabulary = STANDARD
+) -> dict[str, Any]:
+    """Return the JSON Schema of a kind of document without references to other schemas.
+
+    Arguments and errors are those of :func:`campaign_model.validation.document_schema`. The ``$id``
+    ends in ``:bundle``.
+    """
+    schema = document_schema(kind, form, vocabulary)
+    parts = {part["$id"]: part for part in schema.pop("$defs", {}).values()}
+    schema = cast("dict[str, Any]", _without_references(schema, parts))
+    schema["$id"] += ":bundle"
+    _annotate(schema, form, kind)
+    schema["examples"] = [_example(schema)]
+    return schema
+
+
+def typescript() -> str:
+    """Return the TypeScript types of documents, answers and the lifecycle (a ``.d.ts`` file)."""
+    return (schema_directory() / "campaign-model.d.ts").read_text(encoding="utf-8")
+
+
+def _without_references(schema: Any, parts: Mapping[str, Mapping[str, Any]]) -> Any:
+    """Replace each reference by the part that has its id."""
+    if isinstance(schema, list):
+        return [_without_references(member, parts) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    members = {name: _without_references(member, parts) for name, member in schema.items()}
+    part = parts[members.pop("$ref")] if "$ref" in members else {}
+    return members | {name: value for name, value in part.items() if name != "$id"}
+
+
+def _annotate(schema: dict[str, Any], form: str, name: str) -> None:
+    """Give titles to objects, lists and enumerations, and a default and an example to each field.
+
+    ``name`` is that of the field whose value ``schema`` describes.
+    """
+    value_schema = _schema_of_a_value(schema)
+    for member_name, member in value_schema.get("properties", {}).items():
+        _annotate(member, form, member_name)
+    if "items" in value_schema:
+        _annotate(value_schema["items"], form, "step")
+    if {"enum", "items", "properties"} & value_schema.keys():
+        words = name.replace("_", " ")
+        value_schema["title"] = (f"stored {words}" if form == "stored" else words).capitalize()
+    if name in STEP_DEFAULTS:
+        schema["default"] = STEP_DEFAULTS[name]
+    if name in _EXAMPLES and "items" not in value_schema and "properties" not in value_schema:
+        words = value_schema.get("enum", [_EXAMPLES[name]])
+        schema["examples"] = [_EXAMPLES[name] if _EXAMPLES[name] in words else words[0]]
+
+
+def _example(schema: dict[str, Any]) -> Any:
+    """Return a whole document, made of the examples of its fields."""
+    value_schema = _schema_of_a_value(schema)
+    if "items" in value_schema:
+        return [_example(value_schema["items"])]
+    if "properties" in value_schema:
+        members = value_schema["properties"].items()
+        return {name: _example(member) for name, member in members if name != "$schema"}
+    return schema["examples"][0]
+
+
+def _schema_of_a_value(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a schema for a value. A stored field may also have no value."""
+    return cast("dict[str, Any]", schema["anyOf"][0]) if "anyOf" in schema else schema
