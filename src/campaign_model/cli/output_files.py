@@ -14,7 +14,7 @@ from typing import TextIO
 from campaign_model.cli.console import UserError
 
 
-def check_output(path: Path) -> None:
+def check_output_path(path: Path) -> None:
     """Raise ``UserError`` if ``open_output`` would refuse ``path``. Write nothing."""
     if path.is_symlink():
         raise UserError(f"cannot write {path}: it is a symbolic link")
@@ -35,7 +35,7 @@ def open_output(path: Path, *, append: bool = False, must_be_new: bool = False) 
     """
     if must_be_new and os.path.lexists(path):
         raise UserError(f"{path} exists already; name a new file with  --out")
-    check_output(path)
+    check_output_path(path)
     # The path may have changed since the check. Without O_NONBLOCK, a FIFO waits for a reader.
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     if must_be_new:
