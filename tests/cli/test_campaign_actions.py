@@ -156,6 +156,13 @@ def test_an_export_that_fails_or_is_interrupted_says_how_to_go_on(
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", fail)
         command(*export, "first.jsonl").assert_usage_error("not exported: 2 contacts")
+    approved = HOST.messages.c.status == "approved"
+    with operated_tenant.engine.begin() as connection:
+        key = connection.scalars(sa.select(HOST.messages.c.step_key).where(approved)).first()
+    update = sa.update(HOST.messages).where(approved)
+    execute(operated_tenant, update.values(step_key="gone"))
+    command(*export, "second.jsonl").assert_usage_error("no step has the key 'gone'")
+    execute(operated_tenant, update.values(step_key=key))
     assert "4 messages of 2 contacts" in command(*export, "second.jsonl").out
 
     def interrupt(*_: object, **__: object) -> None:

@@ -99,17 +99,29 @@ def retry_failed_contacts(
         console.print(f"{contact_id} is no failed contact of this campaign.")
 
 
-@attrs.frozen
+@attrs.define
 class _MessageFile:
-    """Writes the approved messages of each contact to a file: the function ``push``."""
+    """Writes the approved messages of each contact to a file: the function ``push``.
+
+    ``error`` is the one that a push has raised.
+    """
 
     engine: sa.Engine
     tenant_id: UUID
     contacts: sa.Table
     messages: sa.Table
     file: TextIO
+    error: Exception | None = None
 
     def push(self, task: ExportTask) -> None:
+        """Write the messages of one contact, and keep the error if that is not possible."""
+        try:
+            self._write(task)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _write(self, task: ExportTask) -> None:
         """Write the messages of one contact, and wait until the disk has them."""
         columns = self.contacts.c
         with self.engine.begin() as connection:
@@ -139,7 +151,7 @@ def export_messages(
     """Export the approved messages to a new file, and print their number.
 
     Raise ``UserError`` for a file that exists or cannot be written and for tables of another shape,
-    ``Interruption`` after Ctrl-C, and the store's errors.
+    ``Interruption`` after Ctrl-C, and the store's and the database's errors.
     """
     host = db.MinimalHost(db.HostTables(contacts=contacts_table), messages_table)
     with open_database(parse_url(url)) as engine:
@@ -165,11 +177,13 @@ def export_messages(
                 if file.tell() == 0:
                     path.unlink()
         lines = len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
-    if report.failures:
+    if isinstance(messages.error, OSError):
         raise UserError(
-            f"cannot write {path}: not exported: {format_count(report.remaining, 'contact')}; name "
-            "another file in the next export"
+            f"cannot write {path}: {messages.error.strerror}; not exported: "
+            f"{format_count(report.remaining, 'contact')}; name another file in the next export"
         )
+    if messages.error is not None:
+        raise messages.error
     if as_json:
         print_json({"file": str(path) if lines else None, "messages": lines, "report": report})
     elif lines:
