@@ -76,7 +76,7 @@ def assign_contacts(
 ) -> Assigned:
     """Put contacts into a campaign, as :meth:`Contacts.assign` describes."""
     if cooldown is not None and checked_instance(cooldown, timedelta, "cooldown") < timedelta(0):
-        raise InvalidArgument("cooldown", f"a cooldown is not negative, as {cooldown} is")
+        raise InvalidArgument("cooldown", f"cooldown is at least zero, not {cooldown}")
     campaign_row = lock_campaign(scope, campaign_id, Permission.ASSIGN_CONTACTS)
     if isinstance(contacts, sa.Select):
         rows: Iterable[Any] = scope.connection.execute(contacts)
@@ -89,13 +89,14 @@ def assign_contacts(
     already_there: set[UUID] = set()
     unknown: dict[UUID, None] = {}
     skipped: dict[UUID, Skipped] = {}
-    if skip_active or cooldown is not None:
+    may_skip = skip_active or cooldown is not None
+    if may_skip:
         lock_assignments(scope, campaign_id)
     with scope.connection.begin_nested():
         for chunk in chunks(contacts, _CHUNK):
             ranks = _ranks(chunk, position)
             position += len(ranks)
-            if skip_active or cooldown is not None:
+            if may_skip:
                 found = _find_skipped(
                     scope, campaign_row, ranks, skip_active=skip_active, cooldown=cooldown
                 )

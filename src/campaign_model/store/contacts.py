@@ -256,8 +256,7 @@ class Contacts:
         """Return the contacts that are also in another campaign of the tenant.
 
         The contact that was last exported, generated, claimed or assigned there comes first.
-        Excluded
-        contacts and archived campaigns do not count. Raises :class:`NotFound`.
+        Excluded contacts and archived campaigns do not count. Raises :class:`NotFound`.
         """
         scope = self._scope
         read_campaign(scope, campaign_id)
