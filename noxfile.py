@@ -1,16 +1,22 @@
 """The commands of a contributor: ``nox -l`` lists them, ``nox -s NAME`` runs one."""
 
+import itertools
+import shutil
 from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
 nox.needs_version = ">=2026.10"
 nox.options.default_venv_backend = "venv"
+nox.options.download_python = "never"
 nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-PACKAGE = ".[cli,migrations,postgres,testing]"
+EXTRAS = "[cli,fastapi,migrations,postgres,testing]"
+PACKAGE = f".{EXTRAS}"
+DIST = Path("dist")
 GITHUB_FILES = {
     "dependabot": "dependabot.yml",
     "github-issue-config": "ISSUE_TEMPLATE/config.yml",
@@ -25,15 +31,59 @@ def tools(group: str) -> tuple[str, ...]:
     return nox.project.dependency_groups(PYPROJECT, group)
 
 
-@nox.session
+def install_wheel(session: nox.Session, *options: str) -> None:
+    """Install the wheel that the session ``build`` has made, with what the tests need."""
+    (wheel,) = DIST.glob("*.whl")
+    session.install(*options, f"{wheel}{EXTRAS}", *tools("test"))
+    # pip does not replace an installed package of the same version.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
+
+
+@nox.session(requires=["build"])
 def tests(session: nox.Session) -> None:
     """Run all tests on every engine, with coverage (six to seven minutes on two cores).
 
     Arguments go to pytest and replace the defaults: ``-- tests/cli -k demo`` has no coverage.
     """
-    session.install(PACKAGE, *tools("test"))
+    install_wheel(session)
     options = session.posargs or ["-n", "2", "--dist", "worksteal", "--durations", "10", "--cov"]
     session.run("pytest", *options)
+
+
+def tests_on_python(session: nox.Session) -> None:
+    """Run all tests on another Python. Arguments go to pytest and replace the defaults."""
+    install_wheel(session)
+    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]))
+
+
+for python in ("3.12", "3.13"):
+    nox.session(tests_on_python, name=f"tests-{python}", python=python, requires=["build"])
+
+
+@nox.session(requires=["build"])
+def lowest(session: nox.Session) -> None:
+    """Run all tests on the lowest version of every dependency that pyproject.toml allows.
+
+    Arguments go to pytest and replace the defaults.
+    """
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"].values()
+    constraints = {
+        f"{requirement.name}=={bound.version}"
+        for requirement in map(Requirement, itertools.chain(project["dependencies"], *extras))
+        for bound in requirement.specifier
+        if bound.operator == ">="
+    }
+    file = Path(session.create_tmp(), "constraints.txt")
+    file.write_text("\n".join(sorted(constraints)), encoding="utf-8")
+    install_wheel(session, "--constraint", str(file))
+    session.run(
+        "pytest",
+        # The oldest pytest does not know all of our options, and old dependencies use what newer
+        # ones deprecate.
+        *("-W", "ignore::pytest.PytestConfigWarning", "-W", "ignore::DeprecationWarning"),
+        *(session.posargs or ["-n", "2", "--dist", "worksteal"]),
+    )
 
 
 @nox.session
@@ -52,7 +102,6 @@ def wrong_stores(session: nox.Session) -> None:
         "tests/kit/test_wrong_stores.py",
         "--whole-contract",
         "-s",
-        *("-o", "faulthandler_timeout=600"),
         *session.posargs,
     )
 
@@ -79,9 +128,10 @@ def fix(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types with mypy --strict."""
-    session.install("-e", PACKAGE, *tools("types"), *tools("bench"))
+    """Check types with mypy --strict, and with pyright that every public name has a type."""
+    session.install("-e", PACKAGE, *tools("types"), *tools("bench"), *tools("test"))
     session.run("mypy", *session.posargs)
+    session.run("pyright", "--verifytypes", "campaign_model", "--ignoreexternal")
 
 
 @nox.session
@@ -165,6 +215,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def build(session: nox.Session) -> None:
-    """Build the sdist and the wheel into dist/."""
+    """Build the sdist and the wheel into dist/, and check them before they can be published."""
     session.install(*tools("build"))
-    session.run("python", "-m", "build", *session.posargs)
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(DIST))
+    session.run("twine", "check", "--strict", *map(str, DIST.iterdir()))
+    session.run("check-wheel-contents", str(DIST))

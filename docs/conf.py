@@ -24,6 +24,11 @@ source_suffix = {".md": "markdown"}
 html_theme = "furo"
 html_title = f"campaign-model {release}"
 html_static_path = ["_site/static"]
+html_theme_options = {
+    "source_repository": "https://github.com/campaign-model/campaign-model/",
+    "source_branch": "main",
+    "source_directory": "docs/",
+}
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
@@ -38,6 +43,7 @@ autodoc_default_options = {
 }
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -48,7 +54,8 @@ add_module_names = False
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(?!campaign_model).*"),
-    ("py:.*", r"campaign_model\..*\.(Item|Remedy|Result|V|_\w+)"),  # Type variables, private types.
+    # Type variables, private types, and the keyword arguments of Step.update and of campaigns.
+    ("py:.*", r"campaign_model\..*\.(CampaignFields|Item|Remedy|Result|StepChanges|V|_\w+)"),
 ]
 
 # Copying a shell session leaves the prompts out.

@@ -19,6 +19,8 @@ from support import (
 from support.paths import TESTS
 from support.tenants import new_tenant
 
+pytest_plugins = ["support.seeds"]
+
 DIRECTORY = pytest.StashKey[Path]()
 
 

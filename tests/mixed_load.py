@@ -1,4 +1,4 @@
-"""Mixed load: many workers make random calls on one campaign for a given time.
+"""Mixed load: many workers make random calls on one campaign.
 
 ``nox -s mixed_load -- --minutes 60`` runs it on a server of its own. No call is retried, so the
 first deadlock or other database error ends the run. Wrong totals end it as well: the workers
@@ -8,7 +8,7 @@ compare them with the contacts all the time.
 from __future__ import annotations
 
 import argparse
-import os
+import math
 import random
 import threading
 import time
@@ -257,15 +257,18 @@ def detecting_deadlocks_soon(engine: sa.Engine) -> Iterator[sa.Engine]:
 
 
 def run(
-    tenant: Tenant, seconds: float, seed: int, rest: float = 0, longest: float = 0
+    tenant: Tenant,
+    seed: int,
+    *,
+    calls: float = math.inf,
+    seconds: float = math.inf,
+    rest: float = 0,
 ) -> tuple[Counter[str], Counter[str]]:
     """Run the workers; return how often each call succeeded and how often it was refused.
 
-    On a busy machine a rare call may not succeed in time. Then the workers go on until each kind of
-    call has succeeded, but not longer than ``longest`` seconds.
-
-    In each second, all workers pause together for ``rest`` seconds. Pauses at different times would
-    make the workers meet less often.
+    Each worker stops after its part of ``calls``, or when ``seconds`` are over. In each second, all
+    workers pause together for ``rest`` seconds. Pauses at different times would make the workers
+    meet less often.
     """
     contacts = tenant.contacts(CONTACTS)
     campaign = tenant.campaign(Status.GENERATING, contacts=contacts)
@@ -276,14 +279,12 @@ def run(
     succeeded: Counter[str] = Counter()
     refused: Counter[str] = Counter()
 
-    def time_is_up() -> bool:
-        elapsed = time.monotonic() - start
-        return elapsed > seconds and (len(succeeded) == len(CALLS) or elapsed > longest)
-
     def work(number: int) -> None:
         rng = random.Random(f"{seed} {number}")
         worker = Worker(tenant.id, campaign.id, contacts, rng)
-        while not time_is_up() and not stop.is_set():
+        made = 0
+        while made < calls / WORKERS and time.monotonic() < start + seconds and not stop.is_set():
+            made += 1
             (call,) = rng.choices([*CALLS], [*CALLS.values()])
             engine = one_snapshot if call is Worker.progress else tenant.engine
             try:
@@ -302,8 +303,7 @@ def run(
                 raise
             stop.wait(max(0, rest - time.monotonic() % 1))
 
-    # The load runs at low priority, because it would use all the processor time.
-    with ThreadPoolExecutor(WORKERS, initializer=os.nice, initargs=(19,)) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         for working in [pool.submit(work, number) for number in range(WORKERS)]:
             working.result()
     tenant.check_totals(campaign.id)
@@ -325,7 +325,9 @@ def main() -> None:
         )
         db.init(engine, with_host_tables=True)
         with detecting_deadlocks_soon(engine) as fast_engine:
-            succeeded, refused = run(new_tenant(fast_engine), 60 * options.minutes, options.seed)
+            succeeded, refused = run(
+                new_tenant(fast_engine), options.seed, seconds=60 * options.minutes
+            )
     finally:
         close()
     for name, number in succeeded.most_common():

@@ -17,6 +17,8 @@ MODULES = (
     "campaign_model.store.tables",
     "campaign_model.db",
     "campaign_model.worker",
+    "campaign_model.pydantic",
+    "campaign_model.fastapi",
     *(
         f"campaign_model.testing.{module.name}"
         for module in pkgutil.iter_modules(testing.__path__)

@@ -24,6 +24,7 @@ _SUBJECTS = {
     "campaign_model.lifecycle": "The lifecycle",
     "campaign_model.claims": "Claims and outcomes",
     "campaign_model.errors": "Errors",
+    "campaign_model._answer": "JSON",
 }
 """The modules that define the names of ``campaign_model``, in the order of the page."""
 

@@ -3,14 +3,19 @@
 * The directive ``command-reference`` describes every command of ``campaign-model``.
 * The directive ``public-names`` describes every public name of a module.
 * Links of the pages to files outside ``docs/`` go to the pages that show these files.
+* The names of files stand above blocks of code, and the other marks of blocks disappear.
+* The diagrams become a part of the page, so that they have the colours of the page.
 * The build warns of every public name of the library that the reference does not have.
 """
 
 from __future__ import annotations
 
 import re
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
+import attrs
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
@@ -54,7 +59,46 @@ def link_to_pages(_app: Sphinx, *event: Any) -> None:
     text = event[-1]
     for path, page in _OUTSIDE.items():
         text[0] = re.sub(rf"\]\((?:\.\./)*{path}(?=[#)])", f"]({page}", text[0])
-    text[0] = text[0].replace("```mermaid", "```text")
+
+
+def show_names_of_files(_app: Sphinx, _docname: str, source: list[str]) -> None:
+    """Turn the marks of blocks (tests/support/pages.py) into captions, or remove them."""
+    source[0] = re.sub(
+        r"^<!-- file: (\S+) -->\n```(\w+)\n",
+        r"```{code-block} \2\n:caption: \1\n\n",
+        source[0],
+        flags=re.MULTILINE,
+    )
+    marks = r"^<!-- (hidden|run by|not run|continues)\b.*?-->\n"
+    source[0] = re.sub(marks, "", source[0], flags=re.MULTILINE | re.DOTALL)
+
+
+def inline_diagrams(app: Sphinx, document: nodes.document) -> None:
+    """Replace the images of the diagrams by the text of their files."""
+    for image in [*document.findall(nodes.image)]:
+        path = Path(app.srcdir, image["uri"])
+        if path.parent.name == "diagrams":
+            svg = path.read_text(encoding="utf-8")
+            image.replace_self(nodes.raw("", f'<div class="picture">{svg}</div>', format="html"))
+
+
+def show_attrs_defaults(
+    _app: Sphinx, _what: str, _name: str, value: Any, _options: Any, *signature: str | None
+) -> tuple[str | None, str | None]:
+    """Show the defaults of a value type. ``...`` is one that is made for each value, or is long."""
+    arguments, returned = signature
+    if arguments and isinstance(value, type) and attrs.has(value):
+        fields = attrs.fields_dict(value)
+
+        def show_default(match: re.Match[str]) -> str:
+            default = fields[match[1]].default
+            is_word = isinstance(default, Enum)
+            text = f"{type(default).__name__}.{default.name}" if is_word else repr(default)
+            return text if len(text) < 30 else "..."
+
+        arguments = re.sub(r"attr_dict\['(\w+)'\]\.default", show_default, arguments)
+        arguments = arguments.replace("NOTHING", "...")
+    return arguments, returned
 
 
 def list_decisions(_app: Sphinx, docname: str, source: list[str]) -> None:
@@ -80,6 +124,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("public-names", PublicNames)
     app.connect("source-read", link_to_pages)
     app.connect("source-read", list_decisions)
+    app.connect("source-read", show_names_of_files)
     app.connect("include-read", link_to_pages)
+    app.connect("doctree-read", inline_diagrams)
+    app.connect("autodoc-process-signature", show_attrs_defaults)
     app.connect("build-finished", check_public_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

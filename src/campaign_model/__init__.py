@@ -16,14 +16,16 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-TYPE_CHECKING = False
+# With the annotation, jedi (completion in IPython and Jupyter) reads the imports too.
+TYPE_CHECKING: bool = False
 if TYPE_CHECKING:
     from campaign_model import lifecycle
+    from campaign_model._answer import Answer, json_ready
     from campaign_model._caches import clear_caches
     from campaign_model._json import JsonObject
     from campaign_model.campaign import (
         Assigned, Campaign, CampaignContact, CampaignSummary, CampaignTemplate, Changed,
-        HistoryEntry, Overlap, Page, Removed, Repair,
+        HistoryEntry, Overlap, Page, Removed, Repair, Skipped, SkipReason,
     )
     from campaign_model.claims import (
         Claim, ClaimBatch, Cursor, Estimate, Failed, Generated, NotReady, Outcome, Progress,
@@ -49,25 +51,25 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "STANDARD", "Action", "ActionState", "Assigned", "Campaign", "CampaignContact",
+    "STANDARD", "Action", "ActionState", "Answer", "Assigned", "Campaign", "CampaignContact",
     "CampaignModelError", "CampaignSummary", "CampaignTemplate", "Changed", "Channel", "Claim",
     "ClaimBatch", "Codec", "Condition", "Conflict", "ContactAction", "ContactStatus", "Cursor",
     "Estimate", "Facts", "Failed", "Generated", "GenerationConfig", "HistoryEntry",
     "InvalidArgument", "InvalidDocument", "JsonObject", "LeaseLost", "MessageSlot", "NotFound",
     "NotReady", "Outcome", "Overlap", "Page", "Permission", "Progress", "Recorded", "Recovered",
-    "Removed", "Renewal", "Repair", "ReviewTally", "SequenceDiff", "Status", "Step", "StepSequence",
-    "StopReason", "TransactionAborted", "TransitionNotAllowed", "Unfinished", "Unmet", "Violation",
-    "Vocabulary", "clear_caches", "dump_campaign_template", "dump_generation_config",
-    "dump_template_config",
-    "effective_config", "iter_stored_violations", "iter_violations", "lifecycle",
-    "parse_campaign_template", "parse_generation_config", "parse_template_config",
-    "recover_campaign_template", "recover_generation_config", "recover_template_config",
+    "Removed", "Renewal", "Repair", "ReviewTally", "SequenceDiff", "SkipReason", "Skipped",
+    "Status", "Step", "StepSequence", "StopReason", "TransactionAborted", "TransitionNotAllowed",
+    "Unfinished", "Unmet", "Violation", "Vocabulary", "clear_caches", "dump_campaign_template",
+    "dump_generation_config", "dump_template_config", "effective_config", "iter_stored_violations",
+    "iter_violations", "json_ready", "lifecycle", "parse_campaign_template",
+    "parse_generation_config", "parse_template_config", "recover_campaign_template",
+    "recover_generation_config", "recover_template_config",
 ]
 
 # Each module comes after the modules that it imports, so that the search below loads few modules.
 _MODULES = (
     "errors", "_json", "lifecycle", "vocabulary", "steps", "generation_config", "campaign",
-    "_caches", "wire", "claims",
+    "_caches", "_answer", "wire", "claims",
 )
 
 if not TYPE_CHECKING:

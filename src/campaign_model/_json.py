@@ -200,7 +200,7 @@ def digest(value: Any) -> str:
 EMPTY = JsonObject()
 
 
-def json_object(value: Any) -> Any:
+def json_object(value: Mapping[str, Any] | None) -> Any:
     """Return ``value`` as a ``JsonObject`` if possible, else unchanged for a check to refuse."""
     if value is None or type(value) is JsonObject:
         return value

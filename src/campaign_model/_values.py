@@ -6,7 +6,7 @@ a value of a type that only a mistake in the program can bring about raises ``Ty
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
@@ -92,7 +92,7 @@ def checked_number(value: Any, least: int, most: int, argument: str) -> int:
     return value
 
 
-def money(value: Any, argument: str = "cost") -> Decimal:
+def money(value: Decimal | int, argument: str = "cost") -> Decimal:
     """Return an amount of money: exact, not negative, with at most nine decimals.
 
     Raises ``TypeError`` for anything but ``Decimal`` or ``int`` (a float is not exact), and
@@ -141,6 +141,23 @@ def money_text(value: Decimal) -> str:
     return whole + point + decimals[:MONEY_DECIMALS]  # All decimals after the ninth are zeros.
 
 
+def amount_text(value: Decimal) -> str:
+    """Return an amount as people write it: the shortest plain text, such as ``0.00432``."""
+    digits = f"{value:f}"
+    return digits.rstrip("0").rstrip(".") if "." in digits else digits
+
+
+_ZERO = Decimal(0)
+
+
+def plain_amount(value: Decimal) -> Decimal:
+    """Return an amount that prints as people write it, such as ``0.00432`` for ``0.004320000``.
+
+    Engines and sums give an amount different numbers of zeros at its end.
+    """
+    return Decimal(amount_text(value)) if value else _ZERO
+
+
 def text(value: Any, argument: str, longest: int | None = None) -> str:
     """Return a text if it is not empty, not too long, and every database can store it.
 
@@ -173,7 +190,7 @@ MAX_GAP_NAME = 200
 """The most characters in the name of a field that a contact lacks."""
 
 
-def gaps(value: Any) -> tuple[str, ...]:
+def gaps(value: Iterable[str]) -> tuple[str, ...]:
     """Return the names of missing fields, in order. Raises ``TypeError`` for a single string.
 
     Raises :class:`InvalidArgument` for more than ``MAX_GAPS`` names, an empty and a long name.
@@ -186,7 +203,7 @@ def gaps(value: Any) -> tuple[str, ...]:
     return tuple(text(name, "gaps", MAX_GAP_NAME) for name in names)
 
 
-def utc(value: Any, argument: str = "datetime") -> datetime:
+def utc(value: datetime, argument: str = "datetime") -> datetime:
     """Return the datetime in UTC.
 
     Raises :class:`InvalidArgument` for one without a time zone or outside the years of Python.

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, TypeVar
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
 from uuid import UUID, uuid4
 
 import attrs
 from attrs.converters import optional
 
+from campaign_model._answer import Answer
 from campaign_model._json import text_fault
-from campaign_model._values import checked_word, is_id, is_instance_of, utc
+from campaign_model._values import checked_word, is_id, is_instance_of, plain_amount, utc
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
@@ -30,6 +32,7 @@ __all__ = [
     "Assigned",
     "Campaign",
     "CampaignContact",
+    "CampaignFields",
     "CampaignSummary",
     "CampaignTemplate",
     "Changed",
@@ -38,6 +41,8 @@ __all__ = [
     "Page",
     "Removed",
     "Repair",
+    "SkipReason",
+    "Skipped",
 ]
 
 Item = TypeVar("Item")
@@ -50,7 +55,7 @@ MAX_REASON = 10_000
 
 
 @attrs.frozen
-class Repair:
+class Repair(Answer):
     """A change that was needed to read a stored document or row. ``path`` is a JSON Pointer."""
 
     path: str
@@ -91,7 +96,7 @@ def _check_fields(document: str, value: Campaign | CampaignTemplate) -> None:
         raise InvalidDocument(document, tuple(violations))
 
 
-def _status(value: Any) -> Status:
+def _status(value: Status | str) -> Status:
     return checked_word(Status, value, "status")
 
 
@@ -101,7 +106,7 @@ _is_config = is_instance_of(GenerationConfig)
 
 
 @attrs.frozen
-class CampaignTemplate:
+class CampaignTemplate(Answer):
     """Steps and settings to start campaigns from.
 
     A system template has no tenant: every tenant sees it and no tenant can change it. ``version``
@@ -137,8 +142,27 @@ class CampaignTemplate:
         )
 
 
+class CampaignFields(TypedDict, total=False):
+    """The fields of a campaign that :meth:`Campaign.from_template` accepts."""
+
+    steps: StepSequence
+    generation_config: GenerationConfig
+    description: str | None
+    owner_id: UUID | None
+    template_id: UUID | None
+    id: UUID
+    status: Status | str
+    is_active: bool
+    version: int
+    created_at: datetime | None
+    updated_at: datetime | None
+    generation_started_at: datetime | None
+    generation_completed_at: datetime | None
+    repairs: tuple[Repair, ...]
+
+
 @attrs.frozen
-class Campaign:
+class Campaign(Answer):
     """An outreach to many contacts with the same sequence of steps.
 
     ``id`` is chosen before ``add``, so that a repeated ``add`` fails instead of making a second
@@ -174,7 +198,9 @@ class Campaign:
         _check_fields("campaign", self)
 
     @classmethod
-    def from_template(cls, template: CampaignTemplate, name: str, **fields: Any) -> Campaign:
+    def from_template(
+        cls, template: CampaignTemplate, name: str, **fields: Unpack[CampaignFields]
+    ) -> Campaign:
         """Make a new draft with a copy of the template's steps and settings.
 
         ``fields`` are other fields of the campaign. Raises :class:`InvalidDocument` for a template
@@ -183,20 +209,17 @@ class Campaign:
         if is_unreadable(template):
             violation = Violation("", UNREADABLE, "the documents of the template cannot be read")
             raise InvalidDocument("campaign_template", (violation,))
-        return cls(
-            name=name,
-            **{
-                "steps": template.steps,
-                "generation_config": template.generation_config,
-                "description": template.description,
-                "template_id": template.id,
-                **fields,
-            },
-        )
+        copied: CampaignFields = {
+            "steps": template.steps,
+            "generation_config": template.generation_config,
+            "description": template.description,
+            "template_id": template.id,
+        }
+        return cls(name=name, **(copied | fields))
 
 
 @attrs.frozen
-class CampaignSummary:
+class CampaignSummary(Answer):
     """One line of a list of campaigns: the totals, without the steps.
 
     ``total_contacts`` leaves out excluded contacts. ``generated_count`` is the number of contacts
@@ -214,7 +237,7 @@ class CampaignSummary:
     template_id: UUID | None
     total_contacts: int
     generated_count: int
-    generation_cost: Decimal
+    generation_cost: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
     version: int
     created_at: datetime = attrs.field(converter=utc)
@@ -223,7 +246,7 @@ class CampaignSummary:
 
 
 @attrs.frozen
-class Page(Generic[Item]):
+class Page(Answer, Generic[Item]):
     """One page of a list. Pass ``next`` as ``after`` for the next page; ``None``: no more."""
 
     items: tuple[Item, ...]
@@ -235,7 +258,7 @@ ADOPTED: Literal["adopted"] = "adopted"
 
 
 @attrs.frozen
-class HistoryEntry:
+class HistoryEntry(Answer):
     """One move of a campaign: who made it, when and why.
 
     The history of an adopted campaign begins with an entry whose ``action`` is :data:`ADOPTED`. It
@@ -253,7 +276,7 @@ class HistoryEntry:
 
 
 @attrs.frozen
-class CampaignContact:
+class CampaignContact(Answer):
     """One contact's place in one campaign: readiness, generation status, cost and error.
 
     ``enrichment_gaps`` names the missing fields. It is ``None`` until the gaps are known and ``()``
@@ -274,7 +297,7 @@ class CampaignContact:
     priority: int
     attempts: int
     revision: int
-    cost: Decimal
+    cost: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
     error_code: str | None
     error: str | None
@@ -287,20 +310,44 @@ class CampaignContact:
 
 
 @attrs.frozen
-class Assigned:
+class Assigned(Answer):
     """The answer of ``assign``.
 
     ``added`` and ``already_there`` are numbers of contacts. ``unknown`` has the ids that are no
-    contact of this tenant; they were left out.
+    contact of this tenant; they were left out. So were those in ``skipped``, because of another
+    campaign.
     """
 
     added: int
     already_there: int
     unknown: tuple[UUID, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class SkipReason(StrEnum):
+    """Why ``assign`` left a contact out: it is in an active campaign, or in its cooldown."""
+
+    ACTIVE_CAMPAIGN = "active_campaign"
+    COOLDOWN = "cooldown"
 
 
 @attrs.frozen
-class Removed:
+class Skipped(Answer):
+    """A contact that ``assign`` left out, and the other campaign that is the reason.
+
+    ``last_activity_at`` is when the contact was last exported, generated, claimed or assigned
+    there.
+    """
+
+    contact_id: UUID
+    reason: SkipReason
+    campaign_id: UUID
+    campaign_name: str
+    last_activity_at: datetime = attrs.field(converter=utc)
+
+
+@attrs.frozen
+class Removed(Answer):
     """The answer of ``remove``.
 
     ``removed`` is the number of deleted campaign contacts. ``kept`` has the ids of contacts that
@@ -312,7 +359,7 @@ class Removed:
 
 
 @attrs.frozen
-class Changed:
+class Changed(Answer):
     """The answer of a change of several contacts.
 
     ``changed`` is the number of changed contacts. ``skipped`` has the ids of contacts that are not
@@ -324,7 +371,7 @@ class Changed:
 
 
 @attrs.frozen
-class Overlap:
+class Overlap(Answer):
     """A contact of one campaign that is also in another campaign, and its last activity there."""
 
     contact_id: UUID

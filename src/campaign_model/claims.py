@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 from attrs.converters import optional
 
+from campaign_model._answer import Answer
 from campaign_model._json import JsonObject
 from campaign_model._values import (
     checked_instance,
@@ -24,6 +25,7 @@ from campaign_model._values import (
     gaps,
     is_id,
     money,
+    plain_amount,
     text,
     utc,
 )
@@ -65,6 +67,10 @@ def check_lease(lease: timedelta) -> None:
         raise InvalidArgument("lease", message)
 
 
+def _reserved(value: Any) -> Decimal:
+    return plain_amount(money(value))
+
+
 @attrs.frozen(cache_hash=True)
 class Claim:
     """The right of one worker to generate, or to export, one contact until ``expires_at``.
@@ -83,7 +89,7 @@ class Claim:
     attempts: int
     revision: int
     steps_fingerprint: str
-    reserved: Decimal = attrs.field(default=Decimal(0), converter=money)
+    reserved: Decimal = attrs.field(default=Decimal(0), converter=_reserved)
 
 
 def campaign_of(claims: Iterable[Claim]) -> UUID:
@@ -237,7 +243,7 @@ def _count_every_status(counts: Mapping[ContactStatus, int]) -> Mapping[ContactS
 
 
 @attrs.frozen
-class Progress:
+class Progress(Answer):
     """How far a campaign's generation is.
 
     ``by_status`` has a number of contacts for every status. ``spent``, ``reserved`` and ``budget``
@@ -252,10 +258,10 @@ class Progress:
     """
 
     by_status: Mapping[ContactStatus, int] = attrs.field(converter=_count_every_status)
-    spent: Decimal
-    reserved: Decimal
+    spent: Decimal = attrs.field(converter=plain_amount)
+    reserved: Decimal = attrs.field(converter=plain_amount)
     unknown_costs: int
-    budget: Decimal | None
+    budget: Decimal | None = attrs.field(converter=optional(plain_amount))
     per_second: float | None = None
     seconds_left: float | None = None
     exported: int = 0
@@ -273,7 +279,7 @@ class Progress:
 
 
 @attrs.frozen
-class Estimate:
+class Estimate(Answer):
     """What the rest of a campaign needs: contacts to generate, their messages, and money.
 
     ``cost`` uses the average cost of finished contacts. It is ``None`` before the first known cost.
@@ -281,4 +287,4 @@ class Estimate:
 
     contacts: int
     messages: int
-    cost: Decimal | None
+    cost: Decimal | None = attrs.field(converter=optional(plain_amount))

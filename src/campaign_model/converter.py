@@ -23,7 +23,7 @@ from uuid import UUID
 
 import attrs
 from cattrs import Converter
-from cattrs.gen import make_dict_structure_fn_from_attrs, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from campaign_model._json import JsonObject, freeze_object, text_fault, thaw
 from campaign_model._values import MONEY_PATTERN, money_text
@@ -76,35 +76,36 @@ def _structure_object(value: Any, _type: Any) -> Any:
     return freeze_object(value)  # The decoder has checked the size of the whole document.
 
 
-CONVERTER.register_structure_hook(bool, _exactly(bool))
-CONVERTER.register_structure_hook(int, _exactly(int))
-CONVERTER.register_structure_hook(str, _exactly(str))
-CONVERTER.register_structure_hook(Condition, _exactly(str))
-CONVERTER.register_unstructure_hook(Condition, str)
-CONVERTER.register_structure_hook(JsonObject, _structure_object)
-CONVERTER.register_unstructure_hook(JsonObject, thaw)
-CONVERTER.register_structure_hook(Decimal, _text(MONEY_PATTERN, Decimal))
-CONVERTER.register_unstructure_hook(Decimal, money_text)
-CONVERTER.register_structure_hook(UUID, _text(UUID_PATTERN, UUID))
-CONVERTER.register_unstructure_hook(UUID, str)
+_STRUCTURE_HOOKS: dict[type, Callable[[Any, Any], Any]] = {
+    bool: _exactly(bool),
+    int: _exactly(int),
+    str: _exactly(str),
+    Condition: _exactly(str),
+    JsonObject: _structure_object,
+    Decimal: _text(MONEY_PATTERN, Decimal),
+    UUID: _text(UUID_PATTERN, UUID),
+}
+for _type, _hook in _STRUCTURE_HOOKS.items():
+    CONVERTER.register_structure_hook(_type, _hook)
 # "type | None" has the hook of the type: null is refused. None means that the field is absent.
 CONVERTER.register_structure_hook_factory(
     lambda annotation: NoneType in get_args(annotation),
-    lambda annotation, converter: converter.get_structure_hook(get_args(annotation)[0]),
+    lambda annotation: _STRUCTURE_HOOKS[get_args(annotation)[0]],
 )
+CONVERTER.register_unstructure_hook(Condition, str)
+CONVERTER.register_unstructure_hook(JsonObject, thaw)
+CONVERTER.register_unstructure_hook(Decimal, money_text)
+CONVERTER.register_unstructure_hook(UUID, str)
 
 # --- Steps and settings: objects that keep unknown members in "extra" ----------------------------
 
 
-def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> None:
-    """Generate and register the hooks of a value type with the attribute ``extra``."""
-    names = frozenset(fields)
-    # To cattrs, a field is required if its attribute has no default.
-    attributes = [
-        attribute.evolve(default=attrs.NOTHING) if attribute.name in fields.required else attribute
-        for attribute in attrs.fields(cls)
-    ]
-    make = make_dict_structure_fn_from_attrs(attributes, cls, CONVERTER)
+def _register_hooks(
+    cls: type[attrs.AttrsInstance], fields: DocumentFields
+) -> tuple[Callable[[Any, Any], Any], Callable[[Any], dict[str, Any]]]:
+    """Generate, register and return the hooks of a value type with the attribute ``extra``."""
+    names, required = frozenset(fields), frozenset(fields.required)
+    make = make_dict_structure_fn(cls, CONVERTER)
     omit_none: dict[str, Any] = {
         name: override(omit_if_default=True) for name in names - fields.required
     }
@@ -113,6 +114,8 @@ def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> N
     def structure(document: Any, _type: Any) -> Any:
         if type(document) is not dict:
             raise TypeError
+        if not required <= document.keys():
+            raise KeyError
         if names.issuperset(document):
             return make(document, cls)
         extra = {name: value for name, value in document.items() if name not in names}
@@ -122,35 +125,38 @@ def _register_hooks(cls: type[attrs.AttrsInstance], fields: DocumentFields) -> N
             return make({**document, "extra": extra}, cls)
         return value
 
+    def unstructure(value: Any) -> dict[str, Any]:
+        return {**write(value), **thaw(value.extra)}
+
     CONVERTER.register_structure_hook(cls, structure)
-    CONVERTER.register_unstructure_hook(cls, lambda value: {**write(value), **thaw(value.extra)})
+    CONVERTER.register_unstructure_hook(cls, unstructure)
+    return structure, unstructure
 
 
-_register_hooks(Step, STEP_FIELDS)
+_structure_step, _unstructure_step = _register_hooks(Step, STEP_FIELDS)
 _register_hooks(GenerationConfig, GENERATION_FIELDS)
 
 # --- Sequences: arrays whose steps are numbered from 1 -------------------------------------------
 
-_structure_step = CONVERTER.get_structure_hook(Step)
-_unstructure_step = CONVERTER.get_unstructure_hook(Step)
 
-
-@CONVERTER.register_structure_hook
 def _structure_steps(documents: Any, _type: Any) -> StepSequence:
     if type(documents) is not list:
         raise TypeError
     steps = []
     for index, document in enumerate(documents):
         steps.append(_structure_step(document, Step))
-        position = document.get("step")
+        position = document["step"]
         if type(position) is not int or position != index + 1:
             raise ValueError
     return StepSequence(steps)
 
 
-@CONVERTER.register_unstructure_hook
 def _unstructure_steps(steps: StepSequence) -> list[dict[str, Any]]:
     return [{"step": index + 1, **_unstructure_step(step)} for index, step in enumerate(steps)]
+
+
+CONVERTER.register_structure_hook(StepSequence, _structure_steps)
+CONVERTER.register_unstructure_hook(StepSequence, _unstructure_steps)
 
 
 # --- Templates: objects without unknown members --------------------------------------------------
@@ -167,7 +173,6 @@ TEMPLATE_FIELDS: dict[str, type] = {
 TEMPLATE_REQUIRED = TEMPLATE_FIELDS.keys() - {"description"}
 
 
-@CONVERTER.register_structure_hook
 def _structure_template(document: Any, _type: Any) -> CampaignTemplate:
     if type(document) is not dict:
         raise TypeError
@@ -183,10 +188,13 @@ def _structure_template(document: Any, _type: Any) -> CampaignTemplate:
     return CampaignTemplate(**fields)
 
 
-@CONVERTER.register_unstructure_hook
 def _unstructure_template(template: CampaignTemplate) -> dict[str, Any]:
     return {
         name: CONVERTER.unstructure(value)
         for name in TEMPLATE_FIELDS
         if (value := getattr(template, name)) is not None
     }
+
+
+CONVERTER.register_structure_hook(CampaignTemplate, _structure_template)
+CONVERTER.register_unstructure_hook(CampaignTemplate, _unstructure_template)

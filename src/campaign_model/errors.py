@@ -14,6 +14,8 @@ from uuid import UUID
 
 import attrs
 
+from campaign_model._answer import Answer, json_ready
+
 __all__ = [
     "MAX_VIOLATIONS",
     "CampaignModelError",
@@ -44,7 +46,7 @@ _CONTAINERS.maxlevel = 3
 
 
 @attrs.frozen
-class Violation:
+class Violation(Answer):
     """One fault of a document.
 
     ``path`` is a JSON Pointer (RFC 6901) to the faulty value, ``""`` for the whole document. It has
@@ -56,21 +58,13 @@ class Violation:
     code: str
     message: str
 
-    def to_dict(self) -> dict[str, str]:
-        """Return the three fields as a JSON-ready ``dict``."""
-        return {"path": self.path, "code": self.code, "message": self.message}
-
 
 @attrs.frozen
-class Unmet:
+class Unmet(Answer):
     """A guard that does not hold: its stable name, and a sentence that says what to do."""
 
     guard: str
     message: str
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the two fields as a JSON-ready ``dict``."""
-        return {"guard": self.guard, "message": self.message}
 
 
 class CampaignModelError(Exception):
@@ -87,14 +81,8 @@ class CampaignModelError(Exception):
         """Return ``code``, ``message`` and the data of the error, JSON-ready."""
         cls = type(self)
         names = attrs.fields_dict(cls) if attrs.has(cls) else ()
-        data = {name: _json_ready(getattr(self, name)) for name in names}
+        data = {name: json_ready(getattr(self, name)) for name in names}
         return {"code": self.code, "message": str(self)} | data
-
-
-def _json_ready(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_json_ready(member) for member in value]
-    return value.to_dict() if isinstance(value, Violation | Unmet) else str(value)
 
 
 def short_repr(value: Any) -> str:

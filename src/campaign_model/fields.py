@@ -62,7 +62,7 @@ class DocumentFields(dict[str, Schema]):
         self, cls: type[attrs.AttrsInstance], document: str, depth: int, **also: Schema
     ) -> None:
         super().__init__(also)
-        self.required = {*also}
+        self.required: set[str] = {*also}
         self._document = document
         # Of each attribute: its name, type, if it may be None, the test of its limits, its meaning.
         self._checks: list[tuple[str, type, bool, Callable[[Any], Any] | None, str]] = []
@@ -131,6 +131,8 @@ def meaning(schema: Schema) -> str:
             return f"text of {_limits(schema)} characters"
         case "integer":
             return f"a whole number, {_limits(schema)}"
+        case "number":
+            return "a number"
         case "boolean":
             return "true or false"
         case _:

@@ -31,8 +31,8 @@ LANGUAGE_PATTERN = r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}"
 """The shape of a language tag (BCP 47), such as ``en`` or ``pt-BR``; the whole tag must match."""
 
 
-def _budget(value: Any) -> Any:
-    return money(value) if is_money(value) else value
+def _budget(value: Decimal | int | None) -> Any:
+    return money(value) if value is not None and is_money(value) else value
 
 
 @attrs.frozen

@@ -12,6 +12,7 @@ from functools import wraps
 
 import attrs
 
+from campaign_model._answer import Answer
 from campaign_model.errors import Unmet
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 
 
 @attrs.frozen
-class ReviewTally:
+class ReviewTally(Answer):
     """How many messages the reviewers approved, rejected, and left undecided."""
 
     approved: int

@@ -27,6 +27,7 @@ from typing import Any
 
 import attrs
 
+from campaign_model._answer import Answer
 from campaign_model._json import digest
 from campaign_model._values import checked_word
 from campaign_model.errors import TransitionNotAllowed, Unmet
@@ -238,8 +239,13 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
 )
 
 
+def _error_data(error: TransitionNotAllowed | None) -> tuple[Any, ...] | None:
+    """Return what two refusals are compared by. An error itself is equal only to itself."""
+    return None if error is None else attrs.astuple(error, recurse=False)
+
+
 @attrs.frozen
-class ActionState:
+class ActionState(Answer):
     """One action, and whether a campaign may take it now. A front end shows it as a button.
 
     ``target`` is the status that the action leads to, or ``None`` if ``TRANSITIONS`` has no line
@@ -249,7 +255,7 @@ class ActionState:
 
     action: Action
     target: Status | None
-    error: TransitionNotAllowed | None
+    error: TransitionNotAllowed | None = attrs.field(eq=_error_data)
 
     @property
     def allowed(self) -> bool:

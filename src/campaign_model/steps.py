@@ -8,13 +8,14 @@ the same UUID however often it is computed, so a repeated insert cannot double a
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 from uuid import UUID, uuid5
 
 import attrs
 
+from campaign_model._answer import Answer
 from campaign_model._json import EMPTY, Fault, JsonObject, digest, json_object, pointer_to
 from campaign_model._values import checked_id, checked_instance, checked_number
 from campaign_model.errors import (
@@ -35,9 +36,11 @@ __all__ = [
     "MAX_VARIANTS",
     "MESSAGE_NAMESPACE",
     "STEP_FIELDS",
+    "ConditionName",
     "MessageSlot",
     "SequenceDiff",
     "Step",
+    "StepChanges",
     "StepSequence",
     "effective_key",
     "match_keys",
@@ -58,8 +61,26 @@ MESSAGE_NAMESPACE = UUID("6b1f6a0e-3c55-4d0b-9a58-0f2b7d1c9e47")
 _CONDITIONS = {str(condition): condition for condition in Condition}
 
 
-def _condition(value: Any) -> Any:
+ConditionName = Literal["always", "no_response", "opened_not_replied"]
+"""A :class:`Condition` as text."""
+
+
+def _condition(value: Condition | ConditionName | None) -> Any:
     return _CONDITIONS.get(value, value) if isinstance(value, str) else value
+
+
+class StepChanges(TypedDict, total=False):
+    """The fields of a step that :meth:`StepSequence.update` can change."""
+
+    channel: str
+    label: str
+    enabled: bool
+    needs_pdf: bool
+    variant_count: int
+    day_offset: int | None
+    condition: Condition | ConditionName | None
+    config: Mapping[str, Any] | None
+    extra: Mapping[str, Any]
 
 
 @attrs.frozen
@@ -101,7 +122,7 @@ STEP_FIELDS = DocumentFields(Step, "step", depth=2, step={"type": "integer", "mi
 
 
 @attrs.frozen
-class MessageSlot:
+class MessageSlot(Answer):
     """One message that a contact is to get: a step and a variant (``a``, ``b`` or ``c``)."""
 
     step_key: str
@@ -120,7 +141,7 @@ class MessageSlot:
 
 
 @attrs.frozen
-class SequenceDiff:
+class SequenceDiff(Answer):
     """The keys of the steps that differ between two sequences.
 
     ``moved`` are the steps of both sequences whose order changed.
@@ -244,7 +265,7 @@ def new_key() -> str:
     return f"k{os.urandom(8).hex()}"
 
 
-def _steps(value: Any) -> tuple[Step, ...]:
+def _steps(value: Iterable[Step]) -> tuple[Step, ...]:
     steps = tuple(value)
     if not {Step}.issuperset(map(type, steps)):
         raise TypeError("a StepSequence consists of values of the type Step")
@@ -319,7 +340,7 @@ class StepSequence(Sequence[Step]):
         """Return the step with that effective key. Raises :class:`InvalidArgument`."""
         return self.steps[self._index(key)]
 
-    def update(self, key: str, /, **changes: Any) -> StepSequence:
+    def update(self, key: str, /, **changes: Unpack[StepChanges]) -> StepSequence:
         """Return a sequence with changed fields of one step.
 
         Raises :class:`InvalidArgument` for an unknown key and for a change of the key itself, and

@@ -44,7 +44,7 @@ from campaign_model.forms import PARTS, Previous, is_unchanged
 from campaign_model.steps import MAX_STEPS, StepSequence, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
-__all__ = ["document_schema", "load_schema", "violations"]
+__all__ = ["answer_schema", "document_schema", "load_schema", "violations"]
 
 # --- The published schemas -----------------------------------------------------------------------
 
@@ -96,6 +96,30 @@ def document_schema(
             # With a $schema of its own, jsonschema would validate the part with its own class.
             del schema["$defs"][part]["$schema"]
     return schema
+
+
+def answer_schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema of what a service answers, such as ``Campaign``, in one piece.
+
+    It is the part ``name`` of ``schemas/answers.json``, without references. Raises
+    :class:`InvalidArgument` for an unknown name.
+    """
+    text = (schema_directory() / "answers.json").read_text(encoding="utf-8")
+    parts = json.loads(text)["$defs"]
+    if name not in parts:
+        raise InvalidArgument("name", f"no answer has the name {short_repr(name)}", (*parts,))
+
+    def without_references(schema: Any) -> Any:
+        if isinstance(schema, list):
+            return [without_references(member) for member in schema]
+        if not isinstance(schema, dict):
+            return schema
+        if "$ref" in schema:
+            _, _, part = schema["$ref"].rpartition("/")
+            schema = parts[part] | {key: schema[key] for key in schema if key != "$ref"}
+        return {key: without_references(member) for key, member in schema.items()}
+
+    return cast("dict[str, Any]", without_references(parts[name]))
 
 
 # --- Words for messages --------------------------------------------------------------------------
@@ -236,7 +260,7 @@ def _additional_properties(
 
 
 def _items(validator: Any, step_schema: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
-    if validator.is_type(value, "array") and len(value) <= schema["maxItems"]:
+    if validator.is_type(value, "array") and len(value) <= schema.get("maxItems", len(value)):
         for index, item in enumerate(value):
             yield from validator.descend(item, step_schema, path=index)
 
@@ -274,6 +298,8 @@ _Validator: Any = cast("Any", extend)(
 
 @lru_cache(maxsize=64)
 def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
+    if form == "answer":
+        return _Validator(answer_schema(kind) | {"description": f"an object: a {kind}"})
     return _Validator(document_schema(kind, form, vocabulary))
 
 
@@ -301,7 +327,8 @@ def violations(
 ) -> tuple[Violation, ...]:
     """List the violations of ``document`` in document order, at most 100, and count the others.
 
-    ``kind`` and ``form`` name the schema. ``text_faults`` are those of the document's text.
+    ``kind`` and ``form`` name the schema. The form ``answer`` is that of :func:`answer_schema`.
+    ``text_faults`` are those of the document's text.
     Restricted parts that are unchanged from ``previous`` are no violations.
     """
     # 1. What is no JSON. A part is nested one level deep in a campaign template.
@@ -318,7 +345,7 @@ def violations(
         faults.append((tokens, code, partial(_explain, error, tokens, previous)))
 
     # 3. The rules between steps. Of too many steps, nothing else is said.
-    path: Tokens = ("steps",) if kind == "campaign_template" else ()
+    path: Tokens = () if kind in PARTS else ("steps",)
     steps: Any = document
     if path:
         steps = document.get("steps") if isinstance(document, dict) else None

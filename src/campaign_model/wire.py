@@ -23,10 +23,11 @@ import json
 import sys
 from functools import cache, cached_property, partial
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
 
+from campaign_model._answer import json_ready
 from campaign_model._caches import BoundedCache
 from campaign_model._json import Fault, decode, excess
 from campaign_model._values import checked_number
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 V = TypeVar("V")
+_Converter = TypeVar("_Converter", bound="Converter")
 
 # Bounds of each cache: the bytes of all texts, and the characters of one text.
 _CACHED_BYTES = 1_048_576
@@ -107,6 +109,26 @@ def _converter() -> ModuleType:
     from campaign_model import converter  # noqa: PLC0415 - loads cattrs
 
     return converter
+
+
+@cache
+def _answers() -> ModuleType:
+    from campaign_model import answers  # noqa: PLC0415 - loads cattrs
+
+    return answers
+
+
+def _read_answer(document: Any, cls: Any) -> Any:
+    """Return the value whose ``to_dict()`` is the document, or raise :class:`InvalidDocument`."""
+    answers = _answers()
+    try:
+        return answers.ANSWERS.structure(document, cls)
+    except _converter().REFUSALS:
+        name = answers.name_of(cls)
+        violations = _violations(name, "answer", document, ()) if name in answers.NAMES else ()
+        message = f"{name}: this is not exactly what to_dict() of a {name} returns"
+        violations = violations or (Violation("", "invalid_value", message),)
+        raise InvalidDocument(name, violations) from None
 
 
 def _violations(kind: str, *arguments: Any) -> tuple[Violation, ...]:
@@ -380,20 +402,37 @@ class Codec:
     def converter(self) -> Converter:
         """A cattrs converter for your own classes that contain our types.
 
-        It reads and writes our types exactly as ``parse_*`` and ``dump_*`` do. A step by itself is
-        read and written as the only step of a sequence.
+        Its hooks are those of :meth:`register_hooks`.
         """
         from cattrs import Converter  # noqa: PLC0415 - only for callers who use it
+
+        return self.register_hooks(Converter())
+
+    def register_hooks(self, converter: _Converter) -> _Converter:
+        """Let a cattrs converter read and write our types, and return it.
+
+        Use it for a converter of your own, such as that of ``cattrs.preconf.json``. Steps and
+        settings are read and written exactly as by ``parse_*`` and ``dump_*``; a step by itself as
+        the only step of a sequence. Any other value is written as by its ``to_dict()``, and is read
+        from exactly that. A template is also read from a submitted campaign_template.
+        """
 
         def parse(document: Any, cls: type[V]) -> V:
             # Within a larger document a str is a JSON string, not JSON text.
             source = json.dumps(document) if isinstance(document, str) else document
             return self._parse(cls, source)
 
-        converter = Converter()
-        for cls in _KINDS:
-            converter.register_structure_hook(cls, parse)
-            converter.register_unstructure_hook(cls, partial(_dumped, cls=cls))
+        def parse_template(document: Any, cls: Any) -> Any:
+            is_answer = isinstance(document, dict) and "is_system" in document
+            return (_read_answer if is_answer else parse)(document, cls)
+
+        answers = _answers()
+        converter.register_structure_hook_func(answers.is_answer, _read_answer)
+        converter.register_unstructure_hook_func(answers.is_answer, json_ready)
+        converter.register_structure_hook(CampaignTemplate, parse_template)
+        for document_type in (StepSequence, GenerationConfig):
+            converter.register_structure_hook(document_type, parse)
+            converter.register_unstructure_hook(document_type, partial(_dumped, cls=document_type))
         converter.register_structure_hook(Step, lambda step, _: parse([step], StepSequence)[0])
         converter.register_unstructure_hook(
             Step, lambda step: self.dump_template_config(StepSequence([step]))[0]
@@ -430,14 +469,14 @@ class Codec:
 DEFAULT = Codec()
 """The codec of the standard vocabulary."""
 
-parse_template_config = DEFAULT.parse_template_config
-parse_generation_config = DEFAULT.parse_generation_config
-parse_campaign_template = DEFAULT.parse_campaign_template
-recover_template_config = DEFAULT.recover_template_config
-recover_generation_config = DEFAULT.recover_generation_config
-recover_campaign_template = DEFAULT.recover_campaign_template
-dump_template_config = DEFAULT.dump_template_config
-dump_generation_config = DEFAULT.dump_generation_config
-dump_campaign_template = DEFAULT.dump_campaign_template
-iter_violations = DEFAULT.violations
-iter_stored_violations = DEFAULT.stored_violations
+parse_template_config: Final = DEFAULT.parse_template_config
+parse_generation_config: Final = DEFAULT.parse_generation_config
+parse_campaign_template: Final = DEFAULT.parse_campaign_template
+recover_template_config: Final = DEFAULT.recover_template_config
+recover_generation_config: Final = DEFAULT.recover_generation_config
+recover_campaign_template: Final = DEFAULT.recover_campaign_template
+dump_template_config: Final = DEFAULT.dump_template_config
+dump_generation_config: Final = DEFAULT.dump_generation_config
+dump_campaign_template: Final = DEFAULT.dump_campaign_template
+iter_violations: Final = DEFAULT.violations
+iter_stored_violations: Final = DEFAULT.stored_violations

@@ -59,7 +59,7 @@ def test_a_second_import_adds_nobody(
     printed = command("contacts", "import", "people.csv").out
     assert "0 added, 3 already there" in printed
     assert "Shoe size" in printed
-    assert "1 rows repeat" in printed
+    assert "1 row of an earlier" in printed
     assert imported(operated_tenant) == expected
 
 
@@ -89,7 +89,7 @@ def test_wrong_rows_are_listed_and_nothing_is_imported_unless_they_are_skipped(
     assert refused.code == 1
     assert "6  'nowhere' is no e-mail address" in refused.out
     assert "and 1 more" in refused.out
-    assert "nothing was imported, because 2 rows of people.csv are wrong" in refused.err
+    assert "nothing was imported; wrong in people.csv: 2 rows" in refused.err
     assert imported(operated_tenant) == []
     as_json = command("contacts", "import", "people.csv", "--json")
     assert as_json.code == 1
@@ -97,7 +97,7 @@ def test_wrong_rows_are_listed_and_nothing_is_imported_unless_they_are_skipped(
     assert (as_json.json["added"], as_json.json["already_there"]) == (0, 0)
     skipped = command("contacts", "import", "people.csv", "--skip-invalid")
     assert skipped.code == 0
-    assert "3 added, 0 already there, 2 wrong rows skipped" in skipped.out
+    assert "3 added, 0 already there, skipped 2 wrong rows" in skipped.out
     assert len(imported(operated_tenant)) == 3
 
 
@@ -144,6 +144,11 @@ def test_contacts_list_says_why_contacts_wait_or_failed(
     (option,) = [line for line in page.out.splitlines() if "--after" in line]
     next_page = command("contacts", "list", campaign.id, *option.split()[-2:], "--json").json
     assert len(next_page["items"]) == 4
+    assert (
+        "has status excluded"
+        in command(*("contacts", "list", campaign.id), "--status", "excluded").out
+    )
+    assert "No contact." in command("contacts", "list", operated_tenant.campaign(contacts=0).id).out
     command("contacts", "list", uuid4()).assert_usage_error("no campaign")
     command("contacts", "list", campaign.id, "--status", "fail").assert_usage_error("'failed'")
 

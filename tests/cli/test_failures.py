@@ -231,8 +231,12 @@ def test_an_output_file_that_is_no_regular_file_is_refused(
 
 
 def test_a_device_is_refused_as_an_output_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, terminal = os.openpty()
+    path = Path(os.ttyname(terminal))
+    before = path.stat()
     with pytest.raises(UserError, match="a device"):
-        open_output(Path("/dev/null"))
+        open_output(path)
     monkeypatch.setattr("campaign_model.cli.output_files.check_output", lambda _path: None)
     with pytest.raises(UserError, match="not a regular file"):
-        open_output(Path("/dev/null"))
+        open_output(path)
+    assert path.stat() == before

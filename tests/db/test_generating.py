@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from decimal import Decimal
 
+import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
@@ -11,6 +14,7 @@ from campaign_model.claims import Claim, Failed, Generated, Outcome
 from campaign_model.lifecycle import Status
 from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import run_worker
+from support.drivers import new_async_engine
 from support.tenants import generate_all, new_tenant
 from support.transactions import recorded_statements
 
@@ -38,6 +42,24 @@ def test_generating_campaigns_of_all_tenants_are_listed_the_longest_running_firs
             if status is Status.GENERATING:
                 running.append(db.Generating(one.id, campaign.id, waiting=2, in_flight=0))
     assert list_generating(tenant, other) == running
+
+
+@pytest.mark.newest
+def test_a_database_is_set_up_and_listed_with_an_async_engine(
+    engine_name: str, new_database: Callable[[str], str]
+) -> None:
+    async def main() -> tuple[db.Generating, ...]:
+        engine = new_async_engine(sa.make_url(new_database(engine_name)))
+        async with engine.connect() as connection:
+            report = await connection.run_sync(
+                lambda connection: db.init(connection.engine, with_host_tables=True)
+            )
+            assert len(report.inserted) == 3
+            generating = await connection.run_sync(db.generating)
+        await engine.dispose()
+        return generating
+
+    assert asyncio.run(main()) == ()
 
 
 def test_waiting_contacts_and_contacts_in_flight_are_counted(tenant: Tenant) -> None:

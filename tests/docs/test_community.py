@@ -48,6 +48,13 @@ def test_every_nox_session_that_a_page_a_workflow_or_a_hook_names_exists() -> No
     assert {(name, session) for name, session in named if session not in sessions} == set()
 
 
+def test_the_readme_describes_every_extra() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE)
+    described = set(re.findall("`(.*?)`", " ".join(rows)))
+    assert set(PYPROJECT["project"]["optional-dependencies"]) - described == set()
+
+
 def test_the_hooks_of_contributors_use_the_ruff_of_the_lint_session() -> None:
     hooks = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
     (ruff,) = (name for name in PYPROJECT["dependency-groups"]["lint"] if name.startswith("ruff"))

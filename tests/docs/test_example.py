@@ -1,10 +1,9 @@
-"""The message engine in docs: its tests pass, and it imports only public names."""
+"""The examples in docs import only public names, and the tests of the message engine pass."""
 
 from __future__ import annotations
 
 import ast
 import importlib
-import pkgutil
 import shutil
 import sys
 from collections.abc import Iterator
@@ -12,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from campaign_model import testing
+from public_names import MODULES as PUBLIC_MODULES
 from support import contract
 from support.paths import DOCS, ROOT
 
 EXAMPLE = DOCS / "message_engine"
-MODULES = sorted(EXAMPLE.glob("*.py"))
+MODULES = [*sorted(EXAMPLE.glob("*.py")), *sorted((DOCS / "examples").glob("*/*.py"))]
 
-PUBLIC = {f"campaign_model{name}" for name in ("", ".store", ".store.tables", ".db", ".worker")} | {
-    f"campaign_model.testing.{module.name}"
-    for module in pkgutil.iter_modules(testing.__path__)
-    if not module.name.startswith("_")
+PUBLIC = {*PUBLIC_MODULES}
+KNOWN = {
+    *sys.stdlib_module_names,
+    *("attrs", "fastapi", "hypothesis", "pydantic", "service", "sqlalchemy", "uvicorn"),
+    *(module.stem for module in MODULES),
 }
-KNOWN = {*sys.stdlib_module_names, "attrs", "hypothesis", "sqlalchemy", *(m.stem for m in MODULES)}
 
 
 def top_package(module: str) -> str:
@@ -49,7 +48,7 @@ def find_private_imports(source: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.stem)
-def test_the_message_engine_imports_only_public_names(module: Path) -> None:
+def test_an_example_imports_only_public_names(module: Path) -> None:
     assert [*find_private_imports(module.read_text(encoding="utf-8"))] == []
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
 import generate
+from campaign_model import lifecycle
 from campaign_model.db.checks import checks
-from campaign_model.store.tables import metadata
+from campaign_model.store.tables import HostTables, metadata
+from generate import diagrams
 from generate.sql import checks_sql
 from support.paths import ROOT
 from support.transactions import on_postgresql
@@ -118,3 +122,28 @@ def test_the_published_checks_create_the_constraints_of_the_migrations(engine: s
         published = {row[:2]: row[2] for row in connection.exec_driver_sql(DEFINITIONS)}
         connection.rollback()
     assert published == migrated
+
+
+def test_the_pictures_show_every_status_action_and_table() -> None:
+    tables = lifecycle.to_dict()
+    campaign, contact, library = (
+        {*re.findall(r">([\w ()]+)</text>", draw())}
+        for draw in (
+            diagrams.campaign_lifecycle,
+            diagrams.contact_lifecycle,
+            diagrams.library_tables,
+        )
+    )
+    assert campaign - {"delete (inactive)"} | {"delete"} == {
+        *tables["statuses"],
+        *tables["actions"],
+    }
+    assert contact >= {*tables["contact_statuses"], *tables["contact_actions"]}
+    assert library >= {*metadata.tables, *attrs.astuple(HostTables())}
+
+
+def test_a_move_without_a_place_in_the_picture_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    routes = {key: route for key, route in diagrams.CONTACT_ROUTES.items() if key[0] != "retry"}
+    monkeypatch.setattr(diagrams, "CONTACT_ROUTES", routes)
+    with pytest.raises(ValueError, match="retry"):
+        diagrams.contact_lifecycle()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import email
 import json
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from support.paths import ROOT, SCHEMAS
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 
 DESCRIBE_PACKAGE = """
 import json
@@ -137,6 +143,25 @@ def test_the_wheel_contains_only_the_package_and_the_schemas(wheel: Path) -> Non
     assert {name for name in list_wheel(wheel) if ".dist-info/" not in name} == expected
 
 
+def test_the_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < 600_000
+
+
+def test_every_link_of_the_published_readme_is_absolute(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    assert f"Repository, {REPOSITORY}" in metadata.get_all("Project-URL", [])
+    readme = MarkdownIt().enable("table").parse(str(metadata.get_payload()))
+    inline = [token for block in readme for token in block.children or ()]
+    links = {str(token.attrs["href"]) for token in inline if token.type == "link_open"}
+    links |= {str(token.attrs["src"]) for token in inline if token.type == "image"}
+    assert all(link.startswith("https://") for link in links), links
+    files = {link.removeprefix(f"{REPOSITORY}/blob/main/") for link in links if "/blob/" in link}
+    assert "docs/glossary.md" in files
+    assert [file for file in files if not (ROOT / file.partition("#")[0]).exists()] == []
+
+
 def test_a_wheel_built_from_the_sdist_is_the_same(wheel: Path, sdist_wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as direct, zipfile.ZipFile(sdist_wheel) as indirect:
         assert {name: direct.read(name) for name in direct.namelist()} == {
@@ -152,6 +177,9 @@ def test_the_sdist_contains_sources_tests_docs_and_schemas(sdist: Path) -> None:
     assert top >= {
         *("src", "schemas", "tests", "docs"),
         *("README.md", "CHANGELOG.md", "LICENSE", "noxfile.py", "pyproject.toml"),
+        # Tests read these files.
+        *("CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md"),
+        *(".ci", ".github", ".pre-commit-config.yaml"),
     }
 
 

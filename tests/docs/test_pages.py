@@ -45,7 +45,11 @@ def test_the_code_of_a_page_runs(
     names = {"tenant": page_tenant, "engine": page_tenant.engine, "tenant_id": page_tenant.id}
     newest = servers.postgresql()[-1:]
     url = new_database(*newest) if newest and page.parent.name in {"tutorial", "how-to"} else ""
-    run = PageRun(tmp_path, {"__name__": page.stem, **names}, url)
+    variables = {
+        "CAMPAIGN_MODEL_URL": page_tenant.engine.url.render_as_string(hide_password=False),
+        "CAMPAIGN_MODEL_TENANT": str(page_tenant.id),
+    }
+    run = PageRun(tmp_path, {"__name__": page.stem, **names}, variables, url)
     run.run(BLOCKS[page])
     for value in run.names.values():
         if isinstance(value, sa.Engine):
@@ -72,7 +76,7 @@ def test_a_failure_names_the_page_and_the_line(tmp_path: Path) -> None:
     page = DOCS / "sample.md"
     blocks = [Block(page, 7, "python", "x = 1\n\n1 / 0\n")]
     with pytest.raises(ZeroDivisionError) as caught:
-        PageRun(tmp_path, {}, "").run(blocks)
+        PageRun(tmp_path, {}, {}, "").run(blocks)
     place = caught.traceback[-1]
     assert (str(place.path), place.lineno + 1) == (str(page), 10)
     assert caught.value.__notes__ == ["in the block at docs/sample.md:7"]

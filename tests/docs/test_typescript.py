@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from campaign_model import dump_campaign_template, presets
+from campaign_model import CampaignModelError, Page, dump_campaign_template, presets
 from campaign_model.validation import load_schema
 from support.corpus import Fixture, fixtures
 from support.paths import DOCS, SCHEMAS, TESTS
+from support.sample_answers import SAMPLES
 
 CONSUMER = (TESTS / "javascript" / "consumer.ts").read_text(encoding="utf-8")
 
@@ -96,6 +97,13 @@ def iter_documents() -> Iterator[tuple[str, str, Any, bool]]:
     yield "lifecycle", "Lifecycle", json.loads(published), False
     for preset in presets.load():
         yield preset.name, "SubmittedCampaignTemplate", dump_campaign_template(preset), False
+    for value in SAMPLES:
+        type_ = type(value).__name__
+        items = f"<ours.{type(value.items[0]).__name__}>" if isinstance(value, Page) else ""
+        yield f"{type_} answered", f"{type_}{items}", value.to_dict(), False
+        if isinstance(value, CampaignModelError):
+            yield f"{type_} as an error", "CampaignModelError", value.to_dict(), False
+        yield f"{type_} with a member too many", f"{type_}{items}", {"b": 1} | value.to_dict(), True
     for fixture in (*fixtures("valid"), *fixtures("invalid")):
         is_current = fixture.schema == load_schema(f"{fixture.kind}.{fixture.form}")["$id"]
         if is_current and ("", "not_json") not in fixture.violations:

@@ -9,9 +9,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import campaign_model
 
-HEAVY = {"alembic", "cattrs", "hypothesis", "jsonschema", "rich", "sqlalchemy", "typer"}
+HEAVY = {
+    *("alembic", "cattrs", "fastapi", "hypothesis", "jsonschema", "pydantic", "rich", "sqlalchemy"),
+    "typer",
+}
 
 FRESH = """
 import sys
@@ -58,3 +63,18 @@ def test_every_public_name_is_the_object_that_type_checkers_see() -> None:
     assert at_run_time == for_type_checkers
     assert sorted(at_run_time) == sorted(campaign_model.__all__)
     assert {*at_run_time} <= printed_by("import campaign_model; print(*dir(campaign_model))")
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("from campaign_model import Step", {"Step", "StepSequence"}),
+        ("from campaign_model import StepSequence; StepSequence().upd", {"update"}),
+    ],
+    ids=["names", "methods"],
+)
+def test_jedi_completes_public_names_as_in_ipython_and_jupyter(
+    code: str, expected: set[str]
+) -> None:
+    jedi: Any = import_module("jedi")  # It has no types.
+    assert {completion.name for completion in jedi.Interpreter(code, [{}]).complete()} >= expected

@@ -68,8 +68,7 @@ NAMES: dict[str, Names] = {
     "too_large": lambda value, part: [str(value), *allowed(part)],
     "too_few_items": lambda value, part: [f"{len(value)} steps", *allowed(part)],
     "too_many_items": lambda value, part: [f"{len(value)} steps", *allowed(part)],
-    # A message leaves out the name of the schema, which is for editors.
-    "unknown_field": lambda _, part: [name for name in part["properties"] if name != "$schema"],
+    "unknown_field": lambda _, part: [*(part["properties"].keys() - {"$schema"})],
     "wrong_position": lambda value, _: [str(value), "from 1 in order"],
     "duplicate_key": lambda value, _: [repr(value) if value else "'s", "use another key"],
     "decreasing_day_offset": lambda value, _: [f"day {value}", "use a later day"],

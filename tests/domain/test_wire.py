@@ -790,7 +790,9 @@ class TestCodec:
         assert draft.steps == StepSequence(
             [Step("email", "Email 1", extra=JsonObject({"x_a": (1,)}))]
         )
-        assert FAX.converter.unstructure(draft) == document
+        written = FAX.converter.unstructure(draft)
+        assert written == {**document, "template": draft.template.to_dict()}
+        assert FAX.converter.structure(written, Draft) == draft
         for name, bad in (
             ("steps", json.dumps(document["steps"])),
             ("steps", "[]"),

@@ -15,18 +15,16 @@ from pathlib import Path
 
 from campaign_model import lifecycle
 from campaign_model.bundles import bundled_schema
-from generate import failure_tests, markdown
+from generate import answers, diagrams, failure_tests, markdown
 from generate.sql import checks_sql
 from generate.typescript import typescript
 from support import differences
 from support.paths import ROOT
 
 LIFECYCLE_PARTS = {
-    "campaign diagram": markdown.campaign_diagram,
     "campaign table": markdown.campaign_table,
     "guards": markdown.guards,
     "permissions": markdown.permissions,
-    "contact diagram": markdown.contact_diagram,
     "contact table": markdown.contact_table,
 }
 
@@ -46,9 +44,15 @@ def bundle_json(name: str, _text: str) -> str:
 FILES: dict[str, Callable[[str], str]] = {
     "docs/checks.postgresql.sql": lambda _: checks_sql("postgresql"),
     "docs/checks.sqlite.sql": lambda _: checks_sql("sqlite"),
+    "docs/diagrams/campaign-lifecycle.svg": lambda _: diagrams.campaign_lifecycle(),
+    "docs/diagrams/claim-protocol.svg": lambda _: diagrams.claim_protocol(),
+    "docs/diagrams/contact-lifecycle.svg": lambda _: diagrams.contact_lifecycle(),
+    "docs/diagrams/tables.svg": lambda _: diagrams.library_tables(),
     "docs/documents.md": lambda text: with_parts(text, {"differences": differences.table}),
     "docs/failure-modes.md": lambda text: with_parts(text, {"tests": failure_tests.table}),
+    "docs/json.md": lambda text: with_parts(text, {"answers": answers.examples}),
     "docs/lifecycle.md": lambda text: with_parts(text, LIFECYCLE_PARTS),
+    "schemas/answers.json": lambda _: answers.text(),
     **{f"schemas/bundles/{name}.schema.json": partial(bundle_json, name) for name in BUNDLES},
     "schemas/campaign-model.d.ts": lambda _: typescript(),
     "schemas/lifecycle.json": lambda _: lifecycle_json(),

@@ -1,4 +1,4 @@
-"""The diagrams and tables of docs/lifecycle.md."""
+"""The tables of docs/lifecycle.md."""
 
 from __future__ import annotations
 
@@ -9,17 +9,6 @@ from campaign_model import lifecycle
 _TABLES = lifecycle.to_dict()
 _BY_GAPS = "by_gaps"
 _STAYS = "unchanged"
-
-
-def campaign_diagram() -> str:
-    """Return the diagram of the campaign lifecycle."""
-    statuses, lines = _TABLES["statuses"], _TABLES["transitions"]
-    sources = {line["source"] for line in lines}
-    return _diagram(
-        f"[*] --> {statuses[0]}",
-        *(f"{line['source']} --> {line['target']}: {line['action']}" for line in lines),
-        *(f"{status} --> [*]" for status in statuses if status not in sources),
-    )
 
 
 def campaign_table() -> str:
@@ -55,28 +44,6 @@ def permissions() -> str:
     )
 
 
-def contact_diagram() -> str:
-    """Return the diagram of the contact lifecycle, without moves that keep the status."""
-    resting, moves = _TABLES["resting_status"], _contact_moves()
-    everywhere = {
-        move: sources
-        for move, sources in moves.items()
-        if len(sources) == len(_TABLES["contact_statuses"]) - 1
-    }
-    arrows: dict[tuple[str, str], list[str]] = {}
-    for (action, target), sources in moves.items():
-        if target != _STAYS and (action, target) not in everywhere:
-            for source in sources:
-                arrows.setdefault((source, target), []).append(action)
-    return _diagram(
-        f"state {_BY_GAPS} <<choice>>",
-        f"[*] --> {resting['gaps_unknown']}",
-        *(f"{source} --> {to}: {' / '.join(actions)}" for (source, to), actions in arrows.items()),
-        *(f"{_BY_GAPS} --> {to}: {gaps.replace('_', ' ')}" for gaps, to in resting.items()),
-        *(f"note right of {to}: {action} from any other status" for action, to in everywhere),
-    )
-
-
 def contact_table() -> str:
     """Return the table of every move of a contact."""
     return _table(
@@ -87,12 +54,12 @@ def contact_table() -> str:
                 ", ".join(sources),
                 "resting status of its gaps" if target == _BY_GAPS else target,
             )
-            for (action, target), sources in _contact_moves().items()
+            for (action, target), sources in contact_moves().items()
         ),
     )
 
 
-def _contact_moves() -> dict[tuple[str, str], list[str]]:
+def contact_moves() -> dict[tuple[str, str], list[str]]:
     """Return (action, target) -> sources."""
     moves: dict[tuple[str, str], list[str]] = {}
     for line in _TABLES["contact_transitions"]:
@@ -103,10 +70,6 @@ def _contact_moves() -> dict[tuple[str, str], list[str]]:
             target = _STAYS
         moves.setdefault((action, target), []).append(line["source"])
     return moves
-
-
-def _diagram(*lines: str) -> str:
-    return "\n".join(("```mermaid", "stateDiagram-v2", *(f"    {line}" for line in lines), "```"))
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

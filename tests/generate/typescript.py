@@ -1,4 +1,4 @@
-"""The TypeScript types for front ends: documents, violations, and the lifecycle."""
+"""The TypeScript types for front ends: documents, answers, and the lifecycle."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from typing import Any
 import attrs
 
 from campaign_model import fields, lifecycle
-from campaign_model.errors import Violation
+from campaign_model.answers import CLASSES, ERRORS, properties
+from campaign_model.campaign import Item, Page, SkipReason
+from campaign_model.generation_config import GenerationConfig
+from campaign_model.steps import Step
 from campaign_model.validation import load_schema
 from campaign_model.vocabulary import Condition
+from generate import answers
 
 _WIDTH = 100
 _FORMS = {"submitted": "as callers send it", "stored": "as databases contain it"}
 _TYPES = {
+    "Decimal": "string",
+    "UUID": "string",
     "bool": "boolean",
     "boolean": "boolean",
+    "datetime": "string",
+    "float": "number",
+    "int": "number",
     "integer": "number",
     "null": "null",
     "None": "null",
@@ -68,17 +77,18 @@ def typescript() -> str:
         lifecycle.Permission,
         lifecycle.ContactStatus,
         lifecycle.ContactAction,
+        SkipReason,
     )
     return "\n".join(
         (
             _HEADER,
-            *(_comment(_about(enum)) + _union(enum.__name__, enum) for enum in enums),
+            *(_comment(answers.about(enum)) + _union(enum.__name__, enum) for enum in enums),
             _comment("The name of a condition on a move.")
             + _union("Guard", lifecycle.to_dict()["guards"]),
             *map(_class, (lifecycle.Transition, lifecycle.ContactTransition)),
             _LIFECYCLE,
-            _class(Violation),
             *_documents(),
+            *_answers(),
         )
     )
 
@@ -89,7 +99,7 @@ def _documents() -> Iterator[str]:
         {form: load_schema(f"{kind}.{form}") for form in _FORMS}
         for kind in ("template_config", "generation_config", "campaign_template")
     )
-    yield _comment(_about(Condition)) + _union("Condition", Condition)
+    yield _comment(answers.about(Condition)) + _union("Condition", Condition)
     for name, schema in (("channel", steps["submitted"]["items"]), ("tone", settings["submitted"])):
         words = schema["properties"][name]["enum"]
         yield (
@@ -118,12 +128,14 @@ def _object(name: str, meaning: str, schema: dict[str, Any]) -> str:
         lines.append(f"{field}{'' if field in required else '?'}: {_type(field, member)};\n")
     if "patternProperties" in schema:
         lines += [_comment("Fields of your own."), "[own: `x_${string}`]: unknown;\n"]
-    elif "additionalProperties" not in schema:
+    elif schema.get("additionalProperties", True):
         lines += [_comment("Unknown fields: keep them."), "[other: string]: unknown;\n"]
     return _fields(name, meaning, lines)
 
 
 def _type(field: str, schema: dict[str, Any]) -> str:
+    if schema.get("$ref", "").startswith("#"):
+        return str(schema["$ref"].rpartition("/")[2])
     if "$ref" in schema:
         _, _, kind, form, _ = schema["$ref"].split(":")
         return _camel(form) + _camel(kind)
@@ -142,14 +154,40 @@ def _json_types(schema: dict[str, Any]) -> list[str]:
     return [json_types] if isinstance(json_types, str) else json_types
 
 
-def _class(cls: type[attrs.AttrsInstance]) -> str:
-    """Return the type of a class whose instances become JSON objects of their fields."""
-    lines = []
-    for field in attrs.fields(cls):
-        array = re.sub(r"tuple\[(\w+), \.\.\.\]", r"\1[]", str(field.type))
-        words = re.sub(r"\w+", lambda word: _TYPES.get(word[0], word[0]), array)
-        lines.append(f"{field.name}: {words};\n")
-    return _fields(cls.__name__, _about(cls), lines)
+def _answers() -> Iterator[str]:
+    """Yield the types of what a service answers."""
+    parts = answers.schema()["$defs"]
+    for cls in (Step, GenerationConfig):
+        yield _object(cls.__name__, parts[cls.__name__]["description"], parts[cls.__name__])
+    yield _comment(parts["StepSequence"]["description"]) + "export type StepSequence = Step[];\n"
+    yield from map(_class, CLASSES)
+    yield _class(Page, f"Page<{Item.__name__}>")
+    for code, error in ERRORS.items():
+        yield _class(error, code=f'"{code}"', message="string")
+    names = "".join(f"\n  | {error.__name__}" for error in ERRORS.values())
+    description = _comment(parts["CampaignModelError"]["description"])
+    yield f"{description}export type CampaignModelError ={names};\n"
+
+
+def _class(cls: type[attrs.AttrsInstance], name: str = "", **members: str) -> str:
+    """Return the type of a class whose instances become JSON objects.
+
+    The members of an object are ``members``, the fields and the properties.
+    """
+    annotations = inspect.get_annotations(cls)
+    members |= {field.name: _words(annotations[field.name]) for field in attrs.fields(cls)}
+    for property_ in properties(cls):
+        members[property_] = _words(vars(cls)[property_].fget.__annotations__["return"])
+    lines = [f"{member}: {words};\n" for member, words in members.items()]
+    return _fields(name or cls.__name__, answers.about(cls), lines)
+
+
+def _words(annotation: str) -> str:
+    """Return an annotation of Python in TypeScript."""
+    annotation = re.sub(r"tuple\[(\w+), \.\.\.\]", r"\1[]", annotation)
+    annotation = re.sub(r"Mapping\[(\w+), (\w+)\]", r"Record<\1, \2>", annotation)
+    annotation = re.sub(r"Literal\['(\w+)'\]", r'"\1"', annotation)
+    return re.sub(r"\w+", lambda word: _TYPES.get(word[0], word[0]), annotation)
 
 
 def _fields(name: str, meaning: str, lines: Iterable[str]) -> str:
@@ -164,13 +202,6 @@ def _union(name: str, words: Iterable[str]) -> str:
     if len(line) <= _WIDTH:
         return line
     return f"export type {name} =\n" + "\n".join(f"  | {word}" for word in quoted) + ";\n"
-
-
-def _about(cls: type) -> str:
-    """Return the class's docstring, with TypeScript's names for types."""
-    text = " ".join((inspect.getdoc(cls) or "").split())
-    text = re.sub(r":\w+:`(\w+)`", r"`\1`", text.replace("``", "`"))
-    return re.sub(r"\bNone\b", "null", text)
 
 
 def _comment(text: str) -> str:

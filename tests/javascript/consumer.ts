@@ -2,9 +2,15 @@
 // compiler must reject.
 
 import type {
+  ActionState,
+  CampaignModelError,
+  CampaignSummary,
   Channel,
+  HistoryEntry,
   Lifecycle,
+  Page,
   Permission,
+  Progress,
   Status,
   StoredCampaignTemplate,
   StoredStep,
@@ -94,6 +100,39 @@ export function told(faults: Violation[]): string {
   return faults.map((fault) => `${fault.path || "(whole)"}: ${fault.message}`).join("\n");
 }
 
+/** One button for each action, with the reasons beside a disabled one. */
+export function disabled(states: ActionState[]): Record<string, string[]> {
+  return Object.fromEntries(
+    states.flatMap(({ action, error }) =>
+      error === null ? [] : [[action, error.unmet.map((unmet) => unmet.message)]],
+    ),
+  );
+}
+
+export function bar(progress: Progress): string {
+  const left = progress.seconds_left === null ? "" : `, ${Math.round(progress.seconds_left)} s left`;
+  return `${progress.by_status.generated} of ${progress.total}, ${progress.spent} spent${left}`;
+}
+
+export function names(page: Page<CampaignSummary>): string[] {
+  return page.items.map((summary) => `${summary.name} (${summary.status})`);
+}
+
+export function isMove(entry: HistoryEntry): boolean {
+  return entry.action !== "adopted";
+}
+
+export function sentence(error: CampaignModelError): string {
+  switch (error.code) {
+    case "invalid_document":
+      return told(error.violations);
+    case "not_found":
+      return `${error.kind}: ${error.ids.length}`;
+    default:
+      return error.message;
+  }
+}
+
 // Wrongly. The compiler's code stands for its reason: it must not be another one.
 
 // @ts-expect-error TS2322: an unknown channel
@@ -149,3 +188,15 @@ export const guessed = lifecycle.guards.has_budget;
 
 // @ts-expect-error TS2339: the place of a violation is its path
 export const lost = ({ path: "/0", code: "required", message: "" } satisfies Violation).pointer;
+
+// @ts-expect-error TS2367: an unknown action
+export const moved = (entry: HistoryEntry) => entry.action === "pause";
+
+// @ts-expect-error TS2322: an amount is text
+export const dear = (progress: Progress): number => progress.spent;
+
+// @ts-expect-error TS18047: an allowed action has no error
+export const why = (state: ActionState) => state.error.message;
+
+// @ts-expect-error TS2339: a summary has no steps
+export const stepless = (page: Page<CampaignSummary>) => page.items.map((summary) => summary.steps);

@@ -84,14 +84,25 @@ REVIEW = {"review": TALLY, "allow_empty": True, "allow_partial": True}
 
 GOOD: dict[str, Callable[[World], dict[str, Any]]] = {
     "campaigns.add": lambda _: {"campaign": Campaign("New", STEPS)},
-    "campaigns.get": lambda world: {"id": world.draft.id, "lock": True},
+    "campaigns.get": lambda world: {
+        "id": world.draft.id,
+        "version": world.draft.version,
+        "lock": "share",
+    },
     "campaigns.list": lambda world: {
         "status": ["draft"],
         "owner_id": uuid4(),
         "template_id": world.template.id,
+        "search": "x" * MAX_NAME,
         "deleted": True,
         "limit": 1,
         "after": world.page,
+    },
+    "campaigns.count_by_status": lambda world: {
+        "owner_id": uuid4(),
+        "template_id": world.template.id,
+        "search": "%",
+        "deleted": True,
     },
     "campaigns.save": lambda world: {"campaign": attrs.evolve(world.draft, name="Changed")},
     "campaigns.apply": lambda world: {
@@ -127,6 +138,8 @@ GOOD: dict[str, Callable[[World], dict[str, Any]]] = {
     "contacts.assign": lambda world: {
         "campaign_id": world.draft.id,
         "contacts": [(world.new_contact, 1)],
+        "skip_active": True,
+        "cooldown": timedelta.max,
     },
     "contacts.remove": lambda world: some_contacts(world.draft, world),
     "contacts.exclude": lambda world: some_contacts(world.draft, world),
@@ -141,7 +154,8 @@ GOOD: dict[str, Callable[[World], dict[str, Any]]] = {
     },
     "contacts.list": lambda world: {
         "campaign_id": world.draft.id,
-        "status": "pending",
+        "status": ["pending"],
+        "error_code": "no_email",
         "limit": 1,
         "after": world.contact_page,
     },
@@ -199,6 +213,7 @@ HUGE = 10**5000
 
 NO_WORDS: list[Any] = ["", "me", "\0", "\ud800", "x" * 100_000]
 NO_TEXTS: list[Any] = [None, 0, HUGE, 1.5, b"me", [], {}, object()]
+NO_SEARCHES: list[Any] = ["", "\0", "\ud800", "x" * (MAX_NAME + 1), *NO_TEXTS]
 NO_IDS: list[Any] = [*NO_WORDS, *NO_TEXTS, True, str(uuid4())]
 NO_ID_LISTS: list[Any] = [None, 5, "me", *([value] for value in NO_IDS), [[uuid4()]], [{}]]
 NO_NUMBERS = [0, -1, 10**9, HUGE, 1.5, math.nan, True, "1", None, []]
@@ -272,8 +287,11 @@ def malformed(world: World) -> dict[str, list[Any]]:
         "reserve": NO_MONEY,
         "action": [*NO_WORDS, *NO_TEXTS],
         "on_lost": [*NO_WORDS, *NO_TEXTS],
-        "contacts.list.status": [*NO_WORDS, *NO_TEXTS],
-        "campaigns.list.status": [*NO_WORDS, 5, HUGE, *([value] for value in NO_TEXTS)],
+        "status": [*NO_WORDS, 5, HUGE, *([value] for value in NO_TEXTS)],
+        "search": NO_SEARCHES,
+        "error_code": ["", "\0", "\ud800", *NO_TEXTS],
+        "lock": [*NO_WORDS, "exclusive"],
+        "cooldown": [timedelta(microseconds=-1), timedelta.min, 60, "60", 1.5, HUGE, []],
         "after": NO_PAGES,
         "version": [0, -1, HUGE, 1.5, "1", [], {}, b""],
         "name": ["", " ", "\0", "\ud800", "x" * (MAX_NAME + 1), *NO_TEXTS],
@@ -284,7 +302,7 @@ def malformed(world: World) -> dict[str, list[Any]]:
         ],
         "review": [5, "me", {}, object(), lambda _connection: 5],
         "delete_messages": [5, "me"],
-        **dict.fromkeys(("lock", "deleted", "only_stale"), anything),
+        **dict.fromkeys(("deleted", "only_stale", "skip_active"), anything),
         **dict.fromkeys(("allow_empty", "allow_partial"), anything),
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,15 +12,23 @@ from uuid import UUID, uuid4
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.campaign import Assigned
+from campaign_model.campaign import Assigned, Campaign, Skipped, SkipReason
 from campaign_model.errors import InvalidArgument
 from campaign_model.lifecycle import Action
-from campaign_model.store import HostTables
+from campaign_model.store import CampaignStore, HostTables
 from campaign_model.store.assignment import MAX_PRIORITY
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.testing.sample_campaigns import Tenant
+from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.sample_campaigns import Tenant, make_campaign
 from support.tenants import HOST, contact_rows, execute, legacy_columns, new_owner, new_tenant
-from support.transactions import all_rows, open_store, refused, run_together, run_while_open
+from support.transactions import (
+    all_rows,
+    open_store,
+    refused,
+    rolled_back,
+    run_together,
+    run_while_open,
+)
 
 pytestmark = pytest.mark.usefixtures("small_chunks")
 
@@ -67,6 +75,69 @@ def test_contacts_are_assigned_in_the_given_order(tenant: Tenant, form: str) -> 
     assert legacy_columns(tenant, campaign.id) == (8, 0, Decimal(0))
     tenant.check_totals(campaign.id)
     assert claimed_ids(tenant, campaign.id) == ids
+
+
+def test_contacts_of_other_campaigns_are_skipped_with_the_reason(tenant: Tenant) -> None:
+    free, active, excluded, recent, long_ago, already, unknown = ids = [
+        *tenant.contacts(6),
+        uuid4(),
+    ]
+    clock = FrozenClock()
+    days = timedelta(days=1)
+
+    def make(status: str, contact_id: UUID) -> Campaign:
+        return tenant.transact(
+            lambda store: make_campaign(store, [contact_id], status, name=status), clock=clock
+        )
+
+    mine = tenant.campaign(contacts=0)
+    make("archived", long_ago)
+    clock.forward(60 * days)
+    archived = make("archived", recent)
+    draft = make("draft", active)
+    other = make("draft", excluded)
+    tenant.transact(lambda store: store.contacts.exclude(other.id, [excluded]))
+    make("archived", already)
+    assign(tenant, mine.id, [already])
+    clock.forward(30 * days)
+
+    def answer(**options: Any) -> Assigned:
+        with open_store(tenant, clock=clock) as store, rolled_back(store):
+            assigned = store.contacts.assign(mine.id, ids, **options)
+            listed = {one.contact_id for one in store.contacts.list(mine.id).items}
+            skipped = {one.contact_id for one in assigned.skipped}
+            assert listed == {*ids} - skipped - {unknown}
+            assert (assigned.already_there, assigned.unknown) == (1, (unknown,))
+            assert assigned.added == len(listed) - 1
+            # Contacts that were skipped leave gaps in the order, and nothing else.
+            assert [*dict.fromkeys(ids)] == ids
+        return assigned
+
+    then = clock.now - 30 * days
+    in_draft = Skipped(active, SkipReason.ACTIVE_CAMPAIGN, draft.id, "draft", then)
+    in_cooldown = Skipped(recent, SkipReason.COOLDOWN, archived.id, "archived", then)
+    assert answer().skipped == ()
+    assert answer(skip_active=True).skipped == (in_draft,)
+    assert answer(cooldown=40 * days).skipped == (in_cooldown,)
+    assert {*answer(skip_active=True, cooldown=40 * days).skipped} == {in_draft, in_cooldown}
+    # The limit itself is over, and the longest cooldown contains everything.
+    assert answer(cooldown=30 * days).skipped == ()
+    assert {one.contact_id for one in answer(cooldown=timedelta.max).skipped} == {recent, long_ago}
+    assert free not in {one.contact_id for one in answer(skip_active=True).skipped}
+
+
+def test_parallel_assignments_put_a_contact_into_one_active_campaign_only(tenant: Tenant) -> None:
+    ids = tenant.contacts(6)
+    campaigns = [tenant.campaign(contacts=0) for _ in range(4)]
+
+    def assigning(campaign: Campaign) -> Callable[[CampaignStore], Assigned]:
+        return lambda store: store.contacts.assign(campaign.id, ids, skip_active=True)
+
+    answers = run_together(tenant, *map(assigning, campaigns))
+    assert sorted(answer.added for answer in answers) == [0, 0, 0, 6]
+    assert sorted(len(answer.skipped) for answer in answers) == [0, 6, 6, 6]
+    for campaign in campaigns:
+        tenant.check_totals(campaign.id)
 
 
 def test_contacts_are_ordered_by_priority_then_by_the_given_order(tenant: Tenant) -> None:

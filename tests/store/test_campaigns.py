@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -25,7 +26,7 @@ from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_templates, campaigns
-from campaign_model.testing.sample_campaigns import STEPS, Tenant
+from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from campaign_model.testing.strategies import drafts
 from campaign_model.vocabulary import STANDARD, Channel
 from campaign_model.wire import DEFAULT, Codec
@@ -41,6 +42,7 @@ from support.tenants import (
 )
 from support.transactions import (
     all_rows,
+    on_postgresql,
     open_store,
     recorded_statements,
     refused,
@@ -228,6 +230,87 @@ def test_pages_contain_every_campaign_once_with_any_filter(tenant: Tenant) -> No
                 limit=limit,
             )
             assert ids == expected
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("spring", {"Spring 50%", "Late spring", "springtime_2"}),
+        ("G 5", {"Spring 50%"}),
+        ("%", {"Spring 50%"}),
+        ("_", {"springtime_2"}),
+        ("/", {"A/B"}),
+        ("\\", {"C\\D"}),
+        ("spring%", set()),
+        ("É", {"Été"}),
+        ("nothing", set()),
+    ],
+)
+def test_a_search_finds_names_that_contain_the_text(
+    tenant: Tenant, search: str, expected: set[str]
+) -> None:
+    names = ["Spring 50%", "Late spring", "springtime_2", "A/B", "C\\D", "Été", "Winter"]
+    with open_store(tenant) as store:
+        for name in names:
+            store.campaigns.add(Campaign(name, STEPS))
+        found = store.campaigns.list(search=search).items
+        assert {one.name for one in found} == expected
+        page = store.campaigns.list(search=search, limit=1)
+        assert len(page.items) == min(1, len(expected))
+        counts = store.campaigns.count_by_status(search=search)
+        assert counts == dict.fromkeys(Status, 0) | {Status.DRAFT: len(expected)}
+
+
+def test_campaigns_are_counted_by_status_with_the_filters_of_the_list(tenant: Tenant) -> None:
+    owner_id = new_owner(tenant)
+    for status in Status:
+        tenant.campaign(status, contacts=1)
+    tenant.campaign(Status.READY, contacts=1, owner_id=owner_id)
+    draft = tenant.campaign(owner_id=owner_id)
+    tenant.apply(draft.id, Action.DELETE)
+    new_tenant(tenant.engine).campaign()
+    with open_store(tenant) as store:
+        choices: tuple[dict[str, Any], ...] = (
+            {},
+            {"owner_id": owner_id},
+            {"deleted": True},
+            {"owner_id": uuid4()},
+        )
+        for filters in choices:
+            listed = store.campaigns.list(**filters).items
+            counts = store.campaigns.count_by_status(**filters)
+            assert [*counts] == [*Status]
+            assert Counter(counts) == Counter(summary.status for summary in listed)
+
+
+def test_get_refuses_another_version_than_the_present_one(tenant: Tenant) -> None:
+    campaign = tenant.campaign()
+    with open_store(tenant) as store:
+        assert store.campaigns.get(campaign.id, version=campaign.version) == campaign
+        for version in (campaign.version + 1, campaign.version - 1):
+            with refused(store, Conflict) as caught:
+                store.campaigns.get(campaign.id, version=version)
+            assert caught.value.reason == "stale_version"
+
+
+@on_postgresql
+def test_a_shared_lock_lets_workers_go_on_and_keeps_the_status(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=4)
+
+    def share(store: CampaignStore) -> Status:
+        return store.campaigns.get(campaign.id, lock="share").status
+
+    def claim(store: CampaignStore) -> int:
+        return len(store.generation.claim(campaign.id, 1, LEASE).claims)
+
+    def cancel(store: CampaignStore) -> Status:
+        return store.campaigns.apply(campaign.id, Action.CANCEL_GENERATION).status
+
+    assert run_while_open(tenant, first=share, others=[share, claim], must_wait=False) == [
+        Status.GENERATING,
+        1,
+    ]
+    assert run_while_open(tenant, first=share, others=[cancel]) == [Status.READY]
 
 
 def test_a_new_campaign_does_not_shift_later_pages(tenant: Tenant) -> None:

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign, CampaignContact, Changed, Removed
-from campaign_model.claims import Failed, Generated, Unfinished
+from campaign_model.claims import Claim, Failed, Generated, Outcome, Unfinished
 from campaign_model.errors import Conflict, InvalidArgument, NotFound, TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
@@ -244,6 +244,35 @@ def test_pages_contain_every_contact_once_in_rank_order(tenant: Tenant, limit: i
         ):
             assert getattr(contact, name) == getattr(row, name)
         assert not contact.stale
+
+
+def test_contacts_are_listed_by_several_statuses_and_by_the_code_of_their_failure(
+    tenant: Tenant,
+) -> None:
+    campaign = tenant.campaign("generating", contacts=5)
+    first, second, third, fourth = tenant.claim(campaign.id, 4)
+    outcomes: dict[Claim, Outcome] = {
+        first: Failed("no_email", "there is no address", CENT),
+        second: Failed("rate_limit", "try later", CENT),
+        third: Failed("no_email", "the address bounced", CENT),
+        fourth: Generated(CENT),
+    }
+    tenant.record(outcomes)
+
+    def listed(**filters: Any) -> list[tuple[UUID, str | None]]:
+        page = tenant.transact(lambda store: store.contacts.list(campaign.id, **filters))
+        return [(contact.contact_id, contact.error) for contact in page.items]
+
+    no_email = [
+        (first.contact_id, "there is no address"),
+        (third.contact_id, "the address bounced"),
+    ]
+    assert listed(error_code="no_email") == no_email
+    assert listed(error_code="no_email", status=ContactStatus.FAILED) == no_email
+    assert listed(error_code="no_email", status={ContactStatus.PENDING}) == []
+    assert listed(status=()) == []
+    both = listed(status=(ContactStatus.FAILED, ContactStatus.GENERATED))
+    assert [id_ for id_, _ in both] == [one.contact_id for one in (first, second, third, fourth)]
 
 
 def test_a_list_refuses_a_wrong_limit_or_page(tenant: Tenant) -> None:

@@ -25,7 +25,7 @@ from campaign_model.store import CampaignStore, transact
 from campaign_model.store.tables import campaigns
 from campaign_model.store.types import LAST_MOMENT
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS
-from campaign_model.worker import run_worker
+from campaign_model.worker import run_worker, run_worker_async
 from support.drivers import DRIVERS, call_with_engine
 from support.tenants import execute, new_tenant
 from support.transactions import on_postgresql, recorded_statements
@@ -186,10 +186,16 @@ def test_an_async_engine_is_refused_where_a_plain_one_is_needed(engine: sa.Engin
         db.prepare_engine(asynchronous)
     with pytest.raises(TypeError, match="not AsyncEngine; with an AsyncEngine, await transact_a"):
         call_transact(asynchronous)
-    with pytest.raises(TypeError, match="a synchronous driver such as psycopg, not asyncpg"):
-        run_worker(asynchronous.sync_engine, uuid4(), uuid4(), lambda _: Generated(None))
+    for given, name in ((asynchronous, "AsyncEngine"), (asynchronous.sync_engine, "asyncpg")):
+        with pytest.raises(TypeError, match=f"a synchronous driver such as psycopg, not {name}"):
+            run_worker(given, uuid4(), uuid4(), lambda _: Generated(None))
+
+    async def succeed(_task: object) -> Outcome:
+        return Generated(None)
 
     async def open_store_on_async_connection() -> None:
+        with pytest.raises(TypeError, match=r"an AsyncEngine too \(not its sync_engine\)"):
+            await run_worker_async(asynchronous.sync_engine, uuid4(), uuid4(), succeed)
         async with asynchronous.connect() as connection:
             with pytest.raises(TypeError, match="not AsyncConnection; of an AsyncConnection, call"):
                 CampaignStore(connection, uuid4())

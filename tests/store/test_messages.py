@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Unpack
 from uuid import UUID, uuid4
 
 import attrs
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 from campaign_model.campaign import Campaign
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
-from campaign_model.steps import Step, StepSequence
+from campaign_model.steps import Step, StepChanges, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.sample_campaigns import Tenant
@@ -88,7 +89,7 @@ def exclude(tenant: Tenant, campaign: Campaign) -> None:
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, [first]))
 
 
-def edit(**changes: object) -> Callable[[Tenant, Campaign], None]:
+def edit(**changes: Unpack[StepChanges]) -> Callable[[Tenant, Campaign], None]:
     def save(tenant: Tenant, campaign: Campaign) -> None:
         edited = attrs.evolve(campaign, steps=campaign.steps.update("one", **changes))
         tenant.transact(lambda store: store.campaigns.save(edited))

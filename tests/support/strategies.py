@@ -30,6 +30,8 @@ settings.register_profile(
 settings.register_profile(
     "long", settings.get_profile("campaign-model"), max_examples=5000, derandomize=False
 )
+# For other versions of Python and of the dependencies in CI: whether the tests run at all.
+settings.register_profile("short", settings.get_profile("campaign-model"), max_examples=5)
 settings.load_profile("campaign-model")
 
 V = TypeVar("V")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine.default import DefaultDialect
 
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore
@@ -144,8 +145,12 @@ def sever_connection(driver: Any, engine: sa.Engine) -> None:
     if engine.dialect.name == "sqlite":
         driver.close()
         driver.execute("SELECT 1")
+    if hasattr(driver, "info"):
+        pid = driver.info.backend_pid
+    else:
+        pid = driver.driver_connection.get_server_pid()  # asyncpg
     with engine.connect() as connection:
-        connection.execute(sa.select(sa.func.pg_terminate_backend(driver.info.backend_pid)))
+        connection.execute(sa.select(sa.func.pg_terminate_backend(pid)))
     for _ in range(2):
         # The termination may arrive after the first statement.
         driver.execute("SELECT 1")
@@ -157,18 +162,17 @@ def broken_commit(
 ) -> Iterator[threading.Event]:
     """When the event is set, the next commit loses its connection: after it is done, or before."""
     armed = threading.Event()
-    dialect: Any = tenant.engine.dialect
-    commit = dialect.do_commit
+    commit: Callable[[Any, Any], None] = DefaultDialect.do_commit
 
-    def do_commit(connection: Any) -> None:
+    def do_commit(dialect: Any, connection: Any) -> None:
         if not armed.is_set():
-            commit(connection)
+            commit(dialect, connection)
             return
         armed.clear()
         if done:
-            commit(connection)
+            commit(dialect, connection)
         sever_connection(connection.dbapi_connection, tenant.engine)
 
     with monkeypatch.context() as patched:
-        patched.setattr(dialect, "do_commit", do_commit)
+        patched.setattr(DefaultDialect, "do_commit", do_commit)  # Of every driver.
         yield armed

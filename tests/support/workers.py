@@ -18,6 +18,7 @@ from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Claim, Generated, Outcome
@@ -28,6 +29,7 @@ from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from campaign_model.worker import AsyncTask, Task, WorkerReport, run_worker, run_worker_async
+from support.drivers import new_async_engine
 from support.tenants import HOST, contact_rows, message_values
 
 SLOTS = len(STEPS.slots())
@@ -167,9 +169,13 @@ def run_with_coroutines(
     generate: Callable[[Any], Outcome],
     *,
     concurrency: int = 1,
+    make_engine: Callable[[sa.URL], AsyncEngine] | None = None,
     **options: Any,
 ) -> WorkerReport:
-    """Call ``run_worker_async`` with coroutines that run a ``generate`` written for threads."""
+    """Call ``run_worker_async`` with coroutines that run a ``generate`` written for threads.
+
+    ``make_engine`` makes an ``AsyncEngine``, which the worker uses instead of ``engine``.
+    """
 
     async def main(pool: ThreadPoolExecutor) -> WorkerReport:
         event_loop = asyncio.get_running_loop()
@@ -182,17 +188,33 @@ def run_with_coroutines(
             blocking_task = _BlockingTask(task, checkpoint)
             return await event_loop.run_in_executor(pool, generate, blocking_task)
 
-        return await run_worker_async(
-            engine, tenant_id, campaign_id, generate_in_thread, concurrency=concurrency, **options
-        )
+        asynchronous = None if make_engine is None else make_engine(engine.url)
+        try:
+            return await run_worker_async(
+                asynchronous or engine,
+                tenant_id,
+                campaign_id,
+                generate_in_thread,
+                concurrency=concurrency,
+                **options,
+            )
+        finally:
+            if asynchronous is not None:
+                await asynchronous.dispose()
 
     with ThreadPoolExecutor(max(concurrency, 1)) as pool:
         return asyncio.run(main(pool))
 
 
+def run_with_async_engine(engine: sa.Engine, *arguments: Any, **options: Any) -> WorkerReport:
+    """Call ``run_worker_async`` with an ``AsyncEngine`` on the same database."""
+    return run_with_coroutines(engine, *arguments, make_engine=new_async_engine, **options)
+
+
 FORMS: dict[str, Callable[..., WorkerReport]] = {
     "threads": run_worker,
     "coroutines": run_with_coroutines,
+    "async-engine": run_with_async_engine,
 }
 
 

@@ -12,7 +12,10 @@ from campaign_model.worker import WorkerReport, database_calls
 from support.workers import FORMS, RunWorker, stopped_after_patience, succeed
 
 
-@pytest.fixture(params=FORMS)
+# An AsyncEngine does the same on every version of PostgreSQL.
+@pytest.fixture(
+    params=["threads", "coroutines", pytest.param("async-engine", marks=pytest.mark.newest)]
+)
 def run_worker(request: pytest.FixtureRequest) -> RunWorker:
     """``run_worker(tenant, campaign, generate)``: run a worker in each form in turn."""
 

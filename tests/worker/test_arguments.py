@@ -31,7 +31,7 @@ from campaign_model.worker import (
 from campaign_model.worker import run as worker_run
 from campaign_model.worker import run_worker as run_in_threads
 from support.tenants import contact_rows
-from support.workers import COST, FORMS, PRICE, RunWorker, contact_statuses, succeed
+from support.workers import COST, PRICE, RunWorker, contact_statuses, succeed
 
 pytestmark = pytest.mark.newest
 
@@ -86,7 +86,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 @on_sqlite
 @pytest.mark.parametrize("wrong", WRONG)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["threads", "coroutines"])
 def test_a_wrong_argument_is_refused_before_anything_is_claimed(
     tenant: Tenant, form: str, wrong: str
 ) -> None:

@@ -23,10 +23,12 @@ from support.tenants import HOST, new_tenant
 from support.workers import slot_values
 
 
-def test_nothing_is_lost_or_doubled_when_workers_exporters_and_the_server_are_killed() -> None:
+def test_nothing_is_lost_or_doubled_when_workers_exporters_and_the_server_are_killed(
+    seed: int,
+) -> None:
     run = subprocess.run(
         [
-            *(sys.executable, chaos.__file__, "--workers=3"),
+            *(sys.executable, chaos.__file__, "--workers=3", f"--seed={seed}"),
             *("--contacts=200", "--kills=8", "--server-contacts=100", "--server-kills=1"),
             *("--export-contacts=100", "--export-kills=6"),
         ],

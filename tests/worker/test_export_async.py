@@ -16,6 +16,7 @@ from campaign_model.campaign import Campaign
 from campaign_model.claims import Progress
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Status
+from campaign_model.store import transact_async
 from campaign_model.testing.parallel import PATIENCE
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 from campaign_model.worker import (
@@ -27,6 +28,7 @@ from campaign_model.worker import (
     run_export,
     run_export_async,
 )
+from support.drivers import new_async_engine
 from support.tenants import contact_rows
 from support.transactions import on_sqlite
 
@@ -50,6 +52,27 @@ def exported_ids(tenant: Tenant, campaign: Campaign) -> set[UUID]:
     tenant.check_totals(campaign.id)
     rows = contact_rows(tenant, campaign.id)
     return {id_ for id_, row in rows.items() if row.exported_at is not None}
+
+
+def test_an_export_uses_the_async_engine_of_its_service(tenant: Tenant) -> None:
+    campaign = tenant.campaign(Status.APPROVED, contacts=5)
+    pushed: Counter[UUID] = Counter()
+
+    async def main() -> ExportReport:
+        engine = new_async_engine(tenant.engine.url)
+
+        async def push(task: ExportTask) -> None:
+            pushed[task.contact_id] += await transact_async(
+                engine, tenant.id, lambda store: len(store.campaigns.list().items)
+            )
+
+        try:
+            return await run_export_async(engine, tenant.id, campaign.id, push, concurrency=3)
+        finally:
+            await engine.dispose()
+
+    assert asyncio.run(main()) == ExportReport(WorkerStop.DRAINED, exported=5, lost=0, remaining=0)
+    assert pushed == Counter(exported_ids(tenant, campaign))
 
 
 def test_pushes_run_at_once_without_open_transactions_and_each_contact_once(tenant: Tenant) -> None:

@@ -158,6 +158,7 @@ def test_the_row_of_a_failed_contact_has_types_and_codes_and_no_text_of_exceptio
     assert rows[ids[3]].error_code == "c" * 500
     assert rows[ids[4]].error in (
         "UniqueViolation (23505)",
+        "UniqueViolationError (23505)",
         "IntegrityError (23505)",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -23,11 +22,9 @@ from support.workers import slot_values
 # Workers wait and retry most of the time; other tests run the same lines.
 @pytest.mark.no_cover
 def test_every_paid_call_is_booked_while_the_database_misbehaves(
-    schema: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+    schema: Callable[[str], str], capsys: pytest.CaptureFixture[str], seed: int
 ) -> None:
-    code = hostile.run(
-        schema(servers.available()[-1]), contacts=60, workers=3, seed=random.randrange(2**32)
-    )
+    code = hostile.run(schema(servers.available()[-1]), contacts=60, workers=3, seed=seed)
     output = capsys.readouterr().out
     assert code == 0, output
     last_line = output.splitlines()[-1]

@@ -24,6 +24,7 @@ from campaign_model.testing.parallel import PATIENCE, wait_until
 from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import AsyncTask, WorkerReport, WorkerStop, run_worker_async
 from campaign_model.worker import run as worker_run
+from support.drivers import new_async_engine
 from support.tenants import contact_rows
 from support.transactions import on_postgresql, open_store
 from support.workers import COST, contact_statuses, fill_the_disk
@@ -40,13 +41,35 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(run_with_timeout())
 
 
-def worker(
+@pytest.fixture(
+    autouse=True, params=["engine", pytest.param("async-engine", marks=pytest.mark.newest)]
+)
+def engine_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let workers use an ordinary engine, and then an ``AsyncEngine``."""
+    kind: str = request.param
+    monkeypatch.setattr(f"{__name__}.uses_async_engine", kind == "async-engine", raising=False)
+    return kind
+
+
+only_with_threads = pytest.mark.parametrize("engine_kind", ["engine"], indirect=True)
+only_with_async_engine = pytest.mark.parametrize("engine_kind", ["async-engine"], indirect=True)
+
+uses_async_engine = False
+
+
+async def worker(
     tenant: Tenant,
     campaign: Campaign,
     generate: Callable[[AsyncTask], Coroutine[Any, Any, Outcome]],
     **options: Any,
-) -> Coroutine[Any, Any, WorkerReport]:
-    return run_worker_async(tenant.engine, tenant.id, campaign.id, generate, **options)
+) -> WorkerReport:
+    if not uses_async_engine:
+        return await run_worker_async(tenant.engine, tenant.id, campaign.id, generate, **options)
+    engine = new_async_engine(tenant.engine.url)
+    try:
+        return await run_worker_async(engine, tenant.id, campaign.id, generate, **options)
+    finally:
+        await engine.dispose()
 
 
 async def succeed(_task: AsyncTask) -> Outcome:
@@ -155,6 +178,7 @@ def test_the_event_loop_is_free_while_a_claim_or_a_checkpoint_waits_for_a_lock(
     assert run(main()).cost == 2 * COST
 
 
+@only_with_threads
 def test_leases_are_renewed_while_the_event_loop_is_blocked(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
 
@@ -170,7 +194,9 @@ def test_leases_are_renewed_while_the_event_loop_is_blocked(tenant: Tenant) -> N
     assert run(worker(tenant, campaign, generate, lease=timedelta(milliseconds=300))).completed
 
 
-def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(tenant: Tenant) -> None:
+def test_generate_and_report_run_in_the_event_loop_and_save_with_the_engine(
+    tenant: Tenant, engine_kind: str
+) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=1)
     context_variable = contextvars.ContextVar[str]("context_variable")
     calls: dict[str, tuple[int, str]] = {}
@@ -195,11 +221,10 @@ def test_generate_and_report_run_in_the_event_loop_and_save_in_a_thread(tenant: 
 
     run(main())
     event_loop_thread = threading.get_ident()
-    assert {name for name, (thread, _) in calls.items() if thread == event_loop_thread} == {
-        "generate",
-        "report",
-    }
+    in_event_loop = {name for name, (thread, _) in calls.items() if thread == event_loop_thread}
     assert set(calls) == {"generate", "report", "checkpoint", "save"}
+    in_threads = set() if engine_kind == "async-engine" else {"checkpoint", "save"}
+    assert set(calls) - in_event_loop == in_threads
     assert {value for _, value in calls.values()} == {"set by the caller"}
 
 
@@ -292,6 +317,33 @@ def test_a_worker_cancelled_during_a_claim_starts_no_coroutine(tenant: Tenant) -
     run(main())
     rows = contact_rows(tenant, campaign.id).values()
     assert {(row.status, row.attempts, row.unknown_costs) for row in rows} == {("pending", 0, 0)}
+    tenant.check_totals(campaign.id)
+
+
+@only_with_async_engine
+def test_the_end_of_the_event_loop_loses_no_outcome(tenant: Tenant) -> None:
+    """``asyncio.run`` cancels every task at its end, also that of a transaction."""
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    saved: list[str] = []
+    main_task: asyncio.Task[Any] | None = None
+
+    def save(connection: sa.Connection, _task: AsyncTask, _outcome: Outcome) -> None:
+        saved.append(connection.dialect.name)
+        if len(saved) == 1:
+            for task in asyncio.all_tasks() - {main_task}:
+                task.cancel()
+            connection.execute(sa.select(1))
+
+    async def main() -> None:
+        nonlocal main_task
+        main_task = asyncio.current_task()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(worker(tenant, campaign, succeed, save=save))
+
+    asyncio.run(main())
+    assert len(saved) == 2
+    (row,) = contact_rows(tenant, campaign.id).values()
+    assert (row.status, row.generation_cost) == ("generated", COST)
     tenant.check_totals(campaign.id)
 
 

@@ -16,6 +16,10 @@ from uuid import UUID
 import typer
 
 from campaign_model._logs import setup_log
+from campaign_model.cli import (  # noqa: F401 - they add commands to groups
+    doctor_command,
+    generation_commands,
+)
 from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
@@ -36,7 +40,9 @@ from campaign_model.cli.failures import print_failure, wants_json
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored
 from campaign_model.cli.tenant_commands import tenants_app
 
-app = typer.Typer(**GROUP_SETTINGS | {"add_completion": True}, pretty_exceptions_enable=False)
+app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS | {"add_completion": True}, pretty_exceptions_enable=False
+)
 app.add_typer(database_app, name="db")
 app.add_typer(templates_app, name="templates")
 app.add_typer(campaigns_app, name="campaigns")

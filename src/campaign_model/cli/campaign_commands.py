@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
 
-templates_app = typer.Typer(**GROUP_SETTINGS, help="List and update the templates of campaigns.")
-campaigns_app = typer.Typer(**GROUP_SETTINGS, help="Show the campaigns of a tenant.")
+templates_app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS, help="List and update the templates of campaigns."
+)
+campaigns_app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS, help="Show, watch and export the campaigns of a tenant."
+)
 
 
 @templates_app.command("sync")
@@ -170,16 +174,11 @@ def show_campaign(
             ),
         )
     if as_json:
-        import attrs
-
-        with_allowed = [
-            attrs.asdict(state, recurse=False) | {"allowed": state.allowed} for state in actions
-        ]
         print_json(
             {
                 "campaign": campaign,
                 "progress": progress,
-                "actions": with_allowed,
+                "actions": actions,
                 "history": history,
             }
         )

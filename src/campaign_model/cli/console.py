@@ -14,11 +14,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -112,13 +111,15 @@ def make_printable(text: str) -> str:
 
 def format_amount(amount: Decimal) -> str:
     """Format money exactly, with at least two decimals."""
-    whole, _, decimals = _format_shortest(amount).partition(".")
+    from campaign_model._values import amount_text
+
+    whole, _, decimals = amount_text(amount).partition(".")
     return f"{whole}.{decimals:0<2}"
 
 
-def _format_shortest(amount: Decimal) -> str:
-    # The engines return different numbers of trailing zeros; normalize() removes them.
-    return f"{amount.normalize():f}"
+def format_count(number: int, noun: str) -> str:
+    """Format a number of things, such as ``1 contact`` and ``2 contacts``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def format_time(time: datetime | None) -> str:
@@ -156,7 +157,7 @@ def print_table(
     from rich.table import Table
 
     rows = list(rows)
-    texts = [[_format_cell(value) for value in row] for row in rows]
+    texts = [*zip(*map(_format_column, zip(*rows, strict=True)), strict=True)]
     table = Table(
         title=title,
         title_justify="left",
@@ -208,51 +209,25 @@ def _print_blocks(
         console.print()
 
 
-def _format_cell(value: object) -> str:
-    if isinstance(value, Decimal):
-        from campaign_model._values import MONEY_DECIMALS
-
-        # All decimals, so that the decimal points of a column are aligned.
-        return f"{value:.{MONEY_DECIMALS}f}"
-    return make_printable(str(value))
+def _format_column(values: Iterable[object]) -> list[str]:
+    """Format the cells of a column. All amounts get the same decimals, to align their points."""
+    values = list(values)
+    amounts = [format_amount(value) for value in values if isinstance(value, Decimal)]
+    decimals = max((len(amount.partition(".")[2]) for amount in amounts), default=0)
+    return [
+        f"{value:.{decimals}f}" if isinstance(value, Decimal) else make_printable(str(value))
+        for value in values
+    ]
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:
-    """Print ``value`` as indented JSON. Ids, times and money become strings."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False, default=_to_json)
+    """Print ``value`` as indented JSON, in the shapes of docs/json.md."""
+    from campaign_model._answer import json_ready
+
+    text = json.dumps(value, indent=indent, ensure_ascii=False, default=json_ready)
     sys.stdout.write(f"{text}\n")
 
 
 def print_json_line(value: Any) -> None:
     """Print ``value`` as one line of JSON, for a stream of values."""
     print_json(value, indent=None)
-
-
-def _to_json(value: Any) -> Any:
-    """Convert a value that ``json`` does not know to one that it knows, or to parts of it."""
-    import attrs
-
-    from campaign_model.errors import CampaignModelError
-    from campaign_model.generation_config import GenerationConfig
-    from campaign_model.steps import StepSequence
-    from campaign_model.wire import dump_generation_config, dump_template_config
-
-    match value:
-        case Decimal():
-            return _format_shortest(value)
-        case datetime():
-            return value.isoformat()
-        case UUID():
-            return str(value)
-        case StepSequence():
-            return dump_template_config(value)
-        case GenerationConfig():
-            return dump_generation_config(value)
-        case CampaignModelError():
-            return value.to_dict()
-        case Mapping():
-            return dict(value)
-        case _ if attrs.has(type(value)):
-            return attrs.asdict(value, recurse=False)
-        case _:
-            return list(value)

@@ -11,7 +11,9 @@ import typer
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Tenant, Url
 from campaign_model.lifecycle import ContactStatus
 
-contacts_app = typer.Typer(**GROUP_SETTINGS, help="Import contacts, and list those of a campaign.")
+contacts_app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS, help="Import contacts, and list those of a campaign."
+)
 
 
 @contacts_app.command("list")
@@ -69,7 +71,7 @@ def import_contacts(
 
     Fields: first_name, last_name, company, job_title, email_address, linkedin_url, phone.
 
-    A contact that the tenant has already stays as it is: a second import adds nobody.
+    A contact that the tenant has already stays as it is: a second import adds none.
     If rows are wrong, they are listed by line and nothing is imported; the exit code is 1.
 
     Example:  campaign-model contacts import people.csv --map Employer=company

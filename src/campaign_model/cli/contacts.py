@@ -19,6 +19,7 @@ from campaign_model.cli.console import (
     FOUND_PROBLEMS,
     SUCCESS,
     UserError,
+    format_count,
     format_time,
     open_console,
     print_error,
@@ -57,6 +58,11 @@ def print_contacts(
         print_json(page)
         return
     console = open_console()
+    if not page.items:
+        console.print(
+            f"No contact of this campaign has status {status}." if status else "No contact."
+        )
+        return
     print_table(
         console,
         ("contact", "status", "claims", "why"),
@@ -216,7 +222,9 @@ def _print_import(file: Path, read: ContactsFile, counts: dict[str, int] | None)
         ignored = textwrap.shorten(", ".join(read.ignored_columns), 120, placeholder=" ...")
         print_labelled(console, "Ignored", ignored)
     if read.repeated:
-        print_labelled(console, "Repeated", f"{read.repeated} rows repeat an earlier contact")
+        print_labelled(
+            console, "Repeated", f"{format_count(read.repeated, 'row')} of an earlier contact"
+        )
     if read.faults:
         shown = [(fault.line, fault.message) for fault in read.faults[:_SHOWN_FAULTS]]
         console.print()
@@ -225,11 +233,11 @@ def _print_import(file: Path, read: ContactsFile, counts: dict[str, int] | None)
             console.print(f"and {len(read.faults) - len(shown)} more; --json lists them all")
     if counts is None:
         print_error(
-            f"nothing was imported, because {len(read.faults)} rows of {file.name} are wrong; "
+            f"nothing was imported; wrong in {file.name}: {format_count(len(read.faults), 'row')}; "
             "correct them, or import the others with  --skip-invalid"
         )
         return
-    skipped = f", {len(read.faults)} wrong rows skipped" if read.faults else ""
+    skipped = f", skipped {format_count(len(read.faults), 'wrong row')}" if read.faults else ""
     print_labelled(
         console,
         "Imported",

@@ -299,7 +299,7 @@ def _read_rows(
             return
         except csv.Error as error:
             if reader.line_num >= len(rest) and "unexpected end" in str(error):
-                # Which rows the quotes contain by mistake, nobody can tell.
+                # The rows within the quotes are lost, and their number is unknown: skip none.
                 raise UserError(
                     f"{file_name}, line {line_number}: unexpected end of the file within the "
                     "quotes that begin here"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from campaign_model import db
     from campaign_model.store import HostTables
 
-database_app = typer.Typer(
+database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
 )
 

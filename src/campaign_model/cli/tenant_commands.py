@@ -8,7 +8,7 @@ import typer
 
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
 
-tenants_app = typer.Typer(**GROUP_SETTINGS, help="List the tenants of a database.")
+tenants_app: typer.Typer = typer.Typer(**GROUP_SETTINGS, help="List the tenants of a database.")
 
 
 @tenants_app.callback()

@@ -4,8 +4,9 @@
 beside services that still write into it, and ``enforce`` adds the constraints once they are gone;
 ``verify`` says what is missing, ``sql`` writes the adoption as plain SQL. ``sync_presets`` updates
 the system templates, ``prepare_engine`` configures an engine for the store, ``grants`` writes the
-privileges of a service's role, and ``generating`` lists the campaigns that need a worker, across
-all tenants.
+privileges of a service's role, ``generating`` lists the campaigns that need a worker, across all
+tenants, and ``remove_tenant`` deletes everything of one tenant. ``create_outbox`` adds a table that
+gets every change of a campaign's status, and ``take_moves`` is for its consumer.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
 from campaign_model.db.minimal_host import MinimalHost
+from campaign_model.db.outbox import Move, create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import (
@@ -39,6 +41,7 @@ from campaign_model.db.setup import (
     require_writable,
 )
 from campaign_model.db.system_templates import SyncReport, sync_presets
+from campaign_model.db.tenants import RemovedTenant, remove_tenant
 from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
 
@@ -52,19 +55,25 @@ __all__ = [
     "Generating",
     "HostTables",
     "MinimalHost",
+    "Move",
+    "RemovedTenant",
     "SetupError",
     "SyncReport",
     "ToleratedWrites",
     "Verdict",
     "adopt",
+    "create_outbox",
+    "drop_outbox",
     "enforce",
     "generating",
     "grants",
     "include_object",
     "init",
     "prepare_engine",
+    "remove_tenant",
     "sql",
     "sync_presets",
+    "take_moves",
     "verify",
 ]
 

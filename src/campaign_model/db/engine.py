@@ -77,8 +77,9 @@ def require_synchronous(engine: Any) -> sa.Engine:
     check_driver(engine.dialect)  # An AsyncEngine has a dialect too.
     if engine.dialect.is_async and not (isinstance(engine, sa.Engine) and _is_within_run_sync()):
         raise SetupError(
-            "db.init and adoption need a synchronous driver, also if your service uses asyncpg: "
-            "pass an engine made by create_engine with postgresql+psycopg or postgresql+psycopg2"
+            "db.init and adoption need a synchronous driver: pass an engine made by create_engine "
+            "with postgresql+psycopg, postgresql+psycopg2 or sqlite; with an AsyncEngine, call "
+            "connection.run_sync(lambda connection: db.init(connection.engine))"
         )
     return prepare_engine(engine)
 

@@ -42,14 +42,18 @@ _SELECT_GENERATING = (
 )
 
 
-def generating(engine: sa.Engine) -> tuple[Generating, ...]:
+def generating(bind: sa.Engine | sa.Connection) -> tuple[Generating, ...]:
     """List every campaign of every tenant that is generating, the longest running first.
 
-    With row-level security, the role must be one that bypasses it.
+    ``bind`` is an engine, or a connection, such as the one that ``AsyncConnection.run_sync`` passes
+    to a function. With row-level security, the role must be one that bypasses it.
     """
-    require_untranslated_names(engine)
-    with engine.begin() as connection:
-        rows = connection.execute(_SELECT_GENERATING).mappings().all()
+    require_untranslated_names(bind)
+    if isinstance(bind, sa.Connection):
+        rows = bind.execute(_SELECT_GENERATING).mappings().all()
+    else:
+        with bind.begin() as connection:
+            rows = connection.execute(_SELECT_GENERATING).mappings().all()
     totals = [(row, Totals.from_columns(row)) for row in rows]
     return tuple(
         Generating(

@@ -17,7 +17,7 @@ class MinimalHost:
 
     def __init__(self, host: HostTables, messages: str = "messages") -> None:
         metadata = sa.MetaData()
-        self.tenants = sa.Table(
+        self.tenants: sa.Table = sa.Table(
             host.tenants,
             metadata,
             sa.Column("id", Uuid, primary_key=True),
@@ -34,10 +34,10 @@ class MinimalHost:
                 sa.UniqueConstraint("tenant_id", "id"),
             )
 
-        self.owners = build_tenant_table(
+        self.owners: sa.Table = build_tenant_table(
             host.owners, sa.Column("name", sa.Text, nullable=False), sa.Column("email", sa.Text)
         )
-        self.contacts = build_tenant_table(
+        self.contacts: sa.Table = build_tenant_table(
             host.contacts,
             sa.Column("owner_id", Uuid),
             *(
@@ -53,7 +53,7 @@ class MinimalHost:
                 )
             ),
         )
-        self.messages = build_tenant_table(
+        self.messages: sa.Table = build_tenant_table(
             messages,
             sa.Column("campaign_id", Uuid, sa.ForeignKey(campaigns.c.id)),
             sa.Column("campaign_contact_id", Uuid),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from campaign_model.db.checks import checks
-from campaign_model.store.tables import HostTables, metadata
+from campaign_model.store.tables import STORAGE_PARAMETERS, HostTables, metadata
 
 # The style "named" keeps a % in a name as it is; the default of PostgreSQL doubles it.
 _DIALECTS = {
@@ -31,7 +31,7 @@ def create_statements(dialect_name: str, host: HostTables) -> tuple[str, ...]:
     """
     statements = []
     for table in build_tables(dialect_name, host):
-        statements.append(_compile(sa.schema.CreateTable(table), dialect_name))
+        statements.append(_create_table(sa.schema.CreateTable(table), dialect_name))
         statements += [
             _compile(sa.schema.CreateIndex(index), dialect_name) for index in _sorted_indexes(table)
         ]
@@ -44,7 +44,7 @@ def create_tables(host: HostTables) -> dict[str, str]:
     Each table comes after the tables that it refers to.
     """
     return {
-        table.name: _compile(
+        table.name: _create_table(
             sa.schema.CreateTable(table, include_foreign_key_constraints=()), "postgresql"
         )
         for table in build_tables("postgresql", host)
@@ -96,6 +96,12 @@ def _sorted_indexes(table: sa.Table) -> list[sa.Index]:
         table.indexes,
         key=lambda index: (index.dialect_options["sqlite"]["where"] is not None, str(index.name)),
     )
+
+
+def _create_table(element: sa.schema.CreateTable, dialect_name: str) -> str:
+    sql = _compile(element, dialect_name)
+    parameters = STORAGE_PARAMETERS.get(element.element.name)
+    return f"{sql} WITH ({parameters})" if parameters and dialect_name == "postgresql" else sql
 
 
 def _compile(element: sa.schema.CreateTable | sa.schema.CreateIndex, dialect_name: str) -> str:

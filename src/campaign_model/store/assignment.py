@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from campaign_model._values import checked_id, checked_number
-from campaign_model.campaign import Assigned
+from campaign_model._values import checked_id, checked_instance, checked_number
+from campaign_model.campaign import Assigned, Skipped, SkipReason
 from campaign_model.errors import InvalidArgument, short_repr
-from campaign_model.lifecycle import Permission, resting_status
+from campaign_model.lifecycle import Action, ContactStatus, Permission, resting_status, target
 from campaign_model.store.connection import chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id
-from campaign_model.store.locking import lock_campaign
+from campaign_model.store.locking import lock_assignments, lock_campaign
 from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement_planned_once
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import is_one_of
+from campaign_model.store.types import FIRST_MOMENT, UtcDateTime, is_one_of
 
 POSITIONS = 1 << 40
 """More positions than a campaign has. A rank is ``position - priority * POSITIONS``."""
@@ -69,8 +70,13 @@ def assign_contacts(
     scope: Scope,
     campaign_id: UUID,
     contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any],
+    *,
+    skip_active: bool,
+    cooldown: timedelta | None,
 ) -> Assigned:
     """Put contacts into a campaign, as :meth:`Contacts.assign` describes."""
+    if cooldown is not None and checked_instance(cooldown, timedelta, "cooldown") < timedelta(0):
+        raise InvalidArgument("cooldown", f"a cooldown is not negative, as {cooldown} is")
     campaign_row = lock_campaign(scope, campaign_id, Permission.ASSIGN_CONTACTS)
     if isinstance(contacts, sa.Select):
         rows: Iterable[Any] = scope.connection.execute(contacts)
@@ -82,10 +88,19 @@ def assign_contacts(
     added = 0
     already_there: set[UUID] = set()
     unknown: dict[UUID, None] = {}
+    skipped: dict[UUID, Skipped] = {}
+    if skip_active or cooldown is not None:
+        lock_assignments(scope, campaign_id)
     with scope.connection.begin_nested():
         for chunk in chunks(contacts, _CHUNK):
             ranks = _ranks(chunk, position)
             position += len(ranks)
+            if skip_active or cooldown is not None:
+                found = _find_skipped(
+                    scope, campaign_row, ranks, skip_active=skip_active, cooldown=cooldown
+                )
+                skipped |= found
+                ranks = {id_: rank for id_, rank in ranks.items() if id_ not in found}
             number, missing = _insert(scope, campaign_row, ranks)
             added += number
             unknown |= dict.fromkeys(missing)
@@ -101,7 +116,71 @@ def assign_contacts(
             .values(next_position=position)
         )
     refresh_campaign(scope, campaign_id)
-    return Assigned(added, len(already_there), tuple(unknown))
+    return Assigned(added, len(already_there), tuple(unknown), tuple(skipped.values()))
+
+
+def is_active_in(contact: sa.FromClause) -> sa.ColumnElement[bool]:
+    """Build the condition that a contact is in an active campaign.
+
+    Excluded contacts and archived campaigns do not count. ``contact`` is joined with ``campaigns``.
+    """
+    return sa.and_(
+        contact.c.status != ContactStatus.EXCLUDED.value,
+        campaigns.c.status != target(Action.ARCHIVE).value,
+    )
+
+
+def last_activity_in(contact: sa.FromClause) -> sa.ColumnElement[Any]:
+    """Return when a contact was last exported, generated, claimed or assigned in its campaign."""
+    names = ("exported_at", "generated_at", "claimed_at", "added_at")
+    times = [contact.c[name] for name in names]
+    return sa.func.coalesce(*times, type_=UtcDateTime()).label("last_activity_at")
+
+
+def _find_skipped(
+    scope: Scope,
+    campaign_row: sa.Row[Any],
+    contact_ids: Iterable[UUID],
+    *,
+    skip_active: bool,
+    cooldown: timedelta | None,
+) -> dict[UUID, Skipped]:
+    """Return the contacts that must not be assigned, by their ids.
+
+    Of several reasons, an active campaign comes first, and then the latest activity. Contacts that
+    are in the campaign already are none of them.
+    """
+    theirs, mine = campaign_contacts.alias("theirs"), campaign_contacts.alias("mine")
+    is_active = is_active_in(theirs) if skip_active else sa.false()
+    is_cooling: sa.ColumnElement[bool] = sa.false()
+    if cooldown is not None:
+        last_message = sa.func.coalesce(theirs.c.exported_at, theirs.c.generated_at)
+        # A cooldown of more than two thousand years would begin before the times of Python.
+        since = campaign_row.now - min(cooldown, campaign_row.now - FIRST_MOMENT)
+        is_cooling = last_message > sa.literal(since, UtcDateTime())
+    last_activity, reason = last_activity_in(theirs), is_active.label("is_active")
+    rows = scope.connection.execute(
+        sa.select(
+            theirs.c.contact_id, theirs.c.campaign_id, campaigns.c.name, last_activity, reason
+        )
+        .where(
+            scope.of_tenant(theirs),
+            is_one_of(theirs.c.contact_id, contact_ids),
+            theirs.c.campaign_id != campaign_row.id,
+            scope.of_tenant(campaigns),
+            campaigns.c.id == theirs.c.campaign_id,
+            sa.or_(is_active, is_cooling),
+            ~sa.exists().where(
+                scope.of_campaign(mine, campaign_row.id), mine.c.contact_id == theirs.c.contact_id
+            ),
+        )
+        .order_by(reason.desc(), last_activity.desc(), theirs.c.id)
+    )
+    skipped: dict[UUID, Skipped] = {}
+    for contact_id, campaign_id, name, at, has_active in rows:
+        word = SkipReason.ACTIVE_CAMPAIGN if has_active else SkipReason.COOLDOWN
+        skipped.setdefault(contact_id, Skipped(contact_id, word, campaign_id, name, at))
+    return skipped
 
 
 def _ranks(contacts: Iterable[Any], position: int) -> dict[UUID, int]:

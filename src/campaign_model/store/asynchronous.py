@@ -88,6 +88,8 @@ async def run_in_greenlet(function: Callable[[], Result]) -> Result:
 
 def find_sync_engine(engine: object) -> sa.Engine | None:
     """Return the ordinary engine within an ``AsyncEngine``, or None if ``engine`` is none."""
+    if isinstance(engine, sa.Engine):
+        return None
     try:
         from sqlalchemy.ext.asyncio import AsyncEngine  # noqa: PLC0415 - it needs greenlet
     except ImportError:

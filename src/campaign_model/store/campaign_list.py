@@ -1,4 +1,4 @@
-"""The list of campaigns with their present totals, one page after another.
+"""The list of campaigns with their present totals, one page after another, and their number.
 
 ``next`` of a page contains the key of its last campaign (creation time and id). The following page
 begins after this key (*keyset pagination*), so that reading it takes no longer than the first page.
@@ -16,8 +16,8 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import checked_id, checked_number, checked_word, text
-from campaign_model.campaign import CampaignSummary, Page
+from campaign_model._values import checked_id, checked_number, checked_word, optional_text, text
+from campaign_model.campaign import MAX_NAME, CampaignSummary, Page
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import Status
 from campaign_model.store.campaign_rows import repairs_of_status, repairs_of_sum, repairs_of_times
@@ -51,6 +51,8 @@ _FILTERS: dict[str, sa.ColumnElement[bool]] = {
     "status": any_of(_CAMPAIGN.status, sa.bindparam("status", type_=Array(sa.Text))),
     "owner_id": _CAMPAIGN.owner_id == sa.bindparam("owner_id", type_=Uuid),
     "template_id": _CAMPAIGN.template_id == sa.bindparam("template_id", type_=Uuid),
+    # Not the backslash: if PostgreSQL's standard_conforming_strings is off, '\\' is no whole text.
+    "search": _CAMPAIGN.name.ilike(sa.bindparam("search"), escape="/"),
     # Campaigns after the page before. PostgreSQL finds the first one in the index for a comparison
     # of whole keys (a, b) < (c, d), but not for a < c OR (a = c AND b < d).
     "after": sa.tuple_(*_PAGE_KEY) < sa.tuple_(_moment_of_last, _LAST),
@@ -62,17 +64,11 @@ def list_campaigns(
 ) -> Page[CampaignSummary]:
     """Return a page of campaigns, as :meth:`Campaigns.list` does.
 
-    ``filters`` are ``status``, ``owner_id`` and ``template_id``; None selects all campaigns.
+    ``filters`` are ``status``, ``owner_id``, ``template_id`` and ``search``; None selects all
+    campaigns.
     """
     checked_number(limit, 1, _MAX_PAGE, "limit")
-    parameters = dict(filters)
-    status = filters["status"]
-    if status is not None:
-        statuses = (status,) if isinstance(status, str) else status
-        parameters["status"] = [checked_word(Status, word, "status").value for word in statuses]
-    for name in ("owner_id", "template_id"):
-        if filters[name] is not None:
-            checked_id(filters[name], name)
+    parameters = _filter_parameters(filters)
     if after is not None:
         parameters["after"] = after
         parameters["moment"], parameters["last"] = _parse_cursor(after)
@@ -85,6 +81,37 @@ def list_campaigns(
         return Page(summaries, None)
     position = f"{summaries[-1].created_at.isoformat()} {summaries[-1].id}"
     return Page(summaries, base64.urlsafe_b64encode(position.encode()).decode())
+
+
+def count_campaigns(
+    scope: Scope, filters: Mapping[str, Any], *, deleted: bool
+) -> dict[Status, int]:
+    """Count the campaigns in each status, as :meth:`Campaigns.count_by_status` describes."""
+    parameters = _filter_parameters(filters)
+    names = frozenset(name for name in _FILTERS if parameters.get(name) is not None)
+    query = _count_query(names, deleted=deleted)
+    counts = dict.fromkeys(Status, 0)
+    for status, number in scope.connection.execute(query, parameters | {"tenant": scope.tenant_id}):
+        counts[read_status(status)] += number
+    return counts
+
+
+def _filter_parameters(filters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of the filters. Raise :class:`InvalidArgument` for a bad one."""
+    parameters = dict(filters)
+    status = filters.get("status")
+    if status is not None:
+        statuses = (status,) if isinstance(status, str) else status
+        parameters["status"] = [checked_word(Status, word, "status").value for word in statuses]
+    for name in ("owner_id", "template_id"):
+        if filters[name] is not None:
+            checked_id(filters[name], name)
+    search = optional_text(filters["search"], "search", MAX_NAME)
+    if search is not None:
+        for sign in "/%_":
+            search = search.replace(sign, f"/{sign}")
+        parameters["search"] = f"%{search}%"
+    return parameters
 
 
 def _summary(scope: Scope, row: Any) -> CampaignSummary:
@@ -107,17 +134,13 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
     ``filters`` are the keys of ``_FILTERS`` whose conditions apply. ``deleted`` includes deleted
     drafts.
     """
-    conditions = [_CAMPAIGN.tenant_id == sa.bindparam("tenant", type_=Uuid)]
-    conditions += [condition for name, condition in _FILTERS.items() if name in filters]
-    if not deleted:
-        conditions.append(_CAMPAIGN.is_active)
     sums = {column.name: column for column in summary_columns()}
     fields = [field.name for field in attrs.fields(CampaignSummary) if field.name != "repairs"]
     # 1. The campaigns of the page. The limit is a literal and no parameter: PostgreSQL would make a
     #    new plan for each execution with a limit that it does not know.
     page = (
         sa.select(_CAMPAIGN.tenant_id, *(_CAMPAIGN[name] for name in fields if name not in sums))
-        .where(*conditions)
+        .where(*_conditions(filters, deleted=deleted))
         .order_by(*(column.desc() for column in _PAGE_KEY))
         .limit(sa.literal_column(str(limit), sa.Integer))
         .subquery()
@@ -144,6 +167,25 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
         for column in columns
     ]
     return sa.select(*plain).join_from(page, total, sa.true()).order_by(*order)
+
+
+@lru_cache(maxsize=256)
+def _count_query(filters: frozenset[str], *, deleted: bool) -> sa.Select[Any]:
+    """Build the query of the number of campaigns in each status."""
+    return (
+        sa.select(_CAMPAIGN.status, sa.func.count())
+        .where(*_conditions(filters, deleted=deleted))
+        .group_by(_CAMPAIGN.status)
+    )
+
+
+def _conditions(filters: frozenset[str], *, deleted: bool) -> list[sa.ColumnElement[bool]]:
+    """Return the conditions of a query. The arguments are those of :func:`_query`."""
+    conditions = [_CAMPAIGN.tenant_id == sa.bindparam("tenant", type_=Uuid)]
+    conditions += [condition for name, condition in _FILTERS.items() if name in filters]
+    if not deleted:
+        conditions.append(_CAMPAIGN.is_active)
+    return conditions
 
 
 def _parse_cursor(cursor: str) -> tuple[datetime, UUID]:

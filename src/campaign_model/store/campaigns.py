@@ -12,8 +12,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection
-from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import attrs
@@ -32,8 +31,7 @@ from campaign_model.campaign import (
     Page,
     is_unreadable,
 )
-from campaign_model.errors import Conflict, InvalidDocument, NotFound, short_repr
-from campaign_model.generation_config import GenerationConfig
+from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument, NotFound, short_repr
 from campaign_model.guards import nothing_in_flight
 from campaign_model.lifecycle import (
     Action,
@@ -44,7 +42,8 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.store.campaign_list import list_campaigns
+from campaign_model.store.campaign_edits import MOVED_BY_APPLY, permissions_for, stale
+from campaign_model.store.campaign_list import count_campaigns, list_campaigns
 from campaign_model.store.campaign_rows import (
     campaign_content,
     campaign_from_row,
@@ -69,16 +68,6 @@ from campaign_model.store.totals import (
     load_totals,
     lock_totals,
     replace_totals,
-)
-
-# Fields that `save` refuses to change. Actions change some of them, and the others never change.
-_MOVED_BY_APPLY = (
-    "status",
-    "is_active",
-    "template_id",
-    "created_at",
-    "generation_started_at",
-    "generation_completed_at",
 )
 
 
@@ -113,14 +102,33 @@ class Campaigns:
             raise self._missing_owner_or_tenant(campaign.owner_id)
         return self.get(campaign.id)
 
-    def get(self, id: UUID, *, lock: bool = False) -> Campaign:
-        """Return one campaign. With ``lock``, it cannot change until the transaction ends.
+    def get(
+        self,
+        id: UUID,
+        *,
+        version: int | None = None,
+        lock: bool | Literal["share"] = False,
+    ) -> Campaign:
+        """Return one campaign.
 
-        Raises :class:`NotFound`, and :class:`InvalidDocument` if another program has written
-        documents into the row that cannot be read.
+        ``version``, if given, must be the present one, as for the header ``If-Match`` of HTTP. With
+        ``lock=True``, no other transaction can lock the campaign until this one ends. With
+        ``lock="share"``, the campaign's status, steps and settings cannot change until then, but
+        workers and other transactions can share the lock. Use it to write rows of your own that
+        depend on the campaign, and call no method in the same transaction that changes the
+        campaign.
+
+        Raises :class:`NotFound`, :class:`Conflict` (``stale_version``), and
+        :class:`InvalidDocument` if another program has written documents into the row that cannot
+        be read.
         """
         checked_id(id)
-        return campaign_from_row(read_campaign(self._scope, id, lock=lock), self._scope.codec)
+        if isinstance(lock, str) and lock != "share":
+            raise InvalidArgument("lock", f"lock is True, False or 'share', not {short_repr(lock)}")
+        campaign = campaign_from_row(read_campaign(self._scope, id, lock=lock), self._scope.codec)
+        if version is not None and version != campaign.version:
+            raise stale(campaign, version)
+        return campaign
 
     def list(
         self,
@@ -128,6 +136,7 @@ class Campaigns:
         status: Collection[Status] | None = None,
         owner_id: UUID | None = None,
         template_id: UUID | None = None,
+        search: str | None = None,
         deleted: bool = False,
         limit: int = 50,
         after: str | None = None,
@@ -135,12 +144,35 @@ class Campaigns:
         """Return a page of campaigns, newest first.
 
         ``status``, ``owner_id`` and ``template_id`` select the campaigns with one of these
-        statuses, this owner and this template. ``deleted`` includes deleted drafts. A page has up
-        to ``limit`` campaigns (1 to 500). ``after`` is the ``next`` of the page before. Raises
-        :class:`InvalidArgument` for a filter, ``limit`` or ``after`` that cannot be used.
+        statuses, this owner and this template. ``search`` selects the campaigns whose name contains
+        this text, in upper or lower case (docs/service-api.md). ``deleted`` includes deleted
+        drafts. A page has up to ``limit`` campaigns (1 to 500). ``after`` is the ``next`` of the
+        page before. Raises :class:`InvalidArgument` for a filter, ``limit`` or ``after`` that
+        cannot be used.
         """
-        filters = {"status": status, "owner_id": owner_id, "template_id": template_id}
+        filters = {
+            "status": status,
+            "owner_id": owner_id,
+            "template_id": template_id,
+            "search": search,
+        }
         return list_campaigns(self._scope, filters, deleted=deleted, limit=limit, after=after)
+
+    def count_by_status(
+        self,
+        *,
+        owner_id: UUID | None = None,
+        template_id: UUID | None = None,
+        search: str | None = None,
+        deleted: bool = False,
+    ) -> dict[Status, int]:
+        """Return the number of campaigns in each status, also where it is 0.
+
+        The filters are those of :meth:`list`. The call reads all campaigns of the tenant, so a list
+        that has many pages calls it once. Raises :class:`InvalidArgument` as :meth:`list`.
+        """
+        filters = {"owner_id": owner_id, "template_id": template_id, "search": search}
+        return count_campaigns(self._scope, filters, deleted=deleted)
 
     def save(self, campaign: Campaign) -> Campaign:
         """Write the fields that differ from the stored campaign, and return the new value.
@@ -165,12 +197,12 @@ class Campaigns:
         # A legacy writer does not count the version up, but may set updated_at.
         was_touched = campaign.updated_at is not None and campaign.updated_at != stored.updated_at
         if stored.version != campaign.version or was_touched:
-            raise _stale(stored, campaign.version)
+            raise stale(stored, campaign.version)
         campaign = attrs.evolve(campaign, steps=campaign.steps.succeeding(stored.steps))
-        for name in _MOVED_BY_APPLY:
+        for name in MOVED_BY_APPLY:
             if getattr(stored, name) != getattr(campaign, name):
                 raise Conflict("read_only", f"{name} cannot be edited; apply an action instead")
-        for permission in _permissions(stored, campaign):
+        for permission in permissions_for(stored, campaign):
             lifecycle.check_permission(permission, stored.status)
         scope.codec.check_words(campaign, stored)
         before = campaign_content(stored, scope.codec)
@@ -224,7 +256,7 @@ class Campaigns:
         # 1. Lock the campaign and check the guards.
         campaign = self._get_for_action(id, action, lock=True)
         if version is not None and version != campaign.version:
-            raise _stale(campaign, version)
+            raise stale(campaign, version)
         total = recount_totals(scope, id)
         facts = gather_facts(
             scope,
@@ -454,7 +486,7 @@ class Campaigns:
             .values(version=campaigns.c.version + 1, **changes)
         )
         if updated.rowcount != 1:
-            raise _stale(present, present.version)
+            raise stale(present, present.version)
 
     def _missing_owner_or_tenant(self, owner_id: UUID | None) -> NotFound:
         """Make the error for a refused foreign key: the owner is missing, or else the tenant."""
@@ -466,33 +498,3 @@ class Campaigns:
         if owner_id is None or owner is not None:
             return NotFound("tenant", (scope.tenant_id,))
         return NotFound("owner", (owner_id,))
-
-
-def _permissions(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
-    """Return the permissions that the edit from ``before`` to ``after`` needs."""
-    needed = []
-    details = attrgetter("name", "description", "owner_id")
-    if details(before) != details(after):
-        needed.append(Permission.EDIT_DETAILS)
-    if before.steps != after.steps:
-        needed.append(Permission.EDIT_STEPS)
-    if before.generation_config != after.generation_config:
-        raised = _only_raises_budget(before.generation_config, after.generation_config)
-        needed.append(Permission.RAISE_BUDGET if raised else Permission.EDIT_CONFIG)
-    return tuple(needed)
-
-
-def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bool:
-    """Return True if ``after`` differs from ``before`` only in a higher budget."""
-    if before.budget is None or after.budget is None or after.budget <= before.budget:
-        return False
-    return attrs.evolve(before, budget=after.budget) == after
-
-
-def _stale(present: Campaign, version: int) -> Conflict:
-    """Make the error for a caller who has another version than the present one."""
-    return Conflict(
-        "stale_version",
-        f"the campaign {present.name!r} was changed since you loaded it: you have version "
-        f"{short_repr(version)}, the present version is {present.version}; load it again",
-    )

@@ -78,7 +78,7 @@ def check_connection(connection: sa.Connection) -> None:
     else:
         # Ask the driver: an engine can be made with AUTOCOMMIT without any execution option.
         driver: Any = connection.connection.dbapi_connection
-        autocommit = connection.dialect.detect_autocommit_setting(driver)
+        autocommit = driver.autocommit
     if connection.get_execution_options().get("schema_translate_map"):
         raise ValueError(
             "the store does not support schema_translate_map; set the search_path of the "

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model import lifecycle
 from campaign_model._logs import store_log
 from campaign_model._values import checked_instance, checked_number, checked_word, exactly, text
 from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Assigned, CampaignContact, Changed, Overlap, Page, Removed
 from campaign_model.claims import Cursor
 from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument, short_repr
-from campaign_model.lifecycle import Action, ContactAction, ContactStatus, Permission
+from campaign_model.lifecycle import ContactAction, ContactStatus, Permission
 from campaign_model.steps import StepSequence
-from campaign_model.store.assignment import POSITIONS, assign_contacts
+from campaign_model.store.assignment import (
+    POSITIONS,
+    assign_contacts,
+    is_active_in,
+    last_activity_in,
+)
 from campaign_model.store.campaign_rows import UNKNOWN_STATUS
 from campaign_model.store.connection import checked_ids, chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id, move_contacts
@@ -32,7 +37,7 @@ from campaign_model.store.tables import (
     value_from_row,
 )
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import JsonText, UtcDateTime, read_contact_status
+from campaign_model.store.types import JsonText, read_contact_status
 
 _EXPORT_PAGE = 1000
 _MAX_PAGE = 10_000
@@ -46,7 +51,12 @@ class Contacts:
         self._scope = scope
 
     def assign(
-        self, campaign_id: UUID, contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any]
+        self,
+        campaign_id: UUID,
+        contacts: Iterable[UUID | tuple[UUID, int]] | sa.Select[Any],
+        *,
+        skip_active: bool = False,
+        cooldown: timedelta | None = None,
     ) -> Assigned:
         """Put any number of contacts into a campaign.
 
@@ -55,10 +65,19 @@ class Contacts:
         priority in the order of ``contacts``. The priority of an id without one is 0. An iterator
         is read piece by piece. Contacts that are in the campaign already stay as they are.
 
-        Raises :class:`NotFound`, :class:`TransitionNotAllowed` and, for a priority beyond
-        ``MAX_PRIORITY``, :class:`InvalidArgument`.
+        ``skip_active`` leaves out contacts that are in another campaign of the tenant: those that
+        :meth:`overlaps` would list. ``cooldown`` leaves out contacts whose messages in another
+        campaign, also in an archived one, were generated or exported less than this time ago. The
+        answer names them, with the reason. Such assignments of one tenant run one after the other,
+        so that two of them never put the same contact into two campaigns. That needs the isolation
+        level READ COMMITTED, the default. In one transaction, make one such call only.
+
+        Raises :class:`NotFound`, :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for a
+        priority beyond ``MAX_PRIORITY`` and for a negative ``cooldown``.
         """
-        return assign_contacts(self._scope, campaign_id, contacts)
+        return assign_contacts(
+            self._scope, campaign_id, contacts, skip_active=skip_active, cooldown=cooldown
+        )
 
     def remove(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Removed:
         """Take contacts out of a campaign.
@@ -183,18 +202,27 @@ class Contacts:
         self,
         campaign_id: UUID,
         *,
-        status: ContactStatus | None = None,
+        status: ContactStatus | Collection[ContactStatus] | None = None,
+        error_code: str | None = None,
         limit: int = 500,
         after: str | None = None,
     ) -> Page[CampaignContact]:
         """Return a page of a campaign's contacts, in the order of generation.
 
-        ``status`` selects the contacts with this status. A page has up to ``limit`` contacts (1 to
-        10,000). ``after`` is the ``next`` of the page before. If another program has written steps
-        that cannot be read, every generated contact is stale, and a warning is logged. Raises
-        :class:`NotFound`, and :class:`InvalidArgument` for a ``status``, ``limit`` or ``after``
-        that cannot be used.
+        ``status`` selects the contacts with this status, or with one of several, and ``error_code``
+        those that failed with this code. The ``error`` of a contact is the text of its failure. A
+        page has up to ``limit`` contacts (1 to 10,000). ``after`` is the ``next`` of the page
+        before. If another program has written steps that cannot be read, every generated contact is
+        stale, and a warning is logged. Raises :class:`NotFound`, and :class:`InvalidArgument` for a
+        filter, ``limit`` or ``after`` that cannot be used.
         """
+        conditions: list[sa.ColumnElement[bool]] = []
+        if status is not None:
+            statuses = (status,) if isinstance(status, str) else status
+            words = [checked_word(ContactStatus, word, "status").value for word in statuses]
+            conditions.append(_CONTACT.status.in_(words))
+        if error_code is not None:
+            conditions.append(_CONTACT.error_code == text(error_code, "error_code"))
         checked_number(limit, 1, _MAX_PAGE, "limit")
         campaign_row = read_campaign(self._scope, campaign_id)
         try:
@@ -203,7 +231,7 @@ class Contacts:
             steps = StepSequence()
             ids = {"tenant_id": str(self._scope.tenant_id), "campaign_id": str(campaign_id)}
             store_log.warning("the steps of a campaign cannot be read", extra=ids)
-        return self._page(campaign_id, steps, status, limit, after)
+        return self._page(campaign_id, steps, conditions, limit, after)
 
     def exportable(self, campaign_id: UUID) -> Iterator[CampaignContact]:
         """Yield every contact whose messages may be sent, to read them, for example in a preview.
@@ -221,20 +249,19 @@ class Contacts:
         :class:`NotFound` and :class:`TransitionNotAllowed` before the first contact.
         """
         campaign_row = lock_campaign(self._scope, campaign_id, Permission.LIST_EXPORTABLE)
-        return self._iterate(campaign_id, self._scope.steps(campaign_row), ContactStatus.GENERATED)
+        return self._iterate_generated(campaign_id, self._scope.steps(campaign_row))
 
     def overlaps(self, campaign_id: UUID) -> tuple[Overlap, ...]:
         """Return the contacts that are also in another campaign of the tenant.
 
-        The contact that was last generated, claimed or assigned there comes first. Excluded
+        The contact that was last exported, generated, claimed or assigned there comes first.
+        Excluded
         contacts and archived campaigns do not count. Raises :class:`NotFound`.
         """
         scope = self._scope
         read_campaign(scope, campaign_id)
         mine, theirs = campaign_contacts.alias("mine"), campaign_contacts.alias("theirs")
-        last_activity = sa.func.coalesce(
-            theirs.c.generated_at, theirs.c.claimed_at, theirs.c.added_at, type_=UtcDateTime()
-        ).label("last_activity_at")
+        last_activity = last_activity_in(theirs)
         rows = scope.connection.execute(
             sa.select(
                 theirs.c.contact_id,
@@ -249,10 +276,9 @@ class Contacts:
                 scope.of_tenant(theirs),
                 theirs.c.contact_id == mine.c.contact_id,
                 theirs.c.campaign_id != mine.c.campaign_id,
-                theirs.c.status != ContactStatus.EXCLUDED.value,
                 scope.of_tenant(campaigns),
                 campaigns.c.id == theirs.c.campaign_id,
-                campaigns.c.status != lifecycle.target(Action.ARCHIVE).value,
+                is_active_in(theirs),
             )
             .order_by(last_activity.desc(), theirs.c.id)
         )
@@ -336,7 +362,7 @@ class Contacts:
         self,
         campaign_id: UUID,
         steps: StepSequence,
-        status: ContactStatus | None,
+        conditions: Iterable[sa.ColumnElement[bool]],
         limit: int,
         after: str | None,
     ) -> Page[CampaignContact]:
@@ -345,12 +371,8 @@ class Contacts:
         ``steps`` are the campaign's present ones, to find out which contacts are stale.
         """
         query = sa.select(campaign_contacts).where(
-            self._scope.of_campaign(campaign_contacts, campaign_id)
+            self._scope.of_campaign(campaign_contacts, campaign_id), *conditions
         )
-        if status is not None:
-            query = query.where(
-                _CONTACT.status == checked_word(ContactStatus, status, "status").value
-            )
         if after is not None:
             rank, id_ = _parse_cursor(after)
             query = query.where(
@@ -364,13 +386,14 @@ class Contacts:
         last = rows[limit - 1] if len(rows) > limit else None
         return Page(contacts, None if last is None else f"{last.rank}:{last.id}")
 
-    def _iterate(
-        self, campaign_id: UUID, steps: StepSequence, status: ContactStatus
+    def _iterate_generated(
+        self, campaign_id: UUID, steps: StepSequence
     ) -> Iterator[CampaignContact]:
-        """Yield all contacts with this status, read page by page."""
+        """Yield all generated contacts, read page by page."""
+        is_generated = [_CONTACT.status == ContactStatus.GENERATED.value]
         after = None
         while True:
-            page = self._page(campaign_id, steps, status, _EXPORT_PAGE, after)
+            page = self._page(campaign_id, steps, is_generated, _EXPORT_PAGE, after)
             yield from page.items
             if page.next is None:
                 return

@@ -8,7 +8,8 @@ finished. At the gate, calls wait in the order in which they arrive.
 
 Locks are taken in one order everywhere, so that no two transactions wait for each other:
 
-1. the campaign: its gate, then its row;
+1. the campaign: its gate, then its row; then, for an assignment that looks at other campaigns,
+   an advisory lock of the tenant;
 2. campaign contacts, by id;
 3. claims of erased contacts, by id;
 4. totals;
@@ -17,8 +18,8 @@ Locks are taken in one order everywhere, so that no two transactions wait for ea
 Who locks the campaign, and how:
 
 * *Shared*: ``claim``, ``renew``, ``checkpoint``, ``record`` and ``release`` of a generating
-  campaign. Many of these calls can hold the lock at once. While one holds it, no other transaction
-  can change the campaign's status or content.
+  campaign, and ``campaigns.get(..., lock="share")``. Many of these calls can hold the lock at once.
+  While one holds it, no other transaction can change the campaign's status or content.
 * *Exclusive row lock behind the shared gate*: the same calls if the campaign is not generating (an
   outcome that comes so late changes the legacy columns of the campaign row), and all calls of
   ``store.export``. These calls take the exclusive row lock from the start, because two calls that
@@ -41,7 +42,8 @@ A transaction of the host may call several methods. It keeps this order if
 * it does not change a campaign's status or content, or record late results, after a call that
   locked the campaign shared,
 * it calls ``record`` or ``release`` at most once for each campaign,
-* it calls methods for several campaigns in the order of the campaigns' ids, and
+* it calls methods for several campaigns in the order of the campaigns' ids,
+* it calls ``assign`` with ``skip_active`` or ``cooldown`` at most once, and
 * it changes messages only after it has locked the campaign. ``record``, ``erase`` (in its function
   ``delete_messages``) and ``campaigns.get(..., lock=True)`` lock the campaign.
 
@@ -54,7 +56,7 @@ On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -78,6 +80,17 @@ def gate_key(tenant_id: UUID, campaign_id: UUID) -> int:
     return int.from_bytes(key.digest(), signed=True)
 
 
+def lock_assignments(scope: Scope, campaign_id: UUID) -> None:
+    """Wait until no other assignment of the tenant runs that looks at other campaigns.
+
+    The caller has locked this campaign. The next statement sees what other assignments have added.
+    """
+    if scope.on_postgresql:
+        key = blake2b(scope.tenant_id.bytes, digest_size=8, person=b"campaign_assign")
+        lock = sa.func.pg_advisory_xact_lock(int.from_bytes(key.digest(), signed=True))
+        scope.connection.execute(sa.select(lock).where(scope.of_campaign(campaigns, campaign_id)))
+
+
 def campaign_parameters(scope: Scope, campaign_id: UUID) -> dict[str, Any]:
     """Return the parameters by which a statement locks the campaign."""
     return {
@@ -88,8 +101,12 @@ def campaign_parameters(scope: Scope, campaign_id: UUID) -> dict[str, Any]:
     }
 
 
-def read_campaign(scope: Scope, campaign_id: UUID, *, lock: bool = False) -> sa.Row[Any]:
-    """Return the campaign row, and in ``now`` the time. With ``lock``, lock the row exclusively.
+def read_campaign(
+    scope: Scope, campaign_id: UUID, *, lock: bool | Literal["share"] = False
+) -> sa.Row[Any]:
+    """Return the campaign row, and in ``now`` the time. With ``lock``, lock the row.
+
+    The lock is exclusive, or shared for ``"share"``.
 
     Raise :class:`NotFound` if the tenant has no such campaign.
     """
@@ -97,12 +114,19 @@ def read_campaign(scope: Scope, campaign_id: UUID, *, lock: bool = False) -> sa.
     now = scope.time_of_clock()
     time = database_clock() if now is None else sa.literal(now, UtcDateTime())
     select = sa.select(campaigns, time.label("now")).where(is_it)
+    is_shared = lock == "share"
     if lock:
-        select = select.with_for_update(key_share=True)
+        # FOR SHARE, or FOR NO KEY UPDATE.
+        select = select.with_for_update(read=is_shared, key_share=not is_shared)
     if lock and scope.on_postgresql:
         # A statement of its own: the next one sees what was committed while this one waited.
         # Another tenant's campaign has no row here, so its gate stays untouched.
-        gate = sa.func.pg_advisory_xact_lock(gate_key(scope.tenant_id, campaign_id))
+        key = gate_key(scope.tenant_id, campaign_id)
+        gate = (
+            sa.func.pg_advisory_xact_lock_shared(key)
+            if is_shared
+            else sa.func.pg_advisory_xact_lock(key)
+        )
         scope.connection.execute(sa.select(gate).where(is_it))
     row = scope.connection.execute(select).one_or_none()
     if row is None:

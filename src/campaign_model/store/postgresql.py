@@ -402,12 +402,14 @@ _LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WA
 )
 _RECORD_GENERATING = statement_planned_once(LOCKED_GENERATING + RECORD)
 _RECORD_NOT_GENERATING = statement_planned_once(LOCKED_NOT_GENERATING + RECORD)
-book_cost = statement_planned_once(BOOK_COST)
-book_call = statement_planned_once(BOOK_CALL)
-renew = statement_planned_once(RENEW)
-find_next_chance = statement_planned_once(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
+book_cost: Any = statement_planned_once(BOOK_COST)
+book_call: Any = statement_planned_once(BOOK_CALL)
+renew: Any = statement_planned_once(RENEW)
+find_next_chance: Any = statement_planned_once(
+    NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted"
+)
 _FAIL_EXHAUSTED = statement_planned_once(FAIL_EXHAUSTED, "status", "reserved")
-raise_low_watermark = statement_planned_once(RAISE_LOW_WATERMARK)
+raise_low_watermark: Any = statement_planned_once(RAISE_LOW_WATERMARK)
 
 
 def claim(scope: Scope, parameters: Parameters) -> ClaimResult:

@@ -247,13 +247,13 @@ _FIND_EXPIRED = statement(FIND_EXPIRED, "id")
 _CLAIM = statement(CLAIM, *ClaimedContact._fields)
 _CLAIMED = statement(CLAIMED, *HeldContact._fields)
 _RECORD = statement(RECORD, "id", "status")
-book_cost = statement(BOOK_COST)
-book_call = statement(BOOK_CALL)
-renew = statement(RENEW)
-find_next_chance = statement(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
+book_cost: Any = statement(BOOK_COST)
+book_call: Any = statement(BOOK_CALL)
+renew: Any = statement(RENEW)
+find_next_chance: Any = statement(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
 _EXHAUSTED = statement(EXHAUSTED, "id", "status", "reserved")
 _FAIL_EXHAUSTED = statement(FAIL_EXHAUSTED)
-raise_low_watermark = statement(RAISE_LOW_WATERMARK)
+raise_low_watermark: Any = statement(RAISE_LOW_WATERMARK)
 
 
 def claim(scope: Scope, parameters: Parameters) -> ClaimResult:

@@ -82,7 +82,7 @@ class HostTables:
 LOWEST_RANK = -(2**63 - 1)
 """No contact's rank is below it."""
 
-metadata = sa.MetaData(
+metadata: sa.MetaData = sa.MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -119,7 +119,7 @@ def _of_campaign() -> sa.ForeignKeyConstraint:
     )
 
 
-campaigns = sa.Table(
+campaigns: sa.Table = sa.Table(
     "campaigns",
     metadata,
     sa.Column("id", Uuid, primary_key=True, server_default=new_id()),
@@ -128,7 +128,7 @@ campaigns = sa.Table(
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("description", sa.Text),
     sa.Column("status", sa.Text, nullable=False, server_default=Status.DRAFT.value),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.text("true")),
     sa.Column("template_id", Uuid),
     sa.Column("template_config", JsonText, nullable=False, server_default="[]"),
     sa.Column("generation_config", JsonText, nullable=False, server_default="{}"),
@@ -150,7 +150,7 @@ campaigns = sa.Table(
     sa.Index("page", "tenant_id", "created_at", "id"),
 )
 
-campaign_contacts = sa.Table(
+campaign_contacts: sa.Table = sa.Table(
     "campaign_contacts",
     metadata,
     _id(),
@@ -187,13 +187,20 @@ campaign_contacts = sa.Table(
     sa.UniqueConstraint("contact_id", "campaign_id", "tenant_id"),
     _of_campaign(),
     sa.Index("rank", "campaign_id", "rank", "tenant_id"),
-    # Claiming a contact and recording its outcome change no indexed column, and each page has room
-    # for new row versions. So PostgreSQL updates no index then (HOT updates).
-    postgresql_with={"fillfactor": 50},
 )
 
+# SQLAlchemy 2.0 has no argument of Table for them.
+STORAGE_PARAMETERS = {
+    # Claiming a contact and recording its outcome change no indexed column, and each page has room
+    # for new row versions. So PostgreSQL updates no index then (HOT updates).
+    "campaign_contacts": "fillfactor = 50",
+}
+"""The storage parameters of tables on PostgreSQL, as in ``CREATE TABLE ... WITH (...)``."""
 
-is_running = campaigns.c.status == sa.literal_column(f"'{Status.GENERATING}'", sa.Text)
+
+is_running: sa.ColumnElement[bool] = campaigns.c.status == sa.literal_column(
+    f"'{Status.GENERATING}'", sa.Text
+)
 """The condition that a campaign is generating.
 
 The status is a literal and no parameter, so that PostgreSQL can use the partial index below.
@@ -210,7 +217,7 @@ sa.Index(
 
 # Claims of contacts that were erased in flight. Their cost can still be booked, once. The money
 # that was reserved for a contact stays reserved until then, or until the lease expires.
-campaign_erased_claims = sa.Table(
+campaign_erased_claims: sa.Table = sa.Table(
     "campaign_erased_claims",
     metadata,
     sa.Column("tenant_id", Uuid, primary_key=True),
@@ -222,7 +229,7 @@ campaign_erased_claims = sa.Table(
     _of_campaign(),
 )
 
-campaign_totals = sa.Table(
+campaign_totals: sa.Table = sa.Table(
     "campaign_totals",
     metadata,
     sa.Column("tenant_id", Uuid, primary_key=True),
@@ -243,7 +250,7 @@ campaign_totals = sa.Table(
     _of_campaign(),
 )
 
-campaign_history = sa.Table(
+campaign_history: sa.Table = sa.Table(
     "campaign_history",
     metadata,
     _id(),
@@ -260,7 +267,7 @@ campaign_history = sa.Table(
     _of_campaign(),
 )
 
-campaign_templates = sa.Table(
+campaign_templates: sa.Table = sa.Table(
     "campaign_templates",
     metadata,
     _id(),
@@ -270,7 +277,7 @@ campaign_templates = sa.Table(
     sa.Column("description", sa.Text),
     sa.Column("steps", JsonText, nullable=False, server_default="[]"),
     sa.Column("default_config", JsonText, nullable=False, server_default="{}"),
-    sa.Column("is_system", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("is_system", sa.Boolean, nullable=False, server_default=sa.text("false")),
     # Digest of the preset file that was synced last, to tell an edited row from an outdated one.
     sa.Column("shipped_digest", sa.Text),
     _count("version", 1),

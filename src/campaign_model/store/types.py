@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
@@ -14,14 +14,17 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler, TypeCompiler
+from sqlalchemy.sql.functions import GenericFunction
 from sqlalchemy.sql.type_api import TypeEngine
 
 from campaign_model._values import EXACT, MONEY_DECIMALS, checked_id, utc
 from campaign_model.lifecycle import ContactStatus, Status
 
-read_json = json.JSONDecoder(parse_float=Decimal).decode
+read_json: Callable[[str], Any] = json.JSONDecoder(parse_float=Decimal).decode
 """Read JSON that a database made: numbers with decimals become ``Decimal``, with all digits."""
 
+
+_Impl = TypeEngine[Any] | type[TypeEngine[Any]]
 
 FIRST_MOMENT = datetime(1, 1, 2, tzinfo=UTC)
 LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
@@ -38,8 +41,8 @@ class Uuid(sa.types.TypeDecorator[UUID]):
     Refuses every value that is not a ``UUID``. Reads every spelling of a UUID.
     """
 
-    impl = sa.Uuid
-    cache_ok = True
+    impl: _Impl = sa.Uuid
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: UUID | None, dialect: Dialect) -> UUID | None:  # noqa: ARG002
         return None if value is None else checked_id(value)
@@ -54,8 +57,8 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
     is no time as the last one, so that one row does not make a whole query fail.
     """
 
-    impl = sa.TIMESTAMP(timezone=True).with_variant(sa.TEXT(), "sqlite")
-    cache_ok = True
+    impl: _Impl = sa.TIMESTAMP(timezone=True).with_variant(sa.TEXT(), "sqlite")
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None:
@@ -89,8 +92,8 @@ class Money(sa.types.TypeDecorator[Decimal]):
     Only a sum can be larger than :data:`LARGEST_SQLITE_AMOUNT`.
     """
 
-    impl = sa.Numeric().with_variant(sa.BigInteger(), "sqlite")
-    cache_ok = True
+    impl: _Impl = sa.Numeric().with_variant(sa.BigInteger(), "sqlite")
+    cache_ok: bool | None = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         if value is None or _is_postgresql(dialect):
@@ -119,8 +122,8 @@ class JsonText(sa.types.TypeDecorator[str]):
     Python sees text on both. The codec caches documents by their text.
     """
 
-    impl = sa.TEXT()
-    cache_ok = True
+    impl: _Impl = sa.TEXT()
+    cache_ok: bool | None = True
 
     def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
         return sa.cast(bindvalue, self)
@@ -137,8 +140,8 @@ def _spell_json(_type: JsonText, compiler: TypeCompiler, **_: Any) -> str:
 class Array(sa.types.TypeDecorator[list[Any]]):
     """Many values in one parameter: an array on PostgreSQL, JSON text on SQLite."""
 
-    impl = sa.TEXT()
-    cache_ok = True
+    impl: _Impl = sa.TEXT()
+    cache_ok: bool | None = True
 
     def __init__(self, item: type[TypeEngine[Any]]) -> None:
         super().__init__()
@@ -165,13 +168,14 @@ def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
     return element.spelling[engine_name].format(*arguments)
 
 
-class _Expression(sa.sql.functions.GenericFunction[Any]):
+class _Expression(GenericFunction[Any]):
     """A function that each engine writes in its own way, by the templates in ``spelling``.
 
     ``str(statement)`` has no engine, and prints the spelling of PostgreSQL.
     """
 
     spelling: ClassVar[dict[str, str]]
+    inherit_cache: bool
 
     def __init_subclass__(cls) -> None:
         # SQLAlchemy asks every class itself whether its cache key is complete.
@@ -183,8 +187,8 @@ class _Expression(sa.sql.functions.GenericFunction[Any]):
 class any_of(_Expression):  # noqa: N801 - reads as an SQL function in statements
     """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
 
-    type = sa.Boolean()
-    spelling: ClassVar = {
+    type: TypeEngine[Any] = sa.Boolean()
+    spelling: ClassVar[dict[str, str]] = {
         "postgresql": "{0} = ANY ({1})",
         "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
     }
@@ -198,8 +202,8 @@ def is_one_of(column: sa.ColumnElement[Any], ids: Iterable[UUID]) -> sa.ColumnEl
 class database_clock(_Expression):  # noqa: N801
     """The time on the database server at the moment when the expression is evaluated."""
 
-    type = UtcDateTime()
-    spelling: ClassVar = {
+    type: TypeEngine[Any] = UtcDateTime()
+    spelling: ClassVar[dict[str, str]] = {
         "postgresql": "clock_timestamp()",
         "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
     }
@@ -208,8 +212,8 @@ class database_clock(_Expression):  # noqa: N801
 class readable_time(_Expression):  # noqa: N801
     """A time that Python has: the nearest one to the column's."""
 
-    type = UtcDateTime()
-    spelling: ClassVar = {
+    type: TypeEngine[Any] = UtcDateTime()
+    spelling: ClassVar[dict[str, str]] = {
         "postgresql": (
             f"CASE WHEN {{0}} < '{FIRST_MOMENT}' THEN '{FIRST_MOMENT}' "
             f"WHEN {{0}} > '{LAST_MOMENT}' THEN '{LAST_MOMENT}' ELSE {{0}} END"
@@ -225,7 +229,7 @@ class total_of(_Expression):  # noqa: N801
     whole query fail. Such a sum is the largest integer instead (:data:`LARGEST_SQLITE_AMOUNT`).
     """
 
-    spelling: ClassVar = {
+    spelling: ClassVar[dict[str, str]] = {
         "postgresql": "coalesce(sum({0}), 0)",
         # Two sums of parts fit 64 bits. Where their sum does not, it is a float, which the cast
         # makes the largest integer.
@@ -239,8 +243,8 @@ class total_of(_Expression):  # noqa: N801
 class new_id(_Expression):  # noqa: N801
     """A random id as a column default, for legacy writers. The library sends ids itself."""
 
-    type = Uuid()
-    spelling: ClassVar = {
+    type: TypeEngine[Any] = Uuid()
+    spelling: ClassVar[dict[str, str]] = {
         "postgresql": "gen_random_uuid()",
         "sqlite": (
             "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || "

@@ -16,7 +16,7 @@ class FrozenClock:
     """
 
     def __init__(self, now: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
-        self.now = now
+        self.now: datetime = now
 
     def __call__(self, _connection: sa.Connection) -> datetime:
         return self.now

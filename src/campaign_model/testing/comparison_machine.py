@@ -81,8 +81,10 @@ class ComparisonMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.clock = FrozenClock()
-        self.model = Model(self.clock, frozenset(self.contact_ids), self.options.get("actor"))
+        self.clock: FrozenClock = FrozenClock()
+        self.model: Model = Model(
+            self.clock, frozenset(self.contact_ids), self.options.get("actor")
+        )
         self.returned_campaigns: list[Campaign] = []
         """Every campaign that a call returned, oldest first."""
         self._interference: Interference | None = None

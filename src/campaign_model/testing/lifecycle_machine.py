@@ -48,9 +48,9 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.status = Status.DRAFT
+        self.status: Status = Status.DRAFT
         """The status that the campaign must have, according to the table."""
-        self.contact_status = ContactStatus.PENDING
+        self.contact_status: ContactStatus = ContactStatus.PENDING
         self._moved_status = Status.DRAFT
         """The status that the default code under test has moved the campaign to."""
 

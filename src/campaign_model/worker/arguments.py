@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id, money
 from campaign_model.errors import InvalidArgument, short_repr
+from campaign_model.store.asynchronous import find_sync_engine
 from campaign_model.store.connection import check_driver
 
 
@@ -28,12 +29,13 @@ def check_arguments(arguments: Mapping[str, Any], *, is_async: bool = False) -> 
     ``is_async``: ``generate`` or ``push`` is a coroutine function.
     """
     engine = arguments["engine"]
-    if not isinstance(engine, sa.Engine) or engine.dialect.is_async:
+    is_ordinary = isinstance(engine, sa.Engine) and not engine.dialect.is_async
+    if not is_ordinary and not (is_async and find_sync_engine(engine)):
         what = engine.dialect.driver if isinstance(engine, sa.Engine) else _type(engine)
         raise TypeError(
             "engine is an ordinary engine, made by sqlalchemy.create_engine with a synchronous "
-            f"driver such as psycopg, not {what}; coroutines need no AsyncEngine either, because "
-            "all transactions run in threads"
+            f"driver such as psycopg, not {what}; run_worker_async and run_export_async take an "
+            "AsyncEngine too (not its sync_engine)"
         )
     check_driver(engine.dialect)
     for name in ("tenant_id", "campaign_id"):

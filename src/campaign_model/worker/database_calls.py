@@ -6,17 +6,24 @@ it needs:
 
 1. :meth:`DatabaseCalls.transact` does not try a transaction again after ``stop_patience``.
 2. A thread cancels a statement that has waited for so long. Only a second connection can end the
-   wait for a lock of PostgreSQL; the drivers psycopg and psycopg2 can do that. On SQLite a worker
-   waits for the lock of the file for one second at a time.
+   wait for a lock of PostgreSQL; the drivers psycopg and psycopg2 can do that, and asyncpg does it
+   if the task that waits is cancelled. On SQLite a worker waits for the lock of the file for one
+   second at a time.
+
+The connections of an ``AsyncEngine`` belong to an event loop. So a thread that calls
+:meth:`DatabaseCalls.transact` lets the transaction run there, and waits for its end.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -24,6 +31,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.store import CampaignStore
+from campaign_model.store.asynchronous import run_in_greenlet
 from campaign_model.store.connection import LONGEST_WAIT
 from campaign_model.store.database_errors import Remedy
 from campaign_model.store.transactions import run_attempts
@@ -56,10 +64,20 @@ def _limit_waits(engine: sa.Engine) -> sa.Engine:
 
 
 @attrs.define(eq=False)
+class _Call:
+    """Work that runs in a transaction: how to cancel its statement, and when it began."""
+
+    cancel: Callable[[], object] | None
+    begun: float = attrs.field(factory=time.monotonic)
+
+
+@attrs.define(eq=False)
 class DatabaseCalls:
     """The transactions of one worker, in all of its threads.
 
     ``is_stopping()`` is true once no transaction may take longer than ``stop_patience``.
+    ``event_loop`` is the one in which the transactions run if the engine is that of an
+    ``AsyncEngine``, and None otherwise.
     """
 
     engine: sa.Engine = attrs.field(converter=_limit_waits)
@@ -67,10 +85,11 @@ class DatabaseCalls:
     options: dict[str, Any]
     is_stopping: Callable[[], bool]
     stop_patience: timedelta
+    event_loop: asyncio.AbstractEventLoop | None
     _has_answered: bool = False
     _stopping_since: float | None = None
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
-    _begun_by_driver: dict[Any, float] = attrs.field(factory=dict)
+    _calls_by_driver: dict[Any, _Call] = attrs.field(factory=dict)
 
     def transact(
         self,
@@ -96,7 +115,8 @@ class DatabaseCalls:
             patience = _PATIENCE if self._has_answered or remedy is Remedy.RETRY else timedelta(0)
             return attempt >= _ATTEMPTS and _since(begun) >= patience
 
-        result = run_attempts(
+        call = partial(
+            run_attempts,
             self.engine,
             self.tenant_id,
             lambda store: self._run_with_noted_begin(store, work),
@@ -104,6 +124,14 @@ class DatabaseCalls:
             idempotent=idempotent,
             **self.options,
         )
+        if self.event_loop is None:
+            result = call()
+        else:
+            result = _run_in(
+                self.event_loop,
+                call,
+                lambda attempt: not idempotent or is_over(attempt, Remedy.RECONNECT),
+            )
         self._has_answered = True
         return result
 
@@ -111,7 +139,8 @@ class DatabaseCalls:
         """Note that a new call begins in a transaction: it may take ``stop_patience`` again."""
         driver = connection.connection.dbapi_connection
         with self._lock:
-            self._begun_by_driver[driver] = time.monotonic()
+            if driver in self._calls_by_driver:
+                self._calls_by_driver[driver].begun = time.monotonic()
 
     @contextmanager
     def limit_waits_when_stopping(self) -> Iterator[None]:
@@ -138,14 +167,27 @@ class DatabaseCalls:
     def _run_with_noted_begin(
         self, store: CampaignStore, work: Callable[[CampaignStore], Result]
     ) -> Result:
-        """Run ``work`` while ``_begun_by_driver`` says when it began on which connection."""
-        driver = store.connection.connection.dbapi_connection
-        self.note_call(store.connection)
+        """Run ``work`` while ``_calls_by_driver`` says when it began on which connection."""
+        driver: Any = store.connection.connection.dbapi_connection
+        cancel = getattr(driver, "cancel", None)
+        if self.event_loop is not None:
+            task = asyncio.current_task()
+            assert task is not None
+            # Only the thread of the event loop may cancel the task.
+            cancel = partial(self.event_loop.call_soon_threadsafe, self._cancel_task, driver, task)
+        with self._lock:
+            self._calls_by_driver[driver] = _Call(cancel)
         try:
             return work(store)
         finally:
             with self._lock:
-                del self._begun_by_driver[driver]
+                self._calls_by_driver.pop(driver, None)
+
+    def _cancel_task(self, driver: Any, task: asyncio.Task[Any]) -> None:
+        """Cancel a task once, while it runs its work, and not while it commits or rolls back."""
+        with self._lock:
+            if self._calls_by_driver.pop(driver, None) is not None:
+                task.cancel()
 
     def _note_stopping_since(self) -> float | None:
         """Return the moment since when the worker is stopping, or ``None``."""
@@ -155,11 +197,33 @@ class DatabaseCalls:
 
     def _cancel_long_waits(self, stopping_since: float) -> None:
         with self._lock:
-            for driver, begun in self._begun_by_driver.items():
-                is_over = _since(max(begun, stopping_since)) >= self.stop_patience
-                if is_over and hasattr(driver, "cancel"):
+            for call in self._calls_by_driver.values():
+                is_over = _since(max(call.begun, stopping_since)) >= self.stop_patience
+                if is_over and call.cancel is not None:
                     with suppress(Exception):  # The connection may have been lost just now.
-                        driver.cancel()
+                        call.cancel()
+
+
+def _run_in(
+    event_loop: asyncio.AbstractEventLoop,
+    call: Callable[[], Result],
+    is_over: Callable[[int], bool],
+) -> Result:
+    """Run a transaction in the event loop, and wait for its end in this thread.
+
+    A cancelled transaction counts as a lost connection: the watching thread cancels one that waits
+    for too long, and a program that ends cancels all tasks of its event loop. It is run again until
+    ``is_over(attempt)``.
+    """
+    attempt = 0
+    while True:
+        attempt += 1
+        try:
+            return asyncio.run_coroutine_threadsafe(run_in_greenlet(call), event_loop).result()
+        except CancelledError as error:
+            if is_over(attempt):
+                message = "the transaction was cancelled"
+                raise sa.exc.OperationalError(message, None, error) from error
 
 
 def _since(moment: float) -> timedelta:

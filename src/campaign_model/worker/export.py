@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import attrs
@@ -40,6 +40,9 @@ from campaign_model.worker.jobs import Job, TaskTimedOut
 from campaign_model.worker.run import WorkerLoop, WorkerStop
 from campaign_model.worker.runners import run_in_event_loop, run_in_threads
 from campaign_model.worker.task import ExportTask
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine  # Importing it needs greenlet.
 
 _PUSHED = Generated(Decimal(0))
 """The outcome of a push that has returned, in the words of the worker loop."""
@@ -187,7 +190,7 @@ def run_export(
 
 
 async def run_export_async(
-    engine: sa.Engine,
+    engine: sa.Engine | AsyncEngine,
     tenant_id: UUID,
     campaign_id: UUID,
     push: Callable[[ExportTask], Coroutine[Any, Any, object]],
@@ -206,8 +209,9 @@ async def run_export_async(
     """Push the messages of an approved campaign, with ``concurrency`` coroutines, not threads.
 
     Arguments, result and errors are those of :func:`run_export`, with these differences.
-    ``await push(task)`` and ``report`` run in the event loop. ``engine`` is an ordinary engine,
-    because all transactions run in a thread. They use one connection of the engine's pool.
+    ``await push(task)`` and ``report`` run in the event loop. The transactions use one connection
+    of the engine's pool. With an ordinary engine they run in a thread, with an ``AsyncEngine`` in
+    the event loop (see ``run_worker_async``).
 
     If the caller cancels this coroutine, its running pushes are cancelled too. So is a push that
     runs for longer than ``task_timeout``; it counts as a failure with the code ``task_timed_out``.

@@ -52,6 +52,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections import Counter
@@ -148,6 +149,9 @@ class _SaveError(Exception):
 class WorkerLoop(Generic[AnyTask]):
     """One worker of one campaign. ``start`` schedules a task and returns its future.
 
+    ``event_loop`` is the one to which the connections of ``engine`` belong, if it is that of an
+    ``AsyncEngine``.
+
     ``job`` says what is done with contacts. Three fields end the loop. In each case it claims
     nothing more, and records the outcomes of its tasks:
 
@@ -172,6 +176,7 @@ class WorkerLoop(Generic[AnyTask]):
     task_timeout: timedelta | None
     stop_patience: timedelta
     options: dict[str, Any]
+    event_loop: asyncio.AbstractEventLoop | None = None
     ending: bool = False
     is_impatient: bool = False
     cursor: Cursor = attrs.field(factory=Cursor)
@@ -193,6 +198,7 @@ class WorkerLoop(Generic[AnyTask]):
             options=self.options,
             is_stopping=lambda: self.is_impatient or self.stop.is_set(),
             stop_patience=self.stop_patience,
+            event_loop=self.event_loop,
         )
 
     def run(self) -> WorkerReport:

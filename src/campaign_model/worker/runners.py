@@ -4,7 +4,8 @@ Both run a :class:`WorkerLoop`, and so do ``run_export`` and ``run_export_async`
 :func:`run_in_threads` runs a loop whose tasks run in threads, :func:`run_in_event_loop` one whose
 tasks are coroutines. For coroutines, the loop with all of its database work runs in a thread, and
 starts the coroutines in the event loop. So the database never blocks the event loop, and a blocked
-event loop loses no lease.
+event loop loses no lease. With an ``AsyncEngine`` the thread lets each transaction run in the event
+loop, to which the connections belong: there, code that blocks the event loop delays renewals too.
 
 SIGTERM asks every worker of the main thread to stop. Invariant: the program's own handler is
 installed whenever no worker runs.
@@ -23,12 +24,13 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from campaign_model.claims import Outcome, Progress, Unfinished
+from campaign_model.store.asynchronous import find_sync_engine
 from campaign_model.store.generation import MAX_ATTEMPTS
 from campaign_model.worker.arguments import check_arguments
 from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
@@ -36,6 +38,9 @@ from campaign_model.worker.database_calls import STOP_PATIENCE
 from campaign_model.worker.jobs import GenerationJob, Job, TaskTimedOut
 from campaign_model.worker.run import WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine  # Importing it needs greenlet.
 
 Result = TypeVar("Result")
 Save = Callable[[sa.Connection, AnyTask, Outcome], None]
@@ -119,7 +124,7 @@ _THREADS = 5
 
 
 async def run_worker_async(
-    engine: sa.Engine,
+    engine: sa.Engine | AsyncEngine,
     tenant_id: UUID,
     campaign_id: UUID,
     generate: Callable[[AsyncTask], Coroutine[Any, Any, Outcome]],
@@ -141,9 +146,14 @@ async def run_worker_async(
     """Generate the messages of a campaign, with ``concurrency`` coroutines instead of threads.
 
     Arguments, result and errors are those of :func:`run_worker`, with these differences.
-    ``await generate(task)`` and ``report`` run in the event loop, ``save`` runs in a thread.
-    ``engine`` is an ordinary engine, because all transactions run in threads: greenlet is not
-    needed. One worker uses up to five connections of the engine's pool.
+    ``await generate(task)`` and ``report`` run in the event loop. One worker uses up to five
+    connections of the engine's pool.
+
+    With an ordinary engine, all transactions run in threads, with ``save``; greenlet is not needed.
+    With an ``AsyncEngine``, such as that of the service itself, they run in the event loop, through
+    greenlet. ``save`` is an ordinary function there too, and gets an ordinary connection. Code that
+    blocks the event loop delays the transactions: if it blocks for longer than ``lease``, other
+    workers can take the contacts over.
 
     If the caller cancels this coroutine, its running coroutines are cancelled too. Their contacts
     are given back with an unknown cost, except where a coroutine still returns an outcome. Set
@@ -239,6 +249,7 @@ async def run_in_event_loop(
         new_task,
         start=lambda task: asyncio.run_coroutine_threadsafe(work_on(task), event_loop),
         report=report_in_event_loop if report else None,
+        event_loop=event_loop,
     )
     with (
         stop_on_sigterm(worker_loop.stop),
@@ -260,11 +271,18 @@ def _make_loop(
     new_task: Callable[..., AnyTask],
     start: Callable[[AnyTask], Future[Outcome]],
     report: Callable[[Progress], Any] | None,
+    event_loop: asyncio.AbstractEventLoop | None = None,
 ) -> WorkerLoop[AnyTask]:
-    """Make a worker loop with the options in ``arguments``."""
-    names = ("engine", "tenant_id", "concurrency", "wait")
+    """Make a worker loop with the options in ``arguments``.
+
+    ``event_loop`` is the one of the caller, in which an ``AsyncEngine`` is used.
+    """
+    sync_engine = find_sync_engine(arguments["engine"])
+    names = ("tenant_id", "concurrency", "wait")
     limits = ("max_equal_failures", "task_timeout", "stop_patience")
     return WorkerLoop(
+        engine=sync_engine or arguments["engine"],
+        event_loop=event_loop if sync_engine else None,
         job=job,
         new_task=new_task,
         start=start,

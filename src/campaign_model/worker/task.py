@@ -132,10 +132,10 @@ class AsyncTask(_Task):
     _run_in_thread: Callable[..., Awaitable[None]] = attrs.field(kw_only=True, repr=False)
 
     async def checkpoint(self, cost: Decimal | None, save: SaveMessage | None = None) -> None:
-        """Book the cost of a paid call, as :meth:`Task.checkpoint` does, in a thread.
+        """Book the cost of a paid call, as :meth:`Task.checkpoint` does.
 
-        ``save`` runs in that thread too. A checkpoint that has begun is finished even if its
-        coroutine is cancelled.
+        ``save`` runs where the worker's own ``save`` runs. A checkpoint that has begun is finished
+        even if its coroutine is cancelled.
         """
         await self._run_in_thread(self._checkpoint, cost, save)
 

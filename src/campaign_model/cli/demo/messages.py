@@ -5,7 +5,6 @@ Sample text takes the place of a language model.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 from campaign_model.claims import Generated
 from campaign_model.cli.contacts_csv import Contact
 from campaign_model.cli.demo.contacts import TENANT
+from campaign_model.cli.message_lines import load_approved, write_line
 from campaign_model.generation_config import GenerationConfig, effective_config
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.steps import MessageSlot, Step
@@ -178,41 +178,9 @@ class CampaignMessages:
         return rows.all()
 
     def push(self, engine: sa.Engine, file: TextIO, task: ExportTask) -> None:
-        """Write a line of JSON for each approved message of one contact: the file is the receiver.
-
-        Each line has the id of the message. If a contact is pushed a second time, a real receiver
-        recognises its messages by these ids.
-        """
+        """Write the approved messages of one contact to the file, which is the receiver."""
         with engine.begin() as connection:
-            messages = self._load_approved(connection, task)
-        for message in messages:
-            step = task.steps.by_key(message.step_key)
-            contact = attrs.asdict(self.contacts[task.contact_id])
-            line = {
-                "message_id": str(message.id),
-                "campaign_id": str(self.campaign_id),
-                "contact": contact | {"id": str(task.contact_id)},
-                "step": message.sequence_step,
-                "step_key": message.step_key,
-                "label": step.label,
-                "day_offset": step.day_offset,
-                "condition": step.condition,
-                "needs_pdf": step.needs_pdf,
-                "channel": message.channel,
-                "variant": message.variant,
-                "subject": message.subject,
-                "body": message.body,
-            }
-            file.write(f"{json.dumps(line, ensure_ascii=False)}\n")
+            messages = load_approved(connection, self.table, TENANT, task)
+        contact = attrs.asdict(self.contacts[task.contact_id])
+        file.writelines(write_line(message, contact, task) for message in messages)
         file.flush()
-
-    def _load_approved(self, connection: sa.Connection, task: ExportTask) -> Sequence[sa.Row[Any]]:
-        """Load the approved messages of one contact, in the order of their steps."""
-        columns = self.table.c
-        # Selecting by id leaves out messages of earlier revisions and of removed steps.
-        message_ids = [task.message_id(slot) for slot in task.slots]
-        return connection.execute(
-            sa.select(self.table)
-            .where(self._in_campaign, columns.id.in_(message_ids), columns.status == "approved")
-            .order_by(columns.sequence_step, columns.variant)
-        ).all()

@@ -128,7 +128,7 @@ class Session:
 
     def __init__(self, connection: sa.Connection, on_progress: OnProgress | None) -> None:
         self.connection = connection
-        self.report_progress = on_progress or (lambda _step, _done, _total: None)
+        self.report_progress: OnProgress = on_progress or (lambda _step, _done, _total: None)
 
     def use_autocommit(self) -> sa.Connection:
         """Make every statement a transaction of its own. Return the connection."""

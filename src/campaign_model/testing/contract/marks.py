@@ -10,5 +10,5 @@ import pytest
 
 __all__ = ["on_postgresql", "on_sqlite"]
 
-on_postgresql = pytest.mark.usefixtures("postgresql")
-on_sqlite = pytest.mark.usefixtures("sqlite")
+on_postgresql: pytest.MarkDecorator = pytest.mark.usefixtures("postgresql")
+on_sqlite: pytest.MarkDecorator = pytest.mark.usefixtures("sqlite")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from typing import Any
 
 import attrs
 import sqlalchemy as sa
@@ -20,7 +21,7 @@ from campaign_model.store.tables import campaigns
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 
-UNKNOWN = {
+UNKNOWN: dict[str, Any] = {
     "asset_ids": [1, 2**53, -(2**53), 0.1, 1e-7, 1.5e300, True, None],
     "Größe": {"ß": "ẞ", "emoji": "😀", "quote": "'\"\\", "newline": "\n\t", "": ""},
     "nested": [[[]], [{}], [{"a": [{"b": None}]}]],

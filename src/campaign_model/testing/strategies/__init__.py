@@ -13,6 +13,7 @@ from typing import Any, get_args, get_origin
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from campaign_model._answer import Answer
 from campaign_model._json import JsonObject
 from campaign_model.campaign import (
     Assigned,
@@ -26,6 +27,8 @@ from campaign_model.campaign import (
     Page,
     Removed,
     Repair,
+    Skipped,
+    SkipReason,
 )
 from campaign_model.claims import Claim, ClaimBatch, Cursor, Estimate, Progress, Renewal
 from campaign_model.errors import CampaignModelError, Unmet, Violation
@@ -123,10 +126,24 @@ _REPAIR = st.builds(
     message=SHORT_TEXTS,
 )
 
+_SKIPPED = st.builds(
+    Skipped,
+    contact_id=ids(),
+    reason=st.sampled_from(SkipReason),
+    campaign_id=ids(),
+    campaign_name=CAMPAIGN_NAMES,
+    last_activity_at=moments(),
+)
+
 _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     ActionState: lambda _: action_states(),
+    Answer: lambda _: st.one_of(campaign_summaries(), campaigns(), progress()),
     Assigned: lambda _: st.builds(
-        Assigned, added=COUNTS, already_there=COUNTS, unknown=tuples_of(ids())
+        Assigned,
+        added=COUNTS,
+        already_there=COUNTS,
+        unknown=tuples_of(ids()),
+        skipped=tuples_of(_SKIPPED),
     ),
     Campaign: lambda _: campaigns(),
     CampaignContact: lambda _: campaign_contacts(),
@@ -171,6 +188,7 @@ _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     Repair: lambda _: _REPAIR,
     ReviewTally: lambda _: TALLIES,
     SequenceDiff: lambda _: built(StepSequence.diff, step_sequences(), step_sequences()),
+    Skipped: lambda _: _SKIPPED,
     Step: lambda _: steps(),
     StepSequence: lambda _: step_sequences(max_size=MAX_STEPS),
     Unmet: lambda _: UNMET,

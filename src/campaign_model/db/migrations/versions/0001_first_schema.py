@@ -118,8 +118,6 @@ SQLITE = {
     "JSONB": "TEXT",
     "NUMERIC": "BIGINT",
     "TIMESTAMP WITH TIME ZONE": "TEXT",
-    "DEFAULT true": "DEFAULT 1",
-    "DEFAULT false": "DEFAULT 0",
     "clock_timestamp()": "(strftime('%Y-%m-%d %H:%M:%f000', 'now'))",
     "gen_random_uuid()": "(lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || '8' || substr(hex(randomblob(2)), 2) || hex(randomblob(6))))",
     " WITH (fillfactor = 50)": "",

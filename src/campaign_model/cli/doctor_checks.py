@@ -1,0 +1,378 @@
+"""The checks of ``campaign-model db doctor``, across all tenants.
+
+Each check is a function that gets an :class:`Examination` and yields a :class:`Problem` for each
+thing that is wrong, with the sentence that tells the operator what to do. :data:`CHECKS` has
+them in the order in which they run. A check changes nothing, and reads from one snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model.campaign import ADOPTED
+from campaign_model.cli.console import format_amount, format_count
+from campaign_model.db.revisions import compare_version
+from campaign_model.db.schema import quote
+from campaign_model.errors import InvalidDocument, short_repr
+from campaign_model.lifecycle import TRANSITIONS, Status
+from campaign_model.store import HostTables
+from campaign_model.store.connection import database_time
+from campaign_model.store.recount import count_contacts
+from campaign_model.store.scope import Scope
+from campaign_model.store.totals import load_totals
+from campaign_model.store.types import UtcDateTime, Uuid
+from campaign_model.wire import DEFAULT
+
+LONG_EXPIRED = timedelta(minutes=10)
+"""A worker takes contacts over when nothing else is left to claim, so this is no problem before."""
+
+FAR = timedelta(days=1)
+"""A lease that ends later than this is no lease of a worker that is at work."""
+
+_RECOUNT = "run  campaign-model db doctor --repair : it counts the contacts again"
+
+
+@attrs.frozen
+class Problem:
+    """Something that is wrong, and what to do.
+
+    ``repairable`` says whether ``--repair`` corrects it, by a recount of the campaign.
+    """
+
+    check: str
+    message: str
+    remedy: str
+    tenant_id: UUID | None = None
+    campaign_id: UUID | None = None
+    repairable: bool = False
+
+
+@attrs.frozen
+class Examination:
+    """What a check reads: a connection with an open transaction, and the names of host tables."""
+
+    connection: sa.Connection
+    host: HostTables
+    now: datetime
+
+    @classmethod
+    def begin(cls, connection: sa.Connection, host: HostTables) -> Examination:
+        """Begin an examination at the present time of the database."""
+        return cls(connection, host, database_time(connection))
+
+    def select(self, sql: str, *, types: dict[str, Any] | None = None, **values: Any) -> Any:
+        """Execute a query. Columns with these names are read as ids and times."""
+        columns = {"tenant_id": Uuid(), "campaign_id": Uuid(), **(types or {})}
+        text = sa.text(sql).columns(**{name: columns[name] for name in columns if name in sql})
+        for name, value in values.items():
+            type_ = UtcDateTime() if isinstance(value, datetime) else None
+            text = text.bindparams(sa.bindparam(name, value, type_=type_))
+        return self.connection.execute(text)
+
+    def scope(self, tenant_id: UUID) -> Scope:
+        """Make the scope with which functions of the store read one tenant."""
+        return Scope(self.connection, tenant_id, None, database_time, DEFAULT, self.host)
+
+
+def check_schema(examination: Examination) -> Iterator[Problem]:
+    """Compare the version of the schema with that of the library."""
+    version = compare_version(examination.connection)
+    if version == "outdated":
+        yield Problem("schema", "the schema is older than this version", "run  db init")
+    elif version == "newer":
+        yield Problem("schema", "a newer version has set up the schema", "upgrade the library")
+    elif version is None:
+        yield Problem("schema", "no version of the schema is recorded", "finish  db adopt")
+
+
+POSTGRESQL_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
+    "fsync": (("on",), "a crash of the server can destroy the database"),
+    "full_page_writes": (("on",), "a crash of the server can destroy the database"),
+    "synchronous_commit": (
+        ("on", "remote_apply", "remote_write", "local"),
+        "a crash of the server can lose outcomes and costs that were recorded",
+    ),
+    "default_transaction_read_only": (("off",), "nothing can be written"),
+    "server_encoding": (("UTF8",), "not every text can be stored"),
+}
+"""Settings of PostgreSQL: the values that work, and what happens with others."""
+
+
+def check_settings(examination: Examination) -> Iterator[Problem]:
+    """Look at the settings of PostgreSQL, or at the file of SQLite."""
+    if examination.connection.dialect.name == "sqlite":
+        for (fault,) in examination.select("PRAGMA quick_check"):
+            if "constraint" in fault or "NULL value" in fault:
+                remedy = "correct the rows that break a constraint"
+                yield Problem("settings", f"another program has written: {fault}", remedy)
+            elif fault != "ok":
+                yield Problem("settings", f"the file is damaged: {fault}", "restore a backup")
+        return
+    for name, setting in examination.select("SELECT name, setting FROM pg_settings"):
+        if name not in POSTGRESQL_SETTINGS:
+            continue
+        allowed, otherwise = POSTGRESQL_SETTINGS[name]
+        if setting not in allowed:
+            yield Problem(
+                "settings",
+                f"{name} is {setting}: {otherwise}",
+                f"set {name} to {allowed[0]} for the server, the database or this role",
+            )
+
+
+def check_totals(examination: Examination) -> Iterator[Problem]:
+    """Compare the totals of every campaign with the sums over its contacts."""
+    for row in _list_campaigns(examination):
+        scope = examination.scope(row.tenant_id)
+        kept = load_totals(scope, row.campaign_id)
+        counted = count_contacts(scope, row.campaign_id, kept)
+        wrong = [
+            f"{name} is {_format(kept_value)} in the totals, but {_format(value)} in the contacts"
+            for (name, kept_value), value in zip(
+                kept.columns().items(), counted.columns().values(), strict=True
+            )
+            if kept_value != value
+        ]
+        if wrong:
+            yield Problem(
+                "totals",
+                f"{'; '.join(wrong)}: another program has changed contacts",
+                _RECOUNT,
+                row.tenant_id,
+                row.campaign_id,
+                repairable=True,
+            )
+
+
+def _format(value: Any) -> str:
+    return format_amount(value) if isinstance(value, Decimal) else str(value)
+
+
+def _contacts(row: Any) -> str:
+    return format_count(row.contacts, "contact")
+
+
+def check_leases(examination: Examination) -> Iterator[Problem]:
+    """Look for contacts that no worker takes over."""
+    # The contacts that are generating and have no lease.
+    unleased = examination.select(
+        """
+        SELECT tenant_id, campaign_id, count(*) AS contacts
+        FROM campaign_contacts
+        WHERE status = 'generating' AND lease_expires_at IS NULL
+        GROUP BY tenant_id, campaign_id
+        """
+    )
+    for row in unleased:
+        yield Problem(
+            "leases",
+            f"generating without a lease, so that no worker takes over: {_contacts(row)}",
+            _RECOUNT,
+            row.tenant_id,
+            row.campaign_id,
+            repairable=True,
+        )
+    # The contacts of running campaigns whose lease expired long ago.
+    expired = examination.select(
+        """
+        SELECT contact.tenant_id, contact.campaign_id, count(*) AS contacts
+        FROM campaign_contacts AS contact
+        JOIN campaigns AS campaign
+            ON campaign.tenant_id = contact.tenant_id AND campaign.id = contact.campaign_id
+        WHERE contact.status = 'generating' AND contact.lease_expires_at < :expired
+            AND campaign.status = 'generating'
+        GROUP BY contact.tenant_id, contact.campaign_id
+        """,
+        expired=examination.now - LONG_EXPIRED,
+    )
+    for row in expired:
+        yield Problem(
+            "leases",
+            f"leases that expired more than {LONG_EXPIRED} ago: {_contacts(row)}",
+            "start a worker for this campaign: it takes them over",
+            row.tenant_id,
+            row.campaign_id,
+        )
+    # The contacts that no worker can take over for a long time.
+    far = examination.select(
+        """
+        SELECT tenant_id, campaign_id, count(*) AS contacts
+        FROM campaign_contacts
+        WHERE lease_expires_at > :far AND exported_at IS NULL
+        GROUP BY tenant_id, campaign_id
+        """,
+        far=examination.now + FAR,
+    )
+    for row in far:
+        yield Problem(
+            "leases",
+            f"leases that end more than {FAR} from now: {_contacts(row)}",
+            "if their worker is dead, set lease_expires_at of these contacts to the present time",
+            row.tenant_id,
+            row.campaign_id,
+        )
+
+
+def check_documents(examination: Examination) -> Iterator[Problem]:
+    """Read the documents and statuses of all campaigns and templates."""
+    rows = examination.select(
+        """
+        SELECT tenant_id, id AS campaign_id, status, CAST(template_config AS text) AS steps,
+            CAST(generation_config AS text) AS config
+        FROM campaigns
+        ORDER BY tenant_id, id
+        """
+    )
+    for row in rows:
+        ids = {"tenant_id": row.tenant_id, "campaign_id": row.campaign_id}
+        for fault in _list_faults(row.steps, row.config):
+            remedy = "correct the document in the row, and the program that wrote it"
+            yield Problem("documents", fault, remedy, **ids)
+        if row.status not in {*Status}:
+            yield Problem(
+                "documents",
+                f"the status {short_repr(row.status)} is unknown, and reads as archived",
+                "write the status that it stands for into the row",
+                **ids,
+            )
+    templates = examination.select(
+        """
+        SELECT tenant_id, id, CAST(steps AS text) AS steps, CAST(default_config AS text) AS config
+        FROM campaign_templates
+        ORDER BY tenant_id, id
+        """,
+        types={"id": Uuid()},
+    )
+    for row in templates:
+        for fault in _list_faults(row.steps, row.config):
+            remedy = "run  templates sync" if row.tenant_id is None else "save the template again"
+            yield Problem("documents", f"template {row.id}: {fault}", remedy, row.tenant_id)
+
+
+def _list_faults(steps: str, config: str) -> Iterator[str]:
+    """Yield why stored documents cannot be read."""
+    for recover, text in (
+        (DEFAULT.recover_template_config, steps),
+        (DEFAULT.recover_generation_config, config),
+    ):
+        try:
+            recover(text)
+        except InvalidDocument as error:
+            yield str(error)
+
+
+def check_history(examination: Examination) -> Iterator[Problem]:
+    """Replay the history of every campaign through the lifecycle."""
+    rows = examination.select(
+        """
+        SELECT campaign.tenant_id, campaign.id AS campaign_id, campaign.status,
+            campaign.version AS present_version, entry.version, entry.action, entry.source,
+            entry.target
+        FROM campaigns AS campaign
+        LEFT JOIN campaign_history AS entry
+            ON entry.tenant_id = campaign.tenant_id AND entry.campaign_id = campaign.id
+        ORDER BY campaign.tenant_id, campaign.id, entry.version
+        """
+    )
+    for group in _group_by_campaign(rows):
+        last = group[-1]
+        fault = replay([row for row in group if row.version is not None], last.status)
+        if fault is None and (last.version or 0) > last.present_version:
+            fault = f"it has version {last.version}, but the campaign {last.present_version}"
+        if fault is not None:
+            yield Problem(
+                "history",
+                f"the history does not replay: {fault}",
+                "find the program that changes the status without the library; it has to use "
+                "store.campaigns.apply",
+                last.tenant_id,
+                last.campaign_id,
+            )
+
+
+def _group_by_campaign(rows: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the rows of each campaign. They come one after the other."""
+    group: list[Any] = []
+    for row in rows:
+        if group and group[0].campaign_id != row.campaign_id:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+_TARGETS = {(line.source.value, line.action.value): line.target.value for line in TRANSITIONS}
+
+
+def replay(entries: Sequence[Any], status: str) -> str | None:
+    """Return why these entries of a history do not lead to ``status``; None if they do."""
+    present = Status.DRAFT.value
+    for number, entry in enumerate(entries):
+        if entry.action == ADOPTED and number == 0:
+            present = entry.target
+            continue
+        if entry.source != present:
+            return f"{entry.action} begins in {entry.source}, but the campaign was {present}"
+        if _TARGETS.get((entry.source, entry.action)) != entry.target:
+            return f"{entry.action} does not lead from {entry.source} to {entry.target}"
+        present = entry.target
+    return None if present == status else f"it ends in {present}, but the campaign is {status}"
+
+
+def check_orphans(examination: Examination) -> Iterator[Problem]:
+    """Look for rows that refer to rows which do not exist."""
+    host = examination.host
+    restore = "restore the missing rows from a backup, or delete the rows that refer to them"
+    erase = "call store.contacts.erase with the ids of the missing contacts: it keeps their costs"
+    for table, column, target, remedy in (
+        ("campaigns", "tenant_id", host.tenants, restore),
+        ("campaigns", "owner_id", host.owners, "give these campaigns another owner"),
+        ("campaign_contacts", "campaign_id", "campaigns", restore),
+        ("campaign_contacts", "contact_id", host.contacts, erase),
+        ("campaign_totals", "campaign_id", "campaigns", restore),
+        ("campaign_history", "campaign_id", "campaigns", restore),
+        ("campaign_erased_claims", "campaign_id", "campaigns", restore),
+        ("campaign_templates", "tenant_id", host.tenants, restore),
+    ):
+        of_tenant = "" if column == "tenant_id" else "AND target.tenant_id = orphan.tenant_id"
+        # The rows of the table whose column names no row of the other table.
+        orphans = examination.select(
+            f"""
+            SELECT orphan.tenant_id, count(*) AS number
+            FROM {table} AS orphan
+            LEFT JOIN {quote(target)} AS target ON target.id = orphan.{column} {of_tenant}
+            WHERE orphan.{column} IS NOT NULL AND target.id IS NULL
+            GROUP BY orphan.tenant_id
+            """  # noqa: S608 - the names are constants, or quoted
+        )
+        for row in orphans:
+            message = f"{column} is not in {target}: {format_count(row.number, 'row')} of {table}"
+            yield Problem("orphans", message, remedy, row.tenant_id)
+
+
+def _list_campaigns(examination: Examination) -> Sequence[Any]:
+    """Return tenant and id of every campaign."""
+    rows: Sequence[Any] = examination.select(
+        "SELECT tenant_id, id AS campaign_id FROM campaigns ORDER BY tenant_id, id"
+    ).all()
+    return rows
+
+
+CHECKS: tuple[tuple[Callable[[Examination], Iterator[Problem]], str], ...] = (
+    (check_schema, "the schema is that of this version of the library"),
+    (check_settings, "the settings of the database lose nothing"),
+    (check_totals, "the totals of every campaign are the sums over its contacts"),
+    (check_leases, "no contact is held by a worker that is dead"),
+    (check_documents, "all documents can be read"),
+    (check_history, "every history leads to the campaign's status"),
+    (check_orphans, "every row refers to rows that exist"),
+)
+"""The checks, and what is true if they find no problem."""

@@ -1,0 +1,162 @@
+"""The outbox: a row for every change of a campaign's status, until a consumer takes it.
+
+``create_outbox`` adds the table ``campaign_outbox`` and a trigger. When a transaction adds a row to
+``campaign_history``, the trigger copies it to the outbox in the same transaction: so there is a row
+if and only if the change is committed, whichever program made it. ``take_moves`` deletes rows and
+returns them, in the transaction of the consumer. If that transaction is rolled back, the rows are
+there again.
+
+A consumer cannot read ``campaign_history`` itself and remember the last entry: a transaction that
+began earlier may commit later, and the consumer would never see its entry.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model._answer import Answer
+from campaign_model._values import checked_number, utc
+from campaign_model.db.schema import quote
+from campaign_model.db.setup import SetupError, read_access, require_untranslated_names
+from campaign_model.lifecycle import Action, Status
+from campaign_model.store.connection import check_session
+from campaign_model.store.tables import campaign_history, value_from_row
+
+OUTBOX = "campaign_outbox"
+"""The name of the table."""
+
+_MOST_MOVES = 10_000
+_TRIGGER = "campaign_model_fill_outbox"
+
+outbox: sa.Table = sa.Table(
+    OUTBOX,
+    sa.MetaData(),
+    *(
+        sa.Column(one.name, one.type, primary_key=one.primary_key, nullable=one.nullable)
+        for one in campaign_history.c
+    ),
+    sa.Index("ix_campaign_outbox_at", "at", "version", "id"),
+)
+
+_COLUMNS = ", ".join(quote(column.name) for column in outbox.c)
+_NEW_VALUES = ", ".join(f"NEW.{quote(column.name)}" for column in outbox.c)
+# The history of an adopted campaign begins with an entry that is no move.
+_IS_MOVE = "NEW.action <> 'adopted'"
+
+_CREATE_TRIGGER_ON_SQLITE = f"""
+CREATE TRIGGER IF NOT EXISTS {_TRIGGER}
+AFTER INSERT ON campaign_history
+WHEN {_IS_MOVE}
+BEGIN
+    INSERT INTO {OUTBOX} ({_COLUMNS}) VALUES ({_NEW_VALUES});
+END"""  # noqa: S608 - the names are constants
+
+# With SECURITY DEFINER, the function writes with the rights of the owner. So it must not use a
+# search_path that another role has chosen: it names the schema.
+_CREATE_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION {{schema}}.{_TRIGGER}()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO {{schema}}.{OUTBOX} ({_COLUMNS}) VALUES ({_NEW_VALUES});
+    RETURN NULL;
+END
+$$"""  # noqa: S608 - the names are constants
+
+_CREATE_TRIGGER = f"""
+CREATE OR REPLACE TRIGGER {_TRIGGER}
+AFTER INSERT ON campaign_history
+FOR EACH ROW
+WHEN ({_IS_MOVE})
+EXECUTE FUNCTION {{schema}}.{_TRIGGER}()"""
+
+
+@attrs.frozen
+class Move(Answer):
+    """A change of a campaign's status, as a consumer of the outbox gets it.
+
+    ``id`` is the id of the history entry: a receiver recognises by it a move that it gets again.
+    ``version`` is the campaign's version after the move, and grows with each move of a campaign.
+    """
+
+    id: UUID
+    tenant_id: UUID
+    campaign_id: UUID
+    version: int
+    action: Action
+    source: Status
+    target: Status
+    actor: str | None
+    reason: str | None
+    at: datetime = attrs.field(converter=utc)
+
+
+def create_outbox(connection: sa.Connection) -> None:
+    """Create the table ``campaign_outbox`` and its trigger, in the caller's transaction.
+
+    Moves from then on are in the outbox, and stay there until a consumer takes them
+    (:func:`take_moves`): create it only if there is one. A second call changes nothing. It needs
+    the rights of the schema's owner; the roles of services need no right on the outbox. Raises
+    :class:`SetupError` if the library's tables are missing.
+    """
+    require_untranslated_names(connection)
+    check_session(connection)
+    if not sa.inspect(connection).has_table(campaign_history.name):
+        raise SetupError("the database has no table campaign_history; call db.init first")
+    outbox.create(connection, checkfirst=True)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_CREATE_TRIGGER_ON_SQLITE)
+        return
+    schema = read_access(connection).schema
+    for statement in (_CREATE_FUNCTION, _CREATE_TRIGGER):
+        connection.exec_driver_sql(statement.format(schema=schema))
+
+
+def drop_outbox(connection: sa.Connection) -> None:
+    """Remove the trigger and the table, with the moves in it, in the caller's transaction."""
+    require_untranslated_names(connection)
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {_TRIGGER}")
+    else:
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {_TRIGGER} ON campaign_history")
+        connection.exec_driver_sql(f"DROP FUNCTION IF EXISTS {_TRIGGER}()")
+    outbox.drop(connection, checkfirst=True)
+
+
+def take_moves(connection: sa.Connection, limit: int = 100) -> tuple[Move, ...]:
+    """Delete up to ``limit`` moves (1 to 10,000) of all tenants from the outbox, and return them.
+
+    Deliver them and then commit. If the delivery fails, roll back: the moves are there again, so a
+    receiver gets some of them twice, but none is lost. Of one campaign, earlier moves come first.
+    On PostgreSQL several consumers may run at once: each of them skips the moves that another one
+    has taken. Only a single consumer delivers the moves of a campaign in order. On SQLite, nobody
+    can write until the transaction of the consumer ends.
+
+    It needs the rights to SELECT, UPDATE and DELETE on the table, and acts across all tenants.
+    Raises :class:`InvalidArgument` for another ``limit``.
+    """
+    require_untranslated_names(connection)
+    checked_number(limit, 1, _MOST_MOVES, "limit")
+    order = (outbox.c.at, outbox.c.version, outbox.c.id)
+    select = sa.select(outbox).order_by(*order).limit(limit).with_for_update(skip_locked=True)
+    rows = connection.execute(select).all()
+    if rows:
+        ids = [row.id for row in rows]
+        connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids)))
+    return tuple(
+        value_from_row(
+            Move,
+            row,
+            action=Action(row.action),
+            source=Status(row.source),
+            target=Status(row.target),
+        )
+        for row in rows
+    )
