@@ -63,7 +63,7 @@ def import_contacts(
         bool, typer.Option("--skip-invalid", help="Import the other rows if some are wrong.")
     ] = False,
     contacts: Annotated[
-        str, typer.Option("--contacts", help="Your table of contacts.")
+        str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
     ] = "contacts",
     as_json: Json = False,
 ) -> int:
@@ -73,6 +73,7 @@ def import_contacts(
 
     A contact that the tenant has already stays as it is: a second import adds none.
     If rows are wrong, they are listed by line and nothing is imported; the exit code is 1.
+    The import puts no contact into a campaign: your service does, with store.contacts.assign.
 
     Example:  campaign-model contacts import people.csv --map Employer=company
     """

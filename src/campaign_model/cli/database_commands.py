@@ -31,10 +31,18 @@ database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
 )
 
-TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tenants.")]
-OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
-ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
-MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
+TenantsTable = Annotated[
+    str, typer.Option("--tenants", metavar="TABLE", help="Your table of tenants.")
+]
+OwnersTable = Annotated[
+    str, typer.Option("--owners", metavar="TABLE", help="Your table of owners.")
+]
+ContactsTable = Annotated[
+    str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
+]
+MessagesTable = Annotated[
+    str, typer.Option("--messages", metavar="TABLE", help="Your table of messages.")
+]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")]
 StatusMap = Annotated[
@@ -234,7 +242,7 @@ def _run_step(
 @database_app.command("grants")
 def print_grants(
     *,
-    role: Annotated[str, typer.Option(help="The role of your service.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="The role of your service.")],
     owners: OwnersTable = "owners",
     contacts: ContactsTable = "contacts",
 ) -> None:

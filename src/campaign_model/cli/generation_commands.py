@@ -108,10 +108,10 @@ def export(
         Path, typer.Option(metavar="FILE", help="New file for the messages, as JSON Lines.")
     ],
     contacts: Annotated[
-        str, typer.Option("--contacts", help="Your table of contacts.")
+        str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
     ] = "contacts",
     messages: Annotated[
-        str, typer.Option("--messages", help="Your table of messages.")
+        str, typer.Option("--messages", metavar="TABLE", help="Your table of messages.")
     ] = "messages",
     actor: Actor = "operator",
     as_json: Json = False,

@@ -20,7 +20,9 @@ def _tenants() -> None:
 def list_tenants(
     *,
     url: Url,
-    tenants: Annotated[str, typer.Option("--tenants", help="Your table of tenants.")] = "tenants",
+    tenants: Annotated[
+        str, typer.Option("--tenants", metavar="TABLE", help="Your table of tenants.")
+    ] = "tenants",
     as_json: Json = False,
 ) -> None:
     """List every tenant, with the numbers of its campaigns.

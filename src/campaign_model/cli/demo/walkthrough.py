@@ -278,16 +278,16 @@ def _generate(
         SpinnerColumn(finished_text="\N{CHECK MARK}"),
         BarColumn(20),
         MofNCompleteColumn(),
-        TextColumn("contacts, {task.description}"),
+        TextColumn("{task.description}"),
         console=console,
     )
-    bar_task = bar.add_task("", total=ready_count)
+    bar_task = bar.add_task("contacts", total=ready_count)
 
     def show_progress(progress: Progress) -> None:
         counts = progress.by_status
         done = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
-        spent = f"{format_amount(progress.spent)} spent"
-        bar.update(bar_task, completed=done, description=spent)
+        spent = format_amount(progress.spent)
+        bar.update(bar_task, completed=done, description=f"contacts, {spent} spent")
 
     def say(text: str) -> None:
         print_labelled(console, "", text)  # Above the bar.
