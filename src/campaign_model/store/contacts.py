@@ -70,7 +70,8 @@ class Contacts:
         campaign, also in an archived one, were generated or exported less than this time ago. The
         answer names them, with the reason. Such assignments of one tenant run one after the other,
         so that two of them never put the same contact into two campaigns. That needs the isolation
-        level READ COMMITTED, the default. In one transaction, make one such call only.
+        level READ COMMITTED, the default. In one transaction, make one such call only, after all
+        calls for other campaigns.
 
         Raises :class:`NotFound`, :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for a
         priority beyond ``MAX_PRIORITY`` and for a negative ``cooldown``.

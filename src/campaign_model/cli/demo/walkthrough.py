@@ -44,9 +44,9 @@ from campaign_model.cli.console import (
 from campaign_model.cli.database import open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
+from campaign_model.cli.demo.next_commands import compose_command, print_commands
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
-from campaign_model.cli.next_commands import compose_command, print_commands
-from campaign_model.cli.output_files import check_output, open_output
+from campaign_model.cli.output_files import check_output_path, open_output
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
@@ -87,7 +87,7 @@ def run_demo(
     campaign = Campaign.from_template(template, f"Demo of {template.name}")
     campaign_id = continued_id or campaign.id
     path = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
-    check_output(path)
+    check_output_path(path)
 
     def start(store: CampaignStore) -> None:
         save_contacts(store.connection, contacts)
