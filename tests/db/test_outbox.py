@@ -52,6 +52,18 @@ def test_a_move_is_taken_once_with_everything_that_the_history_says(tenant: Tena
         Status.READY,
     )
     assert (move.actor, move.reason, move.at) == ("ada", "why not", entry.at)
+    assert move.to_dict() == {
+        "id": str(move.id),
+        "tenant_id": str(tenant.id),
+        "campaign_id": str(campaign.id),
+        "version": 2,
+        "action": "mark_ready",
+        "source": "draft",
+        "target": "ready",
+        "actor": "ada",
+        "reason": "why not",
+        "at": entry.at.isoformat(),
+    }
     assert take(tenant) == []
 
 

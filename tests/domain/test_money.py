@@ -76,6 +76,7 @@ def test_every_amount_is_a_money_column_and_no_column_is_a_float() -> None:
     ("engine_name", "budget"),
     [("sqlite", None), ("postgresql-18", Decimal(999_999_999))],
     indirect=["engine_name"],
+    scope="session",
 )
 def test_failure_22_ten_thousand_costs_of_nine_decimals_sum_exactly(
     tenant: Tenant, budget: Decimal | None, seed: int

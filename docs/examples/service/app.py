@@ -123,10 +123,9 @@ async def save_campaign(
     """Save other steps and settings. ``version`` is that of the campaign which was edited."""
 
     def work(store: CampaignStore) -> View:
-        campaign = store.campaigns.get(id)
+        campaign = store.campaigns.get(id, version=version)
         edited = attrs.evolve(
             campaign,
-            version=version,
             steps=parse_template_config(steps, previous=campaign.steps),
             generation_config=parse_generation_config(
                 generation_config, previous=campaign.generation_config
@@ -252,8 +251,8 @@ async def review_messages(
     chosen = columns.status == "draft" if message_ids is None else columns.id.in_(message_ids)
 
     def work(store: CampaignStore) -> View:
-        # Locked, so that nobody approves the campaign meanwhile.
-        if store.campaigns.get(id, lock=True).status is not Status.REVIEW:
+        # The status cannot change until the decisions are committed.
+        if store.campaigns.get(id, lock="share").status is not Status.REVIEW:
             raise HTTPException(409, {"message": "the campaign is not under review"})
         present = store.campaigns.present_messages(id, MESSAGES)
         store.connection.execute(sa.update(MESSAGES).where(present, chosen).values(status=decision))

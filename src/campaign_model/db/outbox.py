@@ -18,6 +18,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
+from campaign_model._answer import Answer
 from campaign_model._values import checked_number, utc
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import SetupError, read_access, require_untranslated_names
@@ -31,7 +32,7 @@ OUTBOX = "campaign_outbox"
 _MOST_MOVES = 10_000
 _TRIGGER = "campaign_model_fill_outbox"
 
-outbox = sa.Table(
+outbox: sa.Table = sa.Table(
     OUTBOX,
     sa.MetaData(),
     *(
@@ -78,7 +79,7 @@ EXECUTE FUNCTION {{schema}}.{_TRIGGER}()"""
 
 
 @attrs.frozen
-class Move:
+class Move(Answer):
     """A change of a campaign's status, as a consumer of the outbox gets it.
 
     ``id`` is the id of the history entry: a receiver recognises by it a move that it gets again.
