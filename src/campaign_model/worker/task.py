@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import exactly, is_money
+from campaign_model._values import exact_money, is_money
 from campaign_model.claims import Claim, Recorded
 from campaign_model.errors import LeaseLost
 from campaign_model.generation_config import GenerationConfig
@@ -82,11 +82,11 @@ class _Task:
             raise
         self._booked_costs.append(cost or Decimal(0))
 
-    @exactly()
+    @exact_money()
     def _sum_booked_costs(self) -> Decimal:
         return sum(self._booked_costs, Decimal(0))
 
-    @exactly()
+    @exact_money()
     def _sum_unbooked_costs(self, errors: Collection[BaseException]) -> Decimal | None:
         """Sum the costs that no checkpoint could book.
 
