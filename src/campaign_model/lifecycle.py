@@ -69,6 +69,7 @@ __all__ = [
     "apply_contact",
     "check_permission",
     "is_permitted",
+    "permissions",
     "resting_status",
     "sources",
     "target",
@@ -329,6 +330,11 @@ def actions(
         return why_not(source, action, facts)
 
     return tuple(ActionState(action, targets.get(action), find_error(action)) for action in Action)
+
+
+def permissions(status: Status) -> tuple[Permission, ...]:
+    """Return the permissions that ``status`` grants: what may be edited now."""
+    return tuple(permission for permission in Permission if is_permitted(permission, status))
 
 
 def is_permitted(permission: Permission, status: Status | str) -> bool:

@@ -35,6 +35,7 @@ from campaign_model.lifecycle import (
     apply,
     apply_contact,
     check_permission,
+    permissions,
     resting_status,
     sources,
     target,
@@ -497,6 +498,14 @@ def test_each_change_is_permitted_in_exactly_the_expected_statuses(
         "legal_from": [known.value for known in Status if cells[permission, known] == "x"],
         "unmet": [],
     }
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_status_grants_its_permissions_in_the_order_of_the_enumeration(status: Status) -> None:
+    cells = grid(PERMITTED)
+    granted = tuple(known for known in Permission if cells[known, status] == "x")
+    assert permissions(status) == granted
+    assert permissions(status.value) == granted  # type: ignore[arg-type]
 
 
 def test_every_permission_has_statuses_and_the_mapping_is_read_only() -> None:

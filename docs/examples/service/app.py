@@ -39,7 +39,6 @@ from service.tables import (
     SAMPLE_CONTACTS,
     TENANT,
     count_decisions,
-    missing_fields,
     read_contacts,
     save_contacts,
     select_messages,
@@ -158,7 +157,7 @@ def show(store: CampaignStore, id: UUID) -> View:
     return View(
         campaign=campaign,
         actions=list(store.campaigns.actions(id, review=tally)),
-        permissions=[one for one in Permission if lifecycle.is_permitted(one, campaign.status)],
+        permissions=list(lifecycle.permissions(campaign.status)),
         progress=store.generation.progress(id),
         review=tally,
         history=list(store.campaigns.history(id)),
@@ -176,8 +175,11 @@ async def assign_contacts(run: Run, id: UUID, request: Request) -> Json:
     def work(store: CampaignStore) -> Json:
         save_contacts(store.connection, contacts)
         assigned = store.contacts.assign(id, contacts)
-        steps = store.campaigns.get(id).steps
-        gaps = {one: missing_fields(steps, contact) for one, contact in contacts.items()}
+        required = store.campaigns.get(id).steps.required_fields()
+        gaps = {
+            contact_id: [field for field in required if not contact[field]]
+            for contact_id, contact in contacts.items()
+        }
         store.contacts.set_readiness(id, gaps)
         return {
             "added": assigned.added,
