@@ -108,7 +108,11 @@ class Action(StrEnum):
 
 
 class Permission(StrEnum):
-    """A change of a campaign's content that is legal only in some statuses."""
+    """A change of a campaign's content that is legal only in some statuses.
+
+    The store checks every permission except ``review_messages``: approving and rejecting messages
+    changes the host's table, so the host calls :func:`check_permission`.
+    """
 
     EDIT_DETAILS = "edit_details"
     EDIT_STEPS = "edit_steps"
@@ -122,6 +126,7 @@ class Permission(StrEnum):
     CLAIM = "claim"
     RETRY_FAILED = "retry_failed"
     REGENERATE = "regenerate"
+    REVIEW_MESSAGES = "review_messages"
     LIST_EXPORTABLE = "list_exportable"
     EXPORT_CONTACTS = "export_contacts"
 
@@ -234,6 +239,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
         Permission.CLAIM: frozenset({Status.GENERATING}),
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,
+        Permission.REVIEW_MESSAGES: frozenset({Status.REVIEW}),
         Permission.LIST_EXPORTABLE: frozenset({Status.APPROVED, Status.EXPORTED}),
         Permission.EXPORT_CONTACTS: frozenset({Status.EXPORTED}),
     }

@@ -168,6 +168,7 @@ def test_a_worker_restores_the_programs_own_sigterm_handler(
         # The program's own handler exits. It is called at once, and the worker ends first.
         ("exits", 3, "own handler\n"),
     ],
+    ids=["default_handler", "own_handler"],
 )
 def test_sigterm_ends_a_worker_process_in_good_order(
     tenant: Tenant, run_worker: RunWorker, role: str, exit_code: int, expected: str

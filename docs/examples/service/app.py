@@ -15,7 +15,7 @@ from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
-from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,7 +25,6 @@ from campaign_model import (
     Campaign,
     ContactStatus,
     Permission,
-    Status,
     lifecycle,
     parse_generation_config,
     parse_template_config,
@@ -254,8 +253,8 @@ async def review_messages(
 
     def work(store: CampaignStore) -> View:
         # The status cannot change until the decisions are committed.
-        if store.campaigns.get(id, lock="share").status is not Status.REVIEW:
-            raise HTTPException(409, {"message": "the campaign is not under review"})
+        campaign = store.campaigns.get(id, lock="share")
+        lifecycle.check_permission(Permission.REVIEW_MESSAGES, campaign.status)
         present = store.campaigns.present_messages(id, MESSAGES)
         store.connection.execute(sa.update(MESSAGES).where(present, chosen).values(status=decision))
         return show(store, id)
