@@ -157,7 +157,7 @@ def print_table(
     from rich.table import Table
 
     rows = list(rows)
-    texts = [[_format_cell(value) for value in row] for row in rows]
+    texts = [*zip(*map(_format_column, zip(*rows, strict=True)), strict=True)]
     table = Table(
         title=title,
         title_justify="left",
@@ -209,13 +209,15 @@ def _print_blocks(
         console.print()
 
 
-def _format_cell(value: object) -> str:
-    if isinstance(value, Decimal):
-        from campaign_model._values import MONEY_DECIMALS
-
-        # All decimals, so that the decimal points of a column are aligned.
-        return f"{value:.{MONEY_DECIMALS}f}"
-    return make_printable(str(value))
+def _format_column(values: Iterable[object]) -> list[str]:
+    """Format the cells of a column. All amounts get the same decimals, to align their points."""
+    values = list(values)
+    amounts = [format_amount(value) for value in values if isinstance(value, Decimal)]
+    decimals = max((len(amount.partition(".")[2]) for amount in amounts), default=0)
+    return [
+        f"{value:.{decimals}f}" if isinstance(value, Decimal) else make_printable(str(value))
+        for value in values
+    ]
 
 
 def print_json(value: Any, *, indent: int | None = 2) -> None:

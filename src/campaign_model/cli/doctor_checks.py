@@ -92,7 +92,7 @@ def check_schema(examination: Examination) -> Iterator[Problem]:
         yield Problem("schema", "no version of the schema is recorded", "finish  db adopt")
 
 
-POSTGRESQL_SETTINGS = {
+POSTGRESQL_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
     "fsync": (("on",), "a crash of the server can destroy the database"),
     "full_page_writes": (("on",), "a crash of the server can destroy the database"),
     "synchronous_commit": (

@@ -32,7 +32,7 @@ OUTBOX = "campaign_outbox"
 _MOST_MOVES = 10_000
 _TRIGGER = "campaign_model_fill_outbox"
 
-outbox = sa.Table(
+outbox: sa.Table = sa.Table(
     OUTBOX,
     sa.MetaData(),
     *(
