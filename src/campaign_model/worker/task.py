@@ -54,6 +54,14 @@ class _Task:
         return self.steps.slots()
 
     @property
+    def message_ids(self) -> tuple[UUID, ...]:
+        """The ids of the contact's messages, in the order of :attr:`slots`.
+
+        A message with another id comes from an earlier revision or from a step that is gone.
+        """
+        return tuple(self.message_id(slot) for slot in self.slots)
+
+    @property
     def stopping(self) -> bool:
         """Whether this task should end soon.
 
