@@ -28,7 +28,11 @@ export type Action =
   | "archive"
   | "delete";
 
-/** A change of a campaign's content that is legal only in some statuses. */
+/**
+ * A change of a campaign's content that is legal only in some statuses. The store checks every
+ * permission except `review_messages`: approving and rejecting messages changes the host's table,
+ * so the host calls `check_permission`.
+ */
 export type Permission =
   | "edit_details"
   | "edit_steps"
@@ -42,6 +46,7 @@ export type Permission =
   | "claim"
   | "retry_failed"
   | "regenerate"
+  | "review_messages"
   | "list_exportable"
   | "export_contacts";
 

@@ -69,6 +69,15 @@ def test_retry_failed_lets_all_or_some_contacts_wait_again(
     command("campaigns", "retry-failed", exported.id).assert_usage_error("retry_failed")
 
 
+def test_show_speaks_of_the_review_without_names_of_arguments(
+    command: Command, operated_tenant: Tenant
+) -> None:
+    campaign = operated_tenant.campaign("review")
+    shown = command("campaigns", "show", campaign.id).out
+    assert "no: it depends on the messages under review, which your service counts" in shown
+    assert "pass it as review" not in shown
+
+
 def approved_campaign(tenant: Tenant) -> Campaign:
     """Make an approved campaign of two contacts, whose first messages were rejected."""
     campaign = tenant.campaign("generating", contacts=2)

@@ -287,15 +287,19 @@ def test_campaigns_list_shows_pages_filters_and_fits_the_terminal(
     lines = command("campaigns", "list", *connection_options).out.splitlines()
     assert sum(str(campaign.id) in line for campaign in (first, second) for line in lines) == 2
     assert not any("created" in line for line in lines)
-    command("campaigns", "list", *connection_options, "--after", "x").assert_usage_error("'x'")
+    command("campaigns", "list", *connection_options, "--after", "x").assert_usage_error(
+        "--after is", "'x'"
+    )
     command("campaigns", "list", *connection_options, "--status", "redy").assert_usage_error(
-        "'redy'", "'ready'"
+        ": 'redy' is not one of", "'ready'"
     )
     command("campaigns", "list", *connection_options, "--limit", 501).assert_usage_error("--limit")
     assert command("campaigns", "list", "--url", url, "--tenant", uuid4(), "--json").json == {
         "items": [],
         "next": None,
     }
+    no_campaigns = command("campaigns", "list", "--url", url, "--tenant", uuid4()).out
+    assert no_campaigns == "Found no campaigns.\n"
 
 
 def test_campaigns_show_prints_actions_history_and_no_control_characters(

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from campaign_model import db
     from campaign_model.campaign import HistoryEntry
     from campaign_model.claims import Progress
+    from campaign_model.errors import Unmet
 
 _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
@@ -136,6 +137,9 @@ def list_campaigns(
         print_json(page)
         return
     console = open_console()
+    if not page.items:
+        console.print("Found no campaigns.")
+        return
     columns: tuple[str, ...] = ("id", "status", "generated", "name", "cost", "created (UTC)")
     if NARROW <= console.width < _WIDE_TERMINAL:
         columns = columns[:4]
@@ -239,7 +243,7 @@ def show_campaign(
                 state.target,
                 "yes"
                 if state.error is None
-                else f"no: {'; '.join(unmet.message for unmet in state.error.unmet)}",
+                else f"no: {'; '.join(map(_explain_unmet, state.error.unmet))}",
             )
             for state in actions
             if state.target is not None
@@ -361,6 +365,13 @@ def export(
         actor=actor,
         as_json=as_json,
     )
+
+
+def _explain_unmet(unmet: Unmet) -> str:
+    """Return the sentence of the guard, or what it means for those who call no function."""
+    if unmet.guard == "review_counted":
+        return "it depends on the messages under review, which your service counts"
+    return unmet.message
 
 
 def print_history(console: Console, history: tuple[HistoryEntry, ...]) -> None:

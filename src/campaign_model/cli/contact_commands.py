@@ -68,6 +68,7 @@ def import_contacts(
 
     A contact that the tenant has already stays as it is: a second import adds none.
     If rows are wrong, they are listed by line and nothing is imported; the exit code is 1.
+    The import puts no contact into a campaign: your service does, with store.contacts.assign.
 
     Example:  campaign-model contacts import people.csv --map Employer=company
     """

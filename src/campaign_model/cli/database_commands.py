@@ -269,7 +269,7 @@ def _run_step(
 @database_app.command("grants")
 def print_grants(
     *,
-    role: Annotated[str, typer.Option(help="The role of your service.")],
+    role: Annotated[str, typer.Option(metavar="ROLE", help="The role of your service.")],
     owners: OwnersTable = "owners",
     contacts: ContactsTable = "contacts",
 ) -> None:

@@ -63,7 +63,8 @@ def print_failure(error: Exception, *, as_json: bool) -> int:
 
 def _print_wrong_usage(error: Any, *, as_json: bool) -> int:
     """Print what Typer found wrong, and which command prints the help."""
-    message = error.format_message()
+    # Newer versions of Typer let Pydantic check values, and pass on its words.
+    message = error.format_message().replace("Value error, ", "")
     if message.startswith("Usage: "):  # The help of a group that was called without a command.
         sys.stdout.write(f"{message}\n")
         return USAGE_ERROR
@@ -101,6 +102,8 @@ def _explain(error: Exception) -> UserError | dict[str, Any] | None:
 
 def _name_option(error: Any) -> str:
     """Return the message of an ``InvalidArgument``. It begins with the option, if there is one."""
+    if error.argument == "after":
+        return f"--{error}"
     if error.argument not in _ARGUMENT_OPTIONS:
         return str(error)
     message = str(error).removeprefix(f"{error.argument.replace('_', ' ')}: ")

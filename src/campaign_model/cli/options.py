@@ -56,10 +56,18 @@ After = Annotated[
     str | None,
     typer.Option(metavar="PAGE", help="Page to show, as the page before it printed it."),
 ]
-TenantsTable = Annotated[str, typer.Option("--tenants", help="Your table of tenants.")]
-OwnersTable = Annotated[str, typer.Option("--owners", help="Your table of owners.")]
-ContactsTable = Annotated[str, typer.Option("--contacts", help="Your table of contacts.")]
-MessagesTable = Annotated[str, typer.Option("--messages", help="Your table of messages.")]
+TenantsTable = Annotated[
+    str, typer.Option("--tenants", metavar="TABLE", help="Your table of tenants.")
+]
+OwnersTable = Annotated[
+    str, typer.Option("--owners", metavar="TABLE", help="Your table of owners.")
+]
+ContactsTable = Annotated[
+    str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
+]
+MessagesTable = Annotated[
+    str, typer.Option("--messages", metavar="TABLE", help="Your table of messages.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Stored = Annotated[
     bool,

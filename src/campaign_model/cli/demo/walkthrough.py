@@ -49,9 +49,7 @@ from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one
 from campaign_model.cli.output_files import check_output_path, open_output
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
-from campaign_model.vocabulary import STANDARD
 from campaign_model.worker import run_export
 
 
@@ -71,7 +69,9 @@ def run_demo(
     ``Interruption`` after Ctrl-C.
     """
     template = _choose_template(template_name)
-    required_fields = _list_required_fields(template.steps)
+    required_fields = [
+        *dict.fromkeys((*FIELDS_IN_EVERY_MESSAGE, *template.steps.required_fields()))
+    ]
     source: Traversable = contacts_path or files(__package__) / "sample_contacts.csv"
     contacts, repeated = read_contacts(source, required_fields)
     gaps = {
@@ -219,13 +219,6 @@ def _choose_template(name: str | None) -> CampaignTemplate:
     raise UserError(f"there is no template {name!r}; choose one of {names}")
 
 
-def _list_required_fields(steps: StepSequence) -> list[str]:
-    """List the fields that a contact needs for every message of the enabled steps."""
-    channels = (STANDARD.channel(step.channel) for step in steps.enabled)
-    by_channel = (field for channel in channels if channel for field in channel.requires)
-    return list(dict.fromkeys((*FIELDS_IN_EVERY_MESSAGE, *by_channel)))
-
-
 def _describe_readiness(gaps: Mapping[UUID, Collection[str]], repeated: int) -> str:
     """Say how many contacts are ready, and what the others lack."""
     not_ready = sum(bool(missing) for missing in gaps.values())
@@ -278,16 +271,16 @@ def _generate(
         SpinnerColumn(finished_text="\N{CHECK MARK}"),
         BarColumn(20),
         MofNCompleteColumn(),
-        TextColumn("contacts, {task.description}"),
+        TextColumn("{task.description}"),
         console=console,
     )
-    bar_task = bar.add_task("", total=ready_count)
+    bar_task = bar.add_task("contacts", total=ready_count)
 
     def show_progress(progress: Progress) -> None:
         counts = progress.by_status
         done = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
-        spent = f"{format_amount(progress.spent)} spent"
-        bar.update(bar_task, completed=done, description=spent)
+        spent = format_amount(progress.spent)
+        bar.update(bar_task, completed=done, description=f"contacts, {spent} spent")
 
     def say(text: str) -> None:
         print_labelled(console, "", text)  # Above the bar.
