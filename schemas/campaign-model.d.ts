@@ -28,7 +28,11 @@ export type Action =
   | "archive"
   | "delete";
 
-/** A change of a campaign's content that is legal only in some statuses. */
+/**
+ * A change of a campaign's content that is legal only in some statuses. The store checks every
+ * permission except `review_messages`: approving and rejecting messages changes the host's table,
+ * so the host calls `check_permission`.
+ */
 export type Permission =
   | "edit_details"
   | "edit_steps"
@@ -42,6 +46,7 @@ export type Permission =
   | "claim"
   | "retry_failed"
   | "regenerate"
+  | "review_messages"
   | "list_exportable"
   | "export_contacts";
 
@@ -311,6 +316,30 @@ export type GenerationConfig = {
 /** The steps as dump_template_config writes them, numbered from 1. */
 export type StepSequence = Step[];
 
+/** A change that was needed to read a stored document or row. `path` is a JSON Pointer. */
+export type Repair = {
+  path: string;
+  code: string;
+  message: string;
+};
+
+/**
+ * Steps and settings to start campaigns from. A system template has no tenant: every tenant sees
+ * it and no tenant can change it. `version` grows with every change.
+ */
+export type CampaignTemplate = {
+  name: string;
+  steps: StepSequence;
+  generation_config: GenerationConfig;
+  description: string | null;
+  id: string;
+  is_system: boolean;
+  version: number;
+  created_at: string | null;
+  updated_at: string | null;
+  repairs: Repair[];
+};
+
 /**
  * An outreach to many contacts with the same sequence of steps. `id` is chosen before `add`, so
  * that a repeated `add` fails instead of making a second campaign. `status` changes only through
@@ -362,20 +391,18 @@ export type CampaignSummary = {
 };
 
 /**
- * Steps and settings to start campaigns from. A system template has no tenant: every tenant sees
- * it and no tenant can change it. `version` grows with every change.
+ * One move of a campaign: who made it, when and why. The history of an adopted campaign begins
+ * with an entry whose `action` is `ADOPTED`. It is no move: `at` is the time of the last change
+ * before adoption, and `reason` is a JSON object with the findings of adoption.
  */
-export type CampaignTemplate = {
-  name: string;
-  steps: StepSequence;
-  generation_config: GenerationConfig;
-  description: string | null;
-  id: string;
-  is_system: boolean;
+export type HistoryEntry = {
+  at: string;
+  action: Action | "adopted";
+  source: Status;
+  target: Status;
   version: number;
-  created_at: string | null;
-  updated_at: string | null;
-  repairs: Repair[];
+  actor: string | null;
+  reason: string | null;
 };
 
 /**
@@ -411,6 +438,59 @@ export type CampaignContact = {
 };
 
 /**
+ * The answer of `assign`. `added` and `already_there` are numbers of contacts. `unknown` has the
+ * ids that are no contact of this tenant; they were left out. So were those in `skipped`, because
+ * of another campaign.
+ */
+export type Assigned = {
+  added: number;
+  already_there: number;
+  unknown: string[];
+  skipped: Skipped[];
+};
+
+/**
+ * A contact that `assign` left out, and the other campaign that is the reason. `last_activity_at`
+ * is when the contact was last exported, generated, claimed or assigned there.
+ */
+export type Skipped = {
+  contact_id: string;
+  reason: SkipReason;
+  campaign_id: string;
+  campaign_name: string;
+  last_activity_at: string;
+};
+
+/**
+ * The answer of `remove`. `removed` is the number of deleted campaign contacts. `kept` has the ids
+ * of contacts that were excluded instead, because they were claimed before or messages refer to
+ * them.
+ */
+export type Removed = {
+  removed: number;
+  kept: string[];
+};
+
+/**
+ * The answer of a change of several contacts. `changed` is the number of changed contacts.
+ * `skipped` has the ids of contacts that are not in the campaign, or whose status does not allow
+ * the change.
+ */
+export type Changed = {
+  changed: number;
+  skipped: string[];
+};
+
+/** A contact of one campaign that is also in another campaign, and its last activity there. */
+export type Overlap = {
+  contact_id: string;
+  campaign_id: string;
+  campaign_name: string;
+  status: ContactStatus;
+  last_activity_at: string;
+};
+
+/**
  * How far a campaign's generation is. `by_status` has a number of contacts for every status.
  * `spent`, `reserved` and `budget` are money. `unknown_costs` is the number of outcomes without a
  * cost. `per_second` is the rate of finished contacts since the run began, and `seconds_left` is
@@ -443,6 +523,13 @@ export type Estimate = {
   cost: string | null;
 };
 
+/** How many messages the reviewers approved, rejected, and left undecided. */
+export type ReviewTally = {
+  approved: number;
+  rejected: number;
+  undecided: number;
+};
+
 /**
  * One action, and whether a campaign may take it now. A front end shows it as a button. `target`
  * is the status that the action leads to, or `null` if `TRANSITIONS` has no line for the
@@ -454,81 +541,6 @@ export type ActionState = {
   target: Status | null;
   error: TransitionNotAllowed | null;
   allowed: boolean;
-};
-
-/**
- * One move of a campaign: who made it, when and why. The history of an adopted campaign begins
- * with an entry whose `action` is `ADOPTED`. It is no move: `at` is the time of the last change
- * before adoption, and `reason` is a JSON object with the findings of adoption.
- */
-export type HistoryEntry = {
-  at: string;
-  action: Action | "adopted";
-  source: Status;
-  target: Status;
-  version: number;
-  actor: string | null;
-  reason: string | null;
-};
-
-/** How many messages the reviewers approved, rejected, and left undecided. */
-export type ReviewTally = {
-  approved: number;
-  rejected: number;
-  undecided: number;
-};
-
-/**
- * The answer of `assign`. `added` and `already_there` are numbers of contacts. `unknown` has the
- * ids that are no contact of this tenant; they were left out. So were those in `skipped`, because
- * of another campaign.
- */
-export type Assigned = {
-  added: number;
-  already_there: number;
-  unknown: string[];
-  skipped: Skipped[];
-};
-
-/**
- * A contact that `assign` left out, and the other campaign that is the reason. `last_activity_at`
- * is when the contact was last exported, generated, claimed or assigned there.
- */
-export type Skipped = {
-  contact_id: string;
-  reason: SkipReason;
-  campaign_id: string;
-  campaign_name: string;
-  last_activity_at: string;
-};
-
-/**
- * The answer of a change of several contacts. `changed` is the number of changed contacts.
- * `skipped` has the ids of contacts that are not in the campaign, or whose status does not allow
- * the change.
- */
-export type Changed = {
-  changed: number;
-  skipped: string[];
-};
-
-/**
- * The answer of `remove`. `removed` is the number of deleted campaign contacts. `kept` has the ids
- * of contacts that were excluded instead, because they were claimed before or messages refer to
- * them.
- */
-export type Removed = {
-  removed: number;
-  kept: string[];
-};
-
-/** A contact of one campaign that is also in another campaign, and its last activity there. */
-export type Overlap = {
-  contact_id: string;
-  campaign_id: string;
-  campaign_name: string;
-  status: ContactStatus;
-  last_activity_at: string;
 };
 
 /** One message that a contact is to get: a step and a variant (`a`, `b` or `c`). */
@@ -548,13 +560,6 @@ export type SequenceDiff = {
   removed: string[];
   changed: string[];
   moved: string[];
-};
-
-/** A change that was needed to read a stored document or row. `path` is a JSON Pointer. */
-export type Repair = {
-  path: string;
-  code: string;
-  message: string;
 };
 
 /**

@@ -24,7 +24,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Recorded
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store.generation import Generation
@@ -126,7 +126,7 @@ class Host(SimulatedHost):
 # --- Checking the result -------------------------------------------------------------------------
 
 
-@exactly()
+@exact_money()
 def audit(tenant: Tenant, campaign_id: UUID) -> Findings:
     """Compare the campaign, its contacts, their messages and the ledger with each other."""
     findings = Findings()

@@ -34,7 +34,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import MessageSlot
@@ -366,7 +366,7 @@ class Findings:
     """A sentence for every other fault."""
 
 
-@exactly()
+@exact_money()
 def audit(campaigns: Iterable[tuple[Tenant, UUID]], ledger: Ledger) -> Findings:
     """Compare the campaigns, their contacts and their messages with the ledger."""
     findings = Findings()

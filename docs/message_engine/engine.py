@@ -125,8 +125,7 @@ class MessageEngine:
             if channel is None:
                 return Failed("unknown_channel", f"no texts for channel {step.channel}", ZERO)
             channels[step.channel] = channel
-        required = {field for channel in channels.values() for field in channel.requires}
-        gaps = sorted(field for field in required if not contact[field])
+        gaps = [field for field in task.steps.required_fields() if not contact[field]]
         if gaps:
             return NotReady(gaps)
 
@@ -166,10 +165,9 @@ class MessageEngine:
     def save(self, connection: sa.Connection, task: Task, outcome: Outcome) -> None:
         """Withdraw the messages of earlier revisions and steps when the new ones are complete."""
         if isinstance(outcome, Generated):
-            current_ids = [task.message_id(slot) for slot in task.slots]
             connection.execute(
                 sa.update(MESSAGES)
-                .where(self._belongs_to(task), MESSAGES.c.id.not_in(current_ids))
+                .where(self._belongs_to(task), MESSAGES.c.id.not_in(task.message_ids))
                 .values(status="withdrawn")
             )
 
@@ -206,7 +204,7 @@ class MessageEngine:
         """Send the approved messages of one contact, in order."""
         query = sa.select(MESSAGES).where(
             self._belongs_to(task),
-            MESSAGES.c.id.in_([task.message_id(slot) for slot in task.slots]),
+            MESSAGES.c.id.in_(task.message_ids),
             MESSAGES.c.status == "approved",
         )
         with self.database.begin() as connection:

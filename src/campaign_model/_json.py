@@ -312,6 +312,25 @@ def pointer_to(tokens: Iterable[str | int]) -> str:
     return "".join(f"/{str(token).replace('~', '~0').replace('/', '~1')}" for token in tokens)
 
 
+def tokens_of(pointer: str) -> list[str]:
+    """Return the names and indexes in a JSON Pointer, all as text."""
+    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
+
+
+def follow(pointer: str, document: Any) -> tuple[Tokens, Any]:
+    """Return the place that a JSON Pointer means, and the value there (``None``: missing)."""
+    tokens: list[str | int] = []
+    value = document
+    for token in tokens_of(pointer):
+        if isinstance(value, list):
+            tokens.append(int(token))
+            value = value[int(token)]
+        else:
+            tokens.append(token)
+            value = value.get(token) if isinstance(value, dict) else None
+    return tuple(tokens), value
+
+
 def text_fault(text: str) -> str | None:
     """Say what a database or a JSON reader would refuse in ``text``, or return ``None``."""
     if "\0" in text:

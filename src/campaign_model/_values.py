@@ -100,7 +100,7 @@ def money(value: Decimal | int, argument: str = "cost") -> Decimal:
     """
     amount = value
     if type(value) is int:
-        # To convert a very large integer takes long. What it is cut to is refused as well.
+        # A very large integer takes long to convert. The limit that replaces it is refused as well.
         amount = Decimal(max(-1, min(value, int(MONEY_LIMIT))))
     if type(amount) is Decimal and not amount:
         return amount.copy_abs()  # Fast path: without a budget, every reservation is zero.
@@ -125,11 +125,11 @@ def is_money(value: Any) -> bool:
 
 
 @contextmanager
-def exactly() -> Iterator[None]:
+def exact_money() -> Iterator[None]:
     """Calculate with money in the decimal context :data:`EXACT`, so that no sum is rounded.
 
-    Python's arithmetic uses the caller's context otherwise, which may have few digits. Use it as
-    ``with exactly():`` around a block, or as ``@exactly()`` above a function.
+    Without it, Python's arithmetic uses the caller's context, which may have few digits. Use it as
+    ``with exact_money():`` around a block, or as ``@exact_money()`` above a function.
     """
     with localcontext(EXACT):
         yield

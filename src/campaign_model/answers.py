@@ -12,67 +12,49 @@ look as ``dump_*`` writes them. ``structure`` accepts a document if and only if 
 # No "from __future__ import annotations": cattrs reads the annotations of hooks when they are made.
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from types import NoneType
+from types import ModuleType, NoneType
 from typing import Any, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
-from campaign_model import errors
+from campaign_model import campaign, claims, errors, guards, lifecycle, steps
 from campaign_model._answer import Answer
 from campaign_model._json import JsonObject
 from campaign_model._values import amount_text
-from campaign_model.campaign import (
-    ADOPTED,
-    Assigned,
-    Campaign,
-    CampaignContact,
-    CampaignSummary,
-    CampaignTemplate,
-    Changed,
-    HistoryEntry,
-    Overlap,
-    Page,
-    Removed,
-    Repair,
-    Skipped,
-)
-from campaign_model.claims import Estimate, Progress
+from campaign_model.campaign import ADOPTED, CampaignContact, CampaignSummary, HistoryEntry, Page
 from campaign_model.converter import CONVERTER
-from campaign_model.errors import CampaignModelError, Unmet, Violation
+from campaign_model.errors import CampaignModelError
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import Action, ActionState, ReviewTally
-from campaign_model.steps import MessageSlot, SequenceDiff, Step, StepSequence
+from campaign_model.lifecycle import Action
+from campaign_model.steps import Step, StepSequence
 from campaign_model.vocabulary import Condition
 
 __all__ = ["ANSWERS", "CLASSES", "ERRORS", "NAMES", "PAGES", "is_answer", "name_of", "properties"]
 
-CLASSES: tuple[type[Any], ...] = (
-    Campaign,
-    CampaignSummary,
-    CampaignTemplate,
-    CampaignContact,
-    Progress,
-    Estimate,
-    ActionState,
-    HistoryEntry,
-    ReviewTally,
-    Assigned,
-    Skipped,
-    Changed,
-    Removed,
-    Overlap,
-    MessageSlot,
-    SequenceDiff,
-    Repair,
-    Violation,
-    Unmet,
+
+def _subclasses(base: type, *modules: ModuleType) -> Iterator[type[Any]]:
+    """Yield the subclasses of ``base`` that these modules define."""
+    for module in modules:
+        for cls in vars(module).values():
+            if (
+                isinstance(cls, type)
+                and issubclass(cls, base)
+                and cls.__module__ == module.__name__
+            ):
+                yield cls
+
+
+CLASSES: tuple[type[Any], ...] = tuple(
+    cls
+    for cls in _subclasses(Answer, campaign, claims, guards, lifecycle, steps, errors)
+    if cls is not Page
 )
 """The values that a service answers with, except pages and errors."""
 
@@ -81,10 +63,8 @@ PAGES: tuple[Any, ...] = (Page[CampaignSummary], Page[CampaignContact])
 
 ERRORS: dict[str, type[Any]] = {
     cls.code: cls
-    for cls in vars(errors).values()
-    if isinstance(cls, type)
-    and issubclass(cls, CampaignModelError)
-    and cls is not CampaignModelError
+    for cls in _subclasses(CampaignModelError, errors)
+    if cls is not CampaignModelError
 }
 """The errors by their code."""
 

@@ -7,11 +7,10 @@ without references. It accepts the same documents as the published schema.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
 from campaign_model.forms import STEP_DEFAULTS
-from campaign_model.validation import document_schema, schema_directory
+from campaign_model.validation import schema_directory, whole_schema
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 __all__ = ["bundled_schema", "typescript"]
@@ -47,9 +46,7 @@ def bundled_schema(
     Arguments and errors are those of :func:`campaign_model.validation.document_schema`. The ``$id``
     ends in ``:bundle``.
     """
-    schema = document_schema(kind, form, vocabulary)
-    parts = {part["$id"]: part for part in schema.pop("$defs", {}).values()}
-    schema = cast("dict[str, Any]", _without_references(schema, parts))
+    schema = whole_schema(kind, form, vocabulary)
     schema["$id"] += ":bundle"
     _annotate(schema, form, kind)
     schema["examples"] = [_example(schema)]
@@ -59,17 +56,6 @@ def bundled_schema(
 def typescript() -> str:
     """Return the TypeScript types of documents, answers and the lifecycle (a ``.d.ts`` file)."""
     return (schema_directory() / "campaign-model.d.ts").read_text(encoding="utf-8")
-
-
-def _without_references(schema: Any, parts: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Replace each reference by the part that has its id."""
-    if isinstance(schema, list):
-        return [_without_references(member, parts) for member in schema]
-    if not isinstance(schema, dict):
-        return schema
-    members = {name: _without_references(member, parts) for name, member in schema.items()}
-    part = parts[members.pop("$ref")] if "$ref" in members else {}
-    return members | {name: value for name, value in part.items() if name != "$id"}
 
 
 def _annotate(schema: dict[str, Any], form: str, name: str) -> None:

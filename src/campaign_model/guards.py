@@ -77,8 +77,9 @@ Guard = Callable[[Facts], Unmet | None]
 def _guard(advice: str) -> Callable[[Callable[[Facts], bool]], Guard]:
     """Make a guard of a function that returns True if the condition holds.
 
-    ``advice`` is the message of the :class:`Unmet` and says what to do. It may contain facts in
-    braces, such as ``{facts.in_flight}``.
+    ``advice`` is the message of the :class:`Unmet` and says what to do. Front ends show it to their
+    users, so it names no argument of a call: the guard's docstring says what a caller can allow.
+    It may contain facts in braces, such as ``{facts.in_flight}``.
     """
 
     def decorate(holds: Callable[[Facts], bool]) -> Guard:
@@ -129,9 +130,9 @@ def nothing_left_to_claim(facts: Facts) -> bool:
     return facts.claimable == 0 or facts.budget_exhausted
 
 
-@_guard("the review tally is missing; pass it as review")
+@_guard("the messages under review are not counted here; approve where they are counted")
 def review_counted(facts: Facts) -> bool:
-    """Facts include the review tally, which the caller counts."""
+    """Every message under review is counted."""
     return facts.review is not None
 
 
@@ -141,18 +142,15 @@ def nothing_undecided(facts: Facts) -> bool:
     return facts.review is None or facts.review.undecided == 0
 
 
-@_guard(
-    "no message is approved, so nothing would be sent; "
-    "approve a message, or pass allow_empty to approve an empty campaign"
-)
+@_guard("no message is approved, so nothing would be sent; approve at least one message")
 def something_approved(facts: Facts) -> bool:
     """At least one message is approved, or the caller allows an empty campaign."""
     return facts.allow_empty or facts.review is None or facts.review.approved > 0
 
 
 @_guard(
-    "{facts.claimable} contact(s) wait for messages and would not be exported; request changes and "
-    "generate them, or exclude them, or pass allow_partial to approve the campaign without them"
+    "{facts.claimable} contact(s) wait for messages and would not be exported; "
+    "request changes and generate them, or exclude them"
 )
 def nothing_waiting(facts: Facts) -> bool:
     """No contact waits for messages, or the caller allows a partial campaign."""
@@ -161,7 +159,7 @@ def nothing_waiting(facts: Facts) -> bool:
 
 @_guard(
     "{facts.stale} contact(s) are stale: their messages do not come from the present steps; "
-    "regenerate or exclude them, or pass allow_partial to approve the messages that they have"
+    "regenerate or exclude them"
 )
 def nothing_stale(facts: Facts) -> bool:
     """No generated contact is stale, or the caller allows a partial campaign."""

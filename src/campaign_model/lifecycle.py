@@ -69,6 +69,7 @@ __all__ = [
     "apply_contact",
     "check_permission",
     "is_permitted",
+    "permissions",
     "resting_status",
     "sources",
     "target",
@@ -107,7 +108,11 @@ class Action(StrEnum):
 
 
 class Permission(StrEnum):
-    """A change of a campaign's content that is legal only in some statuses."""
+    """A change of a campaign's content that is legal only in some statuses.
+
+    The store checks every permission except ``review_messages``: approving and rejecting messages
+    changes the host's table, so the host calls :func:`check_permission`.
+    """
 
     EDIT_DETAILS = "edit_details"
     EDIT_STEPS = "edit_steps"
@@ -121,6 +126,7 @@ class Permission(StrEnum):
     CLAIM = "claim"
     RETRY_FAILED = "retry_failed"
     REGENERATE = "regenerate"
+    REVIEW_MESSAGES = "review_messages"
     LIST_EXPORTABLE = "list_exportable"
     EXPORT_CONTACTS = "export_contacts"
 
@@ -233,6 +239,7 @@ PERMISSIONS: Mapping[Permission, frozenset[Status]] = MappingProxyType(
         Permission.CLAIM: frozenset({Status.GENERATING}),
         Permission.RETRY_FAILED: _WORKABLE,
         Permission.REGENERATE: _WORKABLE,
+        Permission.REVIEW_MESSAGES: frozenset({Status.REVIEW}),
         Permission.LIST_EXPORTABLE: frozenset({Status.APPROVED, Status.EXPORTED}),
         Permission.EXPORT_CONTACTS: frozenset({Status.EXPORTED}),
     }
@@ -329,6 +336,11 @@ def actions(
         return why_not(source, action, facts)
 
     return tuple(ActionState(action, targets.get(action), find_error(action)) for action in Action)
+
+
+def permissions(status: Status) -> tuple[Permission, ...]:
+    """Return the permissions that ``status`` grants: what may be edited now."""
+    return tuple(permission for permission in Permission if is_permitted(permission, status))
 
 
 def is_permitted(permission: Permission, status: Status | str) -> bool:

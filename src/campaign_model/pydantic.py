@@ -39,8 +39,8 @@ from pydantic_core import (
 
 from campaign_model import answers, campaign, claims, errors, generation_config, lifecycle, steps
 from campaign_model._answer import json_ready
-from campaign_model.forms import PARTS
-from campaign_model.validation import answer_schema
+from campaign_model._json import follow
+from campaign_model.validation import answer_schema, whole_schema
 from campaign_model.wire import DEFAULT, Codec
 
 __all__ = [
@@ -121,18 +121,12 @@ class JsonForm:
         answer = answer_schema(answers.name_of(type_))
         if not is_input or type_ not in _KINDS:
             return answer
-        document = self._document_schema(_KINDS[type_])
+        document = whole_schema(_KINDS[type_], vocabulary=self.codec.vocabulary)
+        for name in ("$id", "$schema"):
+            del document[name]
         if type_ is campaign.CampaignTemplate:
             return {"title": answer["title"], "anyOf": [document, answer]}
         return (document["items"] if type_ is steps.Step else document) | {"title": answer["title"]}
-
-    def _document_schema(self, kind: str) -> dict[str, Any]:
-        """Return the JSON Schema of a submitted document, without references."""
-        schema = self.codec.schema(kind)
-        for part, name in PARTS.items():
-            if kind == "campaign_template":
-                schema["properties"][name] = self._document_schema(part)
-        return {name: schema[name] for name in schema if name not in {"$defs", "$id", "$schema"}}
 
 
 _KINDS: dict[Any, str] = {
@@ -157,7 +151,7 @@ def _validation_error(error: errors.InvalidDocument, document: Any) -> Validatio
     """Return the error of pydantic with all violations of ``document``."""
     details = []
     for violation in error.violations:
-        location, value = _find(violation.path, document)
+        location, value = follow(violation.path, document)
         details.append(
             InitErrorDetails(
                 type=PydanticCustomError(violation.code, violation.message),
@@ -166,21 +160,6 @@ def _validation_error(error: errors.InvalidDocument, document: Any) -> Validatio
             )
         )
     return ValidationError.from_exception_data(error.document, details)
-
-
-def _find(pointer: str, document: Any) -> tuple[tuple[str | int, ...], Any]:
-    """Return the names and indexes of a JSON Pointer, and the value there (``None``: missing)."""
-    location: list[str | int] = []
-    value = document
-    for token in pointer.split("/")[1:]:
-        name: str | int = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(value, list):
-            name = int(token)
-            value = value[name]
-        else:
-            value = value.get(name) if isinstance(value, dict) else None
-        location.append(name)
-    return tuple(location), value
 
 
 StepSequence: TypeAlias = Annotated[steps.StepSequence, JsonForm()]

@@ -26,7 +26,13 @@ from campaign_model.errors import (
     short_repr,
 )
 from campaign_model.fields import DocumentFields
-from campaign_model.vocabulary import CHANNEL_LIMITS, MAX_IDENTIFIER, Condition
+from campaign_model.vocabulary import (
+    CHANNEL_LIMITS,
+    MAX_IDENTIFIER,
+    STANDARD,
+    Condition,
+    Vocabulary,
+)
 
 __all__ = [
     "KEY_PATTERN",
@@ -431,6 +437,16 @@ class StepSequence(Sequence[Step]):
             if step.enabled
             for variant in "abc"[: step.variant_count]
         )
+
+    def required_fields(self, vocabulary: Vocabulary = STANDARD) -> tuple[str, ...]:
+        """Return the fields that a contact needs for the messages of the enabled steps.
+
+        These are the fields that the channels of the steps require, each once, in the order of the
+        steps. A channel that ``vocabulary`` does not know requires nothing.
+        """
+        channels = (vocabulary.channel(step.channel) for step in self.enabled)
+        fields = (field for channel in channels if channel for field in channel.requires)
+        return tuple(dict.fromkeys(fields))
 
     def _index(self, key: str) -> int:
         try:

@@ -44,7 +44,7 @@ from campaign_model.forms import PARTS, Previous, is_unchanged
 from campaign_model.steps import MAX_STEPS, StepSequence, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
-__all__ = ["answer_schema", "document_schema", "load_schema", "violations"]
+__all__ = ["answer_schema", "document_schema", "load_schema", "violations", "whole_schema"]
 
 # --- The published schemas -----------------------------------------------------------------------
 
@@ -98,6 +98,15 @@ def document_schema(
     return schema
 
 
+def whole_schema(
+    kind: str, form: str = "submitted", vocabulary: Vocabulary = STANDARD
+) -> dict[str, Any]:
+    """Return :func:`document_schema` without references: each is replaced by what it refers to."""
+    schema = document_schema(kind, form, vocabulary)
+    parts = {part["$id"]: part for part in schema.pop("$defs", {}).values()}
+    return cast("dict[str, Any]", _without_references(schema, parts))
+
+
 def answer_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema of what a service answers, such as ``Campaign``, in one piece.
 
@@ -109,17 +118,21 @@ def answer_schema(name: str) -> dict[str, Any]:
     if name not in parts:
         raise InvalidArgument("name", f"no answer has the name {short_repr(name)}", (*parts,))
 
-    def without_references(schema: Any) -> Any:
-        if isinstance(schema, list):
-            return [without_references(member) for member in schema]
-        if not isinstance(schema, dict):
-            return schema
-        if "$ref" in schema:
-            _, _, part = schema["$ref"].rpartition("/")
-            schema = parts[part] | {key: schema[key] for key in schema if key != "$ref"}
-        return {key: without_references(member) for key, member in schema.items()}
+    references = {f"#/$defs/{part}": schema for part, schema in parts.items()}
+    return cast("dict[str, Any]", _without_references(parts[name], references))
 
-    return cast("dict[str, Any]", without_references(parts[name]))
+
+def _without_references(schema: Any, parts: Mapping[str, Any]) -> Any:
+    """Replace each reference by the part that it names. Members beside the reference stay."""
+    if isinstance(schema, list):
+        return [_without_references(member, parts) for member in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        own = {name: schema[name] for name in schema if name != "$ref"}
+        part = {name: value for name, value in parts[schema["$ref"]].items() if name != "$id"}
+        schema = own | part | own
+    return {name: _without_references(member, parts) for name, member in schema.items()}
 
 
 # --- Words for messages --------------------------------------------------------------------------

@@ -4,7 +4,8 @@ A :class:`Codec` reads and writes documents with one vocabulary. The functions o
 the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is read in steps:
 
 1. Decode the text, and refuse a document that is too large (:mod:`campaign_model._json`).
-2. Write the keys of ``previous`` into the steps of a submitted document that have none.
+2. If the caller passes the version that was edited (``previous``), write keys into the steps of a
+   submitted document that have none.
 3. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
    a stored document, repair it (:mod:`campaign_model.forms`) and try again.
 4. Refuse a submitted document with restricted parts (:mod:`campaign_model.forms`).
@@ -156,11 +157,16 @@ def _converted(document: Any, cls: type[V]) -> V | None:
 
 
 def _with_keys(document: Any, previous: Previous) -> Any:
-    """Return a document whose steps have the keys of the steps of ``previous`` that they are.
+    """Write keys into the steps of a document that edits ``previous``. Return the document.
 
-    New steps get new keys. The document is returned as it is if every step without a key is the
-    step without a key at the same position of ``previous``, and if it has too many steps.
+    A step without a key gets the key of the step of ``previous`` that it matches
+    (:func:`campaign_model.steps.match_keys`), or else a new key.
+
+    A document without steps, or with too many, is returned unchanged. So is one in which every step
+    without a key matches the step of ``previous`` at the same position, and this step has no key
+    either: the key of both steps follows from their position.
     """
+    # 1. Find the steps of the document that have no key.
     if isinstance(previous, CampaignTemplate):
         if type(document) is not dict or "steps" not in document:
             return document
@@ -174,6 +180,7 @@ def _with_keys(document: Any, previous: Previous) -> Any:
     own_keys = [_own_key(step) for step in document]
     if None not in own_keys:
         return document
+    # 2. Match them with the steps of ``previous``.
     keys = match_keys(
         own_keys,
         [step.get("channel") if type(step) is dict else None for step in document],
@@ -183,12 +190,16 @@ def _with_keys(document: Any, previous: Previous) -> Any:
         ],
         previous,
     )
-    keyless = {key for key, step in zip(previous.keys, previous, strict=True) if step.key is None}
+    # 3. Change nothing if their positions give them the right keys.
+    keys_from_positions = {
+        key for key, step in zip(previous.keys, previous, strict=True) if step.key is None
+    }
     if all(
-        own_key is not None or (key in keyless and key == effective_key(None, index))
+        own_key is not None or (key in keys_from_positions and key == effective_key(None, index))
         for index, (own_key, key) in enumerate(zip(own_keys, keys, strict=True))
     ):
         return document
+    # 4. Write the keys.
     return [
         {**step, "key": key or new_key()} if own_key is None else step
         for own_key, key, step in zip(own_keys, keys, document, strict=True)
@@ -196,7 +207,7 @@ def _with_keys(document: Any, previous: Previous) -> Any:
 
 
 def _schema_is_text(document: Any) -> bool:
-    """Return False if settings name their JSON Schema for editors by something else than text."""
+    """Return False if a ``$schema`` in settings or in a template is something else than text."""
     if type(document) is not dict:
         return True
     settings = document.get("generation_config")
@@ -204,7 +215,10 @@ def _schema_is_text(document: Any) -> bool:
 
 
 def _own_key(step: Any) -> Any:
-    """Return the key in the document of a step, ``None`` if it has none, ``""`` for a bad key."""
+    """Return the ``key`` of a decoded step, or ``None`` if it is absent.
+
+    ``""`` stands for null, and for the key of a step that is no object.
+    """
     if type(step) is not dict:
         return ""
     return (step["key"] or "") if "key" in step else None

@@ -137,8 +137,15 @@ def test_export_refuses_files_and_tables_that_it_cannot_use(
     os.mkfifo(tmp_path / "fifo")
     for name in ("full.jsonl", "link", "fifo"):
         command(*export, name).assert_usage_error("exists already")
-    command(*export, "none/x.jsonl").assert_usage_error("No such file")
-    command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("mails has no column id")
+    command(*export, "none/x.jsonl").assert_usage_error("none does not exist")
+    command(*export, "x.jsonl", "--messages", "mails").assert_usage_error("no table mails")
+    command(*export, "x.jsonl", "--messages", "owners").assert_usage_error(
+        "--messages", "another table than owners"
+    )
+    execute(operated_tenant, sa.text("CREATE TABLE notes (body text)"))
+    command(*export, "x.jsonl", "--messages", "notes").assert_usage_error(
+        "notes has no column campaign_contact_id"
+    )
     waiting = operated_tenant.campaign("review")
     command("campaigns", "export", waiting.id, "--out", "x.jsonl").assert_usage_error("export")
     command("campaigns", "export", uuid4(), "--out", "x.jsonl").assert_usage_error("no campaign")

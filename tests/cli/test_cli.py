@@ -236,7 +236,9 @@ def test_init_needs_host_tables_and_can_run_again(
 
 def test_init_accepts_the_names_of_the_host_tables(command: Command, url: str) -> None:
     table_names = ("--tenants", "firms", "--owners", "people", "--contacts", "leads")
-    assert command("db", "init", "--url", url, "--with-host-tables", *table_names).code == 0
+    init = ("db", "init", "--url", url, "--with-host-tables", *table_names)
+    command(*init, "--owners", "firms").assert_usage_error("--owners", "another table than tenants")
+    assert command(*init).code == 0
     engine = sa.create_engine(url)
     assert {"firms", "people", "leads", "campaigns"} <= set(sa.inspect(engine).get_table_names())
     engine.dispose()

@@ -25,10 +25,10 @@ from rich.console import Console
 
 from campaign_model import db
 from campaign_model.campaign import Campaign
-from campaign_model.cli import demo, main, next_commands
+from campaign_model.cli import demo, main
 from campaign_model.cli.contacts_csv import Contact
 from campaign_model.cli.database import parse_url
-from campaign_model.cli.demo import run_demo, walkthrough, workers
+from campaign_model.cli.demo import next_commands, run_demo, walkthrough, workers
 from campaign_model.cli.demo.contacts import TENANT, read_contacts
 from campaign_model.cli.demo.messages import CampaignMessages, compose_message
 from campaign_model.cli.demo.walkthrough import print_summary

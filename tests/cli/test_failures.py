@@ -224,7 +224,7 @@ def test_an_output_file_that_is_no_regular_file_is_refused(
     with pytest.raises(UserError, match=word):
         open_output(path)
     # Also if it takes the place of a file after the check.
-    monkeypatch.setattr("campaign_model.cli.output_files.check_output", lambda _path: None)
+    monkeypatch.setattr("campaign_model.cli.output_files.check_output_path", lambda _path: None)
     with pytest.raises(UserError, match="cannot write"):
         open_output(path)
     assert {each: each.lstat() for each in tmp_path.iterdir()} == before
@@ -236,7 +236,7 @@ def test_a_device_is_refused_as_an_output_file(monkeypatch: pytest.MonkeyPatch) 
     before = path.stat()
     with pytest.raises(UserError, match="a device"):
         open_output(path)
-    monkeypatch.setattr("campaign_model.cli.output_files.check_output", lambda _path: None)
+    monkeypatch.setattr("campaign_model.cli.output_files.check_output_path", lambda _path: None)
     with pytest.raises(UserError, match="not a regular file"):
         open_output(path)
     assert path.stat() == before

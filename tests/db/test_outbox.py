@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from campaign_model.db.outbox import OUTBOX
 from campaign_model.errors import InvalidArgument
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
+from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import Tenant
 from support.tenants import new_tenant
 from support.transactions import on_postgresql, open_store
@@ -81,6 +83,17 @@ def test_neither_a_move_nor_a_delivery_that_is_rolled_back_counts(tenant: Tenant
     assert take(tenant, 1) == [(campaign.id, Action.MARK_READY)]
     assert take(tenant, 1) == [(campaign.id, Action.START_GENERATION)]
     assert take(tenant) == []
+
+
+def test_a_clock_that_goes_back_does_not_change_the_order_of_moves(tenant: Tenant) -> None:
+    """As after a failover to a server whose clock is slow."""
+    campaign, clock = tenant.campaign(contacts=1), FrozenClock()
+    actions = [Action.MARK_READY, Action.START_GENERATION, Action.CANCEL_GENERATION]
+    for action in actions:
+        tenant.apply(campaign.id, action, clock=clock)
+        clock.forward(timedelta(days=-1))
+    taken = [take(tenant, 1) for _ in actions]
+    assert taken == [[(campaign.id, action)] for action in actions]
 
 
 @on_postgresql

@@ -181,7 +181,8 @@ def test_a_campaign_goes_from_template_to_export(
         assert api.of_campaign("POST", "/review", json=review)["review"]["rejected"] == 1
         api.of_campaign("POST", "/review", json={"decision": "approved", "message_ids": None})
         api.apply("approve")
-        assert api.of_campaign("POST", "/review", 409, json=review)
+        late = api.of_campaign("POST", "/review", 409, json=review)
+        assert (late["action"], late["legal_from"]) == ("review_messages", ["review"])
 
         # 6. Export: the workers send what was approved.
         api.apply("export")

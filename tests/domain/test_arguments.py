@@ -98,6 +98,7 @@ REFUSED: list[tuple[str, Call, list[Any]]] = [
     ),
     ("permission", lambda word: lifecycle.is_permitted(word, DRAFT), ["", "me", None]),
     ("status", lambda word: lifecycle.is_permitted(CLAIM, word), ["", "me", None]),
+    ("status", lifecycle.permissions, ["", "me", None]),
     ("retry_after", Unfinished, [timedelta(-1), timedelta.max, timedelta.min]),
     ("name", Channel, ["", "A", "a b", 5, None, "\ud800", "a" * 41]),
     ("channels", lambda channels: Vocabulary(channels, ("casual",)), [(), (Channel("a"),) * 2]),

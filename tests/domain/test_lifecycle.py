@@ -35,6 +35,7 @@ from campaign_model.lifecycle import (
     apply,
     apply_contact,
     check_permission,
+    permissions,
     resting_status,
     sources,
     target,
@@ -78,6 +79,7 @@ set_readiness        x     x       x        x       .        .        .
 claim                .     .       x        .       .        .        .
 retry_failed         .     x       x        x       .        .        .
 regenerate           .     x       x        x       .        .        .
+review_messages      .     .       .        x       .        .        .
 list_exportable      .     .       .        .       x        x        .
 export_contacts      .     .       .        .       .        x        .
 """
@@ -292,22 +294,23 @@ def test_each_guard_can_be_the_only_one_of_its_action_that_fails(name: str) -> N
         "wait until workers finish or leases expire",
         "nothing_left_to_claim": "1 contact(s) wait for messages; "
         "let workers finish, or cancel generation",
-        "review_counted": "the review tally is missing; pass it as review",
+        "review_counted": "the messages under review are not counted here; "
+        "approve where they are counted",
         "nothing_undecided": "3 message(s) are undecided; approve or reject them",
         "something_approved": "no message is approved, so nothing would be sent; "
-        "approve a message, or pass allow_empty to approve an empty campaign",
+        "approve at least one message",
         "nothing_waiting": "1 contact(s) wait for messages and would not be exported; "
-        "request changes and generate them, or exclude them, "
-        "or pass allow_partial to approve the campaign without them",
+        "request changes and generate them, or exclude them",
         "nothing_stale": "2 contact(s) are stale: "
-        "their messages do not come from the present steps; regenerate or exclude them, "
-        "or pass allow_partial to approve the messages that they have",
+        "their messages do not come from the present steps; regenerate or exclude them",
     }.items(),
 )
 def test_an_unmet_guard_says_what_to_do(name: str, message: str) -> None:
     unmet = guards()[name](attrs.evolve(ALL_HOLD, **FAILS_ALONE[name]))
     assert unmet is not None
     assert unmet.to_dict() == {"guard": name, "message": message}
+    # Front ends show the sentence to their users, who pass no arguments.
+    assert "_" not in message
 
 
 def test_a_refusal_reports_every_unmet_guard() -> None:
@@ -365,7 +368,7 @@ def test_failure_18_a_partial_campaign_is_approved_only_with_allow_partial() -> 
         Facts(generated=2, claimable=1, review=review, budget_exhausted=True),
         Facts(generated=2, stale=1, review=review),
     ):
-        with pytest.raises(TransitionNotAllowed, match="or pass allow_partial"):
+        with pytest.raises(TransitionNotAllowed, match="exclude them"):
             apply(Status.REVIEW, Action.APPROVE, attrs.evolve(partial, allow_empty=True))
         allowed = attrs.evolve(partial, allow_partial=True)
         assert apply(Status.REVIEW, Action.APPROVE, allowed).target is Status.APPROVED
@@ -497,6 +500,14 @@ def test_each_change_is_permitted_in_exactly_the_expected_statuses(
         "legal_from": [known.value for known in Status if cells[permission, known] == "x"],
         "unmet": [],
     }
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_status_grants_its_permissions_in_the_order_of_the_enumeration(status: Status) -> None:
+    cells = grid(PERMITTED)
+    granted = tuple(known for known in Permission if cells[known, status] == "x")
+    assert permissions(status) == granted
+    assert permissions(status.value) == granted  # type: ignore[arg-type]
 
 
 def test_every_permission_has_statuses_and_the_mapping_is_read_only() -> None:

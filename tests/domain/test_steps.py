@@ -24,7 +24,7 @@ from campaign_model.steps import (
 )
 from campaign_model.testing.edits import Edit, Edits, Insert, Move, Remove, Update, check
 from campaign_model.testing.strategies import edits, step_sequences, steps
-from campaign_model.vocabulary import Condition
+from campaign_model.vocabulary import STANDARD, Channel, Condition, Vocabulary
 from support.strategies import copies
 
 CONTACT = UUID("11111111-2222-3333-4444-555555555555")
@@ -634,6 +634,31 @@ def test_a_message_id_does_not_depend_on_position_or_channel() -> None:
     slot = MessageSlot("s1", 1, "email", "a")
     moved = MessageSlot("s1", 5, "call_script", "a")
     assert slot.message_id(contact, 1) == moved.message_id(contact, 1)
+
+
+SMS = Channel("sms", requires=("mobile", "phone"))
+
+
+@pytest.mark.parametrize(
+    ("channels", "vocabulary", "fields"),
+    [
+        ([], STANDARD, ()),
+        (["email", "call_script", "email"], STANDARD, ("email_address", "phone")),
+        (["linkedin_message", "linkedin_connect"], STANDARD, ("linkedin_url",)),
+        (["-email", "call_script"], STANDARD, ("phone",)),
+        (["sms", "email"], STANDARD, ("email_address",)),
+        (["call_script", "sms"], STANDARD.with_channel(SMS), ("phone", "mobile")),
+    ],
+)
+def test_the_enabled_steps_require_each_field_of_their_channels_once(
+    channels: list[str], vocabulary: Vocabulary, fields: tuple[str, ...]
+) -> None:
+    sequence = StepSequence(
+        Step(channel.removeprefix("-"), "Label", enabled=not channel.startswith("-"))
+        for channel in channels
+    )
+    assert sequence.required_fields(vocabulary) == fields
+    assert vocabulary is not STANDARD or sequence.required_fields() == fields
 
 
 def test_slots_and_diffs_are_equal_by_value_and_immutable() -> None:

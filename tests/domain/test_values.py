@@ -21,7 +21,7 @@ from campaign_model import vocabulary as vocabulary_module
 from campaign_model._json import JsonObject, fault_in, thaw
 from campaign_model._values import (
     MONEY_PATTERN,
-    exactly,
+    exact_money,
     money,
     money_text,
     optional_text,
@@ -199,7 +199,7 @@ def test_failure_22_sums_of_money_are_exact_in_any_context(
     amounts: list[Decimal], precision: int
 ) -> None:
     with localcontext(Context(prec=precision)) as context:
-        with exactly():
+        with exact_money():
             total = sum(amounts, start=Decimal(0))
         assert Fraction(total) == sum(map(Fraction, amounts))
         assert context.prec == precision  # The caller's context is restored.

@@ -152,8 +152,7 @@ def test_failure_18_an_approval_drops_no_contact_that_another_user_regenerates(
     assert [unmet.guard for unmet in answer.unmet] == ["nothing_waiting"]
     assert str(answer) == (
         "approve is not possible yet: 1 contact(s) wait for messages and would not be exported; "
-        "request changes and generate them, or exclude them, "
-        "or pass allow_partial to approve the campaign without them"
+        "request changes and generate them, or exclude them"
     )
     with open_store(tenant) as store:
         with rolled_back(store):

@@ -7,11 +7,13 @@ process.
 from __future__ import annotations
 
 import itertools
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -73,12 +75,24 @@ def push_and_hang_at_the_third(_task: ExportTask) -> None:
 
 _pushes = itertools.count(1)
 
-ROLES = {"hangs": write_one_message_and_hang, "stops": give_back_when_stopping, "fails": fail}
+ROLES = {
+    "hangs": write_one_message_and_hang,
+    "stops": give_back_when_stopping,
+    "exits": give_back_when_stopping,
+    "fails": fail,
+}
+
+
+def print_and_exit(_signal: int, _frame: FrameType | None) -> None:
+    print("own handler", flush=True)  # noqa: T201
+    sys.exit(3)
 
 
 def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
     """Work on the campaign, and print the reason for the end and the answers."""
     worker_run._POLL_INTERVAL = 0.02
+    if role == "exits":
+        signal.signal(signal.SIGTERM, print_and_exit)
     engine = db.prepare_engine(sa.create_engine(url))
     ids = UUID(tenant_id), UUID(campaign_id)
     if role == "exports":

@@ -48,7 +48,7 @@ class Receiver:
     after_push: Callable[[ExportTask], object] = lambda _task: None
 
     def push(self, task: ExportTask) -> None:
-        self.pushed.update(task.message_id(slot) for slot in task.slots)
+        self.pushed.update(task.message_ids)
         self.after_push(task)
 
 

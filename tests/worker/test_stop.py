@@ -161,13 +161,24 @@ def test_a_worker_restores_the_programs_own_sigterm_handler(
 
 
 @pytest.mark.parametrize("run_worker", ["threads"], indirect=True)
-def test_sigterm_ends_a_worker_process_in_good_order(tenant: Tenant, run_worker: RunWorker) -> None:
+@pytest.mark.parametrize(
+    ("role", "exit_code", "expected"),
+    [
+        ("stops", 0, "stopped {'applied': 1}\n"),
+        # The program's own handler exits. It is called at once, and the worker ends first.
+        ("exits", 3, "own handler\n"),
+    ],
+    ids=["default_handler", "own_handler"],
+)
+def test_sigterm_ends_a_worker_process_in_good_order(
+    tenant: Tenant, run_worker: RunWorker, role: str, exit_code: int, expected: str
+) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=3)
-    with worker_process.started(tenant, campaign, "stops") as process:
+    with worker_process.started(tenant, campaign, role) as process:
         process.terminate()
         output, _ = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0
-    assert output == "stopped {'applied': 1}\n"
+        assert process.returncode == exit_code
+    assert output == expected
     assert contact_statuses(tenant, campaign) == ["pending"] * 3
     assert tenant.progress(campaign.id).spent == PRICE
     tenant.check_totals(campaign.id)

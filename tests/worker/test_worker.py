@@ -56,6 +56,7 @@ def test_a_worker_generates_every_contact_and_completes_generation(
     def generate(task: Task) -> Outcome:
         threads.add(threading.get_ident())
         assert (task.steps, task.generation_config) == (STEPS, campaign.generation_config)
+        assert task.message_ids == tuple(task.message_id(slot) for slot in task.slots)
         assert not task.stopping
         return Generated(COST)
 

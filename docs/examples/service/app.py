@@ -15,7 +15,7 @@ from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
-from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Body, Depends, FastAPI, Request, Response
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,7 +25,6 @@ from campaign_model import (
     Campaign,
     ContactStatus,
     Permission,
-    Status,
     lifecycle,
     parse_generation_config,
     parse_template_config,
@@ -39,7 +38,6 @@ from service.tables import (
     SAMPLE_CONTACTS,
     TENANT,
     count_decisions,
-    missing_fields,
     read_contacts,
     save_contacts,
     select_messages,
@@ -158,7 +156,7 @@ def show(store: CampaignStore, id: UUID) -> View:
     return View(
         campaign=campaign,
         actions=list(store.campaigns.actions(id, review=tally)),
-        permissions=[one for one in Permission if lifecycle.is_permitted(one, campaign.status)],
+        permissions=list(lifecycle.permissions(campaign.status)),
         progress=store.generation.progress(id),
         review=tally,
         history=list(store.campaigns.history(id)),
@@ -176,8 +174,11 @@ async def assign_contacts(run: Run, id: UUID, request: Request) -> Json:
     def work(store: CampaignStore) -> Json:
         save_contacts(store.connection, contacts)
         assigned = store.contacts.assign(id, contacts)
-        steps = store.campaigns.get(id).steps
-        gaps = {one: missing_fields(steps, contact) for one, contact in contacts.items()}
+        required = store.campaigns.get(id).steps.required_fields()
+        gaps = {
+            contact_id: [field for field in required if not contact[field]]
+            for contact_id, contact in contacts.items()
+        }
         store.contacts.set_readiness(id, gaps)
         return {
             "added": assigned.added,
@@ -252,8 +253,8 @@ async def review_messages(
 
     def work(store: CampaignStore) -> View:
         # The status cannot change until the decisions are committed.
-        if store.campaigns.get(id, lock="share").status is not Status.REVIEW:
-            raise HTTPException(409, {"message": "the campaign is not under review"})
+        campaign = store.campaigns.get(id, lock="share")
+        lifecycle.check_permission(Permission.REVIEW_MESSAGES, campaign.status)
         present = store.campaigns.present_messages(id, MESSAGES)
         store.connection.execute(sa.update(MESSAGES).where(present, chosen).values(status=decision))
         return show(store, id)

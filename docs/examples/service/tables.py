@@ -18,7 +18,7 @@ from uuid import UUID, uuid5
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from campaign_model import STANDARD, InvalidArgument, ReviewTally, StepSequence
+from campaign_model import InvalidArgument, ReviewTally
 from campaign_model.db import HostTables, MinimalHost
 from campaign_model.store import CampaignStore
 
@@ -86,13 +86,6 @@ def save_contacts(connection: sa.Connection, contacts: Mapping[UUID, Contact]) -
     if rows:
         updates = {field: insert.excluded[field] for field in FIELDS}
         connection.execute(insert.on_conflict_do_update(index_elements=["id"], set_=updates), rows)
-
-
-def missing_fields(steps: StepSequence, contact: Contact) -> list[str]:
-    """List the fields that the channels of the enabled steps need and the contact lacks."""
-    channels = [STANDARD.channel(step.channel) for step in steps.enabled]
-    required = {field for channel in channels if channel for field in channel.requires}
-    return sorted(field for field in required if not contact[field])
 
 
 def select_messages() -> sa.Select[Any]:

@@ -30,7 +30,7 @@ from campaign_model.worker import (
     run_worker_async,
 )
 from service.generate import generate, send
-from service.tables import CONTACTS, MESSAGES, TENANT, missing_fields
+from service.tables import CONTACTS, MESSAGES, TENANT
 
 HIGHEST_COST = Decimal("0.05")
 """The most that one contact can cost. A campaign with a budget sets it aside for each contact."""
@@ -99,7 +99,7 @@ async def work(engine: AsyncEngine, name: str) -> None:
 async def write_messages(engine: AsyncEngine, task: AsyncTask) -> Outcome:
     """Write the messages of one contact that do not exist yet; see docs/message_engine."""
     contact, messages = await load_contact(engine, task)
-    missing = missing_fields(task.steps, contact)
+    missing = [field for field in task.steps.required_fields() if not contact[field]]
     if missing:
         return NotReady(missing)
     for slot in task.slots:
@@ -145,10 +145,9 @@ def insert_message(row: dict[str, Any], connection: sa.Connection) -> None:
 def withdraw_old_messages(connection: sa.Connection, task: AsyncTask, outcome: Outcome) -> None:
     """Withdraw the messages of earlier revisions and steps when the new ones are complete."""
     if isinstance(outcome, Generated):
-        current_ids = [task.message_id(slot) for slot in task.slots]
         connection.execute(
             sa.update(MESSAGES)
-            .where(belongs_to(task), MESSAGES.c.id.not_in(current_ids))
+            .where(belongs_to(task), MESSAGES.c.id.not_in(task.message_ids))
             .values(status="withdrawn")
         )
 

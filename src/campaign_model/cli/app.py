@@ -16,10 +16,6 @@ from uuid import UUID
 import typer
 
 from campaign_model._logs import setup_log
-from campaign_model.cli import (  # noqa: F401 - they add commands to groups
-    doctor_command,
-    generation_commands,
-)
 from campaign_model.cli.campaign_commands import campaigns_app, templates_app
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,

@@ -21,8 +21,9 @@ from campaign_model.cli.console import (
     print_json,
 )
 from campaign_model.cli.contacts_csv import FIELDS
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database, parse_url, require_table
 from campaign_model.cli.message_lines import load_approved, write_line
+from campaign_model.cli.output_files import open_output
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.worker import ExportTask, run_export
@@ -142,9 +143,15 @@ def export_messages(
     """
     host = db.MinimalHost(db.HostTables(contacts=contacts_table), messages_table)
     with open_database(parse_url(url)) as engine:
-        for table in (host.contacts, host.messages):
-            _check_columns(engine, table)
-        with _create_file(path) as file:
+        for table, option in ((host.contacts, "--contacts"), (host.messages, "--messages")):
+            require_table(
+                engine,
+                table.name,
+                option,
+                columns=table.c.keys(),
+                otherwise="export with run_export in a program of your own, or name another table",
+            )
+        with open_output(path, must_be_new=True) as file:
             messages = _MessageFile(engine, tenant_id, host.contacts, host.messages, file)
             try:
                 report = run_export(
@@ -172,28 +179,3 @@ def export_messages(
         )
     else:
         open_console().print("No contact with an approved message was left to export.")
-
-
-def _create_file(path: Path) -> TextIO:
-    """Create a file that only its owner can read. Raise ``UserError``."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise UserError(f"{path} exists already; name a new file with  --out") from None
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    return os.fdopen(descriptor, "w", encoding="utf-8")
-
-
-def _check_columns(engine: sa.Engine, table: sa.Table) -> None:
-    """Raise ``UserError`` unless the database has a table with these columns."""
-    inspector = sa.inspect(engine)
-    present = set()
-    if inspector.has_table(table.name):
-        present = {column["name"] for column in inspector.get_columns(table.name)}
-    missing = [column.name for column in table.c if column.name not in present]
-    if missing:
-        raise UserError(
-            f"the table {table.name} has no column {', '.join(missing)}; export with run_export in "
-            "a program of your own, or name another table"
-        )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from campaign_model.cli.options import GROUP_SETTINGS, Json, Tenant, Url
+from campaign_model.cli.options import GROUP_SETTINGS, After, ContactsTable, Json, Tenant, Url
 from campaign_model.lifecycle import ContactStatus
 
 contacts_app: typer.Typer = typer.Typer(
@@ -29,10 +29,7 @@ def list_contacts(
     limit: Annotated[
         int, typer.Option(metavar="NUMBER", min=1, max=10_000, help="Contacts per page.")
     ] = 50,
-    after: Annotated[
-        str | None,
-        typer.Option(metavar="PAGE", help="Page to show, as the page before it printed it."),
-    ] = None,
+    after: After = None,
     as_json: Json = False,
 ) -> None:
     """List the contacts of a campaign in the order of generation, and why they wait or failed.
@@ -62,9 +59,7 @@ def import_contacts(
     skip_invalid: Annotated[
         bool, typer.Option("--skip-invalid", help="Import the other rows if some are wrong.")
     ] = False,
-    contacts: Annotated[
-        str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
-    ] = "contacts",
+    contacts: ContactsTable = "contacts",
     as_json: Json = False,
 ) -> int:
     """Import contacts from a CSV file, such as an export of Apollo, HubSpot, lemlist or LinkedIn.

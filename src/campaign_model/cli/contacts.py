@@ -28,7 +28,7 @@ from campaign_model.cli.console import (
     print_table,
 )
 from campaign_model.cli.contacts_csv import FIELDS, Contact, ContactsFile, read_contacts_file
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database, parse_url, require_table
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store import transact
 from campaign_model.store.connection import chunks, insert_into
@@ -153,7 +153,14 @@ def insert_contacts(
     """
     name = db.HostTables(contacts=table_name).contacts
     table = db.MinimalHost(db.HostTables()).contacts.to_metadata(sa.MetaData(), name=name)
-    _check_columns(connection, table_name, {"id", "tenant_id", *read.columns})
+    require_table(
+        connection,
+        table_name,
+        "--contacts",
+        columns={"id", "tenant_id", *read.columns},
+        otherwise="import with a program of your own, or leave a column of the file out with  "
+        "--map COLUMN=",
+    )
     added = 0
     for chunk in chunks(read.contacts, _ROWS_PER_INSERT):
         known = _load_addresses(connection, table, tenant_id, chunk)
@@ -195,19 +202,6 @@ def _load_addresses(
             sa.select(address).where(table.c.tenant_id == tenant_id, address.in_(addresses))
         )
     }
-
-
-def _check_columns(connection: sa.Connection, table_name: str, needed: set[str]) -> None:
-    """Raise ``UserError`` unless the table has these columns."""
-    inspector = sa.inspect(connection)
-    if not inspector.has_table(table_name):
-        raise UserError(f"there is no table {table_name}; name yours with  --contacts")
-    missing = needed - {column["name"] for column in inspector.get_columns(table_name)}
-    if missing:
-        raise UserError(
-            f"table {table_name} has no column {', '.join(sorted(missing))}; import with a program "
-            "of your own, or leave a column of the file out with  --map COLUMN="
-        )
 
 
 def _print_import(file: Path, read: ContactsFile, counts: dict[str, int] | None) -> None:

@@ -6,7 +6,7 @@ SQLAlchemy is imported within the functions, because ``--help`` loads this modul
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +129,31 @@ def open_database(
         yield engine
     finally:
         engine.dispose()
+
+
+def require_table(
+    bind: sa.Engine | sa.Connection,
+    table: str,
+    option: str,
+    *,
+    columns: Collection[str] = (),
+    otherwise: str = "",
+) -> set[str]:
+    """Return the names of the columns of a host's table.
+
+    Raise ``UserError`` if the database has no such table, or if the table lacks some of
+    ``columns``. ``option`` is the one that names the table, and ``otherwise`` says what else the
+    user can do.
+    """
+    import sqlalchemy as sa
+
+    inspector = sa.inspect(bind)
+    if not inspector.has_table(table):
+        raise UserError(f"there is no table {table}; name yours with  {option}")
+    present = {column["name"] for column in inspector.get_columns(table)}
+    if missing := {*columns} - present:
+        raise UserError(f"table {table} has no column {', '.join(sorted(missing))}; {otherwise}")
+    return present
 
 
 def explain_database_error(error: sa.exc.DBAPIError) -> UserError | None:

@@ -21,7 +21,15 @@ from campaign_model.cli.console import (
     print_json_line,
 )
 from campaign_model.cli.database import open_database, parse_url
-from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
+from campaign_model.cli.options import (
+    GROUP_SETTINGS,
+    ContactsTable,
+    Json,
+    MessagesTable,
+    OwnersTable,
+    TenantsTable,
+    Url,
+)
 
 if TYPE_CHECKING:
     from campaign_model import db
@@ -30,19 +38,6 @@ if TYPE_CHECKING:
 database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
 )
-
-TenantsTable = Annotated[
-    str, typer.Option("--tenants", metavar="TABLE", help="Your table of tenants.")
-]
-OwnersTable = Annotated[
-    str, typer.Option("--owners", metavar="TABLE", help="Your table of owners.")
-]
-ContactsTable = Annotated[
-    str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
-]
-MessagesTable = Annotated[
-    str, typer.Option("--messages", metavar="TABLE", help="Your table of messages.")
-]
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")]
 StatusMap = Annotated[
@@ -105,6 +100,38 @@ def verify(
     else:
         print_verdict(open_console(), verdict)
     return FOUND_PROBLEMS if verdict.pending else SUCCESS
+
+
+@database_app.command("doctor")
+def examine_database(
+    *,
+    url: Url,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Correct totals and leases, which loses nothing.")
+    ] = False,
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
+    as_json: Json = False,
+) -> int:
+    """Examine the rows of all tenants, and say for each problem what to do.
+
+    Checks: settings of the connection, version of the schema, totals, leases, documents that cannot
+    be read, history that the lifecycle does not allow, and rows that refer to nothing. Use a role
+    that sees the rows of every tenant. The exit code is 1 if problems are left.
+
+    Example:  campaign-model db doctor --url postgresql://owner@host/name
+    """
+    from campaign_model.cli.doctor import examine
+
+    return examine(
+        url,
+        repair=repair,
+        tenants=tenants,
+        owners=owners,
+        contacts=contacts,
+        as_json=as_json,
+    )
 
 
 @database_app.command()

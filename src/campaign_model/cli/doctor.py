@@ -12,16 +12,16 @@ from rich.console import Console
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
     SUCCESS,
-    UserError,
     open_console,
     print_json,
     print_labelled,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database, parse_url, require_table
 from campaign_model.cli.doctor_checks import CHECKS, Examination, Problem, check_schema
 from campaign_model.store import CampaignStore, HostTables, transact
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.recount import recount_totals
+from campaign_model.store.scope import Scope
 from campaign_model.store.totals import write_legacy_columns
 
 _SHOWN_PROBLEMS = 20
@@ -36,8 +36,7 @@ def examine(
     repaired: list[Problem] = []
     with open_database(parse_url(url)) as engine:
         for option, table in (("tenants", tenants), ("owners", owners), ("contacts", contacts)):
-            if not sa.inspect(engine).has_table(table):
-                raise UserError(f"there is no table {table}; name yours with  --{option}")
+            require_table(engine, table, f"--{option}")
         problems = run_checks(engine, host)
         if repair and any(problem.repairable for problem in problems):
             recount(engine, problems)
@@ -87,7 +86,7 @@ def recount(engine: sa.Engine, problems: Iterable[Problem]) -> None:
 
 def _recount_campaign(campaign_id: UUID, store: CampaignStore) -> None:
     """Count the contacts of one campaign, and write its totals and legacy columns."""
-    scope = Examination.begin(store.connection, HostTables()).scope(store.tenant_id)
+    scope = Scope(store.connection, store.tenant_id)
     read_campaign(scope, campaign_id, lock=True)
     write_legacy_columns(scope, campaign_id, recount_totals(scope, campaign_id))
 

@@ -76,10 +76,6 @@ class Examination:
             text = text.bindparams(sa.bindparam(name, value, type_=type_))
         return self.connection.execute(text)
 
-    def scope(self, tenant_id: UUID) -> Scope:
-        """Make the scope with which functions of the store read one tenant."""
-        return Scope(self.connection, tenant_id, None, database_time, DEFAULT, self.host)
-
 
 def check_schema(examination: Examination) -> Iterator[Problem]:
     """Compare the version of the schema with that of the library."""
@@ -130,7 +126,7 @@ def check_settings(examination: Examination) -> Iterator[Problem]:
 def check_totals(examination: Examination) -> Iterator[Problem]:
     """Compare the totals of every campaign with the sums over its contacts."""
     for row in _list_campaigns(examination):
-        scope = examination.scope(row.tenant_id)
+        scope = Scope(examination.connection, row.tenant_id)
         kept = load_totals(scope, row.campaign_id)
         counted = count_contacts(scope, row.campaign_id, kept)
         wrong = [

@@ -10,6 +10,8 @@ import json
 import re
 from typing import NamedTuple
 
+from campaign_model._json import tokens_of
+
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[][{}:,]|[^][{}:,"\s]+')
 
 
@@ -35,8 +37,7 @@ class JsonPositions:
         """
         place = self._root
         offset = place.offset
-        for token in pointer.split("/")[1:]:
-            name = token.replace("~1", "/").replace("~0", "~")
+        for name in tokens_of(pointer):
             if name not in place.members:
                 return self._position(place.offset)
             place = place.members[name]

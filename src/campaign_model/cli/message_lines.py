@@ -21,12 +21,11 @@ def load_approved(
     """Load the approved messages of one contact, in the order of their steps."""
     columns = messages.c
     # Selecting by id leaves out messages of earlier revisions and of removed steps.
-    message_ids = [task.message_id(slot) for slot in task.slots]
     return connection.execute(
         sa.select(messages)
         .where(
             columns.tenant_id == tenant_id,
-            columns.id.in_(message_ids),
+            columns.id.in_(task.message_ids),
             columns.status == "approved",
         )
         .order_by(columns.sequence_step, columns.variant)

@@ -45,6 +45,29 @@ Url = Annotated[
 Tenant = Annotated[
     UUID, typer.Option(envvar="CAMPAIGN_MODEL_TENANT", help="Id of the tenant.", metavar="UUID")
 ]
+Actor = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", envvar="CAMPAIGN_MODEL_ACTOR", help="Who does it, for the history."
+    ),
+]
+CampaignId = Annotated[UUID, typer.Argument(metavar="ID", help="Id of the campaign.")]
+After = Annotated[
+    str | None,
+    typer.Option(metavar="PAGE", help="Page to show, as the page before it printed it."),
+]
+TenantsTable = Annotated[
+    str, typer.Option("--tenants", metavar="TABLE", help="Your table of tenants.")
+]
+OwnersTable = Annotated[
+    str, typer.Option("--owners", metavar="TABLE", help="Your table of owners.")
+]
+ContactsTable = Annotated[
+    str, typer.Option("--contacts", metavar="TABLE", help="Your table of contacts.")
+]
+MessagesTable = Annotated[
+    str, typer.Option("--messages", metavar="TABLE", help="Your table of messages.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Stored = Annotated[
     bool,

@@ -14,7 +14,7 @@ from typing import TextIO
 from campaign_model.cli.console import UserError
 
 
-def check_output(path: Path) -> None:
+def check_output_path(path: Path) -> None:
     """Raise ``UserError`` if ``open_output`` would refuse ``path``. Write nothing."""
     if path.is_symlink():
         raise UserError(f"cannot write {path}: it is a symbolic link")
@@ -27,15 +27,19 @@ def check_output(path: Path) -> None:
         )
 
 
-def open_output(path: Path, *, append: bool = False) -> TextIO:
+def open_output(path: Path, *, append: bool = False, must_be_new: bool = False) -> TextIO:
     """Open a file for writing UTF-8 text, with the permissions 0600.
 
-    The file is new, or emptied unless ``append``. Raise ``UserError`` if that is not possible, or
-    if ``path`` is not a regular file.
+    The file is new, or emptied unless ``append``. Raise ``UserError`` if that is not possible, if
+    ``path`` is not a regular file, or if it exists although it ``must_be_new``.
     """
-    check_output(path)
+    if must_be_new and os.path.lexists(path):
+        raise UserError(f"{path} exists already; name a new file with  --out")
+    check_output_path(path)
     # The path may have changed since the check. Without O_NONBLOCK, a FIFO waits for a reader.
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+    if must_be_new:
+        flags |= os.O_EXCL
     try:
         descriptor = os.open(path, flags, 0o600)
     except OSError as error:

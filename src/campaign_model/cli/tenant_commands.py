@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
-from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
+from campaign_model.cli.console import open_console, print_json, print_table
+from campaign_model.cli.database import open_database, parse_url, require_table
+from campaign_model.cli.options import GROUP_SETTINGS, Json, TenantsTable, Url
+from campaign_model.lifecycle import Status
 
 tenants_app: typer.Typer = typer.Typer(**GROUP_SETTINGS, help="List the tenants of a database.")
 
@@ -20,9 +21,7 @@ def _tenants() -> None:
 def list_tenants(
     *,
     url: Url,
-    tenants: Annotated[
-        str, typer.Option("--tenants", metavar="TABLE", help="Your table of tenants.")
-    ] = "tenants",
+    tenants: TenantsTable = "tenants",
     as_json: Json = False,
 ) -> None:
     """List every tenant, with the numbers of its campaigns.
@@ -31,6 +30,38 @@ def list_tenants(
 
     Example:  campaign-model tenants list --url sqlite:///campaigns.db
     """
-    from campaign_model.cli.tenants import print_tenants
+    import sqlalchemy as sa
 
-    print_tenants(url, tenants, as_json=as_json)
+    from campaign_model.db.schema import quote
+    from campaign_model.store import HostTables
+    from campaign_model.store.types import Uuid
+
+    table = HostTables(tenants=tenants).tenants
+    with open_database(parse_url(url)) as engine:
+        has_names = "name" in require_table(engine, table, "--tenants")
+        name = "CAST(tenant.name AS text)" if has_names else "''"
+        # Every tenant, with and without campaigns, and the numbers of its campaigns.
+        select_tenants = sa.text(
+            f"""
+            SELECT
+                tenant.id AS id,
+                {name} AS name,
+                count(campaign.id) AS campaigns,
+                count(CASE WHEN campaign.status = '{Status.GENERATING}' THEN 1 END) AS generating
+            FROM {quote(table)} AS tenant
+            LEFT JOIN campaigns AS campaign
+                ON campaign.tenant_id = tenant.id AND campaign.is_active
+            GROUP BY 1, 2
+            ORDER BY 2, 1
+            """  # noqa: S608 - the name of the table is quoted
+        ).columns(id=Uuid)
+        with engine.begin() as connection:
+            rows = [row._asdict() for row in connection.execute(select_tenants)]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(
+        open_console(),
+        ("id", "campaigns", "generating", "name"),
+        [(row["id"], row["campaigns"], row["generating"], row["name"]) for row in rows],
+    )

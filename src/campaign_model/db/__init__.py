@@ -108,14 +108,14 @@ def init(
 
 def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool) -> SyncReport:
     """Do all of :func:`init` in the present transaction."""
-    minimal = MinimalHost(host)
+    minimal = MinimalHost(host) if with_host_tables else None
     lock_setup(connection)
     require_writable(connection)
-    if with_host_tables:
+    if minimal is not None:
         minimal.create_referred(connection)
     _check_tables(connection, host)
     upgrade(connection, attrs.asdict(host))
-    if with_host_tables:
+    if minimal is not None:
         minimal.create_referring(connection)
     return sync_presets(connection)
 

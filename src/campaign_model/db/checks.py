@@ -106,9 +106,9 @@ def _steps_postgresql(column: str) -> str:
 
 
 def _optional_jsonpath(name: str, schema: Schema) -> str:
-    """Return the jsonpath condition that member ``name`` of a step is absent, empty or correct."""
+    """Return the jsonpath condition that member ``name`` is absent, null, "" or correct."""
     is_text = f'@.{name}.type() == "string"'
-    if name in SHORTENED:
+    if name in SHORTENED:  # A stored text of any length is correct.
         correct = is_text
     else:
         correct = f'({is_text} && @.{name} == "") || ({_jsonpath(name, schema)})'
@@ -132,11 +132,11 @@ def _jsonpath(name: str, schema: Schema) -> str:
 
 
 def _settings_postgresql(column: str) -> str:
-    """Return the condition that every known field of the settings is absent, empty or correct."""
+    """Return the condition that every known field is absent, null, "" or correct."""
     conditions = []
     for name, schema in GENERATION_FIELDS.items():
         value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
-        if name in SHORTENED:
+        if name in SHORTENED:  # A stored text of any length is correct.
             conditions.append(f"coalesce(jsonb_typeof({value}), 'null') IN ('null', 'string')")
             continue
         json_type = "string"
@@ -217,7 +217,7 @@ def _steps_sqlite(column: str) -> str:
 
 
 def _settings_sqlite(column: str) -> str:
-    """Return the condition that every known field of the settings is absent, empty or correct."""
+    """Return the condition that every known field is absent, null, "" or correct."""
     conditions = " AND ".join(
         _optional_member_sqlite(column, "$", name, schema)
         for name, schema in GENERATION_FIELDS.items()
@@ -229,12 +229,15 @@ def _settings_sqlite(column: str) -> str:
 
 
 def _optional_member_sqlite(column: str, parent: str, name: str, schema: Schema) -> str:
-    """Return the condition that member ``name`` of the object at ``parent`` is empty or correct."""
+    """Return the condition that a member of an object is absent, null, "" or correct.
+
+    ``parent`` is the path of the object, and ``name`` the name of the member.
+    """
     path = f"{parent}.{name}"
-    if name in SHORTENED:
+    if name in SHORTENED:  # A stored text of any length is correct.
         return f"coalesce(json_type({column}, '{path}'), 'null') IN ('null', 'text')"
     condition = _member_sqlite(column, path, schema)
-    # An absent member and null are NULL here.
+    # json_extract returns NULL for an absent member and for null.
     return f"(coalesce(json_extract({column}, '{path}'), '') = '' OR ({condition}))"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import attrs
 import sqlalchemy as sa
 
+from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.store.tables import HostTables, campaign_contacts, campaigns
 from campaign_model.store.types import Money, UtcDateTime, Uuid, database_clock
 
@@ -12,10 +14,16 @@ class MinimalHost:
     """Has the tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
 
     ``host`` contains the names of the tables of tenants, owners and contacts. ``messages`` is the
-    name of the table of messages.
+    name of the table of messages. Raises :class:`InvalidArgument` if two tables have one name.
     """
 
     def __init__(self, host: HostTables, messages: str = "messages") -> None:
+        arguments: dict[str, str] = {}
+        for argument, name in (*attrs.asdict(host).items(), ("messages", messages)):
+            other = arguments.setdefault(name, argument)
+            if other != argument:
+                message = f"{argument} is another table than {other}, not {short_repr(name)} too"
+                raise InvalidArgument(argument, message)
         metadata = sa.MetaData()
         self.tenants: sa.Table = sa.Table(
             host.tenants,

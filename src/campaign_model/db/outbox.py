@@ -35,15 +35,18 @@ _TRIGGER = "campaign_model_fill_outbox"
 outbox: sa.Table = sa.Table(
     OUTBOX,
     sa.MetaData(),
-    *(
-        sa.Column(one.name, one.type, primary_key=one.primary_key, nullable=one.nullable)
-        for one in campaign_history.c
+    # The order of the moves. Times are none: the clock of a database can go back.
+    sa.Column(
+        "number",
+        sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+        sa.Identity(),
+        primary_key=True,
     ),
-    sa.Index("ix_campaign_outbox_at", "at", "version", "id"),
+    *(sa.Column(one.name, one.type, nullable=one.nullable) for one in campaign_history.c),
 )
 
-_COLUMNS = ", ".join(quote(column.name) for column in outbox.c)
-_NEW_VALUES = ", ".join(f"NEW.{quote(column.name)}" for column in outbox.c)
+_COLUMNS = ", ".join(quote(column.name) for column in campaign_history.c)
+_NEW_VALUES = ", ".join(f"NEW.{quote(column.name)}" for column in campaign_history.c)
 # The history of an adopted campaign begins with an entry that is no move.
 _IS_MOVE = "NEW.action <> 'adopted'"
 
@@ -144,12 +147,11 @@ def take_moves(connection: sa.Connection, limit: int = 100) -> tuple[Move, ...]:
     """
     require_untranslated_names(connection)
     checked_number(limit, 1, _MOST_MOVES, "limit")
-    order = (outbox.c.at, outbox.c.version, outbox.c.id)
-    select = sa.select(outbox).order_by(*order).limit(limit).with_for_update(skip_locked=True)
+    number = outbox.c.number
+    select = sa.select(outbox).order_by(number).limit(limit).with_for_update(skip_locked=True)
     rows = connection.execute(select).all()
     if rows:
-        ids = [row.id for row in rows]
-        connection.execute(sa.delete(outbox).where(outbox.c.id.in_(ids)))
+        connection.execute(sa.delete(outbox).where(number.in_([row.number for row in rows])))
     return tuple(
         value_from_row(
             Move,

@@ -1,7 +1,7 @@
 """The schema as it should be, generated from the tables, the CHECKs and the host's table names.
 
-``create_statements`` returns CREATE statements. An adoption lets the server execute these on
-temporary tables, and compares the result with what the database has. The migrations contain the
+``create_statements`` returns CREATE statements. An adoption executes them for temporary tables, and
+compares these tables with those of the database. The migrations contain the
 same schema as frozen text; a test checks that both build the same schema.
 """
 
@@ -38,7 +38,7 @@ def create_statements(dialect_name: str, host: HostTables) -> tuple[str, ...]:
     return tuple(statements)
 
 
-def create_tables(host: HostTables) -> dict[str, str]:
+def create_table_statements(host: HostTables) -> dict[str, str]:
     """Return the CREATE TABLE of each table on PostgreSQL, without foreign keys and indexes.
 
     Each table comes after the tables that it refers to.
@@ -52,16 +52,17 @@ def create_tables(host: HostTables) -> dict[str, str]:
 
 
 def build_tables(dialect_name: str, host: HostTables) -> list[sa.Table]:
-    """Copy the library's tables and add the CHECKs and the foreign keys to the host's tables.
+    """Copy the library's tables, and add CHECKs and foreign keys to the host's tables.
 
-    Return them in an order in which they can be created.
+    Return the copies in an order in which they can be created.
     """
-    conditions = checks(dialect_name)
+    # 1. Copy the tables. Foreign keys also need the host's tables, with only the columns of keys.
     copies = sa.MetaData(naming_convention=metadata.naming_convention)
     for name in {*attrs.astuple(host)}:  # One table may have two uses.
         sa.Table(name, copies, sa.Column("tenant_id"), sa.Column("id", primary_key=True))
     for table in metadata.sorted_tables:
         table.to_metadata(copies)
+    # 2. Add the foreign keys to the host's tables.
     for table_name, columns, target in (
         ("campaigns", ("tenant_id",), (f"{host.tenants}.id",)),
         ("campaigns", ("tenant_id", "owner_id"), _host_key(host.owners)),
@@ -70,7 +71,9 @@ def build_tables(dialect_name: str, host: HostTables) -> list[sa.Table]:
     ):
         foreign_key = sa.ForeignKeyConstraint(columns, target)
         copies.tables[table_name].append_constraint(foreign_key)
-    tables = [table for table in copies.sorted_tables if table.name in conditions]
+    # 3. Leave out the host's tables, and add the CHECKs to the others.
+    conditions = checks(dialect_name)
+    tables = [table for table in copies.sorted_tables if table.name in metadata.tables]
     for table in tables:
         for name, condition in conditions[table.name].items():
             table.append_constraint(sa.CheckConstraint(sa.text(condition), name=name))

@@ -16,11 +16,10 @@ from campaign_model._values import checked_id
 from campaign_model.db.adoption.legacy_database import QUARANTINE
 from campaign_model.db.outbox import OUTBOX, outbox
 from campaign_model.errors import Conflict
-from campaign_model.store.connection import check_connection, database_time, savepoint
+from campaign_model.store.connection import check_connection, savepoint
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import HostTables, campaigns, metadata
-from campaign_model.wire import DEFAULT
+from campaign_model.store.tables import campaigns, metadata
 
 
 @attrs.frozen
@@ -56,7 +55,7 @@ def remove_tenant(
     """
     check_connection(connection)
     checked_id(tenant_id, "tenant_id")
-    scope = Scope(connection, tenant_id, None, database_time, DEFAULT, HostTables())
+    scope = Scope(connection, tenant_id)
     deleted = {}
     with savepoint(connection) as refusal:
         ids = connection.scalars(

@@ -57,13 +57,8 @@ async def transact_async(
             f"engine is an AsyncEngine of SQLAlchemy, not {type(engine).__name__}; with an "
             "ordinary engine, call transact; of an AsyncConnection, call run_sync"
         )
-    settings: dict[str, Any] = {
-        "attempts": attempts,
-        "patience": patience,
-        "idempotent": idempotent,
-    }
-    call = partial(transact, sync_engine, tenant_id, work, **settings, **options)
-    return await run_in_greenlet(call)
+    options |= {"attempts": attempts, "patience": patience, "idempotent": idempotent}
+    return await run_in_greenlet(partial(transact, sync_engine, tenant_id, work, **options))
 
 
 async def run_in_greenlet(function: Callable[[], Result]) -> Result:

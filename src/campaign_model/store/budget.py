@@ -11,18 +11,18 @@ this row decides whether a reservation fits (:func:`reserve_budget`).
 1. A legacy writer that writes a budget into the campaign row waits for the shared locks of the
    calls that are open.
 2. Every later call locks the row, reads the budget and changes shard 0 only. So the other shards do
-   not change any more. The UPDATE adds what they hold to the sums of shard 0.
+   not change any more. The condition of the UPDATE counts the money in them too.
 3. Contacts that workers hold at that moment have no reservation. The first claim with the budget
    reserves money for them too.
 
-If the budget is changed, or removed and written again, the same steps follow. Outcomes that are
-recorded while there is no budget can end earlier reservations: so the other shards may hold changes
-of the reserved money, too.
+If the budget is changed, or removed and written again, the same steps follow. While there is no
+budget, an outcome may end an earlier reservation, and any shard may get this change. So the
+condition counts the reserved money of the other shards too, which may be negative.
 
 **The end of a reservation.** A reservation ends with the outcome of its claim. A contact that is
 excluded in flight keeps its reservation in its row. The reservation of a contact that is erased in
-flight is kept in ``campaign_erased_claims``. If no outcome is recorded, the lease ends the
-reservation: a claim that finds no room in the budget frees what no worker holds any more.
+flight is kept in ``campaign_erased_claims``. If the lease of such a contact expires before an
+outcome is recorded, the next claim that finds no room in the budget frees the reservation.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.claims import Claim
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.connection import insert_into
@@ -52,24 +52,24 @@ _NOTHING = sa.literal(Decimal(0), Money())
 
 
 class Reservation(NamedTuple):
-    """For how many claims the budget had room.
+    """The number of claims that the budget had room for.
 
-    If it had no room for all claims, ``freed_at`` is when the lease of the next excluded or erased
-    contact expires, which then frees its reservation. It is None if there is no such contact.
+    If that is fewer than wanted, ``freed_at`` is when the next lease of an excluded or erased
+    contact expires, so that its reservation can be freed. It is None if there is no such contact.
     """
 
     claims: int
     freed_at: datetime | None = None
 
 
-@exactly()
+@exact_money()
 def reserve_budget(
     scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int, now: datetime
 ) -> Reservation:
     """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes.
 
-    ``now`` is the time of the claim. ``unit_reserve`` is zero until the first claim of a run with a
-    budget.
+    ``each`` is the amount for one claim, and ``now`` the time of the call. ``unit_reserve`` in the
+    totals is zero until the first claim of a run with a budget.
     """
     shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
     used = _T.cost + _T.erased_cost + _T.reserved + _used_in_other_shards(scope, campaign_id)
@@ -107,9 +107,10 @@ def reserve_budget(
 
 
 def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:
-    """Forget the claim of an erased contact, and return what was reserved for the contact.
+    """Delete the row of the claim of an erased contact, and return the money that it reserved.
 
-    Return None if its cost was booked before, or if it did not hold the contact any more.
+    Return None if there is no such row: the cost of this claim was booked before, or the claim no
+    longer held the contact when the contact was erased.
     """
     erased_claim = campaign_erased_claims.c
     return scope.connection.execute(
@@ -126,7 +127,7 @@ def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:
 def _used_in_other_shards(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[Decimal]:
     """Build the sum of the spent and reserved money of all shards but 0.
 
-    They changed while the campaign had no budget.
+    These shards changed while the campaign had no budget.
     """
     other = campaign_totals.alias("other")
     used = other.c.cost + other.c.erased_cost + other.c.reserved
@@ -140,7 +141,8 @@ def _used_in_other_shards(scope: Scope, campaign_id: UUID) -> sa.ColumnElement[D
 def _reserve_in_flight(scope: Scope, campaign_id: UUID, each: Decimal) -> None:
     """Reserve ``each`` for every contact that was claimed while the campaign had no budget.
 
-    Lock the contacts in the order of their ids: unlike a claim, this waits for other transactions.
+    A claim skips locked contacts, but this function waits for them. So it locks the contacts in the
+    order of their ids, and two such transactions do not deadlock.
     """
     contact = campaign_contacts.c
     ids = scope.connection.scalars(
@@ -161,14 +163,16 @@ def _reserve_in_flight(scope: Scope, campaign_id: UUID, each: Decimal) -> None:
     add_to_totals(scope, campaign_id, Totals(reserved=each * len(ids)))
 
 
-@exactly()
+@exact_money()
 def _free_expired_reservations(scope: Scope, campaign_id: UUID, now: datetime) -> datetime | None:
     """Free the reservations of excluded and erased contacts whose lease has expired.
 
-    Return when the lease of the next one expires, or None. An outcome that is recorded later still
-    books its cost. Contacts are read only in a campaign that has excluded ones. A row that another
-    transaction has locked is skipped, as if its lease expired now: that transaction ends the
-    reservation itself, or extends the lease.
+    Return when the next lease of such a contact expires, or None. An outcome that is recorded later
+    still books its cost. The table of contacts is read only if the campaign has excluded contacts.
+
+    A row that another transaction has locked is skipped, because that transaction ends the
+    reservation itself or extends the lease. The answer is then ``now``, so that the claim is tried
+    again soon.
     """
     excluded_number = sa.select(sa.func.sum(_T.excluded)).where(
         scope.of_campaign(campaign_totals, campaign_id)

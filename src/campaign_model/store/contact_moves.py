@@ -13,7 +13,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model import lifecycle
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.campaign import Changed
 from campaign_model.lifecycle import ContactAction
 from campaign_model.store.connection import checked_ids, chunks
@@ -98,7 +98,7 @@ def move_contacts(
     return Changed(changed, tuple(skipped))
 
 
-@exactly()
+@exact_money()
 def _move(
     scope: Scope,
     campaign_id: UUID,

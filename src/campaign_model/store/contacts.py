@@ -11,7 +11,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
-from campaign_model._values import checked_instance, checked_number, checked_word, exactly, text
+from campaign_model._values import checked_instance, checked_number, checked_word, exact_money, text
 from campaign_model._values import gaps as checked_gaps
 from campaign_model.campaign import Assigned, CampaignContact, Changed, Overlap, Page, Removed
 from campaign_model.claims import Cursor
@@ -70,7 +70,8 @@ class Contacts:
         campaign, also in an archived one, were generated or exported less than this time ago. The
         answer names them, with the reason. Such assignments of one tenant run one after the other,
         so that two of them never put the same contact into two campaigns. That needs the isolation
-        level READ COMMITTED, the default. In one transaction, make one such call only.
+        level READ COMMITTED, the default. In one transaction, make one such call only, after all
+        calls for other campaigns.
 
         Raises :class:`NotFound`, :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for a
         priority beyond ``MAX_PRIORITY`` and for a negative ``cooldown``.
@@ -123,12 +124,12 @@ class Contacts:
         scope = self._scope
         lock_campaign(scope, campaign_id, Permission.INCLUDE_CONTACTS)
         ids = checked_ids(contact_ids)
-        nobody_holds_it = sa.or_(
+        is_not_in_flight = sa.or_(
             _CONTACT.claim_token.is_(None),
             _CONTACT.lease_expires_at.is_(None),
             _CONTACT.lease_expires_at <= scope.now(),
         )
-        return move_contacts(scope, campaign_id, ContactAction.INCLUDE, ids, nobody_holds_it)
+        return move_contacts(scope, campaign_id, ContactAction.INCLUDE, ids, is_not_in_flight)
 
     def set_readiness(self, campaign_id: UUID, gaps: Mapping[UUID, Iterable[str]]) -> Changed:
         """Store for each contact its gaps: the names of the fields that its messages need and lack.
@@ -255,8 +256,7 @@ class Contacts:
         """Return the contacts that are also in another campaign of the tenant.
 
         The contact that was last exported, generated, claimed or assigned there comes first.
-        Excluded
-        contacts and archived campaigns do not count. Raises :class:`NotFound`.
+        Excluded contacts and archived campaigns do not count. Raises :class:`NotFound`.
         """
         scope = self._scope
         read_campaign(scope, campaign_id)
@@ -316,12 +316,13 @@ class Contacts:
         halves = contact_ids[:middle], contact_ids[middle:]
         return sum(self._delete_unclaimed(campaign_id, half) for half in halves)
 
-    @exactly()
+    @exact_money()
     def _erase(self, campaign_id: UUID, contact_ids: Sequence[UUID]) -> int:
-        """Delete contacts from one campaign; keep their costs, and the claims on them.
+        """Delete contacts from one campaign, but keep their costs and the claims that hold them.
 
-        A reservation moves with its claim, so it stays in the totals.
+        Return the number of deleted contacts.
         """
+        # 1. Keep the claims of workers, each with its reservation, until their costs are booked.
         scope = self._scope
         chosen = sa.and_(
             scope.of_campaign(campaign_contacts, campaign_id), has_contact_id(contact_ids)
@@ -343,6 +344,8 @@ class Contacts:
         scope.connection.execute(
             sa.insert(campaign_erased_claims).from_select([*kept_columns], claims)
         )
+        # 2. Delete the contacts, and change the totals: costs stay as costs of erased contacts, and
+        #    the reservations of claims stay as they are.
         rows = scope.connection.execute(
             sa.delete(campaign_contacts).where(chosen).returning(campaign_contacts)
         ).all()
@@ -354,7 +357,8 @@ class Contacts:
             delta.erased_cost += row.generation_cost
             delta.unknown_costs -= row.unknown_costs
             delta.erased_unknown_costs += row.unknown_costs
-            delta.reserved -= 0 if row.claim_token is not None else row.reserved
+            if row.claim_token is None:
+                delta.reserved -= row.reserved
         add_to_totals(scope, campaign_id, delta)
         return len(rows)
 

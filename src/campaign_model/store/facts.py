@@ -11,7 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model._values import checked_instance, exactly
+from campaign_model._values import checked_instance, exact_money
 from campaign_model.campaign import Campaign
 from campaign_model.guards import nothing_stale
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, Facts, ReviewTally
@@ -52,7 +52,7 @@ def _count_stale(scope: Scope, campaign: Campaign) -> int:
     ).scalar_one()
 
 
-@exactly()
+@exact_money()
 def gather_facts(
     scope: Scope,
     campaign: Campaign,
@@ -69,8 +69,6 @@ def gather_facts(
     totals. ``review``, ``allow_empty`` and ``allow_partial`` come from the caller of ``apply`` or
     ``actions``. If the caller holds the campaign's exclusive lock, the facts stay true until the
     transaction ends; otherwise they may change at any time.
-
-    ``@exactly()`` adds up money in a decimal context that rounds nothing.
     """
     generating = total.counts[ContactStatus.GENERATING]
     expired = 0

@@ -45,7 +45,7 @@ from campaign_model._values import (
     checked_id,
     checked_instance,
     checked_number,
-    exactly,
+    exact_money,
     money,
 )
 from campaign_model.campaign import Changed
@@ -174,7 +174,7 @@ class Generation:
         is_running = is_permitted(Permission.CLAIM, read_status(campaign_row.status))
         return Renewal(expires_at, lost_ids, cancelled=not is_running)
 
-    @exactly()
+    @exact_money()
     def checkpoint(
         self, claim: Claim, cost: Decimal | None, *, call_id: UUID | None = None
     ) -> Recorded:
@@ -343,7 +343,7 @@ class Generation:
         """
         return load_progress(self._scope, campaign_id)
 
-    @exactly()
+    @exact_money()
     def estimate(self, campaign_id: UUID) -> Estimate:
         """Estimate how many messages the unfinished contacts need, and what they will cost.
 
@@ -408,7 +408,7 @@ class Generation:
             for claim in outcomes
         }
 
-    @exactly()
+    @exact_money()
     def _book_cost(
         self, claim: Claim, contact: HeldContact | None, outcome: Outcome, delta: Totals
     ) -> bool:

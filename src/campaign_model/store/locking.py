@@ -43,7 +43,8 @@ A transaction of the host may call several methods. It keeps this order if
   locked the campaign shared,
 * it calls ``record`` or ``release`` at most once for each campaign,
 * it calls methods for several campaigns in the order of the campaigns' ids,
-* it calls ``assign`` with ``skip_active`` or ``cooldown`` at most once, and
+* it calls ``assign`` with ``skip_active`` or ``cooldown`` at most once, after all methods for other
+  campaigns, and
 * it changes messages only after it has locked the campaign. ``record``, ``erase`` (in its function
   ``delete_messages``) and ``campaigns.get(..., lock=True)`` lock the campaign.
 

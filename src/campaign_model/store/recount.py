@@ -23,7 +23,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import GENERATING
 from campaign_model.store.tables import campaign_contacts, campaign_erased_claims
@@ -47,7 +47,7 @@ def is_small(total: Totals) -> bool:
     return sum(total.counts.values()) <= SMALL_CAMPAIGN
 
 
-@exactly()
+@exact_money()
 def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     """Count the campaign's contacts, and what is reserved for those that were erased in flight.
 
@@ -111,7 +111,7 @@ def recount_totals(scope: Scope, campaign_id: UUID) -> Totals:
     return total
 
 
-@exactly()
+@exact_money()
 def _correct_totals(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     """Add to the ``kept`` totals what they lack, and return what the contacts say.
 

@@ -16,7 +16,7 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.connection import Clock, database_time
 from campaign_model.store.tables import HostTables, campaigns
-from campaign_model.wire import Codec
+from campaign_model.wire import DEFAULT, Codec
 
 SHARDS = 8
 """The number of rows ("shards") that hold the totals of a running campaign.
@@ -38,10 +38,10 @@ class Scope:
 
     connection: sa.Connection
     tenant_id: UUID
-    actor: str | None = attrs.field(converter=_actor)
-    clock: Clock
-    codec: Codec
-    host: HostTables
+    actor: str | None = attrs.field(default=None, converter=_actor)
+    clock: Clock = database_time
+    codec: Codec = DEFAULT
+    host: HostTables = attrs.field(factory=HostTables)
     # Uses `random`, which Hypothesis seeds, so that shard collisions are reproducible.
     shard: int = attrs.field(factory=lambda: random.randrange(SHARDS))  # noqa: S311 - no secret
 

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.errors import NotFound
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
@@ -324,7 +324,7 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
     delta = Totals()
     for row in written:
         delta.move(contacts[row.id].status, row.status)
-    with exactly():
+    with exact_money():
         for outcome in outcomes:
             delta.cost += outcome.cost
             delta.unknown_costs += outcome.unknown_costs

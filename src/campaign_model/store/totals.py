@@ -1,4 +1,4 @@
-"""Totals: the counts and costs of a campaign, kept as sums so that nobody has to count contacts.
+"""Totals: the counts and costs of a campaign, kept as sums so that no query counts contacts.
 
 Invariant: summed over its rows ("shards"), ``campaign_totals`` says what the campaign's contacts
 say: how many have each status, how many were exported, what was booked and what is reserved for
@@ -9,16 +9,17 @@ them. Whatever changes one of these changes the totals in the same transaction, 
 * With a budget all workers use shard 0. One conditional UPDATE of that row then decides whether a
   reservation fits (:mod:`campaign_model.store.budget`), whatever other claims do at the same
   moment.
-* A move of the campaign, under its exclusive lock, puts the sum into shard 0
+* A change of the campaign's status, under the exclusive lock, puts the sum into shard 0
   (:func:`replace_totals`) and copies it to the campaign's legacy columns.
 * Costs of erased contacts stay, in columns of their own.
 
 Writers that know nothing of totals make them wrong; :mod:`campaign_model.store.recount` corrects
 them.
 
-``low_watermark`` is kept beside the sums: every contact with a lower rank is finished. It may rise
-under the campaign's shared lock, because there only contacts that are generating go back to wait.
-Every change under the exclusive lock may put others back to wait, so it resets the mark.
+``low_watermark`` is a column of the same rows: every contact with a lower rank is finished. A claim
+may raise the mark under the campaign's shared lock. Under this lock only generating contacts go
+back to wait, and the mark never passes a generating contact. Under the exclusive lock other
+contacts may go back to wait too, so every change under this lock resets the mark.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import checked_id, exactly
+from campaign_model._values import checked_id, exact_money
 from campaign_model.campaign import UNREADABLE, Repair
 from campaign_model.claims import Progress
 from campaign_model.errors import InvalidDocument, NotFound
@@ -110,7 +111,7 @@ class Totals:
         return sum(self.counts.values()) - self.counts[ContactStatus.EXCLUDED]
 
     @property
-    @exactly()
+    @exact_money()
     def spent(self) -> Decimal:
         """The money that was spent, including the costs of erased contacts."""
         return self.cost + self.erased_cost
@@ -122,30 +123,30 @@ class Totals:
 
     @property
     def finished(self) -> int:
-        """Contacts with an outcome."""
+        """The number of contacts with an outcome."""
         return self.counts[ContactStatus.GENERATED] + self.counts[ContactStatus.FAILED]
 
     @property
     def unexported(self) -> int:
-        """Contacts that have messages and were not exported."""
+        """The number of contacts that have messages and were not exported."""
         return self.counts[ContactStatus.GENERATED] - self.exported
 
     @property
     def waiting(self) -> int:
-        """Contacts that can be claimed, at once or after a pause."""
+        """The number of contacts that can be claimed, at once or after a pause."""
         return sum(self.counts[status] for status in CLAIMABLE)
 
     @property
     def unfinished(self) -> int:
-        """Contacts whose messages are still to be generated."""
+        """The number of contacts whose messages are still to be generated."""
         return self.waiting + self.counts[ContactStatus.GENERATING]
 
     @property
     def may_have_unfinished(self) -> bool:
         """Whether any contact may be unfinished, even if a legacy writer inserted contacts.
 
-        Totals miss such contacts. Claims of them were subtracted from the contacts that wait, so
-        that the counts may be negative, and sum up to zero.
+        The totals do not contain such contacts, but a claim of one is subtracted from the number of
+        waiting contacts. So single counts may be negative, and the sum may be zero by chance.
         """
         return any(self.counts[status] for status in (*CLAIMABLE, ContactStatus.GENERATING))
 
@@ -192,7 +193,7 @@ def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     return scope.shard if is_running and config.budget is None else 0
 
 
-@exactly()
+@exact_money()
 def load_totals(scope: Scope, campaign_id: UUID) -> Totals:
     """Return the campaign's present totals. Lock nothing."""
     row = scope.connection.execute(
@@ -201,7 +202,7 @@ def load_totals(scope: Scope, campaign_id: UUID) -> Totals:
     return Totals.from_columns(row.mappings().one())
 
 
-@exactly()
+@exact_money()
 def lock_totals(scope: Scope, campaign_id: UUID) -> Totals:
     """Lock the campaign's totals and return their sum. The caller holds the exclusive lock.
 
@@ -253,10 +254,11 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
 
 
 def write_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> None:
-    """Copy the totals into the campaign row, if it has other ones.
+    """Copy the totals into the legacy columns of the campaign row, unless they are equal.
 
-    The caller holds the exclusive lock of this row. A host's trigger may set ``updated_at`` with
-    every UPDATE, and a user who edits the campaign then has to load it again.
+    An UPDATE of equal values is not harmless: a host's trigger may set ``updated_at`` with every
+    UPDATE, and a user who edits the campaign would have to load it again. The caller holds the
+    exclusive lock of the row.
     """
     columns = legacy_columns(total)
     is_outdated = sa.or_(
@@ -326,8 +328,8 @@ _SUMS = sum_columns()
 def _progress_query(*, on_postgresql: bool) -> sa.Select[Any]:
     """Build the query of one campaign's progress.
 
-    The row comes as one JSON value: describing a column of a result takes SQLAlchemy longer than
-    reading what is in it, and this query has twenty.
+    The row comes as one JSON value, because SQLAlchemy takes longer to describe a column of a
+    result than to read its value, and this query would have about twenty columns.
     """
     make_array = sa.func.json_build_array if on_postgresql else sa.func.json_array
     array = make_array(

@@ -237,7 +237,7 @@ _days = st.one_of(st.none(), st.integers(0, MAX_DAY_OFFSET), st.sampled_from([0,
 _rarely = st.sampled_from([False] * 9 + [True])
 
 
-_Row = tuple[Members, str | None, int | None]
+_DrawnStep = tuple[Members, str | None, int | None]
 """The members of a step, the template of its key, and its day offset."""
 
 
@@ -250,39 +250,44 @@ def steps(
     has the greatest allowed number of steps.
     """
 
-    def with_key_and_day(members: SearchStrategy[Members]) -> SearchStrategy[_Row]:
+    def with_key_and_day(members: SearchStrategy[Members]) -> SearchStrategy[_DrawnStep]:
         return st.tuples(members, st.sampled_from(_KEYS), _days)
 
-    rows = st.lists(with_key_and_day(step(vocabulary)), min_size=min_size, max_size=max_size)
+    drawings = st.lists(with_key_and_day(step(vocabulary)), min_size=min_size, max_size=max_size)
     simplest = with_key_and_day(built(_simplest_step(vocabulary).copy))
 
     def recipe(draw: st.DrawFn) -> list[Members]:
         # These two choices come first, because Hypothesis varies the first choices most.
-        fill, moved = filled and draw(_rarely), draw(_rarely)
-        drawn_rows = draw(rows)
+        fill, reverse_keys = filled and draw(_rarely), draw(_rarely)
+        drawn_steps = draw(drawings)
         if fill:
             # Draw every step, so that Hypothesis takes two steps for simpler than twenty.
-            drawn_rows += [draw(simplest) for _ in range(MAX_STEPS - len(drawn_rows))]
-        return _finish_steps(drawn_rows, moved=moved)
+            drawn_steps += [draw(simplest) for _ in range(MAX_STEPS - len(drawn_steps))]
+        return _finish_steps(drawn_steps, reverse_keys=reverse_keys)
 
     return composed(recipe)
 
 
-def _finish_steps(rows: list[_Row], *, moved: bool) -> list[Members]:
-    """Give each step its key and its day: keys are unique, days never decrease.
+def _finish_steps(drawn_steps: list[_DrawnStep], *, reverse_keys: bool) -> list[Members]:
+    """Return the members of each step, with its key and its day offset if it has them.
 
-    ``moved`` reverses the keys.
+    Keys are unique. Days never decrease. ``reverse_keys`` writes a key into every step, and puts
+    the keys in reverse order.
     """
-    keys = [key and key.format(index + 1) for index, (_, key, _) in enumerate(rows)]
-    if moved:
-        keys = [key or f"s{index + 1}" for index, key in enumerate(keys)]
+    keys = [
+        None if template is None else template.format(number)
+        for number, (_, template, _) in enumerate(drawn_steps, start=1)
+    ]
+    if reverse_keys:
+        # A step without a key counts as "s" and its position, which may now be another step's key.
+        keys = [key or f"s{number}" for number, key in enumerate(keys, start=1)]
         keys.reverse()
-    days = iter(sorted(day for _, _, day in rows if day is not None))
+    days = iter(sorted(day for _, _, day in drawn_steps if day is not None))
     return [
-        row
+        members
         | ({} if key is None else {"key": key})
         | ({} if day is None else {"day_offset": next(days)})
-        for (row, _, day), key in zip(rows, keys, strict=True)
+        for (members, _, day), key in zip(drawn_steps, keys, strict=True)
     ]
 
 

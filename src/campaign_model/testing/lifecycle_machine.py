@@ -123,18 +123,18 @@ class LifecycleMachine(RuleBasedStateMachine):
     @invariant()
     def archived_is_the_only_end(self) -> None:
         """From every status some actions lead to archived. No action leads out of archived."""
-        reachable = _reachable(self.status)
+        reachable = _reachable_statuses(self.status)
         assert Status.ARCHIVED in reachable, f"no actions lead from {self.status} to archived"
         assert self.status is not Status.ARCHIVED or reachable == {Status.ARCHIVED}
 
     @invariant()
     def the_contact_can_be_generated(self) -> None:
         """From every status of the contact some actions lead to generated."""
-        assert ContactStatus.GENERATED in _contact_reachable(self.contact_status)
+        assert ContactStatus.GENERATED in _reachable_contact_statuses(self.contact_status)
 
 
 @cache
-def _reachable(start: Status) -> frozenset[Status]:
+def _reachable_statuses(start: Status) -> frozenset[Status]:
     """Return the statuses that a campaign with some or all contacts generated can reach."""
     reachable = {start}
     # Each round adds what one more action reaches. No path needs more actions than statuses.
@@ -150,11 +150,13 @@ def _reachable(start: Status) -> frozenset[Status]:
 
 
 @cache
-def _contact_reachable(start: ContactStatus) -> frozenset[ContactStatus]:
+def _reachable_contact_statuses(start: ContactStatus) -> frozenset[ContactStatus]:
     """Return the statuses that a contact without gaps can reach."""
     reachable = {start}
+    # Each round adds what one more action reaches, as above.
     for _ in ContactStatus:
         reachable |= {
+            # A transition without a target leads to the status in which the contact waits.
             transition.target or lifecycle.resting_status(())
             for transition in CONTACT_TRANSITIONS
             if transition.source in reachable

@@ -360,7 +360,7 @@ class Model:
         the same moment.
         """
         state = self.state_of(id)
-        batch, exhausted_ids, unreserved_ids = chosen
+        batch, exhausted_ids, unreserved_excluded_ids = chosen
         now, campaign = self.clock.now, state.campaign
         chosen_claims = {claim.contact_id: claim for claim in batch.claims}
         amount = ZERO
@@ -390,7 +390,7 @@ class Model:
                 waiting = [contact_id for contact_id in waiting if contact_id in chosen_claims]
                 expired = [contact_id for contact_id in expired if contact_id in chosen_claims]
             granted, amount, freed_at = state.reserve(
-                limit, reserve, now, unreserved_ids if self.concurrent else None
+                limit, reserve, now, unreserved_excluded_ids if self.concurrent else None
             )
             claims = state.claim_contacts(waiting, granted, max_attempts, make_claim)
             short_of_money = len(claims) == granted
@@ -425,7 +425,7 @@ class Model:
             steps=campaign.steps,
             generation_config=campaign.generation_config,
         )
-        return expected, state.exhausted_ids, state.unreserved_ids
+        return expected, state.exhausted_ids, state.unreserved_excluded_ids
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
         """Extend the leases of claims that hold their contact. Name those to stop working on."""

@@ -378,7 +378,7 @@ class ModelCampaign:
         )
 
     @property
-    def unreserved_ids(self) -> frozenset[UUID]:
+    def unreserved_excluded_ids(self) -> frozenset[UUID]:
         """The excluded contacts for which nothing is reserved."""
         return frozenset(
             contact_id

@@ -69,7 +69,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._logs import worker_log
-from campaign_model._values import exactly
+from campaign_model._values import exact_money
 from campaign_model.claims import (
     Claim,
     ClaimBatch,
@@ -358,7 +358,7 @@ class WorkerLoop(Generic[AnyTask]):
         doublings = min(self.given_back[claim.id] + claim.attempts - 2, 10)
         return min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
 
-    @exactly()
+    @exact_money()
     def _record(self, outcomes: dict[AnyTask, Outcome]) -> None:
         """Record outcomes in one transaction, or one by one if a lease is lost or a save fails."""
         try:

@@ -7,8 +7,8 @@ starts the coroutines in the event loop. So the database never blocks the event 
 event loop loses no lease. With an ``AsyncEngine`` the thread lets each transaction run in the event
 loop, to which the connections belong: there, code that blocks the event loop delays renewals too.
 
-SIGTERM asks every worker of the main thread to stop. Invariant: the program's own handler is
-installed whenever no worker runs.
+SIGTERM asks every worker of the main thread to stop, and then calls the program's own handler.
+Invariant: that handler is installed whenever no worker runs.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def run_worker(
     * ``options`` are options of :class:`CampaignStore`.
 
     Set ``stop`` to stop the worker, or send SIGTERM if it runs in the main thread. It then claims
-    nothing more, and finishes and records the contacts that it has.
+    nothing more, and finishes and records the contacts that it has. A handler of the program for
+    SIGTERM is called at once too; if it raises, the worker raises that error at its end.
 
     If ``generate`` returns ``Unfinished()`` without a pause, the contact can be claimed again after
     one second. This time doubles each time the same contact is given back in this way, up to one
@@ -323,27 +324,48 @@ _stop_events: list[threading.Event] = []
 _replaced_handlers: list[Any] = []
 """The program's own handler while at least one worker runs, else empty."""
 
+_handler_errors: list[BaseException] = []
+"""What the program's own handler has raised, such as SystemExit, while workers were running."""
+
 
 @contextmanager
 def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
     """Set ``stop`` on SIGTERM. Do nothing outside the main thread, which alone can set handlers.
 
-    The first worker installs the handler. The last one to end restores the program's own handler.
+    The first worker installs the handler. The last one to end restores the program's own handler,
+    and raises the first error that this handler has raised.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     if not _stop_events:
-        _replaced_handlers.append(signal.signal(signal.SIGTERM, _set_stop_events))
+        _replaced_handlers.append(signal.getsignal(signal.SIGTERM))
+        signal.signal(signal.SIGTERM, _handle_sigterm)
     _stop_events.append(stop)
     try:
         yield
     finally:
         _stop_events.remove(stop)
         if not _stop_events:
-            signal.signal(signal.SIGTERM, _replaced_handlers.pop())
+            signal.signal(signal.SIGTERM, _replaced_handlers[0])
+            _replaced_handlers.clear()
+            errors = [*_handler_errors]
+            _handler_errors.clear()
+            if errors:
+                raise errors[0]
 
 
-def _set_stop_events(_signal: int, _frame: FrameType | None) -> None:
+def _handle_sigterm(signal_number: int, frame: FrameType | None) -> None:
+    """Stop the workers, and call the program's own handler, such as that of a web server.
+
+    What that handler raises waits for the end of the workers: raised at once, it would end the
+    worker loop, and the outcomes of its tasks would be lost.
+    """
     for stop in _stop_events:
         stop.set()
+    own_handler = _replaced_handlers[0]
+    if callable(own_handler):
+        try:
+            own_handler(signal_number, frame)
+        except BaseException as error:  # noqa: BLE001 - SystemExit is the usual one
+            _handler_errors.append(error)

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import exactly, is_money
+from campaign_model._values import exact_money, is_money
 from campaign_model.claims import Claim, Recorded
 from campaign_model.errors import LeaseLost
 from campaign_model.generation_config import GenerationConfig
@@ -54,6 +54,14 @@ class _Task:
         return self.steps.slots()
 
     @property
+    def message_ids(self) -> tuple[UUID, ...]:
+        """The ids of the contact's messages, in the order of :attr:`slots`.
+
+        A message with another id comes from an earlier revision or from a step that is gone.
+        """
+        return tuple(self.message_id(slot) for slot in self.slots)
+
+    @property
     def stopping(self) -> bool:
         """Whether this task should end soon.
 
@@ -82,11 +90,11 @@ class _Task:
             raise
         self._booked_costs.append(cost or Decimal(0))
 
-    @exactly()
+    @exact_money()
     def _sum_booked_costs(self) -> Decimal:
         return sum(self._booked_costs, Decimal(0))
 
-    @exactly()
+    @exact_money()
     def _sum_unbooked_costs(self, errors: Collection[BaseException]) -> Decimal | None:
         """Sum the costs that no checkpoint could book.
 

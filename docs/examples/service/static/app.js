@@ -390,11 +390,10 @@ function chooseStatus(event) {
 async function loadMessages() {
   const path = `campaigns/${view.campaign.id}/messages?limit=${shownMessages}`;
   const { items, next } = await call("GET", path);
-  return { items, hasMore: next !== null, review: view.review, status: view.campaign.status };
+  return { items, hasMore: next !== null, review: view.review, isReview: may("review_messages") };
 }
 
-function buildMessages({ items, hasMore, review, status }) {
-  const isReview = status === "review";
+function buildMessages({ items, hasMore, review, isReview }) {
   const { approved, rejected, undecided } = review;
   const total = plural(approved + rejected + undecided, "message");
   const tally = `${total}: ${approved} approved, ${rejected} rejected, ${undecided} undecided`;

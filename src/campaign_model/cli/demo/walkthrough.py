@@ -44,14 +44,12 @@ from campaign_model.cli.console import (
 from campaign_model.cli.database import open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
+from campaign_model.cli.demo.next_commands import compose_command, print_commands
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
-from campaign_model.cli.next_commands import compose_command, print_commands
-from campaign_model.cli.output_files import check_output, open_output
+from campaign_model.cli.output_files import check_output_path, open_output
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore, transact
-from campaign_model.vocabulary import STANDARD
 from campaign_model.worker import run_export
 
 
@@ -71,7 +69,9 @@ def run_demo(
     ``Interruption`` after Ctrl-C.
     """
     template = _choose_template(template_name)
-    required_fields = _list_required_fields(template.steps)
+    required_fields = [
+        *dict.fromkeys((*FIELDS_IN_EVERY_MESSAGE, *template.steps.required_fields()))
+    ]
     source: Traversable = contacts_path or files(__package__) / "sample_contacts.csv"
     contacts, repeated = read_contacts(source, required_fields)
     gaps = {
@@ -87,7 +87,7 @@ def run_demo(
     campaign = Campaign.from_template(template, f"Demo of {template.name}")
     campaign_id = continued_id or campaign.id
     path = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
-    check_output(path)
+    check_output_path(path)
 
     def start(store: CampaignStore) -> None:
         save_contacts(store.connection, contacts)
@@ -217,13 +217,6 @@ def _choose_template(name: str | None) -> CampaignTemplate:
             return template
     names = ", ".join(repr(template.name) for template in templates)
     raise UserError(f"there is no template {name!r}; choose one of {names}")
-
-
-def _list_required_fields(steps: StepSequence) -> list[str]:
-    """List the fields that a contact needs for every message of the enabled steps."""
-    channels = (STANDARD.channel(step.channel) for step in steps.enabled)
-    by_channel = (field for channel in channels if channel for field in channel.requires)
-    return list(dict.fromkeys((*FIELDS_IN_EVERY_MESSAGE, *by_channel)))
 
 
 def _describe_readiness(gaps: Mapping[UUID, Collection[str]], repeated: int) -> str:

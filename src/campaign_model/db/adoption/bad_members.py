@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from campaign_model._json import follow
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.steps import MAX_STEPS, new_key
 from campaign_model.wire import decode_stored
@@ -70,7 +71,7 @@ def _places(document: Any, violations: tuple[Violation, ...]) -> set[Path]:
         if violation.code == "too_many_items":
             places |= {(index,) for index in range(MAX_STEPS, len(document))}
             continue
-        path = _parse_pointer(document, violation.path)
+        path, _ = follow(violation.path, document)
         # A database reads only one of two members with the same name: the other would be lost.
         if not path or violation.code == "duplicate_member":
             return set()
@@ -78,17 +79,6 @@ def _places(document: Any, violations: tuple[Violation, ...]) -> set[Path]:
         is_channel = isinstance(document, list) and path[1:2] == ("channel",)
         places.add(path[:1] if is_channel else path)
     return places
-
-
-def _parse_pointer(document: Any, pointer: str) -> Path:
-    """Return the place that a JSON Pointer means."""
-    path: list[Any] = []
-    for token in pointer.split("/")[1:]:
-        name = token.replace("~1", "/").replace("~0", "~")
-        key: Any = int(name) if isinstance(document, list) else name
-        path.append(key)
-        document = document[key] if isinstance(document, list) else document.get(name)
-    return tuple(path)
 
 
 def _take_out(document: Any, path: Path) -> None:

@@ -36,7 +36,7 @@ from campaign_model.db.adoption.tolerance import (
     drop_everything,
     drop_trigger,
 )
-from campaign_model.db.schema import HOST_KEY, create_tables, quote
+from campaign_model.db.schema import HOST_KEY, create_table_statements, quote
 from campaign_model.store.tables import HostTables
 
 MARKERS = {"campaigns": "version", "campaign_contacts": "rank", "campaign_templates": "version"}
@@ -98,7 +98,7 @@ def plan_statements(
     """
     if not present.keys() & TOLERANT_TABLES:
         enforce = True  # There are no tables of an old service.
-    creates = create_tables(host)
+    creates = create_table_statements(host)
     tables, tolerant = [], []
     for name in creates:
         enforced = expected[name]

@@ -6,7 +6,8 @@ after half a second, and the session tries it again, for ten minutes in all.
 
 A session keeps settings, functions, a cursor and the setup lock in its server process. A pooler in
 transaction mode gives every transaction another server process, and gives that process to other
-clients in between. So ``open_session`` first finds out whether the server process is ours alone.
+clients in between. So ``open_session`` first finds out whether the session keeps its server
+process.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _PREPARE_SESSION = (
     *CREATE_FUNCTIONS,
 )
 
-# Restore the settings of the connection, because it goes back to the pool.
+# Restore the settings of the connection, because it goes back to the pool, and release the lock.
 _RESTORE_SESSION = (
     "CLOSE ALL",
     DROP_FUNCTIONS,
@@ -232,20 +233,24 @@ def open_session(
 ) -> Iterator[Session]:
     """Wait until no other adoption runs, and open a session for the block.
 
-    At the end, the settings of its connection are restored. Raise :class:`SetupError` if there can
-    be no such session. A ``dry_run`` may have a session that is read-only by default.
+    Raise :class:`SetupError` if an adoption cannot run in this session: on a standby, without the
+    right to create temporary tables, or behind a pooler in transaction mode. Only a ``dry_run`` may
+    have a session that is read-only by default. At the end, restore the settings of the connection
+    and release the setup lock.
     """
     with engine.connect() as connection:
+        # 1. Find out whether an adoption can run in this session, before anything is changed.
         check_session(connection)
         session = Session(connection, on_progress)
         with session.use_transactions().begin():
             access = read_access(connection)
-        obstacle = access.temporary_tables_obstacle or (
-            access.read_only and not dry_run and READ_ONLY
-        )
-        if obstacle:
-            raise SetupError(obstacle)
+        if access.temporary_tables_obstacle is not None:
+            raise SetupError(access.temporary_tables_obstacle)
+        if access.read_only and not dry_run:
+            raise SetupError(READ_ONLY)
         _require_own_process(engine, session)
+        # 2. Take the setup lock, and prepare the session. If the connection is lost, its settings
+        #    and the lock are gone with its server process.
         try:
             lock_setup(session.use_autocommit(), for_session=True)
             _run_in_writable_transaction(session, _PREPARE_SESSION)

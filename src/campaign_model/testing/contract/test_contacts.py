@@ -60,9 +60,11 @@ def test_an_excluded_contact_is_neither_generated_nor_exported(tenant: Tenant) -
     """
     campaign = tenant.campaign("generating", contacts=4)
     first, second, third, fourth = tenant.campaign_contacts(campaign.id)
+    # 1. Exclude the first contact before a worker claims it. It is not claimed.
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, [first]))
     claims = tenant.claim(campaign.id)
     assert [claim.contact_id for claim in claims] == [second, third, fourth]
+    # 2. Exclude the second contact while a worker generates it. Its cost is booked nevertheless.
     tenant.transact(lambda store: store.contacts.exclude(campaign.id, [second]))
     answers = tenant.record(
         {
@@ -76,9 +78,11 @@ def test_an_excluded_contact_is_neither_generated_nor_exported(tenant: Tenant) -
     assert contacts[second].status is EXCLUDED
     assert contacts[second].cost == CENT
     assert tenant.progress(campaign.id).spent == 3 * CENT
-    assert tenant.progress(campaign.id).total == 2
+    assert tenant.progress(campaign.id).total == len([third, fourth])  # Without excluded contacts.
+    # 3. Exclude the third contact after its generation. It is not exported any more.
     tenant.apply(campaign.id, Action.COMPLETE_GENERATION)
-    tenant.apply(campaign.id, Action.APPROVE, review=ReviewTally(1, 0, 0))
+    review = ReviewTally(approved=1, rejected=0, undecided=0)
+    tenant.apply(campaign.id, Action.APPROVE, review=review)
 
     def exportable(store: CampaignStore) -> list[UUID]:
         return [contact.contact_id for contact in store.contacts.exportable(campaign.id)]
@@ -180,6 +184,7 @@ def test_an_erased_contact_leaves_its_cost(tenant: Tenant, clock: FrozenClock) -
     late = {working: Generated(CENT)}
     assert tenant.record(late, on_lost="book") == {working: Recorded.BOOKED}
     assert tenant.record(late, on_lost="book") == {working: Recorded.SKIPPED}
+    # 4. A change of the campaign's status counts the contacts again, and keeps both costs.
     tenant.apply(campaign.id, Action.CANCEL_GENERATION)
     assert tenant.progress(campaign.id).spent == 2 * CENT
     tenant.check_totals(campaign.id)
