@@ -37,8 +37,8 @@ Unlucky;Person;Nowhere;unlucky@example.com
 
 @contextmanager
 def running(folder: Path, url: str, log: Path) -> Iterator[str]:
-    """Start the service with the one command of its README, and yield its address."""
-    (command,) = [block for block in read_blocks(SERVICE / "README.md") if block.language == "sh"]
+    """Start the service with the first command of its README, and yield its address."""
+    command = next(block for block in read_blocks(SERVICE / "README.md") if block.language == "sh")
     assert command.code.endswith(f".venv/bin/python {SERVICE.relative_to(ROOT)}\n")
     with log.open("w") as file:
         process = subprocess.Popen(

@@ -46,7 +46,9 @@ def add_samples(store: CampaignStore) -> None:
 
 def main() -> None:
     """Run the service until Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="service", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="service", description="Start the service, its workers, and a sample campaign."
+    )
     parser.add_argument(
         "--url",
         default="sqlite:///campaign-service.db",

@@ -1,7 +1,7 @@
 // What the other modules share: words, elements, and calls of the API.
 
 export const at = (id) => document.getElementById(id);
-export const words = (name) => name.replaceAll("_", " ");
+export const words = (name) => name.replaceAll("_", " ").replace("linkedin", "LinkedIn");
 export const capital = (name) => words(name).replace(/^./, (letter) => letter.toUpperCase());
 export const plural = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 export const speak = (text) => {
