@@ -282,7 +282,7 @@ def test_campaigns_list_shows_pages_filters_and_fits_the_terminal(
     assert str(second.id) in table
     assert "created" in table
     assert f"--after {page['next']}" in table
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # Rich then writes as to a terminal.
     monkeypatch.setenv("COLUMNS", "80")
     lines = command("campaigns", "list", *connection_options).out.splitlines()
     assert sum(str(campaign.id) in line for campaign in (first, second) for line in lines) == 2

@@ -91,7 +91,7 @@ def test_completion_names_commands_and_loads_no_slow_package() -> None:
 def test_show_completion_prints_a_script(
     monkeypatch: pytest.MonkeyPatch, command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     with pytest.raises(SystemExit) as ended:
         command("--show-completion")
     assert ended.value.code == 0

@@ -132,9 +132,10 @@ def print_labelled(console: Console, label: str, text: str) -> None:
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(width=LABEL_WIDTH, style="bold")
+    # Before version 14.3, Rich makes a column with a fixed width one character too wide.
+    grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    grid.add_row(label, make_printable(text))
+    grid.add_row(label.ljust(LABEL_WIDTH), make_printable(text))
     console.print(grid)
 
 

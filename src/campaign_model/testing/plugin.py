@@ -53,18 +53,24 @@ def _parse_url(text: str) -> sa.URL:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the options of the store contract."""
+    """Add the options of the store contract.
+
+    A test module may load the plugin after pytest has read the command line. Before version 9.1,
+    pytest then knows only options that state their default.
+    """
     group = parser.getgroup("campaign-model", "the store contract of campaign-model")
     group.addoption(
         "--campaign-model-url",
         metavar="URL",
         type=_parse_url,
+        default=None,
         help="SQLAlchemy URL of the database to test; the tests insert rows for tenants of their "
         "own and delete them at the end",
     )
     group.addoption(
         "--campaign-model-read-only",
         action="store_true",
+        default=False,
         help="run only the tests that write nothing, in read-only transactions (for copies of "
         "production)",
     )
