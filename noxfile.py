@@ -77,6 +77,7 @@ def lowest(session: nox.Session) -> None:
     file = Path(session.create_tmp(), "constraints.txt")
     file.write_text("\n".join(sorted(constraints)), encoding="utf-8")
     install_wheel(session, "--constraint", str(file))
+    session.install("httpx")  # The test client of the lowest FastAPI needs it.
     session.run(
         "pytest",
         # The oldest pytest does not know all of our options, and old dependencies use what newer
