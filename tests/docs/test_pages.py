@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,6 +29,17 @@ WITH_CODE = [
     for page, blocks in BLOCKS.items()
     if page not in CONTINUED and any(block.runs for block in blocks)
 ]
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """Undo what a page does to the loggers: later tests read their records."""
+    loggers = [logging.getLogger(name) for name in (None, "campaign_model")]
+    before = [(logger, logger.level, [*logger.handlers]) for logger in loggers]
+    yield
+    for logger, level, handlers in before:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

@@ -6,18 +6,20 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Generator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from campaign_model.campaign import Campaign
 from campaign_model.errors import InvalidArgument, NotFound
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, asynchronous, transact_async, transactions
+from campaign_model.store.database_errors import Remedy, remedy_for
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import PATIENCE
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
@@ -84,6 +86,19 @@ def test_an_error_of_the_work_rolls_back_and_is_raised(tenant: Tenant) -> None:
         return await transact_async(engine, tenant.id, count_campaigns)
 
     assert run(tenant, main) == 0
+
+
+def test_a_server_that_does_not_answer_is_an_error_of_the_database(tmp_path: Path) -> None:
+    url = f"postgresql+asyncpg://user@/db?host={tmp_path}"
+
+    async def main() -> None:
+        engine = create_async_engine(url)
+        with pytest.raises(sa.exc.OperationalError) as raised:
+            await transact_async(engine, uuid4(), count_campaigns, attempts=2)
+        assert isinstance(raised.value.orig, OSError)
+        assert remedy_for(raised.value) is Remedy.RECONNECT
+
+    asyncio.run(main())
 
 
 def test_a_conflict_is_tried_again_without_blocking_the_event_loop(

@@ -91,8 +91,8 @@ def print_and_exit(_signal: int, _frame: FrameType | None) -> None:
 def main(url: str, tenant_id: str, campaign_id: str, role: str) -> None:
     """Work on the campaign, and print the reason for the end and the answers."""
     worker_run._POLL_INTERVAL = 0.02
-    if role == "exits":
-        signal.signal(signal.SIGTERM, print_and_exit)
+    # Without a handler of its own, the process must not have that of coverage, which ends it.
+    signal.signal(signal.SIGTERM, print_and_exit if role == "exits" else signal.SIG_DFL)
     engine = db.prepare_engine(sa.create_engine(url))
     ids = UUID(tenant_id), UUID(campaign_id)
     if role == "exports":

@@ -92,16 +92,15 @@ def remedy_for(error: BaseException | None) -> Remedy:
     return _look_up(state or "")
 
 
-def remedy_for_connecting(error: BaseException) -> Remedy:
-    """Return what to do after ``error``, which prevented a connection.
+def wrap_connection_error(error: Exception) -> Exception:
+    """Return ``error``, which prevented a connection, as SQLAlchemy's error of a database.
 
     SQLAlchemy does not wrap what asyncpg raises while it connects: an ``OSError``, or an error with
     the SQLSTATE of a server that starts or has too many connections.
     """
-    if isinstance(error, OSError):
-        return Remedy.RECONNECT
-    state: str | None = getattr(error, "sqlstate", None)
-    return _look_up(state) if state else remedy_for(error)
+    if isinstance(error, OSError) or isinstance(getattr(error, "sqlstate", None), str):
+        return sa.exc.OperationalError(None, None, error)
+    return error
 
 
 def find_database_error(error: BaseException | None) -> sa.exc.SQLAlchemyError | None:

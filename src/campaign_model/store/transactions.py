@@ -32,8 +32,8 @@ from campaign_model.store.database_errors import (
     describe_database_error,
     find_database_error,
     remedy_for,
-    remedy_for_connecting,
     sqlstate_or_code,
+    wrap_connection_error,
 )
 from campaign_model.store.store import CampaignStore
 
@@ -146,12 +146,14 @@ def run_attempts(
                     raise
                 is_committing = True
         except Exception as error:
-            cause = cause or error
-            remedy = remedy_for(cause) if has_begun else remedy_for_connecting(error)
+            cause = cause or (error if has_begun else wrap_connection_error(error))
+            remedy = remedy_for(cause)
             may_retry = remedy is Remedy.RETRY or (
                 remedy is Remedy.RECONNECT and (idempotent or not is_committing)
             )
             if not may_retry or is_over(attempt, remedy):
+                if not has_begun and cause is not error:
+                    raise cause from error
                 raise
             _log_retry(tenant_id, attempt, cause, remedy)
         else:
