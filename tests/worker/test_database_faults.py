@@ -496,6 +496,7 @@ def test_a_worker_survives_a_restart_of_the_server(
     assert report == WorkerReport(
         WorkerStop.DRAINED, {Recorded.APPLIED: 4}, 4 * COST + PRICE, completed=True
     )
+    tenant.engine.dispose()  # The connections of this test are lost too.
     check_all_generated_once(tenant, campaign, spent=4 * COST + PRICE)
 
 
