@@ -220,7 +220,7 @@ def test_transact_tries_again_to_connect_with_asyncpg(engine: sa.Engine) -> None
     assert call_with_engine(engine.url, "asyncpg", use) == 0
     assert failures == []
     failures.append(asyncpg.InvalidPasswordError("wrong password"))
-    with pytest.raises(asyncpg.InvalidPasswordError):
+    with pytest.raises(sa.exc.OperationalError, match="wrong password"):
         call_with_engine(engine.url, "asyncpg", use)
 
 
