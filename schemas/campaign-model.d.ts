@@ -580,7 +580,10 @@ export type Unmet = {
   message: string;
 };
 
-/** One page of a list. Pass `next` as `after` for the next page; `null`: no more. */
+/**
+ * One page of a list. To get the next page, pass `next` as the argument `after`. On the last page,
+ * `next` is `null`.
+ */
 export type Page<Item> = {
   items: Item[];
   next: string | null;

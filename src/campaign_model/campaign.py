@@ -247,7 +247,11 @@ class CampaignSummary(Answer):
 
 @attrs.frozen
 class Page(Answer, Generic[Item]):
-    """One page of a list. Pass ``next`` as ``after`` for the next page; ``None``: no more."""
+    """One page of a list.
+
+    To get the next page, pass ``next`` as the argument ``after``. On the last page, ``next`` is
+    ``None``.
+    """
 
     items: tuple[Item, ...]
     next: str | None

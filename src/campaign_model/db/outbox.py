@@ -139,8 +139,8 @@ def take_moves(connection: sa.Connection, limit: int = 100) -> tuple[Move, ...]:
     Deliver them and then commit. If the delivery fails, roll back: the moves are there again, so a
     receiver gets some of them twice, but none is lost. Of one campaign, earlier moves come first.
     On PostgreSQL several consumers may run at once: each of them skips the moves that another one
-    has taken. Only a single consumer delivers the moves of a campaign in order. On SQLite, nobody
-    can write until the transaction of the consumer ends.
+    has taken. The moves of a campaign are delivered in order only if there is one consumer. On
+    SQLite, no other program can write until the transaction of the consumer ends.
 
     It needs the rights to SELECT, UPDATE and DELETE on the table, and acts across all tenants.
     Raises :class:`InvalidArgument` for another ``limit``.

@@ -65,8 +65,8 @@ class Contacts:
         priority in the order of ``contacts``. The priority of an id without one is 0. An iterator
         is read piece by piece. Contacts that are in the campaign already stay as they are.
 
-        ``skip_active`` leaves out contacts that are in another campaign of the tenant: those that
-        :meth:`overlaps` would list. ``cooldown`` leaves out contacts whose messages in another
+        ``skip_active`` leaves out the contacts that :meth:`overlaps` would list: those in another
+        campaign of the tenant. ``cooldown`` leaves out contacts whose messages in another
         campaign, also in an archived one, were generated or exported less than this time ago. The
         answer names them, with the reason. Such assignments of one tenant run one after the other,
         so that two of them never put the same contact into two campaigns. That needs the isolation
