@@ -23,28 +23,6 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
 
-__all__ = [
-    "ADOPTED",
-    "MAX_ACTOR",
-    "MAX_DESCRIPTION",
-    "MAX_NAME",
-    "MAX_REASON",
-    "Assigned",
-    "Campaign",
-    "CampaignContact",
-    "CampaignFields",
-    "CampaignSummary",
-    "CampaignTemplate",
-    "Changed",
-    "HistoryEntry",
-    "Overlap",
-    "Page",
-    "Removed",
-    "Repair",
-    "SkipReason",
-    "Skipped",
-]
-
 Item = TypeVar("Item")
 
 MAX_NAME = 500

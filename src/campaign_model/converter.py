@@ -34,8 +34,6 @@ from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence
 from campaign_model.vocabulary import Condition
 
-__all__ = ["CONVERTER", "REFUSALS", "TEMPLATE_FIELDS", "TEMPLATE_REQUIRED", "UUID_PATTERN"]
-
 REFUSALS = (InvalidDocument, KeyError, TypeError, ValueError)
 """What ``CONVERTER.structure`` raises: for a wrong value, a missing field, or a wrong shape."""
 

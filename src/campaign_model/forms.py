@@ -29,17 +29,6 @@ from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence, effective_key
 from campaign_model.vocabulary import Vocabulary
 
-__all__ = [
-    "PARTS",
-    "SHORTENED",
-    "STEP_DEFAULTS",
-    "Previous",
-    "allows_empty",
-    "is_unchanged",
-    "repaired",
-    "restricted_parts",
-]
-
 Previous = StepSequence | GenerationConfig | CampaignTemplate | None
 
 PARTS = {"template_config": "steps", "generation_config": "generation_config"}
