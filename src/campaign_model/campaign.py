@@ -258,6 +258,26 @@ class HistoryEntry(Answer):
 
 
 @attrs.frozen
+class Move(Answer):
+    """A change of a campaign's status, as ``db.take_moves`` returns it to a consumer.
+
+    ``id`` is the id of the history entry: a receiver recognises by it a move that it gets again.
+    ``version`` is the campaign's version after the move, and grows with each move of a campaign.
+    """
+
+    id: UUID
+    tenant_id: UUID
+    campaign_id: UUID
+    version: int
+    action: Action
+    source: Status
+    target: Status
+    actor: str | None
+    reason: str | None
+    at: datetime = attrs.field(converter=utc)
+
+
+@attrs.frozen
 class CampaignContact(Answer):
     """One contact's place in one campaign: readiness, generation status, cost and error.
 

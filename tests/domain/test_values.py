@@ -37,6 +37,7 @@ from campaign_model.campaign import (
     CampaignTemplate,
     Changed,
     HistoryEntry,
+    Move,
     Overlap,
     Page,
     Removed,
@@ -279,6 +280,7 @@ VALUES: list[Any] = [
     SUMMARY,
     Page((SUMMARY,), "next"),
     HistoryEntry(NOON, Action.APPROVE, Status.REVIEW, Status.APPROVED, 5, "ann", None),
+    Move(ID, ID, ID, 5, Action.APPROVE, Status.REVIEW, Status.APPROVED, "ann", None, NOON),
     Repair("/0/key", "defaulted", "key was missing"),
     CampaignContact(
         id=ID,
