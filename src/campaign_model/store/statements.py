@@ -96,6 +96,10 @@ _TYPES: dict[str, Any] = {
 """The type of every parameter and result column, by its name."""
 
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
+_HIDDEN_PARAMETER = re.compile(
+    r"(?<!:):(?!(?:tenant|token|call_id|fingerprint|reserve|cost|unknown_costs|gaps)\b)([a-z_]+)"
+)
+"""A parameter that is neither the tenant nor only written into rows."""
 
 
 def statement(sql: str, *columns: str) -> Any:
@@ -112,15 +116,20 @@ def statement(sql: str, *columns: str) -> Any:
 
 
 def statement_planned_once(sql: str, *columns: str) -> Any:
-    """Make a statement with each parameter in a subquery, so that PostgreSQL plans it once.
+    """Make a statement with its parameters in subqueries, so that PostgreSQL plans it once.
 
     PostgreSQL makes a custom plan for the values of each execution as long as custom plans look
     cheaper than the generic plan for all values. For a tenant or campaign that the statistics do
     not contain yet, custom plans always look cheaper, and planning takes as long as execution. A
     subquery hides the value from the planner. Then a custom plan costs as much as the generic plan,
     and PostgreSQL keeps the generic plan.
+
+    Some parameters stay plain. A database that is sharded by tenant finds the server by the tenant.
+    The plan does not depend on it, because an id or a campaign, whose values are hidden, comes
+    before the tenant in every index. Such a database also cannot cast a subquery that is written
+    into a row.
     """
-    return statement(_PARAMETER.sub(r"(SELECT :\1)", sql), *columns)
+    return statement(_HIDDEN_PARAMETER.sub(r"(SELECT :\1)", sql), *columns)
 
 
 class CampaignRow(NamedTuple):
