@@ -69,7 +69,7 @@ def insert_contacts(
 def _load_addresses(
     connection: sa.Connection, table: sa.Table, tenant_id: UUID, contacts: Iterable[Contact]
 ) -> Collection[str]:
-    """Return those e-mail addresses of the contacts that the tenant has, in lower case."""
+    """Return the e-mail addresses that the tenant's table has too, in lower case."""
     addresses = [contact.email_address.lower() for contact in contacts if contact.email_address]
     if not addresses:
         return ()
