@@ -150,14 +150,14 @@ CHECKS = {
         "settings": SETTINGS_CHECK_POSTGRESQL,
         "array": "jsonb_typeof(COLUMN) = 'array'",
         "gaps": """\
-COLUMN IS NULL OR CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb_array_length(COLUMN) <= 1000
-    AND NOT jsonb_path_exists(COLUMN, 'strict $[*] ? (@.type() != "string" || !(@ like_regex "^.{1,200}$" flag "s"))') ELSE false END""",
+COLUMN IS NULL OR COLUMN @? 'strict $ ? (@.type() == "array" && @.size() <= 1000
+    && !exists(@[*] ? (@.type() != "string" || !(@ like_regex "^.{1,200}$" flag "s"))))'""",
         "amount": "COLUMN < 'Infinity' AND COLUMN >= 0 AND scale(trim_scale(COLUMN)) <= 9",
         "signed_amount": "COLUMN < 'Infinity' AND COLUMN > '-Infinity' AND scale(trim_scale(COLUMN)) <= 9",
         "active": "COLUMN OR status = 'archived'",
         "name": r"char_length(COLUMN) <= 500 AND btrim(COLUMN, E'\u0009\u000A\u000B\u000C\u000D\u001C\u001D\u001E\u001F\u0020\u0085\u00A0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200A\u2028\u2029\u202F\u205F\u3000') <> ''",
-        "text_500": "COLUMN IS NULL OR char_length(COLUMN) <= 500",
-        "text_10000": "COLUMN IS NULL OR char_length(COLUMN) <= 10000",
+        "text_500": "(char_length(COLUMN) > 500) IS NOT TRUE",
+        "text_10000": "(char_length(COLUMN) > 10000) IS NOT TRUE",
         "times": "least(COLUMN) >= '0001-01-02 00:00:00+00:00' AND greatest(COLUMN) <= '9999-12-30 00:00:00+00:00'",
     },
     "sqlite": {
