@@ -27,6 +27,7 @@ from campaign_model.db.adoption.report import (
 )
 from campaign_model.db.adoption.run import adopt, enforce, sql, verify
 from campaign_model.db.autogenerate import include_object
+from campaign_model.db.distribute import distribute_sql
 from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
@@ -64,6 +65,7 @@ __all__ = [
     "Verdict",
     "adopt",
     "create_outbox",
+    "distribute_sql",
     "drop_outbox",
     "enforce",
     "generating",

@@ -16,6 +16,7 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import HostTables
 from campaign_model.store.templates import Templates
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.wire import DEFAULT, Codec
 
 
@@ -67,6 +68,7 @@ class CampaignStore:
     ) -> None:
         check_connection(connection)
         checked_id(tenant_id, "tenant_id")
+        choose_tenant(connection, tenant_id)
         scope = Scope(connection, tenant_id, actor, clock, codec, host)
         self.connection = connection
         self.tenant_id = tenant_id

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar, Unpack
 from uuid import UUID
+from weakref import WeakSet
 
 import sqlalchemy as sa
 
@@ -46,6 +47,9 @@ _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_databa
 """Set by :func:`forbid_transact`."""
 
 _LISTENING = threading.Lock()
+_noting_engines: WeakSet[sa.Engine] = WeakSet()
+"""The engines whose errors :func:`_note_error` notes."""
+
 _IN_FAILED_TRANSACTION = "25P02"
 
 _LIBPQ_IN_ERROR = 3
@@ -123,7 +127,8 @@ def run_attempts(
     remedy of its error. The other arguments, and what else is raised, are those of
     :func:`transact`.
     """
-    if _forbidden_database.get() == _without_driver(bind.engine.url):
+    forbidden = _forbidden_database.get()
+    if forbidden is not None and forbidden == _without_driver(bind.engine.url):
         raise RuntimeError(
             "save opens a transaction of its own while the worker's transaction is open, and would "
             "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
@@ -276,8 +281,9 @@ def _is_aborted(connection: sa.Connection) -> bool:
         except (sqlite3.ProgrammingError, ValueError):  # It is closed; COMMIT will raise that.
             return False
     driver: Any = connection.connection.dbapi_connection
-    if hasattr(driver, "info"):  # psycopg and psycopg2
-        return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)
+    info = getattr(driver, "info", None)
+    if info is not None:  # psycopg and psycopg2
+        return bool(info.transaction_status == _LIBPQ_IN_ERROR)
     if not connection.in_transaction():
         return False
     try:
@@ -291,9 +297,12 @@ def _is_aborted(connection: sa.Connection) -> bool:
 
 def _note_errors(engine: sa.Engine) -> None:
     """Make ``engine`` note the last database error of each connection of :func:`transact`."""
+    if engine in _noting_engines:
+        return
     with _LISTENING:
         if not sa.event.contains(engine, "handle_error", _note_error):
             sa.event.listen(engine, "handle_error", _note_error)
+        _noting_engines.add(engine)
 
 
 def _note_error(context: sa.engine.ExceptionContext) -> None:
