@@ -18,6 +18,7 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.connection import Clock, database_time
 from campaign_model.store.tables import HostTables, campaigns
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
 from campaign_model.wire import DEFAULT, Codec
 
@@ -41,7 +42,7 @@ class Scope:
     ``shard`` is the row of totals that the workers' calls of this store change.
     """
 
-    connection: sa.Connection
+    _connection: sa.Connection
     tenant_id: UUID
     actor: str | None = attrs.field(default=None, converter=_actor)
     clock: Clock = database_time
@@ -51,9 +52,15 @@ class Scope:
     shard: int = attrs.field(factory=lambda: random.randrange(SHARDS))  # noqa: S311 - no secret
 
     @property
+    def connection(self) -> sa.Connection:
+        """The connection. Its next statement runs with the setting of this store's tenant."""
+        choose_tenant(self._connection, self.tenant_id)
+        return self._connection
+
+    @property
     def on_postgresql(self) -> bool:
         """Whether the database is PostgreSQL, and not SQLite."""
-        return self.connection.dialect.name == "postgresql"
+        return self._connection.dialect.name == "postgresql"
 
     def now(self) -> datetime:
         """Return the time by the store's clock, in UTC.

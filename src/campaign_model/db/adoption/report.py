@@ -107,13 +107,15 @@ class Verdict:
 
     ``pending`` lists what is to be done, as SQL statements or sentences. ``warnings`` are sentences
     about things that adoption leaves as they are. ``tolerated`` counts the writes since the step
-    expand that the step enforce would have refused.
+    expand that the step enforce would have refused. ``distributed`` is true if Citus spreads the
+    tables over its nodes; then ``pending`` also lists the tables that it does not know yet.
     """
 
     shape: str
     pending: tuple[str, ...]
     warnings: tuple[str, ...]
     tolerated: tuple[ToleratedWrites, ...] = ()
+    distributed: bool = False
 
 
 @attrs.frozen

@@ -57,7 +57,8 @@ def missing_unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[st
     if primary | {"tenant_id"} != {*table.primary_key.columns.keys(), "tenant_id"}:
         yield f"{table.name} lacks PRIMARY KEY ({', '.join(table.primary_key.columns.keys())})"
     present: list[set[Any]] = [
-        {*key["column_names"]} for key in inspector.get_unique_constraints(table.name)
+        primary,
+        *({*key["column_names"]} for key in inspector.get_unique_constraints(table.name)),
     ]
     present += [
         {*index["column_names"]}
