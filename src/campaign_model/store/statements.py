@@ -210,14 +210,14 @@ class OutcomeRow(NamedTuple):
 
     id: UUID
     token: UUID
-    status: str | None
-    attempts: int
-    retry_after: timedelta | None
-    gaps: tuple[str, ...] | None
     cost: Decimal
     unknown_costs: int
-    error_code: str | None
-    error: str | None
+    status: str | None = None
+    attempts: int = 0
+    retry_after: timedelta | None = None
+    gaps: tuple[str, ...] | None = None
+    error_code: str | None = None
+    error: str | None = None
 
 
 class Statements(Protocol):
