@@ -35,24 +35,6 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.steps import StepSequence
 
-__all__ = [
-    "MAX_DURATION",
-    "MAX_ERROR",
-    "Claim",
-    "ClaimBatch",
-    "Cursor",
-    "Estimate",
-    "Failed",
-    "Generated",
-    "NotReady",
-    "Outcome",
-    "Progress",
-    "Recorded",
-    "Renewal",
-    "StopReason",
-    "Unfinished",
-]
-
 MAX_DURATION = timedelta(days=365)
 """The longest lease, and the longest ``retry_after``."""
 

@@ -12,8 +12,7 @@ A statement also adds the change of the totals to the row ``shard`` of ``campaig
 row does not exist yet, the statement returns the change in the column ``uncounted``, as JSON, and
 ``add_to_totals`` adds it.
 
-Three rules let a database that is sharded by tenant execute each statement on one server: every
-table has its own condition on ``tenant_id``, no WITH contains an INSERT, no UPDATE computes times.
+The statements keep the rules of a database that is sharded by tenant (decision 44).
 """
 
 from __future__ import annotations
@@ -304,7 +303,7 @@ BOOK_COST = f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
-    reported_tokens = {REMEMBERED_TOKENS} || to_jsonb(CAST(:token AS text)),
+    reported_tokens = {REMEMBERED_TOKENS} || CAST('"' || CAST(:token AS text) || '"' AS jsonb),
     enrichment_gaps = coalesce(CAST(:gaps AS jsonb), enrichment_gaps),
     claim_token = nullif(claim_token, :token),
     lease_expires_at = CASE WHEN claim_token <> :token THEN lease_expires_at END,
@@ -320,7 +319,7 @@ SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
     reserved = greatest(reserved - :cost, 0),
     reported_tokens = CASE WHEN :call_id IS NULL THEN reported_tokens
-        ELSE {REMEMBERED_TOKENS} || to_jsonb(CAST(:call_id AS text)) END
+        ELSE {REMEMBERED_TOKENS} || CAST('"' || CAST(:call_id AS text) || '"' AS jsonb) END
 WHERE tenant_id = :tenant
   AND id = :id
 """
@@ -356,6 +355,14 @@ FROM exhausted
 WHERE contact.tenant_id = :tenant
   AND contact.id = exhausted.id
 RETURNING exhausted.status, exhausted.reserved
+"""
+
+# Read the id of this transaction, if it has one, on the server that has the campaign.
+TRANSACTION_ID = """
+SELECT pg_current_xact_id_if_assigned()
+FROM campaigns
+WHERE tenant_id = :tenant
+  AND id = :campaign
 """
 
 # Raise the low-water mark to the rank of the first unfinished contact, unless another transaction
@@ -405,6 +412,7 @@ find_next_chance: Any = statement_planned_once(
     NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted"
 )
 _FAIL_EXHAUSTED = statement_planned_once(FAIL_EXHAUSTED, "status", "reserved")
+_TRANSACTION_ID = statement_planned_once(TRANSACTION_ID)
 raise_low_watermark: Any = statement_planned_once(RAISE_LOW_WATERMARK)
 
 
@@ -447,9 +455,7 @@ def lock_claimed(
     if not rows:
         # If this transaction holds the shared lock of the row, waiting for the exclusive lock could
         # be a deadlock. A transaction that has locked a row has an id.
-        may_hold_lock = not exclusively and scope.connection.scalar(
-            sa.func.pg_current_xact_id_if_assigned()
-        )
+        may_hold_lock = not exclusively and scope.connection.scalar(_TRANSACTION_ID, parameters)
         late = _LOCK_CLAIMED_WITHOUT_WAIT if may_hold_lock else _LOCK_CLAIMED_NOT_GENERATING
         rows = scope.connection.execute(late, parameters).all()
         if not rows:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from uuid import UUID
 from weakref import WeakSet
 
@@ -36,7 +36,7 @@ from campaign_model.store.database_errors import (
     sqlstate_or_code,
     wrap_connection_error,
 )
-from campaign_model.store.store import CampaignStore
+from campaign_model.store.store import CampaignStore, StoreOptions
 
 Result = TypeVar("Result")
 
@@ -69,7 +69,8 @@ def transact(
     attempts: int = 5,
     patience: timedelta = timedelta(0),
     idempotent: bool = False,
-    **options: Any,
+    actor: str | None = None,
+    **options: Unpack[StoreOptions],
 ) -> Result:
     """Run ``work(store)`` in a transaction of its own, commit, and return what ``work`` returned.
 
@@ -82,8 +83,8 @@ def transact(
     lost connection (:data:`~campaign_model.store.database_errors.REMEDIES` has all of them). It is
     also run again if it caught such an error and raised another one. There are up to ``attempts``
     attempts, and more until ``patience`` is over. If the connection was lost during the commit, the
-    work is run again only if ``idempotent`` says that doing it twice does no harm. ``options`` are
-    those of :class:`CampaignStore`.
+    work is run again only if ``idempotent`` says that doing it twice does no harm. ``actor`` and
+    ``options`` are those of :class:`CampaignStore`.
 
     Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
     returned although its transaction cannot be committed, ``TypeError`` if ``work`` is a coroutine
@@ -106,7 +107,9 @@ def transact(
     def is_over(attempt: int, _remedy: Remedy) -> bool:
         return attempt >= attempts and time.monotonic() >= deadline
 
-    return run_attempts(bind, tenant_id, work, is_over, idempotent=idempotent, **options)
+    return run_attempts(
+        bind, tenant_id, work, is_over, idempotent=idempotent, actor=actor, **options
+    )
 
 
 def run_attempts(
