@@ -41,9 +41,9 @@ class IdQuery:
 
     ids: tuple[UUID, ...]
 
-    def build(self) -> sa.CompoundSelect[Any]:
+    def build(self) -> sa.Select[Any]:
         first, *others = (sa.select(sa.literal(id_, Uuid)) for id_ in self.ids)
-        return first.union_all(*others)
+        return sa.select(first.union_all(*others).subquery())
 
 
 @attrs.frozen

@@ -46,7 +46,8 @@ from support.tenants import HOST
 CALLS_PER_ROUND = 4000
 COMMITTED_PER_ROUND = 40
 
-_ROLL_BACK = "ROLLBACK TO attack"
+ROLL_BACK = "ROLLBACK TO attack"
+"""Takes a call back. The savepoint stays."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CUT = re.compile(r"[0-9a-f-]*\.\.\.[0-9a-f-]*")
@@ -132,8 +133,7 @@ class Attack:
 
     def _run_round(self, number: int, *, hold_locks: bool) -> None:
         self.make_tenants()
-        with _locked(self._victim, hold=hold_locks):
-            self._watch = Watch(self._victim, self._own)
+        with _locked(self._victim, hold=hold_locks), self._watching():
             committed = min(COMMITTED_PER_ROUND, number // 10)
             with self._connect() as connection:
                 for _ in range(number - committed):
@@ -147,11 +147,25 @@ class Attack:
                 self._note(self._watch.find_traces(connection), "the round")
 
     @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Watch the victim's rows. A role that does not see them needs another's connection."""
+        if self.attacker_engine is self.engine:
+            self._watch = Watch(self._victim, self._own)
+            yield
+            return
+        with self.engine.connect() as observer:
+            observer.execution_options(isolation_level="AUTOCOMMIT")
+            self._watch = Watch(self._victim, self._own, observer)
+            yield
+
+    @contextmanager
     def _connect(self) -> Iterator[sa.Connection]:
         """Begin a transaction of the attacker that waits for no lock."""
         with self.attacker_engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
+            # This sends the setting of the tenant (row-level security), which the savepoint keeps.
+            CampaignStore(connection, self._own.tenant.id).templates.list()
             connection.exec_driver_sql("SAVEPOINT attack")
             yield connection
             connection.rollback()
@@ -163,7 +177,7 @@ class Attack:
         arguments, twin = self.draw_call(name)
         answer = self._answer(connection, name, arguments)
         found = self._watch.find_traces(connection)
-        connection.exec_driver_sql(_ROLL_BACK)
+        connection.exec_driver_sql(ROLL_BACK)
         description = f"{name}({arguments!r})"
         self._note(found, description)
         given = repr(arguments)
@@ -173,7 +187,7 @@ class Attack:
         if twin == arguments and not self._has_taken_id(name, arguments):
             return
         twin_answer = self._answer(connection, name, twin)
-        connection.exec_driver_sql(_ROLL_BACK)
+        connection.exec_driver_sql(ROLL_BACK)
         answer = self._masked(answer, name, arguments)
         twin_answer = self._masked(twin_answer, name, twin)
         if answer != twin_answer:

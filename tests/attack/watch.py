@@ -31,7 +31,7 @@ _GATES = """
 SELECT 'gates', string_agg(objid::text, ', ')
 FROM pg_locks
 WHERE locktype = 'advisory'
-  AND pid = pg_backend_pid()
+  AND pid = %(process)s
   AND (classid::bigint << 32) | objid::bigint = ANY (%(gates)s)"""
 _SELECT_TRACES = " UNION ALL ".join([*_TRACES, _GATES])
 
@@ -42,9 +42,16 @@ _SELECT_ROWS = [
 
 
 class Watch:
-    """Compares the victim's rows and locks with what they were when the watch began."""
+    """Compares the victim's rows and locks with what they were when the watch began.
 
-    def __init__(self, victim: Belongings, attacker: Belongings) -> None:
+    An ``observer`` is a connection that sees all rows; by default, each connection that is asked
+    about does.
+    """
+
+    def __init__(
+        self, victim: Belongings, attacker: Belongings, observer: sa.Connection | None = None
+    ) -> None:
+        self._observer = observer
         self._tenant_id = victim.tenant.id
         self._parameters = {
             "tenant": str(victim.tenant.id),
@@ -71,7 +78,9 @@ class Watch:
     def _read_traces(self, connection: sa.Connection) -> list[Any]:
         if connection.dialect.name == "sqlite":
             return self._read_rows(connection)
-        return [*connection.exec_driver_sql(_SELECT_TRACES, self._parameters)]
+        driver: Any = connection.connection.driver_connection
+        parameters = self._parameters | {"process": driver.info.backend_pid}
+        return [*(self._observer or connection).exec_driver_sql(_SELECT_TRACES, parameters)]
 
     def _read_rows(self, connection: sa.Connection) -> list[Any]:
         """Return the rows as the driver gives them, which takes the least time."""
