@@ -36,7 +36,7 @@ from attack.world import CLOCK, TENANT_TABLES, Belongings, make_belongings
 from campaign_model import db
 from campaign_model.campaign import Assigned
 from campaign_model.claims import Generated
-from campaign_model.errors import CampaignModelError
+from campaign_model.errors import CampaignModelError, TransactionAborted
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.locking import gate_key
 from campaign_model.testing.sample_campaigns import CENT
@@ -48,6 +48,9 @@ COMMITTED_PER_ROUND = 40
 
 ROLL_BACK = "ROLLBACK TO attack"
 """Takes a call back. The savepoint stays."""
+
+FAULT = "error of the program"
+"""The answer of a call that raised an error which is not documented."""
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CUT = re.compile(r"[0-9a-f-]*\.\.\.[0-9a-f-]*")
@@ -176,6 +179,9 @@ class Attack:
         name = self._next_method()
         arguments, twin = self.draw_call(name)
         answer = self._answer(connection, name, arguments)
+        if answer == FAULT:
+            connection.exec_driver_sql(ROLL_BACK)
+            return
         found = self._watch.find_traces(connection)
         connection.exec_driver_sql(ROLL_BACK)
         description = f"{name}({arguments!r})"
@@ -245,7 +251,7 @@ class Attack:
             return f"error TypeError {error}"
         except Exception as error:  # noqa: BLE001 - every other error is a fault
             self._note(f"raised {type(error).__name__}: {error}", f"{name}({arguments!r})")
-            return f"error {type(error).__name__}"
+            return FAULT
         return repr(answer)
 
     def _find_data(self, answer: str, given: str) -> str | None:
@@ -303,7 +309,10 @@ class Attack:
                 store.connection.exec_driver_sql("SET LOCAL lock_timeout = '100ms'")
             self._answer(store.connection, name, arguments)
 
-        transact(self.attacker_engine, self._own.tenant.id, work)
+        try:
+            transact(self.attacker_engine, self._own.tenant.id, work)
+        except TransactionAborted as error:
+            self._note(str(error), name)
 
     def _attack_with_workers(self) -> None:
         """Start a worker and an exporter for a campaign of the victim, and for none."""
