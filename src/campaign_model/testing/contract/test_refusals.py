@@ -30,7 +30,7 @@ from campaign_model.store.tables import (
     campaigns,
 )
 from campaign_model.store.types import UtcDateTime, Uuid
-from campaign_model.testing._store_internals import database_time, sqlstate
+from campaign_model.testing._store_internals import choose_tenant, database_time, sqlstate
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant, make_campaign
 
 _STEP_FAULTS: tuple[dict[str, Any], ...] = (
@@ -282,6 +282,8 @@ def test_foreign_keys_refuse_rows_of_two_tenants(scratch: Scratch, other_tenant:
         """Try to insert a row. Note it unless a foreign key refuses it."""
         if "id" in table.c:
             values["id"] = uuid4()
+        # A foreign key refuses the row, not row-level security.
+        choose_tenant(scratch.store.connection, tenant_id)
         refusal = scratch.refusal_of(sa.insert(table).values(tenant_id=tenant_id, **values))
         if refusal not in _FOREIGN_KEY:
             accepted.append(f"{table.name}: {what}: {refusal or 'accepted'}")
