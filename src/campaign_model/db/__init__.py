@@ -6,7 +6,8 @@ beside services that still write into it, and ``enforce`` adds the constraints o
 the system templates, ``prepare_engine`` configures an engine for the store, ``grants`` writes the
 privileges of a service's role, ``generating`` lists the campaigns that need a worker, across all
 tenants, and ``remove_tenant`` deletes everything of one tenant. ``create_outbox`` adds a table that
-gets every change of a campaign's status, and ``take_moves`` is for its consumer.
+gets every change of a campaign's status, and ``take_moves`` is for its consumer. ``install_guard``
+adds triggers that refuse what no function of the library does.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from campaign_model.db.autogenerate import include_object
 from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
+from campaign_model.db.guard import GuardStatus, guard_status, install_guard, remove_guard
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.outbox import Move, create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
@@ -53,6 +55,7 @@ __all__ = [
     "AdoptionRefused",
     "Finding",
     "Generating",
+    "GuardStatus",
     "HostTables",
     "MinimalHost",
     "Move",
@@ -67,9 +70,12 @@ __all__ = [
     "enforce",
     "generating",
     "grants",
+    "guard_status",
     "include_object",
     "init",
+    "install_guard",
     "prepare_engine",
+    "remove_guard",
     "remove_tenant",
     "sql",
     "sync_presets",
