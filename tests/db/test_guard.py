@@ -6,6 +6,7 @@ import itertools
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ from support.tenants import claim_long_ago, new_tenant, update_row
 from support.transactions import on_postgresql, on_sqlite
 
 FOREIGN_KEY_VIOLATION = "23503"
+CLAIMED = {"claim_token": uuid4(), "lease_expires_at": datetime(2030, 1, 1, tzinfo=UTC)}
+"""What a contact with any status may have, and a generating one must have."""
+
 MISSING_WORDS = (None, "", "DRAFT", "unknown")
 
 
@@ -120,7 +124,7 @@ def moves(
         "action": lines[0].action if lines else Action.ARCHIVE,
         "source": source,
         "target": target,
-        "at": sa.func.current_timestamp(),
+        "at": datetime.now(UTC),
     }
     move = sa.update(campaigns).where(campaigns.c.id == campaign_id)
     return [
@@ -156,7 +160,7 @@ def test_every_pair_of_contact_statuses_answers_as_the_lifecycle(
         campaign = tenant.campaign(contacts=len(ContactStatus))
         ids = dict(zip(ContactStatus, tenant.campaign_contacts(campaign.id).values(), strict=True))
         for status, contact in ids.items():
-            update_row(tenant, campaign_contacts, contact.id, status=status)
+            update_row(tenant, campaign_contacts, contact.id, status=status, **CLAIMED)
         install(engine)
         with engine.begin() as connection:
             words = (*ContactStatus, *MISSING_WORDS)
@@ -212,7 +216,7 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
     place = {"id": uuid4(), "tenant_id": tenant.id, "campaign_id": draft.id}
     for status in ContactStatus:
         if status is not resting_status(None):
-            values = {**place, "contact_id": contact_id, "status": status.value}
+            values = {**place, "contact_id": contact_id, "status": status.value, **CLAIMED}
             yield "contacts_insert", sa.insert(campaign_contacts).values(values)
     yield "contacts_status", update(campaign_contacts, paid.id, status="failed")
     yield "contacts_fall", update(campaign_contacts, paid.id, revision=-1)
@@ -237,7 +241,7 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
         "action": "mark_ready",
         "source": "draft",
         "target": "ready",
-        "at": sa.func.current_timestamp(),
+        "at": datetime.now(UTC),
     }
     yield "history_insert", sa.insert(campaign_history).values(entry)
     entry |= {"action": "archive", "source": "exported", "target": "archived", "version": 50}
