@@ -18,7 +18,7 @@ from support import (
 )
 from support.given_server import GivenServer
 from support.paths import TESTS
-from support.tenants import new_tenant
+from support.tenants import drop_checks, new_tenant
 
 pytest_plugins = ["support.seeds", "campaign_model.testing.plugin"]
 
@@ -201,6 +201,22 @@ def node_modules() -> Path:
 def tenant(engine: sa.Engine) -> Tenant:
     """Make a tenant for one test."""
     return new_tenant(engine)
+
+
+@pytest.fixture(scope="session")
+def unchecked_engine(databases: servers.Databases, engine_name: str) -> Iterator[sa.Engine]:
+    """Make an engine on a database like that of ``engine``, but without CHECKs."""
+    engine = sa.create_engine(databases.create(engine_name), pool_size=20)
+    db.init(engine, with_host_tables=True)
+    drop_checks(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def unchecked_tenant(unchecked_engine: sa.Engine) -> Tenant:
+    """Make a tenant of a database without CHECKs, as ``db adopt`` leaves it to ``db enforce``."""
+    return new_tenant(unchecked_engine)
 
 
 @pytest.fixture(scope="session", params=adoption.POSTGRESQL)

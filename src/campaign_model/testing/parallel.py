@@ -44,8 +44,8 @@ _COUNT_BLOCKED = sa.text(
 )
 # The same in a Citus cluster, where a process may also wait for a lock on another node.
 _COUNT_BLOCKED_IN_CITUS = sa.text(
-    f"{_COUNT_BLOCKED} OR pid IN"  # noqa: S608 - a constant
-    " (SELECT citus_pid_for_gpid(waiting_gpid) FROM citus_lock_waits)"
+    f"{_COUNT_BLOCKED}"  # noqa: S608 - a constant
+    " OR pid IN (SELECT citus_pid_for_gpid(waiting_gpid) FROM citus_lock_waits)"
 )
 
 
