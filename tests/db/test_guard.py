@@ -211,6 +211,9 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
     yield "campaigns_delete", sa.delete(campaigns)
     yield "campaigns_keys", update(campaigns, draft.id, tenant_id=other.id)
     yield "campaigns_keys", update(campaigns, draft.id, id=uuid4())
+    own = other.transact(lambda store: store.templates.add(CampaignTemplate("Other", STEPS)))
+    yield "campaigns_template", insert.values({**fresh, "template_id": own.id})
+    yield "campaigns_new_template", update(campaigns, draft.id, template_id=own.id)
     # Contacts.
     (contact_id,) = tenant.contacts(1)
     place = {"id": uuid4(), "tenant_id": tenant.id, "campaign_id": draft.id}
@@ -228,9 +231,13 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
     yield "contacts_keys", update(campaign_contacts, paid.id, campaign_id=draft.id)
     yield "contacts_keys", update(campaign_contacts, paid.id, contact_id=contact_id)
     yield "contacts_keys", update(campaign_contacts, paid.id, tenant_id=other.id)
+    erased_claims = metadata.tables["campaign_erased_claims"]
+    yield "erased_claims_keys", sa.update(erased_claims).values(campaign_id=draft.id)
+    (of_other,) = other.campaign_contacts(other.campaign(contacts=1).id).values()
+    erased = {"tenant_id": tenant.id, "campaign_id": draft.id, "token": uuid4(), "reserved": 0}
     yield (
-        "erased_claims_keys",
-        sa.update(metadata.tables["campaign_erased_claims"]).values(campaign_id=draft.id),
+        "erased_claims_insert",
+        sa.insert(erased_claims).values({**erased, "campaign_contact_id": of_other.id}),
     )
     # The history.
     entry = {
