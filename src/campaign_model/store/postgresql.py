@@ -52,6 +52,7 @@ from campaign_model.store.statements import (
     HeldContact,
     OutcomeRow,
     Parameters,
+    execute_as_driver_sql,
     statement_planned_once,
 )
 from campaign_model.store.tables import LOWEST_RANK
@@ -105,7 +106,7 @@ claimed AS (
         error = NULL
     WHERE tenant_id = :tenant
       AND id = ANY (ARRAY(SELECT id FROM waiting))
-    RETURNING id, contact_id, attempts, revision, rank, reserved
+    RETURNING id, contact_id, attempts, revision, rank
 ),
 moved AS (
     SELECT -count(*) FILTER (WHERE status = '{NOT_CHECKED}') AS pending,
@@ -125,16 +126,14 @@ counted AS (
       AND shard = :shard
     RETURNING 1
 )
-SELECT campaign.status AS campaign_status,
-       now,
-       CASE WHEN NOT is_expected THEN template_config END AS template_config,
-       CASE WHEN NOT is_expected THEN generation_config END AS generation_config,
+SELECT now,
+       CASE WHEN NOT is_expected THEN CAST(row_to_json(campaign) AS text) END AS changed_campaign,
        (
            SELECT CAST(row_to_json(moved) AS text)
            FROM moved
            WHERE NOT EXISTS (SELECT FROM counted)
        ) AS uncounted,
-       id, contact_id, attempts, revision, rank, reserved
+       id, contact_id, attempts, revision, rank
 FROM campaign
 CROSS JOIN expected
 LEFT JOIN claimed ON true
@@ -192,8 +191,9 @@ CASE WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN repor
      ELSE reported_tokens - 0 END
 """
 
-# Write the outcomes of claims if every one of them still holds its contact, or else nothing.
-# The text continues LOCKED_GENERATING or LOCKED_NOT_GENERATING.
+# Write the outcomes of claims if every one of them still holds its contact, and return one row.
+# Otherwise write nothing, and return no row. The text continues LOCKED_GENERATING or
+# LOCKED_NOT_GENERATING.
 RECORD = f"""
 , outcome AS (
     SELECT *
@@ -293,13 +293,9 @@ counted AS (
       AND shard = :shard
     RETURNING 1
 )
-SELECT EXISTS (SELECT FROM written) AS is_recorded,
-       (
-           SELECT CAST(row_to_json(moved) AS text)
-           FROM moved
-           WHERE NOT EXISTS (SELECT FROM counted)
-       ) AS uncounted
-FROM campaign
+SELECT CASE WHEN NOT EXISTS (SELECT FROM counted) THEN CAST(row_to_json(moved) AS text) END
+           AS uncounted
+FROM moved
 """
 
 # Book the cost of a claim whose result does not count, and end the claim if it still holds.
@@ -401,7 +397,7 @@ WHERE tenant_id = :tenant
 """
 
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
-_CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
+_CLAIM = statement_planned_once(CLAIM)
 _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
 _LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WAIT = (
     statement_planned_once(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
@@ -423,16 +419,25 @@ raise_low_watermark: Any = statement_planned_once(RAISE_LOW_WATERMARK)
 def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
     """Claim the first contacts that wait, by rank, if the campaign row is as last read.
 
-    Each row of the statement has the four columns of the campaign, ``uncounted``, and the columns
-    of one claimed contact, which are NULL if no contact was claimed.
+    Each row of the statement has ``now``, ``changed_campaign``, ``uncounted``, and the columns of
+    one claimed contact, which are NULL if no contact was claimed.
     """
-    rows = _execute(scope, _CLAIM, parameters)
-    status, now, template_config, generation_config = rows[0][:4]
-    if template_config is not None:  # The campaign row is not as last read.
-        campaign = CampaignRow(status, now, template_config, generation_config)
+    rows = execute_as_driver_sql(scope, _CLAIM, parameters).all()
+    if not rows:
+        raise NotFound("campaign", (parameters["campaign"],))
+    now, changed_campaign, uncounted, first_contact, *_ = rows[0]
+    if changed_campaign is not None:
+        columns = json.loads(changed_campaign) | {"now": now}
+        campaign = CampaignRow(*(columns[name] for name in CampaignRow._fields))
         return ClaimResult(now, changed_campaign=campaign)
-    _add_uncounted(scope, parameters, rows[0].uncounted)
-    contacts = [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
+    _add_uncounted(scope, parameters, uncounted)
+    if first_contact is None:
+        return ClaimResult(now)
+    reserved = parameters["reserve"]
+    contacts = [
+        ClaimedContact(id_, contact_id, attempts, revision, rank, reserved)
+        for _, _, _, id_, contact_id, attempts, revision, rank in rows
+    ]
     return ClaimResult(now, contacts)
 
 
@@ -452,7 +457,9 @@ def lock_claimed(
         # be a deadlock. A transaction that has locked a row has an id.
         may_hold_lock = not exclusively and scope.connection.scalar(_TRANSACTION_ID, parameters)
         late = _LOCK_CLAIMED_WITHOUT_WAIT if may_hold_lock else _LOCK_CLAIMED_NOT_GENERATING
-        rows = _execute(scope, late, parameters)
+        rows = scope.connection.execute(late, parameters).all()
+        if not rows:
+            raise NotFound("campaign", (parameters["campaign"],))
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
@@ -463,23 +470,15 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
     outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
     is_generating = parameters["expected_status"] == Status.GENERATING
     record_all = _RECORD_GENERATING if is_generating else _RECORD_NOT_GENERATING
-    row = scope.connection.execute(record_all, {**parameters, **outcome_parameters}).one_or_none()
+    row = execute_as_driver_sql(scope, record_all, {**parameters, **outcome_parameters}).first()
     if row is None:
         return False
     _add_uncounted(scope, parameters, row.uncounted)
-    return bool(row.is_recorded)
+    return True
 
 
 def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
     return scope.connection.execute(_FAIL_EXHAUSTED, parameters).all()
-
-
-def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[Any]:
-    """Execute a statement that starts from the campaign. Raise ``NotFound`` if it has no row."""
-    rows = scope.connection.execute(statement, parameters).all()
-    if not rows:
-        raise NotFound("campaign", (parameters["campaign"],))
-    return rows
 
 
 def _add_uncounted(scope: Scope, parameters: Parameters, uncounted: str | None) -> None:

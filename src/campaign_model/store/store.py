@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -15,7 +16,16 @@ from campaign_model.store.generation import Generation
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import HostTables
 from campaign_model.store.templates import Templates
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.wire import DEFAULT, Codec
+
+
+class StoreOptions(TypedDict, total=False):
+    """Options that ``transact`` and the workers pass on to :class:`CampaignStore`."""
+
+    clock: Clock
+    codec: Codec
+    host: HostTables
 
 
 class CampaignStore:
@@ -58,6 +68,7 @@ class CampaignStore:
     ) -> None:
         check_connection(connection)
         checked_id(tenant_id, "tenant_id")
+        choose_tenant(connection, tenant_id)
         scope = Scope(connection, tenant_id, actor, clock, codec, host)
         self.connection = connection
         self.tenant_id = tenant_id

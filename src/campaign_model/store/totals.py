@@ -40,9 +40,9 @@ from campaign_model.errors import InvalidDocument, NotFound
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     CLAIMABLE,
+    PERMISSIONS,
     ContactStatus,
     Permission,
-    is_permitted,
 )
 from campaign_model.store.campaign_rows import repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
@@ -54,7 +54,6 @@ from campaign_model.store.types import (
     Uuid,
     database_clock,
     read_json,
-    read_status,
     readable_time,
     total_of,
 )
@@ -189,7 +188,7 @@ def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     ``status`` and ``config`` are those of the campaign. Only a running campaign without a budget
     has more than one shard in use.
     """
-    is_running = is_permitted(Permission.CLAIM, read_status(status))
+    is_running = status in PERMISSIONS[Permission.CLAIM]
     return scope.shard if is_running and config.budget is None else 0
 
 

@@ -42,7 +42,13 @@ def verify(
     with engine.connect() as connection:
         inspection = inspect_database(connection, host or HostTables(), messages)
         tolerated = read_tolerated_writes(connection, inspection)
-    return Verdict(inspection.shape, inspection.pending, inspection.warnings, tolerated)
+    return Verdict(
+        inspection.shape,
+        (*inspection.pending, *inspection.undistributed),
+        inspection.warnings,
+        tolerated,
+        inspection.is_distributed,
+    )
 
 
 def adopt(

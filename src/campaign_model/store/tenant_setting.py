@@ -1,0 +1,168 @@
+"""The setting ``campaign_model.tenant_id``: which tenant's rows a transaction may see and change.
+
+The policies of row-level security (``db rls install``) compare each row with this setting. Without
+these policies nothing reads it.
+
+1. :func:`choose_tenant` notes which tenant the next statement of a connection needs. A new store
+   calls it, and so does every use of the connection by the store.
+2. A listener for SQLAlchemy's event ``do_execute`` sends ``SET LOCAL`` before the next statement,
+   unless the transaction has the setting already.
+
+Invariant: a statement of a store runs with the setting of this store's tenant, also if stores of
+several tenants share a transaction, or if a savepoint with the setting is rolled back. Each
+transaction begins without the setting, because ``SET LOCAL`` ends with its transaction: a pooled
+connection never passes a tenant on.
+
+``SET LOCAL`` needs no round trip of its own with psycopg, which sends it together with the BEGIN of
+the transaction, and with psycopg2, which sends it together with the statement. With asyncpg, and
+with psycopg in a transaction that has begun already, it is one more statement. The tenant is a
+literal, and there is no ``set_config()``, because a sharded PostgreSQL passes only ``SET LOCAL`` on
+to its workers.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+from uuid import UUID
+
+import attrs
+import sqlalchemy as sa
+
+TENANT_SETTING = "campaign_model.tenant_id"
+"""The name of the setting."""
+
+_CHOICE = "_campaign_model_tenant"
+"""The attribute of a connection with its :class:`_Choice`.
+
+``Connection.info`` would not do: it belongs to the driver's connection, which a pool lends to
+others afterwards.
+"""
+
+_LISTENING = threading.Lock()
+
+
+@attrs.define(eq=False)
+class _Choice:
+    """The tenant that statements of a connection need, and whether the server knows it.
+
+    Before SET LOCAL was sent, ``transaction`` is the one in which the tenant was chosen, or None if
+    none had begun. Afterwards, it is the transaction that has the setting, and ``savepoint`` is the
+    innermost savepoint at that time: a rollback to it takes the setting back.
+    """
+
+    tenant_id: UUID
+    transaction: sa.RootTransaction | None
+    savepoint: sa.NestedTransaction | None = None
+    is_sent: bool = False
+
+    def is_for(self, connection: sa.Connection, tenant_id: UUID) -> bool:
+        """Tell whether the next statement of ``connection`` runs with this tenant already."""
+        return (
+            self.tenant_id == tenant_id
+            and self.transaction is connection.get_transaction()
+            and (self.savepoint is None or self.savepoint.is_active)
+        )
+
+
+def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
+    """Let the next statement of ``connection`` run with the setting of this tenant.
+
+    On SQLite, do nothing.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    choice: _Choice | None = getattr(connection, _CHOICE, None)
+    if choice is None or not choice.is_for(connection, tenant_id):
+        _listen(connection.engine)
+        setattr(connection, _CHOICE, _Choice(tenant_id, connection.get_transaction()))
+
+
+def _listen(engine: sa.Engine) -> None:
+    if sa.event.contains(engine, "do_execute", _before_execute):
+        return
+    with _LISTENING:
+        if not sa.event.contains(engine, "do_execute", _before_execute):
+            sa.event.listen(engine, "do_executemany", _before_executemany)
+            sa.event.listen(engine, "do_execute_no_params", _before_execute_without_parameters)
+            sa.event.listen(engine, "do_execute", _before_execute)
+
+
+def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
+    """Send what :func:`choose_tenant` has noted. Return True if the statement was sent, too."""
+    set_local = _take_unsent(statement, context)
+    if set_local is None:
+        return False
+    if context.dialect.driver == "psycopg2" and cursor.name is None:
+        context.dialect.do_execute(cursor, f"{set_local}; {statement}", parameters, context)
+        return True
+    _send(set_local, context)
+    return False
+
+
+def _before_executemany(_cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
+    set_local = _take_unsent(statement, context)
+    if set_local is not None:
+        _send(set_local, context)
+
+
+def _before_execute_without_parameters(_cursor: Any, statement: str, context: Any) -> None:
+    _before_executemany(_cursor, statement, None, context)
+
+
+def _take_unsent(statement: str, context: Any) -> str | None:
+    """Return the SET LOCAL that this statement needs before it, and note that it is sent."""
+    connection: sa.Connection = context.root_connection
+    choice: _Choice | None = getattr(connection, _CHOICE, None)
+    if choice is None or choice.is_sent:
+        return None
+    # After an error PostgreSQL accepts only ROLLBACK TO SAVEPOINT, so nothing can be before it.
+    if statement.startswith("ROLLBACK"):
+        return None
+    transaction = connection.get_transaction()
+    if choice.transaction not in (None, transaction):
+        delattr(connection, _CHOICE)  # It was chosen for a transaction that has ended.
+        return None
+    choice.transaction, choice.savepoint = transaction, connection.get_nested_transaction()
+    choice.is_sent = True
+    return f"SET LOCAL {TENANT_SETTING} = '{UUID(int=choice.tenant_id.int)}'"
+
+
+def _send(set_local: str, context: Any) -> None:
+    """Send SET LOCAL; with psycopg, together with the BEGIN of a transaction that begins now."""
+    connection = context.root_connection.connection
+    if context.dialect.driver == "psycopg":
+        _send_with_begin(set_local, connection.driver_connection)
+        return
+    cursor = connection.cursor()
+    try:
+        cursor.execute(set_local)
+    finally:
+        cursor.close()
+
+
+def _send_with_begin(set_local: str, driver: Any) -> None:
+    """Send SET LOCAL by the driver's connection to libpq, in one message with BEGIN if necessary.
+
+    psycopg itself would send BEGIN in a message of its own.
+    """
+    from psycopg import errors, pq  # noqa: PLC0415 - an extra
+
+    pgconn = driver.pgconn
+    if pgconn.transaction_status == pq.TransactionStatus.IDLE:
+        set_local = f"{_begin(driver)}; {set_local}"
+    result = pgconn.exec_(set_local.encode())
+    if result.status != pq.ExecStatus.COMMAND_OK:
+        raise errors.error_from_result(result)
+
+
+def _begin(driver: Any) -> str:
+    """Write the BEGIN of a connection of psycopg, with its properties of transactions."""
+    words = ["BEGIN"]
+    if driver.isolation_level is not None:
+        words.append(f"ISOLATION LEVEL {driver.isolation_level.name.replace('_', ' ')}")
+    if driver.read_only is not None:
+        words.append("READ ONLY" if driver.read_only else "READ WRITE")
+    if driver.deferrable is not None:
+        words.append("DEFERRABLE" if driver.deferrable else "NOT DEFERRABLE")
+    return " ".join(words)
