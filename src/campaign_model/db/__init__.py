@@ -7,6 +7,8 @@ the system templates, ``prepare_engine`` configures an engine for the store, ``g
 privileges of a service's role, ``generating`` lists the campaigns that need a worker, across all
 tenants, and ``remove_tenant`` deletes everything of one tenant. ``create_outbox`` adds a table that
 gets every change of a campaign's status, and ``take_moves`` is for its consumer.
+``install_row_security`` lets PostgreSQL itself keep the rows of tenants apart.
+``install_guard`` adds triggers that refuse what no function of the library does.
 """
 
 from __future__ import annotations
@@ -31,14 +33,23 @@ from campaign_model.db.distribute import distribute_sql
 from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
+from campaign_model.db.guard import GuardStatus, guard_status, install_guard, remove_guard
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.outbox import create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
+from campaign_model.db.rls import (
+    RowSecurity,
+    TableSecurity,
+    install_row_security,
+    read_row_security,
+    remove_row_security,
+)
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import (
     SetupError,
     lock_setup,
     read_access,
+    require_all_rows,
     require_untranslated_names,
     require_writable,
 )
@@ -55,12 +66,15 @@ __all__ = [
     "AdoptionRefused",
     "Finding",
     "Generating",
+    "GuardStatus",
     "HostTables",
     "MinimalHost",
     "Move",
     "RemovedTenant",
+    "RowSecurity",
     "SetupError",
     "SyncReport",
+    "TableSecurity",
     "ToleratedWrites",
     "Verdict",
     "adopt",
@@ -70,9 +84,15 @@ __all__ = [
     "enforce",
     "generating",
     "grants",
+    "guard_status",
     "include_object",
     "init",
+    "install_guard",
+    "install_row_security",
     "prepare_engine",
+    "read_row_security",
+    "remove_guard",
+    "remove_row_security",
     "remove_tenant",
     "sql",
     "sync_presets",
@@ -114,6 +134,7 @@ def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool
     minimal = MinimalHost(host) if with_host_tables else None
     lock_setup(connection)
     require_writable(connection)
+    require_all_rows(connection, TABLES)
     if minimal is not None:
         minimal.create_referred(connection)
     _check_tables(connection, host)

@@ -15,8 +15,11 @@ import sqlalchemy as sa
 from campaign_model._values import checked_id
 from campaign_model.db.adoption.legacy_database import QUARANTINE
 from campaign_model.db.outbox import OUTBOX, outbox
+from campaign_model.db.rls import TABLES
+from campaign_model.db.setup import require_all_rows
 from campaign_model.errors import Conflict
 from campaign_model.store.connection import check_connection, savepoint
+from campaign_model.store.deleting import deleting
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaigns, metadata
@@ -51,10 +54,12 @@ def remove_tenant(
 
     It needs the rights of the tables' owner, because a service's role has no right to delete
     campaigns. Raises :class:`Conflict` (``still_referred_to``) while rows of the host refer to the
-    tenant's rows; then nothing is deleted.
+    tenant's rows; then nothing is deleted. Raises :class:`SetupError` if row-level security hides
+    rows from the role.
     """
     check_connection(connection)
     checked_id(tenant_id, "tenant_id")
+    require_all_rows(connection, TABLES)
     scope = Scope(connection, tenant_id)
     deleted = {}
     with savepoint(connection) as refusal:
@@ -68,9 +73,10 @@ def remove_tenant(
         _empty_quarantine(scope)
         if sa.inspect(connection).has_table(OUTBOX):
             connection.execute(sa.delete(outbox).where(scope.of_tenant(outbox)))
-        for table in reversed(metadata.sorted_tables):
-            delete = sa.delete(table).where(scope.of_tenant(table))
-            deleted[table.name] = connection.execute(delete).rowcount
+        with deleting(connection, tenant_id):
+            for table in reversed(metadata.sorted_tables):
+                delete = sa.delete(table).where(scope.of_tenant(table))
+                deleted[table.name] = connection.execute(delete).rowcount
     if refusal.foreign_key_violated:
         raise Conflict(
             "still_referred_to",

@@ -289,7 +289,8 @@ def _assigned_before(
     scope: Scope, campaign_row: sa.Row[Any], contact_ids: Iterable[UUID]
 ) -> set[UUID]:
     """Return those of the contacts that were in the campaign before this assignment began."""
-    # This assignment gives positions from `next_position` on, and its own time.
+    # The position of a contact is its rank without the part for its priority (`POSITIONS`). This
+    # assignment gives positions from `next_position` on, and writes its own time.
     assigned_now = sa.and_(
         _CONTACT.rank.bitwise_and(POSITIONS - 1) >= campaign_row.next_position,
         _CONTACT.added_at == campaign_row.now,

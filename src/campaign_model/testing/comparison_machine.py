@@ -23,8 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from campaign_model.campaign import Campaign
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore, transact
+from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import campaigns, metadata
 from campaign_model.testing._comparison import check_same, load_campaigns
+from campaign_model.testing._store_internals import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.interference import (
     Crash,
@@ -104,10 +106,13 @@ class ComparisonMachine(RuleBasedStateMachine):
         """Delete the tenant's campaigns."""
         self._lose_transaction()
         with self.engine.begin() as connection:
+            choose_tenant(connection, self.tenant_id)
             self.clear(connection)
-            for table in reversed(metadata.sorted_tables):
-                if table is campaigns or "campaign_id" in table.c:
-                    connection.execute(sa.delete(table).where(table.c.tenant_id == self.tenant_id))
+            with deleting(connection, self.tenant_id):
+                for table in reversed(metadata.sorted_tables):
+                    if table is campaigns or "campaign_id" in table.c:
+                        is_own = table.c.tenant_id == self.tenant_id
+                        connection.execute(sa.delete(table).where(is_own))
 
     def clear(self, connection: sa.Connection) -> None:
         """Override this to delete rows of your own that refer to the tenant's campaigns."""
@@ -162,9 +167,11 @@ class ComparisonMachine(RuleBasedStateMachine):
     def reading(self) -> Iterator[sa.Connection]:
         """Open a connection that sees the effects of all calls so far, committed or not."""
         if self._open_store is not None:
+            choose_tenant(self._open_store.connection, self.tenant_id)
             yield self._open_store.connection
             return
         with self.engine.connect() as connection:
+            choose_tenant(connection, self.tenant_id)
             yield connection
 
     # Rules: transactions, interference, time.
