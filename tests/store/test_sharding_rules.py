@@ -161,7 +161,8 @@ def test_no_statement_was_missed(unchecked_tenant: Tenant, statements: StoreStat
     modules = [
         import_module(f"campaign_model.store.{one.name}")
         for one in pkgutil.iter_modules(store.__path__)
-        if one.name != "sqlite"
+        # On PostgreSQL, `deleting` sends only settings.
+        if one.name not in {"sqlite", "deleting"}
     ]
     texts = {
         str(value.compile(dialect=unchecked_tenant.engine.dialect)): name
