@@ -144,7 +144,7 @@ def sever_connection(driver: Any, engine: sa.Engine) -> None:
     """End a driver's connection from outside, as a dying server does, and raise the error."""
     if engine.dialect.name == "sqlite":
         driver.close()
-        driver.execute("SELECT 1")
+        driver.cursor().execute("SELECT 1")
     if hasattr(driver, "info"):
         pid = driver.info.backend_pid
     else:

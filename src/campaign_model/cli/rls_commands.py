@@ -52,7 +52,7 @@ def remove(*, url: Url, print_sql: Print = False) -> None:
 
 @rls_app.command()
 def status(*, url: Url, as_json: Json = False) -> int:
-    """Print for each table of the library what row-level security it has and lacks.
+    """Print the row-level security of each table of the library, and what it lacks.
 
     The exit code is 1 if something is missing.
     """
