@@ -31,6 +31,7 @@ from campaign_model.cli.options import (
     TenantsTable,
     Url,
 )
+from campaign_model.cli.rls_commands import rls_app
 
 if TYPE_CHECKING:
     from campaign_model import db
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
 )
+database_app.add_typer(rls_app, name="rls")
 database_app.add_typer(guard_app, name="guard")
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")]

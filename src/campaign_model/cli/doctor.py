@@ -18,6 +18,8 @@ from campaign_model.cli.console import (
 )
 from campaign_model.cli.database import open_database, parse_url, require_table
 from campaign_model.cli.doctor_checks import CHECKS, Examination, Problem, check_schema
+from campaign_model.db.rls import TABLES
+from campaign_model.db.setup import require_all_rows
 from campaign_model.store import CampaignStore, HostTables, transact
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.recount import recount_totals
@@ -37,6 +39,8 @@ def examine(
     with open_database(parse_url(url)) as engine:
         for option, table in (("tenants", tenants), ("owners", owners), ("contacts", contacts)):
             require_table(engine, table, f"--{option}")
+        with engine.connect() as connection:
+            require_all_rows(connection, TABLES)
         problems = run_checks(engine, host)
         if repair and any(problem.repairable for problem in problems):
             recount(engine, problems)

@@ -6,8 +6,9 @@ beside services that still write into it, and ``enforce`` adds the constraints o
 the system templates, ``prepare_engine`` configures an engine for the store, ``grants`` writes the
 privileges of a service's role, ``generating`` lists the campaigns that need a worker, across all
 tenants, and ``remove_tenant`` deletes everything of one tenant. ``create_outbox`` adds a table that
-gets every change of a campaign's status, and ``take_moves`` is for its consumer. ``install_guard``
-adds triggers that refuse what no function of the library does.
+gets every change of a campaign's status, and ``take_moves`` is for its consumer.
+``install_row_security`` lets PostgreSQL itself keep the rows of tenants apart.
+``install_guard`` adds triggers that refuse what no function of the library does.
 """
 
 from __future__ import annotations
@@ -36,11 +37,19 @@ from campaign_model.db.guard import GuardStatus, guard_status, install_guard, re
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.outbox import create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
+from campaign_model.db.rls import (
+    RowSecurity,
+    TableSecurity,
+    install_row_security,
+    read_row_security,
+    remove_row_security,
+)
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import (
     SetupError,
     lock_setup,
     read_access,
+    require_all_rows,
     require_untranslated_names,
     require_writable,
 )
@@ -62,8 +71,10 @@ __all__ = [
     "MinimalHost",
     "Move",
     "RemovedTenant",
+    "RowSecurity",
     "SetupError",
     "SyncReport",
+    "TableSecurity",
     "ToleratedWrites",
     "Verdict",
     "adopt",
@@ -77,8 +88,11 @@ __all__ = [
     "include_object",
     "init",
     "install_guard",
+    "install_row_security",
     "prepare_engine",
+    "read_row_security",
     "remove_guard",
+    "remove_row_security",
     "remove_tenant",
     "sql",
     "sync_presets",
@@ -120,6 +134,7 @@ def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool
     minimal = MinimalHost(host) if with_host_tables else None
     lock_setup(connection)
     require_writable(connection)
+    require_all_rows(connection, TABLES)
     if minimal is not None:
         minimal.create_referred(connection)
     _check_tables(connection, host)

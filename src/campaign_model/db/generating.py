@@ -5,14 +5,15 @@ The function is for operators of a pool of workers. It needs the rights of the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.setup import require_untranslated_names
+from campaign_model.db.setup import require_all_rows, require_untranslated_names
 from campaign_model.lifecycle import ContactStatus
-from campaign_model.store.tables import campaigns, is_running
+from campaign_model.store.tables import campaign_totals, campaigns, is_running
 from campaign_model.store.totals import Totals, join_totals, sum_columns
 
 
@@ -46,14 +47,14 @@ def generating(bind: sa.Engine | sa.Connection) -> tuple[Generating, ...]:
     """List every campaign of every tenant that is generating, the longest running first.
 
     ``bind`` is an engine, or a connection, such as the one that ``AsyncConnection.run_sync`` passes
-    to a function. With row-level security, the role must be one that bypasses it.
+    to a function. Raises :class:`SetupError` if row-level security hides rows from the role.
     """
     require_untranslated_names(bind)
     if isinstance(bind, sa.Connection):
-        rows = bind.execute(_SELECT_GENERATING).mappings().all()
+        rows = _select_generating(bind)
     else:
         with bind.begin() as connection:
-            rows = connection.execute(_SELECT_GENERATING).mappings().all()
+            rows = _select_generating(connection)
     totals = [(row, Totals.from_columns(row)) for row in rows]
     return tuple(
         Generating(
@@ -61,3 +62,8 @@ def generating(bind: sa.Engine | sa.Connection) -> tuple[Generating, ...]:
         )
         for row, total in totals
     )
+
+
+def _select_generating(connection: sa.Connection) -> Sequence[sa.RowMapping]:
+    require_all_rows(connection, (campaigns.name, campaign_totals.name))
+    return connection.execute(_SELECT_GENERATING).mappings().all()

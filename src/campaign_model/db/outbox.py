@@ -17,7 +17,12 @@ import sqlalchemy as sa
 from campaign_model._values import checked_number
 from campaign_model.campaign import Move
 from campaign_model.db.schema import quote
-from campaign_model.db.setup import SetupError, read_access, require_untranslated_names
+from campaign_model.db.setup import (
+    SetupError,
+    read_access,
+    require_all_rows,
+    require_untranslated_names,
+)
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.connection import check_session
 from campaign_model.store.tables import campaign_history, value_from_row
@@ -96,6 +101,9 @@ def create_outbox(connection: sa.Connection) -> None:
     schema = read_access(connection).schema
     for statement in (_CREATE_FUNCTION, _CREATE_TRIGGER):
         connection.exec_driver_sql(statement.format(schema=schema))
+    from campaign_model.db.rls import secure_new_table  # noqa: PLC0415 - it imports this module
+
+    secure_new_table(connection, OUTBOX)
 
 
 def drop_outbox(connection: sa.Connection) -> None:
@@ -119,10 +127,12 @@ def take_moves(connection: sa.Connection, limit: int = 100) -> tuple[Move, ...]:
     SQLite, no other program can write until the transaction of the consumer ends.
 
     It needs the rights to SELECT, UPDATE and DELETE on the table, and acts across all tenants.
-    Raises :class:`InvalidArgument` for another ``limit``.
+    Raises :class:`InvalidArgument` for another ``limit``, and :class:`SetupError` if row-level
+    security hides rows from the role.
     """
     require_untranslated_names(connection)
     checked_number(limit, 1, _MOST_MOVES, "limit")
+    require_all_rows(connection, (OUTBOX,))
     number = outbox.c.number
     select = sa.select(outbox).order_by(number).limit(limit).with_for_update(skip_locked=True)
     rows = connection.execute(select).all()

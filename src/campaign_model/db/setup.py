@@ -8,6 +8,7 @@ SQLite needs none: its transactions that write already run one at a time.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import attrs
 import sqlalchemy as sa
@@ -88,6 +89,33 @@ def require_writable(connection: sa.Connection) -> None:
     """Raise :class:`SetupError` if the server or the session only reads."""
     if connection.dialect.name == "postgresql" and read_access(connection).read_only:
         raise SetupError(READ_ONLY)
+
+
+def require_all_rows(connection: sa.Connection, tables: Iterable[str]) -> None:
+    """Raise :class:`SetupError` if row-level security binds this role on one of the ``tables``.
+
+    A table that the database does not have binds no role.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    select = sa.text(
+        """
+        SELECT relname, current_user
+        FROM pg_class
+        WHERE relname = ANY(CAST(:names AS text[]))
+          AND relkind IN ('r', 'p')
+          AND pg_table_is_visible(oid)
+          AND row_security_active(oid)
+        ORDER BY relname
+        """
+    )
+    rows = connection.execute(select, {"names": [*tables]}).all()
+    if rows:
+        raise SetupError(
+            f"row-level security hides rows of {', '.join(row.relname for row in rows)} from the "
+            f"role {rows[0].current_user}, and this acts across all tenants: use a superuser or a "
+            "role that bypasses it (ALTER ROLE ... BYPASSRLS)"
+        )
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from campaign_model import presets
 from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.db.setup import require_untranslated_names
+from campaign_model.db.setup import require_all_rows, require_untranslated_names
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
 from campaign_model.store.connection import check_session, database_time, insert_into
@@ -54,10 +54,12 @@ def sync_presets(
     A row that was edited by hand is reported and not changed. A row without a digest, which another
     program inserted, counts as edited if it says anything that the preset does not say. Its wording
     does not count if ``updated_at`` is still ``created_at``. ``shipped`` defaults to the files in
-    ``campaign_model.presets``. The caller owns the transaction.
+    ``campaign_model.presets``. The caller owns the transaction. Raises :class:`SetupError` if
+    row-level security hides rows from the role.
     """
     require_untranslated_names(connection)
     check_session(connection)
+    require_all_rows(connection, (campaign_templates.name,))
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:

@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from campaign_model._values import checked_id
 from campaign_model.db.adoption.legacy_database import QUARANTINE
 from campaign_model.db.outbox import OUTBOX, outbox
+from campaign_model.db.rls import TABLES
+from campaign_model.db.setup import require_all_rows
 from campaign_model.errors import Conflict
 from campaign_model.store.connection import check_connection, savepoint
 from campaign_model.store.deleting import deleting
@@ -52,10 +54,12 @@ def remove_tenant(
 
     It needs the rights of the tables' owner, because a service's role has no right to delete
     campaigns. Raises :class:`Conflict` (``still_referred_to``) while rows of the host refer to the
-    tenant's rows; then nothing is deleted.
+    tenant's rows; then nothing is deleted. Raises :class:`SetupError` if row-level security hides
+    rows from the role.
     """
     check_connection(connection)
     checked_id(tenant_id, "tenant_id")
+    require_all_rows(connection, TABLES)
     scope = Scope(connection, tenant_id)
     deleted = {}
     with savepoint(connection) as refusal:

@@ -37,10 +37,18 @@ def _is_visible(scope: Scope) -> sa.ColumnElement[bool]:
 
 
 def read_template(scope: Scope, id: UUID, *, lock: bool = False) -> sa.Row[Any]:
-    """Return the row of a template that the tenant sees. Raise :class:`NotFound`."""
+    """Return the row of a template that the tenant sees. Raise :class:`NotFound`.
+
+    With ``lock``, lock the row if it is the tenant's own. No tenant may lock a system template.
+    """
     checked_id(id)
-    query = sa.select(_TEMPLATES).where(_is_visible(scope), _TEMPLATES.c.id == id)
-    row = scope.connection.execute(query.with_for_update() if lock else query).one_or_none()
+    query = sa.select(_TEMPLATES).where(_TEMPLATES.c.id == id)
+    row = None
+    if lock:
+        own = query.where(scope.of_tenant(_TEMPLATES)).with_for_update()
+        row = scope.connection.execute(own).one_or_none()
+    if row is None:
+        row = scope.connection.execute(query.where(_is_visible(scope))).one_or_none()
     if row is None:
         raise NotFound("template", (id,))
     return row

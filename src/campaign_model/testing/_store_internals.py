@@ -7,6 +7,7 @@ from campaign_model.store.generation import OnLost
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.templates import template_from_row
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.store.types import database_clock
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "SHARDS",
     "OnLost",
     "campaign_from_row",
+    "choose_tenant",
     "database_clock",
     "database_time",
     "sqlstate",

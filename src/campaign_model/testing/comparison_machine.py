@@ -26,6 +26,7 @@ from campaign_model.store import CampaignStore, transact
 from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import campaigns, metadata
 from campaign_model.testing._comparison import check_same, load_campaigns
+from campaign_model.testing._store_internals import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.interference import (
     Crash,
@@ -105,6 +106,7 @@ class ComparisonMachine(RuleBasedStateMachine):
         """Delete the tenant's campaigns."""
         self._lose_transaction()
         with self.engine.begin() as connection:
+            choose_tenant(connection, self.tenant_id)
             self.clear(connection)
             with deleting(connection, self.tenant_id):
                 for table in reversed(metadata.sorted_tables):
@@ -165,9 +167,11 @@ class ComparisonMachine(RuleBasedStateMachine):
     def reading(self) -> Iterator[sa.Connection]:
         """Open a connection that sees the effects of all calls so far, committed or not."""
         if self._open_store is not None:
+            choose_tenant(self._open_store.connection, self.tenant_id)
             yield self._open_store.connection
             return
         with self.engine.connect() as connection:
+            choose_tenant(connection, self.tenant_id)
             yield connection
 
     # Rules: transactions, interference, time.

@@ -262,6 +262,7 @@ class Tenant:
     def check_totals(self, campaign_id: UUID) -> None:
         """Raise ``AssertionError`` if the totals of a campaign are not the sums of its contacts."""
         with self.engine.connect() as connection:
+            CampaignStore(connection, self.id)  # It sets the tenant for row-level security.
             wrong_totals = find_wrong_totals(connection, [self.id], [campaign_id])
         assert not wrong_totals, "\n".join(wrong_totals)
 

@@ -14,6 +14,7 @@ from campaign_model.db.adoption.audit import audit_rows, read_tolerated_writes
 from campaign_model.db.adoption.inspection import Inspection, inspect_database
 from campaign_model.db.adoption.legacy_database import (
     CREATE_QUARANTINE,
+    QUARANTINE,
     STATUS_RULE,
     LegacyDatabase,
     Options,
@@ -23,9 +24,10 @@ from campaign_model.db.adoption.repair import UndecidedError, repair_rows
 from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, OnFinding, Verdict
 from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
+from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
 from campaign_model.db.engine import require_synchronous
-from campaign_model.db.revisions import stamp, upgrade
-from campaign_model.db.setup import SetupError, require_untranslated_names
+from campaign_model.db.revisions import VERSION_TABLE, stamp, upgrade
+from campaign_model.db.setup import SetupError, require_all_rows, require_untranslated_names
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables
 
@@ -36,11 +38,13 @@ def verify(
     """Say how much of the library's schema a PostgreSQL database has. Change nothing.
 
     ``host`` names the host's tables, ``messages`` the table of its messages. Needs the extra
-    ``migrations``. Raises :class:`SetupError` for an SQLite database.
+    ``migrations``. Raises :class:`SetupError` for an SQLite database, and if row-level security
+    hides the counts of tolerated writes from the role.
     """
     _require_postgresql(engine)
     with engine.connect() as connection:
         inspection = inspect_database(connection, host or HostTables(), messages)
+        require_all_rows(connection, (TOLERATED_WRITES_TABLE,))
         tolerated = read_tolerated_writes(connection, inspection)
     return Verdict(
         inspection.shape,
@@ -238,6 +242,9 @@ class _Adoption:
 
     def _inspect(self) -> Inspection:
         """Inspect the database. Raise :class:`SetupError` if it cannot be adopted."""
+        # The inspection says it of other tables.
+        unseen_tables = (VERSION_TABLE, TOLERATED_WRITES_TABLE, QUARANTINE)
+        require_all_rows(self.session.use_transactions(), unseen_tables)
         inspection = inspect_database(self.session.use_transactions(), self.host, self.messages)
         inspection.require_adoptable()
         return inspection

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from campaign_model.db import HostTables
 from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import metadata
+from campaign_model.testing._store_internals import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import Tenant
 
@@ -246,6 +247,7 @@ def _remove_rows(
     try:
         with engine.begin() as connection:
             for tenant_id, contact_ids in host_rows:
+                choose_tenant(connection, tenant_id)
                 with deleting(connection, tenant_id):
                     for table in tables:
                         connection.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))

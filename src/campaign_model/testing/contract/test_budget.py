@@ -12,6 +12,7 @@ from campaign_model.claims import ClaimBatch, Generated, StopReason
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
+from campaign_model.testing._store_internals import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
@@ -165,6 +166,7 @@ def test_a_budget_that_appears_during_a_run_is_held(tenant: Tenant) -> None:
         tenant.record(dict.fromkeys(tenant.claim(campaign.id, 1), Generated(TENTH)))
     (in_flight,) = tenant.claim(campaign.id, 1)
     with tenant.engine.begin() as connection:
+        choose_tenant(connection, tenant.id)
         connection.execute(
             sa.update(campaigns)
             .where(campaigns.c.tenant_id == tenant.id, campaigns.c.id == campaign.id)

@@ -19,6 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.db import HostTables
+from campaign_model.db.setup import require_all_rows
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store.tables import (
@@ -26,6 +27,7 @@ from campaign_model.store.tables import (
     campaign_templates,
     campaigns,
     host_table,
+    metadata,
 )
 from campaign_model.store.types import Money
 from campaign_model.testing._store_internals import (
@@ -80,8 +82,9 @@ def sample(reader: sa.Connection) -> Sample:
     """Choose the campaigns that changed last: at most ``MAX_CAMPAIGNS``.
 
     ``MAX_CONTACTS`` limits the contacts of all chosen campaigns together. The first campaign is
-    chosen even if it alone has more.
+    chosen even if it alone has more. A role that row-level security binds would see none.
     """
+    require_all_rows(reader, metadata.tables)
     rows = reader.execute(
         sa.select(campaigns.c.tenant_id, campaigns.c.id, campaigns.c.total_contacts)
         .order_by(campaigns.c.updated_at.desc())

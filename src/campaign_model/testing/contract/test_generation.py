@@ -26,7 +26,7 @@ from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.testing._store_internals import database_clock
+from campaign_model.testing._store_internals import choose_tenant, database_clock
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.marks import on_postgresql
 from campaign_model.testing.parallel import Work, run_while_open
@@ -114,6 +114,7 @@ def test_a_claim_does_not_wait_for_locked_contacts(tenant: Tenant) -> None:
     of_campaign = campaign_contacts.c.campaign_id == campaign.id
     with tenant.engine.begin() as other, tenant.engine.begin() as connection:
         # 1. Another transaction locks three of the five contacts as a claim does.
+        choose_tenant(other, tenant.id)
         other.execute(
             sa.select(campaign_contacts.c.id)
             .where(of_tenant, of_campaign)

@@ -18,6 +18,7 @@ from campaign_model.lifecycle import Action
 from campaign_model.steps import MAX_LABEL, MAX_STEPS, Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
+from campaign_model.testing._store_internals import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 
@@ -68,6 +69,7 @@ def test_unknown_fields_survive_an_edit(tenant: Tenant) -> None:
     campaign = tenant.transact(lambda store: store.campaigns.add(Campaign("c")))
     steps = [{"channel": "email", "label": "old", **UNKNOWN}, {"channel": "email"}]
     with tenant.engine.begin() as connection:
+        choose_tenant(connection, tenant.id)
         connection.execute(
             sa.update(campaigns)
             .where(campaigns.c.tenant_id == tenant.id, campaigns.c.id == campaign.id)

@@ -1,0 +1,319 @@
+"""Row-level security: PostgreSQL itself keeps the rows of tenants apart (``db rls``).
+
+:func:`install_row_security` adds policies to every table of the library,
+:func:`remove_row_security` drops them, and :func:`read_row_security` says for each table what is
+missing. The tables of the host are not changed.
+
+The policies compare ``tenant_id`` with the setting ``campaign_model.tenant_id`` of the transaction,
+which :mod:`campaign_model.store.tenant_setting` sets. Invariant: without a valid setting, a role
+that the policies bind reads no row and writes none. The policies also bind the tables' owner
+(``FORCE ROW LEVEL SECURITY``). They do not bind superusers and roles with BYPASSRLS.
+
+Functions that act across tenants would see only a part of the rows. They call
+:func:`campaign_model.db.setup.require_all_rows` first, which refuses a role that policies bind.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model._answer import Answer
+from campaign_model.db.adoption.legacy_database import QUARANTINE
+from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
+from campaign_model.db.engine import require_synchronous
+from campaign_model.db.outbox import OUTBOX
+from campaign_model.db.revisions import VERSION_TABLE
+from campaign_model.db.schema import quote
+from campaign_model.db.setup import (
+    SetupError,
+    lock_setup,
+    require_untranslated_names,
+    require_writable,
+)
+from campaign_model.store.connection import check_session, sqlstate
+from campaign_model.store.tables import campaign_templates, metadata
+from campaign_model.store.tenant_setting import TENANT_SETTING
+
+_PREFIX = "campaign_model_"
+"""The names of the library's policies begin with it."""
+
+LOCK_TIMEOUT_MILLISECONDS = 500
+"""How long a statement waits for a lock. Statements of other programs then wait as long."""
+
+_RETRY_SECONDS = 60
+_LONGEST_PAUSE_MILLISECONDS = 1000
+
+_RETRIED = {
+    "40P01",  # a deadlock
+    "55P03",  # lock_timeout ended the wait for a lock
+}
+
+# The expressions are written as PostgreSQL prints them, so that they can be compared. The setting
+# is read without a default: a transaction without a tenant gets an error, and not an empty answer.
+# There is no subquery and no function of the library's own, which a sharded PostgreSQL refuses.
+_TENANT = f"(current_setting('{TENANT_SETTING}'::text))::uuid"
+_OWN_ROW = f"(tenant_id = {_TENANT})"
+_SYSTEM_ROW = f"((tenant_id IS NULL) AND ({_TENANT} IS NOT NULL))"
+
+
+@attrs.frozen
+class _Policy:
+    """A policy: for which command, which present rows it shows, and which new rows it accepts."""
+
+    name: str
+    command: str
+    using: str | None
+    check: str | None = None
+
+    def create(self, table: str) -> str:
+        """Write the statement that creates the policy."""
+        using = f" USING ({self.using})" if self.using else ""
+        check = f" WITH CHECK ({self.check})" if self.check else ""
+        return f"CREATE POLICY {self.name} ON {quote(table)} FOR {self.command}{using}{check}"
+
+
+_OF_TENANT = _Policy(f"{_PREFIX}tenant", "ALL", _OWN_ROW, _OWN_ROW)
+
+_POLICIES: dict[str, tuple[_Policy, ...]] = {
+    **dict.fromkeys(metadata.tables, (_OF_TENANT,)),
+    campaign_templates.name: (_OF_TENANT, _Policy(f"{_PREFIX}system", "SELECT", _SYSTEM_ROW)),
+    # Its trigger writes with the rights of the owner, in the transaction of the tenant.
+    OUTBOX: (_OF_TENANT,),
+    # Triggers of any tenant's writes count in it. It has no data of tenants.
+    TOLERATED_WRITES_TABLE: (_Policy(f"{_PREFIX}count", "INSERT", None, "true"),),
+    # It has rows of all tenants, in documents. Only operators need it.
+    QUARANTINE: (_Policy(f"{_PREFIX}operators", "ALL", "false", "false"),),
+    VERSION_TABLE: (_Policy(f"{_PREFIX}version", "SELECT", "true"),),
+}
+"""The policies of each table of the library. The last four tables exist only in some databases."""
+
+TABLES = frozenset(_POLICIES)
+"""The tables that get policies, as far as a database has them."""
+
+_COMMANDS = {"*": "ALL", "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
+"""The names of the commands in ``pg_policy``."""
+
+# The tables of some names that unqualified SQL would find, and a row for each of their policies.
+_SELECT_POLICIES = sa.text(
+    """
+    SELECT relname, relrowsecurity, relforcerowsecurity,
+           polname, CAST(polcmd AS text) AS command,
+           polpermissive AS is_permissive,
+           polroles = '{0}' AS is_for_all_roles,
+           pg_get_expr(polqual, polrelid) AS using,
+           pg_get_expr(polwithcheck, polrelid) AS check
+    FROM pg_class
+    LEFT JOIN pg_policy ON polrelid = pg_class.oid
+    WHERE relname = ANY(CAST(:names AS text[]))
+      AND relkind IN ('r', 'p')
+      AND pg_table_is_visible(pg_class.oid)
+    ORDER BY relname, polname
+    """
+)
+
+
+@attrs.frozen
+class TableSecurity(Answer):
+    """Row-level security of one table of the library.
+
+    ``policies`` are the names of the library's policies that the table has. ``missing`` has a
+    sentence for each thing that is missing or that lets more rows through than the library's
+    policies do. It is empty if the table is secure.
+    """
+
+    table: str
+    policies: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+@attrs.frozen
+class RowSecurity(Answer):
+    """Row-level security of the library's tables that a database has, sorted by name."""
+
+    tables: tuple[TableSecurity, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether each table has row-level security, and nothing is missing."""
+        return not any(table.missing for table in self.tables)
+
+
+@attrs.define
+class _Found:
+    """A table as the catalog describes it."""
+
+    name: str
+    is_enabled: bool
+    is_forced: bool
+    own: dict[str, bool] = attrs.field(factory=dict)
+    """The library's policies by name, and whether each is as it should be."""
+    others: dict[str, bool] = attrs.field(factory=dict)
+    """Other policies by name, and whether each is permissive."""
+
+    def find_missing(self) -> Iterator[str]:
+        """Yield a sentence for everything that is missing."""
+        if not self.is_enabled:
+            yield "row-level security is not enabled"
+        if not self.is_forced:
+            yield "row-level security is not forced, so it does not bind the table's owner"
+        for policy in _POLICIES[self.name]:
+            if policy.name not in self.own:
+                yield f"there is no policy {policy.name}"
+        for name, is_right in self.own.items():
+            if not is_right:
+                yield f"the policy {name} is not as this version of the library writes it"
+        for name, is_permissive in self.others.items():
+            if is_permissive:
+                yield (
+                    f"the policy {name} is not the library's, and may let rows of other tenants "
+                    "through; drop it, or make it AS RESTRICTIVE"
+                )
+
+    def plan_install(self) -> Iterator[str]:
+        """Yield the statements that add what is missing."""
+        alter = f"ALTER TABLE {quote(self.name)}"
+        if not self.is_enabled:
+            yield f"{alter} ENABLE ROW LEVEL SECURITY"
+        if not self.is_forced:
+            yield f"{alter} FORCE ROW LEVEL SECURITY"
+        for name, is_right in self.own.items():
+            if not is_right:
+                yield self._drop(name)
+        for policy in _POLICIES[self.name]:
+            if not self.own.get(policy.name):
+                yield policy.create(self.name)
+
+    def plan_removal(self) -> Iterator[str]:
+        """Yield the statements that drop the library's policies.
+
+        A table that has policies of the host keeps row-level security.
+        """
+        yield from map(self._drop, self.own)
+        if self.own and not self.others:
+            yield f"ALTER TABLE {quote(self.name)} NO FORCE ROW LEVEL SECURITY"
+            yield f"ALTER TABLE {quote(self.name)} DISABLE ROW LEVEL SECURITY"
+
+    def _drop(self, name: str) -> str:
+        return f"DROP POLICY {quote(name)} ON {quote(self.name)}"
+
+
+_Plan = Callable[[_Found], Iterator[str]]
+
+
+def install_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Add row-level security to every table of the library; return the executed statements.
+
+    With ``dry_run``, execute nothing and return the statements. All of them run in one transaction,
+    which is tried again for a minute while others use the tables. A second call finds nothing to
+    do. Run it again after an upgrade of the library or an adoption, which may add tables.
+
+    It needs the rights of the tables' owner. Raises :class:`SetupError` for an SQLite database, if
+    a table of the library is missing, and if the tables stay busy.
+    """
+    return _change(engine, _Found.plan_install, dry_run=dry_run)
+
+
+def remove_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[str, ...]:
+    """Drop the library's policies; return the executed statements.
+
+    A table that has policies of the host keeps row-level security. The arguments and errors are
+    those of :func:`install_row_security`.
+    """
+    return _change(engine, _Found.plan_removal, dry_run=dry_run)
+
+
+def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
+    """Say for each table of the library that the database has which policies it has and lacks.
+
+    ``bind`` is an engine or a connection. Any role may ask. Raises :class:`SetupError` for an
+    SQLite database, and if a table of the library is missing.
+    """
+    require_untranslated_names(bind)
+    _require_postgresql(bind.dialect)
+    if isinstance(bind, sa.Connection):
+        tables = _read_tables(bind)
+    else:
+        with bind.connect() as connection:
+            tables = _read_tables(connection)
+    return RowSecurity(
+        tuple(
+            TableSecurity(table.name, tuple(table.own), tuple(table.find_missing()))
+            for table in tables
+        )
+    )
+
+
+def secure_new_table(connection: sa.Connection, name: str) -> None:
+    """Add row-level security to a new table, if the other tables of the library have it."""
+    tables = {table.name: table for table in _read_tables(connection)}
+    if any(table.own for table in tables.values()):
+        for statement in tables[name].plan_install():
+            connection.exec_driver_sql(statement)
+
+
+def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
+    """Execute what ``plan`` yields for each table, in one transaction; return the statements."""
+    _require_postgresql(engine.dialect)
+    require_untranslated_names(require_synchronous(engine))
+    deadline = time.monotonic() + _RETRY_SECONDS
+    while True:
+        try:
+            with engine.connect() as connection:
+                connection.execution_options(isolation_level="READ COMMITTED")  # Not AUTOCOMMIT.
+                check_session(connection)
+                with connection.begin():
+                    return _run_plan(connection, plan, dry_run=dry_run)
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error) not in _RETRIED:
+                raise
+            if time.monotonic() > deadline:
+                raise SetupError(
+                    "the tables are busy: others have kept one of them locked for a minute; end "
+                    "their long transactions, and run this command again"
+                ) from error
+        time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
+
+
+def _run_plan(connection: sa.Connection, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
+    if not dry_run:
+        lock_setup(connection)
+        require_writable(connection)
+    statements = tuple(sql for table in _read_tables(connection) for sql in plan(table))
+    if not dry_run:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    return statements
+
+
+def _read_tables(connection: sa.Connection) -> list[_Found]:
+    """Read the library's tables and their policies. Raise :class:`SetupError` if one is missing."""
+    tables: dict[str, _Found] = {}
+    for row in connection.execute(_SELECT_POLICIES, {"names": [*TABLES]}):
+        table = tables.setdefault(row.relname, _Found(row.relname, *row[1:3]))
+        if row.polname is None:
+            continue
+        if not row.polname.startswith(_PREFIX):
+            table.others[row.polname] = row.is_permissive
+            continue
+        policy = _Policy(row.polname, _COMMANDS[row.command], row.using, row.check)
+        table.own[row.polname] = (
+            policy in _POLICIES[table.name] and row.is_permissive and row.is_for_all_roles
+        )
+    missing = metadata.tables.keys() - tables.keys()
+    if missing:
+        raise SetupError(
+            f"the database has no table {', '.join(sorted(missing))}; run campaign-model db init "
+            "or db adopt first"
+        )
+    return [*tables.values()]
+
+
+def _require_postgresql(dialect: sa.Dialect) -> None:
+    if dialect.name != "postgresql":
+        raise SetupError("row-level security is a feature of PostgreSQL; SQLite has none")
