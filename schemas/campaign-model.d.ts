@@ -406,6 +406,24 @@ export type HistoryEntry = {
 };
 
 /**
+ * A change of a campaign's status, as `db.take_moves` returns it to a consumer. `id` is the id of
+ * the history entry: a receiver recognises by it a move that it gets again. `version` is the
+ * campaign's version after the move, and grows with each move of a campaign.
+ */
+export type Move = {
+  id: string;
+  tenant_id: string;
+  campaign_id: string;
+  version: number;
+  action: Action;
+  source: Status;
+  target: Status;
+  actor: string | null;
+  reason: string | null;
+  at: string;
+};
+
+/**
  * One contact's place in one campaign: readiness, generation status, cost and error.
  * `enrichment_gaps` names the missing fields. It is `null` until the gaps are known and `[]` if
  * nothing is missing. Contacts with a higher `priority` are generated first. `cost` is the sum

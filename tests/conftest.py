@@ -16,10 +16,11 @@ from support import (
     servers,
     strategies,  # noqa: F401 - sets the profile of Hypothesis
 )
+from support.given_server import GivenServer
 from support.paths import TESTS
-from support.tenants import new_tenant
+from support.tenants import drop_checks, new_tenant
 
-pytest_plugins = ["support.seeds"]
+pytest_plugins = ["support.seeds", "campaign_model.testing.plugin"]
 
 DIRECTORY = pytest.StashKey[Path]()
 
@@ -45,10 +46,15 @@ NOT_MEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_mone
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect ``newest`` tests on older servers, and choose the tests that measure coverage."""
+    """Deselect ``newest`` tests on older servers, and choose the tests that measure coverage.
+
+    With the URL of a server, deselect all tests that do not run there.
+    """
     deselected = {
         item for item in items if _on_older_server(item) and item.get_closest_marker("newest")
     }
+    if config.getoption("--campaign-model-url"):
+        deselected |= {item for item in items if _engines(item) != {servers.ENGINES[-1]}}
     config.hook.pytest_deselected(items=[*deselected])
     items[:] = [item for item in items if item not in deselected]
     functions_on_sqlite = {_function(item) for item in items if "sqlite" in _engines(item)}
@@ -88,14 +94,42 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["servers"] = str(node.config.stash[DIRECTORY])
 
 
-def pytest_report_header() -> str:
+def pytest_report_header(config: pytest.Config) -> str:
+    url = config.getoption("--campaign-model-url")
+    if url is not None:
+        return f"campaign_model: {servers.ENGINES[-1]} is {GivenServer(url).describe()} at that URL"
     return servers.describe()
 
 
 @pytest.fixture(scope="session")
-def databases(pytestconfig: pytest.Config) -> servers.Databases:
+def given_server(pytestconfig: pytest.Config) -> Iterator[GivenServer | None]:
+    """Return the server of ``--campaign-model-url``, if there is one."""
+    url = pytestconfig.getoption("--campaign-model-url")
+    given = None if url is None else GivenServer(url)
+    yield given
+    if given is not None:
+        given.close()
+
+
+@pytest.fixture(scope="session")
+def databases(pytestconfig: pytest.Config, given_server: GivenServer | None) -> servers.Databases:
     """Make databases on any engine. Tests use ``new_database``, which also drops them."""
-    return servers.Databases(pytestconfig.stash[DIRECTORY])
+    return servers.Databases(pytestconfig.stash[DIRECTORY], given=given_server)
+
+
+@pytest.fixture(scope="session")
+def build_schema(given_server: GivenServer | None) -> Callable[[str], None]:
+    """``build_schema(url)`` builds the schema and host tables in an empty database."""
+
+    def build(url: str) -> None:
+        if given_server is not None:
+            given_server.build_schema(url)
+            return
+        engine = sa.create_engine(url)
+        db.init(engine, with_host_tables=True)
+        engine.dispose()
+
+    return build
 
 
 @pytest.fixture(scope="session", params=servers.available())
@@ -126,15 +160,15 @@ def new_database(databases: servers.Databases) -> Iterator[Callable[..., str]]:
 
 
 @pytest.fixture(scope="session")
-def template_url(databases: servers.Databases) -> Callable[[str], str]:
+def template_url(
+    databases: servers.Databases, build_schema: Callable[[str], None]
+) -> Callable[[str], str]:
     """``template_url(engine_name)``: a database with the schema and host tables, to copy."""
 
     @cache
     def create(engine_name: str) -> str:
         url = databases.create(engine_name)
-        engine = sa.create_engine(url)
-        db.init(engine, with_host_tables=True)
-        engine.dispose()
+        build_schema(url)
         return url
 
     return create
@@ -149,10 +183,10 @@ def schema(
 
 
 @pytest.fixture(scope="session")
-def engine(database_url: str) -> Iterator[sa.Engine]:
+def engine(build_schema: Callable[[str], None], database_url: str) -> Iterator[sa.Engine]:
     """Make an engine on a database with the schema and minimal host tables."""
-    engine = sa.create_engine(database_url, pool_size=20)
-    db.init(engine, with_host_tables=True)
+    build_schema(database_url)
+    engine = db.prepare_engine(sa.create_engine(database_url, pool_size=20))
     yield engine
     engine.dispose()
 
@@ -167,6 +201,22 @@ def node_modules() -> Path:
 def tenant(engine: sa.Engine) -> Tenant:
     """Make a tenant for one test."""
     return new_tenant(engine)
+
+
+@pytest.fixture(scope="session")
+def unchecked_engine(databases: servers.Databases, engine_name: str) -> Iterator[sa.Engine]:
+    """Make an engine on a database like that of ``engine``, but without CHECKs."""
+    engine = sa.create_engine(databases.create(engine_name), pool_size=20)
+    db.init(engine, with_host_tables=True)
+    drop_checks(engine)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def unchecked_tenant(unchecked_engine: sa.Engine) -> Tenant:
+    """Make a tenant of a database without CHECKs, as ``db adopt`` leaves it to ``db enforce``."""
+    return new_tenant(unchecked_engine)
 
 
 @pytest.fixture(scope="session", params=adoption.POSTGRESQL)

@@ -66,7 +66,8 @@ __all__ = [
     "recover_generation_config", "recover_template_config",
 ]
 
-# Each module comes after the modules that it imports, so that the search below loads few modules.
+# Each module comes after the modules that it imports. So the search below loads few modules, and
+# the first module that has a name is the one that defines it, or imports the same object.
 _MODULES = (
     "errors", "_json", "lifecycle", "vocabulary", "steps", "generation_config", "campaign",
     "_caches", "_answer", "wire", "claims",
@@ -84,7 +85,7 @@ if not TYPE_CHECKING:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         modules = (import_module(f"{__name__}.{module}") for module in _MODULES)
-        value = next(getattr(module, name) for module in modules if name in module.__all__)
+        value = next(getattr(module, name) for module in modules if hasattr(module, name))
         globals()[name] = value
         return value
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["Answer", "json_ready"]
-
 
 class Answer:
     """Base class of the values that a service answers with."""

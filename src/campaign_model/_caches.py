@@ -11,8 +11,6 @@ from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakSet
 
-__all__ = ["BoundedCache", "clear_caches"]
-
 K = TypeVar("K")
 V = TypeVar("V")
 

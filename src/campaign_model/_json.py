@@ -28,8 +28,6 @@ import attrs
 
 from campaign_model.errors import InvalidDocument, Violation, short_repr
 
-__all__ = ["JsonObject"]
-
 MAX_DEPTH = 64
 """The deepest nesting that is accepted. No campaign needs more, and every reader has a limit."""
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import logging
 
-__all__ = ["setup_log", "store_log", "worker_log"]
-
 _root = logging.getLogger("campaign_model")
 _root.addHandler(logging.NullHandler())
 

@@ -61,7 +61,8 @@ def checked_instance(value: Any, cls: type, argument: str) -> Any:
 
 def is_id(_instance: object, attribute: Any, value: Any) -> None:
     """Check a field of a value type with :func:`checked_id`."""
-    checked_id(value, attribute.name)
+    if not isinstance(value, UUID):
+        checked_id(value, attribute.name)
 
 
 def is_instance_of(cls: type) -> Callable[[Any, Any, Any], None]:

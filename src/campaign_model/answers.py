@@ -36,8 +36,6 @@ from campaign_model.lifecycle import Action
 from campaign_model.steps import Step, StepSequence
 from campaign_model.vocabulary import Condition
 
-__all__ = ["ANSWERS", "CLASSES", "ERRORS", "NAMES", "PAGES", "is_answer", "name_of", "properties"]
-
 
 def _subclasses(base: type, *modules: ModuleType) -> Iterator[type[Any]]:
     """Yield the subclasses of ``base`` that these modules define."""

@@ -13,8 +13,6 @@ from campaign_model.forms import STEP_DEFAULTS
 from campaign_model.validation import schema_directory, whole_schema
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
-__all__ = ["bundled_schema", "typescript"]
-
 _EXAMPLES: dict[str, Any] = {
     "id": "7d1a3b52-94c6-4f0e-8d2b-6f1e0c9a7b34",
     "name": "Introduction by e-mail",

@@ -23,28 +23,6 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import StepSequence
 
-__all__ = [
-    "ADOPTED",
-    "MAX_ACTOR",
-    "MAX_DESCRIPTION",
-    "MAX_NAME",
-    "MAX_REASON",
-    "Assigned",
-    "Campaign",
-    "CampaignContact",
-    "CampaignFields",
-    "CampaignSummary",
-    "CampaignTemplate",
-    "Changed",
-    "HistoryEntry",
-    "Overlap",
-    "Page",
-    "Removed",
-    "Repair",
-    "SkipReason",
-    "Skipped",
-]
-
 Item = TypeVar("Item")
 
 MAX_NAME = 500
@@ -277,6 +255,26 @@ class HistoryEntry(Answer):
     version: int
     actor: str | None
     reason: str | None
+
+
+@attrs.frozen
+class Move(Answer):
+    """A change of a campaign's status, as ``db.take_moves`` returns it to a consumer.
+
+    ``id`` is the id of the history entry: a receiver recognises by it a move that it gets again.
+    ``version`` is the campaign's version after the move, and grows with each move of a campaign.
+    """
+
+    id: UUID
+    tenant_id: UUID
+    campaign_id: UUID
+    version: int
+    action: Action
+    source: Status
+    target: Status
+    actor: str | None
+    reason: str | None
+    at: datetime = attrs.field(converter=utc)
 
 
 @attrs.frozen

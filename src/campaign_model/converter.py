@@ -25,7 +25,7 @@ import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from campaign_model._json import JsonObject, freeze_object, text_fault, thaw
+from campaign_model._json import JsonObject, fault_in, freeze_object, text_fault, thaw
 from campaign_model._values import MONEY_PATTERN, money_text
 from campaign_model.campaign import CampaignTemplate
 from campaign_model.errors import InvalidDocument
@@ -33,8 +33,6 @@ from campaign_model.fields import DocumentFields
 from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence
 from campaign_model.vocabulary import Condition
-
-__all__ = ["CONVERTER", "REFUSALS", "TEMPLATE_FIELDS", "TEMPLATE_REQUIRED", "UUID_PATTERN"]
 
 REFUSALS = (InvalidDocument, KeyError, TypeError, ValueError)
 """What ``CONVERTER.structure`` raises: for a wrong value, a missing field, or a wrong shape."""
@@ -119,11 +117,9 @@ def _register_hooks(
         if names.issuperset(document):
             return make(document, cls)
         extra = {name: value for name, value in document.items() if name not in names}
-        value = make({**document, "extra": extra}, cls)  # Checks every member.
-        if "$schema" in extra and cls is GenerationConfig:
-            del extra["$schema"]
-            return make({**document, "extra": extra}, cls)
-        return value
+        if cls is GenerationConfig and fault_in(extra.pop("$schema", None), depth=2) is not None:
+            raise ValueError
+        return make({**document, "extra": extra}, cls)
 
     def unstructure(value: Any) -> dict[str, Any]:
         return {**write(value), **thaw(value.extra)}

@@ -16,22 +16,6 @@ import attrs
 
 from campaign_model._answer import Answer, json_ready
 
-__all__ = [
-    "MAX_VIOLATIONS",
-    "CampaignModelError",
-    "Conflict",
-    "InvalidArgument",
-    "InvalidDocument",
-    "LeaseLost",
-    "NotFound",
-    "TransactionAborted",
-    "TransitionNotAllowed",
-    "Unmet",
-    "Violation",
-    "join_words",
-    "short_repr",
-]
-
 _MAX_JOINED = 20
 """The most things that a sentence names. The error's data has all of them."""
 

@@ -27,8 +27,6 @@ from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, is_money
 from campaign_model.errors import InvalidDocument, Violation, join_words, short_repr
 from campaign_model.vocabulary import Condition
 
-__all__ = ["DocumentFields", "Schema", "meaning", "quoted"]
-
 Schema = Mapping[str, Any]
 """The keywords of one JSON Schema."""
 

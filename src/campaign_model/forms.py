@@ -29,17 +29,6 @@ from campaign_model.generation_config import GENERATION_FIELDS, GenerationConfig
 from campaign_model.steps import STEP_FIELDS, Step, StepSequence, effective_key
 from campaign_model.vocabulary import Vocabulary
 
-__all__ = [
-    "PARTS",
-    "SHORTENED",
-    "STEP_DEFAULTS",
-    "Previous",
-    "allows_empty",
-    "is_unchanged",
-    "repaired",
-    "restricted_parts",
-]
-
 Previous = StepSequence | GenerationConfig | CampaignTemplate | None
 
 PARTS = {"template_config": "steps", "generation_config": "generation_config"}
@@ -94,7 +83,7 @@ SHORTENED = ("label", "tone")
 """Texts that a stored document may have in any length. A value has only their beginning."""
 
 _OPTIONAL_STEP_FIELDS = {name: schema for name, schema in STEP_FIELDS.items() if name != "channel"}
-_TEMPLATE_TEXT: Schema = {"type": "string"}
+_MAY_BE_EMPTY: Schema = {"type": "string"}
 
 STEP_DEFAULTS = {
     name: attribute.default
@@ -112,8 +101,9 @@ def repaired(kind: str, document: Any) -> tuple[Any, list[Repair]]:
     elif kind == "generation_config":
         document = _repaired_settings(document, "", repairs)
     elif type(document) is dict:
-        # Of these members, only null is absent.
-        members = dict.fromkeys(("description", "generation_config"), _TEMPLATE_TEXT)
+        # Null means that one of these members is absent. ``""`` does not: a description may be
+        # empty, and ``""`` in place of settings is a fault.
+        members = dict.fromkeys(("description", "generation_config"), _MAY_BE_EMPTY)
         document = _repaired_members(document, members, "", "", repairs)
         if "steps" in document:
             document["steps"] = _repaired_steps(document["steps"], "/steps", repairs)

@@ -13,15 +13,6 @@ from campaign_model._values import MONEY_DECIMALS, MONEY_LIMIT, MONEY_PATTERN, i
 from campaign_model.fields import DocumentFields
 from campaign_model.steps import MAX_VARIANTS, Step
 
-__all__ = [
-    "GENERATION_FIELDS",
-    "LANGUAGE_PATTERN",
-    "MAX_INSTRUCTIONS",
-    "MAX_TONE_TEXT",
-    "GenerationConfig",
-    "effective_config",
-]
-
 MAX_INSTRUCTIONS = 10_000
 MAX_TONE_TEXT = 200
 """The most characters of a tone. The tones of a vocabulary are shorter; other services describe a

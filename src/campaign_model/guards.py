@@ -15,23 +15,6 @@ import attrs
 from campaign_model._answer import Answer
 from campaign_model.errors import Unmet
 
-__all__ = [
-    "Facts",
-    "Guard",
-    "ReviewTally",
-    "has_contacts",
-    "has_contacts_to_generate",
-    "has_enabled_steps",
-    "nothing_in_flight",
-    "nothing_left_to_claim",
-    "nothing_stale",
-    "nothing_undecided",
-    "nothing_waiting",
-    "review_counted",
-    "something_approved",
-    "something_generated",
-]
-
 
 @attrs.frozen
 class ReviewTally(Answer):

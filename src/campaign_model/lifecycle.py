@@ -382,6 +382,9 @@ CONTACT_TRANSITIONS: tuple[ContactTransition, ...] = (
     ),
     ContactTransition(ContactStatus.GENERATING, ContactAction.SUCCEED, ContactStatus.GENERATED),
     ContactTransition(ContactStatus.GENERATING, ContactAction.FAIL, ContactStatus.FAILED),
+    # A contact that was claimed too often fails instead of being claimed again.
+    ContactTransition(ContactStatus.PENDING, ContactAction.FAIL, ContactStatus.FAILED),
+    ContactTransition(ContactStatus.ENRICHMENT_OK, ContactAction.FAIL, ContactStatus.FAILED),
     ContactTransition(ContactStatus.GENERATING, ContactAction.RELEASE, None),
     # A contact that was excluded in flight stays excluded, whatever its worker reports.
     ContactTransition(ContactStatus.EXCLUDED, ContactAction.SUCCEED, ContactStatus.EXCLUDED),

@@ -57,6 +57,7 @@ __all__ = [
     "HistoryEntry",
     "JsonForm",
     "MessageSlot",
+    "Move",
     "Overlap",
     "Page",
     "Progress",
@@ -179,6 +180,7 @@ Assigned: TypeAlias = Annotated[campaign.Assigned, JsonForm()]
 Skipped: TypeAlias = Annotated[campaign.Skipped, JsonForm()]
 Changed: TypeAlias = Annotated[campaign.Changed, JsonForm()]
 Removed: TypeAlias = Annotated[campaign.Removed, JsonForm()]
+Move: TypeAlias = Annotated[campaign.Move, JsonForm()]
 Overlap: TypeAlias = Annotated[campaign.Overlap, JsonForm()]
 MessageSlot: TypeAlias = Annotated[steps.MessageSlot, JsonForm()]
 SequenceDiff: TypeAlias = Annotated[steps.SequenceDiff, JsonForm()]

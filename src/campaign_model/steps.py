@@ -34,26 +34,6 @@ from campaign_model.vocabulary import (
     Vocabulary,
 )
 
-__all__ = [
-    "KEY_PATTERN",
-    "MAX_DAY_OFFSET",
-    "MAX_LABEL",
-    "MAX_STEPS",
-    "MAX_VARIANTS",
-    "MESSAGE_NAMESPACE",
-    "STEP_FIELDS",
-    "ConditionName",
-    "MessageSlot",
-    "SequenceDiff",
-    "Step",
-    "StepChanges",
-    "StepSequence",
-    "effective_key",
-    "match_keys",
-    "new_key",
-    "sequence_faults",
-]
-
 MAX_STEPS = 20
 MAX_LABEL = 200
 MAX_VARIANTS = 3

@@ -44,8 +44,6 @@ from campaign_model.forms import PARTS, Previous, is_unchanged
 from campaign_model.steps import MAX_STEPS, StepSequence, sequence_faults
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
-__all__ = ["answer_schema", "document_schema", "load_schema", "violations", "whole_schema"]
-
 # --- The published schemas -----------------------------------------------------------------------
 
 

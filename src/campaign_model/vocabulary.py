@@ -14,17 +14,6 @@ import attrs
 from campaign_model._json import text_fault
 from campaign_model.errors import InvalidArgument, short_repr
 
-__all__ = [
-    "CHANNEL_LIMITS",
-    "CHANNEL_PATTERN",
-    "MAX_IDENTIFIER",
-    "MAX_TONE",
-    "STANDARD",
-    "Channel",
-    "Condition",
-    "Vocabulary",
-]
-
 MAX_IDENTIFIER = 40
 """The most characters of a channel's name, and of a step's key."""
 

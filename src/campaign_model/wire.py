@@ -49,23 +49,6 @@ from campaign_model.vocabulary import STANDARD, Vocabulary
 if TYPE_CHECKING:
     from cattrs import Converter
 
-__all__ = [
-    "DEFAULT",
-    "Codec",
-    "Recovered",
-    "dump_campaign_template",
-    "dump_generation_config",
-    "dump_template_config",
-    "iter_stored_violations",
-    "iter_violations",
-    "parse_campaign_template",
-    "parse_generation_config",
-    "parse_template_config",
-    "recover_campaign_template",
-    "recover_generation_config",
-    "recover_template_config",
-]
-
 V = TypeVar("V")
 _Converter = TypeVar("_Converter", bound="Converter")
 

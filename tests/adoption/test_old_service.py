@@ -310,6 +310,8 @@ INSERT INTO campaign_templates (tenant_id, name, {0})
 VALUES (:tenant, gen_random_uuid()::text, CAST(:value AS {1}))
 """
 
+GENERATING = str(ContactStatus.GENERATING)
+
 REFUSED_WRITES: tuple[tuple[str, str, str, str | None], ...] = (
     ("campaigns", "status", CAMPAIGN.format("status", "text"), None),
     ("campaigns", "is_active", CAMPAIGN.format("is_active", "boolean"), None),
@@ -334,6 +336,20 @@ REFUSED_WRITES: tuple[tuple[str, str, str, str | None], ...] = (
         "0.1000000000000001",
     ),
     ("campaigns", "created_at", CAMPAIGN.format("created_at", "timestamptz"), None),
+    ("campaigns", "ck_campaigns_times", CAMPAIGN.format("updated_at", "timestamptz"), "infinity"),
+    (
+        "campaign_contacts",
+        "ck_campaign_contacts_claim",
+        CONTACT.format("status", "text"),
+        GENERATING,
+    ),
+    (
+        "campaign_contacts",
+        "ck_campaign_contacts_times",
+        CONTACT.format("generated_at", "timestamptz"),
+        "0044-03-15 BC",
+    ),
+    ("campaign_contacts", "ck_campaign_contacts_error", CONTACT.format("error", "text"), "x" * 501),
     (
         "campaign_contacts",
         "tenant_id",

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from campaign_model import db
 from campaign_model._json import canonical
+from campaign_model.claims import MAX_ERROR
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS
+from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
 from campaign_model.wire import DEFAULT
 from support import legacy, servers
 from support.adoption import (
@@ -141,6 +143,41 @@ def test_the_database_fills_in_steps_like_the_codec(
         {name: filled_step[name] for name in step}
         for step, filled_step in zip(steps, filled_steps, strict=True)
     ] == steps
+
+
+ODD_TIMES = {
+    "infinity": LAST_MOMENT,
+    "-infinity": FIRST_MOMENT,
+    "0044-03-15 00:00+00 BC": FIRST_MOMENT,
+    "12000-01-01 00:00+00": LAST_MOMENT,
+}
+
+
+@pytest.mark.parametrize("odd", ODD_TIMES)
+def test_odd_times_and_long_errors_are_repaired(newest: LegacyDatabases, odd: str) -> None:
+    times = {
+        "campaigns": [
+            *("created_at", "updated_at", "generation_started_at", "generation_completed_at")
+        ],
+        "campaign_contacts": ["added_at", "generated_at"],
+        "campaign_templates": ["created_at", "updated_at"],
+    }
+    with newest.database(EXTENDED, sample_rows) as engine:
+        execute(engine, "UPDATE campaign_contacts SET error = repeat('é', 501)")
+        for table, columns in times.items():
+            assignments = ", ".join(f"{column} = CAST(:odd AS timestamptz)" for column in columns)
+            execute(engine, f"UPDATE {table} SET {assignments}", odd=odd)  # noqa: S608
+        kinds = Counter(finding.kind for finding in adopt(engine).findings)
+        assert_second_adoption_changes_nothing(engine)
+        assert kinds["bad_time"] > 0
+        for table, columns in times.items():
+            for column in columns:
+                # A preset that is older than the library's becomes the library's.
+                of_old_rows = "WHERE tenant_id IS NOT NULL"
+                values = execute(engine, f"SELECT DISTINCT {column} FROM {table} {of_old_rows}")  # noqa: S608
+                assert values == [(ODD_TIMES[odd],)], (table, column)
+        errors = execute(engine, "SELECT count(*), max(error), min(error) FROM campaign_contacts")
+        assert errors == [(kinds["shortened"], "é" * MAX_ERROR, "é" * MAX_ERROR)]
 
 
 # Values that need a decision.

@@ -1,7 +1,9 @@
-"""Claims and records of one campaign as one would write them with nothing but psycopg.
+"""Claim contacts and record outcomes as one would by hand, with nothing but psycopg.
 
-The same SQL as the library's, on a connection that plans each statement once. Without the
-library's checks, errors, engines and other outcomes.
+The statements are the library's, sent on a connection that plans each statement once. So this code
+keeps the same promises for a success: the tenant, leases and tokens, totals, the cost, the revision
+of a contact, the history of reports, expired leases, and the low-water mark. It lacks the checks of
+arguments, the errors, other databases, other outcomes, budgets, and the second attempts.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from uuid import UUID, uuid4
 import psycopg
 
 from campaign_model import recover_template_config
-from campaign_model.store import postgresql
+from campaign_model.store import postgresql, postgresql_locks
 from campaign_model.store.locking import gate_key
 from campaign_model.store.scope import SHARDS
 
@@ -30,15 +32,20 @@ def _driver_sql(sql: str) -> str:
     return re.sub(r"(?<!:):([a-z_]+)", r"%(\1)s", " ".join(sql.split()))
 
 
+Contact = tuple[UUID, UUID, int, int, int]
+"""A claimed contact: its id, the host's contact id, attempts, revision, rank."""
+
 CLAIM = _driver_sql(postgresql.CLAIM)
-RECORD = _driver_sql(postgresql.RECORD)
+TAKE_OVER = _driver_sql(postgresql.TAKE_OVER)
+RAISE_LOW_WATERMARK = _driver_sql(postgresql.RAISE_LOW_WATERMARK)
+RECORD = _driver_sql(postgresql_locks.LOCKED_GENERATING + postgresql.RECORD)
 
 _documents: dict[UUID, tuple[str, str, str]] = {}
 """Both documents of a campaign as last read, and the fingerprint of its steps."""
 
 
 def connect(url: str) -> psycopg.Connection:
-    """A connection on which a statement is planned once, and not each time for its values."""
+    """Connect so that a statement is planned once, and not each time for its values."""
     return psycopg.connect(url, options="-c plan_cache_mode=force_generic_plan")
 
 
@@ -63,10 +70,10 @@ def claim(
     campaign_id: UUID,
     batch: int,
     first_rank: int | None,
-) -> tuple[list[UUID], UUID, int | None]:
+) -> tuple[list[Contact], UUID, int | None]:
     """Return the claimed contacts, the token they were claimed by, and where to continue."""
     token = uuid4()
-    claimed: list[Any] = []
+    claimed: list[Contact] = []
     with connection.transaction():
         first_ranks = [None] if first_rank is None else [first_rank, None]
         while first_ranks and len(claimed) < batch:
@@ -79,25 +86,38 @@ def claim(
                 "first_rank": first_ranks[0],
             }
             rows = connection.execute(CLAIM, values).fetchall()
-            _, _, steps, config, _, *_ = rows[0]
-            if steps is not None:
+            now, changed_campaign, uncounted, *_ = rows[0]
+            if changed_campaign is not None:
+                campaign = json.loads(changed_campaign)
+                steps, config = campaign["template_config"], campaign["generation_config"]
                 fingerprint = recover_template_config(steps).value.fingerprint
                 _documents[campaign_id] = steps, config, fingerprint
                 continue
-            claimed += [row[5:] for row in rows if row[5] is not None]
+            _check_counted(uncounted)
+            claimed += [row[3:] for row in rows if row[3] is not None]
             first_ranks.pop(0)
+        if first_rank is None or any(rank % 1024 == 0 for *_, rank in claimed):
+            connection.execute(RAISE_LOW_WATERMARK, values)
+        if len(claimed) < batch:
+            values |= {"now": now, "lease_expires_at": now + LEASE, "number": batch - len(claimed)}
+            claimed += [row[:5] for row in connection.execute(TAKE_OVER, values)]
     claimed.sort(key=itemgetter(4))
-    return [row[0] for row in claimed], token, claimed[-1][4] + 1 if claimed else None
+    return claimed, token, claimed[-1][4] + 1 if claimed else None
+
+
+def _check_counted(uncounted: str | None) -> None:
+    if uncounted is not None:
+        raise RuntimeError("a row of totals is missing")
 
 
 def record(
     connection: psycopg.Connection,
     tenant_id: UUID,
     campaign_id: UUID,
-    ids: list[UUID],
+    contacts: list[Contact],
     token: UUID,
 ) -> None:
-    """Record all as generated at the same cost, or raise."""
+    """Record all contacts as generated at the same cost, or raise."""
     outcome = {
         "token": str(token),
         "status": "generated",
@@ -105,19 +125,23 @@ def record(
         "cost": str(COST),
         "unknown_costs": 0,
     }
-    outcomes = json.dumps([{"id": str(id_), **outcome} for id_ in ids])
+    outcomes = json.dumps([{"id": str(contact[0]), **outcome} for contact in contacts])
     with connection.transaction():
-        values = _parameters(tenant_id, campaign_id) | {"outcomes": outcomes, "number": len(ids)}
+        values = _parameters(tenant_id, campaign_id) | {
+            "outcomes": outcomes,
+            "number": len(contacts),
+        }
         row = connection.execute(RECORD, values).fetchone()
-        if row is None or not row[0]:
+        if row is None:
             raise RuntimeError("a lease was lost")
+        _check_counted(row[0])
 
 
 def drain(connection: psycopg.Connection, tenant_id: UUID, campaign_id: UUID, batch: int) -> None:
     """Claim and record until nothing is left."""
     first_rank = None
     while True:
-        ids, token, first_rank = claim(connection, tenant_id, campaign_id, batch, first_rank)
-        if not ids:
+        contacts, token, first_rank = claim(connection, tenant_id, campaign_id, batch, first_rank)
+        if not contacts:
             return
-        record(connection, tenant_id, campaign_id, ids, token)
+        record(connection, tenant_id, campaign_id, contacts, token)

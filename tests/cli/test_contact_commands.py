@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.claims import NotReady
-from campaign_model.cli import contacts as contacts_module
+from campaign_model.cli import contact_commands, contact_table
 from campaign_model.lifecycle import Action
 from campaign_model.testing.sample_campaigns import Tenant
 from support.commands import Command
@@ -38,7 +38,7 @@ def imported(tenant: Tenant) -> list[tuple[str, str | None]]:
 def test_a_second_import_adds_nobody(
     command: Command, operated_tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contacts_module, "_ROWS_PER_INSERT", 2)
+    monkeypatch.setattr(contact_table, "_ROWS_PER_INSERT", 2)
     (tmp_path / "people.csv").write_text(PEOPLE)
     expected = [("Ada", "ada@example.com"), ("Bob", "bob@example.com"), ("Eve", None)]
     first = command("contacts", "import", "people.csv", "--json")
@@ -83,7 +83,7 @@ def test_a_contact_that_a_service_added_is_found_by_its_address(
 def test_wrong_rows_are_listed_and_nothing_is_imported_unless_they_are_skipped(
     command: Command, operated_tenant: Tenant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contacts_module, "_SHOWN_FAULTS", 1)
+    monkeypatch.setattr(contact_commands, "_SHOWN_FAULTS", 1)
     (tmp_path / "people.csv").write_text(PEOPLE + WRONG_ROWS)
     refused = command("contacts", "import", "people.csv")
     assert refused.code == 1
@@ -132,7 +132,7 @@ def test_contacts_list_says_why_contacts_wait_or_failed(
     operated_tenant.record({claim: NotReady(("company",))})
     failed = command("contacts", "list", campaign.id, "--status", "failed")
     header, line = failed.out.splitlines()
-    assert header.split() == ["contact", "status", "claims", "why"]
+    assert header.split() == ["contact", "name", "status", "claims", "why"]
     assert "test_failure: failed because a test wanted it to" in line
     (item,) = command("contacts", "list", campaign.id, "--status", "failed", "--json").json["items"]
     assert item["contact_id"] in line
@@ -151,6 +151,38 @@ def test_contacts_list_says_why_contacts_wait_or_failed(
     assert "No contact." in command("contacts", "list", operated_tenant.campaign(contacts=0).id).out
     command("contacts", "list", uuid4()).assert_usage_error("no campaign")
     command("contacts", "list", campaign.id, "--status", "fail").assert_usage_error("'failed'")
+
+
+def test_contacts_list_has_the_names_that_the_table_of_contacts_has(
+    command: Command, operated_tenant: Tenant
+) -> None:
+    campaign = operated_tenant.campaign("generating", contacts=3)
+    first, second, _ = (id_ for id_ in operated_tenant.campaign_contacts(campaign.id))
+    update = sa.update(HOST.contacts)
+    execute(
+        operated_tenant,
+        update.where(_CONTACT.id == first).values(
+            first_name="Ada", last_name="Byron", email_address="ada@example.com"
+        ),
+    )
+    execute(
+        operated_tenant,
+        update.where(_CONTACT.id == second).values(
+            first_name=None, last_name=None, email_address="bob@example.com"
+        ),
+    )
+    header, *lines = command("contacts", "list", campaign.id).out.splitlines()
+    assert header.split() == ["contact", "name", "status", "claims", "why"]
+    assert [line for line in lines if "Ada Byron" in line and str(first) in line]
+    assert [line for line in lines if "bob@example.com" in line and str(second) in line]
+    # No such table; a table without names; a table whose names cannot be read by these ids.
+    execute(operated_tenant, sa.text("CREATE TABLE nameless (id integer, tenant_id integer)"))
+    execute(
+        operated_tenant, sa.text("CREATE TABLE odd (id integer, tenant_id integer, last_name text)")
+    )
+    for table in ("missing", "nameless", "odd"):
+        answer = command("contacts", "list", campaign.id, "--contacts", table)
+        assert (answer.code, answer.out.split()[:4]) == (0, ["contact", "status", "claims", "why"])
 
 
 def test_contacts_list_marks_stale_and_exported_contacts(

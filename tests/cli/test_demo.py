@@ -16,7 +16,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
@@ -422,13 +422,14 @@ def test_an_interrupted_demo_prints_the_command_that_continues_it(
         assert main(["demo", "--out", "my out.jsonl"]) == 130
     out, err = capsys.readouterr()
     assert re.search(f"interrupted; the campaign stays {status}, with {generated} of 40", err)
-    again = shlex.split(out.splitlines()[-1])
-    assert main(again[1:]) == 0
+    words = shlex.split(out.splitlines()[-1])
+    again = words[words.index("demo") :]
+    assert main(again) == 0
     printed = capsys.readouterr().out
     assert "The campaign is exported." in printed
     assert len((empty_directory / "my out.jsonl").read_text().splitlines()) == 191
     # A third time, nothing is left to do.
-    assert main(again[1:]) == 0
+    assert main(again) == 0
     assert len((empty_directory / "my out.jsonl").read_text().splitlines()) == 191
 
 
@@ -443,8 +444,10 @@ def test_a_demo_cannot_continue_any_campaign(
         connection.execute(sa.insert(HOST.tenants).values(id=TENANT, name="Demo"))
         CampaignStore(connection, TENANT).campaigns.add(campaign)
     engine.dispose()
-    assert main(["demo", "--url", url, "--continue", str(campaign.id)]) == 2
-    assert "the campaign is draft" in capsys.readouterr().err
+    for id_, reason in ((campaign.id, "the campaign is draft"), (uuid4(), "found no campaign")):
+        assert main(["demo", "--url", url, "--continue", str(id_)]) == 2
+        printed = capsys.readouterr()
+        assert (printed.out, reason in printed.err) == ("", True)
     monkeypatch.chdir(empty_directory)
     assert main(["demo", "--continue", str(campaign.id)]) == 2
     assert "no database file" in capsys.readouterr().err

@@ -92,7 +92,7 @@ def test_a_wrong_option_is_followed_by_the_command_that_prints_help(command: Com
 
 def test_warnings_are_lines_of_json_too(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def warn_and_fail(_url: object) -> None:
-        setup_log.warning("another process\nholds the lock")
+        setup_log.warning("another process holds the lock")
         raise UserError("no more")
 
     monkeypatch.setattr(campaign_commands, "parse_url", warn_and_fail)
@@ -112,6 +112,22 @@ def test_a_full_disk_is_no_bug(command: Command, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("campaign_model.cli.app.print_json", fail)
     command("schema", "template_config").assert_usage_error("No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("connection refused\n\tIs it running?", "connection refused; Is it running?"),
+        ("all failed:\n- one\n- two\n", "all failed: - one; - two"),
+        ("one  sentence", "one sentence"),
+        ("", ""),
+    ],
+)
+def test_the_lines_of_a_message_stay_sentences(
+    capsys: pytest.CaptureFixture[str], text: str, line: str
+) -> None:
+    console.print_error(text)
+    assert capsys.readouterr().err == f"campaign-model: {line}\n"
 
 
 # Passwords

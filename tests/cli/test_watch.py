@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from rich.console import Console
@@ -109,7 +110,8 @@ def test_watch_finds_claims_only_from_the_low_water_mark_on(operated_tenant: Ten
     (last,) = operated_tenant.claim(campaign.id, 1)
     # Another program changes a contact that is finished. The command does not read it again.
     finished, *_ = contact_rows(operated_tenant, campaign.id).values()
-    update_row(operated_tenant, campaign_contacts, finished.id, status="generating")
+    claim = {"claim_token": uuid4(), "lease_expires_at": last.expires_at}
+    update_row(operated_tenant, campaign_contacts, finished.id, status="generating", **claim)
     reading = operated_tenant.transact(lambda store: watch.read_campaigns(store, [campaign.id]))
     assert [claim.token for claim in reading.campaigns[0].claims] == [last.token]
     assert reading.campaigns[0].claims[0].lease_expires_at == last.expires_at

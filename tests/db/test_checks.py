@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,7 +19,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import judges
-from campaign_model._values import MONEY_PATTERN
+from campaign_model._values import MAX_GAP_NAME, MAX_GAPS, MONEY_PATTERN
+from campaign_model.campaign import (
+    MAX_ACTOR,
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    MAX_REASON,
+    CampaignTemplate,
+)
+from campaign_model.claims import MAX_ERROR
 from campaign_model.generation_config import LANGUAGE_PATTERN
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.steps import (
@@ -30,8 +41,15 @@ from campaign_model.steps import (
     StepSequence,
 )
 from campaign_model.store.tables import campaign_templates, metadata
-from campaign_model.store.types import Money, Uuid
-from campaign_model.testing.sample_campaigns import Tenant
+from campaign_model.store.types import (
+    FIRST_MOMENT,
+    LAST_MOMENT,
+    JsonText,
+    Money,
+    UtcDateTime,
+    Uuid,
+)
+from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from campaign_model.vocabulary import CHANNEL_PATTERN, MAX_IDENTIFIER, STANDARD, Condition
 from campaign_model.wire import DEFAULT
 from support.differences import DIFFERENCES
@@ -99,6 +117,7 @@ def judge(tenant: Tenant) -> Iterator[Callable[..., str | None]]:
     """``judge(table, column=SQL)`` returns what refuses that value in a campaign's rows."""
     campaign = tenant.apply(tenant.campaign(contacts=1).id, Action.MARK_READY)
     add_erased_claim(tenant, campaign.id)
+    tenant.transact(lambda store: store.templates.add(CampaignTemplate("Sample", STEPS)))
     with tenant.engine.connect() as connection:
         yield lambda table, **values: refusal(connection, setting(tenant, table, **values))
 
@@ -113,7 +132,9 @@ def test_a_status_outside_of_the_lifecycle_is_refused(
     table: str, judge: Callable[..., str | None]
 ) -> None:
     words = {str(word) for word in STATUSES[table]}
-    assert {word for word in words if judge(table, status=f"'{word}'") is not ACCEPTED} == set()
+    claimed = CLAIM if table == "campaign_contacts" else {}
+    for word in words:
+        assert judge(table, status=f"'{word}'", **claimed) is ACCEPTED, word
     unknown = {"", " ", "unknown", "null", "0", "drafted", "é"}
     for word in {*Status, *ContactStatus}:
         unknown |= {
@@ -159,6 +180,168 @@ def test_exactly_the_templates_without_a_tenant_are_system_templates(tenant: Ten
             )
             refusals[tenant_id, is_system] = refusal(connection, inserted)
     assert refusals == expected
+
+
+def test_a_generating_contact_has_a_token_and_a_lease_and_no_lease_is_without_token(
+    judge: Callable[..., str | None],
+) -> None:
+    for status in ContactStatus:
+        for has_token, has_lease in product((True, False), repeat=2):
+            is_consistent = has_token if has_lease else status != ContactStatus.GENERATING
+            refused_by = judge(
+                "campaign_contacts",
+                status=f"'{status}'",
+                claim_token=CLAIM["claim_token"] if has_token else "NULL",
+                lease_expires_at=TIME if has_lease else "NULL",
+            )
+            expected = ACCEPTED if is_consistent else "ck_campaign_contacts_claim"
+            assert refused_by == expected, (status, has_token, has_lease)
+
+
+# --- Every column: the values that the types refuse ----------------------------------------------
+
+COLUMNS = [(table.name, column.name) for table in metadata.sorted_tables for column in table.c]
+
+BAD_VALUES: dict[str, dict[type, list[str]]] = {
+    "postgresql": {
+        UtcDateTime: ["'infinity'", "'-infinity'", "'10000-01-01'", "'0044-03-15 BC'"],
+    },
+    "sqlite": {
+        Uuid: [
+            *("'x'", "''", "7", "x'31'", f"'{uuid4()}'", "'ABCDEF00000040008000000000000000'"),
+            "'00000000000040008000000000000000' || char(0)",
+        ],
+        UtcDateTime: [
+            *("'soon'", "'now'", "''", "7", "x'31'", "'12000-01-01 00:00:00.000000'"),
+            *("'2026-02-30 00:00:00.000000'", "'2026-01-01 24:00:00.000000'", "'2026-01-01'"),
+            *("'2026-01-01T00:00:00.000000'", "'2026-01-01 00:00:00'", "'infinity'"),
+            *("'0001-01-01 00:00:00.000000'", "'9999-12-31 00:00:00.000000'"),
+            "'2026-01-01 00:00:00.000000' || char(0)",
+        ],
+        sa.Integer: ["'many'", "''", "0.5", "1e30", "x'31'"],
+        sa.Boolean: ["2", "-1", "0.5", "'yes'", "''", "x'31'"],
+        sa.Text: ["x'61'", "'a' || char(0) || 'b'"],
+        JsonText: ["x'5b5d'", "x'7b7d'", "'['", "''", "7"],
+    },
+}
+"""Values that no column of a type has, as SQL: by engine and type."""
+
+GOOD_VALUES: dict[str, dict[type, list[str]]] = {
+    "postgresql": {UtcDateTime: [f"'{FIRST_MOMENT}'", f"'{LAST_MOMENT}'"]},
+    "sqlite": {
+        UtcDateTime: ["'0001-01-02 00:00:00.000000'", "'9999-12-30 00:00:00.000000'"],
+        sa.Integer: [str(2**63 - 1), str(-(2**63))],
+    },
+}
+
+LONGEST = {
+    ("campaigns", "name"): MAX_NAME,
+    ("campaigns", "description"): MAX_DESCRIPTION,
+    ("campaign_templates", "name"): MAX_NAME,
+    ("campaign_templates", "description"): MAX_DESCRIPTION,
+    ("campaign_contacts", "error_code"): MAX_ERROR,
+    ("campaign_contacts", "error"): MAX_ERROR,
+    ("campaign_history", "actor"): MAX_ACTOR,
+    ("campaign_history", "reason"): MAX_REASON,
+}
+"""The most characters of each text that people read."""
+
+MACHINE_WORDS = {
+    *(("campaigns", "status"), ("campaign_contacts", "status")),
+    *(("campaign_history", name) for name in ("action", "source", "target")),
+    *(("campaign_contacts", "steps_fingerprint"), ("campaign_templates", "shipped_digest")),
+}
+"""The other columns of text: words of the lifecycle, and digests."""
+
+TIME = f"'{datetime(2026, 1, 1, tzinfo=UTC):%Y-%m-%d %H:%M:%S.000000}'"
+CLAIM = {"claim_token": f"'{uuid4().hex}'", "lease_expires_at": TIME}
+
+
+def values_of(values: dict[type, list[str]], column: sa.Column[Any]) -> list[str]:
+    return [one for type_, ones in values.items() if isinstance(column.type, type_) for one in ones]
+
+
+@pytest.mark.parametrize(("table", "name"), COLUMNS)
+def test_a_column_refuses_the_values_that_its_type_does_not_have(
+    table: str, name: str, tenant: Tenant, judge: Callable[..., str | None]
+) -> None:
+    engine, column = tenant.engine.dialect.name, metadata.tables[table].c[name]
+    is_lease = (table, name) == ("campaign_contacts", "lease_expires_at")
+    with_lease = {"claim_token": CLAIM["claim_token"]} if is_lease else {}
+    for good in values_of(GOOD_VALUES[engine], column):
+        assert judge(table, **{name: good}, **with_lease) is ACCEPTED, good
+    for bad in values_of(BAD_VALUES[engine], column):
+        constraint = "times" if engine == "postgresql" else name
+        refused_by = judge(table, **{name: bad}, **with_lease)
+        assert refused_by == f"ck_{table}_{constraint}", (bad, refused_by)
+
+
+def test_every_text_is_limited_or_a_word_of_the_library() -> None:
+    texts = {
+        (table, name)
+        for table, name in COLUMNS
+        if isinstance(metadata.tables[table].c[name].type, sa.Text)
+    }
+    assert texts == {*LONGEST} | MACHINE_WORDS
+
+
+@pytest.mark.parametrize(("table", "name"), LONGEST)
+def test_a_text_that_people_read_is_neither_too_long_nor_blank(
+    table: str, name: str, judge: Callable[..., str | None]
+) -> None:
+    longest, refused = LONGEST[table, name], f"ck_{table}_{name}"
+    for character in ("x", "\N{PARTY POPPER}"):
+        assert judge(table, **{name: f"'{character * longest}'"}) is ACCEPTED
+        assert judge(table, **{name: f"'{character * (longest + 1)}'"}) == refused
+    if not metadata.tables[table].c[name].nullable:
+        whitespace = [*filter(str.isspace, map(chr, range(1, sys.maxunicode)))]
+        for blank in ("", *whitespace, "".join(whitespace)):
+            assert judge(table, **{name: f"'{blank}'"}) == refused, ascii(blank)
+            assert judge(table, **{name: f"'{blank}.{blank}'"}) is ACCEPTED, ascii(blank)
+
+
+@pytest.mark.parametrize("name", ["action", "source", "target"])
+def test_the_history_has_only_words_of_the_lifecycle(
+    name: str, judge: Callable[..., str | None]
+) -> None:
+    for word in (*Action, "adopted") if name == "action" else Status:
+        assert judge("campaign_history", **{name: f"'{word}'"}) is ACCEPTED, word
+    for word in ("", "sent", "Draft", "generated", "sending"):
+        assert judge("campaign_history", **{name: f"'{word}'"}) == f"ck_campaign_history_{name}"
+
+
+def test_only_an_adopted_campaign_has_a_long_reason(judge: Callable[..., str | None]) -> None:
+    """Adoption keeps old values there, which may be long."""
+    long = f"'{'x' * (MAX_REASON + 1)}'"
+    assert judge("campaign_history", reason=long, action="'adopted'") is ACCEPTED
+
+
+LONG_NAME = "x" * MAX_GAP_NAME
+GOOD_GAPS = [
+    *([], ["email"], ["email", ","], ['"', "\\", '\\"', "\\\\"], [",", '","', "[]"], [" "]),
+    *(["\n", "\u2028", "é", "\N{PARTY POPPER}"], ["x", "x"], [LONG_NAME], ["x"] * MAX_GAPS),
+]
+BAD_GAPS = [
+    *([""], ["x", ""], ["", "x"], [1], ["x", 1], [1, "x"], ["x", 1, "y"], [None], [True], [0.5]),
+    *([["x"]], ["x", ["y"], "z"], [{}], [{"x": "y"}], ["x", {"y": "z"}], [[]], [["x", "y"]]),
+    ["x"] * (MAX_GAPS + 1),
+]
+
+
+def test_gaps_are_a_list_of_names(tenant: Tenant, judge: Callable[..., str | None]) -> None:
+    too_long: list[Any] = [[f"{LONG_NAME}x"]]
+    on_sqlite = tenant.engine.dialect.name == "sqlite"
+    good_gaps = [*GOOD_GAPS, *(too_long if on_sqlite else ())]
+    bad_gaps = [*BAD_GAPS, *(() if on_sqlite else too_long)]
+    for gaps, separators, only_ascii in product(
+        [*good_gaps, *bad_gaps], [(",", ":"), (" , ", " : ")], [True, False]
+    ):
+        text = json.dumps(gaps, separators=separators, ensure_ascii=only_ascii)
+        quoted = text.replace("'", "''").replace("\\:", "\\\\:")
+        refused_by = judge("campaign_contacts", enrichment_gaps=f"'{quoted}'")
+        is_good = any(gaps is one for one in good_gaps)
+        assert (refused_by is ACCEPTED) == is_good, text
+        assert refused_by in (ACCEPTED, "ck_campaign_contacts_enrichment_gaps"), text
 
 
 # --- Money ---------------------------------------------------------------------------------------

@@ -146,6 +146,10 @@ def test_a_campaign_goes_from_template_to_export(
         assert stale["reason"] == "stale_version"
 
         # 3. Contacts. Buttons say why not.
+        upload = httpx2.get(f"{address}/openapi.json").json()["paths"][
+            "/api/campaigns/{id}/contacts"
+        ]["post"]
+        assert {*upload["requestBody"]["content"]} == {"text/csv"}
         assert api.apply("mark_ready", 409)["unmet"][0]["guard"] == "has_contacts"
         for bad in (b"first_name\nAda\n", b"first_name,company\n\xff,x\n", b'"a" b"\n'):
             assert api.of_campaign("POST", "/contacts", 422, content=bad)["argument"] == "contacts"
@@ -167,7 +171,12 @@ def test_a_campaign_goes_from_template_to_export(
         (failed,) = api.of_campaign("GET", "/contacts?status=failed")["items"]
         assert (failed["first_name"], failed["error"]) == ("Unlucky", "LookupError")
         assert api.of_campaign("POST", "/retry") == {"changed": 1}
-        api.apply("request_changes")
+        assert view["outdated"] == 0
+        documents["version"] = api.apply("request_changes")["campaign"]["version"]
+        two_steps[0]["label"] = "What it is worth"
+        assert api.of_campaign("PUT", json=documents | {"steps": two_steps})["outdated"] == 2
+        assert api.of_campaign("POST", "/retry") == {"changed": 2}
+        assert api.of_campaign("GET")["outdated"] == 0
         api.apply("start_generation")
         api.wait_for("review", lambda view: view["campaign"]["status"] == "review")
 

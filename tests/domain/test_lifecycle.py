@@ -87,8 +87,8 @@ export_contacts      .     .       .        .       .        x        .
 # "gaps": to the resting status of the gaps. "expired": to generating, if the lease has expired.
 CONTACTS = """
                    claim      succeed   fail     release  retry regenerate exclude  include
-pending            generating .         .        .        .     .          excluded .
-enrichment_ok      generating .         .        .        .     .          excluded .
+pending            generating .         failed   .        .     .          excluded .
+enrichment_ok      generating .         failed   .        .     .          excluded .
 enrichment_needed  .          .         .        .        .     .          excluded .
 generating         expired    generated failed   gaps     .     .          excluded .
 generated          .          .         .        .        .     gaps       excluded .

@@ -6,6 +6,7 @@ An unused ``type: ignore`` is an error, so each of them says that mypy finds the
 from __future__ import annotations
 
 from decimal import Decimal
+from inspect import signature
 from typing import Any, assert_type, get_args
 from uuid import uuid4
 
@@ -38,8 +39,9 @@ from campaign_model import (
 from campaign_model.campaign import CampaignFields
 from campaign_model.claims import Claim, ClaimBatch
 from campaign_model.steps import ConditionName, StepChanges
-from campaign_model.store import CampaignStore
+from campaign_model.store import CampaignStore, StoreOptions, transact
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
+from campaign_model.worker import run_export, run_worker
 
 STEPS = StepSequence([Step("email", "First", config={"length": 1}, condition="always")])
 
@@ -99,6 +101,18 @@ def test_type_checkers_find_wrong_fields() -> None:
         Campaign.from_template(presets.load()[0], "Spring", lable="x")  # type: ignore[call-arg]
 
 
+def test_type_checkers_find_wrong_options(tenant: Tenant) -> None:
+    def work(store: CampaignStore) -> None: ...
+
+    with pytest.raises(TypeError):
+        transact(tenant.engine, tenant.id, work, attemps=3)  # type: ignore[call-arg]
+    arguments = (tenant.engine, tenant.id, uuid4(), print)
+    with pytest.raises(TypeError):
+        run_worker(*arguments, coded=Codec())  # type: ignore[arg-type, call-arg]
+    with pytest.raises(TypeError):
+        run_export(*arguments, coded=Codec())  # type: ignore[call-arg]
+
+
 def field_names(cls: type[attrs.AttrsInstance]) -> set[str]:
     return {attribute.name for attribute in attrs.fields(cls)}
 
@@ -106,6 +120,8 @@ def field_names(cls: type[attrs.AttrsInstance]) -> set[str]:
 def test_the_typed_keywords_are_the_fields_of_the_values() -> None:
     assert StepChanges.__annotations__.keys() == field_names(Step) - {"key"}
     assert CampaignFields.__annotations__.keys() == field_names(Campaign) - {"name"}
+    options = signature(CampaignStore).parameters.keys()
+    assert {"connection", "tenant_id", "actor", *StoreOptions.__annotations__} == {*options}
     assert get_args(ConditionName) == tuple(Condition)
 
 

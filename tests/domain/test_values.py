@@ -37,6 +37,7 @@ from campaign_model.campaign import (
     CampaignTemplate,
     Changed,
     HistoryEntry,
+    Move,
     Overlap,
     Page,
     Removed,
@@ -279,6 +280,7 @@ VALUES: list[Any] = [
     SUMMARY,
     Page((SUMMARY,), "next"),
     HistoryEntry(NOON, Action.APPROVE, Status.REVIEW, Status.APPROVED, 5, "ann", None),
+    Move(ID, ID, ID, 5, Action.APPROVE, Status.REVIEW, Status.APPROVED, "ann", None, NOON),
     Repair("/0/key", "defaulted", "key was missing"),
     CampaignContact(
         id=ID,
@@ -323,15 +325,10 @@ VALUES: list[Any] = [
 
 def test_every_public_value_type_has_an_example_here() -> None:
     types = {
-        found
-        for module in (
-            campaign_module,
-            claims_module,
-            config_module,
-            vocabulary_module,
-        )
-        for name in module.__all__
-        if isinstance(found := getattr(module, name), type) and attrs.has(found)
+        value
+        for module in (campaign_module, claims_module, config_module, vocabulary_module)
+        for value in vars(module).values()
+        if isinstance(value, type) and attrs.has(value) and value.__module__ == module.__name__
     }
     assert types == {type(value) for value in VALUES}
 

@@ -118,6 +118,16 @@ CONTACT_ROUTES: dict[tuple[str, str, str], tuple[tuple[Point, ...], Point, str]]
         (470, 303),
         "middle",
     ),
+    ("fail", "pending", "failed"): (
+        ((150, 120), (150, 140), (560, 140), (560, 340)),
+        (270, 152),
+        "middle",
+    ),
+    ("fail", "enrichment_ok", "failed"): (
+        ((430, 120), (430, 180), (575, 180), (575, 340)),
+        (455, 195),
+        "start",
+    ),
     ("release", "generating", _BY_GAPS): (
         ((450, 232), (500, 232), (500, 156)),
         (508, 200),

@@ -297,7 +297,11 @@ def test_the_contract_names_every_fault_of_the_schema(
 def test_the_contract_tries_every_check_of_the_schema() -> None:
     for dialect in ("postgresql", "sqlite"):
         expected = {table: {*columns} for table, columns in checks(dialect).items() if columns}
-        assert {table.name: {*columns} for table, columns in BAD.items()} == expected
+        tried = {
+            table.name: {name for name, values in bad.items() if values.get(dialect)}
+            for table, bad in BAD.items()
+        }
+        assert tried == expected
 
 
 # The read-only form.
@@ -305,7 +309,7 @@ def test_the_contract_tries_every_check_of_the_schema() -> None:
 FAULTS = """
 UPDATE campaigns SET status = 'sending' WHERE status = 'draft';
 UPDATE campaigns SET template_config =
-    '[{"channel": "email", "day_offset": 5}, {"channel": "email", "day_offset": 1}]'
+    '[{"channel": "email", "x": 9007199254740993}]'
     WHERE status = 'ready';
 UPDATE campaign_totals SET generated = generated + 1 WHERE shard = 0 AND campaign_id IN
     (SELECT id FROM campaigns WHERE status = 'exported');

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -80,3 +81,26 @@ def test_a_killed_test_run_leaves_no_server_and_no_file() -> None:
     directory = Path(run.stdout.strip())
     assert directory.name.startswith("campaign-model-")
     assert not directory.exists()
+
+
+def test_the_tests_run_on_the_server_of_a_url(
+    new_database: Callable[..., str], tmp_path: Path
+) -> None:
+    url = new_database("postgresql-18")
+    of_server = f"--campaign-model-url={url}"
+    options = ["-p", "no:cacheprovider", "-p", "no:cov", "-o", "addopts="]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, "store/test_tables.py", "-v", of_server],
+        cwd=TESTS,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "postgresql-18 is PostgreSQL 18" in done.stdout
+    # No test runs on another engine, and no database is left.
+    assert "[postgresql-18" in done.stdout
+    assert "[sqlite" not in done.stdout
+    left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'campaign_model_%%'"
+    assert run_sql(url, left) == 0

@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from campaign_model.store import assignment, connection, contact_moves, contacts
+from support.sharding import StoreStatements
+
+
+@pytest.fixture(autouse=True)
+def judged_statements() -> Iterator[None]:
+    """Check that every statement of the store in every test keeps the rules of sharding."""
+    with StoreStatements() as statements:
+        yield
+    assert statements.broken == []
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import base64
 import inspect
 import math
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -20,13 +20,23 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import MAX_ACTOR, MAX_NAME, MAX_REASON, Campaign, CampaignTemplate
-from campaign_model.claims import Claim, Cursor, Generated
+from campaign_model.claims import (
+    MAX_DURATION,
+    Claim,
+    Cursor,
+    Generated,
+    Recorded,
+    Unfinished,
+)
 from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument, short_repr
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.store import CampaignStore, HostTables
+from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant
 from support.tenants import HOST
 from support.transactions import all_rows, on_sqlite, open_store, rolled_back
+
+DAY = timedelta(days=1)
 
 # --- Good arguments of every method --------------------------------------------------------------
 
@@ -401,3 +411,22 @@ def test_malformed_arguments_of_a_store_are_refused(tenant: Tenant) -> None:
             with pytest.raises(InvalidArgument, match="owners is text"):
                 HostTables(owners=table_name)
         CampaignStore(connection, tenant.id, actor="x" * MAX_ACTOR)
+        for moment in (FIRST_MOMENT - DAY, LAST_MOMENT - MAX_DURATION + DAY):
+            store = CampaignStore(connection, tenant.id, clock=lambda _: moment)  # noqa: B023
+            with pytest.raises(InvalidArgument, match="the clock is from 0001-01-02"):
+                store.campaigns.add(Campaign("New", STEPS))
+
+
+@pytest.mark.parametrize("moment", [FIRST_MOMENT, LAST_MOMENT - MAX_DURATION])
+def test_the_database_stores_the_longest_lease_at_the_ends_of_time(
+    tenant: Tenant, moment: datetime
+) -> None:
+    running = tenant.campaign("generating", contacts=1)
+
+    def claim_and_release(store: CampaignStore) -> None:
+        (claim,) = store.generation.claim(running.id, 1, MAX_DURATION).claims
+        assert claim.expires_at == moment + MAX_DURATION
+        outcome = {claim: Unfinished(MAX_DURATION)}
+        assert store.generation.record(outcome) == {claim: Recorded.APPLIED}
+
+    tenant.transact(claim_and_release, clock=lambda _: moment)

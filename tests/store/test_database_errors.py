@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import suppress
 from typing import Any
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -23,7 +24,7 @@ from campaign_model.store.database_errors import (
 from campaign_model.store.transactions import check_transaction
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from support.drivers import call_with_engine
-from support.transactions import on_postgresql, on_sqlite
+from support.transactions import on_newest_postgresql, on_postgresql, on_sqlite
 
 DUPLICATE = "INSERT INTO campaign_templates SELECT * FROM campaign_templates"
 PSYCOPG_AND_PSYCOPG2 = ("sqlstate", "pgcode")
@@ -275,6 +276,52 @@ def test_a_server_that_became_read_only_is_left_for_another_connection(
         tenant.transact(work)
     assert len(set(processes)) == 2
     assert names(tenant) == ["Written"]
+
+
+# --- An error of the COMMIT -----------------------------------------------------------------------
+
+COMMIT_ERRORS = {
+    # The transaction was rolled back for certain.
+    "40001": {"first": True, "not idempotent": True, "idempotent": True},
+    # Nobody can tell whether the COMMIT took place.
+    "08006": {"first": True, "not idempotent": False, "idempotent": True},
+    "57P01": {"first": True, "not idempotent": False, "idempotent": True},
+    "57P02": {"first": True, "not idempotent": False, "idempotent": True},
+    "57P03": {"first": True, "not idempotent": False, "idempotent": True},
+    "XX000": {"first": True, "not idempotent": False, "idempotent": True},
+    # It would fail again.
+    "23503": {"first": False, "not idempotent": False, "idempotent": False},
+}
+"""Whether the work is run again after an error of its first statement, and after one of COMMIT."""
+
+
+@on_newest_postgresql
+@pytest.mark.parametrize("case", ["first", "not idempotent", "idempotent"])
+@pytest.mark.parametrize("state", COMMIT_ERRORS)
+def test_after_an_error_of_the_commit_only_idempotent_work_is_run_again(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch, state: str, case: str
+) -> None:
+    attempts: list[str] = []
+    method = "do_execute" if case == "first" else "do_commit"
+    original = getattr(tenant.engine.dialect, method)
+
+    def fail_once(*arguments: Any, **options: Any) -> None:
+        if len(attempts) == 1:
+            attempts.append("failed")
+            raise psycopg.errors.lookup(state)("refused")
+        original(*arguments, **options)
+
+    def work(store: CampaignStore) -> None:
+        attempts.append("run")
+        store.connection.exec_driver_sql("SELECT 1")
+
+    monkeypatch.setattr(tenant.engine.dialect, method, fail_once)
+    is_run_again = COMMIT_ERRORS[state][case]
+    try:
+        tenant.transact(work, idempotent=case == "idempotent")
+    except DBAPIError:
+        assert not is_run_again
+    assert attempts == ["run", "failed", "run"][: 2 + is_run_again]
 
 
 # --- SQLite ends a transaction by itself ---------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -57,7 +56,10 @@ def list_pages(tenant: Tenant) -> list[UUID]:
             return ids
 
 
-def test_a_campaign_with_odd_times_is_listed_reported_and_generated(tenant: Tenant) -> None:
+def test_a_campaign_with_odd_times_is_listed_reported_and_generated(
+    unchecked_tenant: Tenant,
+) -> None:
+    tenant = unchecked_tenant
     campaign_ids = [tenant.campaign(contacts=1).id]
     for value in TIMES[tenant.engine.dialect.name]:
         odd = tenant.campaign(Status.GENERATING, contacts=1).id
@@ -161,10 +163,11 @@ def test_costs_that_sum_up_to_more_than_64_bits_stop_no_call(
     tenant.apply(campaign.id, Action.DELETE)
 
 
-TWO_STEPS = json.dumps([{"channel": "email", "key": "same"}, {"channel": "email", "key": "same"}])
-"""Steps that every CHECK accepts and no reader: two of them have the same key."""
-
-UNREADABLE = {"template_config": TWO_STEPS, "generation_config": '{"words": 9007199254740993}'}
+UNREADABLE = {
+    "template_config": '[{"channel": "email", "words": 9007199254740993}]',
+    "generation_config": '{"words": 9007199254740993}',
+}
+"""Documents that every CHECK accepts and no reader: no double holds the number."""
 
 WAYS_OUT = {
     Status.GENERATING: Action.CANCEL_GENERATION,

@@ -152,8 +152,9 @@ def put_back(tenant: Tenant, campaign_id: UUID) -> None:
 
 @pytest.mark.parametrize("edit", [swap, leave_generating, put_back])
 def test_a_campaign_is_never_stuck_in_generating(
-    tenant: Tenant, edit: Callable[[Tenant, UUID], None]
+    unchecked_tenant: Tenant, edit: Callable[[Tenant, UUID], None]
 ) -> None:
+    tenant = unchecked_tenant
     campaign = tenant.campaign(Status.GENERATING, contacts=3)
     first, second = tenant.claim(campaign.id, 2)
     tenant.record({first: Failed("no", "no", CENT), second: Generated(CENT)})
@@ -317,7 +318,10 @@ history = st.lists(st.one_of(edits, calls, actions, work), min_size=4, max_size=
 
 @pytest.mark.newest
 @pytest.mark.parametrize("is_running", [False, True])
-def test_no_difference_outlives_an_exclusive_call(tenant: Tenant, *, is_running: bool) -> None:
+def test_no_difference_outlives_an_exclusive_call(
+    unchecked_tenant: Tenant, *, is_running: bool
+) -> None:
+    tenant = unchecked_tenant
     contact_ids = tenant.contacts(4)
 
     @settings(max_examples=40, phases=(Phase.explicit, Phase.reuse, Phase.generate))

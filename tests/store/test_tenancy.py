@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.campaign import Assigned, Campaign, CampaignTemplate
-from campaign_model.claims import Claim, Generated
+from campaign_model.claims import Claim, Generated, Recorded
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore
@@ -26,7 +26,15 @@ from campaign_model.store.tables import (
 )
 from campaign_model.store.types import Uuid
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant
-from support.tenants import HOST, claim_long_ago, contact_rows, execute, new_owner, new_tenant
+from support.tenants import (
+    HOST,
+    claim_long_ago,
+    contact_rows,
+    execute,
+    new_owner,
+    new_tenant,
+    update_row,
+)
 from support.transactions import all_rows, on_sqlite, open_store, refused, rolled_back
 
 
@@ -293,7 +301,8 @@ def test_failure_13_the_database_refuses_a_row_that_joins_two_tenants(engine: sa
     execute(own.tenant, message(campaign_contact_id=own_row.id))
 
     their_row = contact_rows(theirs.tenant, theirs.draft.id)[theirs.contacts[0]]
-    entry = {"id": uuid4(), "version": 99, "action": "x", "source": "x", "target": "x"}
+    entry: dict[str, Any] = {"action": "approve", "source": "review", "target": "approved"}
+    entry |= {"id": uuid4(), "version": 99}
     crossing: dict[str, sa.Executable] = {
         "another tenant's contact": contact(contact_id=theirs.contacts[0]),
         "an unknown contact": contact(contact_id=uuid4()),
@@ -313,7 +322,12 @@ def test_failure_13_the_database_refuses_a_row_that_joins_two_tenants(engine: sa
         "history of another tenant's campaign": sa.insert(campaign_history).values(
             tenant_id=tenant_id, campaign_id=theirs.draft.id, at=own.draft.created_at, **entry
         ),
-        "a message to another tenant's contact": message(campaign_contact_id=their_row.id),
+        "a message to another tenant's campaign contact": message(campaign_contact_id=their_row.id),
+        "a message to another tenant's contact": message(contact_id=theirs.contacts[0]),
+        "a message of another tenant's campaign": message(campaign_id=theirs.draft.id),
+        "a contact of another tenant's owner": sa.update(HOST.contacts)
+        .where(HOST.contacts.c.id == own.new_contact)
+        .values(owner_id=theirs.owner_id),
         "a tenant's template without its tenant": template(tenant_id=None),
         "a template of an unknown tenant": template(tenant_id=uuid4()),
         "a system template with a tenant": sa.update(campaign_templates)
@@ -328,6 +342,37 @@ def test_failure_13_the_database_refuses_a_row_that_joins_two_tenants(engine: sa
         pytest.fail(f"the database accepted {what}")
     theirs.check_totals()
     own.check_totals()
+
+
+def test_the_two_references_without_a_foreign_key_lead_to_no_other_tenant(
+    engine: sa.Engine,
+) -> None:
+    """Both columns name rows that may be gone (ADR 42), so the database accepts any id."""
+    theirs, own = make_belongings(engine), make_belongings(engine)
+    # 1. The campaign names another tenant's template.
+    update_row(own.tenant, campaigns, own.draft.id, template_id=theirs.template.id)
+    with open_store(own.tenant) as store:
+        copy = store.campaigns.clone(own.draft.id)
+        for id_ in (own.draft.id, copy.id):
+            assert store.campaigns.get(id_).template_id == theirs.template.id
+        with refused(store, NotFound):
+            store.templates.get(theirs.template.id)
+        assert theirs.template.id not in {template.id for template in store.templates.list()}
+    # 2. An erased claim names another tenant's contact and has the token of its claim.
+    with engine.connect() as connection:
+        their_rows = all_rows(connection, theirs.tenant.id)
+    their_claim = theirs.claims[0]
+    erased_claim = {"campaign_contact_id": their_claim.id, "token": their_claim.token}
+    of_own_campaign = {"tenant_id": own.tenant.id, "campaign_id": own.running.id}
+    insert = sa.insert(metadata.tables["campaign_erased_claims"])
+    execute(own.tenant, insert.values(erased_claim | of_own_campaign))
+    own_claim = attrs.evolve(their_claim, campaign_id=own.running.id)
+    with open_store(own.tenant) as store:
+        recorded = store.generation.record({own_claim: Generated(CENT)}, on_lost="book")
+        assert recorded == {own_claim: Recorded.BOOKED}
+        assert store.generation.progress(own.running.id).spent == CENT
+    with engine.connect() as connection:
+        assert all_rows(connection, theirs.tenant.id) == their_rows
 
 
 @on_sqlite

@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from campaign_model._values import MAX_GAP_NAME, MAX_GAPS
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
@@ -107,7 +108,7 @@ class _Oracle:
         self.refused: set[Refusal] = set()
         self.tenant_of = {
             row["id"]: row["tenant_id"]
-            for table in ("owners", "contacts", "campaigns")
+            for table in ("owners", "contacts", "campaigns", "campaign_templates")
             for row in rows.get(table, ())
         }
         self.campaigns_with_sent_messages = {
@@ -125,10 +126,15 @@ class _Oracle:
         if owner is not None and self.tenant_of[owner] != row["tenant_id"]:
             self.refuse("campaigns", row, "owner_id")
             owner = None
+        template = row.get("template_id")
+        if template is not None and self.tenant_of[template] not in (None, row["tenant_id"]):
+            self.refuse("campaigns", row, "template_id")
+            template = None
         settings = self._repair_settings("campaigns", row, "generation_config", default="{}")
         return {
             **self._repair_status(row),
             "owner_id": owner,
+            "template_id": template,
             "template_config": self._repair_steps("campaigns", row, "template_config", "[]"),
             "generation_config": {
                 name: value for name, value in settings.items() if name not in RUN_TIME_KEYS
@@ -201,7 +207,9 @@ class _Oracle:
         except ValueError:
             pass
         if gaps is None or (
-            isinstance(gaps, list) and all(isinstance(gap, str) and gap for gap in gaps)
+            isinstance(gaps, list)
+            and len(gaps) <= MAX_GAPS
+            and all(isinstance(gap, str) and 0 < len(gap) <= MAX_GAP_NAME for gap in gaps)
         ):
             return gaps
         self.refuse("campaign_contacts", row, "enrichment_gaps")

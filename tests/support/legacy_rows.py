@@ -503,6 +503,8 @@ BAD_GAPS: dict[str, tuple[str, list[str] | None]] = {
     "numbers": ("[1]", None),
     "numbers among names": ('[1, "email", null, "phone"]', ["email", "phone"]),
     "an object in a string": (encode({"missing": ["email"]}, 1), None),
+    "a name that is too long": (encode(["x" * 201, "email"]), ["email"]),
+    "too many names": (encode(["x"] * 1001), None),
 }
 
 
@@ -551,6 +553,15 @@ def list_faults(shape: Shape) -> list[Fault]:
     ]
     if not shape.extended:
         return faults
+    if shape.service:
+        faults.append(
+            Fault(
+                "another tenant's template",
+                "campaigns",
+                "template_id",
+                lambda row: {"template_id": make_id("campaign_templates", _other_tenant(row))},
+            )
+        )
     return [
         *faults,
         *in_column("campaigns", "description", descriptions),

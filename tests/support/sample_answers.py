@@ -40,6 +40,7 @@ from campaign_model import (
     Violation,
     lifecycle,
 )
+from campaign_model.campaign import Move
 from campaign_model.lifecycle import why_not
 
 
@@ -127,6 +128,18 @@ SAMPLES = (
         if state.action is Action.APPROVE
     ),
     HistoryEntry(_AT, Action.MARK_READY, Status.DRAFT, Status.READY, 2, "ada", None),
+    Move(
+        id=_id(8),
+        tenant_id=_id(7),
+        campaign_id=_id(1),
+        version=2,
+        action=Action.MARK_READY,
+        source=Status.DRAFT,
+        target=Status.READY,
+        actor="ada",
+        reason=None,
+        at=_AT,
+    ),
     ReviewTally(approved=5, rejected=1, undecided=0),
     Assigned(added=2, already_there=1, unknown=(_id(9),)),
     Skipped(_id(4), SkipReason.COOLDOWN, _id(6), "Winter", _AT),

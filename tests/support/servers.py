@@ -22,12 +22,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
 from psycopg import sql
 from sqlalchemy import URL, make_url
+
+if TYPE_CHECKING:
+    from support.given_server import GivenServer
 
 ENGINES = ("sqlite", "postgresql-15", "postgresql-18")
 
@@ -125,18 +128,24 @@ def open_directory(*, on_disk: bool = False) -> tuple[Path, Callable[[], None]]:
 class Databases:
     """Makes databases on every engine, in the directory of one test run.
 
-    ``durable`` servers keep committed data after a crash, as in production.
+    ``durable`` servers keep committed data after a crash, as in production. A ``given`` server
+    takes the place of the newest PostgreSQL.
     """
 
-    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, durable: bool = False, given: GivenServer | None = None
+    ) -> None:
         self.directory = directory
         self._durable = durable
+        self._given = given
 
     def create(self, engine_name: str, template: str | None = None) -> str:
         """Make a database, empty or a copy of the one at URL ``template``; return its URL.
 
         No connection to the template may be open while it is copied.
         """
+        if self._given is not None and engine_name == ENGINES[-1]:
+            return self._given.create(template)
         name = f"db_{uuid4().hex}"
         if engine_name == "sqlite":
             file = self.directory / f"{name}.sqlite"
@@ -167,6 +176,9 @@ class Databases:
         if url.startswith("sqlite"):
             for file in self.directory.glob(f"{Path(name).name}*"):
                 file.unlink()
+            return
+        if self._given is not None:
+            self._given.drop(url)
             return
         with _administration(url) as connection:
             connection.execute(

@@ -38,11 +38,13 @@ from service.tables import (
     SAMPLE_CONTACTS,
     TENANT,
     count_decisions,
+    count_outdated,
     read_contacts,
     save_contacts,
     select_messages,
 )
 
+CSV_BODY = {"requestBody": {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 Json = dict[str, Any]
 Result = TypeVar("Result")
 router = APIRouter(prefix="/api")
@@ -71,6 +73,7 @@ class View(BaseModel):
     actions: list[models.ActionState]
     permissions: list[Permission]
     progress: models.Progress
+    outdated: int
     review: models.ReviewTally
     history: list[models.HistoryEntry]
 
@@ -158,6 +161,7 @@ def show(store: CampaignStore, id: UUID) -> View:
         actions=list(store.campaigns.actions(id, review=tally)),
         permissions=list(lifecycle.permissions(campaign.status)),
         progress=store.generation.progress(id),
+        outdated=count_outdated(store, campaign),
         review=tally,
         history=list(store.campaigns.history(id)),
     )
@@ -166,7 +170,7 @@ def show(store: CampaignStore, id: UUID) -> View:
 # --- Contacts -------------------------------------------------------------------------------------
 
 
-@router.post("/campaigns/{id}/contacts")
+@router.post("/campaigns/{id}/contacts", openapi_extra=CSV_BODY)
 async def assign_contacts(run: Run, id: UUID, request: Request) -> Json:
     """Save the contacts of a CSV file, the body of the request, and assign them."""
     contacts = read_contacts(await request.body())

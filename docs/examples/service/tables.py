@@ -18,9 +18,10 @@ from uuid import UUID, uuid5
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from campaign_model import InvalidArgument, ReviewTally
+from campaign_model import Campaign, ContactStatus, InvalidArgument, ReviewTally
 from campaign_model.db import HostTables, MinimalHost
 from campaign_model.store import CampaignStore
+from campaign_model.store.tables import campaign_contacts
 
 HOST = MinimalHost(HostTables())
 CONTACTS, MESSAGES = HOST.contacts, HOST.messages
@@ -105,4 +106,17 @@ def count_decisions(store: CampaignStore, id: UUID) -> ReviewTally:
         MESSAGES,
         is_approved=MESSAGES.c.status == "approved",
         is_rejected=MESSAGES.c.status == "rejected",
+    )
+
+
+def count_outdated(store: CampaignStore, campaign: Campaign) -> int:
+    """Count the contacts whose messages were written for other steps than the present ones."""
+    contact = campaign_contacts.c
+    return store.connection.scalar(
+        sa.select(sa.func.count()).where(
+            contact.tenant_id == TENANT,
+            contact.campaign_id == campaign.id,
+            contact.status == ContactStatus.GENERATED.value,
+            contact.steps_fingerprint.is_distinct_from(campaign.steps.fingerprint),
+        )
     )

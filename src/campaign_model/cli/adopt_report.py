@@ -54,6 +54,8 @@ def parse_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
 def print_verdict(console: Console, verdict: db.Verdict) -> None:
     """Print the shape of a database, what is to be done, and the warnings."""
     print_labelled(console, "Shape", verdict.shape)
+    if verdict.distributed:
+        print_labelled(console, "Distributed", "by tenant, over the nodes of a Citus cluster")
     _print_statements(console, verdict.pending, "Pending")
     _print_tolerated(console, verdict.tolerated)
     _print_warnings(console, verdict.warnings)

@@ -1,18 +1,16 @@
-"""What the commands ``campaigns cancel``, ``retry-failed`` and ``export`` do."""
+"""The commands ``campaigns cancel``, ``retry-failed`` and ``export``.
+
+The library is imported within the functions, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-import attrs
-import sqlalchemy as sa
+import typer
 
-from campaign_model import db
-from campaign_model.campaign import Changed
 from campaign_model.cli.console import (
     Interruption,
     UserError,
@@ -20,13 +18,22 @@ from campaign_model.cli.console import (
     open_console,
     print_json,
 )
-from campaign_model.cli.contacts_csv import FIELDS
 from campaign_model.cli.database import open_database, parse_url, require_table
-from campaign_model.cli.message_lines import load_approved, write_line
+from campaign_model.cli.options import (
+    Actor,
+    CampaignId,
+    ContactsTable,
+    Json,
+    MessagesTable,
+    Tenant,
+    Url,
+)
 from campaign_model.cli.output_files import open_output
 from campaign_model.lifecycle import Action, ContactStatus, Status
-from campaign_model.store import CampaignStore, transact
-from campaign_model.worker import ExportTask, run_export
+
+if TYPE_CHECKING:
+    from campaign_model.campaign import Changed
+    from campaign_model.store import CampaignStore
 
 _HOW_TO_GENERATE = {
     Status.GENERATING: "Workers will claim them.",
@@ -36,17 +43,32 @@ _HOW_TO_GENERATE = {
 """What has to be done in each status in which failed contacts can be retried."""
 
 
-def cancel_generation(
-    url: str, tenant_id: UUID, campaign_id: UUID, *, reason: str | None, actor: str, as_json: bool
+def cancel(
+    id_: CampaignId,
+    *,
+    url: Url,
+    tenant: Tenant,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why, for the history.")
+    ] = None,
+    actor: Actor = "operator",
+    as_json: Json = False,
 ) -> None:
-    """Cancel the generation and print what it has left. Raise the store's errors."""
+    """Cancel the generation of a campaign, which is ready then and can be started again.
+
+    Contacts that workers hold are finished, and their costs are booked.
+
+    Example:  campaign-model campaigns cancel ID --reason "wrong steps"
+    """
+    from campaign_model.store import transact
+
     with open_database(parse_url(url)) as engine:
         campaign, progress = transact(
             engine,
-            tenant_id,
+            tenant,
             lambda store: (
-                store.campaigns.apply(campaign_id, Action.CANCEL_GENERATION, reason=reason),
-                store.generation.progress(campaign_id),
+                store.campaigns.apply(id_, Action.CANCEL_GENERATION, reason=reason),
+                store.generation.progress(id_),
             ),
             actor=actor,
         )
@@ -68,23 +90,36 @@ def cancel_generation(
         )
 
 
-def retry_failed_contacts(
-    url: str,
-    tenant_id: UUID,
-    campaign_id: UUID,
-    contact_ids: Collection[UUID] | None,
+def retry_failed(
+    id_: CampaignId,
     *,
-    actor: str,
-    as_json: bool,
+    url: Url,
+    tenant: Tenant,
+    contacts: Annotated[
+        list[UUID] | None,
+        typer.Option(
+            "--contact",
+            metavar="UUID",
+            help="Only this contact. Repeat it for several. Default: every failed contact.",
+        ),
+    ] = None,
+    actor: Actor = "operator",
+    as_json: Json = False,
 ) -> None:
-    """Let failed contacts wait again, and print their number. Raise the store's errors."""
+    """Let the failed contacts of a campaign wait again, so that workers generate them.
+
+    Look at the errors first, with  contacts list ID --status failed.
+
+    Example:  campaign-model campaigns retry-failed ID
+    """
+    from campaign_model.store import transact
 
     def retry(store: CampaignStore) -> tuple[Changed, Status]:
-        changed = store.generation.retry_failed(campaign_id, contact_ids)
-        return changed, store.campaigns.get(campaign_id).status
+        changed = store.generation.retry_failed(id_, contacts)
+        return changed, store.campaigns.get(id_).status
 
     with open_database(parse_url(url)) as engine:
-        changed, status = transact(engine, tenant_id, retry, actor=actor)
+        changed, status = transact(engine, tenant, retry, actor=actor)
     if as_json:
         print_json(changed)
         return
@@ -99,61 +134,32 @@ def retry_failed_contacts(
         console.print(f"{contact_id} is no failed contact of this campaign.")
 
 
-@attrs.define
-class _MessageFile:
-    """Writes the approved messages of each contact to a file: the function ``push``.
-
-    ``error`` is the one that a push has raised.
-    """
-
-    engine: sa.Engine
-    tenant_id: UUID
-    contacts: sa.Table
-    messages: sa.Table
-    file: TextIO
-    error: Exception | None = None
-
-    def push(self, task: ExportTask) -> None:
-        """Write the messages of one contact, and keep the error if that is not possible."""
-        try:
-            self._write(task)
-        except Exception as error:
-            self.error = error
-            raise
-
-    def _write(self, task: ExportTask) -> None:
-        """Write the messages of one contact, and wait until the disk has them."""
-        columns = self.contacts.c
-        with self.engine.begin() as connection:
-            contact = connection.execute(
-                sa.select(*(columns[field] for field in FIELDS)).where(
-                    columns.tenant_id == self.tenant_id, columns.id == task.contact_id
-                )
-            ).one()
-            messages = load_approved(connection, self.messages, self.tenant_id, task)
-        for message in messages:
-            self.file.write(write_line(message, contact._asdict(), task))
-        self.file.flush()
-        os.fsync(self.file.fileno())  # Then the contact is marked as exported.
-
-
-def export_messages(
-    url: str,
-    tenant_id: UUID,
-    campaign_id: UUID,
-    path: Path,
+def export(
+    id_: CampaignId,
     *,
-    contacts_table: str,
-    messages_table: str,
-    actor: str,
-    as_json: bool,
+    url: Url,
+    tenant: Tenant,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="New file for the messages, as JSON Lines.")
+    ],
+    contacts: ContactsTable = "contacts",
+    messages: MessagesTable = "messages",
+    actor: Actor = "operator",
+    as_json: Json = False,
 ) -> None:
-    """Export the approved messages to a new file, and print their number.
+    """Export the approved messages of an approved campaign to a file, and mark their contacts.
 
-    Raise ``UserError`` for a file that exists or cannot be written and for tables of another shape,
-    ``Interruption`` after Ctrl-C, and the store's and the database's errors.
+    The next export has only contacts that are not marked yet, so keep the file. The tables need the
+    columns of those that  db init --with-host-tables  creates. If yours are others, export with
+    run_export in a program of your own.
+
+    Example:  campaign-model campaigns export ID --out messages.jsonl
     """
-    host = db.MinimalHost(db.HostTables(contacts=contacts_table), messages_table)
+    from campaign_model import db
+    from campaign_model.cli.message_lines import MessageFile
+    from campaign_model.worker import run_export
+
+    host = db.MinimalHost(db.HostTables(contacts=contacts), messages)
     with open_database(parse_url(url)) as engine:
         for table, option in ((host.contacts, "--contacts"), (host.messages, "--messages")):
             require_table(
@@ -163,32 +169,32 @@ def export_messages(
                 columns=table.c.keys(),
                 otherwise="export with run_export in a program of your own, or name another table",
             )
-        with open_output(path, must_be_new=True) as file:
-            messages = _MessageFile(engine, tenant_id, host.contacts, host.messages, file)
+        with open_output(out, must_be_new=True) as file:
+            receiver = MessageFile(engine, tenant, host.contacts, host.messages, file)
             try:
                 report = run_export(
-                    engine, tenant_id, campaign_id, messages.push, max_equal_failures=1, actor=actor
+                    engine, tenant, id_, receiver.push, max_equal_failures=1, actor=actor
                 )
             except KeyboardInterrupt:
                 raise Interruption(
-                    f"interrupted; export the remaining contacts to another file than {path}"
+                    f"interrupted; export the remaining contacts to another file than {out}"
                 ) from None
             finally:
                 if file.tell() == 0:
-                    path.unlink()
-        lines = len(path.read_text(encoding="utf-8").splitlines()) if path.exists() else 0
-    if isinstance(messages.error, OSError):
+                    out.unlink()
+        lines = len(out.read_text(encoding="utf-8").splitlines()) if out.exists() else 0
+    if isinstance(receiver.error, OSError):
         raise UserError(
-            f"cannot write {path}: {messages.error.strerror}; not exported: "
+            f"cannot write {out}: {receiver.error.strerror}; not exported: "
             f"{format_count(report.remaining, 'contact')}; name another file in the next export"
         )
-    if messages.error is not None:
-        raise messages.error
+    if receiver.error is not None:
+        raise receiver.error
     if as_json:
-        print_json({"file": str(path) if lines else None, "messages": lines, "report": report})
+        print_json({"file": str(out) if lines else None, "messages": lines, "report": report})
     elif lines:
         open_console().print(
-            f"{path} has {format_count(lines, 'message')} of "
+            f"{out} has {format_count(lines, 'message')} of "
             f"{format_count(report.exported, 'contact')}."
         )
     else:

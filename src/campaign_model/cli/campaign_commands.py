@@ -5,12 +5,12 @@ The library is imported within the functions, so that ``--help`` is fast.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 import typer
 
+from campaign_model.cli import campaign_actions
 from campaign_model.cli.console import (
     NARROW,
     format_amount,
@@ -23,12 +23,9 @@ from campaign_model.cli.console import (
 from campaign_model.cli.database import open_database, parse_url
 from campaign_model.cli.options import (
     GROUP_SETTINGS,
-    Actor,
     After,
     CampaignId,
-    ContactsTable,
     Json,
-    MessagesTable,
     Tenant,
     Url,
 )
@@ -280,91 +277,9 @@ def watch(
     watch_campaigns(url, tenant, ids or (), interval=interval, as_json=as_json)
 
 
-@campaigns_app.command("cancel")
-def cancel(
-    id_: CampaignId,
-    *,
-    url: Url,
-    tenant: Tenant,
-    reason: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="Why, for the history.")
-    ] = None,
-    actor: Actor = "operator",
-    as_json: Json = False,
-) -> None:
-    """Cancel the generation of a campaign, which is ready then and can be started again.
-
-    Contacts that workers hold are finished, and their costs are booked.
-
-    Example:  campaign-model campaigns cancel ID --reason "wrong steps"
-    """
-    from campaign_model.cli.campaign_actions import cancel_generation
-
-    cancel_generation(url, tenant, id_, reason=reason, actor=actor, as_json=as_json)
-
-
-@campaigns_app.command("retry-failed")
-def retry_failed(
-    id_: CampaignId,
-    *,
-    url: Url,
-    tenant: Tenant,
-    contacts: Annotated[
-        list[UUID] | None,
-        typer.Option(
-            "--contact",
-            metavar="UUID",
-            help="Only this contact. Repeat it for several. Default: every failed contact.",
-        ),
-    ] = None,
-    actor: Actor = "operator",
-    as_json: Json = False,
-) -> None:
-    """Let the failed contacts of a campaign wait again, so that workers generate them.
-
-    Look at the errors first, with  contacts list ID --status failed.
-
-    Example:  campaign-model campaigns retry-failed ID
-    """
-    from campaign_model.cli.campaign_actions import retry_failed_contacts
-
-    retry_failed_contacts(url, tenant, id_, contacts, actor=actor, as_json=as_json)
-
-
-@campaigns_app.command("export")
-def export(
-    id_: CampaignId,
-    *,
-    url: Url,
-    tenant: Tenant,
-    out: Annotated[
-        Path, typer.Option(metavar="FILE", help="New file for the messages, as JSON Lines.")
-    ],
-    contacts: ContactsTable = "contacts",
-    messages: MessagesTable = "messages",
-    actor: Actor = "operator",
-    as_json: Json = False,
-) -> None:
-    """Export the approved messages of an approved campaign to a file, and mark their contacts.
-
-    The next export has only contacts that are not marked yet, so keep the file. The tables need the
-    columns of those that  db init --with-host-tables  creates. If yours are others, export with
-    run_export in a program of your own.
-
-    Example:  campaign-model campaigns export ID --out messages.jsonl
-    """
-    from campaign_model.cli.campaign_actions import export_messages
-
-    export_messages(
-        url,
-        tenant,
-        id_,
-        out,
-        contacts_table=contacts,
-        messages_table=messages,
-        actor=actor,
-        as_json=as_json,
-    )
+campaigns_app.command("cancel")(campaign_actions.cancel)
+campaigns_app.command("retry-failed")(campaign_actions.retry_failed)
+campaigns_app.command("export")(campaign_actions.export)
 
 
 def _explain_unmet(unmet: Unmet) -> str:

@@ -90,11 +90,18 @@ def print_error(
 
     With ``as_json``, the line is a JSON object of ``code``, ``message`` and ``data``.
     """
-    message = hide_passwords(make_printable(" ".join(message.split())))
+    message = hide_passwords(make_printable(_join_lines(message)))
     line = f"{NAME}: {message}"
     if as_json:
         line = json.dumps({"code": code, "message": message} | data, ensure_ascii=False)
     sys.stderr.write(f"{line}\n")
+
+
+def _join_lines(text: str) -> str:
+    """Return the lines of a message as one line, with a semicolon where a sentence has no end."""
+    lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+    ended = [line if line[-1] in ".,:;?!" else f"{line};" for line in lines[:-1]]
+    return " ".join([*ended, *lines[-1:]])
 
 
 def hide_passwords(text: str) -> str:

@@ -282,6 +282,24 @@ def print_grants(
         typer.echo(f"{grant};")
 
 
+@database_app.command("distribute")
+def print_distribution(
+    *,
+    print_only: Annotated[  # noqa: ARG001 - says to the reader that the command changes nothing
+        bool, typer.Option("--print", help="Print the SQL. The command does not run it.")
+    ],
+    tenants: TenantsTable = "tenants",
+    owners: OwnersTable = "owners",
+    contacts: ContactsTable = "contacts",
+    messages: MessagesTable = "messages",
+) -> None:
+    """Print the SQL that spreads the tables over the nodes of a Citus cluster, by tenant."""
+    from campaign_model import db
+
+    host = db.HostTables(tenants, owners, contacts)
+    typer.echo(db.distribute_sql(host=host, messages=messages), nl=False)
+
+
 @database_app.command("sql")
 def print_sql(
     *,

@@ -6,12 +6,15 @@ The messages are those of a table with the columns of ``db.MinimalHost``.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 from uuid import UUID
 
+import attrs
 import sqlalchemy as sa
 
+from campaign_model.cli.contacts_csv import FIELDS
 from campaign_model.worker import ExportTask
 
 
@@ -55,3 +58,41 @@ def write_line(message: sa.Row[Any], contact: Mapping[str, Any], task: ExportTas
         "body": message.body,
     }
     return f"{json.dumps(line, ensure_ascii=False)}\n"
+
+
+@attrs.define
+class MessageFile:
+    """Writes the approved messages of each contact to a file: the function ``push``.
+
+    ``error`` is the one that a push has raised.
+    """
+
+    engine: sa.Engine
+    tenant_id: UUID
+    contacts: sa.Table
+    messages: sa.Table
+    file: TextIO
+    error: Exception | None = None
+
+    def push(self, task: ExportTask) -> None:
+        """Write the messages of one contact, and keep the error if that is not possible."""
+        try:
+            self._write(task)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _write(self, task: ExportTask) -> None:
+        """Write the messages of one contact, and wait until the disk has them."""
+        columns = self.contacts.c
+        with self.engine.begin() as connection:
+            contact = connection.execute(
+                sa.select(*(columns[field] for field in FIELDS)).where(
+                    columns.tenant_id == self.tenant_id, columns.id == task.contact_id
+                )
+            ).one()
+            messages = load_approved(connection, self.messages, self.tenant_id, task)
+        for message in messages:
+            self.file.write(write_line(message, contact._asdict(), task))
+        self.file.flush()
+        os.fsync(self.file.fileno())  # Then the contact is marked as exported.

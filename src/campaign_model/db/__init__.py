@@ -15,6 +15,7 @@ from __future__ import annotations
 import attrs
 import sqlalchemy as sa
 
+from campaign_model.campaign import Move
 from campaign_model.db.adoption.catalog import read_catalog
 from campaign_model.db.adoption.inspection import find_host_obstacles, lacks_host_key
 from campaign_model.db.adoption.report import (
@@ -27,11 +28,12 @@ from campaign_model.db.adoption.report import (
 )
 from campaign_model.db.adoption.run import adopt, enforce, sql, verify
 from campaign_model.db.autogenerate import include_object
+from campaign_model.db.distribute import distribute_sql
 from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
 from campaign_model.db.minimal_host import MinimalHost
-from campaign_model.db.outbox import Move, create_outbox, drop_outbox, take_moves
+from campaign_model.db.outbox import create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
 from campaign_model.db.rls import (
     RowSecurity,
@@ -74,6 +76,7 @@ __all__ = [
     "Verdict",
     "adopt",
     "create_outbox",
+    "distribute_sql",
     "drop_outbox",
     "enforce",
     "generating",

@@ -32,6 +32,10 @@ class MinimalHost:
             sa.Column("name", sa.Text, nullable=False),
         )
 
+        def refer(column: str, table: sa.Table) -> sa.ForeignKeyConstraint:
+            """Make a foreign key to a row of the same tenant."""
+            return sa.ForeignKeyConstraint(["tenant_id", column], [table.c.tenant_id, table.c.id])
+
         def build_tenant_table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
             return sa.Table(
                 name,
@@ -60,10 +64,11 @@ class MinimalHost:
                     "phone",
                 )
             ),
+            refer("owner_id", self.owners),
         )
         self.messages: sa.Table = build_tenant_table(
             messages,
-            sa.Column("campaign_id", Uuid, sa.ForeignKey(campaigns.c.id)),
+            sa.Column("campaign_id", Uuid),
             sa.Column("campaign_contact_id", Uuid),
             sa.Column("contact_id", Uuid, nullable=False),
             sa.Column("revision", sa.BigInteger),
@@ -76,13 +81,9 @@ class MinimalHost:
             sa.Column("status", sa.Text, nullable=False, server_default="draft"),
             sa.Column("generation_cost", Money),
             sa.Column("created_at", UtcDateTime, nullable=False, server_default=database_clock()),
-            sa.ForeignKeyConstraint(
-                ["tenant_id", "contact_id"], [self.contacts.c.tenant_id, self.contacts.c.id]
-            ),
-            sa.ForeignKeyConstraint(
-                ["tenant_id", "campaign_contact_id"],
-                [campaign_contacts.c.tenant_id, campaign_contacts.c.id],
-            ),
+            refer("campaign_id", campaigns),
+            refer("campaign_contact_id", campaign_contacts),
+            refer("contact_id", self.contacts),
             sa.Index(f"ix_{messages}_campaign_contact", "tenant_id", "campaign_contact_id"),
         )
 

@@ -12,14 +12,10 @@ began earlier may commit later, and the consumer would never see its entry.
 
 from __future__ import annotations
 
-from datetime import datetime
-from uuid import UUID
-
-import attrs
 import sqlalchemy as sa
 
-from campaign_model._answer import Answer
-from campaign_model._values import checked_number, utc
+from campaign_model._values import checked_number
+from campaign_model.campaign import Move
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import (
     SetupError,
@@ -84,26 +80,6 @@ AFTER INSERT ON campaign_history
 FOR EACH ROW
 WHEN ({_IS_MOVE})
 EXECUTE FUNCTION {{schema}}.{_TRIGGER}()"""
-
-
-@attrs.frozen
-class Move(Answer):
-    """A change of a campaign's status, as a consumer of the outbox gets it.
-
-    ``id`` is the id of the history entry: a receiver recognises by it a move that it gets again.
-    ``version`` is the campaign's version after the move, and grows with each move of a campaign.
-    """
-
-    id: UUID
-    tenant_id: UUID
-    campaign_id: UUID
-    version: int
-    action: Action
-    source: Status
-    target: Status
-    actor: str | None
-    reason: str | None
-    at: datetime = attrs.field(converter=utc)
 
 
 def create_outbox(connection: sa.Connection) -> None:

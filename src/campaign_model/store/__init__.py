@@ -2,8 +2,15 @@
 
 from campaign_model.store.asynchronous import transact_async
 from campaign_model.store.database_errors import is_retryable
-from campaign_model.store.store import CampaignStore
+from campaign_model.store.store import CampaignStore, StoreOptions
 from campaign_model.store.tables import HostTables
 from campaign_model.store.transactions import transact
 
-__all__ = ["CampaignStore", "HostTables", "is_retryable", "transact", "transact_async"]
+__all__ = [
+    "CampaignStore",
+    "HostTables",
+    "StoreOptions",
+    "is_retryable",
+    "transact",
+    "transact_async",
+]

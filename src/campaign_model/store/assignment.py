@@ -23,7 +23,7 @@ from campaign_model.store.contact_moves import has_contact_id
 from campaign_model.store.locking import lock_assignments, lock_campaign
 from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
-from campaign_model.store.statements import statement_planned_once
+from campaign_model.store.statements import statement
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import FIRST_MOMENT, UtcDateTime, is_one_of
@@ -61,9 +61,8 @@ INSERT_MISSING = f"""
 ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
 """
 
-# If the planner sees the arrays, it reads all of their elements, only to count them.
-_INSERT = statement_planned_once(INSERT)
-_INSERT_MISSING = statement_planned_once(INSERT_MISSING)
+_INSERT = statement(INSERT)
+_INSERT_MISSING = statement(INSERT_MISSING)
 
 
 def assign_contacts(
@@ -254,23 +253,24 @@ def _insert_known(
         "status": resting_status(None).value,
         "added_at": campaign_row.now,
     }
+    insert: Any
+    rows: Any
     if scope.on_postgresql:
-        columns = {
+        insert = _INSERT_MISSING if may_have_some else _INSERT
+        rows = fixed | {
             "new_ids": _array_literal(_random_ids(len(ranks))),
             "contact_ids": _array_literal(ranks),
             "ranks": _array_literal(ranks.values()),
         }
-        insert = _INSERT_MISSING if may_have_some else _INSERT
-        return scope.connection.execute(insert, fixed | columns).rowcount
-    return scope.connection.execute(
-        sqlite.insert(campaign_contacts).on_conflict_do_nothing(
+    else:
+        insert = sqlite.insert(campaign_contacts).on_conflict_do_nothing(
             index_elements=["contact_id", "campaign_id", "tenant_id"]
-        ),
-        [
+        )
+        rows = [
             fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
             for contact_id, rank in ranks.items()
-        ],
-    ).rowcount
+        ]
+    return scope.connection.execute(insert, rows).rowcount
 
 
 def _random_ids(number: int) -> Iterator[str]:

@@ -16,13 +16,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar, Unpack
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.util import greenlet_spawn
 
-from campaign_model.store.store import CampaignStore
+from campaign_model.store.store import CampaignStore, StoreOptions
 from campaign_model.store.transactions import transact
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ async def transact_async(
     attempts: int = 5,
     patience: timedelta = timedelta(0),
     idempotent: bool = False,
-    **options: Any,
+    actor: str | None = None,
+    **options: Unpack[StoreOptions],
 ) -> Result:
     """Run ``work(store)`` in a transaction of ``engine``, commit, and return what it returned.
 
@@ -57,8 +58,19 @@ async def transact_async(
             f"engine is an AsyncEngine of SQLAlchemy, not {type(engine).__name__}; with an "
             "ordinary engine, call transact; of an AsyncConnection, call run_sync"
         )
-    options |= {"attempts": attempts, "patience": patience, "idempotent": idempotent}
-    return await run_in_greenlet(partial(transact, sync_engine, tenant_id, work, **options))
+    return await run_in_greenlet(
+        partial(
+            transact,
+            sync_engine,
+            tenant_id,
+            work,
+            attempts=attempts,
+            patience=patience,
+            idempotent=idempotent,
+            actor=actor,
+            **options,
+        )
+    )
 
 
 async def run_in_greenlet(function: Callable[[], Result]) -> Result:

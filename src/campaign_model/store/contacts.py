@@ -37,7 +37,7 @@ from campaign_model.store.tables import (
     value_from_row,
 )
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import JsonText, read_contact_status
+from campaign_model.store.types import Array, JsonText, any_of, read_contact_status
 
 _EXPORT_PAGE = 1000
 _MAX_PAGE = 10_000
@@ -221,7 +221,7 @@ class Contacts:
         if status is not None:
             statuses = (status,) if isinstance(status, str) else status
             words = [checked_word(ContactStatus, word, "status").value for word in statuses]
-            conditions.append(_CONTACT.status.in_(words))
+            conditions.append(any_of(_CONTACT.status, sa.literal(words, Array(sa.Text))))
         if error_code is not None:
             conditions.append(_CONTACT.error_code == text(error_code, "error_code"))
         checked_number(limit, 1, _MAX_PAGE, "limit")

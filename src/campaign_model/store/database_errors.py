@@ -45,7 +45,7 @@ REMEDIES: dict[str, tuple[Remedy, str]] = {
     "57": (Remedy.RECONNECT, "the server shuts down, restarts or recovers"),
     "57P04": (Remedy.GIVE_UP, "the database was dropped"),
     "58": (Remedy.RECONNECT, "the server met an error of its operating system"),
-    "XX": (Remedy.RECONNECT, "the server met an internal error"),
+    "XX": (Remedy.RECONNECT, "the server met an internal error, or in Citus a node failed"),
     "XX001": (Remedy.GIVE_UP, "the server found corrupted data"),
     "XX002": (Remedy.GIVE_UP, "the server found a corrupted index"),
     "SQLITE_BUSY": (Remedy.RETRY, "another connection has the database"),

@@ -248,7 +248,7 @@ class Generation:
         # 1. The usual case, in one statement: the campaign is generating and what this process
         #    last read, and every claim still holds its contact.
         documents = last_read_documents(campaign_id)
-        if documents is not None and len({claim.id for claim in outcomes}) == len(outcomes):
+        if documents is not None:
             answers = self._record_if_all_held(campaign_id, outcomes, documents, Status.GENERATING)
             if answers is not None:
                 return answers
@@ -383,30 +383,26 @@ class Generation:
     ) -> dict[Claim, Recorded] | None:
         """Record all outcomes and return the answers, if every claim still holds its contact.
 
-        Return None, with nothing written, if a claim does not, if a contact was excluded, or if the
-        campaign has other ``documents`` or another ``status``. Raise :class:`NotFound` if the
-        tenant has no such campaign.
+        Return None, with nothing written, if a claim does not, if a contact was excluded or has two
+        outcomes, or if the campaign has other ``documents`` or another ``status``.
         """
         # If the documents cannot be read, they do not tell whether the steps have changed. The
         # worker has paid for the success, so the library records it.
-        requeued = {
-            claim.id
-            for claim, outcome in outcomes.items()
-            if isinstance(outcome, Generated)
-            and documents.are_readable
-            and claim.steps_fingerprint != documents.steps.fingerprint
-        }
-        rows = [
-            outcome_row(claim, outcome, requeue=claim.id in requeued)
-            for claim, outcome in outcomes.items()
-        ]
-        parameters = documents.parameters(self._scope, campaign_id, status)
-        if not self._statements.record(self._scope, parameters, rows):
+        fingerprint = documents.steps.fingerprint if documents.are_readable else None
+        answers, rows = {}, {}
+        for claim, outcome in outcomes.items():
+            requeue = (
+                isinstance(outcome, Generated)
+                and fingerprint is not None
+                and claim.steps_fingerprint != fingerprint
+            )
+            answers[claim] = Recorded.REQUEUED if requeue else Recorded.APPLIED
+            rows[claim.id] = outcome_row(claim, outcome, requeue=requeue)
+        if len(rows) < len(outcomes):
             return None
-        return {
-            claim: Recorded.REQUEUED if claim.id in requeued else Recorded.APPLIED
-            for claim in outcomes
-        }
+        parameters = documents.parameters(self._scope, campaign_id, status)
+        is_recorded = self._statements.record(self._scope, parameters, [*rows.values()])
+        return answers if is_recorded else None
 
     @exact_money()
     def _book_cost(

@@ -12,8 +12,7 @@ A statement also adds the change of the totals to the row ``shard`` of ``campaig
 row does not exist yet, the statement returns the change in the column ``uncounted``, as JSON, and
 ``add_to_totals`` adds it.
 
-Three rules let a database that is sharded by tenant execute each statement on one server: every
-table has its own condition on ``tenant_id``, no WITH contains an INSERT, no UPDATE computes times.
+The statements keep the rules of a database that is sharded by tenant (decision 44).
 """
 
 from __future__ import annotations
@@ -53,6 +52,7 @@ from campaign_model.store.statements import (
     HeldContact,
     OutcomeRow,
     Parameters,
+    execute_as_driver_sql,
     statement_planned_once,
 )
 from campaign_model.store.tables import LOWEST_RANK
@@ -106,7 +106,7 @@ claimed AS (
         error = NULL
     WHERE tenant_id = :tenant
       AND id = ANY (ARRAY(SELECT id FROM waiting))
-    RETURNING id, contact_id, attempts, revision, rank, reserved
+    RETURNING id, contact_id, attempts, revision, rank
 ),
 moved AS (
     SELECT -count(*) FILTER (WHERE status = '{NOT_CHECKED}') AS pending,
@@ -126,16 +126,14 @@ counted AS (
       AND shard = :shard
     RETURNING 1
 )
-SELECT campaign.status AS campaign_status,
-       now,
-       CASE WHEN NOT is_expected THEN template_config END AS template_config,
-       CASE WHEN NOT is_expected THEN generation_config END AS generation_config,
+SELECT now,
+       CASE WHEN NOT is_expected THEN CAST(row_to_json(campaign) AS text) END AS changed_campaign,
        (
            SELECT CAST(row_to_json(moved) AS text)
            FROM moved
            WHERE NOT EXISTS (SELECT FROM counted)
        ) AS uncounted,
-       id, contact_id, attempts, revision, rank, reserved
+       id, contact_id, attempts, revision, rank
 FROM campaign
 CROSS JOIN expected
 LEFT JOIN claimed ON true
@@ -193,8 +191,9 @@ CASE WHEN jsonb_array_length(reported_tokens) < {MAX_REPORTED_TOKENS} THEN repor
      ELSE reported_tokens - 0 END
 """
 
-# Write the outcomes of claims if every one of them still holds its contact, or else nothing.
-# The text continues LOCKED_GENERATING or LOCKED_NOT_GENERATING.
+# Write the outcomes of claims if every one of them still holds its contact, and return one row.
+# Otherwise write nothing, and return no row. The text continues LOCKED_GENERATING or
+# LOCKED_NOT_GENERATING.
 RECORD = f"""
 , outcome AS (
     SELECT *
@@ -294,13 +293,9 @@ counted AS (
       AND shard = :shard
     RETURNING 1
 )
-SELECT EXISTS (SELECT FROM written) AS is_recorded,
-       (
-           SELECT CAST(row_to_json(moved) AS text)
-           FROM moved
-           WHERE NOT EXISTS (SELECT FROM counted)
-       ) AS uncounted
-FROM campaign
+SELECT CASE WHEN NOT EXISTS (SELECT FROM counted) THEN CAST(row_to_json(moved) AS text) END
+           AS uncounted
+FROM moved
 """
 
 # Book the cost of a claim whose result does not count, and end the claim if it still holds.
@@ -308,7 +303,7 @@ BOOK_COST = f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
-    reported_tokens = {REMEMBERED_TOKENS} || to_jsonb(CAST(:token AS text)),
+    reported_tokens = {REMEMBERED_TOKENS} || CAST('"' || CAST(:token AS text) || '"' AS jsonb),
     enrichment_gaps = coalesce(CAST(:gaps AS jsonb), enrichment_gaps),
     claim_token = nullif(claim_token, :token),
     lease_expires_at = CASE WHEN claim_token <> :token THEN lease_expires_at END,
@@ -324,7 +319,7 @@ SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
     reserved = greatest(reserved - :cost, 0),
     reported_tokens = CASE WHEN :call_id IS NULL THEN reported_tokens
-        ELSE {REMEMBERED_TOKENS} || to_jsonb(CAST(:call_id AS text)) END
+        ELSE {REMEMBERED_TOKENS} || CAST('"' || CAST(:call_id AS text) || '"' AS jsonb) END
 WHERE tenant_id = :tenant
   AND id = :id
 """
@@ -362,6 +357,14 @@ WHERE contact.tenant_id = :tenant
 RETURNING exhausted.status, exhausted.reserved
 """
 
+# Read the id of this transaction, if it has one, on the server that has the campaign.
+TRANSACTION_ID = """
+SELECT pg_current_xact_id_if_assigned()
+FROM campaigns
+WHERE tenant_id = :tenant
+  AND id = :campaign
+"""
+
 # Raise the low-water mark to the rank of the first unfinished contact, unless another transaction
 # has locked the row of totals. The CASE has the same purpose as in CLAIM.
 RAISE_LOW_WATERMARK = f"""
@@ -394,7 +397,7 @@ WHERE tenant_id = :tenant
 """
 
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
-_CLAIM = statement_planned_once(CLAIM, *_CAMPAIGN_COLUMNS, "uncounted", *ClaimedContact._fields)
+_CLAIM = statement_planned_once(CLAIM)
 _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
 _LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WAIT = (
     statement_planned_once(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
@@ -409,22 +412,32 @@ find_next_chance: Any = statement_planned_once(
     NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted"
 )
 _FAIL_EXHAUSTED = statement_planned_once(FAIL_EXHAUSTED, "status", "reserved")
+_TRANSACTION_ID = statement_planned_once(TRANSACTION_ID)
 raise_low_watermark: Any = statement_planned_once(RAISE_LOW_WATERMARK)
 
 
 def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
     """Claim the first contacts that wait, by rank, if the campaign row is as last read.
 
-    Each row of the statement has the four columns of the campaign, ``uncounted``, and the columns
-    of one claimed contact, which are NULL if no contact was claimed.
+    Each row of the statement has ``now``, ``changed_campaign``, ``uncounted``, and the columns of
+    one claimed contact, which are NULL if no contact was claimed.
     """
-    rows = _execute(scope, _CLAIM, parameters)
-    status, now, template_config, generation_config = rows[0][:4]
-    if template_config is not None:  # The campaign row is not as last read.
-        campaign = CampaignRow(status, now, template_config, generation_config)
+    rows = execute_as_driver_sql(scope, _CLAIM, parameters).all()
+    if not rows:
+        raise NotFound("campaign", (parameters["campaign"],))
+    now, changed_campaign, uncounted, first_contact, *_ = rows[0]
+    if changed_campaign is not None:
+        columns = json.loads(changed_campaign) | {"now": now}
+        campaign = CampaignRow(*(columns[name] for name in CampaignRow._fields))
         return ClaimResult(now, changed_campaign=campaign)
-    _add_uncounted(scope, parameters, rows[0].uncounted)
-    contacts = [ClaimedContact._make(row[5:]) for row in rows if row.id is not None]
+    _add_uncounted(scope, parameters, uncounted)
+    if first_contact is None:
+        return ClaimResult(now)
+    reserved = parameters["reserve"]
+    contacts = [
+        ClaimedContact(id_, contact_id, attempts, revision, rank, reserved)
+        for _, _, _, id_, contact_id, attempts, revision, rank in rows
+    ]
     return ClaimResult(now, contacts)
 
 
@@ -442,11 +455,11 @@ def lock_claimed(
     if not rows:
         # If this transaction holds the shared lock of the row, waiting for the exclusive lock could
         # be a deadlock. A transaction that has locked a row has an id.
-        may_hold_lock = not exclusively and scope.connection.scalar(
-            sa.func.pg_current_xact_id_if_assigned()
-        )
+        may_hold_lock = not exclusively and scope.connection.scalar(_TRANSACTION_ID, parameters)
         late = _LOCK_CLAIMED_WITHOUT_WAIT if may_hold_lock else _LOCK_CLAIMED_NOT_GENERATING
-        rows = _execute(scope, late, parameters)
+        rows = scope.connection.execute(late, parameters).all()
+        if not rows:
+            raise NotFound("campaign", (parameters["campaign"],))
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]
     return CampaignRow._make(rows[0][:4]), {contact.id: contact for contact in contacts}
 
@@ -457,23 +470,15 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
     outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
     is_generating = parameters["expected_status"] == Status.GENERATING
     record_all = _RECORD_GENERATING if is_generating else _RECORD_NOT_GENERATING
-    row = scope.connection.execute(record_all, {**parameters, **outcome_parameters}).one_or_none()
+    row = execute_as_driver_sql(scope, record_all, {**parameters, **outcome_parameters}).first()
     if row is None:
         return False
     _add_uncounted(scope, parameters, row.uncounted)
-    return bool(row.is_recorded)
+    return True
 
 
 def fail_exhausted(scope: Scope, parameters: Parameters) -> Sequence[sa.Row[Any]]:
     return scope.connection.execute(_FAIL_EXHAUSTED, parameters).all()
-
-
-def _execute(scope: Scope, statement: Any, parameters: Parameters) -> Sequence[Any]:
-    """Execute a statement that starts from the campaign. Raise ``NotFound`` if it has no row."""
-    rows = scope.connection.execute(statement, parameters).all()
-    if not rows:
-        raise NotFound("campaign", (parameters["campaign"],))
-    return rows
 
 
 def _add_uncounted(scope: Scope, parameters: Parameters, uncounted: str | None) -> None:

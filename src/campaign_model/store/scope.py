@@ -12,11 +12,14 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id, optional_text, utc
 from campaign_model.campaign import MAX_ACTOR
+from campaign_model.claims import MAX_DURATION
+from campaign_model.errors import InvalidArgument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.connection import Clock, database_time
 from campaign_model.store.tables import HostTables, campaigns
 from campaign_model.store.tenant_setting import choose_tenant
+from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
 from campaign_model.wire import DEFAULT, Codec
 
 SHARDS = 8
@@ -24,6 +27,8 @@ SHARDS = 8
 
 Each call of a worker changes one of them, so that workers do not wait for the lock of one row.
 """
+
+_LATEST = LAST_MOMENT - MAX_DURATION
 
 
 def _actor(value: Any) -> str | None:
@@ -58,8 +63,16 @@ class Scope:
         return self._connection.dialect.name == "postgresql"
 
     def now(self) -> datetime:
-        """Return the time by the store's clock, in UTC."""
-        return utc(self.clock(self.connection))
+        """Return the time by the store's clock, in UTC.
+
+        Raises :class:`InvalidArgument` if the database could not store the end of a lease from then
+        on.
+        """
+        moment = utc(self.clock(self.connection))
+        if not FIRST_MOMENT <= moment <= _LATEST:
+            message = f"the clock is from {FIRST_MOMENT} to {_LATEST}, not {moment}"
+            raise InvalidArgument("clock", message)
+        return moment
 
     def time_of_clock(self) -> datetime | None:
         """Return the time if a test set a clock; None if statements use the database's clock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -17,6 +18,14 @@ from campaign_model.store.tables import HostTables
 from campaign_model.store.templates import Templates
 from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.wire import DEFAULT, Codec
+
+
+class StoreOptions(TypedDict, total=False):
+    """Options that ``transact`` and the workers pass on to :class:`CampaignStore`."""
+
+    clock: Clock
+    codec: Codec
+    host: HostTables
 
 
 class CampaignStore:

@@ -40,9 +40,9 @@ from campaign_model.errors import InvalidDocument, NotFound
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import (
     CLAIMABLE,
+    PERMISSIONS,
     ContactStatus,
     Permission,
-    is_permitted,
 )
 from campaign_model.store.campaign_rows import repairs_of_sum, repairs_of_times
 from campaign_model.store.scope import Scope
@@ -54,7 +54,6 @@ from campaign_model.store.types import (
     Uuid,
     database_clock,
     read_json,
-    read_status,
     readable_time,
     total_of,
 )
@@ -189,7 +188,7 @@ def choose_shard(scope: Scope, status: str, config: GenerationConfig) -> int:
     ``status`` and ``config`` are those of the campaign. Only a running campaign without a budget
     has more than one shard in use.
     """
-    is_running = is_permitted(Permission.CLAIM, read_status(status))
+    is_running = status in PERMISSIONS[Permission.CLAIM]
     return scope.shard if is_running and config.budget is None else 0
 
 
@@ -307,9 +306,18 @@ def summary_columns() -> list[sa.Label[Any]]:
     ]
 
 
-def join_totals(query: sa.Select[Any], campaign_rows: sa.FromClause) -> sa.Select[Any]:
-    """Join the shards of each of ``campaign_rows``, if it has any, to ``query``."""
-    return query.join(campaign_totals, is_shard_of(campaign_rows), isouter=True)
+def join_totals(
+    query: sa.Select[Any],
+    campaign_rows: sa.FromClause,
+    *conditions: sa.ColumnElement[bool],
+) -> sa.Select[Any]:
+    """Join the shards of each of ``campaign_rows``, if it has any, to ``query``.
+
+    ``conditions`` are further ones that a row of totals must meet.
+    """
+    return query.join(
+        campaign_totals, sa.and_(is_shard_of(campaign_rows), *conditions), isouter=True
+    )
 
 
 def is_shard_of(campaign_rows: sa.FromClause) -> sa.ColumnElement[bool]:
@@ -340,10 +348,11 @@ def _progress_query(*, on_postgresql: bool) -> sa.Select[Any]:
         database_clock(),
         *(column.element for column in _SUMS),
     )
+    tenant = sa.bindparam("tenant", type_=Uuid)
     return (
-        join_totals(sa.select(sa.cast(array, sa.TEXT)), campaigns)
+        join_totals(sa.select(sa.cast(array, sa.TEXT)), campaigns, _T.tenant_id == tenant)
         .where(
-            campaigns.c.tenant_id == sa.bindparam("tenant", type_=Uuid),
+            campaigns.c.tenant_id == tenant,
             campaigns.c.id == sa.bindparam("campaign", type_=Uuid),
         )
         .group_by(campaigns.c.tenant_id, campaigns.c.id)

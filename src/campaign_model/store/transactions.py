@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from uuid import UUID
+from weakref import WeakSet
 
 import sqlalchemy as sa
 
@@ -35,7 +36,7 @@ from campaign_model.store.database_errors import (
     sqlstate_or_code,
     wrap_connection_error,
 )
-from campaign_model.store.store import CampaignStore
+from campaign_model.store.store import CampaignStore, StoreOptions
 
 Result = TypeVar("Result")
 
@@ -46,6 +47,9 @@ _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_databa
 """Set by :func:`forbid_transact`."""
 
 _LISTENING = threading.Lock()
+_noting_engines: WeakSet[sa.Engine] = WeakSet()
+"""The engines whose errors :func:`_note_error` notes."""
+
 _IN_FAILED_TRANSACTION = "25P02"
 
 _LIBPQ_IN_ERROR = 3
@@ -65,7 +69,8 @@ def transact(
     attempts: int = 5,
     patience: timedelta = timedelta(0),
     idempotent: bool = False,
-    **options: Any,
+    actor: str | None = None,
+    **options: Unpack[StoreOptions],
 ) -> Result:
     """Run ``work(store)`` in a transaction of its own, commit, and return what ``work`` returned.
 
@@ -78,8 +83,8 @@ def transact(
     lost connection (:data:`~campaign_model.store.database_errors.REMEDIES` has all of them). It is
     also run again if it caught such an error and raised another one. There are up to ``attempts``
     attempts, and more until ``patience`` is over. If the connection was lost during the commit, the
-    work is run again only if ``idempotent`` says that doing it twice does no harm. ``options`` are
-    those of :class:`CampaignStore`.
+    work is run again only if ``idempotent`` says that doing it twice does no harm. ``actor`` and
+    ``options`` are those of :class:`CampaignStore`.
 
     Every other error rolls back and passes through. Raises :class:`TransactionAborted` if ``work``
     returned although its transaction cannot be committed, ``TypeError`` if ``work`` is a coroutine
@@ -102,7 +107,9 @@ def transact(
     def is_over(attempt: int, _remedy: Remedy) -> bool:
         return attempt >= attempts and time.monotonic() >= deadline
 
-    return run_attempts(bind, tenant_id, work, is_over, idempotent=idempotent, **options)
+    return run_attempts(
+        bind, tenant_id, work, is_over, idempotent=idempotent, actor=actor, **options
+    )
 
 
 def run_attempts(
@@ -120,7 +127,8 @@ def run_attempts(
     remedy of its error. The other arguments, and what else is raised, are those of
     :func:`transact`.
     """
-    if _forbidden_database.get() == _without_driver(bind.engine.url):
+    forbidden = _forbidden_database.get()
+    if forbidden is not None and forbidden == _without_driver(bind.engine.url):
         raise RuntimeError(
             "save opens a transaction of its own while the worker's transaction is open, and would "
             "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
@@ -273,8 +281,9 @@ def _is_aborted(connection: sa.Connection) -> bool:
         except (sqlite3.ProgrammingError, ValueError):  # It is closed; COMMIT will raise that.
             return False
     driver: Any = connection.connection.dbapi_connection
-    if hasattr(driver, "info"):  # psycopg and psycopg2
-        return bool(driver.info.transaction_status == _LIBPQ_IN_ERROR)
+    info = getattr(driver, "info", None)
+    if info is not None:  # psycopg and psycopg2
+        return bool(info.transaction_status == _LIBPQ_IN_ERROR)
     if not connection.in_transaction():
         return False
     try:
@@ -288,9 +297,12 @@ def _is_aborted(connection: sa.Connection) -> bool:
 
 def _note_errors(engine: sa.Engine) -> None:
     """Make ``engine`` note the last database error of each connection of :func:`transact`."""
+    if engine in _noting_engines:
+        return
     with _LISTENING:
         if not sa.event.contains(engine, "handle_error", _note_error):
             sa.event.listen(engine, "handle_error", _note_error)
+        _noting_engines.add(engine)
 
 
 def _note_error(context: sa.engine.ExceptionContext) -> None:

@@ -2,6 +2,9 @@
 
 :func:`document_faults` lists the faults by code. Each :class:`Fault` has a function that puts the
 fault into a valid document.
+
+A function with the argument ``vocabulary`` lists the faults of the submitted form with these words,
+or of the stored form if ``vocabulary`` is ``None``.
 """
 
 from __future__ import annotations
@@ -259,6 +262,7 @@ def _template_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
 
 
 def _generation_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
+    """Return the faults that settings can have."""
     empty = _empty(vocabulary)
     faults_of_form: list[Fault] = (
         []
@@ -304,6 +308,7 @@ def _in_member(name: str, faults: list[Fault]) -> list[Fault]:
 
 
 def _campaign_template_faults(vocabulary: Vocabulary | None) -> list[Fault]:
+    """Return the faults that a template can have in addition to those of its parts."""
     return [
         *_set("name", "bad_pattern", "", " ", "\u2003\n"),
         *_set("name", "too_long", "n" * (MAX_NAME + 1)),

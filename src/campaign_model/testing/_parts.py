@@ -3,6 +3,9 @@
 The members of a JSON object are its names and values. Documents are drawn as Python objects, and
 values are built from the same members. The first of several alternatives is the simplest one,
 because failing examples shrink to it.
+
+A function with the argument ``vocabulary`` draws the submitted form with these words, or the stored
+form if ``vocabulary`` is ``None``.
 """
 
 from __future__ import annotations
@@ -158,7 +161,7 @@ def or_null(members: dict[str, SearchStrategy[Any]]) -> dict[str, SearchStrategy
 
 
 def channel_names(vocabulary: Vocabulary | None) -> list[str]:
-    """Return the channels of a vocabulary, the simplest first; without a vocabulary, any names."""
+    """Return names of channels, the simplest first."""
     if vocabulary is None:
         return ["email", "fax", "carrier_pigeon", "a", "z" * 40]
     # The shortest name comes first: of the standard channels, email.
@@ -203,9 +206,8 @@ def _simplest_step(vocabulary: Vocabulary | None) -> Members:
 def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     """Draw the members of a step, except ``step``, ``key`` and ``day_offset``.
 
-    The values of these three members depend on the other steps of the sequence.
-
-    Without a vocabulary, draw the stored form, which requires only the channel.
+    The values of these three members depend on the other steps of the sequence. The stored form
+    requires only the channel.
     """
     simplest = _simplest_step(vocabulary)
     channel = {"channel": st.sampled_from(channel_names(vocabulary))}
@@ -320,7 +322,7 @@ languages = st.one_of(
 
 
 def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
-    """Draw the members of generation settings; without a vocabulary in the stored form."""
+    """Draw the members of generation settings."""
     long_tones = ["t" * length for length in (MAX_TONE, MAX_TONE_TEXT, MAX_TONE_TEXT + 1)]
     tones = ["casual", "?", *long_tones] if vocabulary is None else vocabulary.tones
     known: dict[str, SearchStrategy[Any]] = {

@@ -42,6 +42,11 @@ _COUNT_BLOCKED = sa.text(
     "SELECT count(*) FROM unnest(CAST(:pids AS integer[])) AS pid"
     " WHERE cardinality(pg_blocking_pids(pid)) > 0"
 )
+# The same in a Citus cluster, where a process may also wait for a lock on another node.
+_COUNT_BLOCKED_IN_CITUS = sa.text(
+    f"{_COUNT_BLOCKED}"  # noqa: S608 - a constant
+    " OR pid IN (SELECT citus_pid_for_gpid(waiting_gpid) FROM citus_lock_waits)"
+)
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
@@ -96,6 +101,8 @@ class BackgroundTransactions:
         """
         if not self._is_postgresql:
             return False
+        in_citus = connection.scalar(sa.text("SELECT to_regclass('citus_lock_waits')")) is not None
+        count_blocked = _COUNT_BLOCKED_IN_CITUS if in_citus else _COUNT_BLOCKED
         running: list[int] = []
 
         def all_running_are_blocked() -> bool:
@@ -103,7 +110,7 @@ class BackgroundTransactions:
             running = [i for i, future in enumerate(self._futures) if not future.done()]
             # A transaction that has not begun yet has no process, so it does not count as blocked.
             pids = [self._pids[i] for i in running if i in self._pids]
-            return bool(connection.scalar(_COUNT_BLOCKED, {"pids": pids}) == len(running))
+            return bool(connection.scalar(count_blocked, {"pids": pids}) == len(running))
 
         wait_until(
             all_running_are_blocked,

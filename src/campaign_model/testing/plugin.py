@@ -130,7 +130,9 @@ def pytest_campaign_model_remove_host_rows(
 ) -> bool:
     """Delete the rows by their ids."""
     tables = MinimalHost(host)
-    connection.execute(sa.delete(tables.contacts).where(tables.contacts.c.id.in_(contact_ids)))
+    contacts = tables.contacts
+    of_tenant = contacts.c.tenant_id == tenant_id
+    connection.execute(sa.delete(contacts).where(of_tenant, contacts.c.id.in_(contact_ids)))
     connection.execute(sa.delete(tables.tenants).where(tables.tenants.c.id == tenant_id))
     return True
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 import attrs
@@ -31,7 +31,7 @@ from campaign_model.claims import (
 )
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Permission, is_permitted
-from campaign_model.store import CampaignStore
+from campaign_model.store import CampaignStore, StoreOptions
 from campaign_model.worker.arguments import check_arguments
 from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
 from campaign_model.worker.database_calls import STOP_PATIENCE
@@ -146,7 +146,7 @@ def run_export(
     max_equal_failures: int | None = MAX_EQUAL_FAILURES,
     task_timeout: timedelta | None = None,
     stop_patience: timedelta = STOP_PATIENCE,
-    **options: Any,
+    **options: Unpack[StoreOptions],
 ) -> ExportReport:
     """Push the messages of every contact of an approved campaign, each contact once.
 
@@ -204,7 +204,7 @@ async def run_export_async(
     max_equal_failures: int | None = MAX_EQUAL_FAILURES,
     task_timeout: timedelta | None = None,
     stop_patience: timedelta = STOP_PATIENCE,
-    **options: Any,
+    **options: Unpack[StoreOptions],
 ) -> ExportReport:
     """Push the messages of an approved campaign, with ``concurrency`` coroutines, not threads.
 

@@ -24,12 +24,13 @@ from datetime import timedelta
 from decimal import Decimal
 from functools import partial
 from types import FrameType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from campaign_model.claims import Outcome, Progress, Unfinished
+from campaign_model.store import StoreOptions
 from campaign_model.store.asynchronous import find_sync_engine
 from campaign_model.store.generation import MAX_ATTEMPTS
 from campaign_model.worker.arguments import check_arguments
@@ -64,7 +65,7 @@ def run_worker(
     max_equal_failures: int | None = MAX_EQUAL_FAILURES,
     task_timeout: timedelta | None = None,
     stop_patience: timedelta = STOP_PATIENCE,
-    **options: Any,
+    **options: Unpack[StoreOptions],
 ) -> WorkerReport:
     """Generate the messages of a campaign until nothing is left, or the worker must stop.
 
@@ -142,7 +143,7 @@ async def run_worker_async(
     max_equal_failures: int | None = MAX_EQUAL_FAILURES,
     task_timeout: timedelta | None = None,
     stop_patience: timedelta = STOP_PATIENCE,
-    **options: Any,
+    **options: Unpack[StoreOptions],
 ) -> WorkerReport:
     """Generate the messages of a campaign, with ``concurrency`` coroutines instead of threads.
 

@@ -102,7 +102,7 @@ export function show(answer) {
   const { campaign, progress } = view;
   document.title = `${campaign.name} - Campaigns`;
   update(at("head"), [campaign.name, campaign.status], buildHead);
-  update(at("next"), [view.actions, view.permissions, progress.by_status], buildNext);
+  update(at("next"), [view.actions, view.permissions, progress.by_status, view.outdated], buildNext);
   update(at("progress"), [progress, campaign.status, campaign.steps.length], buildProgress);
   if (before?.campaign.id === campaign.id && before.campaign.status !== campaign.status) {
     speak(`The campaign is now ${campaign.status}.`);
@@ -132,10 +132,10 @@ function buildNext() {
   const allowed = view.actions.filter((state) => state.allowed);
   const refused = view.actions.filter((state) => !state.allowed && state.target !== null);
   const elsewhere = view.actions.filter((state) => state.target === null);
-  const { failed, generated } = view.progress.by_status;
+  const { failed } = view.progress.by_status;
   const again = [
     may("retry_failed") &&
-      (failed > 0 || (generated > 0 && view.campaign.status !== "generating")) &&
+      (failed > 0 || (view.outdated > 0 && view.campaign.status !== "generating")) &&
       h("button", { id: "retry", type: "button", onclick: retry }, "Redo failed and outdated"),
     may("list_exportable") &&
       h(

@@ -52,6 +52,9 @@ from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.worker import run_export
 
+_STATUSES = (Status.GENERATING, Status.REVIEW, Status.APPROVED, Status.EXPORTED)
+"""The statuses from which the demo goes on."""
+
 
 def run_demo(
     console: Console,
@@ -84,33 +87,45 @@ def run_demo(
             f"no contact in {source.name} has every field that {template.name!r} needs: "
             f"{', '.join(required_fields)}"
         )
-    campaign = Campaign.from_template(template, f"Demo of {template.name}")
-    campaign_id = continued_id or campaign.id
+    new_campaign = Campaign.from_template(template, f"Demo of {template.name}")
+    campaign_id = continued_id or new_campaign.id
     path = out or Path(f"campaign-model-demo-{str(campaign_id)[:8]}.jsonl")
     check_output_path(path)
 
     def start(store: CampaignStore) -> None:
         save_contacts(store.connection, contacts)
-        store.campaigns.add(campaign)
-        store.contacts.assign(campaign.id, gaps)
-        store.contacts.set_readiness(campaign.id, gaps)
-        store.campaigns.apply(campaign.id, Action.MARK_READY)
-        store.campaigns.apply(campaign.id, Action.START_GENERATION)
+        store.campaigns.add(new_campaign)
+        store.contacts.assign(campaign_id, gaps)
+        store.contacts.set_readiness(campaign_id, gaps)
+        store.campaigns.apply(campaign_id, Action.MARK_READY)
+        store.campaigns.apply(campaign_id, Action.START_GENERATION)
 
     with open_database(url, may_create=continued_id is None, needs_schema=False) as engine:
         messages = CampaignMessages(create_tables(engine), campaign_id, contacts)
+        if continued_id is None:
+            transact(engine, TENANT, start, actor="demo")
+        campaign = transact(engine, TENANT, lambda store: store.campaigns.get(campaign_id))
+        if campaign.status not in _STATUSES:
+            raise UserError(f"the campaign is {campaign.status}, so the demo cannot continue it")
         say = partial(print_labelled, console)
         say("Database", show_url(url))
         say("Tenant", str(TENANT))
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
-        if continued_id is None:
-            transact(engine, TENANT, start, actor="demo")
+        say("Campaign", f"{campaign.name} (id {campaign_id})")
         # After Ctrl-C, the same options continue the demo.
         options = {"--contacts": contacts_path, "--template": template_name, "--out": out}
         arguments = [word for item in options.items() if item[1] is not None for word in item]
         again = compose_command(url, "demo", "--continue", campaign_id, *arguments)
         try:
-            exit_code = _finish(console, engine, messages, ready_count, path, continued_id)
+            exit_code = _finish(
+                console,
+                engine,
+                messages,
+                campaign,
+                ready_count,
+                path,
+                is_new=continued_id is None,
+            )
         except KeyboardInterrupt:
             raise _explain_interruption(console, engine, campaign_id, again) from None
         options_of_tenant = (campaign_id, "--tenant", TENANT)
@@ -147,17 +162,17 @@ def _finish(
     console: Console,
     engine: sa.Engine,
     messages: CampaignMessages,
+    campaign: Campaign,
     ready_count: int,
     path: Path,
-    continued_id: UUID | None,
+    *,
+    is_new: bool,
 ) -> int:
     """Take the campaign from its present status to the export, and return the exit code.
 
-    ``path`` is the export file. ``continued_id`` is None if the campaign was started just now.
+    ``path`` is the export file. A campaign that is not new may have been exported in part.
     """
     say = partial(print_labelled, console)
-    campaign = transact(engine, TENANT, lambda store: store.campaigns.get(messages.campaign_id))
-    say("Campaign", f"{campaign.name} (id {campaign.id})")
     status = campaign.status
     if status is Status.GENERATING:
         say(
@@ -165,15 +180,11 @@ def _finish(
             f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready_count} "
             "contacts (sample text; no language model is called)",
         )
-        _generate(console, engine, messages, ready_count, kills_worker=continued_id is None)
+        _generate(console, engine, messages, ready_count, kills_worker=is_new)
         status = Status.REVIEW
     if status is Status.REVIEW:
         _review(console, engine, messages)
-        status = Status.APPROVED
-    if status not in (Status.APPROVED, Status.EXPORTED):
-        raise UserError(f"the campaign is {status}, so the demo cannot continue it")
-    # A demo that was interrupted may have exported a part.
-    number = _export(engine, messages, path, append=continued_id is not None)
+    number = _export(engine, messages, path, append=not is_new)
     say("Export", f"{number} approved messages in {path}")
     return print_summary(console, engine, messages)
 

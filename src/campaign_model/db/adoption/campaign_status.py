@@ -75,5 +75,6 @@ def time_of_export(campaign: str, contact: str) -> str:
     """
     times = f"{campaign}.updated_at, {contact}.generated_at, {contact}.added_at, now()"
     return f"""CASE
-            WHEN {campaign}.repaired_status IN ({_EXPORTED}) THEN coalesce({times})
+            WHEN {campaign}.repaired_status IN ({_EXPORTED})
+                THEN pg_temp.readable_time(coalesce({times}))
         END"""

@@ -14,7 +14,8 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.db.adoption.tolerance import TRIGGER
-from campaign_model.db.schema import HOST_KEY, create_statements, quote
+from campaign_model.db.distribute import key_statements
+from campaign_model.db.schema import HOST_KEY, build_tables, create_statements, quote
 from campaign_model.store.tables import HostTables, metadata
 
 
@@ -252,6 +253,15 @@ ORDER BY 1
 """
 
 
+# The tables that Citus distributes, or of which it keeps a copy on each node.
+_SELECT_DISTRIBUTED_TABLES = """
+SELECT relname
+FROM pg_dist_partition
+JOIN pg_class ON pg_class.oid = logicalrelid
+WHERE pg_table_is_visible(logicalrelid)
+"""
+
+
 def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
     """Read the relations of these names that unqualified SQL finds; leave out missing ones.
 
@@ -316,11 +326,27 @@ def read_hidden_tables(connection: sa.Connection) -> tuple[str, ...]:
     return tuple(connection.scalars(sa.text(_SELECT_HIDDEN_TABLES)))
 
 
-def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:
+def read_distributed_tables(connection: sa.Connection) -> frozenset[str]:
+    """Read which tables Citus spreads over its nodes. A server without Citus has none."""
+    if connection.scalar(sa.text("SELECT to_regclass('pg_dist_partition')")) is None:
+        return frozenset()
+    return frozenset(connection.scalars(sa.text(_SELECT_DISTRIBUTED_TABLES)))
+
+
+def keys_end_with_tenant(tables: Catalog) -> bool:
+    """Return True if the tables have the keys that :mod:`campaign_model.db.distribute` makes."""
+    return "campaigns" in tables and any(
+        constraint.kind == PRIMARY_KEY and constraint.columns == ("id", "tenant_id")
+        for constraint in tables["campaigns"].constraints.values()
+    )
+
+
+def read_expected(connection: sa.Connection, host: HostTables, *, for_citus: bool) -> Catalog:
     """Return the library's tables as the server would show them in its catalog.
 
-    The tables are created as temporary ones, in a transaction that is rolled back. This needs a
-    server that is no standby, and the privilege TEMPORARY.
+    ``for_citus`` gives them the keys of a distributed database. The tables are created as temporary
+    ones, in a transaction that is rolled back. This needs a server that is no standby, and the
+    privilege TEMPORARY.
     """
     key = ", ".join(HOST_KEY)
     create_host_tables = [
@@ -332,7 +358,8 @@ def read_expected(connection: sa.Connection, host: HostTables) -> Catalog:
         connection.exec_driver_sql("SET TRANSACTION READ WRITE")
         # CREATE TABLE makes its table in the first schema of the search path.
         connection.exec_driver_sql("SET LOCAL search_path = pg_temp")
-        for statement in (*create_host_tables, *create_statements("postgresql", host)):
+        keys = key_statements(build_tables("postgresql", host)) if for_citus else ()
+        for statement in (*create_host_tables, *create_statements("postgresql", host), *keys):
             connection.exec_driver_sql(statement.replace("%", "%%"))
         expected = read_catalog(connection, metadata.tables)
         transaction.rollback()

@@ -1,9 +1,11 @@
 """Helper functions in SQL that the repairs call, in the schema ``pg_temp`` of the session.
 
 ``decode_json``, ``remove_members`` and ``fill_steps`` compute new documents in the database, so
-that numbers and unknown fields stay exactly as they are. ``lock_rows`` (which calls
-``disable_triggers``) and ``enable_triggers`` begin and end a repair. In between, the host's
-triggers do not run: a trigger that sets ``updated_at`` would make every row look changed.
+that numbers and unknown fields stay exactly as they are. ``readable_time`` replaces a time that
+Python does not have, such as ``infinity``, by the nearest one that the library reads.
+``lock_rows`` (which calls ``disable_triggers``) and ``enable_triggers`` begin and end a repair. In
+between, the host's triggers do not run: a trigger that sets ``updated_at`` would make every row
+look changed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import json
 
 from campaign_model.forms import STEP_DEFAULTS
+from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT
 
 
 def write_decode_json(name: str) -> str:
@@ -71,6 +74,18 @@ SELECT coalesce(
     '[]'
 )
 FROM jsonb_array_elements(steps) WITH ORDINALITY AS element (step, position)
+$function$
+"""
+
+_READABLE_TIME = f"""
+CREATE FUNCTION pg_temp.readable_time(moment timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE AS
+$function$
+SELECT CASE
+    WHEN moment < '{FIRST_MOMENT}' THEN '{FIRST_MOMENT}'
+    WHEN moment > '{LAST_MOMENT}' THEN '{LAST_MOMENT}'
+    ELSE moment
+END
 $function$
 """
 
@@ -135,11 +150,12 @@ CREATE_FUNCTIONS = tuple(
     function.strip()
     for function in (
         *(write_decode_json("pg_temp.decode_json"), _REMOVE_MEMBERS, _FILL_STEPS),
+        _READABLE_TIME,
         *(_DISABLE_TRIGGERS, _LOCK_ROWS, _ENABLE_TRIGGERS),
     )
 )
 
 DROP_FUNCTIONS = """
 DROP FUNCTION IF EXISTS
-    pg_temp.decode_json, pg_temp.remove_members, pg_temp.fill_steps, pg_temp.disable_triggers,
-    pg_temp.lock_rows, pg_temp.enable_triggers"""
+    pg_temp.decode_json, pg_temp.remove_members, pg_temp.fill_steps, pg_temp.readable_time,
+    pg_temp.disable_triggers, pg_temp.lock_rows, pg_temp.enable_triggers"""

@@ -17,13 +17,16 @@ from campaign_model.db.adoption.catalog import (
     Catalog,
     Reference,
     Table,
+    keys_end_with_tenant,
     read_catalog,
+    read_distributed_tables,
     read_expected,
     read_hidden_tables,
     read_references,
 )
 from campaign_model.db.adoption.plan import Plan, plan_host_keys, plan_statements
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
+from campaign_model.db.distribute import distribute_table
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import Access, SetupError, read_access
@@ -68,9 +71,10 @@ class Inspection:
 
     ``tables`` are the tables that the database has, ``expected`` the library's tables as they
     should be. ``messages`` is the name of the host's table of messages. ``references`` are the
-    columns that refer to campaign contacts. ``shape`` is explained at :class:`Verdict`. ``expand``
-    and ``enforce`` are the plans of the two steps; both are empty if ``obstacles`` make an adoption
-    impossible. The plan ``enforce`` contains all that is missing in ``expand``.
+    columns that refer to campaign contacts. ``distributed`` are the tables that Citus spreads over
+    its nodes. ``shape`` is explained at :class:`Verdict`. ``expand`` and ``enforce`` are the plans
+    of the two steps; both are empty if ``obstacles`` make an adoption impossible. The plan
+    ``enforce`` contains all that is missing in ``expand``.
     """
 
     host: HostTables
@@ -83,6 +87,23 @@ class Inspection:
     enforce: Plan = attrs.field(factory=Plan)
     obstacles: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    distributed: frozenset[str] = frozenset()
+
+    @property
+    def is_distributed(self) -> bool:
+        """Whether Citus spreads the library's tables over its nodes."""
+        return not self.distributed.isdisjoint(metadata.tables)
+
+    @property
+    def undistributed(self) -> tuple[str, ...]:
+        """The statements that distribute the tables that are still on the coordinator alone."""
+        if not self.is_distributed:
+            return ()
+        return tuple(
+            distribute_table(table)
+            for table in metadata.sorted_tables
+            if table.name in self.tables and table.name not in self.distributed
+        )
 
     @property
     def may_recount(self) -> bool:
@@ -142,8 +163,9 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
         tables = read_catalog(connection, names)
         references = read_references(connection)
         hidden_tables = read_hidden_tables(connection)
+        distributed = read_distributed_tables(connection)
         shape = compare_version(connection) or _classify_legacy(tables)
-    inspection = Inspection(host, messages, shape, tables, references)
+    inspection = Inspection(host, messages, shape, tables, references, distributed=distributed)
     if access.temporary_tables_obstacle:
         # Nothing can be compared, so the database is "current" by its recorded version only.
         return attrs.evolve(
@@ -153,7 +175,7 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
         )
 
     # 2. Plan both steps, and see whether the schema is what its recorded version promises.
-    expected = read_expected(connection, host)
+    expected = read_expected(connection, host, for_citus=keys_end_with_tenant(tables))
     obstacles = tuple(_find_obstacles(tables, expected, host, messages))
     expand = enforce = Plan()
     if not obstacles:
@@ -264,8 +286,11 @@ def find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
                 yield f"{name} has no column {column}, which the library's keys refer to"
             elif table.columns[column].type != "uuid":
                 yield f"{name}.{column} is of type {table.columns[column].type}, not uuid"
+        unique_keys = [{"id"}]
+        if name != host.tenants and keys_end_with_tenant(tables):
+            unique_keys.append({*HOST_KEY})
         if not any(
-            index.unique and index.columns == ("id",) and not index.partial
+            index.unique and {*index.columns} in unique_keys and not index.partial
             for index in table.indexes.values()
         ):
             yield f"{name}.id is not unique, so foreign keys cannot refer to it"

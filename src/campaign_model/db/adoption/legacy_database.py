@@ -227,6 +227,15 @@ class Rule:
     paths: str = "CAST(NULL AS jsonb)"
 
 
+def time_rule(column: str, *others: str) -> Rule:
+    """Return the rule of a column of times. ``others`` are columns that replace a missing time."""
+    times = [f"pg_temp.readable_time({name})" for name in (column, *others)]
+    return Rule(
+        f"coalesce({', '.join(times)}, now())" if others else times[0],
+        f"CASE WHEN {column} IS NULL THEN 'absent' ELSE 'bad_time' END",
+    )
+
+
 def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
     """Write a query that divides the rows that meet ``condition`` into batches.
 

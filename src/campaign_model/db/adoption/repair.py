@@ -17,6 +17,7 @@ from campaign_model.db.adoption.audit import Unreadable, explain_unreadable, lis
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, needs_repair, select_batches
 from campaign_model.db.adoption.repair_campaigns import (
     HAS_DRIFTED,
+    has_foreign_template,
     insert_message_contacts,
     repair_campaigns,
 )
@@ -75,7 +76,8 @@ def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
     batches = select_batches(database, table, needs_repair(database, table))
     yield RowRepair(table, batches, repair_contacts(database))
 
-    table, condition = "campaigns", needs_repair(database, "campaigns")
+    table = "campaigns"
+    condition = f"{needs_repair(database, table)} OR {has_foreign_template(database, table)}"
     if database.inspection.may_recount:
         condition = f"{condition}\nOR {HAS_DRIFTED}"
     preparations: tuple[str, ...] = ()

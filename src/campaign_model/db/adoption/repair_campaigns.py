@@ -15,6 +15,7 @@ from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
     quote_texts,
+    time_rule,
     write_audit,
     write_ctes,
     write_repair,
@@ -30,6 +31,7 @@ _COLUMNS = (
     *("id", "tenant_id", "owner_id", "name", "description", "status", "is_active"),
     *("template_config", "generation_config", "total_contacts", "generated_count"),
     *("generation_cost", "next_position", "version", "created_at", "updated_at"),
+    *("template_id", "generation_started_at", "generation_completed_at"),
 )
 
 _RUN_TIME_KEYS = quote_texts(RUN_TIME_KEYS)
@@ -80,6 +82,23 @@ written_total AS (
         {", ".join(f"{name} = excluded.{name}" for name in _TOTALS)},
         low_watermark = NULL
 )"""
+
+
+def has_foreign_template(database: LegacyDatabase, row: str) -> str:
+    """Write the condition that the campaign ``row`` names a template of another tenant.
+
+    A template that does not exist any more belongs to no tenant.
+    """
+    if not (
+        database.has_column("campaigns", "template_id")
+        and database.has_column("campaign_templates", "id")
+    ):
+        return "false"
+    return f"""EXISTS (
+            SELECT
+            FROM campaign_templates AS template
+            WHERE template.id = {row}.template_id AND template.tenant_id <> {row}.tenant_id
+        )"""
 
 
 def audit_campaigns(database: LegacyDatabase) -> str:
@@ -150,7 +169,7 @@ history_entry AS (
         campaign.new_status,
         campaign.new_status,
         CAST(old_values.reason AS text),
-        coalesce(campaign.updated_at, campaign.created_at, now())
+        campaign.new_updated_at
     FROM campaign
     LEFT JOIN old_values ON old_values.id = campaign.id
     WHERE campaign.version IS NULL
@@ -215,6 +234,7 @@ campaign_checked AS (
             FROM {quote(database.inspection.host.owners)} AS owner
             WHERE owner.id = campaign_row.owner_id AND owner.tenant_id = campaign_row.tenant_id
         ) AS has_foreign_owner,
+        {has_foreign_template(database, "campaign_row")} AS has_foreign_template,
         CASE
             WHEN jsonb_typeof(decoded_settings) = 'object'
                 THEN (
@@ -245,6 +265,13 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
             "'other_tenant'",
             "has_foreign_owner",
         ),
+        "template_id": Rule(
+            "CASE WHEN NOT has_foreign_template THEN template_id END",
+            "'other_tenant'",
+            "has_foreign_template",
+        ),
+        "generation_started_at": time_rule("generation_started_at"),
+        "generation_completed_at": time_rule("generation_completed_at"),
         "name": Rule(
             "CASE WHEN name_is_valid THEN name ELSE 'Campaign ' || id END",
             "'bad_name'",

@@ -7,6 +7,7 @@ repaired yet.
 
 from __future__ import annotations
 
+from campaign_model.claims import MAX_ERROR
 from campaign_model.db.adoption.campaign_status import campaign_status_ctes, time_of_export
 from campaign_model.db.adoption.catalog import Reference
 from campaign_model.db.adoption.legacy_database import (
@@ -14,21 +15,21 @@ from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
     quote_texts,
+    time_rule,
     write_ctes,
     write_repair,
 )
 from campaign_model.db.adoption.repair_documents import decode
 from campaign_model.db.checks import checks
+from campaign_model.db.checks_postgresql import BAD_GAP, check_gaps
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus, resting_status
 
 _COLUMNS = (
     *("id", "campaign_id", "contact_id", "tenant_id", "status", "enrichment_gaps"),
     *("generation_cost", "unknown_costs", "rank", "claimed_at", "added_at", "generated_at"),
-    "exported_at",
+    *("exported_at", "claim_token", "lease_expires_at", "retry_at", "error_code", "error"),
 )
-
-_BAD_GAPS = """'strict $[*] ? (@.type() != "string" || @ == "")'"""
 
 _FINISHED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED))
 _CLAIMED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED, ContactStatus.GENERATING))
@@ -149,17 +150,14 @@ contact_checked AS (
     SELECT
         *,
         {database.translate_status(ContactStatus)} AS known_status,
-        CASE jsonb_typeof(gaps)
-            WHEN 'array' THEN NOT jsonb_path_exists(gaps, {_BAD_GAPS})
-            ELSE gaps IS NULL
-        END AS gaps_are_valid,
+        gaps IS NULL OR {check_gaps("gaps")} AS gaps_are_valid,
         -- The paths of the bad ones. Most contacts have none, and the condition saves the subquery.
         CASE
-            WHEN jsonb_typeof(gaps) = 'array' AND jsonb_path_exists(gaps, {_BAD_GAPS})
+            WHEN jsonb_typeof(gaps) = 'array' AND jsonb_path_exists(gaps, {BAD_GAP})
                 THEN (
                     SELECT jsonb_agg(jsonb_build_array(position - 1) ORDER BY position DESC)
                     FROM jsonb_array_elements(gaps) WITH ORDINALITY AS element (gap, position)
-                    WHERE jsonb_typeof(gap) <> 'string' OR gap = '""'
+                    WHERE jsonb_path_exists(jsonb_build_array(gap), {BAD_GAP})
                 )
         END AS bad_gaps,
         coalesce({cost_check}, true) AS cost_is_valid
@@ -195,7 +193,8 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
         "status": Rule(
             f"""CASE
             WHEN known_status IS NULL THEN '{_UNKNOWN}'
-            WHEN known_status <> '{ContactStatus.GENERATING}' OR rank IS NOT NULL
+            WHEN known_status <> '{ContactStatus.GENERATING}'
+                OR (rank IS NOT NULL AND claim_token IS NOT NULL AND lease_expires_at IS NOT NULL)
                 THEN known_status
             WHEN gaps IS NULL OR NOT gaps_are_valid THEN '{_UNKNOWN}'
             WHEN gaps = '[]' THEN '{_COMPLETE}'
@@ -237,7 +236,7 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
                 ORDER BY coalesce(added_at, generated_at), id
             ) - 1
         END"""),
-        "claimed_at": Rule(f"""CASE
+        "claimed_at": Rule(f"""pg_temp.readable_time(CASE
             WHEN rank IS NULL
                 AND claimed_at IS NULL
                 AND (
@@ -247,14 +246,23 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
                 )
                 THEN coalesce(generated_at, added_at, now())
             ELSE claimed_at
-        END"""),
-        "added_at": Rule("coalesce(added_at, generated_at, now())", "'absent'"),
+        END)"""),
+        # A lease without the token of a claim belongs to no worker.
+        "lease_expires_at": Rule(
+            "CASE WHEN claim_token IS NOT NULL THEN pg_temp.readable_time(lease_expires_at) END",
+            "CASE WHEN claim_token IS NOT NULL THEN 'bad_time' ELSE 'stuck' END",
+        ),
+        "retry_at": time_rule("retry_at"),
+        "added_at": time_rule("added_at", "generated_at"),
+        "generated_at": time_rule("generated_at"),
         "exported_at": Rule(
-            f"""CASE
+            f"""pg_temp.readable_time(CASE
             WHEN rank IS NULL AND known_status = '{ContactStatus.GENERATED}'
                 THEN coalesce(exported_at, legacy_export_at)
             ELSE exported_at
-        END""",
-            "'exported_before'",
+        END)""",
+            "CASE WHEN exported_at IS NULL THEN 'exported_before' ELSE 'bad_time' END",
         ),
+        "error_code": Rule(f"left(error_code, {MAX_ERROR})", "'shortened'"),
+        "error": Rule(f"left(error, {MAX_ERROR})", "'shortened'"),
     }

@@ -7,8 +7,7 @@ they become.
 
 from __future__ import annotations
 
-from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
-from campaign_model.db.adoption.legacy_database import LegacyDatabase, Rule
+from campaign_model.db.adoption.legacy_database import LegacyDatabase, Rule, time_rule
 from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
 
 
@@ -65,9 +64,9 @@ def join_documents(table: str) -> str:
                 AND {is_readable(steps)} AS steps_are_valid,
             coalesce({settings} IS NULL OR {conditions[settings]}, false)
                 AND {is_readable(settings)} AS settings_are_valid,
-            coalesce(btrim(name) <> '' AND char_length(name) <= {MAX_NAME}, false)
+            coalesce({conditions["name"]}, false)
                 AND {is_readable("name")} AS name_is_valid,
-            char_length(coalesce(description, '')) <= {MAX_DESCRIPTION}
+            ({conditions["description"]})
                 AND {is_readable("description")} AS description_is_valid
         FROM (
             SELECT
@@ -118,8 +117,8 @@ def document_rules(table: str) -> dict[str, Rule]:
             "NOT settings_are_valid",
             "bad_settings",
         ),
-        "created_at": Rule("coalesce(created_at, updated_at, now())", "'absent'"),
-        "updated_at": Rule("coalesce(updated_at, created_at, now())", "'absent'"),
+        "created_at": time_rule("created_at", "updated_at"),
+        "updated_at": time_rule("updated_at", "created_at"),
         "version": Rule("coalesce(version, 1)"),
     }
 

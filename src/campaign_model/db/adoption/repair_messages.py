@@ -30,7 +30,7 @@ def message_ctes(database: LegacyDatabase) -> str:
 message_checked AS (
     SELECT
         source.*,
-        coalesce(source.created_at, now()) AS written_at,
+        coalesce(pg_temp.readable_time(source.created_at), now()) AS written_at,
         coalesce({cost_check}, true) AS cost_is_valid,
         campaign_row.tenant_id,
         person.tenant_id IS DISTINCT FROM campaign_row.tenant_id AS is_misplaced

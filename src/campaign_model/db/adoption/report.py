@@ -14,6 +14,7 @@ from uuid import UUID
 import attrs
 
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
+from campaign_model.claims import MAX_ERROR
 from campaign_model.db.setup import SetupError
 from campaign_model.db.system_templates import SyncReport
 
@@ -34,6 +35,8 @@ KINDS: Mapping[str, str] = {
     "run_time_keys": f"{' and '.join(RUN_TIME_KEYS)} move to the history",
     "absent": "missing values get their defaults",
     "recounted": "totals are counted again from the contacts",
+    "bad_time": "times that Python does not have become the nearest ones that it has",
+    "shortened": f"codes and texts of errors keep their first {MAX_ERROR} characters",
     "exported_before": "contacts of exported and archived campaigns are marked as exported",
     "from_messages": "contacts are created from messages",
     "reference_removed": "references to rows that the quarantine takes become NULL",
@@ -104,13 +107,15 @@ class Verdict:
 
     ``pending`` lists what is to be done, as SQL statements or sentences. ``warnings`` are sentences
     about things that adoption leaves as they are. ``tolerated`` counts the writes since the step
-    expand that the step enforce would have refused.
+    expand that the step enforce would have refused. ``distributed`` is true if Citus spreads the
+    tables over its nodes; then ``pending`` also lists the tables that it does not know yet.
     """
 
     shape: str
     pending: tuple[str, ...]
     warnings: tuple[str, ...]
     tolerated: tuple[ToleratedWrites, ...] = ()
+    distributed: bool = False
 
 
 @attrs.frozen

@@ -46,7 +46,13 @@ def verify(
         inspection = inspect_database(connection, host or HostTables(), messages)
         require_all_rows(connection, (TOLERATED_WRITES_TABLE,))
         tolerated = read_tolerated_writes(connection, inspection)
-    return Verdict(inspection.shape, inspection.pending, inspection.warnings, tolerated)
+    return Verdict(
+        inspection.shape,
+        (*inspection.pending, *inspection.undistributed),
+        inspection.warnings,
+        tolerated,
+        inspection.is_distributed,
+    )
 
 
 def adopt(

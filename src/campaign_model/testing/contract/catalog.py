@@ -57,7 +57,8 @@ def missing_unique_keys(inspector: sa.Inspector, table: sa.Table) -> Iterator[st
     if primary | {"tenant_id"} != {*table.primary_key.columns.keys(), "tenant_id"}:
         yield f"{table.name} lacks PRIMARY KEY ({', '.join(table.primary_key.columns.keys())})"
     present: list[set[Any]] = [
-        {*key["column_names"]} for key in inspector.get_unique_constraints(table.name)
+        primary,
+        *({*key["column_names"]} for key in inspector.get_unique_constraints(table.name)),
     ]
     present += [
         {*index["column_names"]}
@@ -110,8 +111,10 @@ def missing_indexes(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
 def missing_checks(inspector: sa.Inspector, table: sa.Table) -> Iterator[str]:
     """Name the columns that should be in a CHECK and are in none. The conditions are not read."""
     present = "\n".join(check["sqltext"] for check in inspector.get_check_constraints(table.name))
-    for column in expected_checks(inspector.dialect.name)[table.name]:
-        if not re.search(rf"\b{column}\b", present):
+    expected = "\n".join(expected_checks(inspector.dialect.name)[table.name].values())
+    for column in (one.name for one in table.c):
+        word = re.compile(rf"\b{column}\b")
+        if word.search(expected) and not word.search(present):
             yield f"{table.name}.{column} has no CHECK"
 
 

@@ -110,13 +110,14 @@ def test_a_claim_does_not_wait_for_locked_contacts(tenant: Tenant) -> None:
     If this fails, check how a proxy treats SKIP LOCKED.
     """
     campaign = tenant.campaign("generating", contacts=5)
+    of_tenant = campaign_contacts.c.tenant_id == tenant.id
     of_campaign = campaign_contacts.c.campaign_id == campaign.id
     with tenant.engine.begin() as other, tenant.engine.begin() as connection:
         # 1. Another transaction locks three of the five contacts as a claim does.
         choose_tenant(other, tenant.id)
         other.execute(
             sa.select(campaign_contacts.c.id)
-            .where(of_campaign)
+            .where(of_tenant, of_campaign)
             .limit(3)
             .with_for_update(key_share=True)
         ).all()

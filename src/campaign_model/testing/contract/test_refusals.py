@@ -11,7 +11,15 @@ import attrs
 import pytest
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign, CampaignTemplate
+from campaign_model.campaign import (
+    MAX_ACTOR,
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    MAX_REASON,
+    Campaign,
+    CampaignTemplate,
+)
+from campaign_model.claims import MAX_ERROR
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import (
     campaign_contacts,
@@ -21,6 +29,7 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
+from campaign_model.store.types import UtcDateTime, Uuid
 from campaign_model.testing._store_internals import choose_tenant, database_time, sqlstate
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant, make_campaign
 
@@ -42,6 +51,9 @@ _EMAIL = {"channel": "email"}
 _NOT_STEPS: tuple[Any, ...] = ({}, None, "[]", [1], [[]], [{}])
 _BAD_STEPS: tuple[Any, ...] = (
     *_NOT_STEPS,
+    [_EMAIL | {"key": "a"}] * 2,
+    [_EMAIL, _EMAIL | {"key": "s1"}],
+    [_EMAIL | {"day_offset": 2}, _EMAIL, _EMAIL | {"day_offset": 1}],
     [_EMAIL] * 21,
     *([_EMAIL, _EMAIL | fault] for fault in _STEP_FAULTS),
 )
@@ -63,38 +75,111 @@ _BAD_SUM = {"postgresql": ["NaN", "Infinity", "0.0000000001"], "sqlite": ["0.5",
 _BAD_AMOUNT = {dialect: ["-1", *values] for dialect, values in _BAD_SUM.items()}
 
 
-def _on_both_engines(*values: str) -> dict[str, list[str]]:
-    return {"postgresql": [*values], "sqlite": [*values]}
+Values = dict[str, list[str]]
+"""Values as SQL, by engine."""
 
 
-def _documents(*values: Any) -> dict[str, list[str]]:
+def _quoted(values: dict[str, list[str]]) -> Values:
+    return {
+        dialect: ["'" + value.replace("'", "''") + "'" for value in texts]
+        for dialect, texts in values.items()
+    }
+
+
+def _on_both_engines(*values: str) -> Values:
+    return _quoted({"postgresql": [*values], "sqlite": [*values]})
+
+
+def _documents(*values: Any) -> Values:
     return _on_both_engines(*(json.dumps(value) for value in values))
 
 
-BAD: dict[sa.Table, dict[str, dict[str, list[str]]]] = {
+def _too_long(longest: int, *others: str) -> Values:
+    return _on_both_engines("x" * (longest + 1), *others)
+
+
+_BAD_TYPES: dict[type, list[str]] = {
+    Uuid: ["'x'", "7", "'ABCDEF00000040008000000000000000'", "x'31'"],
+    UtcDateTime: ["'soon'", "''", "7", "'2026-02-30 00:00:00.000000'", "'2026-01-01'"],
+    sa.Integer: ["'many'", "0.5", "x'31'"],
+    sa.Text: ["x'61'", "'a' || char(0)"],
+}
+"""Values that SQLite stores in a column of another type."""
+
+
+def _bad_types(table: sa.Table) -> dict[str, Values]:
+    """Return the bad values of the checks that follow from the types of a table's columns."""
+    bad: dict[str, Values] = {
+        column.name: {"sqlite": values}
+        for column in table.c
+        for type_, values in _BAD_TYPES.items()
+        if isinstance(column.type, type_)
+    }
+    if any(isinstance(column.type, UtcDateTime) for column in table.c):
+        bad["times"] = {
+            "postgresql": ["'infinity'", "'-infinity'", "'10000-01-01'", "'44-03-15 BC'"]
+        }
+    return bad
+
+
+_NAMES: dict[str, Values] = {
+    "name": _too_long(MAX_NAME, "", " ", "\t\N{NO-BREAK SPACE}"),
+    "description": _too_long(MAX_DESCRIPTION),
+}
+
+_BAD: dict[sa.Table, dict[str, Values]] = {
     campaigns: {
+        **_NAMES,
         "status": _on_both_engines("sending", "Draft", ""),
-        "is_active": {"postgresql": ["false"], "sqlite": ["0"]},
+        "is_active": {"postgresql": ["false"], "sqlite": ["0", "2", "'yes'"]},
         "template_config": _documents(*_BAD_STEPS),
         "generation_config": _documents(*_BAD_SETTINGS),
-        "generation_cost": _BAD_AMOUNT,
+        "generation_cost": _quoted(_BAD_AMOUNT),
     },
     campaign_contacts: {
         "status": _on_both_engines("sent", "Pending", ""),
-        "enrichment_gaps": _on_both_engines("{}", '"phone"'),
+        "claim": _on_both_engines("2026-01-01 00:00:00.000000"),
+        "enrichment_gaps": _on_both_engines("{}", '"phone"', '[""]', '["email", 1]'),
         "reported_tokens": _on_both_engines("{}", '"[]"'),
-        "generation_cost": _BAD_AMOUNT,
-        "reserved": _BAD_AMOUNT,
+        "generation_cost": _quoted(_BAD_AMOUNT),
+        "reserved": _quoted(_BAD_AMOUNT),
+        "error_code": _too_long(MAX_ERROR),
+        "error": _too_long(MAX_ERROR),
     },
-    campaign_erased_claims: {"reserved": _BAD_AMOUNT},
-    campaign_totals: dict.fromkeys(("cost", "erased_cost", "reserved", "unit_reserve"), _BAD_SUM),
+    campaign_erased_claims: {"reserved": _quoted(_BAD_AMOUNT)},
+    campaign_totals: dict.fromkeys(
+        ("cost", "erased_cost", "reserved", "unit_reserve"), _quoted(_BAD_SUM)
+    ),
+    campaign_history: {
+        "action": _on_both_engines("send", ""),
+        "source": _on_both_engines("sent", ""),
+        "target": _on_both_engines("sent", ""),
+        "actor": _too_long(MAX_ACTOR),
+        "reason": _too_long(MAX_REASON),
+    },
     campaign_templates: {
-        "is_system": {"postgresql": ["true"], "sqlite": ["1"]},
+        **_NAMES,
+        "is_system": {"postgresql": ["true"], "sqlite": ["1", "2"]},
         "steps": _documents(*_BAD_STEPS),
         "default_config": _documents(*_BAD_SETTINGS),
     },
 }
-"""Values that a CHECK must refuse, as SQL literals: by table, column and engine."""
+
+BAD: dict[sa.Table, dict[str, Values]] = {
+    table: _bad_types(table) | values for table, values in _BAD.items()
+}
+"""Values that a CHECK must refuse: by table, check and engine.
+
+A check has the name of its column, except for ``times`` (every column of times) and ``claim``.
+"""
+
+
+def _columns_of(table: sa.Table, check: str) -> list[str]:
+    """Return the columns that a test sets to the bad values of a check."""
+    if check == "times":
+        return [column.name for column in table.c if isinstance(column.type, UtcDateTime)]
+    return ["lease_expires_at" if check == "claim" else check]
+
 
 # The codes of ``refusal_of`` for each kind of constraint.
 _CHECK = {"23514", "SQLITE_CONSTRAINT_CHECK"}
@@ -149,16 +234,18 @@ def test_checks_refuse_unreadable_values(scratch: Scratch, table: sa.Table) -> N
     dialect = scratch.store.connection.dialect.name
     accepted = []
     for column, value in [
-        (column, value) for column, values in BAD[table].items() for value in values[dialect]
+        (column, value)
+        for check, values in BAD[table].items()
+        for column in _columns_of(table, check)
+        for value in values.get(dialect, ())
     ]:
-        literal = value.replace("'", "''")
         refusal = scratch.refusal_of(
             sa.update(table)
             .where(table.c.tenant_id == scratch.store.tenant_id)
-            .values({column: sa.literal_column(f"'{literal}'")})
+            .values({column: sa.literal_column(value)})
         )
         if refusal not in _CHECK:
-            accepted.append(f"{table.name}.{column} = {value!r}: {refusal or 'accepted'}")
+            accepted.append(f"{table.name}.{column} = {value[:80]}: {refusal or 'accepted'}")
     assert not accepted
 
 
@@ -187,7 +274,8 @@ def test_foreign_keys_refuse_rows_of_two_tenants(scratch: Scratch, other_tenant:
     (their_contact,) = other_tenant.contacts(1)
     my_campaign = {"campaign_id": scratch.campaign.id}
     now = database_time(scratch.store.connection)
-    entry = {"version": 99, "action": "x", "source": "x", "target": "x", "at": now}
+    entry: dict[str, Any] = {"action": "approve", "source": "review", "target": "approved"}
+    entry |= {"version": 99, "at": now}
     accepted: list[str] = []
 
     def try_insert(what: str, table: sa.Table, tenant_id: UUID, **values: Any) -> None:

@@ -23,6 +23,7 @@ from campaign_model.campaign import (
     CampaignTemplate,
     Changed,
     HistoryEntry,
+    Move,
     Overlap,
     Page,
     Removed,
@@ -33,7 +34,7 @@ from campaign_model.campaign import (
 from campaign_model.claims import Claim, ClaimBatch, Cursor, Estimate, Progress, Renewal
 from campaign_model.errors import CampaignModelError, Unmet, Violation
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import ActionState, ContactStatus, Facts, ReviewTally
+from campaign_model.lifecycle import TRANSITIONS, ActionState, ContactStatus, Facts, ReviewTally
 from campaign_model.steps import MAX_STEPS, MessageSlot, SequenceDiff, Step, StepSequence
 from campaign_model.testing._parts import built, json_values, texts
 from campaign_model.testing.strategies._content import (
@@ -126,6 +127,20 @@ _REPAIR = st.builds(
     message=SHORT_TEXTS,
 )
 
+_MOVE = st.builds(
+    lambda change, **fields: Move(
+        action=change.action, source=change.source, target=change.target, **fields
+    ),
+    st.sampled_from(TRANSITIONS),
+    id=ids(),
+    tenant_id=ids(),
+    campaign_id=ids(),
+    version=st.integers(2, 1000),
+    actor=optional(SHORT_TEXTS),
+    reason=optional(SHORT_TEXTS),
+    at=moments(),
+)
+
 _SKIPPED = st.builds(
     Skipped,
     contact_id=ids(),
@@ -162,6 +177,7 @@ _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     HistoryEntry: lambda _: history_entries(),
     JsonObject: lambda _: json_objects(),
     MessageSlot: lambda _: message_slots(),
+    Move: lambda _: _MOVE,
     Overlap: lambda _: st.builds(
         Overlap,
         contact_id=ids(),
