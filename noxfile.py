@@ -208,6 +208,23 @@ def mixed_load(session: nox.Session) -> None:
 
 
 @nox.session
+def attack(session: nox.Session) -> None:
+    """Attack the store as one tenant with the ids of another one (``-- --calls N --seed N``)."""
+    session.install(PACKAGE, *tools("test"))
+    session.run("python", "-m", "attack", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz everything that reads documents and contacts (``-- --seconds N``), one minute.
+
+    ``-- --keep`` keeps the inputs that run new code in ``tests/fuzz/corpus``.
+    """
+    session.install(PACKAGE, *tools("test"), *tools("fuzz"))
+    session.run("python", "-m", "fuzz", *session.posargs, env={"PYTHONPATH": "tests"})
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Compare the speed of the library with yardsticks (``-- --quick``, ``-- --only WORD``)."""
     session.install(PACKAGE, *tools("test"), *tools("bench"))

@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks.harness import Bench, Result, Row, measured, table
 from support import servers
 
-MODULES: tuple[str, ...] = ("assign", "generation", "reading", "light")
+MODULES: tuple[str, ...] = ("assign", "generation", "guard", "reading", "light")
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ def assign(bench: Bench, *, number: int) -> Iterator[Pair]:
 
     answers: list[Assigned] = []
     ours()  # What it has written is what COPY writes, in the same order.
-    yield from in_turns(ours, copy, 3 if number > 100_000 else 5)
+    yield from in_turns(ours, copy, 3 if number > 100_000 else 9)
     engine.dispose()
 
 

@@ -1,8 +1,9 @@
 """Claim contacts and record outcomes as one would by hand, with nothing but psycopg.
 
 The statements are the library's, sent on a connection that plans each statement once. So this code
-keeps the same promises for a success: the tenant, leases and tokens, totals, the cost, the revision
-of a contact, the history of reports, expired leases, and the low-water mark. It lacks the checks of
+keeps the same promises for a success: the tenant (also as the setting of the transaction, for
+row-level security), leases and tokens, totals, the cost, the revision of a contact, the history of
+reports, expired leases, and the low-water mark. It lacks the checks of
 arguments, the errors, other databases, other outcomes, budgets, and the second attempts.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal
 from operator import itemgetter
@@ -23,6 +26,7 @@ from campaign_model import recover_template_config
 from campaign_model.store import postgresql, postgresql_locks
 from campaign_model.store.locking import gate_key
 from campaign_model.store.scope import SHARDS
+from campaign_model.store.tenant_setting import TENANT_SETTING
 
 LEASE = timedelta(minutes=5)
 COST = Decimal("0.00144")
@@ -46,7 +50,20 @@ _documents: dict[UUID, tuple[str, str, str]] = {}
 
 def connect(url: str) -> psycopg.Connection:
     """Connect so that a statement is planned once, and not each time for its values."""
-    return psycopg.connect(url, options="-c plan_cache_mode=force_generic_plan")
+    options = "-c plan_cache_mode=force_generic_plan"
+    return psycopg.connect(url, autocommit=True, options=options)
+
+
+@contextmanager
+def transaction(connection: psycopg.Connection, tenant_id: UUID) -> Iterator[None]:
+    """Begin with the setting of the tenant in the same message; commit, or roll back."""
+    connection.execute(f"BEGIN; SET LOCAL {TENANT_SETTING} = '{tenant_id}'")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
 
 
 def _parameters(tenant_id: UUID, campaign_id: UUID) -> dict[str, Any]:
@@ -74,7 +91,7 @@ def claim(
     """Return the claimed contacts, the token they were claimed by, and where to continue."""
     token = uuid4()
     claimed: list[Contact] = []
-    with connection.transaction():
+    with transaction(connection, tenant_id):
         first_ranks = [None] if first_rank is None else [first_rank, None]
         while first_ranks and len(claimed) < batch:
             values = _parameters(tenant_id, campaign_id) | {
@@ -126,7 +143,7 @@ def record(
         "unknown_costs": 0,
     }
     outcomes = json.dumps([{"id": str(contact[0]), **outcome} for contact in contacts])
-    with connection.transaction():
+    with transaction(connection, tenant_id):
         values = _parameters(tenant_id, campaign_id) | {
             "outcomes": outcomes,
             "number": len(contacts),

@@ -115,6 +115,8 @@ class Result:
 
     row: Row
     pairs: tuple[Pair, ...]
+    seconds: float
+    """How long the whole row took."""
 
     @property
     def ratio(self) -> float:
@@ -135,6 +137,7 @@ class Result:
             "ratio": round(self.ratio, 3),
             "reach": self.row.reach,
             "ok": self.ok,
+            "seconds": round(self.seconds),
             "pairs": [list(pair) for pair in self.pairs],
         }
 
@@ -162,13 +165,15 @@ def in_turns(
 def measured(rows: Iterable[Row], bench: Bench, console: Console) -> Iterator[Result]:
     """Each row's result, as soon as it is there."""
     for row in rows:
+        pairs: list[Pair] = []
         with console.status(row.work), bench.row():
-            yield Result(row, tuple(row.pairs(bench)))
+            took = seconds(lambda: pairs.extend(row.pairs(bench)))  # noqa: B023
+        yield Result(row, tuple(pairs), took)
 
 
 def table(results: Iterable[Result]) -> Table:
     """The results for people."""
-    shown = Table("work", "yardstick in the same run", "reach", "ratio", "from ... to", "")
+    shown = Table("work", "yardstick in the same run", "reach", "ratio", "from ... to", "s", "")
     for result in results:
         ratios = sorted(ours / yardstick for ours, yardstick in result.pairs)
         shown.add_row(
@@ -177,6 +182,7 @@ def table(results: Iterable[Result]) -> Table:
             result.row.reach,
             f"{result.ratio:.3g}",
             f"{ratios[0]:.3g} ... {ratios[-1]:.3g}",
+            f"{result.seconds:.0f}",
             ("ok" if result.ok else "NOT REACHED") if result.row.reach else "",
         )
     return shown

@@ -230,7 +230,7 @@ def imports(
         other = partial(start, yardstick, above_bare=above_bare, environment=environment)
         ours()
         other()
-        yield from in_turns(ours, other, 9 if bench.quick else 51)
+        yield from in_turns(ours, other, 9 if bench.quick else 25)
 
 
 ROWS = [

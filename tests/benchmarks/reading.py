@@ -135,7 +135,8 @@ ORDER BY created_at DESC, id DESC LIMIT {PAGE + 1}
 
 def listed(bench: Bench, *, by: str) -> Iterator[Pair]:
     """A page from the middle, once more and once more; what is by hand has no totals."""
-    number, contacts = (500, 2 * SHARDS) if bench.quick else (5_000, 1_000)
+    # The list reads totals, not contacts: more contacts do not change the ratio.
+    number, contacts = (500 if bench.quick else 5_000), 10 * SHARDS
     url = bench.database(
         "many campaigns", partial(many_campaigns, number=number, contacts=contacts)
     )
@@ -176,7 +177,7 @@ ROWS = [
     ),
     *(
         Row(
-            f"list of {PAGE} campaigns with totals, of 5,000 with 1,000 contacts each",
+            f"list of {PAGE} campaigns with totals, of 5,000",
             f"a keyset page of one table, by hand {how}",
             partial(listed, by=by),
             at_most=1.5 if by == "rows" else None,

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from campaign_model import db
+from campaign_model import cli, db
 from campaign_model.db.distribute import TENANT
 from support import contract
 from support.adoption import POSTGRESQL
@@ -117,7 +117,9 @@ def test_verify_compares_a_distributed_database_with_its_own_keys(swapped_url: s
     assert "(campaign_id, version, tenant_id)" in verdict.pending[0]
 
 
-def test_verify_says_what_citus_distributes_and_what_not(swapped_url: str) -> None:
+def test_verify_says_what_citus_distributes_and_what_not(
+    swapped_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     # The catalog of Citus, as far as the library reads it.
     run_sql(
         swapped_url,
@@ -130,6 +132,10 @@ def test_verify_says_what_citus_distributes_and_what_not(swapped_url: str) -> No
     assert verdict.shape == "current"
     (pending,) = verdict.pending
     assert pending.startswith("SELECT create_distributed_table('campaign_history', 'tenant_id',")
+    assert cli.main(["db", "verify", "--url", swapped_url]) == 1
+    output = capsys.readouterr().out
+    assert "over the nodes of a Citus cluster" in output
+    assert "create_distributed_table('campaign_history'" in output
 
 
 def test_the_store_contract_passes_with_these_keys(
@@ -140,3 +146,14 @@ def test_the_store_contract_passes_with_these_keys(
     # The same lines run with the usual keys.
     done = contract.run(tmp_path, url, measure=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_command_prints_the_sql_and_does_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host = ["--tenants", "customers", "--owners", "staff", "--contacts", "people"]
+    assert cli.main(["db", "distribute", "--print", *host, "--messages", "mails"]) == 0
+    expected = db.HostTables("customers", "staff", "people")
+    assert capsys.readouterr().out == db.distribute_sql(host=expected, messages="mails")
+    assert cli.main(["db", "distribute"]) == 2
+    assert "Missing option '--print'" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from campaign_model.store.tables import campaign_templates
 from campaign_model.testing.parallel import BackgroundTransactions
 from campaign_model.testing.sample_campaigns import Tenant
 from support import servers
-from support.tenants import new_tenant
+from support.tenants import drop_checks, new_tenant
 
 TABLE = campaign_templates
 SHIPPED = presets.load()
@@ -41,9 +41,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "steps": {"steps": '[{"step": 1, "channel": "email", "label": "By hand"}]'},
     "a field of a step": {"steps": '[{"channel": "email", "x_by_hand": 1}]'},
     "settings": {"default_config": '{"tone": "direct"}'},
-    "unreadable steps": {
-        "steps": '[{"channel": "email", "key": "a"}, {"channel": "email", "key": "a"}]'
-    },
+    "unreadable steps": {"steps": '[{"channel": "email", "words": 9007199254740993}]'},
     "unreadable settings": {"default_config": '{"words": 9007199254740993}'},
     "no name": {"name": " "},
 }
@@ -179,6 +177,7 @@ def test_white_space_and_the_order_of_fields_do_not_count_as_a_change(host: Tena
 
 
 def test_a_row_edited_by_hand_is_reported_and_not_changed(host: Tenant) -> None:
+    drop_checks(host.engine)
     original = rows(host)[SHIPPED[1].id]
     shipped = tuple(map(next_release, SHIPPED))
     for name, values in EDITS.items():
@@ -241,6 +240,7 @@ def test_a_row_with_fewer_fields_than_its_preset_is_updated_unless_a_field_diffe
         edit(host, template, **older[template.id])
     assert sync(host) == db.SyncReport((), NAMES, (), ())
     assert {content(one) for one in listed(host)} == {*SHIPPED}
+    drop_checks(host.engine)
     original = rows(host)[SHIPPED[1].id] | older[SHIPPED[1].id]
     original |= {"version": 1, "updated_at": original["created_at"] + A_DAY}
     short = json.dumps([{"channel": "email"}])

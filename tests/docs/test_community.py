@@ -20,6 +20,18 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
+def test_each_promise_of_security_names_tests_that_exist() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    _, _, promises = text.partition("## What the library promises")
+    promises, _, _ = promises.partition("## What the library does not promise")
+    for promise in promises.split("\n### ")[1:]:
+        tests = re.findall(r"^- `(\S+)::(\w+)`$", promise, re.MULTILINE)
+        assert tests, promise.splitlines()[0]
+        for file, test in tests:
+            functions = re.findall(r"^def (\w+)\(", (ROOT / file).read_text(), re.MULTILINE)
+            assert test in functions, f"{file} has no test {test}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
     broken = []

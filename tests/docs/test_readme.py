@@ -81,10 +81,10 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
         for tenant in worlds
         for budget in (None, Decimal(1))
     ]
-    # Another program has written two steps with the same key.
+    # Another program has written a number that no double holds.
     unreadable = worlds[0].campaign(Status.GENERATING)
-    two_steps = '[{"channel": "email", "key": "same"}, {"channel": "email", "key": "same"}]'
-    update_row(worlds[0], campaigns_table, unreadable.id, template_config=two_steps)
+    steps = '[{"channel": "email", "words": 9007199254740993}]'
+    update_row(worlds[0], campaigns_table, unreadable.id, template_config=steps)
 
     def nothing_else_is_left() -> bool:
         return {one.campaign_id for one in db.generating(engine)} == {unreadable.id}

@@ -25,6 +25,8 @@ from support.pages import read_blocks
 from support.paths import DOCS, ROOT, TESTS
 
 SERVICE = DOCS / "examples" / "service"
+PATIENCE = 120.0
+"""Seconds that the processes of the service may take for one step on a busy machine."""
 
 CONTACTS = """\
 first_name;last_name;company;email_address
@@ -55,7 +57,7 @@ def running(folder: Path, url: str, log: Path) -> Iterator[str]:
                 address[:] = re.findall(r"running on (http://\S+)", log.read_text())
                 return bool(address)
 
-            wait_until(has_started, "the service has started")
+            wait_until(has_started, "the service has started", PATIENCE)
             yield address[0]
         finally:
             process.terminate()
@@ -101,7 +103,7 @@ class Api:
             views[:] = [self.of_campaign("GET")]
             return condition(views[0])
 
-        wait_until(holds, what)
+        wait_until(holds, what, PATIENCE)
         return views[0]
 
 

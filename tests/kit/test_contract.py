@@ -327,7 +327,9 @@ def write_faults(url: str) -> None:
             connection.executescript("PRAGMA ignore_check_constraints = ON;" + FAULTS)
         return
     with connected(url) as connection:
-        connection.execute(sa.text("ALTER TABLE campaigns DROP CONSTRAINT ck_campaigns_status"))
+        for table, check in (("campaigns", "status"), ("campaign_contacts", "claim")):
+            drop_check = f"ALTER TABLE {table} DROP CONSTRAINT ck_{table}_{check}"
+            connection.execute(sa.text(drop_check))
         connection.execute(sa.text("SET LOCAL session_replication_role = replica"))
         connection.exec_driver_sql(FAULTS)
 

@@ -394,8 +394,9 @@ def test_failure_11_an_unreadable_template_is_refused_and_not_changed(tenant: Te
     "values", [{"default_config": '{"words": 9007199254740993}'}, {"name": " "}]
 )
 def test_an_unreadable_template_is_reported_beside_the_others_and_can_be_removed(
-    tenant: Tenant, values: dict[str, Any]
+    unchecked_tenant: Tenant, values: dict[str, Any]
 ) -> None:
+    tenant = unchecked_tenant
     good, bad = add(tenant, template("Good")), add(tenant, template("Bad"))
     update_row(tenant, campaign_templates, bad.id, **values)
     templates = {one.id: one for one in tenant.transact(lambda store: store.templates.list())}

@@ -25,11 +25,11 @@ from campaign_model.worker import Task
 from support.tenants import update_row
 from support.workers import COST, RunWorker, count_messages, save_messages
 
-TWO_STEPS = json.dumps([{"channel": "email", "key": "same"}, {"channel": "email", "key": "same"}])
-"""Steps that every CHECK accepts and no reader: two of them have the same key."""
+UNREADABLE_STEPS = '[{"channel": "email", "words": 9007199254740993}]'
+"""Steps that every CHECK accepts and no reader: no double holds the number."""
 
 EDITS: dict[str, tuple[dict[str, str], type[Exception]]] = {
-    "steps": ({"template_config": TWO_STEPS}, InvalidDocument),
+    "steps": ({"template_config": UNREADABLE_STEPS}, InvalidDocument),
     "budget": ({"generation_config": '{"budget": "1"}'}, InvalidArgument),
 }
 """What the other program writes, and what the worker raises."""
@@ -71,16 +71,19 @@ def test_results_in_hand_count_before_a_worker_raises(
 
 def test_a_worker_of_an_unreadable_campaign_raises(tenant: Tenant, run_worker: RunWorker) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=2)
-    update_row(tenant, campaigns, campaign.id, template_config=TWO_STEPS)
+    update_row(tenant, campaigns, campaign.id, template_config=UNREADABLE_STEPS)
     with pytest.raises(InvalidDocument):
         run_worker(tenant, campaign)
 
 
 @pytest.mark.parametrize("column", ["template_config", "name"])
-def test_an_unreadable_campaign_can_be_cancelled_and_deleted(tenant: Tenant, column: str) -> None:
+def test_an_unreadable_campaign_can_be_cancelled_and_deleted(
+    unchecked_tenant: Tenant, column: str
+) -> None:
+    tenant = unchecked_tenant
     campaign = tenant.campaign(Status.GENERATING, contacts=3)
     held, late = tenant.claim(campaign.id, 2)
-    unreadable = {"template_config": TWO_STEPS, "name": " "}
+    unreadable = {"template_config": UNREADABLE_STEPS, "name": " "}
     update_row(tenant, campaigns, campaign.id, **{column: unreadable[column]})
     assert tenant.record({held: Generated(CENT)}) == {held: Recorded.APPLIED}
     # An action with guards needs the documents.
@@ -104,7 +107,7 @@ def test_an_unreadable_campaign_can_be_cancelled_and_deleted(tenant: Tenant, col
 def test_a_corrected_campaign_goes_on(tenant: Tenant, run_worker: RunWorker) -> None:
     campaign = tenant.campaign(Status.GENERATING, contacts=3)
     (claim,) = tenant.claim(campaign.id, 1)
-    update_row(tenant, campaigns, campaign.id, template_config=TWO_STEPS)
+    update_row(tenant, campaigns, campaign.id, template_config=UNREADABLE_STEPS)
     tenant.record({claim: Generated(CENT)})
     steps = json.dumps(DEFAULT.dump_template_config(STEPS))
     update_row(tenant, campaigns, campaign.id, template_config=steps)

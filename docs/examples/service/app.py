@@ -50,20 +50,22 @@ Result = TypeVar("Result")
 router = APIRouter(prefix="/api")
 
 
+@attrs.frozen
 class Runner:
-    """Runs the work of one request, as its user and tenant.
+    """Runs the work of one request, as its user and tenant."""
 
-    Your login belongs here. This service has none: every request is of one user of one tenant.
-    """
-
-    def __init__(self, request: Request) -> None:
-        self.engine: AsyncEngine = request.app.state.engine
+    engine: AsyncEngine
 
     async def __call__(self, work: Callable[[CampaignStore], Result]) -> Result:
         return await transact_async(self.engine, TENANT, work, actor="you")
 
 
-Run = Annotated[Runner, Depends()]
+def get_runner(request: Request) -> Runner:
+    """Your login belongs here. This service has none: all requests are of one user and tenant."""
+    return Runner(request.app.state.engine)
+
+
+Run = Annotated[Runner, Depends(get_runner)]
 
 
 class View(BaseModel):

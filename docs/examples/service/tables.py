@@ -112,11 +112,10 @@ def count_decisions(store: CampaignStore, id: UUID) -> ReviewTally:
 def count_outdated(store: CampaignStore, campaign: Campaign) -> int:
     """Count the contacts whose messages were written for other steps than the present ones."""
     contact = campaign_contacts.c
-    return store.connection.scalar(
-        sa.select(sa.func.count()).where(
-            contact.tenant_id == TENANT,
-            contact.campaign_id == campaign.id,
-            contact.status == ContactStatus.GENERATED.value,
-            contact.steps_fingerprint.is_distinct_from(campaign.steps.fingerprint),
-        )
+    number = sa.select(sa.func.count()).where(
+        contact.tenant_id == TENANT,
+        contact.campaign_id == campaign.id,
+        contact.status == ContactStatus.GENERATED.value,
+        contact.steps_fingerprint.is_distinct_from(campaign.steps.fingerprint),
     )
+    return store.connection.execute(number).scalar_one()

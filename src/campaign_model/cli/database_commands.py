@@ -21,6 +21,7 @@ from campaign_model.cli.console import (
     print_json_line,
 )
 from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.guard_commands import guard_app
 from campaign_model.cli.options import (
     GROUP_SETTINGS,
     ContactsTable,
@@ -40,6 +41,7 @@ database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
 )
 database_app.add_typer(rls_app, name="rls")
+database_app.add_typer(guard_app, name="guard")
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every finding, and write nothing.")]
 StatusMap = Annotated[

@@ -144,14 +144,15 @@ def _on_begin(connection: sa.Connection) -> None:
     if longest_wait is None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         return
-    driver: Any = connection.connection.dbapi_connection
-    ((busy_timeout,),) = driver.execute("PRAGMA busy_timeout").fetchall()
-    driver.execute(f"PRAGMA busy_timeout = {min(busy_timeout, longest_wait)}")
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout")
+    ((busy_timeout,),) = cursor.fetchall()
+    cursor.execute(f"PRAGMA busy_timeout = {min(busy_timeout, longest_wait)}")
     try:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     finally:
         with suppress(sqlite3.Error):  # The connection is closed.
-            driver.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+            cursor.execute(f"PRAGMA busy_timeout = {busy_timeout}")
 
 
 def _on_invalidate(connection: Any, _record: object, _error: object) -> None:

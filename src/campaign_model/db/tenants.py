@@ -19,6 +19,7 @@ from campaign_model.db.rls import TABLES
 from campaign_model.db.setup import require_all_rows
 from campaign_model.errors import Conflict
 from campaign_model.store.connection import check_connection, savepoint
+from campaign_model.store.deleting import deleting
 from campaign_model.store.locking import read_campaign
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import campaigns, metadata
@@ -72,9 +73,10 @@ def remove_tenant(
         _empty_quarantine(scope)
         if sa.inspect(connection).has_table(OUTBOX):
             connection.execute(sa.delete(outbox).where(scope.of_tenant(outbox)))
-        for table in reversed(metadata.sorted_tables):
-            delete = sa.delete(table).where(scope.of_tenant(table))
-            deleted[table.name] = connection.execute(delete).rowcount
+        with deleting(connection, tenant_id):
+            for table in reversed(metadata.sorted_tables):
+                delete = sa.delete(table).where(scope.of_tenant(table))
+                deleted[table.name] = connection.execute(delete).rowcount
     if refusal.foreign_key_violated:
         raise Conflict(
             "still_referred_to",

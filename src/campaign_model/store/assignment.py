@@ -39,16 +39,17 @@ _CHUNK = 50_000
 
 _CONTACT = campaign_contacts.c
 
-# Insert contacts on PostgreSQL. The tenant comes from a table, because databases that distribute
-# rows over servers by the tenant require that of an INSERT with a SELECT. The order fills the index
-# of contacts from one end to the other.
+# Insert contacts on PostgreSQL. The order fills the index of contacts from one end to the other.
+# CASE hides the arrays from the planner: it would read all of their elements, only to count them.
 INSERT = """
 INSERT INTO campaign_contacts
     (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
 SELECT new.id, campaigns.tenant_id, campaigns.id, new.contact_id, new.rank, :status, :added_at
 FROM campaigns
-CROSS JOIN unnest(
-    CAST(:new_ids AS uuid[]), CAST(:contact_ids AS uuid[]), CAST(:ranks AS bigint[])
+CROSS JOIN LATERAL unnest(
+    CAST(CASE WHEN campaigns.id IS NOT NULL THEN :new_ids END AS uuid[]),
+    CAST(CASE WHEN campaigns.id IS NOT NULL THEN :contact_ids END AS uuid[]),
+    CAST(CASE WHEN campaigns.id IS NOT NULL THEN :ranks END AS bigint[])
 ) AS new (id, contact_id, rank)
 WHERE campaigns.tenant_id = :tenant_id
   AND campaigns.id = :campaign_id
@@ -288,7 +289,8 @@ def _assigned_before(
     scope: Scope, campaign_row: sa.Row[Any], contact_ids: Iterable[UUID]
 ) -> set[UUID]:
     """Return those of the contacts that were in the campaign before this assignment began."""
-    # This assignment gives positions from `next_position` on, and its own time.
+    # The position of a contact is its rank without the part for its priority (`POSITIONS`). This
+    # assignment gives positions from `next_position` on, and writes its own time.
     assigned_now = sa.and_(
         _CONTACT.rank.bitwise_and(POSITIONS - 1) >= campaign_row.next_position,
         _CONTACT.added_at == campaign_row.now,

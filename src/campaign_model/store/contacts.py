@@ -27,6 +27,7 @@ from campaign_model.store.assignment import (
 from campaign_model.store.campaign_rows import UNKNOWN_STATUS
 from campaign_model.store.connection import checked_ids, chunks, savepoint
 from campaign_model.store.contact_moves import has_contact_id, move_contacts
+from campaign_model.store.deleting import deleting
 from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
@@ -187,10 +188,11 @@ class Contacts:
                 read_campaign(scope, campaign_id, lock=True)
             if delete_messages is not None:
                 delete_messages(scope.connection)
-            for campaign_id in campaign_ids:
-                for chunk in id_chunks:
-                    erased += self._erase(campaign_id, chunk)
-                refresh_campaign(scope, campaign_id)
+            with deleting(scope.connection, scope.tenant_id):
+                for campaign_id in campaign_ids:
+                    for chunk in id_chunks:
+                        erased += self._erase(campaign_id, chunk)
+                    refresh_campaign(scope, campaign_id)
         if refusal.foreign_key_violated:
             raise Conflict(
                 "still_referred_to",

@@ -84,7 +84,7 @@ from campaign_model.store.claiming import (
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.leases import MAX_CLAIM, check_claim, lock_claimed
 from campaign_model.store.locking import lock_campaign, read_campaign
-from campaign_model.store.outcomes import ACTION_OF, outcome_row
+from campaign_model.store.outcomes import outcome_row
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import CampaignRow, HeldContact, Statements
 from campaign_model.store.tables import campaign_contacts
@@ -103,6 +103,7 @@ MAX_ATTEMPTS = 5
 
 OnLost = Literal["raise", "skip", "book"]
 _ON_LOST = get_args(OnLost)
+_OUTCOMES = get_args(Outcome)
 
 _ZERO = Decimal(0)
 _CONTACT = campaign_contacts.c
@@ -239,7 +240,7 @@ class Generation:
             message = f"on_lost is one of {join_words(_ON_LOST)}, not {short_repr(on_lost)}"
             raise InvalidArgument("on_lost", message, _ON_LOST)
         for outcome in checked_instance(outcomes, Mapping, "outcomes").values():
-            if type(outcome) not in ACTION_OF:
+            if type(outcome) not in _OUTCOMES:
                 raise TypeError(f"not an outcome: {short_repr(outcome)}")
         if not outcomes:
             return {}

@@ -25,6 +25,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 import attrs
 import sqlalchemy as sa
@@ -40,6 +41,7 @@ others afterwards.
 """
 
 _LISTENING = threading.Lock()
+_listening_engines: WeakSet[sa.Engine] = WeakSet()
 
 
 @attrs.define(eq=False)
@@ -79,13 +81,14 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
 
 
 def _listen(engine: sa.Engine) -> None:
-    if sa.event.contains(engine, "do_execute", _before_execute):
+    if engine in _listening_engines:
         return
     with _LISTENING:
         if not sa.event.contains(engine, "do_execute", _before_execute):
             sa.event.listen(engine, "do_executemany", _before_executemany)
             sa.event.listen(engine, "do_execute_no_params", _before_execute_without_parameters)
             sa.event.listen(engine, "do_execute", _before_execute)
+        _listening_engines.add(engine)
 
 
 def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:

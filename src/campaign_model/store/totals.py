@@ -45,6 +45,7 @@ from campaign_model.lifecycle import (
     Permission,
 )
 from campaign_model.store.campaign_rows import repairs_of_sum, repairs_of_times
+from campaign_model.store.connection import insert_into
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
 from campaign_model.store.tables import campaign_totals, campaigns
@@ -239,17 +240,28 @@ def replace_totals(scope: Scope, campaign_id: UUID, total: Totals, *, shards: in
     workers only update existing rows: a REPEATABLE READ transaction would not see rows that were
     inserted after its snapshot.
     """
-    scope.connection.execute(
-        sa.delete(campaign_totals).where(scope.of_campaign(campaign_totals, campaign_id))
-    )
+    # 1. Insert the rows that are missing.
+    of_campaign = scope.of_campaign(campaign_totals, campaign_id)
     place = {"tenant_id": scope.tenant_id, "campaign_id": campaign_id}
     scope.connection.execute(
-        sa.insert(campaign_totals),
-        [
-            place | {"shard": shard} | (_NO_CHANGE if shard else total.columns())
-            for shard in range(shards)
-        ],
+        insert_into(scope.connection, campaign_totals).on_conflict_do_nothing(),
+        [place | {"shard": shard} for shard in range(shards)],
     )
+    # 2. Move the sum into shard 0. The transition guard lets only empty rows be deleted.
+    types = {name: _T[name].type for name in _NO_CHANGE}
+    values = {
+        name: sa.case(
+            (_T.shard == 0, sa.literal(value, types[name])), else_=sa.literal(0, types[name])
+        )
+        for name, value in total.columns().items()
+    }
+    scope.connection.execute(
+        sa.update(campaign_totals)
+        .where(of_campaign)
+        .values(**values, unit_reserve=sa.literal(_ZERO, Money()), low_watermark=None)
+    )
+    # 3. Delete the other rows of a run that has ended.
+    scope.connection.execute(sa.delete(campaign_totals).where(of_campaign, _T.shard >= shards))
 
 
 def write_legacy_columns(scope: Scope, campaign_id: UUID, total: Totals) -> None:

@@ -23,6 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from campaign_model.campaign import Campaign
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore, transact
+from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import campaigns, metadata
 from campaign_model.testing._comparison import check_same, load_campaigns
 from campaign_model.testing._store_internals import choose_tenant
@@ -107,9 +108,11 @@ class ComparisonMachine(RuleBasedStateMachine):
         with self.engine.begin() as connection:
             choose_tenant(connection, self.tenant_id)
             self.clear(connection)
-            for table in reversed(metadata.sorted_tables):
-                if table is campaigns or "campaign_id" in table.c:
-                    connection.execute(sa.delete(table).where(table.c.tenant_id == self.tenant_id))
+            with deleting(connection, self.tenant_id):
+                for table in reversed(metadata.sorted_tables):
+                    if table is campaigns or "campaign_id" in table.c:
+                        is_own = table.c.tenant_id == self.tenant_id
+                        connection.execute(sa.delete(table).where(is_own))
 
     def clear(self, connection: sa.Connection) -> None:
         """Override this to delete rows of your own that refer to the tenant's campaigns."""

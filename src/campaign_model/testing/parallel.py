@@ -49,15 +49,15 @@ _COUNT_BLOCKED_IN_CITUS = sa.text(
 )
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Return once ``condition()`` is true. Raise ``AssertionError`` after ``PATIENCE`` seconds."""
+def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
+    """Return once ``condition()`` is true. Raise ``AssertionError`` after ``patience`` seconds."""
     tick = threading.Event()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while time.monotonic() < end:
         if condition():
             return
         tick.wait(0.005)
-    raise AssertionError(f"did not happen within {PATIENCE:g} seconds: {what}")
+    raise AssertionError(f"did not happen within {patience:g} seconds: {what}")
 
 
 class BackgroundTransactions:

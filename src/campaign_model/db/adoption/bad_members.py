@@ -1,6 +1,7 @@
-"""Find the members of a stored document without which the library can read it.
+"""Find the members of a stored document that make it unreadable.
 
-``find_bad_members`` gives their paths; the quarantine takes them, and the document keeps the rest.
+``find_bad_members`` returns their paths. If the members at these paths are removed, the library can
+read the rest of the document. The caller moves them to the quarantine.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ def find_bad_members(text: str, kind: str, recover: Callable[[Any], object]) -> 
             recover(source)
         except InvalidDocument as error:
             found = _places(document, error.violations)
-            # If a member is gone and its place is still bad, what is around it is bad.
+            # If a member was removed and its place is still bad, the object or list around it is.
             found = {path[:-1] if path in paths else path for path in found}
             if not found or () in found:
                 return []
         else:
             break
-        # A place within another one goes with it.
+        # To remove an object removes the members in it too.
         found = _without_inner(found)
         for path in found:
             _take_out(document, path)
@@ -46,7 +47,8 @@ def find_bad_members(text: str, kind: str, recover: Callable[[Any], object]) -> 
         paths = _without_inner(paths | found)
         source = document
     if isinstance(document, list):
-        # Without the bad steps, the others have new positions, and keys that follow from these.
+        # After the removal, the other steps have new positions. A step without a key of its own
+        # has the key of its position, which may be that of another step now.
         bad_indexes = {path[0] for path in paths if len(path) == 1}
         try:
             recover([step for index, step in enumerate(document) if index not in bad_indexes])
@@ -56,7 +58,7 @@ def find_bad_members(text: str, kind: str, recover: Callable[[Any], object]) -> 
 
 
 def _without_inner(paths: set[Path]) -> set[Path]:
-    """Return the paths that are in no other one."""
+    """Leave out the paths that begin with another path."""
     return {
         path for path in paths if not any(path[:length] in paths for length in range(1, len(path)))
     }
@@ -82,7 +84,11 @@ def _places(document: Any, violations: tuple[Violation, ...]) -> set[Path]:
 
 
 def _take_out(document: Any, path: Path) -> None:
-    """Remove a member of an object. Replace an element of a list, so that indexes stay valid."""
+    """Remove a member of an object, or replace an element of a list.
+
+    If a list lost an element, the indexes of later elements would change. A step is replaced by one
+    that can be read.
+    """
     parent: Any = document
     for token in path[:-1]:
         parent = parent[token]

@@ -151,6 +151,8 @@ def plan_host_keys(present: Catalog, host: HostTables) -> Iterator[Statement]:
     """Plan the unique keys of the host's tables that the library's foreign keys refer to."""
     for name in (host.owners, host.contacts):
         key = f"uq_{name}_{'_'.join(HOST_KEY)}"[:_MAX_IDENTIFIER]
+        # An index with the name of the key does not count: an interrupted adoption may have built
+        # it, and ``constrain`` makes it the key.
         has_other_index = any(
             index_name != key
             and {*index.columns} == {*HOST_KEY}

@@ -93,9 +93,10 @@ ORDER BY 1"""
 
 
 def move_contacts(database: LegacyDatabase) -> tuple[str, ...]:
-    """Write the statements that move the contacts of ``rows`` to the quarantine.
+    """Write the statements that move contacts of another tenant to the quarantine.
 
-    First the columns that refer to these contacts are moved, then the rows.
+    Their parameter ``rows`` has the ids of the contacts. First, every value that refers to one of
+    them is moved and becomes NULL; then the rows are moved.
     """
     statements = []
     for reference in list_references(database):

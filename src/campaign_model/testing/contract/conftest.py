@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.db import HostTables
+from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import metadata
 from campaign_model.testing._store_internals import choose_tenant
 from campaign_model.testing.clock import FrozenClock
@@ -247,8 +248,9 @@ def _remove_rows(
         with engine.begin() as connection:
             for tenant_id, contact_ids in host_rows:
                 choose_tenant(connection, tenant_id)
-                for table in tables:
-                    connection.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))
+                with deleting(connection, tenant_id):
+                    for table in tables:
+                        connection.execute(sa.delete(table).where(table.c.tenant_id == tenant_id))
                 remove_host_rows(
                     connection=connection, host=host, tenant_id=tenant_id, contact_ids=contact_ids
                 )

@@ -117,7 +117,7 @@ def _bad_types(table: sa.Table) -> dict[str, Values]:
     }
     if any(isinstance(column.type, UtcDateTime) for column in table.c):
         bad["times"] = {
-            "postgresql": ["'infinity'", "'-infinity'", "'10000-01-01'", "'44-03-15 BC'"]
+            "postgresql": ["'infinity'", "'-infinity'", "'10000-01-01'", "'0044-03-15 BC'"]
         }
     return bad
 
@@ -186,6 +186,8 @@ _CHECK = {"23514", "SQLITE_CONSTRAINT_CHECK"}
 _NOT_NULL = {"23502", "SQLITE_CONSTRAINT_NOTNULL"}
 _FOREIGN_KEY = {"23503"}
 _UNIQUE = {"23505"}
+_GUARD = "SQLITE_CONSTRAINT_TRIGGER"
+"""On SQLite, the transition guard (``db.install_guard``) refuses before a foreign key does."""
 
 
 @attrs.frozen
@@ -285,7 +287,7 @@ def test_foreign_keys_refuse_rows_of_two_tenants(scratch: Scratch, other_tenant:
         # A foreign key refuses the row, not row-level security.
         choose_tenant(scratch.store.connection, tenant_id)
         refusal = scratch.refusal_of(sa.insert(table).values(tenant_id=tenant_id, **values))
-        if refusal not in _FOREIGN_KEY:
+        if refusal not in {*_FOREIGN_KEY, _GUARD}:
             accepted.append(f"{table.name}: {what}: {refusal or 'accepted'}")
 
     # 1. Contacts of a campaign, where the contact, the campaign or both are of the other tenant.

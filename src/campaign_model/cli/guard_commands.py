@@ -1,0 +1,90 @@
+"""The commands ``campaign-model db guard``: triggers that refuse what the library never does.
+
+The library is imported within the functions, so that ``--help`` is fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+
+from campaign_model.cli.console import (
+    FOUND_PROBLEMS,
+    SUCCESS,
+    format_count,
+    open_console,
+    print_json,
+)
+from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from campaign_model import db
+
+Result = TypeVar("Result")
+
+guard_app: typer.Typer = typer.Typer(
+    **GROUP_SETTINGS, help="Let the database refuse changes that the library never makes."
+)
+
+
+@guard_app.command()
+def install(*, url: Url, as_json: Json = False) -> int:
+    """Add the triggers of the guard, or replace those of another version.
+
+    Use the role that owns the tables. Stop services that write without this library first, and run
+    db enforce. Other writers wait for a moment.
+
+    Example:  campaign-model db guard install --url postgresql://owner@host/name
+    """
+    from campaign_model import db
+
+    return _print_status(_run(url, db.install_guard), as_json=as_json)
+
+
+@guard_app.command()
+def remove(*, url: Url, as_json: Json = False) -> None:
+    """Remove the triggers of the guard."""
+    from campaign_model import db
+
+    _run(url, db.remove_guard)
+    if as_json:
+        print_json(_run(url, db.guard_status))
+    else:
+        open_console().print("the guard is removed")
+
+
+@guard_app.command()
+def status(*, url: Url, as_json: Json = False) -> int:
+    """Print which triggers of the guard are missing or disabled. Change nothing.
+
+    The exit code is 1 if any is.
+    """
+    from campaign_model import db
+
+    return _print_status(_run(url, db.guard_status), as_json=as_json)
+
+
+def _run(url: str, work: Callable[[sa.Connection], Result]) -> Result:
+    """Run ``work`` in a transaction on the database at ``url``, and commit."""
+    with open_database(parse_url(url)) as engine, engine.begin() as connection:
+        return work(connection)
+
+
+def _print_status(guard: db.GuardStatus, *, as_json: bool) -> int:
+    """Print which triggers are in place, and return the exit code."""
+    if as_json:
+        print_json(guard)
+    else:
+        console = open_console()
+        number = format_count(len(guard.installed), "trigger")
+        console.print(f"the guard has {number} in place, and {len(guard.missing)} are missing")
+        for name in guard.missing:
+            console.print(f"missing: {name}")
+        if guard.missing:
+            console.print("to add them, run  campaign-model db guard install")
+    return FOUND_PROBLEMS if guard.missing else SUCCESS

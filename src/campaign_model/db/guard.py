@@ -1,0 +1,381 @@
+"""The transition guard: triggers that refuse what no function of the library does.
+
+``install_guard`` adds them, ``remove_guard`` removes them, ``guard_status`` says which are in
+place. Any program may write into the library's tables; with the guard, the database refuses changes
+of a status that the lifecycle does not have, and changes that lose history or money
+(:mod:`campaign_model.db.guard_rules`). The error has the SQLSTATE :data:`REFUSED`, and its message
+is a sentence that says what to do.
+
+On PostgreSQL, a row of the history must exist for each change of a status when the transaction
+commits. SQLite has no triggers at the end of a transaction, so it does not check this.
+
+``INSERT OR REPLACE`` on SQLite deletes rows without running the triggers of a DELETE, so the guard
+refuses this statement. A trigger of each table inserts a row that the table of notes has already,
+``OR IGNORE``. In such a trigger, the conflict clause of the outer statement applies. So the row is
+replaced if and only if the outer statement says OR REPLACE, and then a trigger on the table of
+notes refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+
+import attrs
+import sqlalchemy as sa
+
+from campaign_model._answer import Answer
+from campaign_model.db.adoption.tolerance import TRIGGER as TOLERANCE_TRIGGER
+from campaign_model.db.guard_rules import MOVED, describe_move, rules
+from campaign_model.db.revisions import compare_version
+from campaign_model.db.setup import SetupError, require_untranslated_names
+from campaign_model.store.connection import check_session
+from campaign_model.store.deleting import NOTES
+from campaign_model.store.tables import metadata
+
+REFUSED = "23000"
+"""The SQLSTATE of a refusal (``integrity_constraint_violation``): to try again does not help."""
+
+_PREFIX = "campaign_model_guard"
+
+_LOCK_ORDER = (
+    *("campaigns", "campaign_contacts", "campaign_erased_claims", "campaign_totals"),
+    *("campaign_history", "campaign_templates"),
+)
+"""The order in which transactions of the store use the tables."""
+
+_TRUNCATED = (
+    "TRUNCATE would delete the rows of every tenant: call db.remove_tenant to delete everything of "
+    "one tenant"
+)
+_NO_HISTORY = (
+    "the status of a campaign has changed, and its history does not say so: call "
+    "store.campaigns.apply, which writes both"
+)
+_REPLACED = (
+    "INSERT OR REPLACE deletes rows that must be kept: call the methods of the store, or write "
+    "INSERT ... ON CONFLICT DO UPDATE"
+)
+_OR_REPLACE = "insert or replace"
+"""The note that the table of notes always has."""
+
+
+@attrs.frozen
+class GuardStatus(Answer):
+    """Which triggers of the guard a database has.
+
+    ``installed`` are the names of the triggers that are in place. ``missing`` are those that are
+    missing or disabled, or that another version of the library has written.
+    """
+
+    installed: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+def install_guard(connection: sa.Connection) -> GuardStatus:
+    """Add the triggers of the guard, in the caller's transaction, and return what is in place.
+
+    Writers wait until the transaction ends. A second call changes nothing, and the call of a newer
+    version of the library replaces the triggers. It needs the rights of the tables' owner.
+
+    Raises :class:`SetupError` if the library's tables are missing or of another version, and if the
+    database is only expanded: services that do not use the library may still write into it, and the
+    guard would refuse their writes.
+    """
+    require_untranslated_names(connection)
+    check_session(connection)
+    _require_enforced(connection)
+    if guard_status(connection).missing:
+        _lock_tables(connection)
+        _drop(connection)
+        for statement in _write_shared(connection):
+            connection.exec_driver_sql(statement)
+        for trigger in _write_triggers(connection):
+            for statement in trigger.statements:
+                connection.exec_driver_sql(statement)
+    return guard_status(connection)
+
+
+def remove_guard(connection: sa.Connection) -> None:
+    """Remove the triggers of the guard, of any version, in the caller's transaction.
+
+    A second call changes nothing. It needs the rights of the tables' owner.
+    """
+    require_untranslated_names(connection)
+    if _read_triggers(connection):
+        _lock_tables(connection)
+    _drop(connection)
+
+
+def guard_status(connection: sa.Connection) -> GuardStatus:
+    """Return which triggers of the guard are in place. Change nothing."""
+    require_untranslated_names(connection)
+    present = {name: mark for name, _, mark in _read_triggers(connection)}
+    triggers = _write_triggers(connection)
+    in_place = [one.name for one in triggers if present.get(one.name) == one.mark]
+    return GuardStatus(
+        tuple(in_place), tuple(one.name for one in triggers if one.name not in in_place)
+    )
+
+
+@attrs.frozen
+class _Trigger:
+    """A trigger as it should be.
+
+    ``mark`` is what the database keeps of it, to tell whether this version has written it: a
+    comment on PostgreSQL, and the statement on SQLite.
+    """
+
+    name: str
+    statements: tuple[str, ...]
+    mark: str
+
+
+def _require_enforced(connection: sa.Connection) -> None:
+    """Raise :class:`SetupError` unless the schema is complete and of this version."""
+    missing = metadata.tables.keys() - {*sa.inspect(connection).get_table_names()}
+    if missing:
+        raise SetupError(
+            f"the database has no table {', '.join(sorted(missing))}; call db.init first"
+        )
+    version = compare_version(connection)
+    if version != "current":
+        raise SetupError(
+            "the schema is not that of this version of the library: run db init, db adopt for a "
+            "legacy database, or upgrade the library"
+        )
+    if connection.dialect.name == "sqlite":
+        return
+    if connection.scalar(_COUNT_TOLERANT, {"name": TOLERANCE_TRIGGER}):
+        raise SetupError(
+            "this database is only expanded: services without this library may still write into "
+            "it, and the guard would refuse their writes; stop them and run db enforce first"
+        )
+
+
+def _lock_tables(connection: sa.Connection) -> None:
+    """Lock all tables in the order of the store, so that no writer deadlocks with this call."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
+
+
+def _drop(connection: sa.Connection) -> None:
+    """Drop everything that a version of the guard has created."""
+    on_postgresql = connection.dialect.name == "postgresql"
+    for name, table, _ in _read_triggers(connection):
+        connection.exec_driver_sql(f"DROP TRIGGER {name}{f' ON {table}' * on_postgresql}")
+    if on_postgresql:
+        for function in connection.scalars(_SELECT_FUNCTIONS, {"name": f"{_PREFIX}%"}).all():
+            connection.exec_driver_sql(f"DROP FUNCTION {function}")
+    else:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS {NOTES}")
+
+
+def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:
+    """Return name, table and mark of every trigger of a guard; the mark of a disabled one is ""."""
+    select = _SELECT_TRIGGERS
+    if connection.dialect.name == "sqlite":
+        select = _SELECT_TRIGGERS_ON_SQLITE
+    return [tuple(row) for row in connection.execute(select, {"name": f"{_PREFIX}%"})]
+
+
+def _write_shared(connection: sa.Connection) -> Iterator[str]:
+    """Write the statements that create what several triggers use."""
+    if connection.dialect.name == "sqlite":
+        yield f"CREATE TABLE {NOTES} (note TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID"
+        yield f"INSERT INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608 - constants
+    else:
+        yield _write_function(_schema(connection), _REFUSE, "TG_ARGV[0]")
+
+
+def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
+    """Write every trigger of the guard."""
+    if connection.dialect.name == "sqlite":
+        return [*_write_triggers_on_sqlite()]
+    return [*_write_triggers_on_postgresql(_schema(connection))]
+
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+_REFUSE = f"{_PREFIX}_refuse"
+
+_COUNT_TOLERANT = sa.text(
+    """
+    SELECT count(*)
+    FROM pg_trigger
+    JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE tgname = :name AND pg_table_is_visible(tgrelid)
+    """
+)
+_SELECT_TRIGGERS = sa.text(
+    """
+    SELECT
+        CAST(tgname AS text),
+        CAST(CAST(tgrelid AS regclass) AS text),
+        CASE
+            WHEN tgenabled IN ('O', 'A')
+            THEN coalesce(obj_description(pg_trigger.oid, 'pg_trigger'), '') ELSE ''
+        END
+    FROM pg_trigger
+    JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE tgname LIKE :name AND pg_table_is_visible(tgrelid)
+    ORDER BY tgname
+    """
+)
+_SELECT_FUNCTIONS = sa.text(
+    """
+    SELECT CAST(CAST(oid AS regprocedure) AS text)
+    FROM pg_proc
+    WHERE proname LIKE :name
+      AND pronamespace = (
+          SELECT relnamespace FROM pg_class WHERE oid = to_regclass('campaigns')
+      )
+    """
+)
+
+
+def _schema(connection: sa.Connection) -> str:
+    """Return the schema of the library's tables, in quotes if it needs them."""
+    schema: str = connection.exec_driver_sql(
+        """
+        SELECT quote_ident(nspname)
+        FROM pg_class
+        JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE pg_class.oid = to_regclass('campaigns')
+        """
+    ).scalar_one()
+    return schema
+
+
+def _write_function(schema: str, name: str, sentence: str, condition: str = "true") -> str:
+    """Write a trigger function that refuses if ``condition`` is true; all arguments are SQL."""
+    return f"""
+CREATE FUNCTION {schema}.{name}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$function$
+BEGIN
+    IF {condition} THEN
+        RAISE EXCEPTION USING
+            ERRCODE = '{REFUSED}',
+            MESSAGE = {sentence},
+            SCHEMA = TG_TABLE_SCHEMA,
+            TABLE = TG_TABLE_NAME,
+            CONSTRAINT = TG_NAME;
+    END IF;
+    RETURN NULL;
+END
+$function$"""
+
+
+def _write_triggers_on_postgresql(schema: str) -> Iterator[_Trigger]:
+    def trigger(name: str, table: str, create: str, *functions: str) -> _Trigger:
+        mark = sha256("".join((*functions, create)).encode()).hexdigest()[:16]
+        comment = f"COMMENT ON TRIGGER {_PREFIX}_{name} ON {table} IS '{mark}'"
+        return _Trigger(f"{_PREFIX}_{name}", (*functions, create, comment), mark)
+
+    for rule in rules("postgresql"):
+        function = f"{_REFUSE}({_quote(rule.sentence)})"
+        functions: tuple[str, ...] = ()
+        if rule.only_if:
+            function = f"{_PREFIX}_{rule.name}"
+            condition = rule.only_if.format(schema=f"{schema}.")
+            functions = (_write_function(schema, function, _quote(rule.sentence), condition),)
+            function += "()"
+        # A BEFORE trigger refuses before a foreign key does. But a table that has one for UPDATE
+        # locks each row once more for every UPDATE.
+        is_before = rule.event == "DELETE" or rule.name == "campaigns_keys"
+        timing = "BEFORE" if is_before else "AFTER"
+        create = f"""
+CREATE TRIGGER {_PREFIX}_{rule.name} {timing} {rule.event} ON {rule.table}
+FOR EACH ROW WHEN ({rule.condition})
+EXECUTE FUNCTION {schema}.{function}"""
+        yield trigger(rule.name, rule.table, create, *functions)
+    for table in _LOCK_ORDER:
+        name = f"{table.removeprefix('campaign_')}_truncate"
+        create = f"""
+CREATE TRIGGER {_PREFIX}_{name} BEFORE TRUNCATE ON {table}
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{_REFUSE}({_quote(_TRUNCATED)})"""
+        yield trigger(name, table, create)
+    # When a status changes, note it for the row of the history.
+    value = describe_move("NEW.id", "NEW.version", "OLD.status", "NEW.status")
+    is_move = "WHEN (OLD.status IS DISTINCT FROM NEW.status)"
+    function = f"{_PREFIX}_campaigns_moved"
+    note = f"""
+CREATE FUNCTION {schema}.{function}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$function$
+BEGIN
+    PERFORM set_config('{MOVED}', {value}, true);
+    RETURN NULL;
+END
+$function$"""
+    create = f"""
+CREATE TRIGGER {function} AFTER UPDATE OF status ON campaigns
+FOR EACH ROW {is_move}
+EXECUTE FUNCTION {schema}.{function}()"""
+    yield trigger("campaigns_moved", "campaigns", create, note)
+    # When the transaction commits, look for the row of the history.
+    function = f"{_PREFIX}_campaigns_history"
+    lacks_history = f"""EXISTS (
+        SELECT FROM {schema}.campaigns WHERE tenant_id = NEW.tenant_id AND id = NEW.id
+    ) AND NOT EXISTS (
+        SELECT
+        FROM {schema}.campaign_history
+        WHERE tenant_id = NEW.tenant_id
+          AND campaign_id = NEW.id
+          AND version = NEW.version
+          AND source = OLD.status
+          AND target = NEW.status
+    )"""  # noqa: S608 - our own names
+    create = f"""
+CREATE CONSTRAINT TRIGGER {function} AFTER UPDATE OF status ON campaigns
+DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW {is_move}
+EXECUTE FUNCTION {schema}.{function}()"""
+    check = _write_function(schema, function, _quote(_NO_HISTORY), lacks_history)
+    yield trigger("campaigns_history", "campaigns", create, check)
+
+
+# --- SQLite ---------------------------------------------------------------------------------------
+
+_SELECT_TRIGGERS_ON_SQLITE = sa.text(
+    "SELECT name, tbl_name, sql FROM sqlite_master"
+    " WHERE type = 'trigger' AND name LIKE :name ORDER BY name"
+)
+
+
+def _write_triggers_on_sqlite() -> Iterator[_Trigger]:
+    def trigger(name: str, event: str, body: str, condition: str = "1") -> _Trigger:
+        create = f"CREATE TRIGGER {_PREFIX}_{name} {event}\nWHEN {condition}\nBEGIN\n{body};\nEND"
+        return _Trigger(f"{_PREFIX}_{name}", (create,), create)
+
+    def refuse(sentence: str) -> str:
+        return f"    SELECT RAISE(ABORT, {_quote(sentence)})"
+
+    for rule in rules("sqlite"):
+        # After an INSERT or UPDATE, the keys and CHECKs of the table have accepted the row.
+        timing = "BEFORE" if rule.event == "DELETE" else "AFTER"
+        only_if = f" AND {rule.only_if.format(schema='')}" if rule.only_if else ""
+        yield trigger(
+            rule.name,
+            f"{timing} {rule.event} ON {rule.table}",
+            refuse(rule.sentence),
+            f"({rule.condition}){only_if}",
+        )
+    # The module's docstring explains how these triggers recognise INSERT OR REPLACE.
+    for table in _LOCK_ORDER:
+        name = f"{table.removeprefix('campaign_')}_replace"
+        body = f"    INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608
+        yield trigger(name, f"BEFORE INSERT ON {table}", body)
+    is_replaced = f"NEW.note = '{_OR_REPLACE}'"
+    yield trigger("replace", f"AFTER INSERT ON {NOTES}", refuse(_REPLACED), is_replaced)
+    # When a status changes, note it for the row of the history. Only the last change has a note.
+    value = describe_move("NEW.id", "NEW.version", "OLD.status", "NEW.status")
+    body = f"""    DELETE FROM {NOTES} WHERE note LIKE '{MOVED}:%';
+    INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{MOVED}:' || {value})"""  # noqa: S608
+    is_move = "OLD.status IS NOT NEW.status"
+    yield trigger("campaigns_moved", "AFTER UPDATE OF status ON campaigns", body, is_move)
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
