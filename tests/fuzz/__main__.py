@@ -2,8 +2,8 @@
 
 The mutations begin with the kept inputs (``corpus``) and the seeds. An input that breaks a promise
 is written to ``faults``, once for each place that raises; the session then goes on. Its last line
-is ``fuzz: N inputs, N faults``, and its exit code is 1 if there are faults. ``--keep`` adds the short inputs that ran
-new code to the corpus.
+is ``fuzz: N inputs, N faults``, and its exit code is 1 if there are faults. ``--keep`` adds the
+short inputs that ran new code to the corpus.
 """
 
 from __future__ import annotations
