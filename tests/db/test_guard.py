@@ -6,6 +6,7 @@ import itertools
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ from support.tenants import claim_long_ago, new_tenant, update_row
 from support.transactions import on_postgresql, on_sqlite
 
 FOREIGN_KEY_VIOLATION = "23503"
+CLAIMED = {"claim_token": uuid4(), "lease_expires_at": datetime(2030, 1, 1, tzinfo=UTC)}
+"""What a contact with any status may have, and a generating one must have."""
+
 MISSING_WORDS = (None, "", "DRAFT", "unknown")
 
 
@@ -120,7 +124,7 @@ def moves(
         "action": lines[0].action if lines else Action.ARCHIVE,
         "source": source,
         "target": target,
-        "at": sa.func.current_timestamp(),
+        "at": datetime.now(UTC),
     }
     move = sa.update(campaigns).where(campaigns.c.id == campaign_id)
     return [
@@ -156,7 +160,7 @@ def test_every_pair_of_contact_statuses_answers_as_the_lifecycle(
         campaign = tenant.campaign(contacts=len(ContactStatus))
         ids = dict(zip(ContactStatus, tenant.campaign_contacts(campaign.id).values(), strict=True))
         for status, contact in ids.items():
-            update_row(tenant, campaign_contacts, contact.id, status=status)
+            update_row(tenant, campaign_contacts, contact.id, status=status, **CLAIMED)
         install(engine)
         with engine.begin() as connection:
             words = (*ContactStatus, *MISSING_WORDS)
@@ -207,12 +211,15 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
     yield "campaigns_delete", sa.delete(campaigns)
     yield "campaigns_keys", update(campaigns, draft.id, tenant_id=other.id)
     yield "campaigns_keys", update(campaigns, draft.id, id=uuid4())
+    own = other.transact(lambda store: store.templates.add(CampaignTemplate("Other", STEPS)))
+    yield "campaigns_template", insert.values({**fresh, "template_id": own.id})
+    yield "campaigns_new_template", update(campaigns, draft.id, template_id=own.id)
     # Contacts.
     (contact_id,) = tenant.contacts(1)
     place = {"id": uuid4(), "tenant_id": tenant.id, "campaign_id": draft.id}
     for status in ContactStatus:
         if status is not resting_status(None):
-            values = {**place, "contact_id": contact_id, "status": status.value}
+            values = {**place, "contact_id": contact_id, "status": status.value, **CLAIMED}
             yield "contacts_insert", sa.insert(campaign_contacts).values(values)
     yield "contacts_status", update(campaign_contacts, paid.id, status="failed")
     yield "contacts_fall", update(campaign_contacts, paid.id, revision=-1)
@@ -224,9 +231,13 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
     yield "contacts_keys", update(campaign_contacts, paid.id, campaign_id=draft.id)
     yield "contacts_keys", update(campaign_contacts, paid.id, contact_id=contact_id)
     yield "contacts_keys", update(campaign_contacts, paid.id, tenant_id=other.id)
+    erased_claims = metadata.tables["campaign_erased_claims"]
+    yield "erased_claims_keys", sa.update(erased_claims).values(campaign_id=draft.id)
+    (of_other,) = other.campaign_contacts(other.campaign(contacts=1).id).values()
+    erased = {"tenant_id": tenant.id, "campaign_id": draft.id, "token": uuid4(), "reserved": 0}
     yield (
-        "erased_claims_keys",
-        sa.update(metadata.tables["campaign_erased_claims"]).values(campaign_id=draft.id),
+        "erased_claims_insert",
+        sa.insert(erased_claims).values({**erased, "campaign_contact_id": of_other.id}),
     )
     # The history.
     entry = {
@@ -237,7 +248,7 @@ def writes_to_refuse(tenant: Tenant) -> Iterator[tuple[str, Any]]:
         "action": "mark_ready",
         "source": "draft",
         "target": "ready",
-        "at": sa.func.current_timestamp(),
+        "at": datetime.now(UTC),
     }
     yield "history_insert", sa.insert(campaign_history).values(entry)
     entry |= {"action": "archive", "source": "exported", "target": "archived", "version": 50}

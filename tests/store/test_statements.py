@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -105,6 +105,31 @@ def test_claims_and_records_are_planned_once(
     # PostgreSQL makes five plans for the values at hand, and then one for all values, which it
     # keeps if it is as cheap.
     assert plans == [(5, True)] * 2
+
+
+@on_postgresql
+def test_a_claim_of_the_second_tenant_is_planned_once(
+    schema: Callable[[str], str], engine_name: str
+) -> None:
+    """If the statistics know a single tenant, they make plans for another one look cheap."""
+    engine = sa.create_engine(schema(engine_name))
+    first = new_tenant(engine)
+    for _ in range(5):
+        first.campaign(Status.GENERATING, contacts=500)
+    with engine.begin() as connection:
+        connection.execute(sa.text("ANALYZE campaign_contacts, campaigns, campaign_totals"))
+    second = new_tenant(engine)
+    campaign = second.campaign(Status.GENERATING, contacts=100)
+    with engine.connect() as connection:
+        for _ in range(20):
+            transact(
+                connection, second.id, lambda store: store.generation.claim(campaign.id, 1, LEASE)
+            )
+        plans = connection.exec_driver_sql(
+            "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE 'WITH gate%%'"
+        ).all()
+    engine.dispose()
+    assert plans == [(5,)]
 
 
 def test_a_connection_with_another_schema_is_refused(engine: sa.Engine) -> None:

@@ -278,6 +278,37 @@ def _totals_rules(sql: _Sql) -> Iterator[Rule]:
     )
 
 
+def _reference_rules(sql: _Sql) -> Iterator[Rule]:
+    """Yield the rules for references that have no foreign key, because their rows may be gone."""
+
+    def of_another_tenant(table: str, column: str) -> str:
+        return f"""EXISTS (
+        SELECT 1 FROM {{schema}}{table} WHERE id = NEW.{column} AND tenant_id <> NEW.tenant_id
+    )"""  # noqa: S608 - our own names
+
+    for name, event, condition in (
+        ("campaigns_template", "INSERT", "NEW.template_id IS NOT NULL"),
+        ("campaigns_new_template", "UPDATE OF template_id", sql.changes(["template_id"])),
+    ):
+        yield Rule(
+            name,
+            "campaigns",
+            event,
+            condition,
+            "the template belongs to another tenant: name a template of the campaign's tenant, a "
+            "system template, or none",
+            of_another_tenant("campaign_templates", "template_id"),
+        )
+    yield Rule(
+        "erased_claims_insert",
+        "campaign_erased_claims",
+        "INSERT",
+        "1 = 1",
+        "the contact belongs to another tenant: call store.contacts.erase, which writes this row",
+        of_another_tenant("campaign_contacts", "campaign_contact_id"),
+    )
+
+
 def _template_rules(_sql: _Sql) -> Iterator[Rule]:
     yield Rule(
         "templates_version",
@@ -314,6 +345,7 @@ _RULES = (
     _contact_rules,
     _history_rules,
     _totals_rules,
+    _reference_rules,
     _template_rules,
     _key_rules,
 )

@@ -53,6 +53,8 @@ from campaign_model.store.statements import (
     OutcomeRow,
     Parameters,
     execute_as_driver_sql,
+    find_out_if_sharded,
+    is_unsharded,
     statement_planned_once,
 )
 from campaign_model.store.tables import LOWEST_RANK
@@ -398,6 +400,7 @@ WHERE tenant_id = :tenant
 
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
 _CLAIM = statement_planned_once(CLAIM)
+_CLAIM_UNSHARDED = statement_planned_once(CLAIM, hides_tenant=True)
 _TAKE_OVER = statement_planned_once(TAKE_OVER, *ClaimedContact._fields)
 _LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WAIT = (
     statement_planned_once(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
@@ -422,11 +425,13 @@ def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
     Each row of the statement has ``now``, ``changed_campaign``, ``uncounted``, and the columns of
     one claimed contact, which are NULL if no contact was claimed.
     """
-    rows = execute_as_driver_sql(scope, _CLAIM, parameters).all()
+    statement = _CLAIM_UNSHARDED if is_unsharded(scope.connection) else _CLAIM
+    rows = execute_as_driver_sql(scope, statement, parameters).all()
     if not rows:
         raise NotFound("campaign", (parameters["campaign"],))
     now, changed_campaign, uncounted, first_contact, *_ = rows[0]
     if changed_campaign is not None:
+        find_out_if_sharded(scope.connection)
         columns = json.loads(changed_campaign) | {"now": now}
         campaign = CampaignRow(*(columns[name] for name in CampaignRow._fields))
         return ClaimResult(now, changed_campaign=campaign)

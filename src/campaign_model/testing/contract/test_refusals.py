@@ -117,7 +117,7 @@ def _bad_types(table: sa.Table) -> dict[str, Values]:
     }
     if any(isinstance(column.type, UtcDateTime) for column in table.c):
         bad["times"] = {
-            "postgresql": ["'infinity'", "'-infinity'", "'10000-01-01'", "'44-03-15 BC'"]
+            "postgresql": ["'infinity'", "'-infinity'", "'10000-01-01'", "'0044-03-15 BC'"]
         }
     return bad
 
