@@ -23,7 +23,7 @@ _CONDITIONS[HOST.tenants.name] = "id = {tenant}"
 """The victim's rows of each table."""
 
 _TRACES = [
-    f"SELECT '{name}', string_agg(concat_ws(' ', ctid, xmin, xmax), ', ') "  # noqa: S608
+    f"SELECT '{name}', string_agg(concat_ws(' ', ctid, xmin, xmax), ', ' ORDER BY ctid) "  # noqa: S608
     f"FROM {name} WHERE {condition.format(tenant='%(tenant)s')}"
     for name, condition in _CONDITIONS.items()
 ]
