@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +32,6 @@ on_newest_postgresql = pytest.mark.parametrize(
 )
 on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 
-CLAIM_TIME = re.compile(r"coalesce\(CAST\([^,]*now[^,]* AS timestamptz\), clock_timestamp\(\)\)")
-"""The only time that a writing statement reads from the database: when it locks the campaign."""
 
 _TABLES = (*metadata.sorted_tables, HOST.messages)
 
