@@ -3,6 +3,7 @@
 from campaign_model.store.assignment import POSITIONS
 from campaign_model.store.campaign_rows import campaign_from_row
 from campaign_model.store.connection import database_time, sqlstate
+from campaign_model.store.deleting import deleting
 from campaign_model.store.generation import OnLost
 from campaign_model.store.scope import SHARDS
 from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
@@ -19,6 +20,7 @@ __all__ = [
     "choose_tenant",
     "database_clock",
     "database_time",
+    "deleting",
     "sqlstate",
     "template_from_row",
 ]
