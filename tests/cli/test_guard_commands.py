@@ -26,7 +26,7 @@ def test_the_guard_is_installed_examined_and_removed(
     assert answer.code == 0
     assert f"{len(before['missing'])} triggers in place" in answer.out
     with own_database.begin() as connection:
-        assert not db.guard_status(connection).missing
+        assert not db.read_guard(connection).missing
 
     answer = command("db", "guard", "remove", "--json")
     assert (answer.code, answer.json) == (0, before)

@@ -391,7 +391,7 @@ def test_the_store_contract_passes_with_the_guard(guarded_url: str, tmp_path: Pa
     done = contract.run(tmp_path, guarded_url, measure=False)
     assert done.returncode == 0, done.stdout
     with connected(guarded_url) as engine, engine.begin() as connection:
-        assert not db.guard_status(connection).missing
+        assert not db.read_guard(connection).missing
         assert not connection.scalar(sa.select(sa.func.count()).select_from(campaigns))
 
 
@@ -446,7 +446,7 @@ def test_the_functions_of_the_owner_pass_with_the_guard(tenant: Tenant, engine_n
         edit = sa.update(campaign_templates).values(shipped_digest="old", name="Older words")
         connection.execute(edit.where(campaign_templates.c.is_system))
         assert len(db.sync_presets(connection).edited) == 3
-        assert not db.guard_status(connection).missing
+        assert not db.read_guard(connection).missing
     db.init(tenant.engine)
     if engine_name != "sqlite":
         verdict = db.verify(tenant.engine)
@@ -486,7 +486,7 @@ def test_the_guard_is_installed_once_and_removed_without_a_trace(
     with connected(schema(engine_name)) as engine:
         before = list_objects(engine)
         with engine.begin() as connection:
-            status = db.guard_status(connection)
+            status = db.read_guard(connection)
         assert status.installed == ()
         installed = install(engine)
         assert installed == db.GuardStatus(status.missing, ())
@@ -530,7 +530,7 @@ def test_status_names_what_is_missing_disabled_or_of_another_version(
             )
         else:
             connection.exec_driver_sql(f"ALTER TABLE campaign_totals DISABLE TRIGGER {names[1]}")
-        assert [*db.guard_status(connection).missing] == names
+        assert [*db.read_guard(connection).missing] == names
         assert not db.install_guard(connection).missing
     tenant.campaign(contacts=1)
     assert refuse(tenant, sa.delete(campaign_totals)) is not None
@@ -559,7 +559,7 @@ def test_a_database_that_is_only_expanded_keeps_its_old_services(oldest: LegacyD
         with engine.begin() as connection:
             statuses = connection.scalars(sa.select(campaigns.c.status).distinct()).all()
             assert "old" not in statuses
-            assert not db.guard_status(connection).missing
+            assert not db.read_guard(connection).missing
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -599,7 +599,7 @@ def test_a_dump_restores_the_rows_and_the_guard(
     def rows(url: str | sa.URL) -> list[str]:
         query = sa.select(campaign_contacts).order_by(campaign_contacts.c.id)
         with connected(url) as engine, engine.begin() as connection:
-            assert not db.guard_status(connection).missing
+            assert not db.read_guard(connection).missing
             return [repr(row) for row in connection.execute(query)]
 
     # 1. A whole dump creates the triggers after it has copied the rows.

@@ -53,7 +53,7 @@ def remove(*, url: Url, as_json: Json = False) -> None:
 
     _run(url, db.remove_guard)
     if as_json:
-        print_json(_run(url, db.guard_status))
+        print_json(_run(url, db.read_guard))
     else:
         open_console().print("the guard is removed")
 
@@ -66,7 +66,7 @@ def status(*, url: Url, as_json: Json = False) -> int:
     """
     from campaign_model import db
 
-    return _print_status(_run(url, db.guard_status), as_json=as_json)
+    return _print_status(_run(url, db.read_guard), as_json=as_json)
 
 
 def _run(url: str, work: Callable[[sa.Connection], Result]) -> Result:

@@ -7,8 +7,10 @@ the system templates, ``prepare_engine`` configures an engine for the store, ``g
 privileges of a service's role, ``generating`` lists the campaigns that need a worker, across all
 tenants, and ``remove_tenant`` deletes everything of one tenant. ``create_outbox`` adds a table that
 gets every change of a campaign's status, and ``take_moves`` is for its consumer.
-``install_row_security`` lets PostgreSQL itself keep the rows of tenants apart.
-``install_guard`` adds triggers that refuse what no function of the library does.
+
+Three functions are for operators who want more: ``install_row_security`` lets PostgreSQL itself
+keep the rows of tenants apart, ``install_guard`` adds triggers that refuse what no function of the
+library does, and ``distribute_sql`` writes the SQL that spreads the tables over a Citus cluster.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from campaign_model.db.distribute import distribute_sql
 from campaign_model.db.engine import prepare_engine, require_synchronous
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
-from campaign_model.db.guard import GuardStatus, guard_status, install_guard, remove_guard
+from campaign_model.db.guard import GuardStatus, install_guard, read_guard, remove_guard
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.outbox import create_outbox, drop_outbox, take_moves
 from campaign_model.db.revisions import VERSION_TABLE, upgrade
@@ -84,12 +86,12 @@ __all__ = [
     "enforce",
     "generating",
     "grants",
-    "guard_status",
     "include_object",
     "init",
     "install_guard",
     "install_row_security",
     "prepare_engine",
+    "read_guard",
     "read_row_security",
     "remove_guard",
     "remove_row_security",

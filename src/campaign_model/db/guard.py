@@ -1,6 +1,6 @@
 """The transition guard: triggers that refuse what no function of the library does.
 
-``install_guard`` adds them, ``remove_guard`` removes them, ``guard_status`` says which are in
+``install_guard`` adds them, ``remove_guard`` removes them, ``read_guard`` says which are in
 place. Any program may write into the library's tables; with the guard, the database refuses changes
 of a status that the lifecycle does not have, and changes that lose history or money
 (:mod:`campaign_model.db.guard_rules`). The error has the SQLSTATE :data:`REFUSED`, and its message
@@ -85,7 +85,7 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
     require_untranslated_names(connection)
     check_session(connection)
     _require_enforced(connection)
-    if guard_status(connection).missing:
+    if read_guard(connection).missing:
         _lock_tables(connection)
         _drop(connection)
         for statement in _write_shared(connection):
@@ -93,7 +93,7 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
         for trigger in _write_triggers(connection):
             for statement in trigger.statements:
                 connection.exec_driver_sql(statement)
-    return guard_status(connection)
+    return read_guard(connection)
 
 
 def remove_guard(connection: sa.Connection) -> None:
@@ -107,7 +107,7 @@ def remove_guard(connection: sa.Connection) -> None:
     _drop(connection)
 
 
-def guard_status(connection: sa.Connection) -> GuardStatus:
+def read_guard(connection: sa.Connection) -> GuardStatus:
     """Return which triggers of the guard are in place. Change nothing."""
     require_untranslated_names(connection)
     present = {name: mark for name, _, mark in _read_triggers(connection)}
