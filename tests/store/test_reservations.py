@@ -156,7 +156,8 @@ def test_a_claim_does_not_wait_for_a_reservation_that_another_call_is_ending(
         "erase": campaign_erased_claims.c.campaign_contact_id,
     }[leave]
     with tenant.engine.begin() as connection:
-        lock = sa.select(locked_id).where(locked_id == claim.id).with_for_update()
+        of_tenant = locked_id.table.c.tenant_id == tenant.id
+        lock = sa.select(locked_id).where(of_tenant, locked_id == claim.id).with_for_update()
         assert len(connection.execute(lock).all()) == 1
         batch = tenant.transact(
             lambda store: store.generation.claim(campaign.id, 1, LEASE, reserve=CENT), clock=clock
