@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 import pytest
@@ -329,8 +330,9 @@ def test_failure_08_the_database_refuses_an_unknown_status(tenant: Tenant) -> No
         if status is not Status.ARCHIVED:
             with pytest.raises(sa.exc.IntegrityError):
                 update_row(tenant, campaigns, campaign.id, is_active=False)
+    claim = {"claim_token": uuid4(), "lease_expires_at": datetime(2030, 1, 1, tzinfo=UTC)}
     for contact_status in ContactStatus:
-        update_row(tenant, campaign_contacts, row.id, status=contact_status)
+        update_row(tenant, campaign_contacts, row.id, status=contact_status, **claim)
 
 
 def test_failure_08_no_module_of_the_store_spells_a_status() -> None:
