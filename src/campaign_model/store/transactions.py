@@ -46,7 +46,7 @@ _NOTED_ERROR = "campaign_model_noted_error"
 _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_database", default=None)
 """Set by :func:`forbid_transact`."""
 
-_LISTENING = threading.Lock()
+_LISTEN_LOCK = threading.Lock()
 _noting_engines: WeakSet[sa.Engine] = WeakSet()
 """The engines whose errors :func:`_note_error` notes."""
 
@@ -301,7 +301,7 @@ def _note_errors(engine: sa.Engine) -> None:
     """Make ``engine`` note the last database error of each connection of :func:`transact`."""
     if engine in _noting_engines:
         return
-    with _LISTENING:
+    with _LISTEN_LOCK:
         if not sa.event.contains(engine, "handle_error", _note_error):
             sa.event.listen(engine, "handle_error", _note_error)
         _noting_engines.add(engine)
