@@ -88,7 +88,7 @@ RECORDS = {
         "an attempt at a transaction is repeated after a fault",
     ),
     "'the steps of a campaign cannot be read'": ("the steps of a campaign cannot be read",),
-    "'waiting for another db init or db adopt: %s'": ("`db.init` or `db.adopt` waits",),
+    "'waiting for another db init, db adopt or db rls: %s'": ("`db.init` or `db.adopt` waits",),
 }
 """The message of each record in the code, and how its lines in the page begin."""
 

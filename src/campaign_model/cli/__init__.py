@@ -16,7 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems, 2 a usage error, 3 the database cannot be reached or cannot work at the moment, 70 a
     bug of this program, 130 interrupted by Ctrl-C.
     """
-    # pip installs the entry point even without the extra, and few commands import Rich at once.
+    # pip installs the entry point even without the extra. Look for both packages here, because
+    # most commands import Rich only when they print, after they have changed something.
     if not all(find_spec(name) for name in ("typer", "rich")):
         sys.stderr.write("campaign-model: run  pip install 'campaign-model[cli]'  first\n")
         return 2

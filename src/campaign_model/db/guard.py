@@ -1,19 +1,22 @@
 """The transition guard: triggers that refuse what no function of the library does.
 
-``install_guard`` adds them, ``remove_guard`` removes them, ``read_guard`` says which are in
-place. Any program may write into the library's tables; with the guard, the database refuses changes
-of a status that the lifecycle does not have, and changes that lose history or money
+``install_guard`` adds the triggers, ``remove_guard`` removes them, and ``read_guard`` says which of
+them are in place. Any program may write into the library's tables; with the guard, the database
+refuses changes of a status that the lifecycle does not have, and changes that lose history or money
 (:mod:`campaign_model.db.guard_rules`). The error has the SQLSTATE :data:`REFUSED`, and its message
 is a sentence that says what to do.
 
-On PostgreSQL, a row of the history must exist for each change of a status when the transaction
-commits. SQLite has no triggers at the end of a transaction, so it does not check this.
+On PostgreSQL, a row of the history must exist for each change of a campaign's status when the
+transaction commits. SQLite has no triggers at the end of a transaction, so the guard on SQLite does
+not check this.
 
-``INSERT OR REPLACE`` on SQLite deletes rows without running the triggers of a DELETE, so the guard
-refuses this statement. A trigger of each table inserts a row that the table of notes has already,
-``OR IGNORE``. In such a trigger, the conflict clause of the outer statement applies. So the row is
-replaced if and only if the outer statement says OR REPLACE, and then a trigger on the table of
-notes refuses.
+``INSERT OR REPLACE`` on SQLite deletes rows without running the triggers of a DELETE. So the guard
+refuses this statement, in three steps:
+
+1. A trigger of each table runs ``INSERT OR IGNORE`` with a note that the table of notes always has.
+2. SQLite applies the conflict clause of the outer statement to the statements of its triggers. So
+   the note is replaced if the outer statement says ``OR REPLACE``, and ignored otherwise.
+3. A trigger on the table of notes runs only if the note is replaced, and refuses.
 """
 
 from __future__ import annotations
@@ -34,15 +37,16 @@ from campaign_model.store.deleting import NOTES
 from campaign_model.store.tables import metadata
 
 REFUSED = "23000"
-"""The SQLSTATE of a refusal (``integrity_constraint_violation``): to try again does not help."""
+"""The SQLSTATE of a refusal (``integrity_constraint_violation``): trying again does not help."""
 
 _PREFIX = "campaign_model_guard"
+"""The prefix of the names of the guard's triggers and functions."""
 
 _LOCK_ORDER = (
     *("campaigns", "campaign_contacts", "campaign_erased_claims", "campaign_totals"),
     *("campaign_history", "campaign_templates"),
 )
-"""The order in which transactions of the store use the tables."""
+"""All tables of the library, in the order in which transactions of the store use them."""
 
 _TRUNCATED = (
     "TRUNCATE would delete the rows of every tenant: call db.remove_tenant to delete everything of "
@@ -75,12 +79,13 @@ class GuardStatus(Answer):
 def install_guard(connection: sa.Connection) -> GuardStatus:
     """Add the triggers of the guard, in the caller's transaction, and return what is in place.
 
-    Writers wait until the transaction ends. A second call changes nothing, and the call of a newer
-    version of the library replaces the triggers. It needs the rights of the tables' owner.
+    Writers wait until the transaction ends. A second call changes nothing. With a newer version of
+    the library, a call replaces the triggers. The role needs the rights of the tables' owner.
 
     Raises :class:`SetupError` if the library's tables are missing or of another version, and if the
-    database is only expanded: services that do not use the library may still write into it, and the
-    guard would refuse their writes.
+    database is only expanded (the step ``enforce`` of an adoption has not run). Services that do
+    not use the library may still write into such a database, and the guard would refuse their
+    writes.
     """
     require_untranslated_names(connection)
     check_session(connection)
@@ -99,7 +104,7 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
 def remove_guard(connection: sa.Connection) -> None:
     """Remove the triggers of the guard, of any version, in the caller's transaction.
 
-    A second call changes nothing. It needs the rights of the tables' owner.
+    A second call changes nothing. The role needs the rights of the tables' owner.
     """
     require_untranslated_names(connection)
     if _read_triggers(connection):
@@ -110,9 +115,9 @@ def remove_guard(connection: sa.Connection) -> None:
 def read_guard(connection: sa.Connection) -> GuardStatus:
     """Return which triggers of the guard are in place. Change nothing."""
     require_untranslated_names(connection)
-    present = {name: mark for name, _, mark in _read_triggers(connection)}
+    present_marks = {name: mark for name, _, mark in _read_triggers(connection)}
     triggers = _write_triggers(connection)
-    in_place = [one.name for one in triggers if present.get(one.name) == one.mark]
+    in_place = [one.name for one in triggers if present_marks.get(one.name) == one.mark]
     return GuardStatus(
         tuple(in_place), tuple(one.name for one in triggers if one.name not in in_place)
     )
@@ -120,10 +125,11 @@ def read_guard(connection: sa.Connection) -> GuardStatus:
 
 @attrs.frozen
 class _Trigger:
-    """A trigger as it should be.
+    """A trigger as this version of the library writes it.
 
-    ``mark`` is what the database keeps of it, to tell whether this version has written it: a
-    comment on PostgreSQL, and the statement on SQLite.
+    ``statements`` create the trigger and what only this trigger uses. ``mark`` is a text that the
+    database keeps with the trigger: a comment with a digest on PostgreSQL, and the CREATE statement
+    on SQLite. A trigger with another mark is one of another version.
     """
 
     name: str
@@ -145,8 +151,8 @@ def _require_enforced(connection: sa.Connection) -> None:
             "legacy database, or upgrade the library"
         )
     if connection.dialect.name == "sqlite":
-        return
-    if connection.scalar(_COUNT_TOLERANT, {"name": TOLERANCE_TRIGGER}):
+        return  # Only databases on PostgreSQL are adopted.
+    if connection.scalar(_COUNT_TOLERANCE_TRIGGERS, {"name": TOLERANCE_TRIGGER}):
         raise SetupError(
             "this database is only expanded: services without this library may still write into "
             "it, and the guard would refuse their writes; stop them and run db enforce first"
@@ -154,16 +160,17 @@ def _require_enforced(connection: sa.Connection) -> None:
 
 
 def _lock_tables(connection: sa.Connection) -> None:
-    """Lock all tables in the order of the store, so that no writer deadlocks with this call."""
+    """Lock all tables, in the order of the store, so that no deadlock with a writer can occur."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
 
 
 def _drop(connection: sa.Connection) -> None:
-    """Drop everything that a version of the guard has created."""
+    """Drop everything that any version of the guard has created."""
     on_postgresql = connection.dialect.name == "postgresql"
     for name, table, _ in _read_triggers(connection):
-        connection.exec_driver_sql(f"DROP TRIGGER {name}{f' ON {table}' * on_postgresql}")
+        of_table = f" ON {table}" if on_postgresql else ""
+        connection.exec_driver_sql(f"DROP TRIGGER {name}{of_table}")
     if on_postgresql:
         for function in connection.scalars(_SELECT_FUNCTIONS, {"name": f"{_PREFIX}%"}).all():
             connection.exec_driver_sql(f"DROP FUNCTION {function}")
@@ -172,7 +179,10 @@ def _drop(connection: sa.Connection) -> None:
 
 
 def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:
-    """Return name, table and mark of every trigger of a guard; the mark of a disabled one is ""."""
+    """Return name, table and mark of every trigger of the guard, of any version.
+
+    The mark of a disabled trigger is "".
+    """
     select = _SELECT_TRIGGERS
     if connection.dialect.name == "sqlite":
         select = _SELECT_TRIGGERS_ON_SQLITE
@@ -180,26 +190,26 @@ def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:
 
 
 def _write_shared(connection: sa.Connection) -> Iterator[str]:
-    """Write the statements that create what several triggers use."""
+    """Write the statements that create what several triggers use: a table, or a function."""
     if connection.dialect.name == "sqlite":
         yield f"CREATE TABLE {NOTES} (note TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID"
         yield f"INSERT INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608 - constants
     else:
-        yield _write_function(_schema(connection), _REFUSE, "TG_ARGV[0]")
+        yield _write_function(_read_schema(connection), _REFUSE, "TG_ARGV[0]")
 
 
 def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
     """Write every trigger of the guard."""
     if connection.dialect.name == "sqlite":
         return [*_write_triggers_on_sqlite()]
-    return [*_write_triggers_on_postgresql(_schema(connection))]
+    return [*_write_triggers_on_postgresql(_read_schema(connection))]
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
 _REFUSE = f"{_PREFIX}_refuse"
 
-_COUNT_TOLERANT = sa.text(
+_COUNT_TOLERANCE_TRIGGERS = sa.text(
     """
     SELECT count(*)
     FROM pg_trigger
@@ -234,7 +244,7 @@ _SELECT_FUNCTIONS = sa.text(
 )
 
 
-def _schema(connection: sa.Connection) -> str:
+def _read_schema(connection: sa.Connection) -> str:
     """Return the schema of the library's tables, in quotes if it needs them."""
     schema: str = connection.exec_driver_sql(
         """
@@ -248,7 +258,7 @@ def _schema(connection: sa.Connection) -> str:
 
 
 def _write_function(schema: str, name: str, sentence: str, condition: str = "true") -> str:
-    """Write a trigger function that refuses if ``condition`` is true; all arguments are SQL."""
+    """Write a trigger function that refuses if ``condition`` is true. All arguments are SQL."""
     return f"""
 CREATE FUNCTION {schema}.{name}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
@@ -268,39 +278,46 @@ $function$"""
 
 
 def _write_triggers_on_postgresql(schema: str) -> Iterator[_Trigger]:
-    def trigger(name: str, table: str, create: str, *functions: str) -> _Trigger:
+    """Write the triggers on PostgreSQL, for the tables in ``schema``."""
+
+    def build_trigger(name: str, table: str, create: str, *functions: str) -> _Trigger:
+        """Return the trigger that ``create`` creates, after the ``functions`` that it needs."""
         mark = sha256("".join((*functions, create)).encode()).hexdigest()[:16]
         comment = f"COMMENT ON TRIGGER {_PREFIX}_{name} ON {table} IS '{mark}'"
         return _Trigger(f"{_PREFIX}_{name}", (*functions, create, comment), mark)
 
+    # 1. The rules.
     for rule in rules("postgresql"):
-        function = f"{_REFUSE}({_quote(rule.sentence)})"
+        call = f"{_REFUSE}({_quote(rule.sentence)})"
         functions: tuple[str, ...] = ()
         if rule.only_if:
             function = f"{_PREFIX}_{rule.name}"
             condition = rule.only_if.format(schema=f"{schema}.")
             functions = (_write_function(schema, function, _quote(rule.sentence), condition),)
-            function += "()"
-        # A BEFORE trigger refuses before a foreign key does. But a table that has one for UPDATE
-        # locks each row once more for every UPDATE.
+            call = f"{function}()"
+        # A BEFORE trigger runs before the foreign keys, so the error has the sentence of the rule.
+        # But a table with a BEFORE trigger for UPDATE locks each row once more in every UPDATE. So
+        # of the rules for UPDATE, only the keys of campaigns have a BEFORE trigger.
         is_before = rule.event == "DELETE" or rule.name == "campaigns_keys"
         timing = "BEFORE" if is_before else "AFTER"
         create = f"""
 CREATE TRIGGER {_PREFIX}_{rule.name} {timing} {rule.event} ON {rule.table}
 FOR EACH ROW WHEN ({rule.condition})
-EXECUTE FUNCTION {schema}.{function}"""
-        yield trigger(rule.name, rule.table, create, *functions)
+EXECUTE FUNCTION {schema}.{call}"""
+        yield build_trigger(rule.name, rule.table, create, *functions)
+    # 2. TRUNCATE.
     for table in _LOCK_ORDER:
         name = f"{table.removeprefix('campaign_')}_truncate"
         create = f"""
 CREATE TRIGGER {_PREFIX}_{name} BEFORE TRUNCATE ON {table}
 FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{_REFUSE}({_quote(_TRUNCATED)})"""
-        yield trigger(name, table, create)
-    # When a status changes, note it for the row of the history.
+        yield build_trigger(name, table, create)
+    # 3. When the status of a campaign changes, write a note. The rule for new rows of the history
+    #    compares the row with the note.
     value = describe_move("NEW.id", "NEW.version", "OLD.status", "NEW.status")
-    is_move = "WHEN (OLD.status IS DISTINCT FROM NEW.status)"
+    when_moved = "WHEN (OLD.status IS DISTINCT FROM NEW.status)"
     function = f"{_PREFIX}_campaigns_moved"
-    note = f"""
+    create_function = f"""
 CREATE FUNCTION {schema}.{function}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $function$
@@ -311,10 +328,10 @@ END
 $function$"""
     create = f"""
 CREATE TRIGGER {function} AFTER UPDATE OF status ON campaigns
-FOR EACH ROW {is_move}
+FOR EACH ROW {when_moved}
 EXECUTE FUNCTION {schema}.{function}()"""
-    yield trigger("campaigns_moved", "campaigns", create, note)
-    # When the transaction commits, look for the row of the history.
+    yield build_trigger("campaigns_moved", "campaigns", create, create_function)
+    # 4. When the transaction commits, look for the row of the history.
     function = f"{_PREFIX}_campaigns_history"
     lacks_history = f"""EXISTS (
         SELECT FROM {schema}.campaigns WHERE tenant_id = NEW.tenant_id AND id = NEW.id
@@ -330,10 +347,10 @@ EXECUTE FUNCTION {schema}.{function}()"""
     create = f"""
 CREATE CONSTRAINT TRIGGER {function} AFTER UPDATE OF status ON campaigns
 DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW {is_move}
+FOR EACH ROW {when_moved}
 EXECUTE FUNCTION {schema}.{function}()"""
-    check = _write_function(schema, function, _quote(_NO_HISTORY), lacks_history)
-    yield trigger("campaigns_history", "campaigns", create, check)
+    create_function = _write_function(schema, function, _quote(_NO_HISTORY), lacks_history)
+    yield build_trigger("campaigns_history", "campaigns", create, create_function)
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
@@ -345,36 +362,42 @@ _SELECT_TRIGGERS_ON_SQLITE = sa.text(
 
 
 def _write_triggers_on_sqlite() -> Iterator[_Trigger]:
-    def trigger(name: str, event: str, body: str, condition: str = "1") -> _Trigger:
+    """Write the triggers on SQLite."""
+
+    def build_trigger(name: str, event: str, body: str, condition: str = "1") -> _Trigger:
+        """Return a trigger that runs ``body`` if ``condition`` is true. All arguments are SQL."""
         create = f"CREATE TRIGGER {_PREFIX}_{name} {event}\nWHEN {condition}\nBEGIN\n{body};\nEND"
         return _Trigger(f"{_PREFIX}_{name}", (create,), create)
 
-    def refuse(sentence: str) -> str:
+    def write_refusal(sentence: str) -> str:
         return f"    SELECT RAISE(ABORT, {_quote(sentence)})"
 
+    # 1. The rules.
     for rule in rules("sqlite"):
-        # After an INSERT or UPDATE, the keys and CHECKs of the table have accepted the row.
+        # An AFTER trigger sees only rows that the keys and CHECKs of the table have accepted.
         timing = "BEFORE" if rule.event == "DELETE" else "AFTER"
         only_if = f" AND {rule.only_if.format(schema='')}" if rule.only_if else ""
-        yield trigger(
+        yield build_trigger(
             rule.name,
             f"{timing} {rule.event} ON {rule.table}",
-            refuse(rule.sentence),
+            write_refusal(rule.sentence),
             f"({rule.condition}){only_if}",
         )
-    # The module's docstring explains how these triggers recognise INSERT OR REPLACE.
+    # 2. INSERT OR REPLACE. The module's docstring explains how these triggers recognise it.
     for table in _LOCK_ORDER:
         name = f"{table.removeprefix('campaign_')}_replace"
         body = f"    INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608
-        yield trigger(name, f"BEFORE INSERT ON {table}", body)
+        yield build_trigger(name, f"BEFORE INSERT ON {table}", body)
     is_replaced = f"NEW.note = '{_OR_REPLACE}'"
-    yield trigger("replace", f"AFTER INSERT ON {NOTES}", refuse(_REPLACED), is_replaced)
-    # When a status changes, note it for the row of the history. Only the last change has a note.
+    refusal = write_refusal(_REPLACED)
+    yield build_trigger("replace", f"AFTER INSERT ON {NOTES}", refusal, is_replaced)
+    # 3. When the status of a campaign changes, write a note. It replaces the note of an earlier
+    #    change. The rule for new rows of the history compares the row with the note.
     value = describe_move("NEW.id", "NEW.version", "OLD.status", "NEW.status")
     body = f"""    DELETE FROM {NOTES} WHERE note LIKE '{MOVED}:%';
     INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{MOVED}:' || {value})"""  # noqa: S608
-    is_move = "OLD.status IS NOT NEW.status"
-    yield trigger("campaigns_moved", "AFTER UPDATE OF status ON campaigns", body, is_move)
+    is_moved = "OLD.status IS NOT NEW.status"
+    yield build_trigger("campaigns_moved", "AFTER UPDATE OF status ON campaigns", body, is_moved)
 
 
 def _quote(text: str) -> str:

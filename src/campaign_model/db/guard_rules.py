@@ -1,12 +1,14 @@
 """What the transition guard refuses: a list of rules, in the SQL of PostgreSQL or SQLite.
 
-Each :class:`Rule` becomes one trigger (:mod:`campaign_model.db.guard`). Its condition is true for a
-write that is refused, and false for every write of the store. Every word of a status comes from
-:mod:`campaign_model.lifecycle`.
+Each :class:`Rule` becomes one trigger (:mod:`campaign_model.db.guard`). The condition of a rule is
+true for a write that is refused, and false for every write of the store. The statuses come from the
+tables of :mod:`campaign_model.lifecycle`.
 
-Two conditions depend on what the transaction has done before, which it says by a *note*
-(:mod:`campaign_model.store.deleting`): that the library deletes rows of a tenant, and that a
-campaign's status has just changed, so that a row of the history may say so.
+Some conditions depend on what the transaction has done before. A *note* tells it to the triggers:
+
+* :data:`DELETING`: the library deletes rows of a tenant (:mod:`campaign_model.store.deleting`).
+* :data:`MOVED`: the status of a campaign has just changed, so a row of the history may say so. A
+  trigger of the guard writes this note.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from campaign_model.store.deleting import DELETING, NOTES
 from campaign_model.store.tables import campaign_totals, metadata
 
 MOVED = "campaign_model.moved"
-"""The note that the status of a campaign has changed; :func:`describe_move` writes its value."""
+"""The name of the note that a status has changed; :func:`describe_move` writes its value."""
 
 
 @attrs.frozen
@@ -29,9 +31,9 @@ class Rule:
     """One kind of write that is refused.
 
     ``event`` is ``INSERT``, ``DELETE``, ``UPDATE`` or ``UPDATE OF`` some columns. ``condition`` is
-    SQL over ``OLD`` and ``NEW``. ``sentence`` says what to do instead. ``only_if`` is a further
-    condition, which may read tables and is evaluated only if ``condition`` is true; ``{schema}``
-    stands before the names of the tables.
+    SQL over ``OLD`` and ``NEW``. ``sentence`` says what is wrong and what to do instead.
+    ``only_if`` is a second condition, which must be true as well. It may read tables, and is
+    evaluated only if ``condition`` is true; ``{schema}`` stands before the names of its tables.
     """
 
     name: str
@@ -49,7 +51,10 @@ KEYS = {
     "campaign_totals": ("tenant_id", "campaign_id", "shard"),
     "campaign_templates": ("id", "tenant_id", "is_system"),
 }
-"""The columns that say what a row is and whose it is. The history never changes at all."""
+"""For each table, the columns that identify a row and its tenant; they never change.
+
+No column of the history ever changes, so it needs no entry.
+"""
 
 
 def rules(dialect: str) -> tuple[Rule, ...]:
@@ -59,7 +64,7 @@ def rules(dialect: str) -> tuple[Rule, ...]:
 
 
 def describe_move(campaign_id: str, version: str, source: str, target: str) -> str:
-    """Write the SQL of the value of the note ``MOVED``. The arguments are SQL, too."""
+    """Write the SQL of the value of the note :data:`MOVED`. All arguments are SQL."""
     return " || ':' || ".join(
         (f"CAST({campaign_id} AS text)", f"CAST({version} AS text)", source, target)
     )
@@ -69,9 +74,10 @@ def describe_move(campaign_id: str, version: str, source: str, target: str) -> s
 class _Sql:
     """What the two engines write in different ways.
 
-    ``differs`` is the operator for two values that differ, of which any may be NULL.
+    ``differs`` is the operator that is true for two different values, also if one of them is NULL.
     ``lacks_note`` is the condition that the transaction has no note ``{name}`` with ``{value}``.
-    ``no_gaps`` is the condition that a contact's list of gaps is empty.
+    ``no_gaps`` is the condition that a contact's list of gaps is empty. ``one_of`` is the operator
+    that compares a value with several words: ``any`` or ``in``.
     """
 
     differs: str
@@ -85,7 +91,7 @@ class _Sql:
 
     def is_none_of(self, value: str, words: Iterable[str]) -> str:
         """Write the condition that ``value`` is NULL or none of the words."""
-        if self.one_of == "any":  # One constant, which PostgreSQL reads faster than a list.
+        if self.one_of == "any":  # PostgreSQL reads one array faster than a list of constants.
             return f"({value} = ANY ('{{{','.join(words)}}}')) IS NOT TRUE"
         listed = ", ".join(f"'{word}'" for word in words)
         return f"({value} IN ({listed})) IS NOT TRUE"
@@ -111,27 +117,28 @@ _SQLITE = _Sql(
 
 def _campaign_rules(sql: _Sql) -> Iterator[Rule]:
     fields = attrs.fields_dict(Campaign)
-    first = fields["status"].default, fields["version"].default
+    first_status, first_version = fields["status"].default, fields["version"].default
     yield Rule(
         "campaigns_insert",
         "campaigns",
         "INSERT",
-        f"NEW.status <> '{first[0]}' OR NEW.version <> {first[1]} OR NOT NEW.is_active",
+        f"NEW.status <> '{first_status}' OR NEW.version <> {first_version} OR NOT NEW.is_active",
         "a new campaign is a draft at version 1: add it with store.campaigns.add, then change its "
         "status with store.campaigns.apply",
     )
-    # A deleted campaign is written with another target than an archived one.
+    # The actions delete and archive both lead to the status archived, but only delete sets
+    # is_active to false. The word "deleted" keeps them apart.
     move = "OLD.status || '>' || NEW.status || CASE WHEN NEW.is_active THEN '' ELSE ' deleted' END"
-    moves = [
+    legal_moves = [
         f"{line.source}>{line.target}{' deleted' if line.deletes else ''}"
         for line in lifecycle.TRANSITIONS
     ]
-    moved = sql.changes(("status", "is_active"))
+    is_moved = sql.changes(("status", "is_active"))
     yield Rule(
         "campaigns_status",
         "campaigns",
         "UPDATE OF status, is_active",
-        f"({moved}) AND {sql.is_none_of(move, moves)}",
+        f"({is_moved}) AND {sql.is_none_of(move, legal_moves)}",
         "the lifecycle has no such change of a campaign's status: call store.campaigns.actions, "
         "which says what is allowed now, and store.campaigns.apply",
     )
@@ -139,7 +146,7 @@ def _campaign_rules(sql: _Sql) -> Iterator[Rule]:
         "campaigns_version",
         "campaigns",
         "UPDATE OF version, status, is_active",
-        f"NEW.version < OLD.version OR (NEW.version = OLD.version AND ({moved}))",
+        f"NEW.version < OLD.version OR (NEW.version = OLD.version AND ({is_moved}))",
         "a campaign's version never falls, and grows with every change of its status: call "
         "store.campaigns.save for an edit and store.campaigns.apply for a change of the status",
     )
@@ -148,7 +155,7 @@ def _campaign_rules(sql: _Sql) -> Iterator[Rule]:
         "campaigns",
         "DELETE",
         sql.is_not_deleting(),
-        "a campaign is not deleted from its table: apply the action delete to a draft, archive an "
+        "the row of a campaign is never deleted: apply the action delete to a draft, archive an "
         "exported campaign, or call db.remove_tenant to delete everything of a tenant",
     )
 
@@ -162,25 +169,28 @@ def _contact_rules(sql: _Sql) -> Iterator[Rule]:
         "a new contact of a campaign is pending: add it with store.contacts.assign, then call "
         "store.contacts.set_readiness",
     )
+    # A transition without a target sends the contact back to the status that its gaps decide.
     lines = [line for line in lifecycle.CONTACT_TRANSITIONS if line.target is not line.source]
-    moves = dict.fromkeys(
+    legal_moves = dict.fromkeys(
         f"{line.source}>{line.target}" for line in lines if line.target is not None
     )
-    sent_back = dict.fromkeys(line.source for line in lines if line.target is None)
-    pair = "OLD.status || '>' || NEW.status"
-    unknown, none, some = (lifecycle.resting_status(gaps) for gaps in (None, (), ("any",)))
+    sent_back_from = dict.fromkeys(line.source for line in lines if line.target is None)
+    move = "OLD.status || '>' || NEW.status"
+    not_checked, ready, not_ready = (
+        lifecycle.resting_status(gaps) for gaps in (None, (), ("a gap",))
+    )
     resting_status = (
-        f"CASE WHEN NEW.enrichment_gaps IS NULL THEN '{unknown}' "
-        f"WHEN {sql.no_gaps} THEN '{none}' ELSE '{some}' END"
+        f"CASE WHEN NEW.enrichment_gaps IS NULL THEN '{not_checked}' "
+        f"WHEN {sql.no_gaps} THEN '{ready}' ELSE '{not_ready}' END"
     )
     yield Rule(
         "contacts_status",
         "campaign_contacts",
         "UPDATE OF status",
         f"({sql.changes(['status'])}) "
-        f"AND {sql.is_none_of(pair, moves)} "
+        f"AND {sql.is_none_of(move, legal_moves)} "
         f"AND (NEW.status {sql.differs} {resting_status} "
-        f"OR {sql.is_none_of('OLD.status', sent_back)})",
+        f"OR {sql.is_none_of('OLD.status', sent_back_from)})",
         "the lifecycle has no such change of a contact's status: call the method of store.contacts "
         "or store.generation that makes it (docs/lifecycle.md)",
     )
@@ -191,8 +201,8 @@ def _contact_rules(sql: _Sql) -> Iterator[Rule]:
         "NEW.revision < OLD.revision OR NEW.generation_cost < OLD.generation_cost "
         "OR NEW.unknown_costs < OLD.unknown_costs "
         "OR (NEW.claimed_at IS NULL AND OLD.claimed_at IS NOT NULL)",
-        "the revision and the costs of a contact never fall, and that it was claimed is not "
-        "forgotten: call store.generation.regenerate for new messages",
+        "the revision and the costs of a contact never fall, and claimed_at never becomes NULL "
+        "again: call store.generation.regenerate for new messages",
     )
     yield Rule(
         "contacts_delete",
@@ -206,13 +216,14 @@ def _contact_rules(sql: _Sql) -> Iterator[Rule]:
 
 def _history_rules(sql: _Sql) -> Iterator[Rule]:
     move = describe_move("NEW.campaign_id", "NEW.version", "NEW.source", "NEW.target")
-    line = "NEW.source || '>' || NEW.action || '>' || NEW.target"
-    lines = [f"{one.source}>{one.action}>{one.target}" for one in lifecycle.TRANSITIONS]
+    transition = "NEW.source || '>' || NEW.action || '>' || NEW.target"
+    legal_transitions = [f"{one.source}>{one.action}>{one.target}" for one in lifecycle.TRANSITIONS]
     yield Rule(
         "history_insert",
         "campaign_history",
         "INSERT",
-        f"{sql.lacks_note.format(name=MOVED, value=move)} OR {sql.is_none_of(line, lines)}",
+        f"{sql.lacks_note.format(name=MOVED, value=move)} "
+        f"OR {sql.is_none_of(transition, legal_transitions)}",
         "a row of the history follows a change of its campaign's status in the same transaction: "
         "call store.campaigns.apply, which writes both",
     )
@@ -253,7 +264,8 @@ def _totals_rules(sql: _Sql) -> Iterator[Rule]:
         f"({holds_something}) AND {sql.is_not_deleting()}",
         sentence,
     )
-    # The contacts can be counted again, but nothing else knows the costs of erased contacts.
+    # The contacts can be counted again, but only the totals know the costs of erased contacts. So
+    # these costs never fall. In other shards than 0 they may become 0: the store empties them.
     falls = " OR ".join(
         f"(NEW.{name} < OLD.{name} AND (NEW.{name} <> 0 OR NEW.shard = 0))"
         for name in ("erased_cost", "erased_unknown_costs")
@@ -261,7 +273,8 @@ def _totals_rules(sql: _Sql) -> Iterator[Rule]:
     yield Rule(
         "totals_erased", table.name, "UPDATE OF erased_cost, erased_unknown_costs", falls, sentence
     )
-    # While a campaign has other shards, a recount may make a negative number of shard 0.
+    # While a campaign has other shards, a recount may write a negative number into shard 0. So the
+    # rule is about campaigns with a single shard.
     yield Rule(
         "totals_negative",
         table.name,
@@ -281,7 +294,8 @@ def _totals_rules(sql: _Sql) -> Iterator[Rule]:
 def _reference_rules(sql: _Sql) -> Iterator[Rule]:
     """Yield the rules for references that have no foreign key, because their rows may be gone."""
 
-    def of_another_tenant(table: str, column: str) -> str:
+    def is_of_another_tenant(table: str, column: str) -> str:
+        """Write the condition that ``column`` names a row of ``table`` of another tenant."""
         return f"""EXISTS (
         SELECT 1 FROM {{schema}}{table} WHERE id = NEW.{column} AND tenant_id <> NEW.tenant_id
     )"""  # noqa: S608 - our own names
@@ -297,7 +311,7 @@ def _reference_rules(sql: _Sql) -> Iterator[Rule]:
             condition,
             "the template belongs to another tenant: name a template of the campaign's tenant, a "
             "system template, or none",
-            of_another_tenant("campaign_templates", "template_id"),
+            only_if=is_of_another_tenant("campaign_templates", "template_id"),
         )
     yield Rule(
         "erased_claims_insert",
@@ -305,7 +319,7 @@ def _reference_rules(sql: _Sql) -> Iterator[Rule]:
         "INSERT",
         "1 = 1",
         "the contact belongs to another tenant: call store.contacts.erase, which writes this row",
-        of_another_tenant("campaign_contacts", "campaign_contact_id"),
+        only_if=is_of_another_tenant("campaign_contacts", "campaign_contact_id"),
     )
 
 

@@ -1,6 +1,6 @@
 """Row-level security: PostgreSQL itself keeps the rows of tenants apart (``db rls``).
 
-:func:`install_row_security` adds policies to every table of the library,
+:func:`install_row_security` adds policies (conditions on rows) to every table of the library,
 :func:`remove_row_security` drops them, and :func:`read_row_security` says for each table what is
 missing. The tables of the host are not changed.
 
@@ -9,7 +9,7 @@ which :mod:`campaign_model.store.tenant_setting` sets. Invariant: without a vali
 that the policies bind reads no row and writes none. The policies also bind the tables' owner
 (``FORCE ROW LEVEL SECURITY``). They do not bind superusers and roles with BYPASSRLS.
 
-Functions that act across tenants would see only a part of the rows. They call
+Under such a role, a function that acts across tenants would see only a part of the rows. It calls
 :func:`campaign_model.db.setup.require_all_rows` first, which refuses a role that policies bind.
 """
 
@@ -40,10 +40,10 @@ from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.tenant_setting import TENANT_SETTING
 
 _PREFIX = "campaign_model_"
-"""The names of the library's policies begin with it."""
+"""The prefix of the names of the library's policies."""
 
 LOCK_TIMEOUT_MILLISECONDS = 500
-"""How long a statement waits for a lock. Statements of other programs then wait as long."""
+"""How long a statement waits for a lock. Meanwhile, other programs on the table wait behind it."""
 
 _RETRY_SECONDS = 60
 _LONGEST_PAUSE_MILLISECONDS = 1000
@@ -53,9 +53,10 @@ _RETRIED = {
     "55P03",  # lock_timeout ended the wait for a lock
 }
 
-# The expressions are written as PostgreSQL prints them, so that they can be compared. The setting
-# is read without a default: a transaction without a tenant gets an error, and not an empty answer.
-# There is no subquery and no function of the library's own, which a sharded PostgreSQL refuses.
+# The expressions are written as PostgreSQL prints them, so that `_read_tables` can compare them.
+# The setting is read without a default: a transaction without a tenant gets an error, and not an
+# empty answer. The expressions contain no subquery and no function of the library: a sharded
+# PostgreSQL refuses both.
 _TENANT = f"(current_setting('{TENANT_SETTING}'::text))::uuid"
 _OWN_ROW = f"(tenant_id = {_TENANT})"
 _SYSTEM_ROW = f"((tenant_id IS NULL) AND ({_TENANT} IS NOT NULL))"
@@ -63,7 +64,11 @@ _SYSTEM_ROW = f"((tenant_id IS NULL) AND ({_TENANT} IS NOT NULL))"
 
 @attrs.frozen
 class _Policy:
-    """A policy: for which command, which present rows it shows, and which new rows it accepts."""
+    """A policy of a table.
+
+    ``command`` is the kind of statement that the policy is about, or ALL. ``using`` is the
+    condition on the rows that such a statement finds, ``check`` the one on the rows that it writes.
+    """
 
     name: str
     command: str
@@ -82,23 +87,26 @@ _OF_TENANT = _Policy(f"{_PREFIX}tenant", "ALL", _OWN_ROW, _OWN_ROW)
 _POLICIES: dict[str, tuple[_Policy, ...]] = {
     **dict.fromkeys(metadata.tables, (_OF_TENANT,)),
     campaign_templates.name: (_OF_TENANT, _Policy(f"{_PREFIX}system", "SELECT", _SYSTEM_ROW)),
-    # Its trigger writes with the rights of the owner, in the transaction of the tenant.
+    # The outbox's trigger writes with the rights of the owner, in the transaction of a tenant.
     OUTBOX: (_OF_TENANT,),
-    # Triggers of any tenant's writes count in it. It has no data of tenants.
+    # Triggers insert a row for each tolerated write, in a transaction of any tenant. The rows
+    # contain no data of tenants.
     TOLERATED_WRITES_TABLE: (_Policy(f"{_PREFIX}count", "INSERT", None, "true"),),
-    # It has rows of all tenants, in documents. Only operators need it.
+    # The quarantine has values of all tenants and no column tenant_id. Only operators need it.
     QUARANTINE: (_Policy(f"{_PREFIX}operators", "ALL", "false", "false"),),
+    # Everybody may read which version the schema has.
     VERSION_TABLE: (_Policy(f"{_PREFIX}version", "SELECT", "true"),),
 }
 """The policies of each table of the library. The last four tables exist only in some databases."""
 
 TABLES = frozenset(_POLICIES)
-"""The tables that get policies, as far as a database has them."""
+"""The names of all tables that get policies."""
 
 _COMMANDS = {"*": "ALL", "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELETE"}
-"""The names of the commands in ``pg_policy``."""
+"""The name of each command, by its letter in ``pg_policy``."""
 
-# The tables of some names that unqualified SQL would find, and a row for each of their policies.
+# One row for each policy of the tables ``names``, and one row for a table without a policy. Only
+# tables that unqualified SQL would find.
 _SELECT_POLICIES = sa.text(
     """
     SELECT relname, relrowsecurity, relforcerowsecurity,
@@ -144,30 +152,30 @@ class RowSecurity(Answer):
 
 
 @attrs.define
-class _Found:
-    """A table as the catalog describes it."""
+class _Table:
+    """A table of the library, as the catalog describes it."""
 
     name: str
     is_enabled: bool
     is_forced: bool
-    own: dict[str, bool] = attrs.field(factory=dict)
-    """The library's policies by name, and whether each is as it should be."""
-    others: dict[str, bool] = attrs.field(factory=dict)
-    """Other policies by name, and whether each is permissive."""
+    own_policies: dict[str, bool] = attrs.field(factory=dict)
+    """The names of the library's policies, and whether each policy is as this version writes it."""
+    other_policies: dict[str, bool] = attrs.field(factory=dict)
+    """The names of all other policies, and whether each policy is permissive."""
 
     def find_missing(self) -> Iterator[str]:
-        """Yield a sentence for everything that is missing."""
+        """Yield a sentence for each fault: see ``missing`` of :class:`TableSecurity`."""
         if not self.is_enabled:
             yield "row-level security is not enabled"
         if not self.is_forced:
             yield "row-level security is not forced, so it does not bind the table's owner"
         for policy in _POLICIES[self.name]:
-            if policy.name not in self.own:
+            if policy.name not in self.own_policies:
                 yield f"there is no policy {policy.name}"
-        for name, is_right in self.own.items():
+        for name, is_right in self.own_policies.items():
             if not is_right:
                 yield f"the policy {name} is not as this version of the library writes it"
-        for name, is_permissive in self.others.items():
+        for name, is_permissive in self.other_policies.items():
             if is_permissive:
                 yield (
                     f"the policy {name} is not the library's, and may let rows of other tenants "
@@ -181,11 +189,11 @@ class _Found:
             yield f"{alter} ENABLE ROW LEVEL SECURITY"
         if not self.is_forced:
             yield f"{alter} FORCE ROW LEVEL SECURITY"
-        for name, is_right in self.own.items():
+        for name, is_right in self.own_policies.items():
             if not is_right:
                 yield self._drop(name)
         for policy in _POLICIES[self.name]:
-            if not self.own.get(policy.name):
+            if not self.own_policies.get(policy.name):
                 yield policy.create(self.name)
 
     def plan_removal(self) -> Iterator[str]:
@@ -193,8 +201,8 @@ class _Found:
 
         A table that has policies of the host keeps row-level security.
         """
-        yield from map(self._drop, self.own)
-        if self.own and not self.others:
+        yield from map(self._drop, self.own_policies)
+        if self.own_policies and not self.other_policies:
             yield f"ALTER TABLE {quote(self.name)} NO FORCE ROW LEVEL SECURITY"
             yield f"ALTER TABLE {quote(self.name)} DISABLE ROW LEVEL SECURITY"
 
@@ -202,20 +210,21 @@ class _Found:
         return f"DROP POLICY {quote(name)} ON {quote(self.name)}"
 
 
-_Plan = Callable[[_Found], Iterator[str]]
+_Plan = Callable[[_Table], Iterator[str]]
 
 
 def install_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[str, ...]:
     """Add row-level security to every table of the library; return the executed statements.
 
-    With ``dry_run``, execute nothing and return the statements. All of them run in one transaction,
-    which is tried again for a minute while others use the tables. A second call finds nothing to
-    do. Run it again after an upgrade of the library or an adoption, which may add tables.
+    With ``dry_run``, execute nothing and return the statements. All statements run in one
+    transaction. While other sessions lock a table, the transaction is tried again for a minute. A
+    second call changes nothing. Call the function again after an upgrade of the library or an
+    adoption, because both may add tables.
 
-    It needs the rights of the tables' owner. Raises :class:`SetupError` for an SQLite database, if
-    a table of the library is missing, and if the tables stay busy.
+    The role needs the rights of the tables' owner. Raises :class:`SetupError` for an SQLite
+    database, if a table of the library is missing, and if a table is still locked after a minute.
     """
-    return _change(engine, _Found.plan_install, dry_run=dry_run)
+    return _change(engine, _Table.plan_install, dry_run=dry_run)
 
 
 def remove_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[str, ...]:
@@ -224,14 +233,14 @@ def remove_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[st
     A table that has policies of the host keeps row-level security. The arguments and errors are
     those of :func:`install_row_security`.
     """
-    return _change(engine, _Found.plan_removal, dry_run=dry_run)
+    return _change(engine, _Table.plan_removal, dry_run=dry_run)
 
 
 def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
-    """Say for each table of the library that the database has which policies it has and lacks.
+    """Read which policies each of the library's tables has, and what is missing.
 
-    ``bind`` is an engine or a connection. Any role may ask. Raises :class:`SetupError` for an
-    SQLite database, and if a table of the library is missing.
+    ``bind`` is an engine or a connection. Any role may call this function. Raises
+    :class:`SetupError` for an SQLite database, and if a table of the library is missing.
     """
     require_untranslated_names(bind)
     _require_postgresql(bind.dialect)
@@ -242,7 +251,7 @@ def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
             tables = _read_tables(connection)
     return RowSecurity(
         tuple(
-            TableSecurity(table.name, tuple(table.own), tuple(table.find_missing()))
+            TableSecurity(table.name, tuple(table.own_policies), tuple(table.find_missing()))
             for table in tables
         )
     )
@@ -251,20 +260,24 @@ def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
 def secure_new_table(connection: sa.Connection, name: str) -> None:
     """Add row-level security to a new table, if the other tables of the library have it."""
     tables = {table.name: table for table in _read_tables(connection)}
-    if any(table.own for table in tables.values()):
+    if any(table.own_policies for table in tables.values()):
         for statement in tables[name].plan_install():
             connection.exec_driver_sql(statement)
 
 
 def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
-    """Execute what ``plan`` yields for each table, in one transaction; return the statements."""
+    """Execute the statements that ``plan`` yields for the tables; return them.
+
+    They run in one transaction, which is tried again after a deadlock or a timeout of a lock.
+    """
     _require_postgresql(engine.dialect)
     require_untranslated_names(require_synchronous(engine))
     deadline = time.monotonic() + _RETRY_SECONDS
     while True:
         try:
             with engine.connect() as connection:
-                connection.execution_options(isolation_level="READ COMMITTED")  # Not AUTOCOMMIT.
+                # The engine's default may be AUTOCOMMIT, which has no transactions.
+                connection.execution_options(isolation_level="READ COMMITTED")
                 check_session(connection)
                 with connection.begin():
                     return _run_plan(connection, plan, dry_run=dry_run)
@@ -273,13 +286,14 @@ def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]
                 raise
             if time.monotonic() > deadline:
                 raise SetupError(
-                    "the tables are busy: others have kept one of them locked for a minute; end "
-                    "their long transactions, and run this command again"
+                    "the tables are busy: other sessions have kept one of them locked for a "
+                    "minute; end their long transactions, and run this command again"
                 ) from error
         time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
 
 
 def _run_plan(connection: sa.Connection, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
+    """Execute the statements that ``plan`` yields, unless ``dry_run``; return them."""
     if not dry_run:
         lock_setup(connection)
         require_writable(connection)
@@ -291,18 +305,19 @@ def _run_plan(connection: sa.Connection, plan: _Plan, *, dry_run: bool) -> tuple
     return statements
 
 
-def _read_tables(connection: sa.Connection) -> list[_Found]:
+def _read_tables(connection: sa.Connection) -> list[_Table]:
     """Read the library's tables and their policies. Raise :class:`SetupError` if one is missing."""
-    tables: dict[str, _Found] = {}
+    tables: dict[str, _Table] = {}
     for row in connection.execute(_SELECT_POLICIES, {"names": [*TABLES]}):
-        table = tables.setdefault(row.relname, _Found(row.relname, *row[1:3]))
+        new_table = _Table(row.relname, row.relrowsecurity, row.relforcerowsecurity)
+        table = tables.setdefault(row.relname, new_table)
         if row.polname is None:
             continue
         if not row.polname.startswith(_PREFIX):
-            table.others[row.polname] = row.is_permissive
+            table.other_policies[row.polname] = row.is_permissive
             continue
         policy = _Policy(row.polname, _COMMANDS[row.command], row.using, row.check)
-        table.own[row.polname] = (
+        table.own_policies[row.polname] = (
             policy in _POLICIES[table.name] and row.is_permissive and row.is_for_all_roles
         )
     missing = metadata.tables.keys() - tables.keys()
@@ -316,4 +331,4 @@ def _read_tables(connection: sa.Connection) -> list[_Found]:
 
 def _require_postgresql(dialect: sa.Dialect) -> None:
     if dialect.name != "postgresql":
-        raise SetupError("row-level security is a feature of PostgreSQL; SQLite has none")
+        raise SetupError("row-level security is a feature of PostgreSQL; SQLite does not have it")

@@ -1,8 +1,11 @@
-"""What ``init`` and ``adopt`` share: their error, their lock, and what a session may do.
+"""What the functions that set up a database share: an error, a lock, and checks of the session.
 
-The lock lets only one of them run at a time on a database. It is an advisory lock of PostgreSQL,
-held for a transaction (``init``) or for a session (``adopt``, which commits many transactions).
-SQLite needs none: its transactions that write already run one at a time.
+The lock lets only one ``init``, ``adopt``, ``install_row_security`` or ``remove_row_security`` run
+at a time on a database. It is an advisory lock of PostgreSQL, held for a transaction, or for a
+session by ``adopt``, which commits many transactions. SQLite needs none: its transactions that
+write already run one at a time.
+
+:func:`require_all_rows` is for every function that acts across tenants.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ class SetupError(Exception):
 
 
 def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
-    """Wait until no other ``init`` or ``adopt`` runs on this database, and take the lock.
+    """Wait until no other session holds the lock on this database, and take it.
 
     The lock ends with the transaction, or ``for_session`` with the connection, unless it is
     released before. The log names the process that holds it. Raises :class:`SetupError` after ten
@@ -66,12 +69,12 @@ def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
             # The holder may have ended in the meantime: then the next attempt gets the lock.
             holder = connection.exec_driver_sql(SELECT_LOCK_HOLDER).scalar()
             if holder is not None:
-                setup_log.warning("waiting for another db init or db adopt: %s", holder)
+                setup_log.warning("waiting for another db init, db adopt or db rls: %s", holder)
         if time.monotonic() > deadline:
             raise SetupError(
-                f"another db init or db adopt has been running on this database for ten minutes: "
-                f"{holder or 'its process is unknown'}; wait for its end, or end that process, "
-                "then run this command again"
+                "another db init, db adopt or db rls has been running on this database for ten "
+                f"minutes: {holder or 'its process is unknown'}; wait for its end, or end that "
+                "process, then run this command again"
             )
         time.sleep(_RETRY_SECONDS)
 
@@ -113,8 +116,8 @@ def require_all_rows(connection: sa.Connection, tables: Iterable[str]) -> None:
     if rows:
         raise SetupError(
             f"row-level security hides rows of {', '.join(row.relname for row in rows)} from the "
-            f"role {rows[0].current_user}, and this acts across all tenants: use a superuser or a "
-            "role that bypasses it (ALTER ROLE ... BYPASSRLS)"
+            f"role {rows[0].current_user}, but this call needs the rows of all tenants: use a "
+            "superuser or a role that bypasses it (ALTER ROLE ... BYPASSRLS)"
         )
 
 

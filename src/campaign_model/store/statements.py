@@ -131,12 +131,15 @@ def statement_planned_once(sql: str, *columns: str, hides_tenant: bool = False) 
     subquery, ``(SELECT :name)``, hides the value from the planner. Then a custom plan costs as much
     as the generic plan, and PostgreSQL keeps the generic plan.
 
-    The other parameters stay plain. A subquery costs about two microseconds an execution, and a
-    database that is sharded by tenant finds the server by the tenant. Such a database also cannot
-    cast a subquery that is written into a row. An id or a campaign, whose values are hidden, comes
-    before the tenant in every index, so the tenant does not change the plan. But if the statistics
-    know few tenants, PostgreSQL expects fewer rows of a new one, and plans a claim each time, which
-    takes longer than the claim. ``hides_tenant`` prevents that where the database is not sharded.
+    The other parameters stay plain: a subquery costs about two microseconds an execution, and a
+    sharded database cannot cast a subquery that is written into a row.
+
+    The tenant stays plain too, because a database that is sharded by tenant finds the server by it.
+    The indexes begin with an id or a campaign, whose values are hidden, so the tenant usually does
+    not change the plan. The claim is the exception. If the statistics contain few tenants,
+    PostgreSQL expects fewer rows for a tenant that they do not contain, and so plans every
+    execution of the claim, which takes longer than the claim itself. ``hides_tenant`` hides the
+    tenant; it is for databases that are not sharded.
     """
     hidden = _HIDDEN_PARAMETER.sub(r"(SELECT :\1)", sql)
     if hides_tenant:

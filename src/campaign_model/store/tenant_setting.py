@@ -1,7 +1,7 @@
 """The setting ``campaign_model.tenant_id``: which tenant's rows a transaction may see and change.
 
-The policies of row-level security (``db rls install``) compare each row with this setting. Without
-these policies nothing reads it.
+The policies of row-level security (``db rls install``) compare each row with this setting. In a
+database without these policies, nothing reads the setting.
 
 1. :func:`choose_tenant` notes which tenant the next statement of a connection needs. A new store
    calls it, and so does every use of the connection by the store.
@@ -9,15 +9,15 @@ these policies nothing reads it.
    unless the transaction has the setting already.
 
 Invariant: a statement of a store runs with the setting of this store's tenant, also if stores of
-several tenants share a transaction, or if a savepoint with the setting is rolled back. Each
-transaction begins without the setting, because ``SET LOCAL`` ends with its transaction: a pooled
-connection never passes a tenant on.
+several tenants share a transaction, or if the transaction is rolled back to a savepoint before the
+setting. Each transaction begins without the setting, because ``SET LOCAL`` ends with its
+transaction. So a pooled connection never passes a tenant on.
 
 ``SET LOCAL`` needs no round trip of its own with psycopg, which sends it together with the BEGIN of
 the transaction, and with psycopg2, which sends it together with the statement. With asyncpg, and
-with psycopg in a transaction that has begun already, it is one more statement. The tenant is a
-literal, and there is no ``set_config()``, because a sharded PostgreSQL passes only ``SET LOCAL`` on
-to its workers.
+with psycopg in a transaction that has begun already, it is one more statement. The library does not
+call ``set_config()``, which would accept the tenant as a parameter, because a sharded PostgreSQL
+passes only ``SET LOCAL`` on to its workers.
 """
 
 from __future__ import annotations
@@ -34,23 +34,25 @@ TENANT_SETTING = "campaign_model.tenant_id"
 """The name of the setting."""
 
 _CHOICE = "_campaign_model_tenant"
-"""The attribute of a connection with its :class:`_Choice`.
+"""The attribute of a connection that holds its :class:`_Choice`.
 
-``Connection.info`` would not do: it belongs to the driver's connection, which a pool lends to
-others afterwards.
+``Connection.info`` is the wrong place: it belongs to the driver's connection, which a pool later
+lends to other users.
 """
 
-_LISTENING = threading.Lock()
+_LISTEN_LOCK = threading.Lock()
 _listening_engines: WeakSet[sa.Engine] = WeakSet()
+"""The engines that have the listeners."""
 
 
 @attrs.define(eq=False)
 class _Choice:
-    """The tenant that statements of a connection need, and whether the server knows it.
+    """The tenant that statements of a connection need, and whether SET LOCAL has been sent.
 
-    Before SET LOCAL was sent, ``transaction`` is the one in which the tenant was chosen, or None if
-    none had begun. Afterwards, it is the transaction that has the setting, and ``savepoint`` is the
-    innermost savepoint at that time: a rollback to it takes the setting back.
+    * Before: ``transaction`` is the transaction in which the tenant was chosen, or None if no
+      transaction had begun.
+    * Afterwards: ``transaction`` is the transaction that has the setting. ``savepoint`` is the
+      innermost savepoint when SET LOCAL was sent; a rollback to it takes the setting back.
     """
 
     tenant_id: UUID
@@ -59,7 +61,7 @@ class _Choice:
     is_sent: bool = False
 
     def is_for(self, connection: sa.Connection, tenant_id: UUID) -> bool:
-        """Tell whether the next statement of ``connection`` runs with this tenant already."""
+        """Tell whether the next statement of ``connection`` will run with this tenant anyway."""
         return (
             self.tenant_id == tenant_id
             and self.transaction is connection.get_transaction()
@@ -81,9 +83,10 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
 
 
 def _listen(engine: sa.Engine) -> None:
+    """Add the listeners to ``engine``, once."""
     if engine in _listening_engines:
         return
-    with _LISTENING:
+    with _LISTEN_LOCK:
         if not sa.event.contains(engine, "do_execute", _before_execute):
             sa.event.listen(engine, "do_executemany", _before_executemany)
             sa.event.listen(engine, "do_execute_no_params", _before_execute_without_parameters)
@@ -92,7 +95,10 @@ def _listen(engine: sa.Engine) -> None:
 
 
 def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
-    """Send what :func:`choose_tenant` has noted. Return True if the statement was sent, too."""
+    """Send the SET LOCAL that the statement needs.
+
+    Return True if the statement itself was sent with it, so that SQLAlchemy does not send it again.
+    """
     set_local = _take_unsent(statement, context)
     if set_local is None:
         return False
@@ -114,12 +120,12 @@ def _before_execute_without_parameters(_cursor: Any, statement: str, context: An
 
 
 def _take_unsent(statement: str, context: Any) -> str | None:
-    """Return the SET LOCAL that this statement needs before it, and note that it is sent."""
+    """Return the SET LOCAL to send before this statement, if any, and note that it is sent."""
     connection: sa.Connection = context.root_connection
     choice: _Choice | None = getattr(connection, _CHOICE, None)
     if choice is None or choice.is_sent:
         return None
-    # After an error PostgreSQL accepts only ROLLBACK TO SAVEPOINT, so nothing can be before it.
+    # After an error, PostgreSQL accepts only a ROLLBACK, so SET LOCAL cannot come before it.
     if statement.startswith("ROLLBACK"):
         return None
     transaction = connection.get_transaction()
@@ -144,28 +150,29 @@ def _send(set_local: str, context: Any) -> None:
         cursor.close()
 
 
-def _send_with_begin(set_local: str, driver: Any) -> None:
-    """Send SET LOCAL by the driver's connection to libpq, in one message with BEGIN if necessary.
+def _send_with_begin(set_local: str, driver_connection: Any) -> None:
+    """Send SET LOCAL with libpq, in one message with BEGIN if no transaction has begun.
 
-    psycopg itself would send BEGIN in a message of its own.
+    psycopg itself would send BEGIN in a message of its own. ``driver_connection`` is psycopg's
+    connection.
     """
     from psycopg import errors, pq  # noqa: PLC0415 - an extra
 
-    pgconn = driver.pgconn
+    pgconn = driver_connection.pgconn
     if pgconn.transaction_status == pq.TransactionStatus.IDLE:
-        set_local = f"{_begin(driver)}; {set_local}"
+        set_local = f"{_write_begin(driver_connection)}; {set_local}"
     result = pgconn.exec_(set_local.encode())
     if result.status != pq.ExecStatus.COMMAND_OK:
         raise errors.error_from_result(result)
 
 
-def _begin(driver: Any) -> str:
-    """Write the BEGIN of a connection of psycopg, with its properties of transactions."""
+def _write_begin(driver_connection: Any) -> str:
+    """Write the BEGIN that psycopg would send, with the connection's transaction modes."""
     words = ["BEGIN"]
-    if driver.isolation_level is not None:
-        words.append(f"ISOLATION LEVEL {driver.isolation_level.name.replace('_', ' ')}")
-    if driver.read_only is not None:
-        words.append("READ ONLY" if driver.read_only else "READ WRITE")
-    if driver.deferrable is not None:
-        words.append("DEFERRABLE" if driver.deferrable else "NOT DEFERRABLE")
+    if driver_connection.isolation_level is not None:
+        words.append(f"ISOLATION LEVEL {driver_connection.isolation_level.name.replace('_', ' ')}")
+    if driver_connection.read_only is not None:
+        words.append("READ ONLY" if driver_connection.read_only else "READ WRITE")
+    if driver_connection.deferrable is not None:
+        words.append("DEFERRABLE" if driver_connection.deferrable else "NOT DEFERRABLE")
     return " ".join(words)

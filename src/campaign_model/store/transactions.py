@@ -46,7 +46,7 @@ _NOTED_ERROR = "campaign_model_noted_error"
 _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_database", default=None)
 """Set by :func:`forbid_transact`."""
 
-_LISTENING = threading.Lock()
+_LISTEN_LOCK = threading.Lock()
 _noting_engines: WeakSet[sa.Engine] = WeakSet()
 """The engines whose errors :func:`_note_error` notes."""
 
@@ -123,9 +123,9 @@ def run_attempts(
 ) -> Result:
     """Run ``work(store)`` in a transaction, and again after an error that may pass.
 
-    ``is_over`` ends that: after each failed attempt, it gets the number of the attempt and the
-    remedy of its error. The other arguments, and what else is raised, are those of
-    :func:`transact`.
+    After each failed attempt, ``is_over`` gets the number of the attempt and the remedy of its
+    error. If it returns True, there is no further attempt, and the error is raised. The other
+    arguments and errors are those of :func:`transact`.
     """
     forbidden = _forbidden_database.get()
     if forbidden is not None and forbidden == _without_driver(bind.engine.url):
@@ -154,6 +154,8 @@ def run_attempts(
                     raise
                 is_committing = True
         except Exception as error:
+            # ``cause`` is None if the work raised no database error, if the COMMIT failed, or if no
+            # transaction began. In the last case, the error may need wrapping by the library.
             cause = cause or (error if has_begun else wrap_connection_error(error))
             remedy = remedy_for(cause)
             may_retry = remedy is Remedy.RETRY or (
@@ -299,7 +301,7 @@ def _note_errors(engine: sa.Engine) -> None:
     """Make ``engine`` note the last database error of each connection of :func:`transact`."""
     if engine in _noting_engines:
         return
-    with _LISTENING:
+    with _LISTEN_LOCK:
         if not sa.event.contains(engine, "handle_error", _note_error):
             sa.event.listen(engine, "handle_error", _note_error)
         _noting_engines.add(engine)

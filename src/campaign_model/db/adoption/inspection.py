@@ -125,9 +125,11 @@ class Inspection:
             return self.obstacles
         if self.shape == "outdated":
             return ("run the newer revisions of this library: db.init",)
+        # No version of the schema is recorded: the database has not been adopted yet.
         if self.may_recount:
             missing = tuple(statement.sql for statement in self.expand.statements)
             return (*missing, "check every row: db.adopt, or first its dry run")
+        # A version is recorded. The plan ``enforce`` contains everything that is missing.
         return tuple(statement.sql for statement in self.enforce.statements)
 
     def plan(self, *, enforce: bool) -> Plan:

@@ -222,9 +222,9 @@ class Rule:
     """
 
     new: str
-    kind: str | None = None
-    undecided: str = "false"
-    paths: str = "CAST(NULL AS jsonb)"
+    kind: str | None = attrs.field(default=None, kw_only=True)
+    undecided: str = attrs.field(default="false", kw_only=True)
+    paths: str = attrs.field(default="CAST(NULL AS jsonb)", kw_only=True)
 
 
 def time_rule(column: str, *others: str) -> Rule:
@@ -232,7 +232,7 @@ def time_rule(column: str, *others: str) -> Rule:
     times = [f"pg_temp.readable_time({name})" for name in (column, *others)]
     return Rule(
         f"coalesce({', '.join(times)}, now())" if others else times[0],
-        f"CASE WHEN {column} IS NULL THEN 'absent' ELSE 'bad_time' END",
+        kind=f"CASE WHEN {column} IS NULL THEN 'absent' ELSE 'bad_time' END",
     )
 
 
@@ -345,7 +345,7 @@ def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
 
 
 def write_audit(ctes: str, findings: Mapping[str, str]) -> str:
-    """Write a query that lists the findings about the rows of ``ids``.
+    """Write a query that lists the findings about the rows whose owners are ``ids``.
 
     ``findings`` maps each CTE with findings to its table. The columns are table, row id, column,
     kind, old value, new value, and whether it needs a decision.

@@ -257,30 +257,30 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
 
     def recounted(column: str, counted: str) -> Rule:
         new = f"coalesce({counted}, 0)" if database.inspection.may_recount else column
-        return Rule(new, "'recounted'")
+        return Rule(new, kind="'recounted'")
 
     return {
         "owner_id": Rule(
             "CASE WHEN NOT has_foreign_owner THEN owner_id END",
-            "'other_tenant'",
-            "has_foreign_owner",
+            kind="'other_tenant'",
+            undecided="has_foreign_owner",
         ),
         "template_id": Rule(
             "CASE WHEN NOT has_foreign_template THEN template_id END",
-            "'other_tenant'",
-            "has_foreign_template",
+            kind="'other_tenant'",
+            undecided="has_foreign_template",
         ),
         "generation_started_at": time_rule("generation_started_at"),
         "generation_completed_at": time_rule("generation_completed_at"),
         "name": Rule(
             "CASE WHEN name_is_valid THEN name ELSE 'Campaign ' || id END",
-            "'bad_name'",
-            "NOT name_is_valid",
+            kind="'bad_name'",
+            undecided="NOT name_is_valid",
         ),
-        "is_active": Rule("coalesce(is_active, true)", "'absent'"),
+        "is_active": Rule("coalesce(is_active, true)", kind="'absent'"),
         "status": Rule(
             "repaired_status",
-            """CASE
+            kind="""CASE
                 WHEN status IS NOT NULL AND known_status IS NULL THEN 'unknown_status'
                 WHEN NOT new_is_active THEN 'status_inactive'
                 WHEN known_status IS NULL AND has_sent_messages THEN 'status_sent'
@@ -289,17 +289,17 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
                 WHEN known_status <> status THEN 'status_mapped'
                 ELSE 'stuck'
             END""",
-            "status IS NOT NULL AND known_status IS NULL",
+            undecided="status IS NOT NULL AND known_status IS NULL",
         ),
         **documents,
         "generation_config": Rule(
             f"{settings.new} - CAST(ARRAY[{_RUN_TIME_KEYS}] AS text[])",
-            f"""CASE
+            kind=f"""CASE
                 WHEN settings_are_valid AND run_time_values IS NOT NULL THEN 'run_time_keys'
                 ELSE {settings.kind}
             END""",
-            settings.undecided,
-            settings.paths,
+            undecided=settings.undecided,
+            paths=settings.paths,
         ),
         "total_contacts": recounted("total_contacts", "contacts"),
         "generated_count": recounted("generated_count", "generated"),

@@ -179,17 +179,17 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
         "contact_id": Rule(
             "contact_id",
             # Other tables may be large, so they are searched for misplaced contacts only.
-            f"""CASE
+            kind=f"""CASE
                 WHEN NOT is_misplaced THEN NULL
                 WHEN {is_needed or "false"} THEN 'other_tenant_in_use'
                 ELSE 'other_tenant'
             END""",
-            "is_misplaced",
+            undecided="is_misplaced",
         ),
         "tenant_id": Rule(
             "campaign_tenant_id",
-            "CASE WHEN tenant_id IS NULL THEN 'absent' ELSE 'other_tenant' END",
-            "tenant_id IS NOT NULL AND tenant_id <> campaign_tenant_id",
+            kind="CASE WHEN tenant_id IS NULL THEN 'absent' ELSE 'other_tenant' END",
+            undecided="tenant_id IS NOT NULL AND tenant_id <> campaign_tenant_id",
         ),
         "status": Rule(
             f"""CASE
@@ -201,13 +201,13 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
             WHEN gaps = '[]' THEN '{_COMPLETE}'
             ELSE '{_INCOMPLETE}'
         END""",
-            """CASE
+            kind="""CASE
                 WHEN status IS NULL THEN 'status_absent'
                 WHEN known_status IS NULL THEN 'unknown_status'
                 WHEN known_status <> status THEN 'status_mapped'
                 ELSE 'stuck'
             END""",
-            "status IS NOT NULL AND known_status IS NULL",
+            undecided="status IS NOT NULL AND known_status IS NULL",
         ),
         "enrichment_gaps": Rule(
             # An empty list would mean that nothing is missing.
@@ -216,14 +216,14 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
             WHEN bad_gaps IS NOT NULL
                 THEN nullif(pg_temp.remove_members(gaps, bad_gaps), '[]')
         END""",
-            "CASE WHEN gaps_are_valid THEN 'double_encoded' ELSE 'not_gaps' END",
-            "NOT gaps_are_valid",
-            "bad_gaps",
+            kind="CASE WHEN gaps_are_valid THEN 'double_encoded' ELSE 'not_gaps' END",
+            undecided="NOT gaps_are_valid",
+            paths="bad_gaps",
         ),
         "generation_cost": Rule(
             "CASE WHEN cost_is_valid THEN coalesce(generation_cost, 0) ELSE 0 END",
-            "CASE WHEN cost_is_valid THEN 'absent' ELSE 'bad_amount' END",
-            "NOT cost_is_valid",
+            kind="CASE WHEN cost_is_valid THEN 'absent' ELSE 'bad_amount' END",
+            undecided="NOT cost_is_valid",
         ),
         "unknown_costs": Rule(f"""CASE
             WHEN known_status IN ({_FINISHED}) AND (generation_cost IS NULL OR NOT cost_is_valid)
@@ -251,7 +251,7 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
         # A lease without the token of a claim belongs to no worker.
         "lease_expires_at": Rule(
             "CASE WHEN claim_token IS NOT NULL THEN pg_temp.readable_time(lease_expires_at) END",
-            "CASE WHEN claim_token IS NOT NULL THEN 'bad_time' ELSE 'stuck' END",
+            kind="CASE WHEN claim_token IS NOT NULL THEN 'bad_time' ELSE 'stuck' END",
         ),
         "retry_at": time_rule("retry_at"),
         "added_at": time_rule("added_at", "generated_at"),
@@ -262,8 +262,8 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
                 THEN coalesce(exported_at, legacy_export_at)
             ELSE exported_at
         END)""",
-            "CASE WHEN exported_at IS NULL THEN 'exported_before' ELSE 'bad_time' END",
+            kind="CASE WHEN exported_at IS NULL THEN 'exported_before' ELSE 'bad_time' END",
         ),
-        "error_code": Rule(f"left(error_code, {MAX_ERROR})", "'shortened'"),
-        "error": Rule(f"left(error, {MAX_ERROR})", "'shortened'"),
+        "error_code": Rule(f"left(error_code, {MAX_ERROR})", kind="'shortened'"),
+        "error": Rule(f"left(error, {MAX_ERROR})", kind="'shortened'"),
     }

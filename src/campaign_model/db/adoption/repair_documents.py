@@ -80,7 +80,8 @@ def document_rules(table: str) -> dict[str, Rule]:
     """Return the rules that campaigns and templates share. They need :func:`join_documents`."""
     steps, settings = DOCUMENT_COLUMNS[table]
 
-    def kind(documents: str, column: str) -> str:
+    def write_kind(documents: str, column: str) -> str:
+        """Write the kind of the finding about ``column``. ``documents``: "steps" or "settings"."""
         return f"""CASE
                 WHEN NOT {documents}_are_valid THEN 'not_{documents}'
                 WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
@@ -91,8 +92,8 @@ def document_rules(table: str) -> dict[str, Rule]:
     return {
         "description": Rule(
             "CASE WHEN description_is_valid THEN description END",
-            "'bad_description'",
-            "NOT description_is_valid",
+            kind="'bad_description'",
+            undecided="NOT description_is_valid",
         ),
         steps: Rule(
             """CASE
@@ -102,9 +103,9 @@ def document_rules(table: str) -> dict[str, Rule]:
                 THEN pg_temp.fill_steps(pg_temp.remove_members(decoded_steps, bad_steps))
             ELSE '[]'
         END""",
-            kind("steps", steps),
-            "NOT steps_are_valid",
-            "bad_steps",
+            kind=write_kind("steps", steps),
+            undecided="NOT steps_are_valid",
+            paths="bad_steps",
         ),
         settings: Rule(
             """CASE
@@ -113,9 +114,9 @@ def document_rules(table: str) -> dict[str, Rule]:
                 THEN pg_temp.remove_members(decoded_settings, bad_settings)
             ELSE '{}'
         END""",
-            kind("settings", settings),
-            "NOT settings_are_valid",
-            "bad_settings",
+            kind=write_kind("settings", settings),
+            undecided="NOT settings_are_valid",
+            paths="bad_settings",
         ),
         "created_at": time_rule("created_at", "updated_at"),
         "updated_at": time_rule("updated_at", "created_at"),

@@ -12,8 +12,10 @@ from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus
 
 _RULES = {
-    "contact_id": Rule("contact_id", "'other_tenant'", "is_misplaced"),
-    "generation_cost_usd": Rule("generation_cost_usd", "'bad_amount'", "NOT cost_is_valid"),
+    "contact_id": Rule("contact_id", kind="'other_tenant'", undecided="is_misplaced"),
+    "generation_cost_usd": Rule(
+        "generation_cost_usd", kind="'bad_amount'", undecided="NOT cost_is_valid"
+    ),
 }
 
 

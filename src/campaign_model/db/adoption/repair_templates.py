@@ -24,13 +24,13 @@ _RULES = {
             WHEN has_same_name THEN left(name, {MAX_NAME - 40}) || ' (' || id || ')'
             ELSE name
         END""",
-        "CASE WHEN name_is_valid THEN 'duplicate_name' ELSE 'bad_name' END",
-        "has_same_name OR NOT name_is_valid",
+        kind="CASE WHEN name_is_valid THEN 'duplicate_name' ELSE 'bad_name' END",
+        undecided="has_same_name OR NOT name_is_valid",
     ),
     "is_system": Rule(
         "tenant_id IS NULL",
-        "CASE WHEN is_system IS NULL THEN 'absent' ELSE 'system' END",
-        "is_system IS NOT NULL AND is_system <> (tenant_id IS NULL)",
+        kind="CASE WHEN is_system IS NULL THEN 'absent' ELSE 'system' END",
+        undecided="is_system IS NOT NULL AND is_system <> (tenant_id IS NULL)",
     ),
     **document_rules("campaign_templates"),
 }
