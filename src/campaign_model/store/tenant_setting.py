@@ -41,7 +41,10 @@ others afterwards.
 """
 
 _LISTENING = threading.Lock()
-_listening_engines: WeakSet[sa.Engine] = WeakSet()
+_listening: WeakSet[sa.Dialect] = WeakSet()
+"""The dialects that have the listeners. An engine shares its dialect with every engine that its
+``execution_options()`` returns.
+"""
 
 
 @attrs.define(eq=False)
@@ -76,19 +79,19 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
         return
     choice: _Choice | None = getattr(connection, _CHOICE, None)
     if choice is None or not choice.is_for(connection, tenant_id):
-        _listen(connection.engine)
+        _listen(connection.dialect)
         setattr(connection, _CHOICE, _Choice(tenant_id, connection.get_transaction()))
 
 
-def _listen(engine: sa.Engine) -> None:
-    if engine in _listening_engines:
+def _listen(dialect: sa.Dialect) -> None:
+    if dialect in _listening:
         return
     with _LISTENING:
-        if not sa.event.contains(engine, "do_execute", _before_execute):
-            sa.event.listen(engine, "do_executemany", _before_executemany)
-            sa.event.listen(engine, "do_execute_no_params", _before_execute_without_parameters)
-            sa.event.listen(engine, "do_execute", _before_execute)
-        _listening_engines.add(engine)
+        if dialect not in _listening:
+            sa.event.listen(dialect, "do_executemany", _before_executemany)
+            sa.event.listen(dialect, "do_execute_no_params", _before_execute_without_parameters)
+            sa.event.listen(dialect, "do_execute", _before_execute)
+            _listening.add(dialect)
 
 
 def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -152,7 +155,7 @@ def _send_with_begin(set_local: str, driver: Any) -> None:
     from psycopg import errors, pq  # noqa: PLC0415 - an extra
 
     pgconn = driver.pgconn
-    if pgconn.transaction_status == pq.TransactionStatus.IDLE:
+    if pgconn.transaction_status == pq.TransactionStatus.IDLE and not driver.autocommit:
         set_local = f"{_begin(driver)}; {set_local}"
     result = pgconn.exec_(set_local.encode())
     if result.status != pq.ExecStatus.COMMAND_OK:
