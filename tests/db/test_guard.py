@@ -333,6 +333,10 @@ def test_insert_or_replace_is_refused_on_every_table_and_an_upsert_is_not(tenant
         with tenant.engine.begin() as connection:
             ignore = f"INSERT OR IGNORE INTO {table} SELECT * FROM {table}"  # noqa: S608
             assert connection.exec_driver_sql(ignore).rowcount == 0
+            # UPDATE OR REPLACE deletes rows, too.
+            for rowid in ("rowid", "OID", "_rowid_"):
+                replace = sa.text(f"UPDATE OR REPLACE {table} SET {rowid} = 1 - {rowid}")  # noqa: S608
+                assert "a row keeps its rowid" in str(try_out(connection, replace)), table
 
 
 @on_postgresql
@@ -538,8 +542,9 @@ def test_status_names_what_is_missing_disabled_or_of_another_version(
 
 def test_a_database_that_is_only_expanded_keeps_its_old_services(oldest: LegacyDatabases) -> None:
     with oldest.database(EXTENDED, sample_rows) as engine:
-        with engine.begin() as connection, pytest.raises(db.SetupError, match="has no table"):
-            db.install_guard(connection)
+        for function in (db.install_guard, db.read_guard):
+            with engine.begin() as connection, pytest.raises(db.SetupError, match="has no table"):
+                function(connection)
         db.adopt(engine)
         with engine.begin() as connection, pytest.raises(db.SetupError, match="run db enforce"):
             db.install_guard(connection)

@@ -66,7 +66,7 @@ def test_a_review_is_counted_on_the_stores_connection_under_the_lock(tenant: Ten
             with tenant.engine.connect() as other, pytest.raises(sa.exc.OperationalError):
                 other.execute(
                     sa.select(campaigns.c.id)
-                    .where(campaigns.c.id == campaign.id)
+                    .where(campaigns.c.id == campaign.id, campaigns.c.tenant_id == tenant.id)
                     .with_for_update(read=True, nowait=True)
                 )
         return ReviewTally(1, 0, 0)

@@ -1,4 +1,7 @@
-"""The whole store works under row-level security, with the privileges of ``db grants`` only."""
+"""The whole store works under row-level security, with the privileges of ``db grants`` only.
+
+The database also has the transition guard and the outbox.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from campaign_model.claims import Generated, Recorded
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.store import CampaignStore
+from campaign_model.store.tenant_setting import TENANT_SETTING
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from campaign_model.testing.store_machine import StoreMachine
 from campaign_model.worker import run_export
@@ -35,6 +39,8 @@ def secured(
 ) -> Iterator[SecuredDatabase]:
     url = databases.create(NEWEST, template_url(NEWEST))
     with secured_database(url) as database:
+        with database.owner.begin() as connection:
+            db.install_guard(connection)
         yield database
     databases.drop(url)
 
@@ -133,6 +139,24 @@ def test_a_pooler_passes_no_tenant_on(secured: SecuredDatabase, tmp_path: Path) 
             with engine.begin() as connection, pytest.raises(sa.exc.DBAPIError):
                 connection.exec_driver_sql("SELECT count(*) FROM campaigns")
         engine.dispose()
+
+
+def test_the_guard_looks_for_the_history_of_every_tenant(secured: SecuredDatabase) -> None:
+    one, other = (new_tenant(secured.service) for _ in range(2))
+    campaign = one.campaign("ready")
+    move = sa.text("UPDATE campaigns SET status = 'draft', version = version + 1 WHERE id = :id")
+    with secured.service.connect() as connection:
+        CampaignStore(connection, one.id)
+        connection.execute(move, {"id": campaign.id})
+        CampaignStore(connection, other.id).campaigns.list()
+        with pytest.raises(sa.exc.IntegrityError, match="its history does not say so"):
+            connection.commit()
+    with secured.service.begin() as connection:
+        CampaignStore(connection, one.id).campaigns.apply(campaign.id, Action.RETURN_TO_DRAFT)
+        CampaignStore(connection, other.id).campaigns.list()
+        connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
+        tenant = connection.exec_driver_sql(f"SHOW {TENANT_SETTING}").scalar_one()
+        assert tenant == str(other.id)
 
 
 def test_a_service_fills_the_outbox_of_an_owner_that_the_policies_bind(

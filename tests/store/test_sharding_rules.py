@@ -22,7 +22,7 @@ from campaign_model.claims import Failed, Generated, NotReady, Outcome, Unfinish
 from campaign_model.db import tenants
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
-from campaign_model.store.statements import _unsharded_engines
+from campaign_model.store.statements import _unsharded
 from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing._store_internals import SHARDS
 from campaign_model.testing.clock import FrozenClock
@@ -145,7 +145,7 @@ def call_every_method(tenant: Tenant) -> None:
 @pytest.fixture
 def statements(unchecked_tenant: Tenant) -> StoreStatements:
     """Every statement that the store sends for a tenant, the first one of an engine included."""
-    _unsharded_engines.clear()
+    _unsharded.clear()
     with StoreStatements() as statements:
         call_every_method(unchecked_tenant)
     return statements

@@ -76,6 +76,35 @@ def test_a_store_that_sends_nothing_leaves_no_tenant_behind(
 
 
 @on_postgresql
+def test_an_unused_store_opens_no_transaction_on_a_connection_in_autocommit(
+    tenant: Tenant, on_driver: Callable[..., Any]
+) -> None:
+    def check(engine: sa.Engine) -> None:
+        with engine.connect() as connection:
+            CampaignStore(connection, tenant.id)
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql("CREATE TABLE kept ()")
+        with tenant.engine.begin() as connection:
+            connection.exec_driver_sql("DROP TABLE kept")
+
+    on_driver(check)
+
+
+@on_newest_postgresql
+def test_engines_that_share_a_dialect_share_its_listeners(tenant: Tenant) -> None:
+    def count_listeners() -> list[int]:
+        dispatch: Any = tenant.engine.dialect.dispatch
+        return [len([*dispatch.do_execute]), len([*dispatch.handle_error])]
+
+    transact(tenant.engine, tenant.id, lambda s: s.campaigns.list())
+    before = count_listeners()
+    for _ in range(3):
+        with_options = tenant.engine.execution_options(isolation_level="SERIALIZABLE")
+        transact(with_options, tenant.id, lambda s: s.campaigns.list())
+    assert count_listeners() == before
+
+
+@on_postgresql
 def test_each_of_several_stores_sets_its_own_tenant(
     engine: sa.Engine, on_driver: Callable[..., Any]
 ) -> None:

@@ -35,6 +35,7 @@ from campaign_model.db.setup import SetupError, require_untranslated_names
 from campaign_model.store.connection import check_session
 from campaign_model.store.deleting import NOTES
 from campaign_model.store.tables import metadata
+from campaign_model.store.tenant_setting import TENANT_SETTING
 
 REFUSED = "23000"
 """The SQLSTATE of a refusal (``integrity_constraint_violation``): trying again does not help."""
@@ -59,6 +60,9 @@ _NO_HISTORY = (
 _REPLACED = (
     "INSERT OR REPLACE deletes rows that must be kept: call the methods of the store, or write "
     "INSERT ... ON CONFLICT DO UPDATE"
+)
+_ROWID = (
+    "a row keeps its rowid: UPDATE OR REPLACE with the rowid of another row would delete that row"
 )
 _OR_REPLACE = "insert or replace"
 """The note that the table of notes always has."""
@@ -113,8 +117,12 @@ def remove_guard(connection: sa.Connection) -> None:
 
 
 def read_guard(connection: sa.Connection) -> GuardStatus:
-    """Return which triggers of the guard are in place. Change nothing."""
+    """Return which triggers of the guard are in place. Change nothing.
+
+    Raises :class:`SetupError` if a table of the library is missing.
+    """
     require_untranslated_names(connection)
+    _require_tables(connection)
     present_marks = {name: mark for name, _, mark in _read_triggers(connection)}
     triggers = _write_triggers(connection)
     in_place = [one.name for one in triggers if present_marks.get(one.name) == one.mark]
@@ -137,13 +145,16 @@ class _Trigger:
     mark: str
 
 
+def _require_tables(connection: sa.Connection) -> None:
+    has_table = sa.inspect(connection).has_table
+    missing = [name for name in sorted(metadata.tables) if not has_table(name)]
+    if missing:
+        raise SetupError(f"the database has no table {', '.join(missing)}; call db.init first")
+
+
 def _require_enforced(connection: sa.Connection) -> None:
     """Raise :class:`SetupError` unless the schema is complete and of this version."""
-    missing = metadata.tables.keys() - {*sa.inspect(connection).get_table_names()}
-    if missing:
-        raise SetupError(
-            f"the database has no table {', '.join(sorted(missing))}; call db.init first"
-        )
+    _require_tables(connection)
     version = compare_version(connection)
     if version != "current":
         raise SetupError(
@@ -195,7 +206,8 @@ def _write_shared(connection: sa.Connection) -> Iterator[str]:
         yield f"CREATE TABLE {NOTES} (note TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID"
         yield f"INSERT INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608 - constants
     else:
-        yield _write_function(_read_schema(connection), _REFUSE, "TG_ARGV[0]")
+        refuse = _refuse_if("true", "TG_ARGV[0]")
+        yield _write_function(_read_schema(connection), _REFUSE, refuse)
 
 
 def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
@@ -257,24 +269,29 @@ def _read_schema(connection: sa.Connection) -> str:
     return schema
 
 
-def _write_function(schema: str, name: str, sentence: str, condition: str = "true") -> str:
-    """Write a trigger function that refuses if ``condition`` is true. All arguments are SQL."""
+def _write_function(schema: str, name: str, body: str) -> str:
+    """Write a trigger function. Its search_path finds nothing of other roles."""
     return f"""
 CREATE FUNCTION {schema}.{name}() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
 $function$
 BEGIN
-    IF {condition} THEN
+    {body}
+    RETURN NULL;
+END
+$function$"""
+
+
+def _refuse_if(condition: str, sentence: str) -> str:
+    """Write the statement that refuses if ``condition`` is true; both arguments are SQL."""
+    return f"""IF {condition} THEN
         RAISE EXCEPTION USING
             ERRCODE = '{REFUSED}',
             MESSAGE = {sentence},
             SCHEMA = TG_TABLE_SCHEMA,
             TABLE = TG_TABLE_NAME,
             CONSTRAINT = TG_NAME;
-    END IF;
-    RETURN NULL;
-END
-$function$"""
+    END IF;"""
 
 
 def _write_triggers_on_postgresql(schema: str) -> Iterator[_Trigger]:
@@ -293,7 +310,8 @@ def _write_triggers_on_postgresql(schema: str) -> Iterator[_Trigger]:
         if rule.only_if:
             function = f"{_PREFIX}_{rule.name}"
             condition = rule.only_if.format(schema=f"{schema}.")
-            functions = (_write_function(schema, function, _quote(rule.sentence), condition),)
+            refuse = _refuse_if(condition, _quote(rule.sentence))
+            functions = (_write_function(schema, function, refuse),)
             call = f"{function}()"
         # A BEFORE trigger runs before the foreign keys, so the error has the sentence of the rule.
         # But a table with a BEFORE trigger for UPDATE locks each row once more in every UPDATE. So
@@ -317,15 +335,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{_REFUSE}({_quote(_TRUNCATED)})"""
     value = describe_move("NEW.id", "NEW.version", "OLD.status", "NEW.status")
     when_moved = "WHEN (OLD.status IS DISTINCT FROM NEW.status)"
     function = f"{_PREFIX}_campaigns_moved"
-    create_function = f"""
-CREATE FUNCTION {schema}.{function}() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
-$function$
-BEGIN
-    PERFORM set_config('{MOVED}', {value}, true);
-    RETURN NULL;
-END
-$function$"""
+    note = f"PERFORM set_config('{MOVED}', {value}, true);"
+    create_function = _write_function(schema, function, note)
     create = f"""
 CREATE TRIGGER {function} AFTER UPDATE OF status ON campaigns
 FOR EACH ROW {when_moved}
@@ -349,7 +360,16 @@ CREATE CONSTRAINT TRIGGER {function} AFTER UPDATE OF status ON campaigns
 DEFERRABLE INITIALLY DEFERRED
 FOR EACH ROW {when_moved}
 EXECUTE FUNCTION {schema}.{function}()"""
-    create_function = _write_function(schema, function, _quote(_NO_HISTORY), lacks_history)
+    # By then, the transaction may have chosen another tenant, and row-level security would hide the
+    # rows. So the function chooses the tenant of the campaign, and the other one again afterwards.
+    check = f"""DECLARE
+        chosen text := coalesce(current_setting('{TENANT_SETTING}', true), '');
+    BEGIN
+        PERFORM set_config('{TENANT_SETTING}', CAST(NEW.tenant_id AS text), true);
+        {_refuse_if(lacks_history, _quote(_NO_HISTORY))}
+        PERFORM set_config('{TENANT_SETTING}', chosen, true);
+    END;"""
+    create_function = _write_function(schema, function, check)
     yield build_trigger("campaigns_history", "campaigns", create, create_function)
 
 
@@ -388,6 +408,9 @@ def _write_triggers_on_sqlite() -> Iterator[_Trigger]:
         name = f"{table.removeprefix('campaign_')}_replace"
         body = f"    INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608
         yield build_trigger(name, f"BEFORE INSERT ON {table}", body)
+        name = f"{table.removeprefix('campaign_')}_rowid"
+        event = f"BEFORE UPDATE OF rowid, oid, _rowid_ ON {table}"
+        yield build_trigger(name, event, write_refusal(_ROWID))
     is_replaced = f"NEW.note = '{_OR_REPLACE}'"
     refusal = write_refusal(_REPLACED)
     yield build_trigger("replace", f"AFTER INSERT ON {NOTES}", refusal, is_replaced)

@@ -148,19 +148,19 @@ def statement_planned_once(sql: str, *columns: str, hides_tenant: bool = False) 
 
 
 _IS_SHARDED = sa.text("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
-_unsharded_engines: WeakSet[sa.Engine] = WeakSet()
+_unsharded: WeakSet[sa.Dialect] = WeakSet()
+"""The dialects of engines on databases that are not sharded."""
 
 
 def find_out_if_sharded(connection: sa.Connection) -> None:
-    """Ask PostgreSQL whether it is a Citus cluster, unless the engine is known to be none."""
-    engine = connection.engine
-    if engine not in _unsharded_engines and not connection.scalar(_IS_SHARDED):
-        _unsharded_engines.add(engine)
+    """Ask PostgreSQL whether it is a Citus cluster, unless it is known to be none."""
+    if connection.dialect not in _unsharded and not connection.scalar(_IS_SHARDED):
+        _unsharded.add(connection.dialect)
 
 
 def is_unsharded(connection: sa.Connection) -> bool:
     """Tell whether :func:`find_out_if_sharded` has found that the database is not sharded."""
-    return connection.engine in _unsharded_engines
+    return connection.dialect in _unsharded
 
 
 def execute_as_driver_sql(scope: Scope, statement: Any, parameters: Parameters) -> Any:
@@ -175,7 +175,7 @@ def execute_as_driver_sql(scope: Scope, statement: Any, parameters: Parameters) 
     return connection.exec_driver_sql(sql, values)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=1024)  # A few for each engine, of which a service may have many.
 def _driver_sql(statement: Any, dialect: sa.Dialect) -> tuple[str, list[str] | None]:
     """Return the text in the notation of the driver, and the order of positional parameters."""
     compiled = statement.compile(dialect=dialect)

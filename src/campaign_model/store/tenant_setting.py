@@ -41,8 +41,10 @@ lends to other users.
 """
 
 _LISTEN_LOCK = threading.Lock()
-_listening_engines: WeakSet[sa.Engine] = WeakSet()
-"""The engines that have the listeners."""
+_listening_dialects: WeakSet[sa.Dialect] = WeakSet()
+"""The dialects that have the listeners. An engine shares its dialect with every engine that its
+``execution_options()`` returns.
+"""
 
 
 @attrs.define(eq=False)
@@ -78,20 +80,20 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
         return
     choice: _Choice | None = getattr(connection, _CHOICE, None)
     if choice is None or not choice.is_for(connection, tenant_id):
-        _listen(connection.engine)
+        _listen(connection.dialect)
         setattr(connection, _CHOICE, _Choice(tenant_id, connection.get_transaction()))
 
 
-def _listen(engine: sa.Engine) -> None:
-    """Add the listeners to ``engine``, once."""
-    if engine in _listening_engines:
+def _listen(dialect: sa.Dialect) -> None:
+    """Add the listeners to ``dialect``, once."""
+    if dialect in _listening_dialects:
         return
     with _LISTEN_LOCK:
-        if not sa.event.contains(engine, "do_execute", _before_execute):
-            sa.event.listen(engine, "do_executemany", _before_executemany)
-            sa.event.listen(engine, "do_execute_no_params", _before_execute_without_parameters)
-            sa.event.listen(engine, "do_execute", _before_execute)
-        _listening_engines.add(engine)
+        if dialect not in _listening_dialects:
+            sa.event.listen(dialect, "do_executemany", _before_executemany)
+            sa.event.listen(dialect, "do_execute_no_params", _before_execute_without_parameters)
+            sa.event.listen(dialect, "do_execute", _before_execute)
+            _listening_dialects.add(dialect)
 
 
 def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -159,7 +161,8 @@ def _send_with_begin(set_local: str, driver_connection: Any) -> None:
     from psycopg import errors, pq  # noqa: PLC0415 - an extra
 
     pgconn = driver_connection.pgconn
-    if pgconn.transaction_status == pq.TransactionStatus.IDLE:
+    is_idle = pgconn.transaction_status == pq.TransactionStatus.IDLE
+    if is_idle and not driver_connection.autocommit:
         set_local = f"{_write_begin(driver_connection)}; {set_local}"
     result = pgconn.exec_(set_local.encode())
     if result.status != pq.ExecStatus.COMMAND_OK:

@@ -47,8 +47,10 @@ _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_databa
 """Set by :func:`forbid_transact`."""
 
 _LISTEN_LOCK = threading.Lock()
-_noting_engines: WeakSet[sa.Engine] = WeakSet()
-"""The engines whose errors :func:`_note_error` notes."""
+_noting_dialects: WeakSet[sa.Dialect] = WeakSet()
+"""The dialects whose errors :func:`_note_error` notes. An engine shares its dialect with every
+engine that its ``execution_options()`` returns.
+"""
 
 _IN_FAILED_TRANSACTION = "25P02"
 
@@ -134,7 +136,7 @@ def run_attempts(
             "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
             "that save gets"
         )
-    _note_errors(bind.engine)
+    _note_errors(bind.dialect)
     attempt = 0
     while True:
         attempt += 1
@@ -297,14 +299,14 @@ def _is_aborted(connection: sa.Connection) -> bool:
     return False
 
 
-def _note_errors(engine: sa.Engine) -> None:
-    """Make ``engine`` note the last database error of each connection of :func:`transact`."""
-    if engine in _noting_engines:
+def _note_errors(dialect: sa.Dialect) -> None:
+    """Note the last database error of each connection of :func:`transact` with this dialect."""
+    if dialect in _noting_dialects:
         return
     with _LISTEN_LOCK:
-        if not sa.event.contains(engine, "handle_error", _note_error):
-            sa.event.listen(engine, "handle_error", _note_error)
-        _noting_engines.add(engine)
+        if dialect not in _noting_dialects:
+            sa.event.listen(dialect, "handle_error", _note_error)
+            _noting_dialects.add(dialect)
 
 
 def _note_error(context: sa.engine.ExceptionContext) -> None:
