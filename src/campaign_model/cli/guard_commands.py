@@ -36,8 +36,8 @@ guard_app: typer.Typer = typer.Typer(
 def install(*, url: Url, as_json: Json = False) -> int:
     """Add the triggers of the guard, or replace those of another version.
 
-    Use the role that owns the tables. Stop services that write without this library first, and run
-    db enforce. Other writers wait for a moment.
+    Use the role that owns the tables. First stop services that write without this library, and run
+    db enforce. Other writers wait until the command ends.
 
     Example:  campaign-model db guard install --url postgresql://owner@host/name
     """
@@ -62,7 +62,7 @@ def remove(*, url: Url, as_json: Json = False) -> None:
 def status(*, url: Url, as_json: Json = False) -> int:
     """Print which triggers of the guard are missing or disabled. Change nothing.
 
-    The exit code is 1 if any is.
+    The exit code is 1 if a trigger is missing or disabled.
     """
     from campaign_model import db
 
@@ -76,13 +76,13 @@ def _run(url: str, work: Callable[[sa.Connection], Result]) -> Result:
 
 
 def _print_status(guard: db.GuardStatus, *, as_json: bool) -> int:
-    """Print which triggers are in place, and return the exit code."""
+    """Print how many triggers are in place and which are missing. Return the exit code."""
     if as_json:
         print_json(guard)
     else:
         console = open_console()
-        number = format_count(len(guard.installed), "trigger")
-        console.print(f"the guard has {number} in place, and {len(guard.missing)} are missing")
+        installed = format_count(len(guard.installed), "trigger")
+        console.print(f"{installed} in place, {len(guard.missing)} missing")
         for name in guard.missing:
             console.print(f"missing: {name}")
         if guard.missing:

@@ -35,7 +35,7 @@ Print = Annotated[
 def install(*, url: Url, print_sql: Print = False) -> None:
     """Add row-level security to every table of the library.
 
-    Run it as the owner of the tables, and again after db init, db adopt or db enforce.
+    Run it as the owner of the tables. Run it again after db init, db adopt or db enforce.
     """
     from campaign_model import db
 
@@ -52,7 +52,7 @@ def remove(*, url: Url, print_sql: Print = False) -> None:
 
 @rls_app.command()
 def status(*, url: Url, as_json: Json = False) -> int:
-    """Print the row-level security of each table of the library, and what it lacks.
+    """Print, for each table of the library, "ok" or what its row-level security lacks.
 
     The exit code is 1 if something is missing.
     """

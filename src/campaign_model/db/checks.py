@@ -2,9 +2,9 @@
 
 :func:`checks` generates them from the fields of the value types
 (:mod:`campaign_model.fields`), their limits, the lifecycle and the types of the columns. The
-migrations contain the same text, frozen; a test compares.
+migrations contain a frozen copy of the conditions; a test compares both.
 
-SQL accepts a row if its CHECK is NULL. So every condition here is written to be true or false.
+SQL accepts a row if a CHECK is NULL. So every condition here is written to be true or false.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ _LONGEST_TEXTS = {
     "campaign_history": {"actor": MAX_ACTOR, "reason": MAX_REASON},
     "campaign_templates": {"name": MAX_NAME, "description": MAX_DESCRIPTION},
 }
-"""For each table, the columns with a text that people read, and the most characters of each."""
+"""For each table, the columns with text for people, and the maximum number of characters."""
 
 
 def checks(dialect: str) -> dict[str, dict[str, str]]:
     """Return every CHECK on ``dialect``: table name -> constraint name -> condition."""
-    engine = checks_sqlite if dialect == "sqlite" else checks_postgresql
+    dialect_checks = checks_sqlite if dialect == "sqlite" else checks_postgresql
     by_table: dict[str, dict[str, str]] = {}
     for name, table in metadata.tables.items():
         # 1. The types of the columns, and the limits of texts.
-        conditions = by_table[name] = engine.check_types(table)
+        conditions = by_table[name] = dialect_checks.check_types(table)
         for column in table.c:
             if isinstance(column.type, Money):
                 # A row of the totals holds signed deltas of one shard; only their sum is an amount.
                 signed = name == "campaign_totals"
-                conditions[column.name] = engine.check_amount(column.name, signed=signed)
+                conditions[column.name] = dialect_checks.check_amount(column.name, signed=signed)
         for column_name, longest in _LONGEST_TEXTS.get(name, {}).items():
-            conditions[column_name] = engine.check_text(table.c[column_name], longest)
+            conditions[column_name] = dialect_checks.check_text(table.c[column_name], longest)
 
-    # 2. Words, and what columns of one row say together.
+    # 2. Columns with fixed words, and conditions on several columns of a row.
     by_table["campaigns"]["status"] = one_of("status", Status)
-    by_table["campaigns"]["is_active"] = engine.check_flag(
+    by_table["campaigns"]["is_active"] = dialect_checks.check_flag(
         "is_active", f"is_active OR status = '{target(Action.DELETE)}'"
     )
     by_table["campaign_templates"]["is_system"] = "is_system = (tenant_id IS NULL)"
     contacts = by_table["campaign_contacts"]
     contacts["status"] = one_of("status", ContactStatus)
-    # A token owns a generating contact until the lease expires. No lease is without a token.
+    # A generating contact has a token and a lease. Every lease has a token.
     contacts["claim"] = (
         "(claim_token IS NOT NULL OR lease_expires_at IS NULL) "
         f"AND (lease_expires_at IS NOT NULL OR status <> '{ContactStatus.GENERATING}')"
@@ -64,14 +64,14 @@ def checks(dialect: str) -> dict[str, dict[str, str]]:
     history["action"] = one_of("action", (*Action, ADOPTED))
     history["source"] = one_of("source", Status)
     history["target"] = one_of("target", Status)
-    # Adoption keeps the old values of a campaign there, which may be long.
+    # Adoption writes the old values of a campaign into the reason. They may be long.
     history["reason"] = f"action = '{ADOPTED}' OR {history['reason']}"
 
     # 3. Documents and lists.
     for table_name, (steps, settings) in DOCUMENT_COLUMNS.items():
-        by_table[table_name][steps] = engine.check_steps(steps)
-        by_table[table_name][settings] = engine.check_settings(settings)
-    contacts["reported_tokens"] = engine.check_list("reported_tokens")
+        by_table[table_name][steps] = dialect_checks.check_steps(steps)
+        by_table[table_name][settings] = dialect_checks.check_settings(settings)
+    contacts["reported_tokens"] = dialect_checks.check_list("reported_tokens")
     gaps = "enrichment_gaps"
-    contacts[gaps] = f"{gaps} IS NULL OR {engine.check_gaps(gaps)}"
+    contacts[gaps] = f"{gaps} IS NULL OR {dialect_checks.check_gaps(gaps)}"
     return by_table

@@ -18,7 +18,10 @@ from campaign_model.store.types import FIRST_MOMENT, LAST_MOMENT, UtcDateTime
 
 
 def check_amount(column: str, *, signed: bool) -> str:
-    """Return the condition that an amount is finite and exact, and not negative unless signed."""
+    """Return the condition that an amount is finite and has at most nine decimals.
+
+    Unless ``signed``, it must not be negative.
+    """
     least = "> '-Infinity'" if signed else ">= 0"
     return (
         f"{column} < 'Infinity' AND {column} {least} "
@@ -27,7 +30,7 @@ def check_amount(column: str, *, signed: bool) -> str:
 
 
 def check_text(column: sa.Column[object], longest: int) -> str:
-    """Return the condition that a text is not too long. One that must be there is not blank."""
+    """Return the condition that a text is not too long and, in a NOT NULL column, not blank."""
     name = column.name
     if column.nullable:
         return f"(char_length({name}) > {longest}) IS NOT TRUE"
@@ -36,9 +39,9 @@ def check_text(column: sa.Column[object], longest: int) -> str:
 
 
 def check_types(table: sa.Table) -> dict[str, str]:
-    """Return the condition that Python has all times in a row of the table, by its name.
+    """Return the condition that Python can represent every time in a row, under its name.
 
-    It is one condition, because each one costs time whenever a row is written.
+    It is one condition for all columns, because each CHECK costs time whenever a row is written.
     """
     times = [column for column in table.c if isinstance(column.type, UtcDateTime)]
     if not times:
@@ -46,7 +49,7 @@ def check_types(table: sa.Table) -> dict[str, str]:
     names = ", ".join(column.name for column in times)
     condition = f"least({names}) >= '{FIRST_MOMENT}' AND greatest({names}) <= '{LAST_MOMENT}'"
     if all(column.nullable for column in times):
-        # Without any time, the condition would be NULL.
+        # If all times are NULL, the condition would be NULL.
         condition = f"coalesce({names}) IS NULL OR ({condition})"
     return {"times": condition}
 
@@ -64,9 +67,10 @@ def check_list(column: str) -> str:
 def check_steps(column: str) -> str:
     """Return the condition that all elements are objects, and all are well-formed steps.
 
-    A field that may be absent may also be null or "", as other programs write a field without a
-    value. The condition compares two counts with the length of the array. The count of objects uses
-    strict mode, because lax mode would look into an array in the place of a step.
+    A field that may be absent may also be null or "", because other programs write these for a
+    field without a value. The condition compares two counts with the length of the array: the count
+    of objects, and the count of well-formed steps. The first count uses strict mode, because lax
+    mode would unwrap an element that is an array itself, and count the objects in it.
     """
     well_formed = " && ".join(
         (
@@ -97,17 +101,18 @@ def check_steps(column: str) -> str:
 
 
 def _check_between_steps(column: str) -> str:
-    """Return the condition that no two steps have one key, and that days do not decrease.
+    """Return the condition that no two steps have the same key, and that days do not decrease.
 
-    A step without a key has the key ``s`` and its position.
+    The effective key of a step without a key is ``s`` and its position.
     """
-    # The keys that steps have of their own, as text: ["a", "b"].
+    # The array of the keys that are written in the steps. Its text is like ["a", "b"].
     own_keys = (
         f"""jsonb_path_query_array({column}, '$[*].key ? (@.type() == "string" && @ != "")')"""
     )
-    # E'' reads the backslash of the back reference in every session.
+    # In a string E'...', a backslash means the same under every setting of the session.
     no_key_twice = f"""{own_keys}::text !~ E'("[A-Za-z0-9_-]+").*\\\\1'"""
-    # Outside of a filter, because a filter would look at each step, and not at the list of them.
+    # Another step has the effective key of a step without a key. This is a predicate on the whole
+    # list: a filter on the steps could not compare two of them.
     other_has_implied_key = " || ".join(
         f'($[*].key == "s{index + 1}" && exists($[{index}] ? '
         '(!exists(@.key) || @.key == null || @.key == "")))'
@@ -124,7 +129,7 @@ def _check_between_steps(column: str) -> str:
 def _check_readable(column: str) -> str:
     """Return the condition that a double can hold each number, and that nesting is limited.
 
-    A number that is too small for a double is read as zero.
+    Numbers too close to zero are accepted: readers round them to zero.
     """
     too_large = '@.type() == "number" && (@ > 1 || @ < -1) && (@.double() == 0) is unknown'
     return (
@@ -136,7 +141,7 @@ def _check_readable(column: str) -> str:
 _BAD_GAP = f"""@.type() != "string" || !(@ like_regex "^.{{1,{MAX_GAP_NAME}}}$" flag "s")"""
 
 BAD_GAP = f"'strict $[*] ? ({_BAD_GAP})'"
-"""The jsonpath of each element of a list of gaps that is not the name of a field."""
+"""The jsonpath that finds each element of a list of gaps that is not the name of a field."""
 
 
 def check_gaps(column: str) -> str:
@@ -187,7 +192,7 @@ def check_settings(column: str) -> str:
         json_type = "string"
         if schema["type"] == "integer":
             json_type = "number"
-            # Compared as text: jsonb holds 1.0 equal to 1, the value types do not.
+            # Compare texts: to jsonb, 1.0 equals 1, but the value types refuse 1.0.
             numbers = range(schema["minimum"], schema["maximum"] + 1)
             condition = one_of(text, map(str, numbers))
         elif "pattern" in schema:

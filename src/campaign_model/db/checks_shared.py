@@ -8,7 +8,7 @@ WHITESPACE = (
     *(*range(9, 14), *range(28, 33), 133, 160, 5760, *range(8192, 8203)),
     *(8232, 8233, 8239, 8287, 12288),
 )
-"""The characters that ``str.strip`` removes. A name of them alone is blank."""
+"""The characters that ``str.strip`` removes. A name is blank if it contains no others."""
 
 
 def one_of(value: str, words: Iterable[str]) -> str:

@@ -2,11 +2,11 @@
 
 :mod:`campaign_model.db.checks` says which column has which condition.
 
-SQLite stores a value of any type in any column. So each column has a condition, which also says how
-a value of the column's type is written. STRICT tables would check some types, but know no boolean,
-no id and no time.
+SQLite stores a value of any type in any column. So each column has a condition on the type of its
+values and on how they are written, such as the digits of an id. STRICT tables would check some
+types, but they have no type for booleans, ids and times.
 
-A CHECK allows no subquery. So a condition on a step is repeated for every position.
+A CHECK allows no subquery. So each condition on a step is repeated for every position.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _TIME += " " + ":".join(("[0-9]" * 2,) * 3) + "." + "[0-9]" * 6
 
 
 def check_types(table: sa.Table) -> dict[str, str]:
-    """Return the condition on each column of the table."""
+    """Return a condition on the type of each column of the table, by the column's name."""
     return {column.name: _check_type(column) for column in table.c}
 
 
 def check_flag(column: str, condition: str) -> str:
-    """Return the condition on a boolean column, with the values that a boolean has."""
+    """Return the condition that a column is a boolean, and that ``condition`` is true."""
     return f"{column} IN (0, 1) AND ({condition})"
 
 
 def _check_type(column: sa.Column[object]) -> str:
-    """Return the condition that a value is one of the column's type, in the library's spelling."""
+    """Return the condition that a value has the column's type, and is written as by the library."""
     name = column.name
-    # A blob has all characters, where functions of texts end at a NUL character.
+    # The length of a text ends at a NUL character, the length of a blob does not.
     characters = f"length(CAST({name} AS BLOB))"
     match column.type:
         case Uuid():
@@ -51,7 +51,7 @@ def _check_type(column: sa.Column[object]) -> str:
                 f"'{moment.replace(tzinfo=None).isoformat(' ', 'microseconds')}'"
                 for moment in (FIRST_MOMENT, LAST_MOMENT)
             )
-            # The modifier turns February 30 into March 2.
+            # The modifier '+0 days' turns February 30 into March 2, so that the texts differ.
             condition = (
                 f"CASE WHEN typeof({name}) = 'text' AND {characters} = 26 "
                 f"AND {name} GLOB '{_TIME}' AND {name} BETWEEN {first} AND {last} "
@@ -72,12 +72,12 @@ def _check_text_type(column: str) -> str:
 
 
 def check_amount(column: str, *, signed: bool) -> str:
-    """Return the condition that an amount is a whole number, and not negative unless signed."""
+    """Return the condition that an amount is a whole number. Unless ``signed``, not negative."""
     return f"typeof({column}) = 'integer'" + ("" if signed else f" AND {column} >= 0")
 
 
 def check_text(column: sa.Column[object], longest: int) -> str:
-    """Return the condition that a text is not too long. One that must be there is not blank."""
+    """Return the condition that a text is not too long and, in a NOT NULL column, not blank."""
     name = column.name
     condition = f"{_check_text_type(name)} AND length({name}) <= {longest}"
     if column.nullable:
@@ -109,11 +109,14 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
         "{0} NOT GLOB '*.*.*'",
     ),
 }
-"""What each pattern says, as conditions on ``{0}``. Tests compare them with the pattern."""
+"""For each pattern, equivalent conditions on ``{0}``. Tests compare them with the pattern."""
 
 
 def check_steps(column: str) -> str:
-    """Return the condition on one step for every index, because a CHECK allows no subquery."""
+    """Return the condition that a value is the text of a JSON list of well-formed steps.
+
+    It has one part for every index, because a CHECK allows no subquery.
+    """
 
     def step(index: int) -> str:
         """Return the condition that there is no step at ``index``, or a well-formed one."""
@@ -140,16 +143,19 @@ def check_steps(column: str) -> str:
 
 
 def _check_between_steps(column: str) -> str:
-    """Return the condition that no two steps have one key, and that days do not decrease.
+    """Return the condition that no two steps have the same key, and that days do not decrease.
 
-    A step without a key has the key ``s`` and its position.
+    The effective key of a step without a key is ``s`` and its position.
     """
+    # The effective key for every index. A missing step gets a key that no step can have: its point
+    # is not allowed in keys.
     keys = [
         f"CASE WHEN json_array_length({column}) <= {index} THEN '.{index}' ELSE "
         f"coalesce(nullif(json_extract({column}, '$[{index}].key'), ''), 's{index + 1}') END"
         for index in range(MAX_STEPS)
     ]
-    # json_set replaces a member that an object has already; json_object adds it a second time.
+    # If a key occurs twice, json_set replaces the first member, but json_object writes both. So
+    # the two objects have the same length only if all keys differ.
     all_members = ", ".join(f"{key}, 0" for key in keys)
     set_members = ", ".join(f"""'$."' || {key} || '"', 0""" for key in keys)
     no_key_twice = f"length(json_set('{{}}', {set_members})) = length(json_object({all_members}))"
@@ -223,8 +229,10 @@ def check_list(column: str, *conditions: str) -> str:
 def check_gaps(column: str) -> str:
     """Return the condition that a value is the text of a list of the names of missing fields.
 
-    The condition looks at the list without its spaces and escapes. Between the first and the last
-    quote, it has only the quotes between two texts then.
+    The condition needs no function that lists the elements, because a CHECK allows no subquery.
+    ``json`` removes the spaces, and escapes become slashes. Then a list of texts begins and ends
+    with a quote, and every other quote belongs to a separator ``","``. Two quotes in a row would
+    be an empty text.
     """
     names = f"replace(replace(json({column}), '\\\\', '//'), '\\\"', '//')"
     between = f"substr({names}, 3, length({names}) - 4)"
@@ -237,10 +245,10 @@ def check_gaps(column: str) -> str:
 
 
 def _check_exact_text(column: str) -> str:
-    """Return the condition that SQLite reads the text as every other reader of JSON does.
+    """Return the condition that SQLite reads the JSON text as every other reader does.
 
-    SQLite ends a text at a NUL character and keeps half of a surrogate pair. Before version 3.45
-    it also does not recognise a member name with an escaped letter.
+    SQLite ends a text at a NUL character and keeps half of a surrogate pair. Before version 3.45,
+    it also does not find a member whose name contains an escaped letter.
     """
     # Replace escaped backslashes, so that every backslash begins an escape. Some patterns need
     # characters before an escape: the slashes in front provide them at the start of the text.

@@ -1,12 +1,11 @@
 """``distribute_sql``: the SQL that spreads the tables over the nodes of a Citus cluster, by tenant.
 
-All rows of a tenant get into the same shard of every table, so each statement of the store runs on
-one node. Tables whose rows every tenant reads (tenants, templates) become reference tables, of
-which each node has a copy.
+All rows of a tenant are on one node, so each statement of the store runs on one node. Tables whose
+rows every tenant reads (tenants, templates) become reference tables: each node has a copy of them.
 
-The SQL is generated from the tables. Every key of a distributed table ends with the tenant: Citus
-demands the tenant in each key, and a key that began with it would be the index that PostgreSQL
-chooses for a tenant that its statistics do not contain yet.
+The SQL is generated from the tables. Every key of a distributed table ends with the tenant. Citus
+demands the tenant in each key. If a key began with the tenant, PostgreSQL would choose it for a
+tenant that its statistics do not contain yet, and read all rows of this tenant.
 """
 
 from __future__ import annotations
@@ -25,38 +24,40 @@ TENANT = "tenant_id"
 _HEADER = """\
 -- Spread the tables over the nodes of a Citus cluster, by tenant.
 --
--- Read all of it first. Then run it once, on the coordinator, as the owner of the tables, while no
--- service and no worker is running: psql -X -v ON_ERROR_STOP=1 -f FILE
+-- Read the whole file first. Then run it once, on the coordinator, as the owner of the tables,
+-- while no service and no worker is running: psql -X -v ON_ERROR_STOP=1 -f FILE
 --
 -- What you decide:
--- * Your own tables ({host_tables}): the lines below have the names
---   that PostgreSQL gives to keys by default, as in {contacts}_pkey. Change them to your names.
+-- * Your own tables ({host_tables}): the statements below have the names
+--   that PostgreSQL gives to keys by default, such as {contacts}_pkey. Change them to your names.
 -- * Each other table of yours with a foreign key to one of these tables: drop the key in step 1,
 --   distribute the table by its {tenant} in step 3, and add the key with the {tenant} in
---   step 4. A key of yours that must be unique needs the {tenant}, too.
--- * The number of shards: citus.shard_count, before step 3. Changing it later moves every row.
+--   step 4. Every unique key of such a table must contain the {tenant}, too.
+-- * The number of shards: set citus.shard_count before step 3. A later change moves every row.
 """
 
 _CLEAN_UP = """\
--- The rows that were here before are now on the nodes. Once you have seen them there, free the
--- space of the old copies: SELECT truncate_local_data_after_distributing_table(...) of each table.
+-- The rows are now on the nodes, and the coordinator still has its old copies. Once you have seen
+-- the rows on the nodes, free the space of the old copies: call
+-- SELECT truncate_local_data_after_distributing_table(...) for each table.
 """
 
 
 def distribute_sql(*, host: HostTables | None = None, messages: str = "messages") -> str:
     """Return the SQL, for psql, that distributes the tables of a database with Citus.
 
-    ``host`` names the host's tables, ``messages`` the host's table of messages. The SQL says in
-    comments what the operator decides. Raises :class:`InvalidArgument` if two of these tables have
-    the same name.
+    ``host`` names the host's tables, ``messages`` the host's table of messages. The comments of the
+    SQL say what the operator decides. Raises :class:`InvalidArgument` if two of the host's tables
+    have the same name.
     """
     host = host or HostTables()
     minimal = MinimalHost(host, messages)
-    own = build_tables("postgresql", host)
-    host_tables = [minimal.owners, minimal.contacts, minimal.messages]
-    tables = [minimal.tenants, *host_tables[:2], *own, minimal.messages]
+    # Tables come after those that they refer to.
+    referred_tables = [minimal.tenants, minimal.owners, minimal.contacts]
+    library_tables = build_tables("postgresql", host)
+    tables = [*referred_tables, *library_tables, minimal.messages]
     header = _HEADER.format(
-        host_tables=", ".join(quote(table.name) for table in (minimal.tenants, *host_tables)),
+        host_tables=", ".join(quote(table.name) for table in (*referred_tables, minimal.messages)),
         contacts=host.contacts,
         tenant=TENANT,
     )
@@ -64,23 +65,27 @@ def distribute_sql(*, host: HostTables | None = None, messages: str = "messages"
         "1. Drop the foreign keys. They need the keys that step 2 replaces.": drop_foreign_keys(
             tables
         ),
-        "2. Let the keys end with the tenant.": swap_keys(tables),
+        "2. Replace the keys by keys that end with the tenant.": swap_keys(tables),
         "3. Copy the reference tables to each node, and distribute the others by tenant.": [
             f"SELECT create_reference_table('{VERSION_TABLE}')",
-            *map(distribute_table, sorted(tables, key=_in_order_of_distribution)),
+            *map(distribute_table, sorted(tables, key=_rank_for_distribution)),
         ],
         "4. Add the foreign keys again, one by one.": add_foreign_keys(tables),
     }
     parts = [
         "\n".join([f"-- {title}", *(f"{sql};" for sql in steps[title]), ""]) for title in steps
     ]
-    # With more than one connection per node, the transaction would not see its own tables there.
+    # In its parallel mode, Citus uses several connections to a node. A connection does not see the
+    # tables that the same transaction has created on another connection.
     begin = "BEGIN;\nSET LOCAL citus.multi_shard_modify_mode = 'sequential';\n"
     return "\n".join([header, begin, *parts, "COMMIT;\n", _CLEAN_UP])
 
 
 def key_statements(tables: Iterable[sa.Table]) -> Iterator[str]:
-    """Yield the statements that give tables the keys of a distributed database."""
+    """Yield the statements that give the tables the keys of a distributed database.
+
+    They are steps 1, 2 and 4 of :func:`distribute_sql`.
+    """
     tables = [*tables]
     yield from drop_foreign_keys(tables)
     yield from swap_keys(tables)
@@ -93,30 +98,32 @@ def is_distributed(table: sa.Table) -> bool:
 
 
 def drop_foreign_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
-    """Yield a statement for each foreign key."""
+    """Yield, for each foreign key, the statement that drops it."""
     for table in tables:
-        for key in _foreign_keys(table):
+        for key in _sort_foreign_keys(table):
             name = key.name or _default_name(table, key.column_keys, "fkey")
             yield _drop_constraint(table, name)
 
 
 def swap_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
-    """Yield the statements that let each key of the distributed tables end with the tenant.
+    """Yield the statements that replace keys of the distributed tables.
 
-    A key of the host that already contains the tenant stays as it is.
+    Each new key has the columns of the old one, and ends with the tenant. A unique key with the
+    same columns as an earlier key of its table is only dropped. A key of the host that already
+    contains the tenant stays as it is.
     """
     for table in filter(is_distributed, tables):
-        is_own = table.name in metadata.tables
-        unique: list[set[str]] = []
-        for key in _unique_keys(table):
+        is_of_library = table.name in metadata.tables
+        earlier_keys: list[set[str]] = []
+        for key in _sort_unique_keys(table):
             columns = key.columns.keys()
-            wanted = [*(name for name in columns if name != TENANT), TENANT]
+            new_columns = [*(name for name in columns if name != TENANT), TENANT]
             is_primary = isinstance(key, sa.PrimaryKeyConstraint)
-            is_repetition = {*wanted} in unique
-            unique.append({*wanted})
-            if not is_repetition and columns == wanted:
+            is_repetition = {*new_columns} in earlier_keys
+            earlier_keys.append({*new_columns})
+            if not is_repetition and columns == new_columns:
                 continue
-            if not is_own and TENANT in columns:
+            if not is_of_library and TENANT in columns:
                 continue
             old_columns = () if is_primary else columns
             suffix = "pkey" if is_primary else "key"
@@ -125,17 +132,21 @@ def swap_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
                 continue
             if is_primary:
                 name = key.name or _default_name(table, (), suffix)
-            elif is_own:
-                name = f"uq_{table.name}_{'_'.join(wanted)}"
+            elif is_of_library:
+                name = f"uq_{table.name}_{'_'.join(new_columns)}"
             else:
-                name = _default_name(table, wanted, suffix)
+                name = _default_name(table, new_columns, suffix)
             kind = "PRIMARY KEY" if is_primary else "UNIQUE"
-            yield _add_constraint(table, name, f"{kind} ({_list(wanted)})")
+            yield _add_constraint(table, name, f"{kind} ({_join_columns(new_columns)})")
 
 
 def distribute_table(table: sa.Table) -> str:
-    """Return the call of Citus for a table. The table of campaigns is distributed first."""
-    name = _literal(table.name)
+    """Return the call of Citus that distributes the table, or makes it a reference table.
+
+    Call it for the table of campaigns first: the other tables get their shards where those of the
+    campaigns are.
+    """
+    name = _write_table_literal(table.name)
     if not is_distributed(table):
         return f"SELECT create_reference_table({name})"
     others = "" if table.name == campaigns.name else f", colocate_with => '{campaigns.name}'"
@@ -143,9 +154,12 @@ def distribute_table(table: sa.Table) -> str:
 
 
 def add_foreign_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
-    """Yield a statement for each foreign key, with the tenant between distributed tables."""
+    """Yield, for each foreign key, the statement that adds it.
+
+    A key that refers to a distributed table gets the tenant, if it does not contain it.
+    """
     for table in tables:
-        for key in _foreign_keys(table):
+        for key in _sort_foreign_keys(table):
             columns = key.column_keys
             referred = [element.column.name for element in key.elements]
             if is_distributed(key.referred_table) and TENANT not in columns:
@@ -154,21 +168,22 @@ def add_foreign_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
             yield _add_constraint(
                 table,
                 name,
-                f"FOREIGN KEY ({_list(columns)}) REFERENCES {quote(key.referred_table.name)} "
-                f"({_list(referred)})",
+                f"FOREIGN KEY ({_join_columns(columns)}) REFERENCES "
+                f"{quote(key.referred_table.name)} ({_join_columns(referred)})",
             )
 
 
-def _in_order_of_distribution(table: sa.Table) -> tuple[bool, bool]:
+def _rank_for_distribution(table: sa.Table) -> tuple[bool, bool]:
+    """Return a sort key: reference tables first, then campaigns, then the other tables."""
     return is_distributed(table), table.name != campaigns.name
 
 
-def _foreign_keys(table: sa.Table) -> list[sa.ForeignKeyConstraint]:
+def _sort_foreign_keys(table: sa.Table) -> list[sa.ForeignKeyConstraint]:
     return sorted(table.foreign_key_constraints, key=lambda key: [*key.column_keys])
 
 
-def _unique_keys(table: sa.Table) -> list[sa.PrimaryKeyConstraint | sa.UniqueConstraint]:
-    """Return the primary key, then the unique keys."""
+def _sort_unique_keys(table: sa.Table) -> list[sa.PrimaryKeyConstraint | sa.UniqueConstraint]:
+    """Return the primary key, then the unique keys by their columns."""
     unique = [key for key in table.constraints if isinstance(key, sa.UniqueConstraint)]
     return [table.primary_key, *sorted(unique, key=lambda key: key.columns.keys())]
 
@@ -186,11 +201,11 @@ def _add_constraint(table: sa.Table, name: object, definition: str) -> str:
     return f"ALTER TABLE {quote(table.name)} ADD CONSTRAINT {quote(str(name))} {definition}"
 
 
-def _list(columns: Iterable[str]) -> str:
+def _join_columns(columns: Iterable[str]) -> str:
     return ", ".join(map(quote, columns))
 
 
-def _literal(table_name: str) -> str:
-    """Return a table's name as the string that Citus casts to ``regclass``."""
+def _write_table_literal(table_name: str) -> str:
+    """Write a table's name as a string constant, which Citus casts to ``regclass``."""
     name = quote(table_name).replace("'", "''")
     return f"'{name}'"

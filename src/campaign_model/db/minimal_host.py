@@ -14,7 +14,7 @@ class MinimalHost:
     """Has the tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
 
     ``host`` contains the names of the tables of tenants, owners and contacts. ``messages`` is the
-    name of the table of messages. Raises :class:`InvalidArgument` if two tables have one name.
+    name of the table of messages. Raises :class:`InvalidArgument` if two tables have the same name.
     """
 
     def __init__(self, host: HostTables, messages: str = "messages") -> None:
@@ -22,8 +22,11 @@ class MinimalHost:
         for argument, name in (*attrs.asdict(host).items(), ("messages", messages)):
             other = arguments.setdefault(name, argument)
             if other != argument:
-                message = f"{argument} is another table than {other}, not {short_repr(name)} too"
-                raise InvalidArgument(argument, message)
+                raise InvalidArgument(
+                    argument,
+                    f"{argument} must be another table than {other}; both have the name "
+                    f"{short_repr(name)}",
+                )
         metadata = sa.MetaData()
         self.tenants: sa.Table = sa.Table(
             host.tenants,
@@ -37,6 +40,7 @@ class MinimalHost:
             return sa.ForeignKeyConstraint(["tenant_id", column], [table.c.tenant_id, table.c.id])
 
         def build_tenant_table(name: str, *columns: sa.schema.SchemaItem) -> sa.Table:
+            """Make a table whose rows belong to tenants, with the usual keys."""
             return sa.Table(
                 name,
                 metadata,
