@@ -457,13 +457,15 @@ def test_prepare_engine_configures_sqlite_and_refuses_other_databases(
 ) -> None:
     engine = sa.create_engine(new_database(engine_name), poolclass=sa.NullPool)
     assert db.prepare_engine(db.prepare_engine(engine)) is engine
-    with engine.begin() as connection:
-        assert connection.execute(sa.select(1)).scalar_one() == 1
-        if engine.dialect.name == "sqlite":
-            assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
-            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 10_000
-            assert connection.connection.driver_connection is not None
-            assert connection.connection.driver_connection.in_transaction
+    with_options = db.prepare_engine(engine.execution_options(one=1))
+    for prepared in (engine, with_options):
+        with prepared.begin() as connection:
+            assert connection.execute(sa.select(1)).scalar_one() == 1
+            if engine.dialect.name == "sqlite":
+                assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar_one() == 1
+                assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() >= 10_000
+                assert connection.connection.driver_connection is not None
+                assert connection.connection.driver_connection.in_transaction
     oracle = cast("sa.Engine", SimpleNamespace(dialect=SimpleNamespace(name="oracle")))
     with pytest.raises(ValueError, match="SQLite and PostgreSQL, not on oracle"):
         db.prepare_engine(oracle)

@@ -54,7 +54,9 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             "its sync_engine"
         )
     if engine.dialect.name == "sqlite":
-        if not sa.event.contains(engine, "connect", _on_connect):
+        # They include those of the engine on which ``execution_options()`` was called.
+        listeners: Any = engine.dispatch
+        if _on_begin not in [*listeners.begin]:
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", _on_begin)
             sa.event.listen(engine, "handle_error", _on_error)
