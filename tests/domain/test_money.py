@@ -24,7 +24,7 @@ SOURCE = Path(campaign_model.__file__).parent
 
 IS_MONEY = re.compile(r"cost|spen[dt]|reserve|budget|money|amount|price|paid", re.IGNORECASE)
 IS_TIME = re.compile(
-    r"second|rate$|renewal|pause|wait|until|deadline|since|begun|_at$|moment|interval",
+    r"second|rate$|renewal|pause|patience|wait|until|deadline|since|begun|_at$|moment|interval",
     re.IGNORECASE,
 )
 

@@ -18,6 +18,7 @@ from sqlalchemy.orm import DeclarativeBase, Session
 from campaign_model.db.outbox import outbox
 from campaign_model.lifecycle import Status
 from campaign_model.store import tables
+from campaign_model.store.deleting import NOTES
 from campaign_model.store.types import is_one_of
 from campaign_model.testing.sample_campaigns import Tenant
 from support.contract import documented
@@ -43,9 +44,8 @@ def test_the_page_describes_every_column() -> None:
         section.split("\n", 1)[0]: re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
         for section in PAGE.split("\n### ")[1:]
     }
-    assert described == {
-        table.name: [column.name for column in table.c] for table in (*TABLES, outbox)
-    }
+    columns = {table.name: [column.name for column in table.c] for table in (*TABLES, outbox)}
+    assert described == {**columns, NOTES: ["note"]}
     assert {str(getattr(tables, name)) for name in tables.__all__} >= {*tables.metadata.tables}
 
 
