@@ -44,7 +44,7 @@ class Rule:
     only_if: str = ""
 
 
-KEYS = {
+KEYS: dict[str, tuple[str, ...]] = {
     "campaigns": ("id", "tenant_id"),
     "campaign_contacts": ("id", "tenant_id", "campaign_id", "contact_id"),
     "campaign_erased_claims": ("tenant_id", "campaign_contact_id", "campaign_id"),
