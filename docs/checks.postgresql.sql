@@ -85,7 +85,9 @@ ALTER TABLE campaigns ADD CONSTRAINT ck_campaigns_template_config CHECK (
     AND jsonb_path_query_array(template_config, '$[*].variant_count')::text !~ '[.]'
     AND jsonb_path_query_array(template_config, '$[*].day_offset')::text !~ '[.]'
     AND jsonb_path_query_array(template_config, '$[*].key ? (@.type() == "string"
-        && @ != "")')::text !~ E'("[A-Za-z0-9_-]+").*\\1'
+        && @ != "")')::text !~ ('("[A-Za-z0-9_-]+").*'
+        || chr(92)
+        || '1')
     AND NOT coalesce(template_config @@ '($[*].key == "s1"
         && exists($[0] ? (!exists(@.key) || @.key == null || @.key == "")))
         || ($[*].key == "s2" && exists($[1] ? (!exists(@.key) || @.key == null || @.key == "")))
@@ -346,7 +348,9 @@ ALTER TABLE campaign_templates ADD CONSTRAINT ck_campaign_templates_steps CHECK 
     AND jsonb_path_query_array(steps, '$[*].variant_count')::text !~ '[.]'
     AND jsonb_path_query_array(steps, '$[*].day_offset')::text !~ '[.]'
     AND jsonb_path_query_array(steps, '$[*].key ? (@.type() == "string"
-        && @ != "")')::text !~ E'("[A-Za-z0-9_-]+").*\\1'
+        && @ != "")')::text !~ ('("[A-Za-z0-9_-]+").*'
+        || chr(92)
+        || '1')
     AND NOT coalesce(steps @@ '($[*].key == "s1"
         && exists($[0] ? (!exists(@.key) || @.key == null || @.key == "")))
         || ($[*].key == "s2" && exists($[1] ? (!exists(@.key) || @.key == null || @.key == "")))

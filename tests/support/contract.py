@@ -55,6 +55,9 @@ def run(
     """Run the contract, or only some ``tests``, with the library in ``source``."""
     return run_pytest(
         directory,
+        # The oldest pytest reads the configuration of this repository if the library is installed
+        # below it, and does not know all of its options.
+        *("-W", "ignore::pytest.PytestConfigWarning"),
         *("-p", "campaign_model.testing.plugin", "--pyargs"),
         *([f"{PACKAGE}.{test}" for test in tests] or [PACKAGE]),
         *([] if url is None else [f"--campaign-model-url={url}"]),

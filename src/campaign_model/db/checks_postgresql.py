@@ -109,8 +109,9 @@ def _check_between_steps(column: str) -> str:
     own_keys = (
         f"""jsonb_path_query_array({column}, '$[*].key ? (@.type() == "string" && @ != "")')"""
     )
-    # In a string E'...', a backslash means the same under every setting of the session.
-    no_key_twice = f"""{own_keys}::text !~ E'("[A-Za-z0-9_-]+").*\\\\1'"""
+    # chr(92) is the backslash of \1. PostgreSQL prints a backslash in a constant in two ways, which
+    # depend on a setting of the session. Then the definitions of two CHECKs could not be compared.
+    no_key_twice = f"""{own_keys}::text !~ ('("[A-Za-z0-9_-]+").*' || chr(92) || '1')"""
     # Another step has the effective key of a step without a key. This is a predicate on the whole
     # list: a filter on the steps could not compare two of them.
     other_has_implied_key = " || ".join(

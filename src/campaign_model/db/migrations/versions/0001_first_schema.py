@@ -33,7 +33,7 @@ STEPS_CHECK_POSTGRESQL = r"""CASE WHEN jsonb_typeof(COLUMN) = 'array' THEN jsonb
     AND jsonb_path_query_array(COLUMN, '$[*].step')::text !~ '[.]'
     AND jsonb_path_query_array(COLUMN, '$[*].variant_count')::text !~ '[.]'
     AND jsonb_path_query_array(COLUMN, '$[*].day_offset')::text !~ '[.]'
-    AND jsonb_path_query_array(COLUMN, '$[*].key ? (@.type() == "string" && @ != "")')::text !~ E'("[A-Za-z0-9_-]+").*\\1'
+    AND jsonb_path_query_array(COLUMN, '$[*].key ? (@.type() == "string" && @ != "")')::text !~ ('("[A-Za-z0-9_-]+").*' || chr(92) || '1')
     AND NOT coalesce(COLUMN @@ '($[*].key == "s1" && exists($[0] ? (!exists(@.key) || @.key == null || @.key == ""))) ||
     ($[*].key == "s2" && exists($[1] ? (!exists(@.key) || @.key == null || @.key == ""))) ||
     ($[*].key == "s3" && exists($[2] ? (!exists(@.key) || @.key == null || @.key == ""))) ||
