@@ -4,7 +4,7 @@
 has a parameter with a new name; then :func:`draw_arguments` raises ``KeyError``.
 
 Ids are the attacker's own, the victim's, random ones, and ids of another kind of row. The twin of
-an argument (:func:`replace_ids`) has an id that nobody has in place of each of the victim's.
+an argument (:func:`replace_ids`) has an id that no row has in place of each id of the victim.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Draw:
         return ids
 
     def after(self) -> str:
-        """Choose the cursor of a page, some of which are the victim's."""
+        """Choose a cursor of the attacker, a cursor of the victim, or a malformed one."""
         return self.random.choice((*self.own.cursors, *self.victim.cursors, "1:x"))
 
     def messages_condition(self, text: str) -> Any:

@@ -5,7 +5,7 @@ One call of the attack:
 1. Draw a method and its arguments (:mod:`attack.arguments`), and call the method in a savepoint.
 2. Look whether a row of the victim was changed or locked (:mod:`attack.watch`).
 3. Roll back, and call the method with the twin of the arguments: each id of the victim is replaced
-   by an id that nobody has. The two answers, or the two errors, must be equal.
+   by an id that no row has. The two answers, or the two errors, must be equal.
 4. The answer must not contain an id or a text of the victim that the arguments do not contain.
 
 A round makes new tenants, makes many such calls in one transaction, and then some that commit. In
@@ -111,7 +111,7 @@ class Attack:
         self._number = 0
 
     def run(self, calls: int) -> Report:
-        """Make so many calls, in rounds. Stop after the first round with a leak."""
+        """Make ``calls`` calls, in rounds. Stop after the first round that finds a leak."""
         rounds = max(1 if calls < 100 else 2, -(-calls // CALLS_PER_ROUND))
         for index in range(rounds):
             end = calls * (index + 1) // rounds
@@ -197,7 +197,7 @@ class Attack:
         answer = self._masked(answer, name, arguments)
         twin_answer = self._masked(twin_answer, name, twin)
         if answer != twin_answer:
-            self._note(f"{answer}\nfor an id that nobody has: {twin_answer}", description)
+            self._note(f"{answer}\nfor an id that no row has: {twin_answer}", description)
 
     def _next_method(self) -> str:
         """Choose a method. Each one comes equally often."""
@@ -336,7 +336,7 @@ class Attack:
                 except CampaignModelError as error:
                     answers.append(f"error {error.to_dict()!r}")
             if self._masked(answers[0], name, {}) != self._masked(answers[1], name, {}):
-                self._note(f"{answers[0]}\nfor an id that nobody has: {answers[1]}", name)
+                self._note(f"{answers[0]}\nfor an id that no row has: {answers[1]}", name)
 
     def _note(self, what: str | None, call: str) -> None:
         if what is not None:

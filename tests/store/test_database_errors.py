@@ -283,7 +283,7 @@ def test_a_server_that_became_read_only_is_left_for_another_connection(
 COMMIT_ERRORS = {
     # The transaction was rolled back for certain.
     "40001": {"first": True, "not idempotent": True, "idempotent": True},
-    # Nobody can tell whether the COMMIT took place.
+    # The client cannot tell whether the server has committed.
     "08006": {"first": True, "not idempotent": False, "idempotent": True},
     "57P01": {"first": True, "not idempotent": False, "idempotent": True},
     "57P02": {"first": True, "not idempotent": False, "idempotent": True},

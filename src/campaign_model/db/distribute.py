@@ -52,7 +52,7 @@ def distribute_sql(*, host: HostTables | None = None, messages: str = "messages"
     """
     host = host or HostTables()
     minimal = MinimalHost(host, messages)
-    # Tables come after those that they refer to.
+    # Each table comes after the tables to which it refers.
     referred_tables = [minimal.tenants, minimal.owners, minimal.contacts]
     library_tables = build_tables("postgresql", host)
     tables = [*referred_tables, *library_tables, minimal.messages]

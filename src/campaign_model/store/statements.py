@@ -175,7 +175,7 @@ def execute_as_driver_sql(scope: Scope, statement: Any, parameters: Parameters) 
     return connection.exec_driver_sql(sql, values)
 
 
-@lru_cache(maxsize=1024)  # A few for each engine, of which a service may have many.
+@lru_cache(maxsize=1024)  # Each engine has a few entries, and a service may have many engines.
 def _driver_sql(statement: Any, dialect: sa.Dialect) -> tuple[str, list[str] | None]:
     """Return the text in the notation of the driver, and the order of positional parameters."""
     compiled = statement.compile(dialect=dialect)

@@ -253,7 +253,7 @@ ORDER BY 1
 """
 
 
-# The tables that Citus distributes, or of which it keeps a copy on each node.
+# Select the names of the distributed tables and of the reference tables of Citus.
 _SELECT_DISTRIBUTED_TABLES = """
 SELECT relname
 FROM pg_dist_partition
