@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from campaign_model.db.minimal_host import MinimalHost
 from campaign_model.db.revisions import VERSION_TABLE
-from campaign_model.db.schema import build_tables, quote
+from campaign_model.db.schema import build_tables, quote, quote_text
 from campaign_model.store.tables import HostTables, campaigns, metadata
 
 TENANT = "tenant_id"
@@ -146,7 +146,7 @@ def distribute_table(table: sa.Table) -> str:
     Call it for the table of campaigns first: the other tables get their shards where those of the
     campaigns are.
     """
-    name = _write_table_literal(table.name)
+    name = quote_text(quote(table.name))  # Citus casts it to regclass.
     if not is_distributed(table):
         return f"SELECT create_reference_table({name})"
     others = "" if table.name == campaigns.name else f", colocate_with => '{campaigns.name}'"
@@ -203,9 +203,3 @@ def _add_constraint(table: sa.Table, name: object, definition: str) -> str:
 
 def _join_columns(columns: Iterable[str]) -> str:
     return ", ".join(map(quote, columns))
-
-
-def _write_table_literal(table_name: str) -> str:
-    """Write a table's name as a string constant, which Citus casts to ``regclass``."""
-    name = quote(table_name).replace("'", "''")
-    return f"'{name}'"

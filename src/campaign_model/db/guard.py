@@ -31,6 +31,7 @@ from campaign_model._answer import Answer
 from campaign_model.db.adoption.tolerance import TRIGGER as TOLERANCE_TRIGGER
 from campaign_model.db.guard_rules import MOVED, describe_move, rules
 from campaign_model.db.revisions import compare_version
+from campaign_model.db.schema import quote_text
 from campaign_model.db.setup import SetupError, require_untranslated_names
 from campaign_model.store.connection import check_session
 from campaign_model.store.deleting import NOTES
@@ -305,12 +306,12 @@ def _write_triggers_on_postgresql(schema: str) -> Iterator[_Trigger]:
 
     # 1. The rules.
     for rule in rules("postgresql"):
-        call = f"{_REFUSE}({_quote(rule.sentence)})"
+        call = f"{_REFUSE}({quote_text(rule.sentence)})"
         functions: tuple[str, ...] = ()
         if rule.only_if:
             function = f"{_PREFIX}_{rule.name}"
             condition = rule.only_if.format(schema=f"{schema}.")
-            refuse = _refuse_if(condition, _quote(rule.sentence))
+            refuse = _refuse_if(condition, quote_text(rule.sentence))
             functions = (_write_function(schema, function, refuse),)
             call = f"{function}()"
         # A BEFORE trigger runs before the foreign keys, so the error has the sentence of the rule.
@@ -328,7 +329,7 @@ EXECUTE FUNCTION {schema}.{call}"""
         name = f"{table.removeprefix('campaign_')}_truncate"
         create = f"""
 CREATE TRIGGER {_PREFIX}_{name} BEFORE TRUNCATE ON {table}
-FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{_REFUSE}({_quote(_TRUNCATED)})"""
+FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{_REFUSE}({quote_text(_TRUNCATED)})"""
         yield build_trigger(name, table, create)
     # 3. When the status of a campaign changes, write a note. The rule for new rows of the history
     #    compares the row with the note.
@@ -366,7 +367,7 @@ EXECUTE FUNCTION {schema}.{function}()"""
         chosen text := coalesce(current_setting('{TENANT_SETTING}', true), '');
     BEGIN
         PERFORM set_config('{TENANT_SETTING}', CAST(NEW.tenant_id AS text), true);
-        {_refuse_if(lacks_history, _quote(_NO_HISTORY))}
+        {_refuse_if(lacks_history, quote_text(_NO_HISTORY))}
         PERFORM set_config('{TENANT_SETTING}', chosen, true);
     END;"""
     create_function = _write_function(schema, function, check)
@@ -390,7 +391,7 @@ def _write_triggers_on_sqlite() -> Iterator[_Trigger]:
         return _Trigger(f"{_PREFIX}_{name}", (create,), create)
 
     def write_refusal(sentence: str) -> str:
-        return f"    SELECT RAISE(ABORT, {_quote(sentence)})"
+        return f"    SELECT RAISE(ABORT, {quote_text(sentence)})"
 
     # 1. The rules.
     for rule in rules("sqlite"):
@@ -421,7 +422,3 @@ def _write_triggers_on_sqlite() -> Iterator[_Trigger]:
     INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{MOVED}:' || {value})"""  # noqa: S608
     is_moved = "OLD.status IS NOT NEW.status"
     yield build_trigger("campaigns_moved", "AFTER UPDATE OF status ON campaigns", body, is_moved)
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

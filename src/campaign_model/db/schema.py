@@ -86,6 +86,11 @@ def quote(name: str) -> str:
     return identifier
 
 
+def quote_text(text: str) -> str:
+    """Return ``text`` as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _host_key(table_name: str) -> tuple[str, ...]:
     return tuple(f"{table_name}.{column}" for column in HOST_KEY)
 

@@ -28,7 +28,7 @@ from campaign_model.db.adoption.catalog import Column
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
 from campaign_model.db.checks import checks
-from campaign_model.db.schema import quote
+from campaign_model.db.schema import quote, quote_text
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import ContactStatus, Status
 
@@ -419,4 +419,4 @@ WHERE undecided AND {is_in_rows}"""
 
 def quote_texts(texts: Iterable[str]) -> str:
     """Write texts as a list of SQL literals."""
-    return ", ".join("'" + str(text).replace("'", "''") + "'" for text in texts)
+    return ", ".join(quote_text(str(text)) for text in texts)
