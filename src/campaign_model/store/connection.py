@@ -2,18 +2,21 @@
 
 :func:`check_connection` refuses connections on which the store cannot keep its promises;
 :func:`check_driver` and :func:`check_session` are the parts of it that other modules need too.
+:func:`listen_once` adds listeners for events of SQLAlchemy.
 :func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` returns the SQLSTATE of an
 error, whichever driver raised it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import attrs
 import sqlalchemy as sa
@@ -40,6 +43,13 @@ _UTF8 = {"UTF8", "UNICODE"}
 _CHUNK = 10_000
 """The most ids that one statement gets."""
 
+Listeners = tuple[tuple[str, Callable[..., Any]], ...]
+"""Names of SQLAlchemy's events, each with the function that is called."""
+
+_LISTEN_LOCK = threading.Lock()
+_listeners: WeakKeyDictionary[sa.Dialect, set[Listeners]] = WeakKeyDictionary()
+"""The listeners that :func:`listen_once` has added to each dialect."""
+
 _FOREIGN_KEY_VIOLATION = "23503"
 _UNIQUE_VIOLATION = "23505"
 _SQLSTATE_OF_SQLITE_ERROR = {
@@ -58,6 +68,21 @@ def database_time(connection: sa.Connection) -> datetime:
     """Return the database's time, the one clock that all workers share."""
     now: datetime = connection.execute(sa.select(database_clock())).scalar_one()
     return now
+
+
+def listen_once(dialect: sa.Dialect, listeners: Listeners) -> None:
+    """Add listeners to ``dialect``, unless it has them already.
+
+    An engine shares its dialect with every engine that its ``execution_options()`` returns.
+    """
+    if listeners in _listeners.get(dialect, ()):
+        return
+    with _LISTEN_LOCK:
+        present = _listeners.setdefault(dialect, set())
+        if listeners not in present:
+            for event, function in listeners:
+                sa.event.listen(dialect, event, function)
+            present.add(listeners)
 
 
 def check_connection(connection: sa.Connection) -> None:

@@ -22,13 +22,13 @@ passes only ``SET LOCAL`` on to its workers.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 from uuid import UUID
-from weakref import WeakSet
 
 import attrs
 import sqlalchemy as sa
+
+from campaign_model.store.connection import listen_once
 
 TENANT_SETTING = "campaign_model.tenant_id"
 """The name of the setting."""
@@ -38,12 +38,6 @@ _CHOICE = "_campaign_model_tenant"
 
 ``Connection.info`` is the wrong place: it belongs to the driver's connection, which a pool later
 lends to other users.
-"""
-
-_LISTEN_LOCK = threading.Lock()
-_listening_dialects: WeakSet[sa.Dialect] = WeakSet()
-"""The dialects that have the listeners. An engine shares its dialect with every engine that its
-``execution_options()`` returns.
 """
 
 
@@ -80,20 +74,8 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
         return
     choice: _Choice | None = getattr(connection, _CHOICE, None)
     if choice is None or not choice.is_for(connection, tenant_id):
-        _listen(connection.dialect)
+        listen_once(connection.dialect, _LISTENERS)
         setattr(connection, _CHOICE, _Choice(tenant_id, connection.get_transaction()))
-
-
-def _listen(dialect: sa.Dialect) -> None:
-    """Add the listeners to ``dialect``, once."""
-    if dialect in _listening_dialects:
-        return
-    with _LISTEN_LOCK:
-        if dialect not in _listening_dialects:
-            sa.event.listen(dialect, "do_executemany", _before_executemany)
-            sa.event.listen(dialect, "do_execute_no_params", _before_execute_without_parameters)
-            sa.event.listen(dialect, "do_execute", _before_execute)
-            _listening_dialects.add(dialect)
 
 
 def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -119,6 +101,13 @@ def _before_executemany(_cursor: Any, statement: str, _parameters: Any, context:
 
 def _before_execute_without_parameters(_cursor: Any, statement: str, context: Any) -> None:
     _before_executemany(_cursor, statement, None, context)
+
+
+_LISTENERS = (
+    ("do_executemany", _before_executemany),
+    ("do_execute_no_params", _before_execute_without_parameters),
+    ("do_execute", _before_execute),
+)
 
 
 def _take_unsent(statement: str, context: Any) -> str | None:

@@ -12,7 +12,6 @@ import inspect
 import logging
 import secrets
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +19,13 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar, Unpack
 from uuid import UUID
-from weakref import WeakSet
 
 import sqlalchemy as sa
 
 from campaign_model._logs import store_log
 from campaign_model._values import checked_instance
 from campaign_model.errors import InvalidArgument, TransactionAborted, short_repr
-from campaign_model.store.connection import sqlite_in_transaction, sqlstate
+from campaign_model.store.connection import listen_once, sqlite_in_transaction, sqlstate
 from campaign_model.store.database_errors import (
     Remedy,
     describe_database_error,
@@ -45,12 +43,6 @@ _NOTED_ERROR = "campaign_model_noted_error"
 
 _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_database", default=None)
 """Set by :func:`forbid_transact`."""
-
-_LISTEN_LOCK = threading.Lock()
-_noting_dialects: WeakSet[sa.Dialect] = WeakSet()
-"""The dialects whose errors :func:`_note_error` notes. An engine shares its dialect with every
-engine that its ``execution_options()`` returns.
-"""
 
 _IN_FAILED_TRANSACTION = "25P02"
 
@@ -136,7 +128,7 @@ def run_attempts(
             "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
             "that save gets"
         )
-    _note_errors(bind.dialect)
+    listen_once(bind.dialect, (("handle_error", _note_error),))
     attempt = 0
     while True:
         attempt += 1
@@ -297,16 +289,6 @@ def _is_aborted(connection: sa.Connection) -> bool:
             return True
         raise
     return False
-
-
-def _note_errors(dialect: sa.Dialect) -> None:
-    """Note the last database error of each connection of :func:`transact` with this dialect."""
-    if dialect in _noting_dialects:
-        return
-    with _LISTEN_LOCK:
-        if dialect not in _noting_dialects:
-            sa.event.listen(dialect, "handle_error", _note_error)
-            _noting_dialects.add(dialect)
 
 
 def _note_error(context: sa.engine.ExceptionContext) -> None:
