@@ -23,17 +23,26 @@ def outcome_row(claim: Claim, outcome: Outcome, *, requeue: bool = False) -> Out
 
     With ``requeue``, the contact of a success waits again, as after a release.
     """
-    cost, unknown_costs = outcome.cost or _ZERO, int(outcome.cost is None)
-    row = (claim.id, claim.token, cost, unknown_costs)
+    row: OutcomeRow = {
+        "id": claim.id,
+        "token": claim.token,
+        "cost": outcome.cost or _ZERO,
+        "unknown_costs": int(outcome.cost is None),
+        "attempts": 0,
+    }
     if isinstance(outcome, Generated) and not requeue:
-        return OutcomeRow(*row, status=_SUCCEEDED)
-    if isinstance(outcome, Failed):
-        return OutcomeRow(*row, status=_FAILED, error_code=outcome.code, error=outcome.message)
-    if isinstance(outcome, NotReady):
-        return OutcomeRow(*row, attempts=-1, gaps=outcome.gaps)
-    if isinstance(outcome, Unfinished):
+        row["status"] = _SUCCEEDED
+    elif isinstance(outcome, Failed):
+        row |= {"status": _FAILED, "error_code": outcome.code, "error": outcome.message}
+    elif isinstance(outcome, Unfinished):
+        if outcome.retry_after:
+            row["retry_after"] = outcome.retry_after
         # A contact that was given back for nothing does not use up an attempt. One that was paid
         # for does, so that it is not paid for again and again.
-        attempts = 0 if outcome.cost != 0 else -1
-        return OutcomeRow(*row, attempts=attempts, retry_after=outcome.retry_after or None)
-    return OutcomeRow(*row, attempts=-1)
+        if outcome.cost == 0:
+            row["attempts"] = -1
+    else:
+        row["attempts"] = -1
+        if isinstance(outcome, NotReady):
+            row["gaps"] = outcome.gaps
+    return row

@@ -471,7 +471,7 @@ def lock_claimed(
 
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
     # PostgreSQL reads ids, amounts and intervals as `str` writes them.
-    outcomes_json = json.dumps([row._asdict() for row in outcomes], ensure_ascii=False, default=str)
+    outcomes_json = json.dumps(outcomes, ensure_ascii=False, default=str)
     outcome_parameters = {"outcomes": outcomes_json, "number": len(outcomes)}
     is_generating = parameters["expected_status"] == Status.GENERATING
     record_all = _RECORD_GENERATING if is_generating else _RECORD_NOT_GENERATING

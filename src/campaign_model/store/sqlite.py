@@ -298,26 +298,25 @@ def lock_claimed(
 
 
 def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow]) -> bool:
-    ids = [row.id for row in outcomes]
+    ids = [outcome["id"] for outcome in outcomes]
     campaign, contacts = lock_claimed(scope, {**parameters, "ids": ids})
     if not _is_as_last_read(campaign, parameters) or any(
-        row.id not in contacts
-        or contacts[row.id].claim_token != row.token
-        or contacts[row.id].status != GENERATING
-        for row in outcomes
+        outcome["id"] not in contacts
+        or contacts[outcome["id"]].claim_token != outcome["token"]
+        or contacts[outcome["id"]].status != GENERATING
+        for outcome in outcomes
     ):
         return False
     now = campaign.now
     dialect = scope.connection.dialect
-    documents = [
-        {
-            **row._asdict(),
-            "cost": Money().process_bind_param(row.cost, dialect),
-            "retry_at": row.retry_after
-            and UtcDateTime().process_bind_param(now + row.retry_after, dialect),
-        }
-        for row in outcomes
-    ]
+    documents = []
+    for outcome in outcomes:
+        document: dict[str, Any] = {**outcome}
+        document["cost"] = Money().process_bind_param(outcome["cost"], dialect)
+        if "retry_after" in outcome:
+            retry_at = now + outcome["retry_after"]
+            document["retry_at"] = UtcDateTime().process_bind_param(retry_at, dialect)
+        documents.append(document)
     written = scope.connection.execute(
         _RECORD, {**parameters, "now": now, "outcomes": sqlite_json(documents)}
     ).all()
@@ -326,9 +325,9 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
         delta.move(contacts[row.id].status, row.status)
     with exact_money():
         for outcome in outcomes:
-            delta.cost += outcome.cost
-            delta.unknown_costs += outcome.unknown_costs
-            delta.reserved -= contacts[outcome.id].reserved
+            delta.cost += outcome["cost"]
+            delta.unknown_costs += outcome["unknown_costs"]
+            delta.reserved -= contacts[outcome["id"]].reserved
     add_to_totals(scope, parameters["campaign"], delta, shard=parameters["shard"])
     return True
 

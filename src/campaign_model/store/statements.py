@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Required, TypedDict
 from uuid import UUID
 from weakref import WeakSet
 
@@ -230,23 +230,23 @@ class HeldContact(NamedTuple):
     exported_at: datetime | None
 
 
-class OutcomeRow(NamedTuple):
+class OutcomeRow(TypedDict, total=False):
     """What an outcome changes in the contact that its claim holds.
 
-    ``status`` is None for a contact that goes back to wait; its gaps then decide where. ``gaps``
-    is None if the outcome says nothing about them. ``attempts`` is added to the contact's.
+    ``status`` is missing for a contact that goes back to wait; its gaps then decide where. ``gaps``
+    is missing if the outcome says nothing about them. ``attempts`` is added to the contact's.
     """
 
-    id: UUID
-    token: UUID
-    cost: Decimal
-    unknown_costs: int
-    status: str | None = None
-    attempts: int = 0
-    retry_after: timedelta | None = None
-    gaps: tuple[str, ...] | None = None
-    error_code: str | None = None
-    error: str | None = None
+    id: Required[UUID]
+    token: Required[UUID]
+    cost: Required[Decimal]
+    unknown_costs: Required[int]
+    attempts: Required[int]
+    status: str
+    retry_after: timedelta
+    gaps: tuple[str, ...]
+    error_code: str
+    error: str
 
 
 class Statements(Protocol):
