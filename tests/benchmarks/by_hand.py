@@ -39,7 +39,7 @@ def _driver_sql(sql: str) -> str:
 Contact = tuple[UUID, UUID, int, int, int]
 """A claimed contact: its id, the host's contact id, attempts, revision, rank."""
 
-CLAIM = _driver_sql(postgresql.CLAIM)
+CLAIM = _driver_sql(postgresql.CLAIM.replace(":hidden_tenant", ":tenant"))
 TAKE_OVER = _driver_sql(postgresql.TAKE_OVER)
 RAISE_LOW_WATERMARK = _driver_sql(postgresql.RAISE_LOW_WATERMARK)
 RECORD = _driver_sql(postgresql_locks.LOCKED_GENERATING + postgresql.RECORD)

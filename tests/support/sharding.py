@@ -19,7 +19,7 @@ from pglast.enums import BoolExprType, JoinType, NullTestType, SetOperation
 
 import campaign_model
 from campaign_model.store.assignment import assign_contacts
-from campaign_model.store.postgresql import _CLAIM, _CLAIM_UNSHARDED
+from campaign_model.store.postgresql import _CLAIM, _CLAIM_SHARDED
 from campaign_model.store.statements import _driver_sql
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.types import UtcDateTime
@@ -383,9 +383,9 @@ class StoreStatements:
             self.sites.add((path, caller.f_lineno))
             if caller.f_code is assign_contacts.__code__ and text.startswith("SELECT"):
                 return  # The query of the store's caller.
-            if text == _driver_sql(_CLAIM_UNSHARDED, connection.dialect)[0]:
+            if text == _driver_sql(_CLAIM, connection.dialect)[0]:
                 # A sharded database gets the other form of this statement.
-                text = _driver_sql(_CLAIM, connection.dialect)[0]
+                text = _driver_sql(_CLAIM_SHARDED, connection.dialect)[0]
             self.sent[text] = None
             if text not in self.judged:
                 self.judged[text] = broken_rules(text)

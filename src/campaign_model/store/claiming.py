@@ -306,26 +306,18 @@ class ClaimCall:
     ) -> ClaimBatch:
         """Return the claims of this call, with the reason why there are no more, if any."""
         assert self.now is not None, "claimed before"
-        steps, config, expires_at = (
-            self.documents.steps,
-            self.documents.config,
-            self.now + self.lease,
-        )
+        documents, expires_at = self.documents, self.now + self.lease
+        fingerprint = documents.steps.fingerprint
         claims = tuple(
             Claim(
-                id=contact.id,
-                campaign_id=self.campaign_id,
-                contact_id=contact.contact_id,
-                token=self.token,
-                expires_at=expires_at,
-                attempts=contact.attempts,
-                revision=contact.revision,
-                steps_fingerprint=steps.fingerprint,
-                reserved=contact.reserved,
+                *(id_, self.campaign_id, contact_id, self.token, expires_at),
+                *(attempts, revision, fingerprint, reserved),
             )
-            for contact in self.contacts
+            for id_, contact_id, attempts, revision, _rank, reserved in self.contacts
         )
-        return ClaimBatch(claims, stop, retry_at, self.now, cursor, steps, config)
+        return ClaimBatch(
+            claims, stop, retry_at, self.now, cursor, documents.steps, documents.config
+        )
 
 
 def log_takeover(scope: Scope, campaign_id: UUID, contact: Any) -> None:

@@ -58,7 +58,6 @@ from campaign_model.store.statements import (
     Parameters,
     Statements,
     statement,
-    statement_planned_once,
 )
 from campaign_model.store.tables import LOWEST_RANK, campaign_contacts
 from campaign_model.store.totals import Totals, add_to_totals, load_totals
@@ -73,8 +72,8 @@ FIND = f"""
 SELECT id, contact_id, attempts, revision, rank, lease_expires_at
 FROM campaign_contacts
 WHERE tenant_id = :tenant
-  AND campaign_id = :campaign
-  AND rank >= :first_rank
+  AND campaign_id = (SELECT :campaign)
+  AND rank >= (SELECT :first_rank)
   AND CASE
           WHEN status = '{GENERATED}'
            AND exported_at IS NULL
@@ -85,7 +84,7 @@ WHERE tenant_id = :tenant
           THEN true
       END IS NOT NULL
 ORDER BY rank
-LIMIT :number
+LIMIT (SELECT :number)
 """  # noqa: S608 - our own names
 
 # Find when a claim may get more contacts: when the first lease expires, or :soon.
@@ -98,15 +97,15 @@ SELECT min(
        ) AS next_expiry
 FROM campaign_contacts
 WHERE tenant_id = :tenant
-  AND campaign_id = :campaign
+  AND campaign_id = (SELECT :campaign)
   AND status = '{GENERATED}'
   AND exported_at IS NULL
 """  # noqa: S608 - our own names
 
 _FOUND = ("id", "contact_id", "attempts", "revision", "rank", "lease_expires_at")
-_FIND_ON_POSTGRESQL = statement_planned_once(f"{FIND} FOR NO KEY UPDATE SKIP LOCKED", *_FOUND)
+_FIND_ON_POSTGRESQL = statement(f"{FIND} FOR NO KEY UPDATE SKIP LOCKED", *_FOUND)
 _FIND_ON_SQLITE = statement(FIND, *_FOUND)
-_NEXT_CHANCE = statement_planned_once(NEXT_CHANCE, "next_expiry")
+_NEXT_CHANCE = statement(NEXT_CHANCE, "next_expiry")
 
 _CONTACT = campaign_contacts.c
 

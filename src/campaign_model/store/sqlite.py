@@ -44,7 +44,7 @@ from campaign_model.store.statements import (
 )
 from campaign_model.store.tables import LOWEST_RANK
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Money, UtcDateTime, sqlite_json
+from campaign_model.store.types import Money, UtcDateTime, json_parameter
 
 # Read the campaign row, and the time.
 CAMPAIGN = """
@@ -318,7 +318,7 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
             document["retry_at"] = UtcDateTime().process_bind_param(retry_at, dialect)
         documents.append(document)
     written = scope.connection.execute(
-        _RECORD, {**parameters, "now": now, "outcomes": sqlite_json(documents)}
+        _RECORD, {**parameters, "now": now, "outcomes": json_parameter(documents)}
     ).all()
     delta = Totals()
     for row in written:

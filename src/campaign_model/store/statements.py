@@ -25,7 +25,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, Required, TypedDict
 from uuid import UUID
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -76,7 +76,7 @@ SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expi
        ) > 0 AS any_exhausted
 FROM campaign_contacts
 WHERE tenant_id = :tenant
-  AND campaign_id = :campaign
+  AND campaign_id = (SELECT :campaign)
   AND status IN ({WAITING}, '{GENERATING}')
   AND rank >= {LOW_WATERMARK}
 """  # noqa: S608 - our own names
@@ -99,14 +99,7 @@ _TYPES: dict[str, Any] = {
 
 Parameters = Mapping[str, Any]
 
-_HIDDEN = (
-    *("campaign", "shard", "id", "ids", "first_rank", "first_unclaimed", "number"),
-    *("max_attempts", "now", "soon"),
-)
-"""The parameters that change how many rows PostgreSQL expects, and so how it plans a statement."""
-
 _PARAMETER = re.compile(r"(?<!:):([a-z_]+)")
-_HIDDEN_PARAMETER = re.compile(rf"(?<!:):({'|'.join(_HIDDEN)})\b")
 
 
 def statement(sql: str, *columns: str) -> Any:
@@ -122,45 +115,16 @@ def statement(sql: str, *columns: str) -> Any:
     return text.columns(*(sa.column(name, _TYPES.get(name)) for name in columns))
 
 
-def statement_planned_once(sql: str, *columns: str, hides_tenant: bool = False) -> Any:
-    """Make a statement that PostgreSQL plans once, by hiding values from the planner.
-
-    PostgreSQL makes a custom plan for the values of each execution as long as custom plans look
-    cheaper than the generic plan for all values. For a tenant or campaign that the statistics do
-    not contain yet, custom plans always look cheaper, and planning takes as long as execution. A
-    subquery, ``(SELECT :name)``, hides the value from the planner. Then a custom plan costs as much
-    as the generic plan, and PostgreSQL keeps the generic plan.
-
-    The other parameters stay plain: a subquery costs about two microseconds an execution, and a
-    sharded database cannot cast a subquery that is written into a row.
-
-    The tenant stays plain too, because a database that is sharded by tenant finds the server by it.
-    The indexes begin with an id or a campaign, whose values are hidden, so the tenant usually does
-    not change the plan. The claim is the exception. If the statistics contain few tenants,
-    PostgreSQL expects fewer rows for a tenant that they do not contain, and so plans every
-    execution of the claim, which takes longer than the claim itself. ``hides_tenant`` hides the
-    tenant; it is for databases that are not sharded.
-    """
-    hidden = _HIDDEN_PARAMETER.sub(r"(SELECT :\1)", sql)
-    if hides_tenant:
-        hidden = re.sub(r"(?<!:):tenant\b", "(SELECT :tenant)", hidden)
-    return statement(hidden, *columns)
-
-
 _IS_SHARDED = sa.text("SELECT to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL")
-_unsharded: WeakSet[sa.Dialect] = WeakSet()
-"""The dialects of engines on databases that are not sharded."""
+_sharded: WeakKeyDictionary[sa.Dialect, bool] = WeakKeyDictionary()
+"""What :func:`is_sharded` has found out, by the dialect of an engine."""
 
 
-def find_out_if_sharded(connection: sa.Connection) -> None:
-    """Ask PostgreSQL whether it is a Citus cluster, unless it is known to be none."""
-    if connection.dialect not in _unsharded and not connection.scalar(_IS_SHARDED):
-        _unsharded.add(connection.dialect)
-
-
-def is_unsharded(connection: sa.Connection) -> bool:
-    """Tell whether :func:`find_out_if_sharded` has found that the database is not sharded."""
-    return connection.dialect in _unsharded
+def is_sharded(connection: sa.Connection) -> bool:
+    """Tell whether PostgreSQL is a Citus cluster. Ask it once for each engine."""
+    if connection.dialect not in _sharded:
+        _sharded[connection.dialect] = bool(connection.scalar(_IS_SHARDED))
+    return _sharded[connection.dialect]
 
 
 def execute_as_driver_sql(scope: Scope, statement: Any, parameters: Parameters) -> Any:
@@ -242,7 +206,7 @@ class OutcomeRow(TypedDict, total=False):
     cost: Required[Decimal]
     unknown_costs: Required[int]
     attempts: Required[int]
-    status: str
+    status: str | None
     retry_after: timedelta
     gaps: tuple[str, ...]
     error_code: str

@@ -154,12 +154,19 @@ class Array(sa.types.TypeDecorator[list[Any]]):
         if value is None:
             return None
         values = [checked_id(one) for one in value] if self.item is Uuid else list(value)
-        return values if _is_postgresql(dialect) else sqlite_json(values)
+        return values if _is_postgresql(dialect) else json_parameter(values)
 
 
-def sqlite_json(value: Any) -> str:
-    """Write a JSON parameter for SQLite: ids as :class:`Uuid` stores them, durations as text."""
-    return json.dumps(value, default=lambda one: one.hex if isinstance(one, UUID) else str(one))
+def json_parameter(value: Any) -> str:
+    """Write a JSON parameter: ids as 32 hexadecimal digits; amounts and durations as text.
+
+    SQLite compares ids as text, in the form that :class:`Uuid` stores. PostgreSQL casts them.
+    """
+    return json.dumps(
+        value,
+        ensure_ascii=False,
+        default=lambda one: one.hex if isinstance(one, UUID) else str(one),
+    )
 
 
 def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
