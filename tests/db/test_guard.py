@@ -580,7 +580,7 @@ def test_the_guard_needs_the_schema_of_this_version(
     with connected(url) as engine, engine.begin() as connection:
         if not missing:
             connection.execute(sa.delete(sa.table(db.VERSION_TABLE)))
-        words = "call db.init first" if missing else "run db init, db adopt"
+        words = "run campaign-model db init" if missing else "run db init, db adopt"
         with pytest.raises(db.SetupError, match=words):
             db.install_guard(connection)
 

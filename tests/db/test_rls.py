@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
@@ -165,19 +164,3 @@ def test_an_operation_across_tenants_refuses_a_role_that_sees_some_rows_only(
     answers = [run(engine) for engine in (newest_secured.operator, newest_secured.superuser)]
     if name == "generating":
         assert [len(answer) for answer in answers if isinstance(answer, tuple)] == [1, 1]
-
-
-def test_installing_waits_for_no_lock_for_long(
-    schema: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = sa.create_engine(schema(NEWEST))
-    monkeypatch.setattr("campaign_model.db.rls._RETRY_SECONDS", 0)
-    monkeypatch.setattr("campaign_model.db.rls.LOCK_TIMEOUT_MILLISECONDS", 10)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("LOCK TABLE campaign_totals IN ACCESS SHARE MODE")
-        with pytest.raises(db.SetupError, match="the tables are busy"):
-            db.install_row_security(engine)
-    assert not any(row[1] for row in read_policies(engine))
-    db.install_row_security(engine)
-    assert json.loads(json.dumps(db.read_row_security(engine).to_dict()))["tables"]
-    engine.dispose()

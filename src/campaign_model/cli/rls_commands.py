@@ -72,7 +72,7 @@ def status(*, url: Url, as_json: Json = False) -> int:
 
 def _change(url: str, change: Callable[..., tuple[str, ...]], *, print_sql: bool) -> None:
     """Execute the statements of ``change``, or print them as a transaction."""
-    from campaign_model.db.rls import LOCK_TIMEOUT_MILLISECONDS
+    from campaign_model.db.setup import LOCK_TIMEOUT_MILLISECONDS
 
     with open_database(parse_url(url), needs_schema=False) as engine:
         statements = change(engine, dry_run=print_sql)

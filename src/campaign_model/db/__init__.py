@@ -15,6 +15,8 @@ library does, and ``distribute_sql`` writes the SQL that spreads the tables over
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 import sqlalchemy as sa
 
@@ -49,6 +51,7 @@ from campaign_model.db.rls import (
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import (
     SetupError,
+    change_tables,
     lock_setup,
     read_access,
     require_all_rows,
@@ -117,9 +120,9 @@ def init(
 
     Raises :class:`SetupError` if a host table is missing or does not fit, if there are tables of
     the same names that this library has not created, if a newer version of the library has created
-    them, if the database only reads, if another ``init`` or ``adopt`` runs for ten minutes, or if
-    the engine's driver is asynchronous. Raises ``ValueError`` for a driver or a session setting
-    that the store refuses too.
+    them, if the database only reads, if another ``init`` or ``adopt`` runs for ten minutes, if
+    other sessions keep a host table locked for a minute, or if the engine's driver is asynchronous.
+    Raises ``ValueError`` for a driver or a session setting that the store refuses too.
     """
     host = host or HostTables()
     require_untranslated_names(require_synchronous(engine))
@@ -140,7 +143,7 @@ def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool
     if minimal is not None:
         minimal.create_referred(connection)
     _check_tables(connection, host)
-    upgrade(connection, attrs.asdict(host))
+    change_tables(connection, partial(upgrade, connection, attrs.asdict(host)))
     if minimal is not None:
         minimal.create_referring(connection)
     return sync_presets(connection)

@@ -22,6 +22,7 @@ refuses this statement, in three steps:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 
 import attrs
@@ -32,7 +33,12 @@ from campaign_model.db.adoption.tolerance import TRIGGER as TOLERANCE_TRIGGER
 from campaign_model.db.guard_rules import MOVED, describe_move, rules
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import quote_text
-from campaign_model.db.setup import SetupError, require_untranslated_names
+from campaign_model.db.setup import (
+    SetupError,
+    change_tables,
+    missing_tables,
+    require_untranslated_names,
+)
 from campaign_model.store.connection import check_session
 from campaign_model.store.deleting import NOTES
 from campaign_model.store.tables import metadata
@@ -96,13 +102,7 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
     check_session(connection)
     _require_enforced(connection)
     if read_guard(connection).missing:
-        _lock_tables(connection)
-        _drop(connection)
-        for statement in _write_shared(connection):
-            connection.exec_driver_sql(statement)
-        for trigger in _write_triggers(connection):
-            for statement in trigger.statements:
-                connection.exec_driver_sql(statement)
+        change_tables(connection, partial(_create, connection))
     return read_guard(connection)
 
 
@@ -112,9 +112,7 @@ def remove_guard(connection: sa.Connection) -> None:
     A second call changes nothing. The role needs the rights of the tables' owner.
     """
     require_untranslated_names(connection)
-    if _read_triggers(connection):
-        _lock_tables(connection)
-    _drop(connection)
+    change_tables(connection, partial(_drop, connection))
 
 
 def read_guard(connection: sa.Connection) -> GuardStatus:
@@ -148,9 +146,9 @@ class _Trigger:
 
 def _require_tables(connection: sa.Connection) -> None:
     has_table = sa.inspect(connection).has_table
-    missing = [name for name in sorted(metadata.tables) if not has_table(name)]
+    missing = [name for name in metadata.tables if not has_table(name)]
     if missing:
-        raise SetupError(f"the database has no table {', '.join(missing)}; call db.init first")
+        raise missing_tables(missing)
 
 
 def _require_enforced(connection: sa.Connection) -> None:
@@ -171,15 +169,25 @@ def _require_enforced(connection: sa.Connection) -> None:
         )
 
 
-def _lock_tables(connection: sa.Connection) -> None:
-    """Lock all tables, in the order of the store, so that no deadlock with a writer can occur."""
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
+def _create(connection: sa.Connection) -> None:
+    """Create every trigger, in place of those of another version."""
+    _drop(connection)
+    for statement in _write_shared(connection):
+        connection.exec_driver_sql(statement)
+    for trigger in _write_triggers(connection):
+        for statement in trigger.statements:
+            connection.exec_driver_sql(statement)
 
 
 def _drop(connection: sa.Connection) -> None:
-    """Drop everything that any version of the guard has created."""
+    """Drop everything that any version of the guard has created.
+
+    On PostgreSQL, first lock all tables, in the order of the store, so that no deadlock with a
+    writer can occur.
+    """
     on_postgresql = connection.dialect.name == "postgresql"
+    if on_postgresql:
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
     for name, table, _ in _read_triggers(connection):
         of_table = f" ON {table}" if on_postgresql else ""
         connection.exec_driver_sql(f"DROP TRIGGER {name}{of_table}")

@@ -12,13 +12,16 @@ began earlier may commit later, and the consumer would never see its entry.
 
 from __future__ import annotations
 
+from functools import partial
+
 import sqlalchemy as sa
 
 from campaign_model._values import checked_number
 from campaign_model.campaign import Move
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import (
-    SetupError,
+    change_tables,
+    missing_tables,
     read_access,
     require_all_rows,
     require_untranslated_names,
@@ -93,7 +96,17 @@ def create_outbox(connection: sa.Connection) -> None:
     require_untranslated_names(connection)
     check_session(connection)
     if not sa.inspect(connection).has_table(campaign_history.name):
-        raise SetupError("the database has no table campaign_history; call db.init first")
+        raise missing_tables([campaign_history.name])
+    change_tables(connection, partial(_create, connection))
+
+
+def drop_outbox(connection: sa.Connection) -> None:
+    """Remove the trigger and the table, with the moves in it, in the caller's transaction."""
+    require_untranslated_names(connection)
+    change_tables(connection, partial(_drop, connection))
+
+
+def _create(connection: sa.Connection) -> None:
     outbox.create(connection, checkfirst=True)
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(_CREATE_TRIGGER_ON_SQLITE)
@@ -106,9 +119,7 @@ def create_outbox(connection: sa.Connection) -> None:
     secure_new_table(connection, OUTBOX)
 
 
-def drop_outbox(connection: sa.Connection) -> None:
-    """Remove the trigger and the table, with the moves in it, in the caller's transaction."""
-    require_untranslated_names(connection)
+def _drop(connection: sa.Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS {_TRIGGER}")
     else:

@@ -15,9 +15,7 @@ Under such a role, a function that acts across tenants would see only a part of 
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import attrs
 import sqlalchemy as sa
@@ -31,27 +29,18 @@ from campaign_model.db.revisions import VERSION_TABLE
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import (
     SetupError,
+    change_tables,
     lock_setup,
+    missing_tables,
     require_untranslated_names,
     require_writable,
 )
-from campaign_model.store.connection import check_session, sqlstate
+from campaign_model.store.connection import check_session
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.tenant_setting import TENANT_SETTING
 
 _PREFIX = "campaign_model_"
 """The prefix of the names of the library's policies."""
-
-LOCK_TIMEOUT_MILLISECONDS = 500
-"""How long a statement waits for a lock. Meanwhile, other programs on the table wait behind it."""
-
-_RETRY_SECONDS = 60
-_LONGEST_PAUSE_MILLISECONDS = 1000
-
-_RETRIED = {
-    "40P01",  # a deadlock
-    "55P03",  # lock_timeout ended the wait for a lock
-}
 
 # The expressions are written as PostgreSQL prints them, so that `_read_tables` can compare them.
 # The setting is read without a default: a transaction without a tenant gets an error, and not an
@@ -217,9 +206,8 @@ def install_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[s
     """Add row-level security to every table of the library; return the executed statements.
 
     With ``dry_run``, execute nothing and return the statements. All statements run in one
-    transaction. While other sessions lock a table, the transaction is tried again for a minute. A
-    second call changes nothing. Call the function again after an upgrade of the library or an
-    adoption, because both may add tables.
+    transaction (:func:`campaign_model.db.setup.change_tables`). A second call changes nothing. Call
+    the function again after an upgrade of the library or an adoption, because both may add tables.
 
     The role needs the rights of the tables' owner. Raises :class:`SetupError` for an SQLite
     database, if a table of the library is missing, and if a table is still locked after a minute.
@@ -261,48 +249,33 @@ def secure_new_table(connection: sa.Connection, name: str) -> None:
     """Add row-level security to a new table, if the other tables of the library have it."""
     tables = {table.name: table for table in _read_tables(connection)}
     if any(table.own_policies for table in tables.values()):
-        for statement in tables[name].plan_install():
-            connection.exec_driver_sql(statement)
+        _execute_all(connection, tables[name].plan_install())
 
 
 def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
     """Execute the statements that ``plan`` yields for the tables; return them.
 
-    They run in one transaction, which is tried again after a deadlock or a timeout of a lock.
+    They run in one transaction.
     """
     _require_postgresql(engine.dialect)
     require_untranslated_names(require_synchronous(engine))
-    deadline = time.monotonic() + _RETRY_SECONDS
-    while True:
-        try:
-            with engine.connect() as connection:
-                # The engine's default may be AUTOCOMMIT, which has no transactions.
-                connection.execution_options(isolation_level="READ COMMITTED")
-                check_session(connection)
-                with connection.begin():
-                    return _run_plan(connection, plan, dry_run=dry_run)
-        except sa.exc.DBAPIError as error:
-            if sqlstate(error) not in _RETRIED:
-                raise
-            if time.monotonic() > deadline:
-                raise SetupError(
-                    "the tables are busy: other sessions have kept one of them locked for a "
-                    "minute; end their long transactions, and run this command again"
-                ) from error
-        time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
+    with engine.connect() as connection:
+        # The engine's default may be AUTOCOMMIT, which has no transactions.
+        connection.execution_options(isolation_level="READ COMMITTED")
+        check_session(connection)
+        with connection.begin():
+            if not dry_run:
+                lock_setup(connection)
+                require_writable(connection)
+            statements = tuple(sql for table in _read_tables(connection) for sql in plan(table))
+            if not dry_run:
+                change_tables(connection, lambda: _execute_all(connection, statements))
+            return statements
 
 
-def _run_plan(connection: sa.Connection, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
-    """Execute the statements that ``plan`` yields, unless ``dry_run``; return them."""
-    if not dry_run:
-        lock_setup(connection)
-        require_writable(connection)
-    statements = tuple(sql for table in _read_tables(connection) for sql in plan(table))
-    if not dry_run:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-    return statements
+def _execute_all(connection: sa.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)
 
 
 def _read_tables(connection: sa.Connection) -> list[_Table]:
@@ -322,10 +295,7 @@ def _read_tables(connection: sa.Connection) -> list[_Table]:
         )
     missing = metadata.tables.keys() - tables.keys()
     if missing:
-        raise SetupError(
-            f"the database has no table {', '.join(sorted(missing))}; run campaign-model db init "
-            "or db adopt first"
-        )
+        raise missing_tables(missing)
     return [*tables.values()]
 
 

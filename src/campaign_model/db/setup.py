@@ -1,22 +1,27 @@
-"""What the functions that set up a database share: an error, a lock, and checks of the session.
+"""What the functions that set up a database share: an error, locks, and checks of the session.
 
-The lock lets only one ``init``, ``adopt``, ``install_row_security`` or ``remove_row_security`` run
-at a time on a database. It is an advisory lock of PostgreSQL, held for a transaction, or for a
-session by ``adopt``, which commits many transactions. SQLite needs none: its transactions that
-write already run one at a time.
+The setup lock lets only one ``init``, ``adopt``, ``install_row_security`` or
+``remove_row_security`` run at a time on a database. It is an advisory lock of PostgreSQL, held for
+a transaction, or for a session by ``adopt``, which commits many transactions. SQLite needs none:
+its transactions that write already run one at a time.
 
 :func:`require_all_rows` is for every function that acts across tenants.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import attrs
 import sqlalchemy as sa
 
 from campaign_model._logs import setup_log
+from campaign_model.store.connection import sqlstate
+
+T = TypeVar("T")
 
 SETUP_LOCK = 0x63616D706169676E
 """The key of the advisory lock."""
@@ -43,6 +48,18 @@ READ_ONLY = (
 
 _RETRY_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 600
+
+LOCK_TIMEOUT_MILLISECONDS = 500
+"""How long a statement waits for the lock of a table. Meanwhile, other programs wait behind it."""
+
+_LONGEST_WAIT_FOR_TABLES_SECONDS = 60
+_LONGEST_PAUSE_MILLISECONDS = 1000
+
+RETRIED = {
+    "40P01",  # a deadlock
+    "55P03",  # lock_timeout ended the wait for a lock
+}
+"""The SQLSTATEs of errors after which a statement may get its lock at another attempt."""
 
 
 class SetupError(Exception):
@@ -77,6 +94,45 @@ def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
                 "process, then run this command again"
             )
         time.sleep(_RETRY_SECONDS)
+
+
+def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
+    """Call ``change``, which changes the definitions of tables, and return its result.
+
+    While a statement waits for the lock that it needs, all later users of the table wait behind it.
+    So a wait ends after half a second. Then everything that ``change`` has done is rolled back, and
+    it is called again, for a minute. Raises :class:`SetupError` after that. On SQLite,
+    nothing waits.
+    """
+    if connection.dialect.name != "postgresql":
+        return change()
+    deadline = time.monotonic() + _LONGEST_WAIT_FOR_TABLES_SECONDS
+    timeout_before = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
+    while True:
+        try:
+            with connection.begin_nested():
+                result = change()
+            break
+        except sa.exc.DBAPIError as error:
+            if sqlstate(error) not in RETRIED:
+                raise
+            if time.monotonic() > deadline:
+                raise SetupError(
+                    "the tables are busy: other sessions have kept one of them locked for a "
+                    "minute; end their long transactions, and run this command again"
+                ) from error
+        time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{timeout_before}'")
+    return result
+
+
+def missing_tables(names: Iterable[str]) -> SetupError:
+    """Return the error that says which of the library's tables a database does not have."""
+    return SetupError(
+        f"the database has no table {', '.join(sorted(names))}; run campaign-model db init or "
+        "db adopt first"
+    )
 
 
 def require_untranslated_names(source: sa.Engine | sa.Connection) -> None:

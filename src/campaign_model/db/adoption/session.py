@@ -25,7 +25,9 @@ import sqlalchemy as sa
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS, DROP_FUNCTIONS
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.setup import (
+    LOCK_TIMEOUT_MILLISECONDS,
     READ_ONLY,
+    RETRIED,
     SETUP_LOCK,
     SetupError,
     lock_setup,
@@ -38,19 +40,12 @@ T = TypeVar("T")
 OnProgress = Callable[[str, int, int], None]
 """Called with the name of a step, the number of things done, and their total number."""
 
-_LOCK_TIMEOUT_MILLISECONDS = 500
-"""How long a statement waits for a lock. Later statements of other programs wait as long."""
-
 _RETRY_SECONDS = 600
 """How long a statement that does not get its lock is tried again."""
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
 
-_RETRIED = {
-    "40001",  # a conflict with another transaction
-    "40P01",  # a deadlock
-    "55P03",  # lock_timeout ended the wait for a lock
-}
+_RETRIED = {"40001", *RETRIED}  # 40001: a conflict with another transaction
 """SQLSTATEs after which a statement is tried again. A cancel by an operator ends the adoption."""
 
 _TIMEOUTS = "'statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout'"
@@ -181,7 +176,7 @@ class Session:
             """Execute the statement once. If it fails, undo what it left behind."""
             self.use_autocommit()
             # A concurrent statement waits for other transactions, but they do not wait for it.
-            timeout = 0 if statement.concurrent else _LOCK_TIMEOUT_MILLISECONDS
+            timeout = 0 if statement.concurrent else LOCK_TIMEOUT_MILLISECONDS
             self.execute(f"SET lock_timeout = {timeout}")
             try:
                 self.execute(statement.sql)
@@ -198,7 +193,7 @@ class Session:
 
         def run() -> T:
             self.use_autocommit()
-            self.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MILLISECONDS}")
+            self.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
             self.use_transactions()
             with self.connection.begin():
                 return work()
