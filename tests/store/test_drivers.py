@@ -122,6 +122,31 @@ def test_a_setting_is_right_or_refused_in_a_sentence(
 
 
 @on_postgresql
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_with_another_encoding_is_refused(
+    engine: sa.Engine, driver: str, encoding: str
+) -> None:
+    name = f"encoding_{uuid4().hex}"
+
+    def refuse(engine: sa.Engine) -> None:
+        for use in (open_store, call_transact, sync_presets, db.init):
+            with pytest.raises(ValueError, match=f"the encoding of this database is {encoding}"):
+                use(engine)
+
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(
+            f"CREATE DATABASE {name} ENCODING '{encoding}' TEMPLATE template0 "
+            "LC_COLLATE 'C' LC_CTYPE 'C'"
+        )
+        try:
+            settings = {"client_encoding": "UTF8"}
+            call_with_engine(engine.url.set(database=name), driver, refuse, settings)
+        finally:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@on_postgresql
 def test_a_setting_that_changes_in_the_session_is_refused_too(engine: sa.Engine) -> None:
     def change(engine: sa.Engine) -> None:
         with engine.begin() as connection:
@@ -206,7 +231,7 @@ def test_an_async_engine_is_refused_where_a_plain_one_is_needed(engine: sa.Engin
         with pytest.raises(TypeError, match=r"an AsyncEngine too \(not its sync_engine\)"):
             await run_worker_async(asynchronous.sync_engine, uuid4(), uuid4(), succeed)
         async with asynchronous.connect() as connection:
-            with pytest.raises(TypeError, match="not AsyncConnection; of an AsyncConnection, call"):
+            with pytest.raises(TypeError, match="not AsyncConnection; if you have an AsyncConnection"):
                 CampaignStore(connection, uuid4())
         await asynchronous.dispose()
 

@@ -37,6 +37,9 @@ _DRIVERS = {
 }
 """The drivers that pass the store contract, by dialect. The name ``pysqlite`` means ``sqlite3``."""
 
+_RIGHT_SETTINGS = {"server_encoding": "UTF8", "client_encoding": "UTF8", "DateStyle": "ISO"}
+"""Settings of PostgreSQL that texts and times depend on, each with a right value."""
+
 _UTF8 = {"UTF8", "UNICODE"}
 """How PostgreSQL writes the encoding. It keeps the old name if the client asked for that one."""
 
@@ -129,50 +132,56 @@ def check_session(connection: sa.Connection) -> None:
     """Raise ``ValueError`` for a driver or settings with which texts or times would be misread.
 
     Only PostgreSQL has such settings. It reports them to the driver, so this sends no statement.
-    ``standard_conforming_strings`` and ``IntervalStyle`` may have any value.
+    ``standard_conforming_strings`` and ``IntervalStyle`` are not checked: every value works. Raise
+    ``TypeError`` for a connection of another class.
     """
     check_driver(connection.dialect)
     if connection.dialect.name != "postgresql":
         return
     if not isinstance(connection, sa.Connection):
         raise TypeError(
-            f"connection is an sqlalchemy.Connection, not {type(connection).__name__}; of an "
-            "AsyncConnection, call run_sync, which passes such a connection to your function"
+            f"connection is an sqlalchemy.Connection, not {type(connection).__name__}; if you have "
+            "an AsyncConnection, call its run_sync, which passes a Connection to your function"
         )
-    encoding, date_style = _reported_settings(connection)
-    if encoding not in _UTF8:
+    settings = _reported_settings(connection)
+    if settings["server_encoding"] not in _UTF8:
         raise ValueError(
-            f"the client_encoding of this connection is {encoding}, in which not every text can "
-            "be sent; set it to UTF8 for this engine or role"
+            f"the encoding of this database is {settings['server_encoding']}, in which not every "
+            "text can be stored; create a database with the encoding UTF8"
         )
-    if not date_style.startswith("ISO"):
+    if settings["client_encoding"] not in _UTF8:
         raise ValueError(
-            f"the DateStyle of this connection is {date_style}, in which the driver "
+            f"the client_encoding of this connection is {settings['client_encoding']}, in which "
+            "not every text can be sent; set it to UTF8 for this engine or role"
+        )
+    if not settings["DateStyle"].startswith("ISO"):
+        raise ValueError(
+            f"the DateStyle of this connection is {settings['DateStyle']}, in which the driver "
             f"{connection.dialect.driver} cannot read times; set it to ISO for this engine or role"
         )
 
 
-def _reported_settings(connection: sa.Connection) -> tuple[str, str]:
-    """Return the client_encoding and the DateStyle that the server has reported to the driver.
+def _reported_settings(connection: sa.Connection) -> dict[str, str]:
+    """Return the settings of :data:`_RIGHT_SETTINGS` that the server has reported to the driver.
 
     A setting that a proxy does not report, or that a closed connection does not know any more,
     counts as right: later statements on a closed connection raise an error anyway.
     """
     driver: Any = connection.connection.driver_connection
-    encoding, date_style = None, None
+    settings: dict[str, str | None] = {}
     if connection.dialect.driver == "asyncpg":
         # asyncpg receives times in binary form, whatever the DateStyle is.
-        encoding = getattr(driver.get_settings(), "client_encoding", None)
+        for name in ("server_encoding", "client_encoding"):
+            settings[name] = getattr(driver.get_settings(), name, None)
     elif connection.dialect.driver == "psycopg2":
-        encoding = driver.info.parameter_status("client_encoding")
-        date_style = driver.info.parameter_status("DateStyle")
+        for name in _RIGHT_SETTINGS:
+            settings[name] = driver.info.parameter_status(name)
     elif not driver.closed:
         # This takes a thirtieth of the time of driver.info, in every transaction.
-        read = driver.pgconn.parameter_status
-        encoding, date_style = (
-            value and value.decode() for value in (read(b"client_encoding"), read(b"DateStyle"))
-        )
-    return encoding or "UTF8", date_style or "ISO"
+        for name in _RIGHT_SETTINGS:
+            value = driver.pgconn.parameter_status(name.encode())
+            settings[name] = value and value.decode()
+    return {name: settings.get(name) or right for name, right in _RIGHT_SETTINGS.items()}
 
 
 def sqlite_in_transaction(connection: sa.Connection) -> bool:
