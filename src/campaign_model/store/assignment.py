@@ -9,10 +9,9 @@ import secrets
 from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from campaign_model._values import checked_id, checked_instance, checked_number
 from campaign_model.campaign import Assigned, Skipped, SkipReason
@@ -26,7 +25,7 @@ from campaign_model.store.scope import Scope
 from campaign_model.store.statements import statement
 from campaign_model.store.tables import campaign_contacts, campaigns, host_table
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import FIRST_MOMENT, UtcDateTime, is_one_of
+from campaign_model.store.types import FIRST_MOMENT, UtcDateTime, is_one_of, json_parameter
 
 POSITIONS = 1 << 40
 """More positions than a campaign has. A rank is ``position - priority * POSITIONS``."""
@@ -62,8 +61,20 @@ INSERT_MISSING = f"""
 ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
 """
 
+# The same on SQLite. Each element of the JSON array has an id, the id of a contact, and its rank.
+INSERT_ON_SQLITE = """
+INSERT INTO campaign_contacts
+    (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
+SELECT json_extract(value, '$[0]'), :tenant_id, :campaign_id, json_extract(value, '$[1]'),
+       json_extract(value, '$[2]'), :status, :added_at
+FROM json_each(:contacts)
+WHERE true
+ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
+"""
+
 _INSERT = statement(INSERT)
 _INSERT_MISSING = statement(INSERT_MISSING)
+_INSERT_ON_SQLITE = statement(INSERT_ON_SQLITE)
 
 
 def assign_contacts(
@@ -248,30 +259,25 @@ def _insert_known(
     has one nevertheless, a unique key refuses all. A contact that the tenant does not have violates
     a foreign key.
     """
-    fixed = {
-        "tenant_id": scope.tenant_id,
-        "campaign_id": campaign_row.id,
-        "status": resting_status(None).value,
-        "added_at": campaign_row.now,
-    }
-    insert: Any
-    rows: Any
+    new_ids = _random_ids(len(ranks))
     if scope.on_postgresql:
         insert = _INSERT_MISSING if may_have_some else _INSERT
-        rows = fixed | {
-            "new_ids": _array_literal(_random_ids(len(ranks))),
+        contacts = {
+            "new_ids": _array_literal(new_ids),
             "contact_ids": _array_literal(ranks),
             "ranks": _array_literal(ranks.values()),
         }
     else:
-        insert = sqlite.insert(campaign_contacts).on_conflict_do_nothing(
-            index_elements=["contact_id", "campaign_id", "tenant_id"]
-        )
-        rows = [
-            fixed | {"id": uuid4(), "contact_id": contact_id, "rank": rank}
-            for contact_id, rank in ranks.items()
-        ]
-    return scope.connection.execute(insert, rows).rowcount
+        insert = _INSERT_ON_SQLITE
+        contacts = {"contacts": json_parameter([*zip(new_ids, ranks, ranks.values(), strict=True)])}
+    parameters = {
+        "tenant_id": scope.tenant_id,
+        "campaign_id": campaign_row.id,
+        "status": resting_status(None).value,
+        "added_at": campaign_row.now,
+        **contacts,
+    }
+    return scope.connection.execute(insert, parameters).rowcount
 
 
 def _random_ids(number: int) -> Iterator[str]:
@@ -289,8 +295,9 @@ def _assigned_before(
     scope: Scope, campaign_row: sa.Row[Any], contact_ids: Iterable[UUID]
 ) -> set[UUID]:
     """Return those of the contacts that were in the campaign before this assignment began."""
-    # The position of a contact is its rank without the part for its priority (`POSITIONS`). This
-    # assignment gives positions from `next_position` on, and writes its own time.
+    # The low bits of a rank are the contact's position; the high bits are its priority. This
+    # assignment gives positions from `next_position` on. A legacy writer may have given the same
+    # positions, but not at the same time.
     assigned_now = sa.and_(
         _CONTACT.rank.bitwise_and(POSITIONS - 1) >= campaign_row.next_position,
         _CONTACT.added_at == campaign_row.now,

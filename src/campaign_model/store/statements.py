@@ -67,6 +67,7 @@ coalesce(
 
 # Find when a claim may get more contacts: when the first lease expires, and when the first contact
 # that waits is due. Also find whether any contact was claimed too often to be claimed again.
+# (SELECT :campaign) hides the value from PostgreSQL's planner (see postgresql.py).
 NEXT_CHANCE = f"""
 SELECT min(lease_expires_at) FILTER (WHERE status = '{GENERATING}') AS next_expiry,
        min(coalesce(retry_at, :soon)) FILTER (WHERE status IN ({WAITING})) AS next_try,
@@ -89,7 +90,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("first_rank", "first_unclaimed"), sa.BigInteger()),
     **dict.fromkeys(("expected_status", "fingerprint", "outcomes"), sa.Text()),
     **dict.fromkeys(("template_config", "generation_config"), sa.Text()),
-    **dict.fromkeys(("new_ids", "contact_ids", "ranks"), sa.Text()),
+    **dict.fromkeys(("new_ids", "contact_ids", "ranks", "contacts"), sa.Text()),
     "lease": sa.Interval(),
     "reserve": Money(),
     "ids": Array(Uuid),
@@ -121,7 +122,10 @@ _sharded: WeakKeyDictionary[sa.Dialect, bool] = WeakKeyDictionary()
 
 
 def is_sharded(connection: sa.Connection) -> bool:
-    """Tell whether PostgreSQL is a Citus cluster. Ask it once for each engine."""
+    """Return True if the server is a Citus cluster.
+
+    The first call for an engine asks the server. The answer is kept until the process ends.
+    """
     if connection.dialect not in _sharded:
         _sharded[connection.dialect] = bool(connection.scalar(_IS_SHARDED))
     return _sharded[connection.dialect]
@@ -197,7 +201,7 @@ class HeldContact(NamedTuple):
 class OutcomeRow(TypedDict, total=False):
     """What an outcome changes in the contact that its claim holds.
 
-    ``status`` is missing for a contact that goes back to wait; its gaps then decide where. ``gaps``
+    ``status`` is missing for a contact that waits again; its gaps then decide its status. ``gaps``
     is missing if the outcome says nothing about them. ``attempts`` is added to the contact's.
     """
 
@@ -206,7 +210,7 @@ class OutcomeRow(TypedDict, total=False):
     cost: Required[Decimal]
     unknown_costs: Required[int]
     attempts: Required[int]
-    status: str | None
+    status: ContactStatus
     retry_after: timedelta
     gaps: tuple[str, ...]
     error_code: str
