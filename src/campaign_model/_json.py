@@ -231,6 +231,8 @@ def excess(value: Any, max_bytes: int | None = None) -> Fault | None:
     """
     level, members, characters = [value], 0, 0
     for _ in range(MAX_DEPTH + 1):
+        if not level:
+            return None
         arrays = [one for one in level if isinstance(one, list | tuple)]
         objects: list[Any] = [
             one for one in level if type(one) not in _SCALARS and isinstance(one, _OBJECTS)

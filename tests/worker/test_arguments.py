@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "campaign_id": ({"campaign_id": 1}, TypeError, "campaign_id is a uuid.UUID"),
     "lease": ({"lease": 60}, TypeError, "lease is a timedelta, not int"),
     "no-lease": ({"lease": timedelta(0)}, InvalidArgument, "a lease is longer than zero"),
-    "reserve": ({"reserve": 0.05}, TypeError, "money is a Decimal, not a float"),
+    "reserve": ({"reserve": 0.05}, TypeError, "money is a Decimal or an int, not a float"),
     "stop": ({"stop": asyncio.Event()}, TypeError, "stop is a threading.Event"),
     "save": ({"save": succeed_later}, TypeError, "save is a plain function, not async def"),
     "report": ({"report": CalledLater()}, TypeError, "report is a plain function, not async def"),
