@@ -93,20 +93,20 @@ def test_claims_and_records_are_planned_once(
 
 
 @on_postgresql
-@pytest.mark.parametrize(("tenants", "campaigns", "contacts"), [(1, 5, 500), (1, 60, 20)])
+@pytest.mark.parametrize(("campaigns", "contacts"), [(5, 500), (60, 20)])
 def test_claims_of_a_new_tenant_are_planned_once(
-    schema: Callable[[str], str], engine_name: str, tenants: int, campaigns: int, contacts: int
+    schema: Callable[[str], str], engine_name: str, campaigns: int, contacts: int
 ) -> None:
-    """If the statistics know few tenants, they make plans for another one look cheap."""
+    """If the statistics know a single tenant, they make plans for another one look cheap."""
     engine = sa.create_engine(schema(engine_name))
-    for tenant in [new_tenant(engine) for _ in range(tenants)]:
-        for _ in range(campaigns):
-            tenant.campaign(Status.GENERATING, contacts=contacts)
+    first = new_tenant(engine)
+    for _ in range(campaigns):
+        first.campaign(Status.GENERATING, contacts=contacts)
     with engine.begin() as connection:
         connection.execute(ANALYZE)
-    tenant = new_tenant(engine)
-    campaign = tenant.campaign(Status.GENERATING, contacts=2_500)
-    plans = [count_custom_plans(tenant, campaign.id, number) for number in (1, 100)]
+    second = new_tenant(engine)
+    campaign = second.campaign(Status.GENERATING, contacts=2_500)
+    plans = [count_custom_plans(second, campaign.id, number) for number in (1, 100)]
     engine.dispose()
     assert plans == [[5, 5], [5, 5]]
 
@@ -115,7 +115,8 @@ def count_custom_plans(tenant: Tenant, campaign_id: UUID, number: int) -> list[i
     """Claim and record twenty times, on a connection that has not prepared any statement.
 
     Return how often PostgreSQL planned either statement for the values at hand. It does so five
-    times. Then it makes one plan for all values, and keeps it if it is as cheap.
+    times. Then it makes one plan for all values, and keeps it if it is as cheap. Leave out a
+    statement that has no such plan.
     """
     engine = sa.create_engine(tenant.engine.url, poolclass=sa.NullPool)
     with engine.connect() as connection:
@@ -129,7 +130,8 @@ def count_custom_plans(tenant: Tenant, campaign_id: UUID, number: int) -> list[i
         for _ in range(20):
             cursor = transact(connection, tenant.id, cycle)
         plans = connection.exec_driver_sql(
-            "SELECT custom_plans FROM pg_prepared_statements WHERE statement LIKE 'WITH gate%%'"
+            "SELECT custom_plans FROM pg_prepared_statements "
+            "WHERE statement LIKE 'WITH gate%%' AND generic_plans > 0"
         )
         return [*plans.scalars()]
 

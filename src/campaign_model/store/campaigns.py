@@ -114,9 +114,9 @@ class Campaigns:
         ``version``, if given, must be the present one, as for the header ``If-Match`` of HTTP. With
         ``lock=True``, no other transaction can lock the campaign until this one ends. With
         ``lock="share"``, the campaign's status, steps and settings cannot change until then, but
-        workers and other transactions can share the lock. Use it to write rows of your own that
-        depend on the campaign, and call no method in the same transaction that changes the
-        campaign.
+        workers and other transactions can share the lock. Take the shared lock to write rows of
+        your own that depend on the campaign. In that transaction, call no method that changes the
+        campaign: two such transactions would wait for each other.
 
         Raises :class:`NotFound`, :class:`Conflict` (``stale_version``), and
         :class:`InvalidDocument` if another program has written documents into the row that cannot

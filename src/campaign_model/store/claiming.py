@@ -310,8 +310,15 @@ class ClaimCall:
         fingerprint = documents.steps.fingerprint
         claims = tuple(
             Claim(
-                *(id_, self.campaign_id, contact_id, self.token, expires_at),
-                *(attempts, revision, fingerprint, reserved),
+                id_,
+                self.campaign_id,
+                contact_id,
+                self.token,
+                expires_at,
+                attempts,
+                revision,
+                fingerprint,
+                reserved,
             )
             for id_, contact_id, attempts, revision, _rank, reserved in self.contacts
         )

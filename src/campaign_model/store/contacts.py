@@ -116,7 +116,7 @@ class Contacts:
         return move_contacts(self._scope, campaign_id, ContactAction.EXCLUDE, ids)
 
     def include(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
-        """Bring excluded contacts back, to wait by their readiness.
+        """Bring excluded contacts back: they wait again, with the status that their gaps decide.
 
         A contact that was excluded in flight is skipped until its worker has reported the outcome,
         or until its lease has expired: otherwise it would be paid for twice. Raises as

@@ -67,7 +67,8 @@ from campaign_model.store.types import is_one_of, read_status
 # those whose lease has expired.
 #
 # "CASE ... IS NOT NULL" hides from PostgreSQL's planner which contacts these are. If it expects
-# few, it sorts all contacts of the campaign instead of walking along the index of ranks.
+# few, it sorts all contacts of the campaign instead of walking along the index of ranks. A
+# subquery, (SELECT :name), hides a value (see postgresql.py).
 FIND = f"""
 SELECT id, contact_id, attempts, revision, rank, lease_expires_at
 FROM campaign_contacts

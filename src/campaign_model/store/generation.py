@@ -365,9 +365,11 @@ class Generation:
     def _add_to_totals(
         self, campaign_id: UUID, row: CampaignRow, config: GenerationConfig, delta: Totals
     ) -> None:
-        """Add a delta to the totals. A late result also changes the legacy columns.
+        """Add a delta to the totals.
 
-        A campaign that is not generating is locked exclusively, so no other call changes them.
+        While a campaign is generating, its legacy columns are not updated. A result that comes
+        later updates them here: then the campaign row is locked exclusively, so no other call
+        changes these columns at the same time.
         """
         scope = self._scope
         shard = choose_shard(scope, row.status, config)

@@ -12,10 +12,12 @@ from campaign_model.store.statements import OutcomeRow
 _ZERO = Decimal(0)
 
 # The next status of a contact that does not go back to wait.
-_SUCCEEDED, _FAILED = (
-    lifecycle.apply_contact(ContactStatus.GENERATING, action, None)
-    for action in (ContactAction.SUCCEED, ContactAction.FAIL)
-)
+_STATUS_AFTER = {
+    line.action: line.target
+    for line in lifecycle.CONTACT_TRANSITIONS
+    if line.source is ContactStatus.GENERATING and line.target is not None
+}
+_SUCCEEDED, _FAILED = _STATUS_AFTER[ContactAction.SUCCEED], _STATUS_AFTER[ContactAction.FAIL]
 
 
 def outcome_row(claim: Claim, outcome: Outcome, *, requeue: bool = False) -> OutcomeRow:

@@ -12,14 +12,16 @@ A statement also adds the change of the totals to the row ``shard`` of ``campaig
 row does not exist yet, the statement returns the change in the column ``uncounted``, as JSON, and
 ``add_to_totals`` adds it.
 
-The statements keep the rules of a database that is sharded by tenant (decision 44).
+The statements keep the rules of a database that is sharded by tenant (decision 44), except
+``_CLAIM``, which is only sent to a database that is not sharded.
 
 PostgreSQL should plan a statement once for all values. It plans each execution anew as long as
 plans for the values at hand look cheaper. For a campaign that the statistics do not contain yet,
-they always look cheaper, and planning takes as long as the execution. So a query that searches all
-contacts of a campaign writes its values as ``(SELECT :campaign)``: the planner cannot see a value
-in a subquery. Each subquery takes about two microseconds of every execution. Queries that find
-their rows by a key need none.
+these plans always look cheaper, and planning takes as long as the execution. So a query that
+searches the contacts of a campaign hides from the planner which campaign it is, at which rank it
+starts and where it ends: the planner cannot see a value in a subquery, such as
+``(SELECT :campaign)``. Each subquery takes about two microseconds of every execution. A query that
+finds its rows by a key has the same plan for every value, so it hides nothing.
 """
 
 from __future__ import annotations
@@ -74,9 +76,9 @@ from campaign_model.store.types import json_parameter, read_json
 # be claimed: if it expects few, it sorts all contacts of the campaign. "= ANY (ARRAY(...))" hides
 # how many are claimed: if it expects many, it reads the whole table to join them.
 #
-# :hidden_tenant is the tenant. A sharded database finds the server by it, so it must be plain
-# there. Elsewhere it is a subquery: if the statistics contain few tenants, PostgreSQL expects fewer
-# rows for a new tenant, and plans each execution anew.
+# The tenant is hidden too: if the statistics contain few tenants, PostgreSQL expects fewer rows for
+# a new tenant, and plans each execution anew. A sharded database finds the server by the tenant, so
+# it gets the statement with the plain tenant (_CLAIM_SHARDED).
 CLAIM = f"""
 {LOCKED_CAMPAIGN},
 expected AS (
@@ -89,7 +91,7 @@ expected AS (
 waiting AS (
     SELECT id, status
     FROM campaign_contacts
-    WHERE tenant_id = :hidden_tenant
+    WHERE tenant_id = (SELECT :tenant)
       AND campaign_id = (SELECT :campaign)
       AND (SELECT is_expected FROM expected)
       AND rank >= coalesce((SELECT CAST(:first_rank AS bigint)), {LOW_WATERMARK})
@@ -409,8 +411,8 @@ WHERE tenant_id = :tenant
 """
 
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
-_CLAIM = statement(CLAIM.replace(":hidden_tenant", "(SELECT :tenant)"))
-_CLAIM_SHARDED = statement(CLAIM.replace(":hidden_tenant", ":tenant"))
+_CLAIM = statement(CLAIM)
+_CLAIM_SHARDED = statement(CLAIM.replace("(SELECT :tenant)", ":tenant"))
 _TAKE_OVER = statement(TAKE_OVER, *ClaimedContact._fields)
 _LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WAIT = (
     statement(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)

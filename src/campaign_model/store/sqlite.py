@@ -311,8 +311,8 @@ def record(scope: Scope, parameters: Parameters, outcomes: Sequence[OutcomeRow])
     dialect = scope.connection.dialect
     documents = []
     for outcome in outcomes:
-        document: dict[str, Any] = {**outcome}
-        document["cost"] = Money().process_bind_param(outcome["cost"], dialect)
+        cost = Money().process_bind_param(outcome["cost"], dialect)
+        document: dict[str, Any] = {**outcome, "cost": cost}
         if "retry_after" in outcome:
             retry_at = now + outcome["retry_after"]
             document["retry_at"] = UtcDateTime().process_bind_param(retry_at, dialect)

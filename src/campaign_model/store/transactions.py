@@ -274,8 +274,8 @@ def _is_aborted(connection: sa.Connection) -> bool:
     if connection.dialect.name == "sqlite":
         try:
             return connection.in_transaction() and not sqlite_in_transaction(connection)
-        except (sqlite3.ProgrammingError, ValueError):  # It is closed; COMMIT will raise that.
-            return False
+        except (sqlite3.ProgrammingError, ValueError):
+            return False  # The connection is closed, so the COMMIT will raise the same error.
     driver: Any = connection.connection.dbapi_connection
     info = getattr(driver, "info", None)
     if info is not None:  # psycopg and psycopg2
@@ -283,6 +283,7 @@ def _is_aborted(connection: sa.Connection) -> bool:
     if not connection.in_transaction():
         return False
     try:
+        # asyncpg does not report the state of the transaction, so ask the server.
         connection.exec_driver_sql("SELECT 1")
     except sa.exc.DBAPIError as error:
         if sqlstate(error) == _IN_FAILED_TRANSACTION:
