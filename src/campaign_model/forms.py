@@ -36,7 +36,11 @@ PARTS = {"template_config": "steps", "generation_config": "generation_config"}
 
 
 def restricted_parts(value: Any, vocabulary: Vocabulary) -> Iterator[tuple[str, Tokens]]:
-    """Yield the code of its violation and the place of every restricted part of ``value``."""
+    """Yield a code and a place for every restricted part of ``value``.
+
+    A restricted part, explained at the top of this module, is allowed in a stored document but not
+    in a new one. The code is that of the violation in a new document.
+    """
     if isinstance(value, CampaignTemplate):
         for field in PARTS.values():
             for code, tokens in restricted_parts(getattr(value, field), vocabulary):
@@ -51,7 +55,7 @@ def restricted_parts(value: Any, vocabulary: Vocabulary) -> Iterator[tuple[str, 
             for name in step.extra:
                 if not name.startswith("x_"):
                     yield "unknown_field", (index, name)
-    else:
+    else:  # a GenerationConfig
         if value.tone is not None and value.tone not in vocabulary.tones:
             yield "unknown_value", ("tone",)
         for name in value.extra:

@@ -377,8 +377,8 @@ class StepSequence(Sequence[Step]):
     def succeeding(self, previous: StepSequence) -> StepSequence:
         """Return these steps as an edit of ``previous``, each with a key of its own.
 
-        A step without a key gets the key of the step of ``previous`` that it is (see
-        :func:`match_keys`). If it is none of them, it is a new step and gets a new key. A sequence
+        A step without a key gets the key of the step in ``previous`` that it matches (see
+        :func:`match_keys`). If it matches none, it is a new step and gets a new key. A sequence
         equal to ``previous`` is returned unchanged.
         """
         if self == previous:

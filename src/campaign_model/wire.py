@@ -109,10 +109,13 @@ def _read_answer(document: Any, cls: Any) -> Any:
         return answers.ANSWERS.structure(document, cls)
     except _converter().REFUSALS:
         name = answers.name_of(cls)
-        violations = _violations(name, "answer", document, ()) if name in answers.NAMES else ()
         message = f"{name}: this is not exactly what to_dict() of a {name} returns"
-        violations = violations or (Violation("", "invalid_value", message),)
-        raise InvalidDocument(name, violations) from None
+        violations: tuple[Violation, ...] = ()
+        if name in answers.NAMES:  # It has a JSON schema, which may say more.
+            violations = _violations(name, "answer", document, ())
+        raise InvalidDocument(
+            name, violations or (Violation("", "invalid_value", message),)
+        ) from None
 
 
 def _violations(kind: str, *arguments: Any) -> tuple[Violation, ...]:
@@ -350,11 +353,12 @@ class Codec:
     def violations(
         self, source: Any, name: str = "template_config", *, previous: Previous = None
     ) -> tuple[Violation, ...]:
-        """List every violation of a submitted document, in document order.
+        """List the violations of a submitted document, in document order.
 
         ``name`` is the kind of document: template_config, generation_config or
-        campaign_template. ``previous`` is as in :meth:`parse_template_config`. The list is limited
-        as in :class:`InvalidDocument`.
+        campaign_template. ``previous`` is the value that the document replaces, as in
+        :meth:`parse_template_config`. The list has at most as many violations as
+        :class:`InvalidDocument` has.
         """
         document, faults = decode(source, self.max_bytes)
         document = _with_keys(document, previous)
@@ -363,7 +367,7 @@ class Codec:
     def stored_violations(
         self, source: Any, name: str = "template_config"
     ) -> tuple[Violation, ...]:
-        """List every violation of a stored document, as :meth:`violations`."""
+        """List the violations of a stored document, as :meth:`violations`."""
         document, faults, _ = decode_stored(source, name)
         return _violations(name, "stored", document, faults)
 

@@ -47,7 +47,7 @@ app.add_typer(tenants_app, name="tenants")
 
 
 def run(arguments: Sequence[str] | None) -> int:
-    """Run a command and return its exit code. ``failures`` handles every exception."""
+    """Run a command and return its exit code. An exception is printed, and has an exit code too."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = wants_json(arguments)
     printer = _WarningPrinter(as_json=as_json)

@@ -58,9 +58,10 @@ class _Place(NamedTuple):
 
 
 def _scan(text: str) -> _Place:
-    """Return the place of the whole value. Of two equal names, the last one counts.
+    """Return the place of the whole value, with the places of the values in it, at any depth.
 
-    A stack instead of recursion allows any depth.
+    The name of an element of an array is its index. Of two equal names, the last one counts. A
+    stack instead of recursion allows any depth.
     """
     outside = _Place(0, 0, {})  # Its only member is the whole value.
     stack = [(outside, False)]  # The objects and arrays around the next part; is it an object?
@@ -76,8 +77,9 @@ def _scan(text: str) -> _Place:
         elif is_object and name is None:
             name, name_offset = json.loads(part), offset
         else:
-            place = _Place(offset, offset if name is None else name_offset, {})
-            around.members[str(len(around.members)) if name is None else name] = place
+            if name is None:
+                name, name_offset = str(len(around.members)), offset
+            place = around.members[name] = _Place(offset, name_offset, members={})
             name = None
             if part in "[{":
                 stack.append((place, part == "{"))

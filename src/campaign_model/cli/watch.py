@@ -280,11 +280,9 @@ def describe_money(campaign: WatchedCampaign) -> str:
 
 
 def describe_claims(campaign: WatchedCampaign, now: datetime) -> list[str]:
-    """Say how many contacts are claimed, since when and until when, and which leases expired."""
+    """Say how many contacts are claimed, since when and until when, and how many leases expired."""
     held = [claim for claim in campaign.claims if not _has_expired(claim, now)]
-    expired = sum(claim.contacts for claim in campaign.claims) - sum(
-        claim.contacts for claim in held
-    )
+    expired = sum(claim.contacts for claim in campaign.claims if _has_expired(claim, now))
     sentences = []
     if held:
         times = [claim.claimed_at for claim in held if claim.claimed_at is not None]

@@ -152,7 +152,7 @@ def _empty(vocabulary: Vocabulary | None) -> list[str]:
 def _step_faults(vocabulary: Vocabulary | None) -> list[Fault]:
     """Return the faults that a single step can have."""
     empty = _empty(vocabulary)
-    faults_of_form: list[Fault] = (
+    faults_of_submitted: list[Fault] = (
         [
             *_required("channel"),
             *_set("channel", "bad_pattern", "Fax", "", "2_fax", "a" * 41, "fax\n"),
@@ -185,7 +185,7 @@ def _step_faults(vocabulary: Vocabulary | None) -> list[Fault]:
         *_set("condition", "unknown_value", "never", "Always", *empty, "always\n"),
         *_set("label", "invalid_text", "a\0", "a\ud800"),
         _duplicate_member("channel", "email"),
-        *faults_of_form,
+        *faults_of_submitted,
         *_wrong_types({"channel": str}),
         *_wrong_types(
             {
@@ -262,9 +262,13 @@ def _template_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
 
 
 def _generation_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
-    """Return the faults that settings can have."""
+    """Return the faults that generation settings can have.
+
+    ``vocabulary`` has the tones of a submitted document. Without it, the document is a stored one,
+    for which fewer rules hold.
+    """
     empty = _empty(vocabulary)
-    faults_of_form: list[Fault] = (
+    faults_of_submitted: list[Fault] = (
         []
         if vocabulary is None
         else [
@@ -281,7 +285,7 @@ def _generation_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
         *_set("budget", "bad_pattern", str(MONEY_LIMIT)),
         *_set("custom_instructions", "invalid_text", "a\0", "a\ud800"),
         _duplicate_member("language", "en"),
-        *faults_of_form,
+        *faults_of_submitted,
         *_wrong_types(
             {
                 **dict.fromkeys(("tone", "language", "custom_instructions", "budget"), str),
@@ -339,7 +343,10 @@ _FAULTS = {
 
 
 def document_faults(kind: str, vocabulary: Vocabulary | None) -> dict[str, list[Fault]]:
-    """Return every fault that a document of this kind can have, by code, except its size."""
+    """Return every way to make a document of this kind invalid, by the code of the violation.
+
+    Documents that are too large are left out.
+    """
     faults = [
         *_FAULTS[kind](vocabulary),
         Fault("not_json", lambda document, _pick: (json.dumps(document)[:-1], "")),

@@ -110,15 +110,19 @@ class LifecycleMachine(RuleBasedStateMachine):
 
     @rule(action=st.sampled_from(ContactAction), gaps=st.sampled_from([None, (), ("phone",)]))
     def act_on_contact(self, action: ContactAction, gaps: tuple[str, ...] | None) -> None:
-        """Apply an action to the contact. The table must have one transition for it, or none."""
+        """Apply an action to the contact, and compare the answer with the table of transitions.
+
+        The table has one transition for a status and an action, or none if the action is refused.
+        A transition without a target leads to the status that the gaps of the contact decide.
+        """
         expected = [
             transition.target or lifecycle.resting_status(gaps)
             for transition in CONTACT_TRANSITIONS
             if (transition.source, transition.action) == (self.contact_status, action)
         ]
-        target = lifecycle.apply_contact(self.contact_status, action, gaps)
-        assert expected == ([] if target is None else [target])
-        self.contact_status = target or self.contact_status
+        new_status = lifecycle.apply_contact(self.contact_status, action, gaps)
+        assert expected == ([] if new_status is None else [new_status])
+        self.contact_status = new_status or self.contact_status
 
     @invariant()
     def archived_is_the_only_end(self) -> None:

@@ -321,7 +321,8 @@ class ModelCampaign:
     ) -> list[Claim]:
         """Claim the first ``number`` of the contacts that have attempts left; return the claims.
 
-        ``make_claim`` returns the claim of a contact.
+        Each contact is prepared for the present steps first: if they have changed since its last
+        claim, its claim has a new revision. ``make_claim`` returns the claim of a contact.
         """
         claims: list[Claim] = []
         for contact_id in contact_ids:

@@ -95,7 +95,7 @@ class ExportJob(Job):
         failed = [claim for claim, outcome in outcomes.items() if outcome is not _PUSHED]
         pushed = [claim for claim, outcome in outcomes.items() if outcome is _PUSHED]
         answers = store.export.record(pushed, release=failed)
-        # The loop counts a contact that is given back, also if its claim was lost.
+        # The worker loop counts a contact as given back also if its claim was lost.
         return answers | dict.fromkeys(failed, Recorded.REQUEUED)
 
     def record_alone(
@@ -115,7 +115,7 @@ class ExportJob(Job):
         return False
 
     def run(self, export_loop: WorkerLoop[ExportTask]) -> ExportReport:
-        """Apply ``export``, run the loop, and report what it did."""
+        """Apply the action ``export`` to the campaign, run the loop, and report what it did."""
         # Idempotent: a repeated start finds the campaign exported.
         export_loop.database.transact(self.start)
         done = export_loop.run()
@@ -126,6 +126,7 @@ class ExportJob(Job):
             stop=done.stop,
             exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
             lost=done.answers.get(Recorded.SKIPPED, 0),
+            # An exported contact keeps the status ``generated``.
             remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,
             failures=done.failures,
         )

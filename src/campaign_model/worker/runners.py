@@ -188,6 +188,7 @@ def run_in_threads(
         arguments,
         job,
         new_task,
+        # The loop starts tasks when the block below has made the pool.
         start=lambda task: pool.submit(generate_or_push, task),
         report=arguments["report"],
     )

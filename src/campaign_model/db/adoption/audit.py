@@ -87,7 +87,7 @@ def audit_rows(
         warnings=(*inspection.warnings, *warnings),
         changes=(
             *(statement.notice for statement in statements if statement.notice is not None),
-            *(_CHANGED_VALUES if repaired and inspection.may_recount else ()),
+            *(_CHANGED_VALUES if repaired and not inspection.has_version else ()),
         ),
         tolerated=read_tolerated_writes(session.use_transactions(), inspection),
     )
@@ -96,7 +96,10 @@ def audit_rows(
 def read_tolerated_writes(
     connection: sa.Connection, inspection: Inspection
 ) -> tuple[ToleratedWrites, ...]:
-    """Count the writes that the step enforce would have refused, by table, constraint and day."""
+    """Count the writes that the constraints of the step ``enforce`` would have refused.
+
+    The counts are by table, constraint and day.
+    """
     if TOLERATED_WRITES_TABLE not in inspection.tables:
         return ()
     rows = connection.execute(sa.text(COUNT_TOLERATED_WRITES)).all()

@@ -45,10 +45,10 @@ LEGACY_COLUMNS = {
 }
 """Columns that a table must have, because adoption cannot derive their values."""
 
-_WIDENED_TYPES = {"numeric": "numeric(", "text": "character varying"}
+_NARROWER_TYPES = {"numeric": "numeric(", "text": "character varying"}
 """Types that PostgreSQL can give to a column without rewriting the table.
 
-Each is mapped to what the old type of such a column begins with.
+Each is mapped to the beginning of the old type of such a column, such as ``numeric(10,2)``.
 """
 
 _MESSAGE_VALUES = {
@@ -106,13 +106,13 @@ class Inspection:
         )
 
     @property
-    def may_recount(self) -> bool:
-        """Whether an adoption may count totals again.
+    def has_version(self) -> bool:
+        """Whether a version of the library's schema is recorded: an adoption or ``db.init`` did it.
 
-        It may if no version of the schema is recorded. Then no worker of this library can be
-        running and change the totals at the same time.
+        Without a version, no worker of this library can be running, so an adoption may count the
+        totals again.
         """
-        return self.shape not in {"current", "expanded", "changed", "outdated", "newer", "unknown"}
+        return self.shape in {"current", "expanded", "changed", "outdated", "newer", "unknown"}
 
     @property
     def pending(self) -> tuple[str, ...]:
@@ -125,11 +125,10 @@ class Inspection:
             return self.obstacles
         if self.shape == "outdated":
             return ("run the newer revisions of this library: db.init",)
-        # No version of the schema is recorded: the database has not been adopted yet.
-        if self.may_recount:
+        if not self.has_version:
             missing = tuple(statement.sql for statement in self.expand.statements)
             return (*missing, "check every row: db.adopt, or first its dry run")
-        # A version is recorded. The plan ``enforce`` contains everything that is missing.
+        # The plan ``enforce`` contains everything that is missing.
         return tuple(statement.sql for statement in self.enforce.statements)
 
     def plan(self, *, enforce: bool) -> Plan:
@@ -138,7 +137,7 @@ class Inspection:
 
     def is_done(self, *, enforce: bool) -> bool:
         """Tell whether the step has nothing to do: no statement, and no row to repair."""
-        return not (self.may_recount or self.plan(enforce=enforce).statements)
+        return self.has_version and not self.plan(enforce=enforce).statements
 
     def require_adoptable(self) -> None:
         """Raise :class:`SetupError` if the database cannot be adopted."""
@@ -308,9 +307,8 @@ def _find_type_obstacles(name: str, table: Table, expected: Table) -> Iterator[s
         type_ = expected_column.type
         if column is None or column.type == type_:
             continue
-        # A column whose type begins like this gets ``type_`` without a rewrite of the table.
-        convertible_type = _WIDENED_TYPES.get(type_, type_)
-        if not column.type.startswith(convertible_type):
+        narrower_type = _NARROWER_TYPES.get(type_)
+        if narrower_type is None or not column.type.startswith(narrower_type):
             yield (
                 f"{name}.{column_name} is of type {column.type}; change it to {type_} first (that "
                 "rewrites the table, which adoption never does)"

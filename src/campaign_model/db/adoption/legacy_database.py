@@ -129,7 +129,7 @@ class LegacyDatabase:
         return _select(expected, values, source, f"{owner} = ANY(CAST(:ids AS uuid[]))")
 
     def select_messages(self) -> str:
-        """Write a SELECT from the host's messages to the campaigns of ``ids``.
+        """Write a SELECT of the host's messages of the campaigns in the parameter ``:ids``.
 
         A message refers to its campaign itself, or to a contact of the campaign. Missing columns,
         and ids that are no UUIDs, are NULL. There are no rows if the messages refer to neither.
@@ -152,7 +152,7 @@ class LegacyDatabase:
             source = f"""FROM {quote(table)} AS message
     JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id"""
             condition = "receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"
-            if self._has_uuid(table, "campaign_id"):
+            if self._has_uuid(table, "campaign_id"):  # The first SELECT has the other messages.
                 condition += " AND message.campaign_id IS NULL"
             values = {**values, "campaign_id": "receiver.campaign_id"}
             selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
@@ -199,15 +199,18 @@ def _select(
     source: str | None,
     condition: str,
 ) -> str:
-    """Write a SELECT of ``values``, cast to the types of ``columns``. ``None`` is NULL.
+    """Write a SELECT of ``values``, cast to the types of ``columns``.
 
-    Without a ``source``, which begins with FROM, it returns no rows.
+    The values are SQL expressions, or ``None`` for NULL. ``source`` is a FROM clause. Without it,
+    the SELECT has the same columns and returns no rows.
     """
+    rows = f"{source}\n    WHERE {condition}"
+    if source is None:
+        rows, values = "WHERE false", dict.fromkeys(values)
     select_list = ",\n        ".join(
-        f"CAST({(source and value) or 'NULL'} AS {columns[name].type}) AS {name}"
+        f"CAST({value or 'NULL'} AS {columns[name].type}) AS {name}"
         for name, value in values.items()
     )
-    rows = "WHERE false" if source is None else f"{source}\n    WHERE {condition}"
     return f"    SELECT\n        {select_list}\n    {rows}"
 
 

@@ -78,7 +78,7 @@ def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
 
     table = "campaigns"
     condition = f"{needs_repair(database, table)} OR {has_foreign_template(database, table)}"
-    if database.inspection.may_recount:
+    if not database.inspection.has_version:
         condition = f"{condition}\nOR {HAS_DRIFTED}"
     preparations: tuple[str, ...] = ()
     if database.options.contacts_from_messages:

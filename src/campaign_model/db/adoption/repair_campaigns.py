@@ -136,7 +136,7 @@ def repair_campaigns(database: LegacyDatabase) -> str:
     The statement also writes the campaigns' totals, and begins their history with an entry that
     contains the old values.
     """
-    write_totals = f",{_WRITE_TOTALS}" if database.inspection.may_recount else ""
+    write_totals = "" if database.inspection.has_version else f",{_WRITE_TOTALS}"
     other_writes = f"""{write_totals},
 -- For each campaign, the values that the repair changes. Of the documents, only what it removes.
 old_values AS (
@@ -256,7 +256,7 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
     settings = documents.pop("generation_config")
 
     def recounted(column: str, counted: str) -> Rule:
-        new = f"coalesce({counted}, 0)" if database.inspection.may_recount else column
+        new = column if database.inspection.has_version else f"coalesce({counted}, 0)"
         return Rule(new, kind="'recounted'")
 
     return {

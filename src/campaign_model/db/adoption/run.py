@@ -185,9 +185,13 @@ class _Adoption:
     def run(
         self, on_finding: OnFinding | None, *, dry_run: bool, must_be_adopted: bool = False
     ) -> AdoptReport:
-        """Run all steps; a dry run ends after the audit."""
+        """Read every row. Complete the schema and repair the rows, unless something is refused.
+
+        Return the report. A dry run ends after the rows were read. ``must_be_adopted`` refuses a
+        database without a recorded version of the schema.
+        """
         inspection = self._inspect()
-        if must_be_adopted and inspection.may_recount:
+        if must_be_adopted and not inspection.has_version:
             raise SetupError(
                 f"there is nothing to enforce yet in a database of the shape {inspection.shape}; "
                 "adopt it first (campaign-model db adopt)"
@@ -197,6 +201,8 @@ class _Adoption:
             return report
         if report.refused:
             raise AdoptionRefused(report)
+        # An outdated database is adopted already: it only needs the newer revisions, which
+        # `_record_version` runs.
         if inspection.shape != "outdated" and not inspection.is_done(enforce=self.enforce):
             try:
                 self._adopt(inspection)
@@ -231,7 +237,7 @@ class _Adoption:
             self._run_statements("checks", rest.statements)
 
             # 5. Count the totals again of campaigns whose contacts have changed since their repair.
-            if inspection.may_recount:
+            if not inspection.has_version:
                 repair_rows(self.session, database, "totals")
         except (UndecidedError, sa.exc.IntegrityError):
             # A writer may have added a value that needs a decision.
@@ -258,13 +264,16 @@ class _Adoption:
             self.session.report_progress(step, number, len(statements))
 
     def _record_version(self, inspection: Inspection) -> SyncReport:
-        """Record the version and sync the system templates, in one transaction."""
+        """Upgrade the schema, or record its version, and sync the system templates.
+
+        All this is one transaction. Return what changed in the system templates.
+        """
         connection = self.session.connection
 
         def work() -> SyncReport:
             if inspection.shape == "outdated":
                 upgrade(connection, attrs.asdict(self.host))
-            elif inspection.may_recount:
+            elif not inspection.has_version:
                 stamp(connection)
             return sync_presets(connection)
 

@@ -66,7 +66,7 @@ def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
         *call_repairs,
         *_write_statements(plan.validate),
         # Count the totals of campaigns again whose contacts have changed since their repair.
-        *(call_repairs if database.inspection.may_recount else ()),
+        *(() if database.inspection.has_version else call_repairs),
     )
 
 

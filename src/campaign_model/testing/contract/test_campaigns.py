@@ -160,14 +160,15 @@ def test_each_contact_is_handed_out_for_export_once(tenant: Tenant) -> None:
     def handing_out(store: CampaignStore) -> tuple[Claim, ...]:
         return store.export.claim(campaign.id, 2, LEASE).claims
 
-    first = tenant.transact(handing_out)
-    (second,) = run_while_open(tenant, first=handing_out, others=[handing_out])
-    assert not {claim.id for claim in first} & {claim.id for claim in second}
-    # Three times two contacts, and nothing is left: no contact was handed out twice.
-    assert (len(first), len(second), tenant.transact(handing_out)) == (2, 2, ())
-    answers = [tenant.transact(lambda store: store.export.record(first)) for _ in range(2)]
+    before = tenant.transact(handing_out)
+    (meanwhile,) = run_while_open(tenant, first=handing_out, others=[handing_out])
+    assert not {claim.id for claim in before} & {claim.id for claim in meanwhile}
+    # The transaction that was open has taken two contacts too, and nothing is left of the six. So
+    # no contact was handed out twice.
+    assert (len(before), len(meanwhile), tenant.transact(handing_out)) == (2, 2, ())
+    answers = [tenant.transact(lambda store: store.export.record(before)) for _ in range(2)]
     assert [{*answer.values()} for answer in answers] == [{Recorded.APPLIED}, {Recorded.ALREADY}]
-    assert tenant.progress(campaign.id).exported == len(first)
+    assert tenant.progress(campaign.id).exported == len(before)
     tenant.check_totals(campaign.id)
 
 
@@ -263,13 +264,13 @@ def test_guards_use_the_contacts_in_the_database(tenant: Tenant) -> None:
 
 
 def test_a_deleted_draft_differs_from_an_archived_campaign(tenant: Tenant) -> None:
-    """Lists show archived campaigns and hide deleted drafts.
+    """Lists show archived campaigns, and deleted drafts only with ``deleted=True``.
 
     If this fails, check the column is_active.
     """
     draft, archived = tenant.campaign(), tenant.campaign("archived")
-    deleted = tenant.apply(draft.id, Action.DELETE)
-    assert (deleted.status, deleted.is_active) == (Status.ARCHIVED, False)
+    deleted_draft = tenant.apply(draft.id, Action.DELETE)
+    assert (deleted_draft.status, deleted_draft.is_active) == (Status.ARCHIVED, False)
     assert (archived.status, archived.is_active) == (Status.ARCHIVED, True)
 
     def listed_ids(store: CampaignStore, *, deleted: bool) -> set[UUID]:

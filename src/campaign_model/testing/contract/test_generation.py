@@ -55,13 +55,13 @@ def test_claims_follow_priority_then_assignment_order(tenant: Tenant) -> None:
     If this fails, check the column rank.
     """
     campaign = tenant.campaign(contacts=0)
-    first, second, third, fourth = tenant.contacts(4)
+    low, lower, high, highest = tenant.contacts(4)
     tenant.transact(
-        lambda store: store.contacts.assign(campaign.id, [fourth, (second, 1), third, (first, 2)])
+        lambda store: store.contacts.assign(campaign.id, [low, (high, 1), lower, (highest, 2)])
     )
     tenant.apply(campaign.id, Action.MARK_READY, Action.START_GENERATION)
     order = [tenant.claim(campaign.id, 1)[0].contact_id for _ in range(4)]
-    assert order == [first, second, fourth, third]
+    assert order == [highest, high, low, lower]
 
 
 def test_no_contact_is_claimed_by_two_workers(tenant: Tenant) -> None:

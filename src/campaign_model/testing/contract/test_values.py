@@ -152,7 +152,7 @@ def test_an_unknown_cost_is_counted(tenant: Tenant) -> None:
     tenant.check_totals(campaign.id)
 
 
-def test_moments_keep_time_zone_and_microseconds(tenant: Tenant) -> None:
+def test_moments_are_exact_in_any_time_zone(tenant: Tenant) -> None:
     """A lease expires at the same moment for every worker, wherever worker and server are.
 
     If this fails, look for columns of type timestamp without time zone, and of timestamp(n).
@@ -171,6 +171,6 @@ def test_moments_keep_time_zone_and_microseconds(tenant: Tenant) -> None:
     tenant.claim(campaign.id, clock=clock)
     (contact,) = tenant.campaign_contacts(campaign.id).values()
     assert contact.lease_expires_at == moment + LEASE
-    assert contact.lease_expires_at.utcoffset() == timedelta(0)
+    assert contact.lease_expires_at.utcoffset() == timedelta(0)  # Times are returned in UTC.
     (*_, last_entry) = tenant.transact(lambda store: store.campaigns.history(campaign.id))
     assert last_entry.at == moment
