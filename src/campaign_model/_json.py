@@ -124,7 +124,7 @@ def freeze(value: Any, depth: int = 0) -> Any:
     if isinstance(value, str):
         return str.__str__(value)  # The plain text of an enumeration's member.
     if isinstance(value, int):
-        return _exact_number(int(value))
+        return _restore_double(int(value))
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _not_frozen("not_json", f"has a number {value!r}, which JSON does not have")
@@ -343,15 +343,17 @@ def text_fault(text: str) -> str | None:
     return None
 
 
-def _exact_number(number: int) -> int | float:
+def _restore_double(number: int) -> int | float:
     """Return ``number``, or the double that PostgreSQL wrote as these digits.
 
     ``jsonb`` writes a large double as an integer, with the digits of its shortest spelling: 1e23
-    becomes 100000000000000000000000, and no double holds exactly that integer.
+    becomes 100000000000000000000000, and no double holds exactly that integer. Other integers,
+    also those that :func:`_number_fault` refuses, are returned unchanged.
     """
-    if -_LARGEST_SAFE_INTEGER <= number <= _LARGEST_SAFE_INTEGER or _number_fault(number)[1]:
+    if -_LARGEST_SAFE_INTEGER <= number <= _LARGEST_SAFE_INTEGER:
         return number
-    return number if int(float(number)) == number else float(number)
+    _code, refusal = _number_fault(number)
+    return number if refusal or int(float(number)) == number else float(number)
 
 
 def _number_fault(number: int) -> tuple[str, str | None]:

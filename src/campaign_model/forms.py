@@ -135,10 +135,14 @@ def _repaired_members(
     members: dict[str, Any],
     fields: Mapping[str, Schema],
     path: str,
-    place: str,
+    message_prefix: str,
     repairs: list[Repair],
 ) -> dict[str, Any]:
-    """Return the members without empty ``fields``, and with shortened texts."""
+    """Return the members, without null and empty values of ``fields``, and with shortened texts.
+
+    Append a repair to ``repairs`` for each change. ``path`` is the JSON Pointer of the members, and
+    ``message_prefix`` begins each message.
+    """
     repaired_members = dict(members)
     for name, schema in fields.items():
         value = members.get(name)
@@ -157,7 +161,7 @@ def _repaired_members(
             message = f"had {len(value):,} characters; it has the first {limit} now"
             repaired_members[name] = value[:limit]
         if code is not None:
-            repairs.append(Repair(f"{path}/{name}", code, f"{place}{name}: {message}"))
+            repairs.append(Repair(f"{path}/{name}", code, f"{message_prefix}{name}: {message}"))
     return repaired_members
 
 

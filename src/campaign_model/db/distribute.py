@@ -141,10 +141,10 @@ def swap_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
 
 
 def distribute_table(table: sa.Table) -> str:
-    """Return the call of Citus that distributes the table, or makes it a reference table.
+    """Return the SQL statement that distributes the table, or makes it a reference table.
 
-    Call it for the table of campaigns first: the other tables get their shards where those of the
-    campaigns are.
+    Execute the statement of the table of campaigns first: the other tables get their shards where
+    those of the campaigns are.
     """
     name = quote_text(quote(table.name))  # Citus casts it to regclass.
     if not is_distributed(table):

@@ -231,7 +231,11 @@ class Rule:
 
 
 def time_rule(column: str, *others: str) -> Rule:
-    """Return the rule of a column of times. ``others`` are columns that replace a missing time."""
+    """Return the rule that repairs a column of times.
+
+    The first readable time of the columns ``others``, or else the present time, replaces a time
+    that is absent or unreadable. Without ``others``, such a time becomes NULL.
+    """
     times = [f"pg_temp.readable_time({name})" for name in (column, *others)]
     return Rule(
         f"coalesce({', '.join(times)}, now())" if others else times[0],
