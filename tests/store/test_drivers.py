@@ -231,9 +231,7 @@ def test_an_async_engine_is_refused_where_a_plain_one_is_needed(engine: sa.Engin
         with pytest.raises(TypeError, match=r"an AsyncEngine too \(not its sync_engine\)"):
             await run_worker_async(asynchronous.sync_engine, uuid4(), uuid4(), succeed)
         async with asynchronous.connect() as connection:
-            with pytest.raises(
-                TypeError, match="not AsyncConnection; if you have an AsyncConnection"
-            ):
+            with pytest.raises(TypeError, match="not AsyncConnection; if you have"):
                 CampaignStore(connection, uuid4())
         await asynchronous.dispose()
 

@@ -96,7 +96,6 @@ POSTGRESQL_SETTINGS: dict[str, tuple[tuple[str, ...], str]] = {
         "a crash of the server can lose outcomes and costs that were recorded",
     ),
     "default_transaction_read_only": (("off",), "nothing can be written"),
-    "server_encoding": (("UTF8",), "not every text can be stored"),
 }
 """Settings of PostgreSQL: the values that work, and what happens with others."""
 

@@ -140,13 +140,18 @@ def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool
     lock_setup(connection)
     require_writable(connection)
     require_all_rows(connection, TABLES)
+    change_tables(connection, partial(_build, connection, host, minimal))
+    return sync_presets(connection)
+
+
+def _build(connection: sa.Connection, host: HostTables, minimal: MinimalHost | None) -> None:
+    """Create the missing tables of the library, and the ``minimal`` ones of the host, if any."""
     if minimal is not None:
         minimal.create_referred(connection)
     _check_tables(connection, host)
-    change_tables(connection, partial(upgrade, connection, attrs.asdict(host)))
+    upgrade(connection, attrs.asdict(host))
     if minimal is not None:
         minimal.create_referring(connection)
-    return sync_presets(connection)
 
 
 def _check_tables(connection: sa.Connection, host: HostTables) -> None:

@@ -90,13 +90,14 @@ class GuardStatus(Answer):
 def install_guard(connection: sa.Connection) -> GuardStatus:
     """Add the triggers of the guard, in the caller's transaction, and return what is in place.
 
-    Writers wait until the transaction ends. A second call changes nothing. With a newer version of
-    the library, a call replaces the triggers. The role needs the rights of the tables' owner.
+    Call it at the beginning of the transaction. Writers wait until the transaction ends. A second
+    call changes nothing. With a newer version of the library, a call replaces the triggers. The
+    role needs the rights of the tables' owner.
 
-    Raises :class:`SetupError` if the library's tables are missing or of another version, and if the
-    database is only expanded (the step ``enforce`` of an adoption has not run). Services that do
-    not use the library may still write into such a database, and the guard would refuse their
-    writes.
+    Raises :class:`SetupError` if the library's tables are missing or of another version, if one of
+    them is still locked after a minute, and if the database is only expanded (the step ``enforce``
+    of an adoption has not run). Services that do not use the library may still write into such a
+    database, and the guard would refuse their writes.
     """
     require_untranslated_names(connection)
     check_session(connection)
@@ -109,7 +110,8 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
 def remove_guard(connection: sa.Connection) -> None:
     """Remove the triggers of the guard, of any version, in the caller's transaction.
 
-    A second call changes nothing. The role needs the rights of the tables' owner.
+    A second call changes nothing. The role needs the rights of the tables' owner. Raises
+    :class:`SetupError` if a table is still locked after a minute.
     """
     require_untranslated_names(connection)
     change_tables(connection, partial(_drop, connection))
@@ -171,6 +173,7 @@ def _require_enforced(connection: sa.Connection) -> None:
 
 def _create(connection: sa.Connection) -> None:
     """Create every trigger, in place of those of another version."""
+    _lock_tables(connection)
     _drop(connection)
     for statement in _write_shared(connection):
         connection.exec_driver_sql(statement)
@@ -180,15 +183,12 @@ def _create(connection: sa.Connection) -> None:
 
 
 def _drop(connection: sa.Connection) -> None:
-    """Drop everything that any version of the guard has created.
-
-    On PostgreSQL, first lock all tables, in the order of the store, so that no deadlock with a
-    writer can occur.
-    """
+    """Drop everything that any version of the guard has created."""
     on_postgresql = connection.dialect.name == "postgresql"
-    if on_postgresql:
-        connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
-    for name, table, _ in _read_triggers(connection):
+    triggers = _read_triggers(connection)
+    if triggers:
+        _lock_tables(connection)
+    for name, table, _ in triggers:
         of_table = f" ON {table}" if on_postgresql else ""
         connection.exec_driver_sql(f"DROP TRIGGER {name}{of_table}")
     if on_postgresql:
@@ -196,6 +196,12 @@ def _drop(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"DROP FUNCTION {function}")
     else:
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {NOTES}")
+
+
+def _lock_tables(connection: sa.Connection) -> None:
+    """Lock all tables, in the order of the store, so that no deadlock with a writer can occur."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
 
 
 def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:

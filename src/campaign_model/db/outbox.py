@@ -91,7 +91,8 @@ def create_outbox(connection: sa.Connection) -> None:
     Moves from then on are in the outbox, and stay there until a consumer takes them
     (:func:`take_moves`): create it only if there is one. A second call changes nothing. It needs
     the rights of the schema's owner; the roles of services need no right on the outbox. Raises
-    :class:`SetupError` if the library's tables are missing.
+    :class:`SetupError` if the library's tables are missing, or if a table is still locked after a
+    minute. Call it at the beginning of the transaction.
     """
     require_untranslated_names(connection)
     check_session(connection)
@@ -101,7 +102,10 @@ def create_outbox(connection: sa.Connection) -> None:
 
 
 def drop_outbox(connection: sa.Connection) -> None:
-    """Remove the trigger and the table, with the moves in it, in the caller's transaction."""
+    """Remove the trigger and the table, with the moves in it, in the caller's transaction.
+
+    Raises :class:`SetupError` if a table is still locked after a minute.
+    """
     require_untranslated_names(connection)
     change_tables(connection, partial(_drop, connection))
 

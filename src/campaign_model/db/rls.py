@@ -16,6 +16,7 @@ Under such a role, a function that acts across tenants would see only a part of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 import attrs
 import sqlalchemy as sa
@@ -264,13 +265,23 @@ def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]
         connection.execution_options(isolation_level="READ COMMITTED")
         check_session(connection)
         with connection.begin():
-            if not dry_run:
-                lock_setup(connection)
-                require_writable(connection)
-            statements = tuple(sql for table in _read_tables(connection) for sql in plan(table))
-            if not dry_run:
-                change_tables(connection, lambda: _execute_all(connection, statements))
-            return statements
+            if dry_run:
+                return _write_plan(connection, plan)
+            lock_setup(connection)
+            require_writable(connection)
+            return change_tables(connection, partial(_run_plan, connection, plan))
+
+
+def _write_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
+    """Return the statements that ``plan`` yields for the tables that the database has."""
+    return tuple(sql for table in _read_tables(connection) for sql in plan(table))
+
+
+def _run_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
+    """Execute the statements that ``plan`` yields, and return them."""
+    statements = _write_plan(connection, plan)
+    _execute_all(connection, statements)
+    return statements
 
 
 def _execute_all(connection: sa.Connection, statements: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
@@ -52,6 +52,11 @@ _LONGEST_WAIT_SECONDS = 600
 LOCK_TIMEOUT_MILLISECONDS = 500
 """How long a statement waits for the lock of a table. Meanwhile, other programs wait behind it."""
 
+_SELECT_LOCK_TIMEOUT = """
+SELECT CAST(setting AS integer)
+FROM pg_settings
+WHERE name = 'lock_timeout'
+"""
 _LONGEST_WAIT_FOR_TABLES_SECONDS = 60
 _LONGEST_PAUSE_MILLISECONDS = 1000
 
@@ -100,20 +105,30 @@ def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
     """Call ``change``, which changes the definitions of tables, and return its result.
 
     While a statement waits for the lock that it needs, all later users of the table wait behind it.
-    So a wait ends after half a second. Then everything that ``change`` has done is rolled back, and
-    it is called again, for a minute. Raises :class:`SetupError` after that. On SQLite,
-    nothing waits.
+    So the wait for each lock ends after half a second. Then everything that ``change`` has done is
+    rolled back, and it is called again, for a minute. Locks that the transaction took before are
+    kept meanwhile, so call this at the beginning of a transaction. On SQLite, which has no locks of
+    tables, ``change`` is called once.
+
+    Raises :class:`SetupError` if a table is still locked after a minute, and in AUTOCOMMIT.
     """
     if connection.dialect.name != "postgresql":
         return change()
+    driver: Any = connection.connection.dbapi_connection
+    if driver.autocommit:
+        raise SetupError("this call needs a transaction; the connection is in AUTOCOMMIT")
     deadline = time.monotonic() + _LONGEST_WAIT_FOR_TABLES_SECONDS
-    timeout_before = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
     while True:
         try:
             with connection.begin_nested():
+                callers_timeout = connection.exec_driver_sql(_SELECT_LOCK_TIMEOUT).scalar_one()
+                timeout = LOCK_TIMEOUT_MILLISECONDS
+                if callers_timeout:  # 0 means no timeout.
+                    timeout = min(timeout, callers_timeout)
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {timeout}")
                 result = change()
-            break
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {callers_timeout}")
+                return result
         except sa.exc.DBAPIError as error:
             if sqlstate(error) not in RETRIED:
                 raise
@@ -123,8 +138,6 @@ def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
                     "minute; end their long transactions, and run this command again"
                 ) from error
         time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{timeout_before}'")
-    return result
 
 
 def missing_tables(names: Iterable[str]) -> SetupError:

@@ -146,8 +146,8 @@ def check_session(connection: sa.Connection) -> None:
     settings = _reported_settings(connection)
     if settings["server_encoding"] not in _UTF8:
         raise ValueError(
-            f"the encoding of this database is {settings['server_encoding']}, in which not every "
-            "text can be stored; create a database with the encoding UTF8"
+            f"the encoding of this database is {settings['server_encoding']}, which the library "
+            "does not support; create a database with the encoding UTF8"
         )
     if settings["client_encoding"] not in _UTF8:
         raise ValueError(

@@ -124,7 +124,7 @@ _sharded: WeakKeyDictionary[sa.Dialect, bool] = WeakKeyDictionary()
 def is_sharded(connection: sa.Connection) -> bool:
     """Return True if the server is a Citus cluster.
 
-    The first call for an engine asks the server. The answer is kept until the process ends.
+    The first call for an engine asks the server. The answer is kept as long as the engine exists.
     """
     if connection.dialect not in _sharded:
         _sharded[connection.dialect] = bool(connection.scalar(_IS_SHARDED))

@@ -107,7 +107,7 @@ class Inspection:
 
     @property
     def has_version(self) -> bool:
-        """Whether a version of the library's schema is recorded: an adoption or ``db.init`` did it.
+        """Whether an adoption or ``db.init`` has recorded a version of the library's schema.
 
         Without a version, no worker of this library can be running, so an adoption may count the
         totals again.
@@ -308,7 +308,8 @@ def _find_type_obstacles(name: str, table: Table, expected: Table) -> Iterator[s
         if column is None or column.type == type_:
             continue
         narrower_type = _NARROWER_TYPES.get(type_)
-        if narrower_type is None or not column.type.startswith(narrower_type):
+        is_narrower = narrower_type is not None and column.type.startswith(narrower_type)
+        if not is_narrower or column.type.endswith("[]"):
             yield (
                 f"{name}.{column_name} is of type {column.type}; change it to {type_} first (that "
                 "rewrites the table, which adoption never does)"
