@@ -966,7 +966,7 @@ CONSTRAINT ck_campaigns_generation_started_at CHECK (
         AND generation_started_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND generation_started_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(generation_started_at, '+0 days') = substr(generation_started_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(generation_started_at, 1, 19), '+0 days') = substr(generation_started_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -979,7 +979,7 @@ CONSTRAINT ck_campaigns_generation_completed_at CHECK (
         AND generation_completed_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND generation_completed_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(generation_completed_at, '+0 days') = substr(generation_completed_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(generation_completed_at, 1, 19), '+0 days') = substr(generation_completed_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1011,7 +1011,7 @@ CONSTRAINT ck_campaigns_created_at CHECK (
     AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND created_at BETWEEN '0001-01-02 00:00:00.000000'
     AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(created_at, '+0 days') = substr(created_at, 1, 19), 0)
+    THEN coalesce(datetime(substr(created_at, 1, 19), '+0 days') = substr(created_at, 1, 19), 0)
     ELSE 0
     END
 )
@@ -1024,7 +1024,7 @@ CONSTRAINT ck_campaigns_updated_at CHECK (
     AND updated_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND updated_at BETWEEN '0001-01-02 00:00:00.000000'
     AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(updated_at, '+0 days') = substr(updated_at, 1, 19), 0)
+    THEN coalesce(datetime(substr(updated_at, 1, 19), '+0 days') = substr(updated_at, 1, 19), 0)
     ELSE 0
     END
 )
@@ -1124,7 +1124,7 @@ CONSTRAINT ck_campaign_contacts_claimed_at CHECK (
         AND claimed_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND claimed_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(claimed_at, '+0 days') = substr(claimed_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(claimed_at, 1, 19), '+0 days') = substr(claimed_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1137,7 +1137,7 @@ CONSTRAINT ck_campaign_contacts_lease_expires_at CHECK (
         AND lease_expires_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND lease_expires_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(lease_expires_at, '+0 days') = substr(lease_expires_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(lease_expires_at, 1, 19), '+0 days') = substr(lease_expires_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1150,7 +1150,7 @@ CONSTRAINT ck_campaign_contacts_retry_at CHECK (
         AND retry_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND retry_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(retry_at, '+0 days') = substr(retry_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(retry_at, 1, 19), '+0 days') = substr(retry_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1222,7 +1222,7 @@ CONSTRAINT ck_campaign_contacts_added_at CHECK (
     AND added_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND added_at BETWEEN '0001-01-02 00:00:00.000000'
     AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(added_at, '+0 days') = substr(added_at, 1, 19), 0)
+    THEN coalesce(datetime(substr(added_at, 1, 19), '+0 days') = substr(added_at, 1, 19), 0)
     ELSE 0
     END
 )
@@ -1236,7 +1236,7 @@ CONSTRAINT ck_campaign_contacts_generated_at CHECK (
         AND generated_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND generated_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(generated_at, '+0 days') = substr(generated_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(generated_at, 1, 19), '+0 days') = substr(generated_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1249,7 +1249,7 @@ CONSTRAINT ck_campaign_contacts_exported_at CHECK (
         AND exported_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND exported_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(exported_at, '+0 days') = substr(exported_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(exported_at, 1, 19), '+0 days') = substr(exported_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1299,7 +1299,7 @@ CONSTRAINT ck_campaign_erased_claims_lease_expires_at CHECK (
         AND lease_expires_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
         AND lease_expires_at BETWEEN '0001-01-02 00:00:00.000000'
         AND '9999-12-30 00:00:00.000000'
-        THEN coalesce(datetime(lease_expires_at, '+0 days') = substr(lease_expires_at, 1, 19), 0)
+        THEN coalesce(datetime(substr(lease_expires_at, 1, 19), '+0 days') = substr(lease_expires_at, 1, 19), 0)
         ELSE 0 END)
 )
 
@@ -1456,7 +1456,7 @@ CONSTRAINT ck_campaign_history_at CHECK (
     AND at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND at BETWEEN '0001-01-02 00:00:00.000000'
     AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(at, '+0 days') = substr(at, 1, 19), 0)
+    THEN coalesce(datetime(substr(at, 1, 19), '+0 days') = substr(at, 1, 19), 0)
     ELSE 0
     END
 )
@@ -2394,7 +2394,7 @@ CONSTRAINT ck_campaign_templates_created_at CHECK (
     AND created_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND created_at BETWEEN '0001-01-02 00:00:00.000000'
     AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(created_at, '+0 days') = substr(created_at, 1, 19), 0)
+    THEN coalesce(datetime(substr(created_at, 1, 19), '+0 days') = substr(created_at, 1, 19), 0)
     ELSE 0
     END
 )
@@ -2407,7 +2407,7 @@ CONSTRAINT ck_campaign_templates_updated_at CHECK (
     AND updated_at GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND updated_at BETWEEN '0001-01-02 00:00:00.000000'
     AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(updated_at, '+0 days') = substr(updated_at, 1, 19), 0)
+    THEN coalesce(datetime(substr(updated_at, 1, 19), '+0 days') = substr(updated_at, 1, 19), 0)
     ELSE 0
     END
 )

@@ -229,7 +229,11 @@ BAD_VALUES: dict[str, dict[type, list[str]]] = {
 GOOD_VALUES: dict[str, dict[type, list[str]]] = {
     "postgresql": {UtcDateTime: [f"'{FIRST_MOMENT}'", f"'{LAST_MOMENT}'"]},
     "sqlite": {
-        UtcDateTime: ["'0001-01-02 00:00:00.000000'", "'9999-12-30 00:00:00.000000'"],
+        UtcDateTime: [
+            *("'0001-01-02 00:00:00.000000'", "'9999-12-30 00:00:00.000000'"),
+            # SQLite rounds times to milliseconds.
+            *(f"'2026-12-31 23:59:59.{fraction}'" for fraction in ("999499", "999500", "999999")),
+        ],
         sa.Integer: [str(2**63 - 1), str(-(2**63))],
     },
 }

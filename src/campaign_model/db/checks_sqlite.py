@@ -51,11 +51,13 @@ def _check_type(column: sa.Column[object]) -> str:
                 f"'{moment.replace(tzinfo=None).isoformat(' ', 'microseconds')}'"
                 for moment in (FIRST_MOMENT, LAST_MOMENT)
             )
-            # The modifier '+0 days' turns February 30 into March 2, so that the texts differ.
+            # The modifier '+0 days' turns February 30 into March 2, so that the texts differ. The
+            # fraction is left out: SQLite would round 0.9995 seconds up to the next second.
+            seconds = f"substr({name}, 1, 19)"
             condition = (
                 f"CASE WHEN typeof({name}) = 'text' AND {characters} = 26 "
                 f"AND {name} GLOB '{_TIME}' AND {name} BETWEEN {first} AND {last} "
-                f"THEN coalesce(datetime({name}, '+0 days') = substr({name}, 1, 19), 0) "
+                f"THEN coalesce(datetime({seconds}, '+0 days') = {seconds}, 0) "
                 "ELSE 0 END"
             )
         case sa.Boolean():

@@ -181,7 +181,7 @@ TYPES_SQLITE = {
 CASE WHEN typeof(COLUMN) = 'text' AND length(CAST(COLUMN AS BLOB)) = 26
     AND COLUMN GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9][0-9][0-9][0-9]'
     AND COLUMN BETWEEN '0001-01-02 00:00:00.000000' AND '9999-12-30 00:00:00.000000'
-    THEN coalesce(datetime(COLUMN, '+0 days') = substr(COLUMN, 1, 19), 0) ELSE 0 END""",
+    THEN coalesce(datetime(substr(COLUMN, 1, 19), '+0 days') = substr(COLUMN, 1, 19), 0) ELSE 0 END""",
     "TEXT": "typeof(COLUMN) = 'text' AND instr(COLUMN, char(0)) = 0",
     "INTEGER": "typeof(COLUMN) = 'integer'",
     "BIGINT": "typeof(COLUMN) = 'integer'",
