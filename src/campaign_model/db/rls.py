@@ -207,8 +207,9 @@ def install_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[s
     """Add row-level security to every table of the library; return the executed statements.
 
     With ``dry_run``, execute nothing and return the statements. All statements run in one
-    transaction (:func:`campaign_model.db.setup.change_tables`). A second call changes nothing. Call
-    the function again after an upgrade of the library or an adoption, because both may add tables.
+    transaction. While another session keeps a table locked, they are rolled back and tried again
+    for a minute. A second call changes nothing. Call the function again after an upgrade of the
+    library or an adoption, because both may add tables.
 
     The role needs the rights of the tables' owner. Raises :class:`SetupError` for an SQLite
     database, if a table of the library is missing, and if a table is still locked after a minute.
