@@ -41,7 +41,7 @@ def install_wheel(session: nox.Session, *options: str) -> None:
 
 @nox.session(requires=["build"])
 def tests(session: nox.Session) -> None:
-    """Run all tests on every engine, with coverage (six to seven minutes on two cores).
+    """Run all tests on every engine, with coverage (a quarter of an hour on two cores).
 
     Arguments go to pytest and replace the defaults: ``-- tests/cli -k demo`` has no coverage.
     """
