@@ -347,8 +347,8 @@ def _restore_double(number: int) -> int | float:
     """Return ``number``, or the double that PostgreSQL wrote as these digits.
 
     ``jsonb`` writes a large double as an integer, with the digits of its shortest spelling: 1e23
-    becomes 100000000000000000000000, and no double holds exactly that integer. Other integers,
-    also those that :func:`_number_fault` refuses, are returned unchanged.
+    becomes 100000000000000000000000, and no double holds exactly that integer. Return every other
+    integer unchanged. :func:`faults_in` refuses the integers that no double holds.
     """
     if -_LARGEST_SAFE_INTEGER <= number <= _LARGEST_SAFE_INTEGER:
         return number

@@ -246,7 +246,7 @@ def test_tables_without_a_tenant_show_only_the_version(scene: Scene) -> None:
 
 
 def test_what_a_key_can_still_tell(scene: Scene) -> None:
-    """The database checks a key against all rows, also against those that a policy hides.
+    """PostgreSQL compares a new key with all rows of the table. Policies hide none of them from it.
 
     A foreign key answers the same for a row of another tenant and for no row: each of them contains
     the tenant. A primary key tells whether a guessed id exists.
