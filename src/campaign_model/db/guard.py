@@ -36,7 +36,7 @@ from campaign_model.db.schema import quote_text
 from campaign_model.db.setup import (
     SetupError,
     change_tables,
-    missing_tables,
+    require_tables,
     require_untranslated_names,
 )
 from campaign_model.store.connection import check_session
@@ -123,7 +123,7 @@ def read_guard(connection: sa.Connection) -> GuardStatus:
     Raises :class:`SetupError` if a table of the library is missing.
     """
     require_untranslated_names(connection)
-    _require_tables(connection)
+    require_tables(connection, metadata.tables)
     present_marks = {name: mark for name, _, mark in _read_triggers(connection)}
     triggers = _write_triggers(connection)
     in_place = [one.name for one in triggers if present_marks.get(one.name) == one.mark]
@@ -146,16 +146,9 @@ class _Trigger:
     mark: str
 
 
-def _require_tables(connection: sa.Connection) -> None:
-    has_table = sa.inspect(connection).has_table
-    missing = [name for name in metadata.tables if not has_table(name)]
-    if missing:
-        raise missing_tables(missing)
-
-
 def _require_enforced(connection: sa.Connection) -> None:
     """Raise :class:`SetupError` unless the schema is complete and of this version."""
-    _require_tables(connection)
+    require_tables(connection, metadata.tables)
     version = compare_version(connection)
     if version != "current":
         raise SetupError(

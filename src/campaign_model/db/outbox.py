@@ -21,9 +21,9 @@ from campaign_model.campaign import Move
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import (
     change_tables,
-    missing_tables,
     read_access,
     require_all_rows,
+    require_tables,
     require_untranslated_names,
 )
 from campaign_model.lifecycle import Action, Status
@@ -96,8 +96,7 @@ def create_outbox(connection: sa.Connection) -> None:
     """
     require_untranslated_names(connection)
     check_session(connection)
-    if not sa.inspect(connection).has_table(campaign_history.name):
-        raise missing_tables([campaign_history.name])
+    require_tables(connection, [campaign_history.name])
     change_tables(connection, partial(_create, connection))
 
 

@@ -140,6 +140,14 @@ def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
         time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
 
 
+def require_tables(connection: sa.Connection, names: Iterable[str]) -> None:
+    """Raise :class:`SetupError` if the database lacks one of the library's tables ``names``."""
+    inspector = sa.inspect(connection)
+    missing = [name for name in names if not inspector.has_table(name)]
+    if missing:
+        raise missing_tables(missing)
+
+
 def missing_tables(names: Iterable[str]) -> SetupError:
     """Return the error that says which of the library's tables a database does not have."""
     return SetupError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import cast
 
 from campaign_model import lifecycle
 from campaign_model.claims import Claim, Failed, Generated, NotReady, Outcome, Unfinished
@@ -12,12 +13,10 @@ from campaign_model.store.statements import OutcomeRow
 _ZERO = Decimal(0)
 
 # The next status of a contact that does not go back to wait.
-_STATUS_AFTER = {
-    line.action: line.target
-    for line in lifecycle.CONTACT_TRANSITIONS
-    if line.source is ContactStatus.GENERATING and line.target is not None
-}
-_SUCCEEDED, _FAILED = _STATUS_AFTER[ContactAction.SUCCEED], _STATUS_AFTER[ContactAction.FAIL]
+_SUCCEEDED, _FAILED = (
+    cast("ContactStatus", lifecycle.apply_contact(ContactStatus.GENERATING, action, None))
+    for action in (ContactAction.SUCCEED, ContactAction.FAIL)
+)
 
 
 def outcome_row(claim: Claim, outcome: Outcome, *, requeue: bool = False) -> OutcomeRow:

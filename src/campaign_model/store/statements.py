@@ -126,9 +126,10 @@ def is_sharded(connection: sa.Connection) -> bool:
 
     The first call for an engine asks the server. The answer is kept as long as the engine exists.
     """
-    if connection.dialect not in _sharded:
-        _sharded[connection.dialect] = bool(connection.scalar(_IS_SHARDED))
-    return _sharded[connection.dialect]
+    answer = _sharded.get(connection.dialect)
+    if answer is None:
+        answer = _sharded[connection.dialect] = bool(connection.scalar(_IS_SHARDED))
+    return answer
 
 
 def execute_as_driver_sql(scope: Scope, statement: Any, parameters: Parameters) -> Any:
