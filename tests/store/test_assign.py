@@ -183,13 +183,23 @@ def test_unknown_contacts_are_skipped_and_reported(
     assigned = assign(tenant, campaign.id, ids)
     known_ids = [id_ for position, id_ in enumerate(ids) if position not in positions]
     assert (assigned.added, assigned.already_there) == (len(known_ids), 0)
-    assert len(assigned.unknown) == len(positions)
-    assert {*assigned.unknown} == {*ids} - {*known_ids}
+    assert assigned.unknown == tuple(ids[position] for position in positions)
     assert assigned_ids(tenant, campaign.id) == known_ids
     again = assign(tenant, campaign.id, ids)
     assert (again.added, again.already_there) == (0, len(known_ids))
-    assert {*again.unknown} == {*assigned.unknown}
+    assert again.unknown == assigned.unknown
     tenant.check_totals(campaign.id)
+
+
+def test_unknown_contacts_of_a_query_are_reported_in_its_order(tenant: Tenant) -> None:
+    known_ids = tenant.contacts(15)
+    unknown_ids = new_tenant(tenant.engine).contacts(30)
+    contacts = HOST.contacts.c
+    all_ids = [*known_ids, *unknown_ids]
+    query = sa.select(contacts.id).where(contacts.id.in_(all_ids)).order_by(contacts.id)
+    campaign = tenant.campaign(contacts=0)
+    expected = Assigned(15, 0, tuple(sorted(unknown_ids)))
+    assert assign(tenant, campaign.id, query) == expected
 
 
 def test_assigning_no_contact_changes_nothing(tenant: Tenant) -> None:

@@ -223,8 +223,9 @@ def _insert(
     """Insert contacts with their ranks.
 
     Return the number of contacts that were not in the campaign before, and the ids of the contacts
-    that the tenant does not have.
+    that the tenant does not have, in the given order.
     """
+    number = 0
     known = ranks
     # Only a legacy writer can have put contacts into a campaign that has never had an assignment.
     may_have_some = campaign_row.next_position > 0
@@ -232,7 +233,7 @@ def _insert(
         with savepoint(scope.connection) as refusal:
             number = _insert_known(scope, campaign_row, known, may_have_some=may_have_some)
         if not (refusal.foreign_key_violated or refusal.unique_key_violated):
-            return number, tuple(ranks.keys() - known.keys())
+            break
         may_have_some = True
         # A key has refused the INSERT: leave out the contacts that the tenant does not have.
         table = host_table(scope.host.contacts)
@@ -245,9 +246,9 @@ def _insert(
             # a second time, without catching the database's error.
             with scope.connection.begin_nested():
                 number = _insert_known(scope, campaign_row, known, may_have_some=True)
-            return number, tuple(ranks.keys() - known.keys())
+            break
         known = {contact_id: ranks[contact_id] for contact_id in present}
-    return 0, tuple(ranks)
+    return number, tuple(contact_id for contact_id in ranks if contact_id not in known)
 
 
 def _insert_known(
