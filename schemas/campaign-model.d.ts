@@ -457,8 +457,8 @@ export type CampaignContact = {
 
 /**
  * The answer of `assign`. `added` and `already_there` are numbers of contacts. `unknown` has the
- * ids that are no contact of this tenant; they were left out. So were those in `skipped`, because
- * of another campaign.
+ * ids that are no contact of this tenant, in the given order; they were left out. So were those in
+ * `skipped`, because of another campaign.
  */
 export type Assigned = {
   added: number;
