@@ -28,7 +28,6 @@ from campaign_model.store.types import Array, UtcDateTime, Uuid, any_of, read_st
 
 _CAMPAIGN = campaigns.c
 _PAGE_KEY = (_CAMPAIGN.created_at, _CAMPAIGN.id)
-_DRIVERS_TIME = sa.TIMESTAMP(timezone=True)
 _MAX_PAGE = 500
 
 _LAST = sa.bindparam("last", type_=Uuid)
@@ -161,7 +160,7 @@ def _query(dialect: str, filters: frozenset[str], limit: int, *, deleted: bool) 
     columns = [total.c[name] if name in sums else page.c[name] for name in fields]
     # CampaignSummary converts times to UTC itself, so they come as the driver gives them.
     plain = [
-        sa.type_coerce(readable_time(column), _DRIVERS_TIME)
+        sa.type_coerce(readable_time(column), sa.TIMESTAMP(timezone=True))
         if isinstance(column.type, UtcDateTime)
         else column
         for column in columns
