@@ -104,6 +104,7 @@ def test_a_tenant_is_for_code_that_opens_transactions(campaign_tenant: Tenant) -
     campaign = campaign_tenant.campaign("generating", contacts=5)
     ids = campaign_tenant.contacts(2)
     draft = campaign_tenant.campaign(contacts=ids, name="Draft")
+    assert campaign_tenant.apply(draft.id) == draft
     run_worker(
         campaign_tenant.engine,
         campaign_tenant.id,

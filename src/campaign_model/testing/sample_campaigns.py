@@ -212,15 +212,15 @@ class Tenant:
         ``options`` are those of ``campaigns.apply``.
         """
 
-        def apply_one(action: Action) -> Campaign:
-            return self.transact(
+        def apply_one(action: Action) -> None:
+            self.transact(
                 lambda store: store.campaigns.apply(campaign_id, action, **options),
                 **_clock_option(clock),
             )
 
         for action in actions:
-            campaign = apply_one(action)
-        return campaign
+            apply_one(action)
+        return self.transact(lambda store: store.campaigns.get(campaign_id))
 
     def claim(
         self,
