@@ -35,7 +35,6 @@ from campaign_model.claims import (
 from campaign_model.errors import Conflict, LeaseLost, NotFound
 from campaign_model.guards import nothing_in_flight
 from campaign_model.lifecycle import (
-    CLAIMABLE,
     PERMISSIONS,
     Action,
     ActionState,
@@ -43,7 +42,6 @@ from campaign_model.lifecycle import (
     ContactStatus,
     Facts,
     Permission,
-    ReviewTally,
 )
 from campaign_model.testing._store_internals import POSITIONS, OnLost
 from campaign_model.testing.clock import FrozenClock
@@ -76,8 +74,10 @@ class Model:
     def copy(self) -> Model:
         """Return a model that changes independently of this one."""
         campaigns = {
-            id_: attrs.evolve(campaign, contacts=dict(campaign.contacts))
-            for id_, campaign in self.campaigns.items()
+            id_: attrs.evolve(
+                state, contacts=dict(state.contacts), erased_claims=dict(state.erased_claims)
+            )
+            for id_, state in self.campaigns.items()
         }
         return attrs.evolve(self, campaigns=campaigns)
 
@@ -85,11 +85,9 @@ class Model:
         """Copy the ids of new contact rows, which the store chose, from the stored campaigns."""
         for id_ in self.campaigns.keys() & stored_campaigns.keys():
             contacts, stored = self.campaigns[id_].contacts, stored_campaigns[id_].contacts
-            for contact_id in contacts.keys() & stored.keys():
-                if contacts[contact_id].row_id is None:
-                    contacts[contact_id] = attrs.evolve(
-                        contacts[contact_id], row_id=stored[contact_id].row_id
-                    )
+            for contact_id, contact in contacts.items():
+                if contact.row_id is None and contact_id in stored:
+                    contacts[contact_id] = attrs.evolve(contact, row_id=stored[contact_id].row_id)
 
     def state_of(self, id: UUID) -> ModelCampaign:
         """Return the state of a campaign. Raises :class:`NotFound`."""
@@ -99,13 +97,13 @@ class Model:
 
     def held(self, claims: Iterable[Claim]) -> list[Claim]:
         """Return the claims that hold their contact: the contact has the token of the claim."""
-        held = []
-        for claim in claims:
-            if claim.campaign_id in self.campaigns:
-                contact = self.campaigns[claim.campaign_id].contact_of(claim)
-                if contact is not None and contact.token == claim.token:
-                    held.append(claim)
-        return held
+        return [
+            claim
+            for claim in claims
+            if claim.campaign_id in self.campaigns
+            and (contact := self.campaigns[claim.campaign_id].contact_of(claim)) is not None
+            and contact.token == claim.token
+        ]
 
     def _permitted(self, id: UUID, permission: Permission) -> ModelCampaign:
         """Return the state of a campaign whose status grants the permission."""
@@ -154,18 +152,18 @@ class Model:
         action: Action,
         *,
         version: int | None = None,
-        review: ReviewTally | None = None,
-        allow_empty: bool = False,
-        allow_partial: bool = False,
         reason: str | None = None,
+        **options: Any,
     ) -> Campaign:
-        """Apply an action, if the table and its guards allow it, and add a history entry."""
+        """Apply an action, if the table and its guards allow it, and add a history entry.
+
+        ``options`` are those of ``campaigns.actions``.
+        """
         state = self.state_of(id)
         campaign, now = state.campaign, self.clock.now
         if version not in (None, campaign.version):
             raise Conflict("stale_version", "")
-        facts = self.facts(id, review=review, allow_empty=allow_empty, allow_partial=allow_partial)
-        transition = lifecycle.apply(campaign.status, action, facts)
+        transition = lifecycle.apply(campaign.status, action, self.facts(id, **options))
         if nothing_in_flight in transition.guards:
             # No lease is valid now. Contacts with an expired lease wait again.
             state.move_contacts(state.expired_ids(now), ContactAction.RELEASE, **NO_CLAIM)
@@ -224,25 +222,7 @@ class Model:
 
         ``options`` are those of ``campaigns.actions``.
         """
-        state = self.state_of(id)
-        expired = len(state.expired_ids(self.clock.now))
-        budget = state.campaign.generation_config.budget
-        return Facts(
-            enabled_steps=len(state.campaign.steps.enabled),
-            contacts=len(state.contacts) - state.count(ContactStatus.EXCLUDED),
-            claimable=state.count(*CLAIMABLE) + expired,
-            in_flight=state.count(ContactStatus.GENERATING) - expired,
-            generated=state.count(ContactStatus.GENERATED),
-            stale=sum(
-                contact.status is ContactStatus.GENERATED
-                and contact.fingerprint != state.campaign.steps.fingerprint
-                for contact in state.contacts.values()
-            ),
-            budget_exhausted=(
-                budget is not None and state.spent + state.reserved + state.last_reserve > budget
-            ),
-            **options,
-        )
+        return self.state_of(id).facts(self.clock.now, **options)
 
     def actions(self, id: UUID, **options: Any) -> tuple[ActionState, ...]:
         """Return every action, and for each refused action the reason."""
@@ -292,11 +272,10 @@ class Model:
     def include(self, id: UUID, ids: Iterable[UUID]) -> Changed:
         """Bring excluded contacts back, but not those that are in flight."""
         state = self._permitted(id, Permission.INCLUDE_CONTACTS)
-        in_flight = state.in_flight_ids(self.clock.now)
-        named = tuple(dict.fromkeys(ids))
-        free = [contact_id for contact_id in named if contact_id not in in_flight]
-        changed = state.move_contacts(free, ContactAction.INCLUDE, **FRESH_START)
-        return Changed(changed.changed, (*changed.skipped, *(set(named) - set(free))))
+        named = {*ids}
+        in_flight = named & state.in_flight_ids(self.clock.now)
+        changed = state.move_contacts(named - in_flight, ContactAction.INCLUDE, **FRESH_START)
+        return Changed(changed.changed, (*changed.skipped, *in_flight))
 
     def set_readiness(self, id: UUID, gaps: Mapping[UUID, tuple[str, ...]]) -> Changed:
         """Write the gaps of contacts."""
@@ -314,24 +293,8 @@ class Model:
         A worker that held an erased contact can still report the cost of its claim, once. Until
         then, what is reserved for the contact stays reserved.
         """
-        erased = 0
-        for state in self.campaigns.values():
-            deleted = [
-                state.contacts.pop(contact_id)
-                for contact_id in set(ids)
-                if contact_id in state.contacts
-            ]
-            for contact in deleted:
-                state.erased_cost += contact.cost
-                state.erased_unknown_costs += contact.unknown_costs
-                if contact.row_id is not None and contact.token is not None:
-                    claim = (contact.row_id, contact.token)
-                    kept = (contact.reserved, contact.lease_expires_at)
-                    state.erased_claims = state.erased_claims | {claim: kept}
-            if deleted:
-                state.refresh_legacy_columns()
-            erased += len(deleted)
-        return erased
+        contact_ids = {*ids}
+        return sum(state.erase(contact_ids) for state in self.campaigns.values())
 
     def exportable(self, id: UUID) -> list[UUID]:
         """Return the ids of the contacts to export, in the order of generation."""
@@ -395,18 +358,11 @@ class Model:
             claims = state.claim_contacts(waiting, granted, max_attempts, make_claim)
             short_of_money = len(claims) == granted
             # 2. Take over contacts whose leases expired, the earliest first. Of those that expired
-            #    at the same moment, prefer the contacts that the store claimed (sorting is stable).
-            claimed_by_store = [one for one in expired if one in chosen_claims]
-            not_claimed = [one for one in expired if one not in chosen_claims]
-            takeovers = state.claim_contacts(
-                sorted(
-                    claimed_by_store + not_claimed,
-                    key=lambda contact_id: state.contacts[contact_id].lease_expires_at or now,
-                ),
-                limit - len(claims),
-                max_attempts,
-                make_claim,
+            #    at the same moment, prefer the contacts that the store claimed.
+            expired.sort(
+                key=lambda one: (state.contacts[one].lease_expires_at, one not in chosen_claims)
             )
+            takeovers = state.claim_contacts(expired, limit - len(claims), max_attempts, make_claim)
             store_order = [*chosen_claims]
             claims += sorted(takeovers, key=lambda claim: store_order.index(claim.contact_id))
             # 3. If the batch is short, fail the contacts without attempts left and say why.
@@ -416,12 +372,12 @@ class Model:
                 stop, retry_at = state.stop_reason(short_of_money=short_of_money, freed_at=freed_at)
                 if self.concurrent:
                     stop, retry_at = batch.stop, batch.retry_at
-        expected = ClaimBatch(
+        expected = attrs.evolve(
+            batch,
             claims=tuple(claims),
             stop=stop,
             retry_at=retry_at,
             at=now,
-            cursor=batch.cursor,
             steps=campaign.steps,
             generation_config=campaign.generation_config,
         )
@@ -458,15 +414,8 @@ class Model:
             return Recorded.ALREADY
         if contact is None or contact.token != claim.token:
             raise LeaseLost((claim.id,))
-        remembered = contact.reported_tokens
-        if call_id is not None:
-            remembered |= {call_id}
         state.contacts[claim.contact_id] = attrs.evolve(
-            contact,
-            cost=contact.cost + (cost or 0),
-            unknown_costs=contact.unknown_costs + (1 if cost is None else 0),
-            reserved=max(ZERO, contact.reserved - (cost or 0)),
-            reported_tokens=remembered,
+            contact.with_cost(call_id, cost), reserved=max(ZERO, contact.reserved - (cost or 0))
         )
         state.refresh_legacy_columns_unless_generating()
         return Recorded.APPLIED
@@ -480,19 +429,14 @@ class Model:
         with the outcomes of lost claims: raise, skip them, or book only their cost.
         """
         state = self.state_of(next(iter(outcomes)).campaign_id)
-        fingerprint = state.campaign.steps.fingerprint
+        now, fingerprint = self.clock.now, state.campaign.steps.fingerprint
         answers: dict[Claim, Recorded] = {}
         # 1. Outcomes of contacts that exist.
         lost = []
         for claim, outcome in outcomes.items():
             contact = state.contact_of(claim)
             if contact is not None and contact.token == claim.token:
-                contact, answers[claim] = contact.after_outcome(
-                    claim,
-                    outcome,
-                    self.clock.now,
-                    requeue=claim.steps_fingerprint != fingerprint,
-                )
+                contact, answers[claim] = contact.after_outcome(claim, outcome, now, fingerprint)
             elif contact is not None and claim.token in contact.reported_tokens:
                 answers[claim] = Recorded.ALREADY
             elif contact is not None and on_lost == "book":
@@ -509,11 +453,7 @@ class Model:
             answers[claim] = Recorded.SKIPPED
             if on_lost == "book" and (claim.id, claim.token) in state.erased_claims:
                 answers[claim] = Recorded.BOOKED
-                state.erased_claims = {
-                    key: kept
-                    for key, kept in state.erased_claims.items()
-                    if key != (claim.id, claim.token)
-                }
+                del state.erased_claims[claim.id, claim.token]
                 state.erased_cost += outcomes[claim].cost or 0
                 state.erased_unknown_costs += 1 if outcomes[claim].cost is None else 0
         state.refresh_legacy_columns_unless_generating()

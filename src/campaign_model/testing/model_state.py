@@ -34,6 +34,7 @@ from campaign_model.lifecycle import (
     PERMISSIONS,
     ContactAction,
     ContactStatus,
+    Facts,
     Permission,
 )
 from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED
@@ -96,13 +97,15 @@ class ModelContact:
     reserved: Decimal = ZERO
     reported_tokens: frozenset[UUID] = frozenset()
 
-    def with_cost(self, token: UUID, cost: Decimal | None) -> ModelContact:
-        """Book the cost that the claim with this token reported, and remember the token."""
+    def with_cost(self, token: UUID | None, cost: Decimal | None) -> ModelContact:
+        """Book a cost, and remember the token or id with which it was reported, if it has one."""
         return attrs.evolve(
             self,
             cost=self.cost + (cost or 0),
             unknown_costs=self.unknown_costs + (1 if cost is None else 0),
-            reported_tokens=self.reported_tokens | {token},
+            reported_tokens=self.reported_tokens
+            if token is None
+            else self.reported_tokens | {token},
         )
 
     def with_steps(self, fingerprint: str) -> ModelContact:
@@ -141,13 +144,14 @@ class ModelContact:
         )
 
     def after_outcome(
-        self, claim: Claim, outcome: Outcome, now: datetime, *, requeue: bool
+        self, claim: Claim, outcome: Outcome, now: datetime, fingerprint: str
     ) -> tuple[ModelContact, Recorded]:
         """Apply an outcome of the claim that holds the contact. Return the store's answer as well.
 
-        ``requeue`` is true if the campaign has other steps now than at the time of the claim.
+        ``fingerprint`` is that of the campaign's present steps.
         """
         # 1. A success under other steps is requeued: the contact waits again.
+        requeue = claim.steps_fingerprint != fingerprint
         action, answer = _ACTION_OF[type(outcome)], Recorded.APPLIED
         if action is ContactAction.SUCCEED and requeue:
             action, answer = ContactAction.RELEASE, Recorded.REQUEUED
@@ -232,6 +236,26 @@ class ModelCampaign:
         erased = sum((reserved for reserved, _ in self.erased_claims.values()), ZERO)
         return sum((contact.reserved for contact in self.contacts.values()), erased)
 
+    def facts(self, now: datetime, **options: Any) -> Facts:
+        """Count what the guards of actions check. ``options`` are the other fields."""
+        expired = len(self.expired_ids(now))
+        budget = self.campaign.generation_config.budget
+        return Facts(
+            enabled_steps=len(self.campaign.steps.enabled),
+            contacts=len(self.contacts) - self.count(ContactStatus.EXCLUDED),
+            claimable=self.count(*CLAIMABLE) + expired,
+            in_flight=self.count(ContactStatus.GENERATING) - expired,
+            generated=self.count(ContactStatus.GENERATED),
+            stale=sum(
+                contact.fingerprint != self.campaign.steps.fingerprint
+                for _, contact in self.by_rank(ContactStatus.GENERATED)
+            ),
+            budget_exhausted=(
+                budget is not None and self.spent + self.reserved + self.last_reserve > budget
+            ),
+            **options,
+        )
+
     def by_rank(self, *statuses: ContactStatus) -> Iterator[tuple[UUID, ModelContact]]:
         """Yield the contacts in these statuses, in the order of generation."""
         for contact_id, contact in sorted(self.contacts.items(), key=lambda item: item[1].rank):
@@ -309,7 +333,7 @@ class ModelCampaign:
             if reserved and expiry is not None and expiry > now:
                 expiries.append(expiry)
             else:
-                self.erased_claims = self.erased_claims | {key: (ZERO, expiry)}
+                self.erased_claims[key] = (ZERO, expiry)
         return min(expiries, default=None)
 
     def claim_contacts(
@@ -368,6 +392,19 @@ class ModelCampaign:
         if moments:
             return StopReason.LEASES_PENDING, min(moments)
         return (StopReason.BUDGET if has_waiting else StopReason.DRAINED), None
+
+    def erase(self, ids: Collection[UUID]) -> int:
+        """Delete contacts, but keep their costs and claims. Return their number."""
+        deleted = [self.contacts.pop(id_) for id_ in ids if id_ in self.contacts]
+        for contact in deleted:
+            self.erased_cost += contact.cost
+            self.erased_unknown_costs += contact.unknown_costs
+            if contact.row_id is not None and contact.token is not None:
+                kept = (contact.reserved, contact.lease_expires_at)
+                self.erased_claims[contact.row_id, contact.token] = kept
+        if deleted:
+            self.refresh_legacy_columns()
+        return len(deleted)
 
     @property
     def exhausted_ids(self) -> frozenset[UUID]:
