@@ -538,19 +538,15 @@ def a_new_step_takes_a_used_key(edit: Edit, steps: StepSequence) -> StepSequence
 
 
 WRONG_EDITS = [
-    *(
-        steps_get_no_keys,
-        days_move_with_their_steps,
-        every_step_is_enabled,
-        keys_follow_positions,
-        unknown_fields_are_lost,
-    ),
-    *(
-        a_step_moves_too_far,
-        the_first_step_is_removed,
-        a_new_step_is_appended,
-        a_new_step_takes_a_used_key,
-    ),
+    steps_get_no_keys,
+    days_move_with_their_steps,
+    every_step_is_enabled,
+    keys_follow_positions,
+    unknown_fields_are_lost,
+    a_step_moves_too_far,
+    the_first_step_is_removed,
+    a_new_step_is_appended,
+    a_new_step_takes_a_used_key,
 ]
 
 

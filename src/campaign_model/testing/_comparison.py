@@ -37,18 +37,6 @@ _UNORDERED = frozenset({"ids", "kept", "lost", "skipped", "unknown"})
 _MISSING = "nothing"
 """Shown for a part that only one of the two values has."""
 
-# One query for each table: all rows of a tenant.
-_ROWS_OF = {
-    table: sa.select(table).where(table.c.tenant_id == sa.bindparam("tenant"))
-    for table in (
-        campaigns,
-        campaign_contacts,
-        campaign_erased_claims,
-        campaign_history,
-        campaign_totals,
-    )
-}
-
 
 def check_same(store_value: Any, model_value: Any, what: str) -> None:
     """Raise ``AssertionError`` with one line for every part in which store and model differ."""
@@ -102,7 +90,7 @@ def load_campaigns(
     """
 
     def rows(table: sa.Table) -> sa.CursorResult[Any]:
-        return connection.execute(_ROWS_OF[table], {"tenant": tenant_id})
+        return connection.execute(sa.select(table).where(table.c.tenant_id == tenant_id))
 
     # 1. Campaigns, with their contacts, erased claims and history.
     states = {

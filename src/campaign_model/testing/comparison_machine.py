@@ -188,14 +188,15 @@ class ComparisonMachine(RuleBasedStateMachine):
             connection.begin()
             self._open_store = self._store(connection, self.tenant_id)
             self._model_at_begin = self.model.copy()
-        elif commits:
-            self._open_store.connection.commit()
-            self._open_store.connection.close()
-            self._open_store = None
         else:
-            self._open_store.connection.rollback()
-            self._open_store.connection.close()
-            self._open_store, self.model = None, self._model_at_begin
+            connection = self._open_store.connection
+            if commits:
+                connection.commit()
+            else:
+                connection.rollback()
+                self.model = self._model_at_begin
+            connection.close()
+            self._open_store = None
         self.check(self.model)
 
     @precondition(lambda self: self._interference is None)

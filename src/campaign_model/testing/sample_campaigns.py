@@ -50,8 +50,6 @@ STEPS = StepSequence(
 )
 """Three steps: an enabled one, an enabled one with two variants, and a disabled one."""
 
-_SECOND = timedelta(seconds=1)
-
 _TO_GENERATING = (Action.MARK_READY, Action.START_GENERATION)
 _FROM_DRAFT: dict[Status, tuple[Action, ...]] = {
     Status.DRAFT: (),
@@ -291,7 +289,7 @@ class CampaignFactory:
         because lists order campaigns by time.
         """
         ids = self.contacts(contacts) if isinstance(contacts, int) else contacts
-        self.clock.forward(_SECOND)
+        self.clock.forward(timedelta(seconds=1))
         return make_campaign(self.store, ids, status, **options)
 
     def contacts(self, number: int) -> list[UUID]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from campaign_model import lifecycle
-from campaign_model._json import EMPTY, JsonObject
+from campaign_model._json import JsonObject
 from campaign_model.campaign import (
     ADOPTED,
     MAX_NAME,
@@ -121,11 +121,16 @@ def vocabularies() -> SearchStrategy[Vocabulary]:
     )
 
 
+def _known_and_extra(members: dict[str, Any], fields: Collection[str]) -> dict[str, Any]:
+    """Return the arguments of a value: the members that are ``fields``, and ``extra``."""
+    known = {name: value for name, value in members.items() if name in fields}
+    extra = {name: value for name, value in members.items() if name not in fields}
+    return known | {"extra": JsonObject(extra)}
+
+
 def _step(members: dict[str, Any]) -> Step:
     """Make a step of the members of its document."""
-    known = {name: value for name, value in members.items() if name in STEP_FIELDS}
-    extra = {name: value for name, value in members.items() if name not in STEP_FIELDS}
-    return Step(**known, extra=JsonObject(extra) if extra else EMPTY)
+    return Step(**_known_and_extra(members, STEP_FIELDS))
 
 
 def _sequence(members_of_steps: list[dict[str, Any]]) -> StepSequence:
@@ -184,9 +189,7 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
     one_change = [st.fixed_dictionaries({name: _CHANGES[name]}) for name in _CHANGES]
     # The first alternative, an update without changes, is the simplest.
     changes = st.one_of(built(dict), *one_change, _parts.objects(channel, _CHANGES))
-    # A request is the kind of an edit, its details, and a number. The number chooses the step that
-    # the edit changes, moves or removes, or the place of a new step. The details are: the changes
-    # of an update, the number of the new place of a move, and a new step with its day.
+    # Each request is the kind of an edit, its details, and a number: see _possible_edits.
     requests = st.one_of(
         st.tuples(st.just(Update), changes, _parts.picks),
         st.tuples(st.just(Move), _parts.picks, _parts.picks),
@@ -204,7 +207,8 @@ def edits(max_size: int = 5, *, vocabulary: Vocabulary = STANDARD) -> SearchStra
 def _possible_edits(requests: list[tuple[type, Any, int]], start: StepSequence) -> Edits:
     """Turn the requests into edits of ``start``. Leave out requests that are not possible.
 
-    A request is a kind of edit, its details, and a number ``pick``. The details of each kind are
+    A request is a kind of edit, its details, and a number ``pick``, which chooses the step that the
+    edit changes, moves or removes, or the place of a new step. The details of each kind are
 
     * ``Insert``: the step, and a number that chooses its day offset (None: no day offset),
     * ``Update``: the changes, in which ``day_offset`` is such a number too,
@@ -264,11 +268,10 @@ def _choose_day_between(
 
 def _config(members: dict[str, Any]) -> GenerationConfig:
     """Make settings of the members of their document."""
-    known = {name: value for name, value in members.items() if name in GENERATION_FIELDS}
-    extra = {name: value for name, value in members.items() if name not in GENERATION_FIELDS}
-    if "budget" in known:
-        known["budget"] = Decimal(known["budget"])
-    return GenerationConfig(**known, extra=JsonObject(extra))
+    arguments = _known_and_extra(members, GENERATION_FIELDS)
+    if "budget" in arguments:
+        arguments["budget"] = Decimal(arguments["budget"])
+    return GenerationConfig(**arguments)
 
 
 def generation_configs(*, vocabulary: Vocabulary = STANDARD) -> SearchStrategy[GenerationConfig]:
