@@ -80,17 +80,13 @@ class Draw:
             return self.random.choice(MALFORMED)
         owner = self.random.choice((self.own, self.victim))
         claim = self.random.choice(owner.claims + owner.export_claims)
-        for field, kind in (
-            ("campaign_id", "campaigns"),
-            ("id", "campaign_contacts"),
-            ("contact_id", "contacts"),
-            ("token", "token"),
-        ):
-            if self.random.random() < 0.15:
-                id_ = self.id(kind)
-                changes: dict[str, Any] = {field: id_} if type(id_) is UUID else {}
-                claim = attrs.evolve(claim, **changes)
-        return claim
+        kinds = {
+            "campaign_id": "campaigns",
+            "id": "campaign_contacts",
+            "contact_id": "contacts",
+            "token": "token",
+        }
+        return self._with_other_ids(claim, kinds, 0.15)
 
     def claims(self) -> Any:
         """Choose claims, mostly of one campaign, as every method demands."""
@@ -104,16 +100,16 @@ class Draw:
         """Choose a new campaign, or a stored one with other ids."""
         new = Campaign("New", STEPS)
         campaign = self.random.choice((new, *self.own.campaigns, *self.victim.campaigns))
-        for field, kind in (
-            ("id", "campaigns"),
-            ("owner_id", "owners"),
-            ("template_id", "campaign_templates"),
-        ):
-            if self.random.random() < (0.5 if campaign is new else 0.2):
-                id_ = self.id(kind)
-                changes: dict[str, Any] = {field: id_} if type(id_) is UUID else {}
-                campaign = attrs.evolve(campaign, **changes)
+        kinds = {"id": "campaigns", "owner_id": "owners", "template_id": "campaign_templates"}
+        campaign = self._with_other_ids(campaign, kinds, 0.5 if campaign is new else 0.2)
         return attrs.evolve(campaign, name=self.word())
+
+    def _with_other_ids(self, value: Any, kinds: Mapping[str, str], chance: float) -> Any:
+        """Replace some of the ids. ``kinds`` maps each field with an id to the kind of row."""
+        for field, kind in kinds.items():
+            if self.random.random() < chance and type(id_ := self.id(kind)) is UUID:
+                value = attrs.evolve(value, **{field: id_})
+        return value
 
     def template(self) -> Any:
         """Choose a new template, often with an id that is taken."""

@@ -61,13 +61,10 @@ def test_the_page_has_the_reason_of_every_conflict() -> None:
         if isinstance(reason, ast.Constant) and not module.startswith("campaign_model.testing")
     }
     assert raised
-    assert [row[0] for row in rows("Conflicts")] == list(dict.fromkeys(_reasons_of_docstring()))
-    assert {row[0] for row in rows("Conflicts")} == raised
-
-
-def _reasons_of_docstring() -> list[str]:
-    docstring = errors.Conflict.__doc__ or ""
-    return re.findall(r"``(\w+_\w+)``", docstring)
+    described = [row[0] for row in rows("Conflicts")]
+    in_docstring = re.findall(r"``(\w+_\w+)``", errors.Conflict.__doc__ or "")
+    assert described == list(dict.fromkeys(in_docstring))
+    assert {*described} == raised
 
 
 def test_the_page_has_every_code_of_a_failed_contact() -> None:

@@ -17,6 +17,7 @@ from campaign_model.testing._document_faults import document_faults, finished
 from campaign_model.testing.documents import KINDS, Invalid
 from kit_rates import FORMS, draw_values
 from support import corpus
+from support.sample_documents import a_step, a_template
 
 DEFAULT = Codec()
 OWN = Vocabulary((Channel("fax"), Channel("emial")), ("gruff", "cassual"))
@@ -205,20 +206,8 @@ def mutable_parts(document: Any) -> list[Any]:
     return parts
 
 
-STEP = {
-    "step": 1,
-    "channel": "email",
-    "label": "Intro",
-    "enabled": True,
-    "needs_pdf": False,
-    "variant_count": 1,
-}
-TEMPLATE = {
-    "id": "00000000-0000-0000-0000-000000000001",
-    "name": "Three e-mails",
-    "steps": [STEP],
-    "generation_config": {},
-}
+STEP = a_step(label="Intro")
+TEMPLATE = a_template(id="00000000-0000-0000-0000-000000000001", steps=[STEP], generation_config={})
 
 SIMPLEST: dict[str, tuple[Any, Any, Any]] = {
     "steps": (documents.valid("template_config"), lambda _: True, [STEP]),
