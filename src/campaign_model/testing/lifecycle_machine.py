@@ -170,17 +170,13 @@ def _reachable_contact_statuses(start: ContactStatus) -> frozenset[ContactStatus
 
 def _find_transition(source: Status, action: Action) -> Transition | None:
     """Return the table's transition from this status with this action, if there is one."""
-    for transition in TRANSITIONS:
-        if (transition.source, transition.action) == (source, action):
-            return transition
-    return None
+    return next((one for one in TRANSITIONS if (one.source, one.action) == (source, action)), None)
 
 
 def _unmet_guards(transition: Transition | None, facts: Facts) -> tuple[Unmet, ...]:
     """Return the result of each guard of the transition that does not hold."""
     guards = () if transition is None else transition.guards
-    results = [guard(facts) for guard in guards]
-    return tuple(unmet for unmet in results if unmet is not None)
+    return tuple(unmet for guard in guards if (unmet := guard(facts)) is not None)
 
 
 def _check_refusal(
