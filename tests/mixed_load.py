@@ -45,7 +45,7 @@ from campaign_model.store.tables import campaign_contacts
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 from campaign_model.testing.totals_check import find_wrong_totals
 from support import servers
-from support.tenants import HOST, new_tenant
+from support.tenants import HOST, message_values, new_tenant
 
 ALREADY_EXPIRED = timedelta(microseconds=1)
 CONTACTS = 60
@@ -204,15 +204,8 @@ class Worker:
     def _write(self, connection: sa.Connection, claims: list[Claim]) -> None:
         """Insert rows of the host that refer to the contacts. Some exist already."""
         rows = [
-            {
-                "id": uuid5(claim.id, str(self.rng.randrange(3))),
-                "tenant_id": self.tenant_id,
-                "campaign_id": claim.campaign_id,
-                "campaign_contact_id": claim.id,
-                "contact_id": claim.contact_id,
-                "channel": "email",
-                "body": "Hello",
-            }
+            message_values(self.tenant_id, claim)
+            | {"id": uuid5(claim.id, str(self.rng.randrange(3)))}
             for claim in sorted(claims, key=lambda claim: claim.id)
         ]
         if rows:
