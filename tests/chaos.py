@@ -245,42 +245,43 @@ def main() -> int:
     print(f"seed: {options.seed}", flush=True)
     rng = random.Random(options.seed)
     workers, kills, server_kills = options.workers, options.kills, options.server_kills
-    directory, close = servers.open_directory(on_disk=True)
-    server = servers.Server(directory, options.engine)
-    try:
-        url = servers.Databases(directory).create(options.engine)
-        engine = sa.create_engine(url, poolclass=sa.NullPool)
-        db.init(engine, with_host_tables=True)
-        ledger.create(engine)
-        receiver = Receiver(directory / "receiver.sqlite")
-        receiver.create()
-        tenant = new_tenant(engine)
-        phases: list[Phase] = [
-            GenerationPhase(tenant, server, options.contacts, workers, kills, pauses=kills // 5),
-            GenerationPhase(
-                tenant,
-                server,
-                options.server_contacts,
-                workers,
-                kills=server_kills,
-                pauses=server_kills,
-                server_kills=server_kills,
-            ),
-            ExportPhase(
-                tenant,
-                server,
-                options.export_contacts,
-                workers,
-                kills=options.export_kills,
-                pauses=0,
-                server_kills=server_kills,
-                receiver=receiver,
-            ),
-        ]
-        results = [phase.run(rng) for phase in phases]
-    finally:
-        server.stop()
-        close()
+    with servers.open_directory(on_disk=True) as directory:
+        server = servers.Server(directory, options.engine)
+        try:
+            url = servers.Databases(directory).create(options.engine)
+            engine = sa.create_engine(url, poolclass=sa.NullPool)
+            db.init(engine, with_host_tables=True)
+            ledger.create(engine)
+            receiver = Receiver(directory / "receiver.sqlite")
+            receiver.create()
+            tenant = new_tenant(engine)
+            phases: list[Phase] = [
+                GenerationPhase(
+                    tenant, server, options.contacts, workers, kills, pauses=kills // 5
+                ),
+                GenerationPhase(
+                    tenant,
+                    server,
+                    options.server_contacts,
+                    workers,
+                    kills=server_kills,
+                    pauses=server_kills,
+                    server_kills=server_kills,
+                ),
+                ExportPhase(
+                    tenant,
+                    server,
+                    options.export_contacts,
+                    workers,
+                    kills=options.export_kills,
+                    pauses=0,
+                    server_kills=server_kills,
+                    receiver=receiver,
+                ),
+            ]
+            results = [phase.run(rng) for phase in phases]
+        finally:
+            server.stop()
     total_kills = sum(killed for killed, _ in results)
     contacts = sum(phase.contacts for phase in phases)
     all_findings = [findings for _, findings in results]

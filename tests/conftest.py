@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         config.stash[DIRECTORY] = Path(config.workerinput["servers"])
     else:
-        config.stash[DIRECTORY], close = servers.open_directory()
-        config.add_cleanup(close)
+        stack = ExitStack()
+        config.stash[DIRECTORY] = stack.enter_context(servers.open_directory())
+        config.add_cleanup(stack.close)
 
 
 NOT_MEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_money.py"}

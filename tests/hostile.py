@@ -520,15 +520,12 @@ def main() -> int:
     print(f"seed: {options.seed}", flush=True)
     # The driver would warn of every connection that is lost.
     logging.getLogger("psycopg").setLevel(logging.ERROR)
-    directory, close = servers.open_directory()
-    try:
+    with servers.open_directory() as directory:
         url = servers.Databases(directory).create(options.engine)
         engine = sa.create_engine(url)
         db.init(engine, with_host_tables=True)
         engine.dispose()
         return run(url, options.contacts, options.workers, options.seed)
-    finally:
-        close()
 
 
 if __name__ == "__main__":

@@ -282,12 +282,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--documents", type=int, default=500, metavar="N", help="how many to draw")
     count = parser.parse_args().documents
-    directory, close = servers.open_directory()
-    try:
-        with all_judges(servers.Databases(directory)) as judges:
-            result = judge_drawn(judges, count)
-    finally:
-        close()
+    with (
+        servers.open_directory() as directory,
+        all_judges(servers.Databases(directory)) as judges,
+    ):
+        result = judge_drawn(judges, count)
     names = {"violations", *(name.partition("-")[0] for name in judges)}
     wrong = len(result.disagreements)
     lines = [

@@ -311,8 +311,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     options = parser.parse_args()
     print(f"seed: {options.seed}", flush=True)
-    directory, close = servers.open_directory()
-    try:
+    with servers.open_directory() as directory:
         engine = sa.create_engine(
             servers.Databases(directory).create(options.engine), poolclass=sa.NullPool
         )
@@ -321,8 +320,6 @@ def main() -> None:
             succeeded, refused = run(
                 new_tenant(fast_engine), options.seed, seconds=60 * options.minutes
             )
-    finally:
-        close()
     for name, number in succeeded.most_common():
         print(f"{number:>9} x {name}, and {refused[name]} refused")
     print(f"mixed load: {succeeded.total()} calls in {options.minutes:g} minutes, no deadlock")

@@ -61,16 +61,15 @@ def main() -> int:
     ends = [options.calls * (index + 1) // len(names) for index in range(len(names))]
     numbers = [end - start for start, end in pairwise([0, *ends])]
     print(f"attack: seed {options.seed}", flush=True)
-    directory, close = servers.open_directory()
-    try:
-        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-            jobs = [
-                pool.submit(attack_engine, directory, name, number, options.seed)
-                for name, number in zip(names, numbers, strict=True)
-            ]
-            reports = [report for job in jobs for report in job.result()]
-    finally:
-        close()
+    with (
+        servers.open_directory() as directory,
+        ProcessPoolExecutor(mp_context=get_context("spawn")) as pool,
+    ):
+        jobs = [
+            pool.submit(attack_engine, directory, name, number, options.seed)
+            for name, number in zip(names, numbers, strict=True)
+        ]
+        reports = [report for job in jobs for report in job.result()]
     leaks = sum(len(report.leaks) for report in reports)
     print(f"attack: {sum(report.calls.total() for report in reports)} calls, {leaks} leaks")
     return bool(leaks)

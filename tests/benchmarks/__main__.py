@@ -31,17 +31,14 @@ def main() -> None:
     if not chosen:
         parser.error(f"no row has the word {options.only!r} in it")
     console = Console(width=160)
-    directory, close = servers.open_directory(on_disk=True)
     results: list[Result] = []
-    try:
+    with servers.open_directory(on_disk=True) as directory:
         for result in measured(chosen, Bench(options.quick, directory), console):
             results.append(result)
             if options.json is not None:
                 # Each time: a long run that is broken off has not been for nothing.
                 documents = [one.document() for one in results]
                 options.json.write_text(json.dumps(documents, indent=1) + "\n")
-    finally:
-        close()
     console.print(table(results))
     judged = [one for one in results if one.row.reach]
     console.print(

@@ -187,16 +187,10 @@ def main() -> None:
     parser.add_argument("--engine", choices=servers.available()[1:], default="postgresql-18")
     parser.add_argument("--url")
     arguments = parser.parse_args()
-    url, close = arguments.url, None
-    if url is None:
-        directory, close = servers.open_directory(on_disk=True)
-        url = servers.Databases(directory).create(arguments.engine)
-    try:
+    with servers.open_directory(on_disk=True) as directory:
+        url = arguments.url or servers.Databases(directory).create(arguments.engine)
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         run(engine, arguments.campaigns, arguments.contacts)
-    finally:
-        if close is not None:
-            close()
 
 
 if __name__ == "__main__":

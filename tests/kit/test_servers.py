@@ -60,10 +60,10 @@ def test_files_are_in_memory_only_if_there_is_room(
 KILLED = """
 import os, signal
 from support import servers
-directory, close = servers.open_directory()
-servers.Databases(directory).create("postgresql-18")
-print(directory, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
+with servers.open_directory() as directory:
+    servers.Databases(directory).create("postgresql-18")
+    print(directory, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
 """
 
 

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
@@ -103,12 +103,12 @@ def describe() -> str:
     return f"campaign_model engines: {', '.join(available())}{reason}"
 
 
-def open_directory(*, on_disk: bool = False) -> tuple[Path, Callable[[], None]]:
-    """Make a directory for a test run; return it and a function that cleans up.
+@contextmanager
+def open_directory(*, on_disk: bool = False) -> Iterator[Path]:
+    """Make a directory for a test run. At the end, stop the servers and remove the directory.
 
-    The cleanup stops the servers and removes the directory. It runs when the function is called or
-    when this process ends for any reason. The directory is in memory if there is room, unless it
-    must be ``on_disk``.
+    This cleanup also runs when this process ends for any reason. The directory is in memory if
+    there is room, unless it must be ``on_disk``.
     """
     place = MEMORY if not on_disk and _has_room(MEMORY) else None
     directory = Path(tempfile.mkdtemp(prefix="campaign-model-", dir=place))
@@ -118,11 +118,10 @@ def open_directory(*, on_disk: bool = False) -> tuple[Path, Callable[[], None]]:
     cleanup = subprocess.Popen(
         [sys.executable, __file__, directory], stdin=subprocess.PIPE, start_new_session=True
     )
-
-    def close() -> None:
+    try:
+        yield directory
+    finally:
         cleanup.communicate()
-
-    return directory, close
 
 
 class Databases:

@@ -459,15 +459,14 @@ def test_only_a_server_that_answers_is_waited_for_from_the_start(
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[servers.Server, Tenant]]:
     """A server that the tests of this module may kill, and a tenant on it."""
-    directory, close = servers.open_directory(on_disk=True)
-    oldest = servers.postgresql()[0]
-    server = servers.Server(directory, oldest)
-    engine = sa.create_engine(servers.Databases(directory).create(oldest))
-    db.init(engine, with_host_tables=True)
-    yield server, new_tenant(engine)
-    engine.dispose()
-    server.stop()
-    close()
+    with servers.open_directory(on_disk=True) as directory:
+        oldest = servers.postgresql()[0]
+        server = servers.Server(directory, oldest)
+        engine = sa.create_engine(servers.Databases(directory).create(oldest))
+        db.init(engine, with_host_tables=True)
+        yield server, new_tenant(engine)
+        engine.dispose()
+        server.stop()
 
 
 def test_a_worker_survives_a_restart_of_the_server(
