@@ -36,7 +36,7 @@ def main() -> None:
         for result in measured(chosen, Bench(options.quick, directory), console):
             results.append(result)
             if options.json is not None:
-                # Each time: a long run that is broken off has not been for nothing.
+                # Write after each row, so that an interrupted run leaves its results.
                 documents = [one.document() for one in results]
                 options.json.write_text(json.dumps(documents, indent=1) + "\n")
     console.print(table(results))

@@ -1,8 +1,8 @@
-"""Measures rows of figures, each as the ratio of ours to a yardstick of the same run.
+"""Measure the library against a yardstick in the same run. Each figure is a ratio of the two.
 
-A row's ``pairs(bench)`` yields ``(ours, yardstick)``, measured one right after the other and in
-turns as to which goes first: what else the machine does then meets both. The figure is the median
-of the pairs' ratios. Whatever was measured on a database, its totals have to be right afterwards.
+A row's ``pairs(bench)`` yields ``(ours, yardstick)``. The two are measured one right after the
+other, and take turns in going first, so that other load of the machine affects both. The figure is
+the median of the pairs' ratios. The totals of every measured database must be right afterwards.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["Bench", "Pair", "Result", "Row", "Span", "in_turns", "measured", "se
 
 Pair = tuple[float, float]
 Span = tuple[float, float] | None
-"""From when to when somebody worked, by the monotonic clock that all processes share."""
+"""When some work began and ended, by the monotonic clock that all processes share."""
 
 
 @attrs.define
 class Bench:
-    """What rows are measured with: a durable PostgreSQL, and how much time there is."""
+    """The durable PostgreSQL on which rows are measured."""
 
     quick: bool
-    """Be done in a few seconds: fewer pairs, and smaller where size is not the point."""
+    """Measure for a few seconds only: fewer pairs, and less data where its size does not matter."""
 
     _directory: Path
     engine_name: str = "postgresql-15"
@@ -50,9 +50,10 @@ class Bench:
         return servers.Databases(self._directory, durable=True)
 
     def database(self, name: str = "empty", fill: Callable[[sa.Engine], Any] | None = None) -> str:
-        """The URL of a new database with our schema and host tables, gone when the row ends.
+        """Make a database with our schema and host tables for the present row; return its URL.
 
-        ``fill(engine)`` has filled it; it is called once for all that are asked for by ``name``.
+        ``fill(engine)`` fills it. All databases of the same ``name`` are copies of one that was
+        filled once.
         """
         if name not in self._filled:
             url = self._databases.create(self.engine_name)
@@ -61,7 +62,7 @@ class Bench:
             if fill is not None:
                 fill(engine)
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                # As a server that has run for a while: nothing is left for it to do beside us.
+                # Leave the server no work of its own to do during the measurement.
                 connection.execute(sa.text("VACUUM ANALYZE"))
                 connection.execute(sa.text("CHECKPOINT"))
             engine.dispose()
@@ -71,7 +72,7 @@ class Bench:
 
     @contextmanager
     def row(self) -> Iterator[None]:
-        """Check and drop, at the end, the databases that were made meanwhile."""
+        """At the end, check and drop the databases that were made in the block."""
         yield
         while self._made:
             url = self._made.pop()
@@ -88,9 +89,9 @@ class Bench:
 
 @attrs.frozen
 class Row:
-    """One line of the table. Its figure is to be ``at_most`` or ``at_least`` what it says.
+    """One line of the table, with the limit ``at_most`` or ``at_least`` for its figure.
 
-    A row that says neither is there for comparison.
+    A row without a limit is there for comparison.
     """
 
     work: str
@@ -99,11 +100,11 @@ class Row:
     at_most: float | None = None
     at_least: float | None = None
     long: bool = False
-    """``--quick`` leaves it out, unless it is asked for by name."""
+    """``--quick`` leaves the row out, unless ``--only`` names it."""
 
     @property
     def reach(self) -> str:
-        """The figure to reach, in words; none if there is none to reach."""
+        """The limit in words, or ``""``."""
         if self.at_most is not None:
             return f"at most {self.at_most:g}"
         return "" if self.at_least is None else f"at least {self.at_least:g}"
@@ -111,26 +112,26 @@ class Row:
 
 @attrs.frozen
 class Result:
-    """A row that was measured."""
+    """The measurements of a row."""
 
     row: Row
     pairs: tuple[Pair, ...]
     seconds: float
-    """How long the whole row took."""
+    """The duration of the whole row."""
 
     @property
     def ratio(self) -> float:
-        """Ours to the yardstick."""
+        """The median ratio of ours to the yardstick."""
         return median(ours / yardstick for ours, yardstick in self.pairs)
 
     @property
     def ok(self) -> bool:
-        """Whether the row reaches its figure."""
+        """True if the ratio is within the limit."""
         most, least = self.row.at_most, self.row.at_least
         return (most is None or self.ratio <= most) and (least is None or self.ratio >= least)
 
     def document(self) -> dict[str, Any]:
-        """The row for programs."""
+        """Return the result as JSON."""
         return {
             "work": self.row.work,
             "yardstick": self.row.yardstick,
@@ -143,7 +144,7 @@ class Result:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """How long ``work()`` takes."""
+    """Return the seconds that ``work()`` takes."""
     begun = time.perf_counter()
     work()
     return time.perf_counter() - begun
@@ -152,7 +153,7 @@ def seconds(work: Callable[[], Any]) -> float:
 def in_turns(
     ours: Callable[[], float], yardstick: Callable[[], float], number: int
 ) -> Iterator[Pair]:
-    """So many pairs of what the two return; each goes first every other time."""
+    """Yield ``number`` pairs of what the two functions return. They take turns in going first."""
     for first, _ in zip(cycle((True, False)), range(number), strict=False):
         if first:
             mine = ours()
@@ -163,7 +164,7 @@ def in_turns(
 
 
 def measured(rows: Iterable[Row], bench: Bench, console: Console) -> Iterator[Result]:
-    """Each row's result, as soon as it is there."""
+    """Measure the rows, and yield each result at once."""
     for row in rows:
         pairs: list[Pair] = []
         with console.status(row.work), bench.row():
@@ -172,7 +173,7 @@ def measured(rows: Iterable[Row], bench: Bench, console: Console) -> Iterator[Re
 
 
 def table(results: Iterable[Result]) -> Table:
-    """The results for people."""
+    """Return the results as a table for the console."""
     shown = Table("work", "yardstick in the same run", "reach", "ratio", "from ... to", "s", "")
     for result in results:
         ratios = sorted(ours / yardstick for ours, yardstick in result.pairs)

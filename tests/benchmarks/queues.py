@@ -1,4 +1,4 @@
-"""No-op jobs through two queues that keep theirs in PostgreSQL, as their manuals have it done."""
+"""Run jobs that do nothing through two job queues on PostgreSQL, as their manuals describe."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def _procrastinate_enqueue(url: str, number: int) -> None:
 
 async def _procrastinate_work(url: str, batch: int, done: Callable[[], None]) -> None:
     async with _app(url, done).open_async() as app:
-        # It fetches one job at a time; so many are under way at once.
+        # The worker fetches one job at a time, and runs ``concurrency`` jobs at once.
         await app.run_worker_async(
             wait=False, concurrency=batch, install_signal_handlers=False, delete_jobs="never"
         )
@@ -76,12 +76,12 @@ _WORK = {"pgqueuer": _pgqueuer_work, "procrastinate": _procrastinate_work}
 
 
 def enqueue(queue: str, url: str, number: int) -> None:
-    """Give ``queue`` so many jobs to do."""
+    """Put ``number`` jobs into the queue."""
     asyncio.run(_ENQUEUE[queue](url, number))
 
 
 def work(queue: str, url: str, batch: int) -> Span:
-    """Do what there is to do, and say from when to when: what comes before and after is not it."""
+    """Run all jobs of the queue. Return when the first and the last of them ran."""
     times: list[float] = []
     asyncio.run(_WORK[queue](url, batch, lambda: times.append(time.monotonic())))
     return (times[0], times[-1]) if times else None
