@@ -133,7 +133,7 @@ class Draw:
     def contacts(self) -> Any:
         """Choose the contacts of an assignment: ids, pairs with a priority, or a query."""
         ids = self.ids()
-        if not isinstance(ids, list) or not all(type(id_) is UUID for id_ in ids):
+        if not _are_ids(ids):
             return ids
         match self.random.randrange(3):
             case 0 if ids:
@@ -150,6 +150,10 @@ class Draw:
         return HOST.messages.c.status == text
 
 
+def _are_ids(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is UUID for value in values)
+
+
 def _words(words: Any) -> Callable[[Draw], Any]:
     return lambda draw: draw.random.choice([*words])
 
@@ -162,11 +166,7 @@ PARAMETERS: Mapping[str, Callable[[Draw], Any]] = {
     "call_id": lambda draw: draw.id("token"),
     "contact_ids": Draw.ids,
     "contacts": Draw.contacts,
-    "gaps": lambda draw: (
-        dict.fromkeys(ids, ("phone",))
-        if isinstance(ids := draw.ids(), list) and all(type(id_) is UUID for id_ in ids)
-        else ids
-    ),
+    "gaps": lambda draw: dict.fromkeys(ids, ("phone",)) if _are_ids(ids := draw.ids()) else ids,
     "claim": Draw.claim,
     "claims": Draw.claims,
     "release": Draw.claims,

@@ -29,7 +29,6 @@ _HERE = Path(__file__).parent
 _RUN_FIRST = {"test_schema", "test_session"}
 """Modules that run first: what they find wrong makes tests of other modules fail, too."""
 
-_STATEMENT_TIMEOUT = "30s"
 _USAGE = (
     "pytest -p campaign_model.testing.plugin --pyargs campaign_model.testing.contract "
     "--campaign-model-url URL"
@@ -140,7 +139,7 @@ def reader(engine: sa.Engine) -> Iterator[sa.Connection]:
             connection = plain.execution_options(
                 isolation_level="REPEATABLE READ", postgresql_readonly=True
             )
-            connection.exec_driver_sql(f"SET LOCAL statement_timeout = '{_STATEMENT_TIMEOUT}'")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = '30s'")
             yield connection
         return
     # On an engine that is prepared for the store, every transaction locks the file for writing.
