@@ -41,7 +41,7 @@ MAX_CALL = 0.004
 """The most seconds that a push takes."""
 
 MAX_PUSHES = 20
-"""An exporter that kills itself between push and mark does so after at most so many pushes."""
+"""An exporter that kills itself between push and mark does so within this number of pushes."""
 
 CUTS = 0.02
 """The fraction of pushes after which an exporter loses its connections."""

@@ -1,4 +1,4 @@
-"""``nox -s bench``: measures all rows, and prints which of them reach their figure."""
+"""``nox -s bench``: measure all rows, and print which of them are within their limits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ MODULES: tuple[str, ...] = ("assign", "generation", "guard", "reading", "light")
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON; the last line says how many rows reach it."""
+    """Measure, print the table and write the JSON. The last line counts the rows within limits."""
     parser = argparse.ArgumentParser(prog="nox -s bench --", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="within a minute, and less exact")
-    parser.add_argument("--only", metavar="WORD", default="", help="rows in whose text it stands")
+    parser.add_argument(
+        "--only", metavar="WORD", default="", help="only rows whose text has this word"
+    )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there too")
     options = parser.parse_args()
     rows: list[Row] = []

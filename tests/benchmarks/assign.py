@@ -23,7 +23,7 @@ EMPTY = "TRUNCATE campaign_contacts CASCADE; DELETE FROM campaign_totals"
 
 
 def host_contacts(tenant: Tenant, number: int) -> list[UUID]:
-    """So many new contacts of the host; their ids, in no order."""
+    """Add ``number`` contacts of the host. Return their ids in random order."""
     with tenant.engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -40,7 +40,7 @@ def host_contacts(tenant: Tenant, number: int) -> list[UUID]:
 
 
 def assign(bench: Bench, *, number: int) -> Iterator[Pair]:
-    """Seconds for all of them, each time into an empty table, committed."""
+    """Yield the seconds to assign ``number`` contacts to an empty campaign and commit."""
     number = min(number, 20_000) if bench.quick else number
     engine = sa.create_engine(bench.database())
     plain = servers.plain(engine.url)
@@ -51,7 +51,7 @@ def assign(bench: Bench, *, number: int) -> Iterator[Pair]:
     def empty() -> UUID:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql(EMPTY)
-            # Or the server does it while one of the two is measured.
+            # Otherwise the server might do this during a measurement.
             connection.exec_driver_sql("VACUUM ANALYZE")
             connection.exec_driver_sql("CHECKPOINT")
         return tenant.campaign(contacts=0).id

@@ -1,4 +1,4 @@
-"""Claim contacts and record outcomes as one would by hand, with nothing but psycopg.
+"""Claim contacts and record outcomes with psycopg alone.
 
 The statements are the library's, sent on a connection that plans each statement once. So this code
 keeps the same promises for a success: the tenant (also as the setting of the transaction, for

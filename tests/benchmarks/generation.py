@@ -1,4 +1,4 @@
-"""Claims and records of workers side by side, against the same statements by hand in psycopg."""
+"""Claims and records of parallel workers, against the same statements sent with psycopg."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _spawn = multiprocessing.get_context("spawn")
 
 
 def drain(connection: sa.Connection, tenant_id: UUID, campaign_id: UUID, batch: int) -> None:
-    """Claim and record until nothing is left: the library."""
+    """Claim and record with the library until nothing is left."""
     cursor = Cursor()
     while True:
         found = transact(
@@ -46,7 +46,7 @@ def drain(connection: sa.Connection, tenant_id: UUID, campaign_id: UUID, batch: 
 
 
 def work(url: str, tenant_id: UUID, pipe: Connection) -> None:
-    """Drain what the parent names, in the way that it names, until it names nothing."""
+    """Run the jobs that the parent process sends. ``None`` ends this process."""
     plain = servers.plain(url)
     engine = sa.create_engine(url)
     with engine.connect() as ours, by_hand.connect(plain) as connection:
@@ -66,7 +66,7 @@ def work(url: str, tenant_id: UUID, pipe: Connection) -> None:
 
 @contextmanager
 def processes(number: int, url: str, tenant_id: UUID) -> Iterator[list[Connection]]:
-    """So many workers, connected and waiting for something to drain."""
+    """Start ``number`` processes of :func:`work`. Yield their pipes once all are connected."""
     pipes, started = [], []
     for _ in range(number):
         pipe, end = _spawn.Pipe()
@@ -83,7 +83,7 @@ def processes(number: int, url: str, tenant_id: UUID) -> Iterator[list[Connectio
 
 
 def used(engine: sa.Engine) -> None:
-    """As a database is that has seen campaigns come and go: its statistics know them."""
+    """Fill a database with generated campaigns, so that the planner has statistics."""
     tenant = new_tenant(engine)
     contacts = tenant.contacts(1_000)
     for _ in range(20):
@@ -91,7 +91,7 @@ def used(engine: sa.Engine) -> None:
 
 
 def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> Iterator[Pair]:
-    """Contacts a second: ours, and by hand; or jobs a second of a queue."""
+    """Yield contacts per second of the library and by hand, or jobs per second of a queue."""
     number = {1: 600, 10: 4_000, 100: 16_000}[batch] * (1 if workers == 1 else 2)
     if than in QUEUES:
         number //= 2  # By hand, the last claims of each worker would count too much.
@@ -125,10 +125,10 @@ def claim_and_record(bench: Bench, *, than: str, batch: int, workers: int) -> It
 
 
 def drained(bench: Bench) -> Iterator[Pair]:
-    """Seconds of claims of ten: when 95 of a hundred contacts are done, and when five are.
+    """Yield the seconds of a claim of ten contacts when 95% are generated, and when 5% are.
 
-    As a worker makes them, which goes on from its last one. Nothing that was done since the
-    beginning is cleaned up, for somebody still looks at how it was then.
+    Each claim starts from the cursor of the one before, as in a worker. An open snapshot prevents
+    vacuum from removing the old row versions.
     """
     number = 40_000 if bench.quick else 1_000_000
     engine = sa.create_engine(bench.database())
@@ -162,7 +162,7 @@ def drained(bench: Bench) -> Iterator[Pair]:
 
 
 QUEUES = {"pgqueuer": 2, "procrastinate": 8}
-"""Slower ones get fewer jobs, by so much: what counts is jobs a second."""
+"""Divisors of the number of jobs: slower queues get fewer jobs. The figure is jobs per second."""
 
 SIDE_BY_SIDE = [(batch, workers) for batch in (1, 10, 100) for workers in (1, 4, 8)]
 
@@ -178,11 +178,14 @@ def _row(than: str, yardstick: str, at_least: float | None, batch: int, workers:
 
 
 BY_HAND = {1: 0.75, 10: 0.8, 100: 0.85}
-"""The figure to reach beside psycopg by hand, by the size of a batch."""
+"""The least ratio to psycopg by hand, by the size of a batch."""
 
 
 def _figure(queue: str, batch: int, workers: int) -> float | None:
-    """A job of pgqueuer takes two round trips, a contact six: one worker alone need not win."""
+    """Return the least ratio to a queue, or ``None`` where the library need not be faster.
+
+    A job of pgqueuer takes two round trips, a contact six. That matters for a single worker.
+    """
     return None if queue == "pgqueuer" and workers == 1 and batch < 100 else 1
 
 

@@ -1,4 +1,4 @@
-"""What people look at while campaigns run: progress, and the list of campaigns."""
+"""Reads that users make while campaigns run: progress, and the list of campaigns."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ WORKERS = 2
 def call_by_call(
     ours: Callable[[], Any], yardstick: Callable[[], Any], number: int
 ) -> Iterator[Pair]:
-    """So many pairs of the middle of 100 calls each, in turns: others work on the machine too."""
+    """Yield ``number`` pairs of medians, each of 100 calls. The two functions take turns."""
     for work in (ours, yardstick):
         for _ in range(20):
-            work()  # Until it is prepared.
+            work()  # Until the driver has prepared the statements.
     for _ in range(number):
         turns = [*in_turns(partial(seconds, ours), partial(seconds, yardstick), 100)]
         yield median(one for one, _ in turns), median(other for _, other in turns)
 
 
 def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
-    """On one connection, while workers claim and record one contact after the other."""
+    """Yield the seconds of ``progress`` and of SELECT 1, while workers claim and record."""
     contacts = min(contacts, 20_000) if bench.quick else contacts
     engine = sa.create_engine(bench.database())
     tenant = new_tenant(engine)
@@ -58,7 +58,7 @@ def progress(bench: Bench, *, contacts: int) -> Iterator[Pair]:
             pipe.send(("ours", campaign.id, 1))
         yield from call_by_call(ours, select, 5 if bench.quick else 25)
         now = store.generation.progress(campaign.id)
-        assert now.by_status[ContactStatus.PENDING], "nobody records any more"
+        assert now.by_status[ContactStatus.PENDING], "the workers have finished"
         connection.rollback()
         tenant.apply(campaign.id, Action.CANCEL_GENERATION)
         for pipe in pipes:
@@ -91,7 +91,7 @@ PAGE = 50
 
 
 def many_campaigns(engine: sa.Engine, number: int, contacts: int) -> None:
-    """So many campaigns with the same contacts; every tenth of them is generating."""
+    """Insert ``number`` campaigns with the same contacts. Every tenth campaign is generating."""
     tenant = new_tenant(engine)
     host_contacts(tenant, contacts)
     values = {
@@ -101,7 +101,7 @@ def many_campaigns(engine: sa.Engine, number: int, contacts: int) -> None:
         "shards": SHARDS,
     }
     with engine.begin() as connection:
-        # The rows are right; to have each one checked would take minutes.
+        # Skip the foreign keys, which would take minutes: the rows are right.
         connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
         for statement in (CAMPAIGNS, CONTACTS, TOTALS):
             names = sa.text(statement).compile().params
@@ -134,7 +134,7 @@ ORDER BY created_at DESC, id DESC LIMIT {PAGE + 1}
 
 
 def listed(bench: Bench, *, by: str) -> Iterator[Pair]:
-    """A page from the middle, once more and once more; what is by hand has no totals."""
+    """Yield the seconds to read a page from the middle. The query by hand reads no totals."""
     # The list reads totals, not contacts: more contacts do not change the ratio.
     number, contacts = (500 if bench.quick else 5_000), 10 * SHARDS
     url = bench.database(

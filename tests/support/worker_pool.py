@@ -36,7 +36,7 @@ MAX_PROBLEMS = 10
 """The most problems that are printed of one phase."""
 
 MAX_STEPS = 200
-"""A worker that kills itself does so after at most so many steps."""
+"""A worker that kills itself does so within this number of steps."""
 
 WAKE_AFTER = 3.0
 """Seconds without a finished contact after which paused workers are woken."""

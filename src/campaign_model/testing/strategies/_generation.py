@@ -145,7 +145,7 @@ def _contact(
 ) -> CampaignContact:
     """Make a contact whose fields are consistent with its status.
 
-    ``unknown`` means that nobody has looked for gaps. ``since`` is the time from the assignment to
+    ``unknown`` means that the gaps were not checked. ``since`` is the time from the assignment to
     the moment that the status needs, such as the end of the lease. ``pause`` is the time from then
     until a waiting contact may be claimed.
     """
