@@ -17,6 +17,8 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 EXTRAS = "[cli,fastapi,migrations,postgres,testing]"
 PACKAGE = f".{EXTRAS}"
 DIST = Path("dist")
+PARALLEL = ("-n", "4", "--dist", "worksteal")
+"""Four processes keep two cores busy: many tests wait, for the database or for a program."""
 GITHUB_FILES = {
     "dependabot": "dependabot.yml",
     "github-issue-config": "ISSUE_TEMPLATE/config.yml",
@@ -41,19 +43,28 @@ def install_wheel(session: nox.Session, *options: str) -> None:
 
 @nox.session(requires=["build"])
 def tests(session: nox.Session) -> None:
-    """Run all tests on every engine, with coverage (a quarter of an hour on two cores).
+    """Run the tests on SQLite and the newest PostgreSQL (five minutes on two cores).
 
-    Arguments go to pytest and replace the defaults: ``-- tests/cli -k demo`` has no coverage.
+    Arguments go to pytest and replace the defaults, such as ``-- tests/cli -k demo``.
     """
     install_wheel(session)
-    options = session.posargs or ["-n", "2", "--dist", "worksteal", "--durations", "10", "--cov"]
-    session.run("pytest", *options)
+    session.run("pytest", *(session.posargs or [*PARALLEL, "--durations", "10"]))
+
+
+@nox.session(requires=["build"])
+def coverage(session: nox.Session) -> None:
+    """Run all tests, also the long ones and those on PostgreSQL 15, and measure coverage.
+
+    This takes a quarter of an hour on two cores.
+    """
+    install_wheel(session)
+    session.run("pytest", *PARALLEL, "-m", "", "--cov", *session.posargs)
 
 
 def tests_on_python(session: nox.Session) -> None:
-    """Run all tests on another Python. Arguments go to pytest and replace the defaults."""
+    """Run the tests on another Python. Arguments go to pytest and replace the defaults."""
     install_wheel(session)
-    session.run("pytest", *(session.posargs or ["-n", "2", "--dist", "worksteal"]))
+    session.run("pytest", *(session.posargs or PARALLEL))
 
 
 for python in ("3.12", "3.13"):
@@ -62,7 +73,7 @@ for python in ("3.12", "3.13"):
 
 @nox.session(requires=["build"])
 def lowest(session: nox.Session) -> None:
-    """Run all tests on the lowest version of every dependency that pyproject.toml allows.
+    """Run the tests on the lowest version of every dependency that pyproject.toml allows.
 
     Arguments go to pytest and replace the defaults.
     """
@@ -83,7 +94,7 @@ def lowest(session: nox.Session) -> None:
         # The oldest pytest does not know all of our options, and old dependencies use what newer
         # ones deprecate.
         *("-W", "ignore::pytest.PytestConfigWarning", "-W", "ignore::DeprecationWarning"),
-        *(session.posargs or ["-n", "2", "--dist", "worksteal"]),
+        *(session.posargs or PARALLEL),
     )
 
 

@@ -47,22 +47,22 @@ NOT_MEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_mone
 """Modules that run the same lines many times. Other tests run these lines too."""
 
 
+@pytest.hookimpl(tryfirst=True)  # Before pytest applies the option -m.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect ``newest`` tests on older servers, and choose the tests that measure coverage.
+    """Mark tests on older servers as ``long``, and choose the tests that measure coverage.
 
     With the URL of a server, deselect all tests that do not run there.
     """
-    deselected = {
-        item for item in items if _on_older_server(item) and item.get_closest_marker("newest")
-    }
     if config.getoption("--campaign-model-url"):
-        deselected |= {item for item in items if _engines(item) != {servers.ENGINES[-1]}}
-    config.hook.pytest_deselected(items=[*deselected])
-    items[:] = [item for item in items if item not in deselected]
+        deselected = [item for item in items if _engines(item) != {servers.ENGINES[-1]}]
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if item not in set(deselected)]
     functions_on_sqlite = {_function(item) for item in items if "sqlite" in _engines(item)}
     for item in items:
         # Measuring takes a quarter of the time. Servers measure only what SQLite does not run.
         is_repetition = _engines(item) - {"sqlite"} and _function(item) in functions_on_sqlite
+        if _on_older_server(item):
+            item.add_marker(pytest.mark.long)
         if is_repetition or _on_older_server(item) or _file(item) in NOT_MEASURED:
             item.add_marker(pytest.mark.no_cover)
     # The longest test comes first: at the end, the other process would have nothing to do.

@@ -291,6 +291,7 @@ def pytest_campaign_model_host_rows(connection, host, contacts):
 """
 
 
+@pytest.mark.long
 def test_the_store_contract_holds_on_an_adopted_database(
     oldest: LegacyDatabases, tmp_path: Path
 ) -> None:
@@ -303,6 +304,7 @@ def test_the_store_contract_holds_on_an_adopted_database(
         assert read_rows(engine) == before
 
 
+@pytest.mark.long
 def test_the_adoption_benchmark_runs_at_a_small_size(new_database: Callable[..., str]) -> None:
     command = TESTS / "benchmarks" / "adopt.py"
     process = subprocess.run(

@@ -156,8 +156,8 @@ def make_project(directory: Path, template: str, url: sa.URL) -> Project:
     ("template", "engine_name", "driver"),
     [
         ("generic", POSTGRESQL[0], "postgresql+psycopg"),
-        ("async", POSTGRESQL[-1], "postgresql+asyncpg"),
-        ("generic", "sqlite", "sqlite"),
+        pytest.param("async", POSTGRESQL[-1], "postgresql+asyncpg", marks=pytest.mark.long),
+        pytest.param("generic", "sqlite", "sqlite", marks=pytest.mark.long),
     ],
     ids=["psycopg", "asyncpg", "sqlite"],
 )

@@ -41,9 +41,6 @@ from campaign_model.worker import run_export
 from support import servers
 from support.tenants import HOST
 
-# On the oldest PostgreSQL the demo runs in an adopted database, in tests/adoption/test_after.py.
-pytestmark = pytest.mark.newest
-
 MESSAGES = HOST.messages.c
 LEASE = timedelta(seconds=1)
 """Lease of the killed worker: shorter than the demo's own, to save time."""

@@ -138,6 +138,7 @@ def test_verify_says_what_citus_distributes_and_what_not(
     assert "create_distributed_table('campaign_history'" in output
 
 
+@pytest.mark.long
 def test_the_store_contract_passes_with_these_keys(
     schema: Callable[[str], str], tmp_path: Path
 ) -> None:

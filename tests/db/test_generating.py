@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
-import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
@@ -44,7 +43,6 @@ def test_generating_campaigns_of_all_tenants_are_listed_the_longest_running_firs
     assert list_generating(tenant, other) == running
 
 
-@pytest.mark.newest
 def test_a_database_is_set_up_and_listed_with_an_async_engine(
     engine_name: str, new_database: Callable[[str], str]
 ) -> None:

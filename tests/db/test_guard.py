@@ -394,6 +394,7 @@ without_newest = pytest.mark.parametrize("engine_name", servers.available()[:-1]
 """On the newest PostgreSQL, ``test_row_security.py`` runs the same in a database with the guard."""
 
 
+@pytest.mark.long
 @without_newest
 def test_the_store_contract_passes_with_the_guard(guarded_url: str, tmp_path: Path) -> None:
     done = contract.run(tmp_path, guarded_url, measure=False)

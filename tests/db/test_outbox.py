@@ -155,7 +155,6 @@ def test_the_moves_of_a_removed_tenant_leave_the_outbox(tenant: Tenant) -> None:
     assert take(tenant) == [(ids[1], Action.MARK_READY)]
 
 
-@pytest.mark.newest
 def test_the_outbox_refuses_a_wrong_limit_and_a_database_without_the_library(
     tenant: Tenant, engine_name: str, new_database: Callable[[str], str]
 ) -> None:

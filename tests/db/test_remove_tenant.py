@@ -97,7 +97,6 @@ def test_a_worker_that_meets_the_removal_writes_nothing_and_gets_not_found(tenan
     assert [type(answer) for answer in answers] == [NotFound, NotFound]
 
 
-@pytest.mark.newest
 @on_postgresql
 def test_the_quarantine_of_an_adoption_is_emptied_too(
     engine_name: str, schema: Callable[[str], str]

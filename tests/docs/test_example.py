@@ -78,6 +78,7 @@ def test_the_check_finds_private_imports(source: str, private_imports: list[str]
     assert [*find_private_imports(source)] == private_imports
 
 
+@pytest.mark.long
 def test_the_tests_of_the_message_engine_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

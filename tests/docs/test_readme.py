@@ -111,7 +111,6 @@ def test_the_worker_pool_example_generates_for_every_tenant_until_sigterm(
     engine.dispose()
 
 
-@pytest.mark.newest
 def test_the_example_of_an_asynchronous_service_works(tenant: Tenant) -> None:
     guide: dict[str, Any] = {}
     for example in code_blocks("python", "docs/drivers.md"):

@@ -107,7 +107,6 @@ class Api:
         return views[0]
 
 
-@pytest.mark.newest
 def test_a_campaign_goes_from_template_to_export(
     engine_name: str, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -440,6 +440,7 @@ FUNCTIONS_OF_SERVICES: dict[str, Callable[[Any], object]] = {
 """Constructors that a service calls with its own values."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", FUNCTIONS | FUNCTIONS_OF_SERVICES)
 def test_no_value_takes_long_or_raises_another_error(name: str) -> None:
     errors = (InvalidArgument, InvalidDocument, TypeError)

@@ -75,7 +75,7 @@ def populate(url: str) -> None:
     engine.dispose()
 
 
-@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+@pytest.mark.parametrize("driver", ["pysqlite", pytest.param("aiosqlite", marks=pytest.mark.long)])
 def test_the_contract_passes_on_sqlite_and_removes_its_rows(
     schema: Callable[[str], str], tmp_path: Path, driver: str
 ) -> None:
@@ -90,6 +90,7 @@ MODULES = sorted(path.stem for path in Path(test_refusals.__file__).parent.glob(
 
 
 # With asyncpg, the contract takes twice as long, so it runs in two parts.
+@pytest.mark.long
 @pytest.mark.parametrize("server", servers.postgresql())
 @pytest.mark.parametrize(
     ("driver", "modules"),

@@ -86,6 +86,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize(("wrong", "engine_name"), cases)
 
 
+@pytest.mark.long
 def test_the_contract_catches_it(
     wrong: WrongStore,
     engine_name: str,

@@ -376,7 +376,6 @@ def test_every_argument_of_every_method_of_the_store_is_in_the_tables(tenant: Te
             assert {argument, f"{method}.{argument}"} & malformed(world).keys(), argument
 
 
-@pytest.mark.newest
 def test_malformed_input_raises_an_error_of_the_library_and_writes_nothing(tenant: Tenant) -> None:
     world = make_world(tenant)
     table = malformed(world)
@@ -398,7 +397,6 @@ def test_malformed_input_raises_an_error_of_the_library_and_writes_nothing(tenan
                 call(store, method, good)
 
 
-@pytest.mark.newest
 def test_malformed_arguments_of_a_store_are_refused(tenant: Tenant) -> None:
     with tenant.engine.begin() as connection:
         for tenant_id in NO_IDS:

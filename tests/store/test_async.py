@@ -26,8 +26,6 @@ from campaign_model.testing.sample_campaigns import STEPS, Tenant
 from support.drivers import new_async_engine
 from support.transactions import open_store
 
-pytestmark = pytest.mark.newest
-
 Result = TypeVar("Result")
 
 

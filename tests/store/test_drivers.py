@@ -30,8 +30,6 @@ from support.drivers import DRIVERS, call_with_engine
 from support.tenants import execute, new_tenant
 from support.transactions import on_postgresql, recorded_statements
 
-pytestmark = pytest.mark.newest
-
 ODD = r"""100% it's \d \' "quoted" %s %(x)s :name E'\n' $1 {} ☃ 🙂"""
 """A text with everything that a driver could take for syntax."""
 

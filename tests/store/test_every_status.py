@@ -25,9 +25,6 @@ from campaign_model.steps import StepSequence
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant
 from support.machines import SteppedMachine, stepped_machine
 
-# The same statements run on every PostgreSQL.
-pytestmark = pytest.mark.newest
-
 CONFIG = GenerationConfig(tone="casual", budget=Decimal(1))
 TALLIES = (None, ReviewTally(2, 1, 0), ReviewTally(0, 3, 0), ReviewTally(2, 0, 1))
 

@@ -23,9 +23,6 @@ from support import contract
 from support.tenants import HOST
 from support.transactions import on_newest_postgresql, on_sqlite
 
-# The other tests of the store ask every server what the machine asks.
-pytestmark = pytest.mark.newest
-
 Step = Callable[[StoreMachine], None]
 
 

@@ -33,9 +33,6 @@ from campaign_model.store.generation import OnLost
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant
 from support.machines import SteppedMachine, stepped_machine
 
-# The same statements run on every PostgreSQL.
-pytestmark = pytest.mark.newest
-
 ON_LOST: tuple[OnLost, ...] = ("raise", "skip", "book")
 OUTCOMES: tuple[Outcome, ...] = (
     Generated(Decimal("0.00144")),

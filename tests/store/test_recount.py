@@ -316,7 +316,6 @@ work = st.tuples(st.just("work"), indexes, st.none())
 history = st.lists(st.one_of(edits, calls, actions, work), min_size=4, max_size=12)
 
 
-@pytest.mark.newest
 @pytest.mark.parametrize("is_running", [False, True])
 def test_no_difference_outlives_an_exclusive_call(
     unchecked_tenant: Tenant, *, is_running: bool

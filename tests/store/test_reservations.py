@@ -52,7 +52,6 @@ def check_budget(tenant: Tenant, campaign_id: UUID) -> None:
 # --- Contacts that leave in flight ---------------------------------------------------------------
 
 
-@pytest.mark.newest
 @pytest.mark.parametrize("end", ["outcome", "lease", "lease, then outcome"])
 @pytest.mark.parametrize("paid", [Decimal(0), CENT], ids=["unpaid", "checkpoint"])
 @pytest.mark.parametrize("way", [*LEAVE])
@@ -200,7 +199,6 @@ def run_workers(
         return [*pool.map(work, range(WORKERS))]
 
 
-@pytest.mark.newest
 @pytest.mark.parametrize(
     ("budgets", "most"),
     [
@@ -229,7 +227,6 @@ def test_a_budget_that_changes_during_a_run_is_held(
     tenant.check_totals(campaign.id)
 
 
-@pytest.mark.newest
 def test_a_budget_that_is_removed_during_a_run_ends_nothing(tenant: Tenant) -> None:
     campaign = tenant.campaign("generating", contacts=40, budget=20 * CENT)
     run_workers(tenant, campaign.id, {12: None}, CENT)

@@ -31,9 +31,6 @@ from campaign_model.wire import DEFAULT
 from support.sample_documents import a_step
 from support.tenants import generate_all
 
-# The tests of the store show that all servers read and write alike, so the newest is enough.
-pytestmark = pytest.mark.newest
-
 Json = Any
 Touched = dict[str, set[str]]
 """The fields that an edit changes, by step key."""

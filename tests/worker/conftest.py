@@ -12,10 +12,7 @@ from campaign_model.worker import WorkerReport, database_calls
 from support.workers import FORMS, RunWorker, stopped_after_patience, succeed
 
 
-# An AsyncEngine does the same on every version of PostgreSQL.
-@pytest.fixture(
-    params=["threads", "coroutines", pytest.param("async-engine", marks=pytest.mark.newest)]
-)
+@pytest.fixture(params=["threads", "coroutines", "async-engine"])
 def run_worker(request: pytest.FixtureRequest) -> RunWorker:
     """``run_worker(tenant, campaign, generate)``: run a worker in each form in turn."""
 

@@ -33,8 +33,6 @@ from campaign_model.worker import run_worker as run_in_threads
 from support.tenants import contact_rows
 from support.workers import COST, PRICE, RunWorker, contact_statuses, succeed
 
-pytestmark = pytest.mark.newest
-
 on_sqlite = pytest.mark.parametrize("engine_name", ["sqlite"], indirect=True)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, cast
 from uuid import UUID, uuid4
 
+import pytest
 import sqlalchemy as sa
 
 import chaos
@@ -23,6 +24,7 @@ from support.tenants import HOST, new_tenant
 from support.workers import slot_values
 
 
+@pytest.mark.long
 def test_nothing_is_lost_or_doubled_when_workers_exporters_and_the_server_are_killed(
     seed: int,
 ) -> None:

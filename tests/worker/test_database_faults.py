@@ -52,9 +52,6 @@ from support.workers import (
     succeed,
 )
 
-pytestmark = pytest.mark.newest
-
-
 # --- The answer to a commit is lost --------------------------------------------------------------
 
 

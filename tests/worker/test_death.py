@@ -30,8 +30,6 @@ from support.workers import (
     resuming,
 )
 
-pytestmark = pytest.mark.newest
-
 
 @pytest.mark.parametrize("run_worker", ["threads"], indirect=True)
 @pytest.mark.parametrize("budget", [None, Decimal(1)], ids=["no-budget", "budget"])

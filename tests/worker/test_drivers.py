@@ -19,7 +19,6 @@ from support.workers import COST, FORMS, SLOTS, check_all_generated_once, resumi
 
 
 @on_postgresql
-@pytest.mark.newest
 @pytest.mark.parametrize("form", ["threads", "coroutines"])
 def test_a_campaign_is_generated_and_exported_with_psycopg2(engine: sa.Engine, form: str) -> None:
     def generate_and_export(engine: sa.Engine) -> None:

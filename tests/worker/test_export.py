@@ -37,8 +37,6 @@ from support.tenants import contact_rows
 from support.transactions import broken_commit, on_newest_postgresql, on_sqlite
 from support.workers import an_hour_later, campaign_status, fill_the_disk, stopped_after_patience
 
-newest = pytest.mark.newest
-
 
 @attrs.define
 class Receiver:
@@ -86,7 +84,6 @@ def done(exported: int) -> ExportReport:
 # --- Each contact is pushed once -----------------------------------------------------------------
 
 
-@newest
 def test_an_export_pushes_each_contact_once_and_reports_its_progress(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.APPROVED, contacts=5)
     receiver, progress = Receiver(), list[Progress]()
@@ -156,7 +153,6 @@ def test_failure_30_a_connection_that_is_lost_between_push_and_mark_repeats_no_p
     check_all_exported(tenant, campaign, receiver)
 
 
-@newest
 def test_failure_30_only_the_contact_of_a_killed_exporter_is_pushed_again(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.APPROVED, contacts=4)
     with worker_process.started(tenant, campaign, "exports") as process:
@@ -232,7 +228,6 @@ def test_a_push_that_raises_is_tried_again_by_the_next_export_only(
     check_all_exported(tenant, campaign, receiver)
 
 
-@newest
 def test_equal_failures_in_a_row_end_an_export(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.APPROVED, contacts=5)
 
@@ -247,7 +242,6 @@ def test_equal_failures_in_a_row_end_an_export(tenant: Tenant) -> None:
     assert export(tenant, campaign, receiver.push) == done(5)
 
 
-@newest
 def test_a_database_fault_in_a_push_ends_the_export_and_gives_the_contact_back(
     tenant: Tenant,
 ) -> None:
@@ -277,7 +271,6 @@ def test_a_contact_that_is_erased_during_its_push_counts_apart(tenant: Tenant) -
     tenant.check_totals(campaign.id)
 
 
-@newest
 def test_a_contact_that_was_taken_over_is_marked_by_its_new_exporter(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.APPROVED, contacts=1)
 
@@ -298,7 +291,6 @@ def test_a_contact_that_was_taken_over_is_marked_by_its_new_exporter(tenant: Ten
     tenant.check_totals(campaign.id)
 
 
-@newest
 def test_an_archive_ends_an_export_and_the_running_push_counts(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.APPROVED, contacts=3)
     receiver = Receiver(after_push=lambda _task: tenant.apply(campaign.id, Action.ARCHIVE))
@@ -307,7 +299,6 @@ def test_an_archive_ends_an_export_and_the_running_push_counts(tenant: Tenant) -
     tenant.check_totals(campaign.id)
 
 
-@newest
 @pytest.mark.parametrize("status", [one for one in Status if one is not Status.EXPORTED])
 def test_only_an_approved_or_exported_campaign_is_exported(tenant: Tenant, status: Status) -> None:
     campaign = tenant.campaign(status, contacts=1)
@@ -326,7 +317,6 @@ def test_only_an_approved_or_exported_campaign_is_exported(tenant: Tenant, statu
 # --- Stopping ------------------------------------------------------------------------------------
 
 
-@newest
 def test_a_stopped_export_marks_what_it_has_pushed_and_can_be_continued(tenant: Tenant) -> None:
     campaign = tenant.campaign(Status.APPROVED, contacts=4)
     stop = threading.Event()
@@ -344,7 +334,6 @@ def test_a_stopped_export_marks_what_it_has_pushed_and_can_be_continued(tenant: 
     assert {*receiver.pushed.values()} == {1}
 
 
-@newest
 def test_an_exporter_renews_its_leases(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_run, "_POLL_INTERVAL", 0.02)
     campaign = tenant.campaign(Status.APPROVED, contacts=1)
@@ -368,7 +357,6 @@ async def push_later(_task: ExportTask) -> None:
     pass
 
 
-@newest
 @on_sqlite
 @pytest.mark.parametrize(
     ("wrong", "error"),

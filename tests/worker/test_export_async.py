@@ -32,8 +32,6 @@ from support.drivers import new_async_engine
 from support.tenants import contact_rows
 from support.transactions import on_sqlite
 
-pytestmark = pytest.mark.newest
-
 Push = Callable[[ExportTask], Awaitable[object]]
 
 

@@ -18,8 +18,6 @@ from campaign_model.worker import run as worker_run
 from support.tenants import contact_rows
 from support.workers import COST, PRICE, RunWorker, campaign_status, insert_message
 
-pytestmark = pytest.mark.newest
-
 SECRET = "https://model/?key=secret"  # noqa: S105 - not a real one
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import sqlalchemy as sa
 
 from campaign_model.claims import Failed, Generated, Outcome, Recorded
@@ -21,8 +20,6 @@ from support.workers import (
     insert_message,
     save_messages,
 )
-
-pytestmark = pytest.mark.newest
 
 
 def test_an_exception_of_generate_fails_its_contact_and_no_other(

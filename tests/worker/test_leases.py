@@ -27,8 +27,6 @@ from support.workers import (
     taking_over,
 )
 
-pytestmark = pytest.mark.newest
-
 
 def test_leases_are_renewed_as_long_as_a_task_runs(
     tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch

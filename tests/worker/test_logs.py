@@ -22,8 +22,6 @@ from support.paths import TESTS
 from support.tenants import HOST, contact_rows
 from support.workers import COST, PRICE, RunWorker, an_hour_later, slot_values
 
-pytestmark = pytest.mark.newest
-
 ODD = "odd <data> of a contact"
 STANDARD_FIELDS = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

@@ -39,8 +39,6 @@ from support.workers import (
     save_messages,
 )
 
-pytestmark = pytest.mark.newest
-
 
 def test_failure_02_a_worker_stops_on_cancel_and_the_next_run_works(
     tenant: Tenant, run_worker: RunWorker

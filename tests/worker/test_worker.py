@@ -38,10 +38,6 @@ from support.workers import (
     taking_over,
 )
 
-# The tests of the store run its statements on every server.
-pytestmark = pytest.mark.newest
-
-
 # --- Until the campaign is done ------------------------------------------------------------------
 
 

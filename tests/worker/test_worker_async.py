@@ -41,9 +41,7 @@ def run(main: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(run_with_timeout())
 
 
-@pytest.fixture(
-    autouse=True, params=["engine", pytest.param("async-engine", marks=pytest.mark.newest)]
-)
+@pytest.fixture(autouse=True, params=["engine", "async-engine"])
 def engine_kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let workers use an ordinary engine, and then an ``AsyncEngine``."""
     kind: str = request.param
