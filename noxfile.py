@@ -19,6 +19,8 @@ PACKAGE = f".{EXTRAS}"
 DIST = Path("dist")
 PARALLEL = ("-n", "4", "--dist", "worksteal")
 """Four processes keep two cores busy: many tests wait, for the database or for a program."""
+ALL = ("-m", "", "--hypothesis-profile", "all")
+"""Also the long tests, and more random examples."""
 GITHUB_FILES = {
     "dependabot": "dependabot.yml",
     "github-issue-config": "ISSUE_TEMPLATE/config.yml",
@@ -58,7 +60,7 @@ def coverage(session: nox.Session) -> None:
     This takes a quarter of an hour on two cores.
     """
     install_wheel(session)
-    session.run("pytest", *PARALLEL, "-m", "", "--cov", *session.posargs)
+    session.run("pytest", *PARALLEL, *ALL, "--cov", *session.posargs)
 
 
 def tests_on_python(session: nox.Session) -> None:

@@ -108,6 +108,7 @@ def test_the_contract_passes_with_other_drivers(
     assert row_counts(plain_url) == ONLY_SYSTEM_TEMPLATES
 
 
+@pytest.mark.long
 def test_the_contract_passes_through_a_pooler_with_the_rights_of_the_store(
     schema: Callable[[str], str], tmp_path: Path
 ) -> None:

@@ -288,6 +288,7 @@ EXPECTED: dict[str, Expected] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_word_and_limit_is_drawn(name: str) -> None:
     strategy, results, draws = EXPECTED[name]

@@ -285,6 +285,7 @@ def test_the_machine_refuses_a_tenant_with_campaigns_and_deletes_its_own(tenant:
             assert connection.scalar(rows) == 0, table.name
 
 
+@pytest.mark.long
 @on_sqlite
 def test_the_machine_in_the_guide_runs(tenant: Tenant) -> None:
     names: dict[str, Any] = {

@@ -15,10 +15,12 @@ settings.register_profile(
     "campaign-model",
     settings.get_profile("ci" if os.environ.get("CI") else "default"),
     deadline=None,
-    # Half of the default, because tests run on every engine.
-    max_examples=50,
+    # A quarter of the default, because tests run on every engine.
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For nox -s coverage, which runs all tests.
+settings.register_profile("all", settings.get_profile("campaign-model"), max_examples=50)
 # For mutation testing, a failure is enough: the example need not be small.
 settings.register_profile(
     "mutation",
