@@ -50,7 +50,15 @@ def page_tenant(schema: Callable[[str], str]) -> Iterator[Tenant]:
     engine.dispose()
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
+LONG = {DOCS / "tutorial" / "postgresql.md"}
+"""Pages whose code takes more than three seconds."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=[pytest.mark.long] if page in LONG else []) for page in WITH_CODE],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_the_code_of_a_page_runs(
     page: Path, page_tenant: Tenant, new_database: Callable[..., str], tmp_path: Path
 ) -> None:

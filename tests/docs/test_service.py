@@ -258,6 +258,7 @@ def look(page: Page, screenshot: Path) -> None:
     assert report.violations_count == 0, report.generate_report()
 
 
+@pytest.mark.long
 def test_a_user_takes_a_campaign_from_template_to_export(
     browser: Browser, address: str, tmp_path: Path
 ) -> None:

@@ -336,7 +336,9 @@ def write_faults(url: str) -> None:
         connection.exec_driver_sql(FAULTS)
 
 
-@pytest.mark.parametrize("engine_name", ["sqlite", "postgresql-18"])
+@pytest.mark.parametrize(
+    "engine_name", ["sqlite", pytest.param("postgresql-18", marks=pytest.mark.long)]
+)
 def test_the_read_only_form_finds_faults_that_constraints_cannot(
     schema: Callable[[str], str], tmp_path: Path, engine_name: str
 ) -> None:

@@ -210,14 +210,15 @@ class Tenant:
         ``options`` are those of ``campaigns.apply``.
         """
 
-        def apply_one(action: Action) -> None:
-            self.transact(
+        def apply_one(action: Action) -> Campaign:
+            return self.transact(
                 lambda store: store.campaigns.apply(campaign_id, action, **options),
                 **_clock_option(clock),
             )
 
-        for action in actions:
-            apply_one(action)
+        campaigns = [apply_one(action) for action in actions]
+        if campaigns:
+            return campaigns[-1]
         return self.transact(lambda store: store.campaigns.get(campaign_id))
 
     def claim(
