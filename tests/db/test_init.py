@@ -30,6 +30,7 @@ from campaign_model.db import schema
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.store import CampaignStore, transact
+from campaign_model.store.connection import sqlite_in_transaction
 from campaign_model.store.tables import HostTables, metadata
 from campaign_model.store.types import Uuid, database_clock
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
@@ -471,6 +472,29 @@ def test_prepare_engine_configures_sqlite_and_refuses_other_databases(
         db.prepare_engine(oracle)
     with pytest.raises(ValueError, match="oracle"):
         db.init(oracle)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [[], ["original"], ["options"], ["original", "options"], ["options", "original"]],
+    ids=lambda order: " ".join(order) or "neither",
+)
+def test_the_store_has_a_transaction_whichever_engine_of_a_pool_is_prepared(
+    new_database: NewDatabase, order: list[str]
+) -> None:
+    original = sa.create_engine(new_database("sqlite"))
+    engines = {"original": original, "options": original.execution_options(one=1)}
+    for name in order:
+        db.prepare_engine(engines[name])
+    for name, engine in engines.items():
+        with engine.begin() as connection:
+            if name in order or order == ["original"]:
+                CampaignStore(connection, uuid4())
+                assert sqlite_in_transaction(connection)
+            else:
+                with pytest.raises(ValueError, match="not prepared"):
+                    CampaignStore(connection, uuid4())
+    original.dispose()
 
 
 def test_opening_an_sqlite_file_waits_for_another_program_that_writes_it(

@@ -21,8 +21,8 @@ import sqlalchemy as sa
 
 from campaign_model.db.setup import SetupError
 from campaign_model.store.connection import (
-    LONGEST_WAIT,
     PREPARED,
+    begin_immediate,
     check_driver,
     sqlite_in_transaction,
 )
@@ -43,9 +43,11 @@ _PRIMARY_CODE = 0xFF
 def prepare_engine(engine: sa.Engine) -> sa.Engine:
     """Configure ``engine`` for the store, and return it.
 
-    Call it before the engine opens its first connection. A second call changes nothing. Of an
-    ``AsyncEngine``, pass the ``sync_engine``. Raises ``ValueError`` for a database that is neither
-    SQLite nor PostgreSQL, and for a driver that the store does not work with.
+    Call it before the engine opens its first connection. A second call changes nothing. It prepares
+    the engines that ``engine.execution_options()`` returns too, but not the engine that has
+    returned ``engine``. Of an ``AsyncEngine``, pass the ``sync_engine``. Raises ``ValueError`` for
+    a database that is neither SQLite nor PostgreSQL, and for a driver that the store does not work
+    with.
     """
     check_driver(engine.dialect)
     if not isinstance(engine, sa.Engine):
@@ -56,9 +58,9 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         # They include those of the engine on which ``execution_options()`` was called.
         listeners: Any = engine.dispatch
-        if _on_begin not in [*listeners.begin]:
+        if begin_immediate not in [*listeners.begin]:
             sa.event.listen(engine, "connect", _on_connect)
-            sa.event.listen(engine, "begin", _on_begin)
+            sa.event.listen(engine, "begin", begin_immediate)
             sa.event.listen(engine, "handle_error", _on_error)
             sa.event.listen(engine, "invalidate", _on_invalidate)
     elif engine.dialect.driver == "psycopg" and not sa.event.contains(
@@ -112,7 +114,7 @@ def _refuse_sql_ascii(connection: Any, _record: object) -> None:
 
 
 def _on_connect(connection: Any, record: Any) -> None:
-    # With None, the sqlite3 module begins no transactions: _on_begin does.
+    # With None, the sqlite3 module begins no transactions: begin_immediate does.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute("PRAGMA foreign_keys = ON")
@@ -141,22 +143,6 @@ def _use_wal(cursor: Any) -> None:
             return
 
 
-def _on_begin(connection: sa.Connection) -> None:
-    longest_wait = connection.get_execution_options().get(LONGEST_WAIT)
-    if longest_wait is None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-        return
-    cursor = connection.connection.cursor()
-    cursor.execute("PRAGMA busy_timeout")
-    ((busy_timeout,),) = cursor.fetchall()
-    cursor.execute(f"PRAGMA busy_timeout = {min(busy_timeout, longest_wait)}")
-    try:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    finally:
-        with suppress(sqlite3.Error):  # The connection is closed.
-            cursor.execute(f"PRAGMA busy_timeout = {busy_timeout}")
-
-
 def _on_invalidate(connection: Any, _record: object, _error: object) -> None:
     """Roll back before SQLAlchemy closes a connection that it does not use again.
 
@@ -175,8 +161,10 @@ def _on_error(context: sa.engine.ExceptionContext) -> None:
     one by one.
     """
     code = getattr(context.original_exception, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    if code in _LOCKED_CODES and context.sqlalchemy_exception is not None:
-        context.sqlalchemy_exception.add_detail(_LOCKED)
+    error = context.sqlalchemy_exception
+    # An engine with options that was prepared before its original calls this function twice.
+    if code in _LOCKED_CODES and error is not None and _LOCKED not in error.detail:
+        error.add_detail(_LOCKED)
     connection = context.connection
     if context.is_disconnect or connection is None or not connection.in_transaction():
         return

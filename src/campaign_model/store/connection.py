@@ -3,15 +3,17 @@
 :func:`check_connection` refuses connections on which the store cannot keep its promises;
 :func:`check_driver` and :func:`check_session` are the parts of it that other modules need too.
 :func:`listen_once` adds listeners for events of SQLAlchemy.
+:func:`begin_immediate` begins a transaction of SQLite.
 :func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` returns the SQLSTATE of an
 error, whichever driver raised it.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -97,7 +99,9 @@ def check_connection(connection: sa.Connection) -> None:
     """
     check_session(connection)
     if connection.dialect.name == "sqlite":
-        if not connection.info.get(PREPARED):
+        # The engine too: it can share its connections with another one, that was prepared.
+        listeners: Any = connection.dispatch
+        if not (connection.info.get(PREPARED) and begin_immediate in [*listeners.begin]):
             raise ValueError(
                 "this SQLite engine is not prepared; call campaign_model.db.prepare_engine(engine) "
                 "before its first connection"
@@ -193,6 +197,29 @@ def sqlite_in_transaction(connection: sa.Connection) -> bool:
     driver: Any = connection.connection.driver_connection
     is_open: bool = driver.in_transaction
     return is_open
+
+
+def begin_immediate(connection: sa.Connection) -> None:
+    """Begin a transaction of SQLite that may write. ``db.prepare_engine`` lets engines call this.
+
+    Wait for a locked file at most as long as the option :data:`LONGEST_WAIT` says.
+    """
+    with suppress(sqlite3.Error, ValueError):  # The connection is closed: BEGIN raises the error.
+        if sqlite_in_transaction(connection):
+            return  # An engine with options that was prepared before its original calls this twice.
+    longest_wait = connection.get_execution_options().get(LONGEST_WAIT)
+    if longest_wait is None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        return
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA busy_timeout")
+    ((busy_timeout,),) = cursor.fetchall()
+    cursor.execute(f"PRAGMA busy_timeout = {min(busy_timeout, longest_wait)}")
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    finally:
+        with suppress(sqlite3.Error):  # The connection is closed.
+            cursor.execute(f"PRAGMA busy_timeout = {busy_timeout}")
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
