@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
 import sqlite3
 import subprocess
@@ -22,6 +23,7 @@ from uuid import UUID, uuid4
 import attrs
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from campaign_model import db, presets
 from campaign_model.campaign import Assigned, Campaign
@@ -495,6 +497,24 @@ def test_the_store_has_a_transaction_whichever_engine_of_a_pool_is_prepared(
                 with pytest.raises(ValueError, match="not prepared"):
                     CampaignStore(connection, uuid4())
     original.dispose()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit")
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+@pytest.mark.parametrize("autocommit", [True, False])
+def test_an_engine_with_sqlites_autocommit_is_refused(
+    new_database: NewDatabase, driver: str, *, autocommit: bool
+) -> None:
+    url = sa.make_url(new_database("sqlite")).set(drivername=f"sqlite+{driver}")
+    make = sa.create_engine if driver == "pysqlite" else create_async_engine
+    made: Any = make(url, connect_args={"autocommit": autocommit})
+    engine = db.prepare_engine(getattr(made, "sync_engine", made))
+
+    async def connect() -> None:
+        with pytest.raises(ValueError, match="leave autocommit out"):
+            await sa.util.greenlet_spawn(engine.connect)
+
+    asyncio.run(connect())
 
 
 def test_opening_an_sqlite_file_waits_for_another_program_that_writes_it(

@@ -117,11 +117,31 @@ def _on_connect(connection: Any, record: Any) -> None:
     # With None, the sqlite3 module begins no transactions: begin_immediate does.
     connection.isolation_level = None
     cursor = connection.cursor()
+    _refuse_autocommit(connection, cursor)
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     _use_wal(cursor)
     cursor.close()
     record.info[PREPARED] = True
+
+
+def _refuse_autocommit(connection: Any, cursor: Any) -> None:
+    """Refuse a connection made with ``autocommit=True`` or ``False`` (Python 3.12 and later).
+
+    With False, a transaction is open all the time, which ignores the PRAGMAs. With True,
+    ``commit()`` does nothing. aiosqlite does not tell which value it has, so try a transaction.
+    """
+    driver = getattr(connection, "driver_connection", connection)
+    if not driver.in_transaction:
+        cursor.execute("BEGIN")
+        connection.commit()
+    if driver.in_transaction:
+        cursor.close()
+        connection.close()
+        raise ValueError(
+            "this SQLite engine has autocommit in its connect_args, with which the store cannot "
+            "begin and commit transactions; leave autocommit out"
+        )
 
 
 def _use_wal(cursor: Any) -> None:
