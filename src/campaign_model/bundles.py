@@ -57,9 +57,11 @@ def typescript() -> str:
 
 
 def _annotate(schema: dict[str, Any], form: str, name: str) -> None:
-    """Give titles to objects, lists and enumerations, and a default and an example to each field.
+    """Give titles to objects, lists and enumerations, and defaults and examples to known fields.
 
-    ``name`` is that of the field whose value ``schema`` describes.
+    ``name`` is that of the field whose value ``schema`` describes. The only lists are lists of
+    steps. The title belongs to the value. A default and an example belong to the field, which may
+    have no value.
     """
     value_schema = _schema_of_a_value(schema)
     for member_name, member in value_schema.get("properties", {}).items():
@@ -67,13 +69,14 @@ def _annotate(schema: dict[str, Any], form: str, name: str) -> None:
     if "items" in value_schema:
         _annotate(value_schema["items"], form, "step")
     if {"enum", "items", "properties"} & value_schema.keys():
-        words = name.replace("_", " ")
-        value_schema["title"] = (f"stored {words}" if form == "stored" else words).capitalize()
+        title = name.replace("_", " ")
+        value_schema["title"] = (f"stored {title}" if form == "stored" else title).capitalize()
     if name in STEP_DEFAULTS:
         schema["default"] = STEP_DEFAULTS[name]
     if name in _EXAMPLES and "items" not in value_schema and "properties" not in value_schema:
-        words = value_schema.get("enum", [_EXAMPLES[name]])
-        schema["examples"] = [_EXAMPLES[name] if _EXAMPLES[name] in words else words[0]]
+        example = _EXAMPLES[name]
+        words = value_schema.get("enum", [example])
+        schema["examples"] = [example if example in words else words[0]]
 
 
 def _example(schema: dict[str, Any]) -> Any:

@@ -52,7 +52,7 @@ def parse_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
 
 
 def print_verdict(console: Console, verdict: db.Verdict) -> None:
-    """Print the shape of a database, what is to be done, and the warnings."""
+    """Print a database's shape, pending statements, tolerated differences, and warnings."""
     print_labelled(console, "Shape", verdict.shape)
     if verdict.distributed:
         print_labelled(console, "Distributed", "by tenant, over the nodes of a Citus cluster")

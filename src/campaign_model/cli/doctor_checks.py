@@ -195,7 +195,8 @@ def check_leases(examination: Examination) -> Iterator[Problem]:
             row.tenant_id,
             row.campaign_id,
         )
-    # The contacts that no worker can take over for a long time.
+    # The contacts that no worker or exporter can take over for a long time. A generated contact has
+    # a lease while it is exported.
     far = examination.select(
         """
         SELECT tenant_id, campaign_id, count(*) AS contacts

@@ -197,9 +197,10 @@ def read_campaigns(store: CampaignStore, ids: Sequence[UUID]) -> Reading:
                 campaigns.c.tenant_id == store.tenant_id, campaigns.c.id == id_
             )
         ).one()
-        number = progress.by_status[ContactStatus.GENERATING]
-        parameters = {"tenant": store.tenant_id, "campaign": id_, "number": number}
-        claims = store.connection.execute(_SELECT_CLAIMS, parameters) if number > 0 else ()
+        in_flight = progress.by_status[ContactStatus.GENERATING]
+        # With the number as the LIMIT, the query ends as soon as it has found all of them.
+        parameters = {"tenant": store.tenant_id, "campaign": id_, "number": in_flight}
+        claims = store.connection.execute(_SELECT_CLAIMS, parameters) if in_flight > 0 else ()
         watched.append(
             WatchedCampaign(
                 id_,

@@ -167,14 +167,20 @@ def _optional_jsonpath(name: str, schema: Schema) -> str:
 
 
 def _jsonpath(name: str, schema: Schema) -> str:
-    """Return the jsonpath condition that member ``name`` of a step matches ``schema``."""
-    value, json_type = f"@.{name}", schema["type"]
-    conditions = [f'{value}.type() == "{"number" if json_type == "integer" else json_type}"']
+    """Return the jsonpath condition that member ``name`` of a step matches ``schema``.
+
+    It accepts fractions for integers; :func:`check_steps` refuses them.
+    """
+    value = f"@.{name}"
+    json_type = "number" if schema["type"] == "integer" else schema["type"]
+    conditions = [f'{value}.type() == "{json_type}"']
     if "enum" in schema:
         words = " || ".join(f'{value} == "{word}"' for word in schema["enum"])
         conditions.append(f"({words})")
     elif json_type == "string":
-        pattern = schema.get("pattern") or f"^.{{{schema['minLength']},{schema['maxLength']}}}$"
+        pattern = schema.get("pattern")
+        if pattern is None:
+            pattern = f"^.{{{schema['minLength']},{schema['maxLength']}}}$"
         conditions.append(f'{value} like_regex "{pattern}" flag "s"')
     for keyword, operator in (("minimum", ">="), ("maximum", "<=")):
         if keyword in schema:

@@ -64,7 +64,7 @@ def sync_presets(
     table = campaign_templates
     for template in presets.load() if shipped is None else shipped:
         shipped_digest = _digest(template)
-        values = template_columns(template, DEFAULT) | {"shipped_digest": shipped_digest}
+        values = template_columns(template, codec=DEFAULT) | {"shipped_digest": shipped_digest}
         now = database_time(connection)
         insert = (
             insert_into(connection, table)
@@ -106,11 +106,11 @@ def sync_presets(
 
 
 def write_preset_insert() -> str:
-    """Write an INSERT of all presets that leaves existing rows alone."""
+    """Write an INSERT of all presets as system templates. It leaves existing rows alone."""
     table = campaign_templates
     rows = [
         {"id": template.id, "is_system": True, "shipped_digest": _digest(template)}
-        | template_columns(template, DEFAULT)
+        | template_columns(template, codec=DEFAULT)
         for template in presets.load()
     ]
     insert = postgresql.insert(table).values(rows).on_conflict_do_nothing(index_elements=["id"])

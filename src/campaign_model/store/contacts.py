@@ -69,10 +69,11 @@ class Contacts:
         ``skip_active`` leaves out the contacts that :meth:`overlaps` would list: those in another
         campaign of the tenant. ``cooldown`` leaves out contacts whose messages in another
         campaign, also in an archived one, were generated or exported less than this time ago. The
-        answer names them, with the reason. Such assignments of one tenant run one after the other,
-        so that two of them never put the same contact into two campaigns. That needs the isolation
-        level READ COMMITTED, the default. In one transaction, make one such call only, after all
-        calls for other campaigns.
+        answer names the contacts that either option left out, with the reason. Calls with one of
+        these options run one after the other in each tenant, so that two calls never put the same
+        contact into two campaigns. That needs the isolation level READ COMMITTED, the default. A
+        transaction may contain one call with these options, after all its calls for other
+        campaigns; otherwise two transactions could wait for each other.
 
         Raises :class:`NotFound`, :class:`TransitionNotAllowed`, and :class:`InvalidArgument` for a
         priority beyond ``MAX_PRIORITY`` and for a negative ``cooldown``.

@@ -119,7 +119,7 @@ class ModelContact:
         return attrs.evolve(self, fingerprint=fingerprint, revision=revision, retry_at=None)
 
     def with_claim(self, claim: Claim) -> ModelContact:
-        """Let the claim hold the contact."""
+        """Let the claim hold the contact. Its id is that of the contact's row."""
         return attrs.evolve(
             self,
             status=ContactStatus.GENERATING,
@@ -150,15 +150,15 @@ class ModelContact:
 
         ``fingerprint`` is that of the campaign's present steps.
         """
-        # 1. A success under other steps is requeued: the contact waits again.
-        requeue = claim.steps_fingerprint != fingerprint
+        # 1. A success under other steps than the present ones is requeued: the contact waits again.
+        steps_changed = claim.steps_fingerprint != fingerprint
         action, answer = _ACTION_OF[type(outcome)], Recorded.APPLIED
-        if action is ContactAction.SUCCEED and requeue:
+        if action is ContactAction.SUCCEED and steps_changed:
             action, answer = ContactAction.RELEASE, Recorded.REQUEUED
         gaps = outcome.gaps if isinstance(outcome, NotReady) else self.gaps
         status = lifecycle.apply_contact(self.status, action, gaps)
         assert status is not None, f"a contact in status {self.status} is held by a claim"
-        # 2. Book the cost and end the claim. An excluded contact stays excluded.
+        # 2. Book the cost and end the claim. By the table, an excluded contact stays excluded.
         contact = attrs.evolve(
             self.with_cost(claim.token, outcome.cost),
             **NO_CLAIM,
@@ -169,18 +169,18 @@ class ModelContact:
         )
         if self.status is ContactStatus.EXCLUDED:
             return contact, Recorded.EXCLUDED
-        # 3. Set the fields that depend on the kind of outcome. Some outcomes do not count towards
-        #    the cap on attempts.
+        # 3. Set the fields that depend on the kind of outcome. Claims that end without a result
+        #    for the present steps do not count as attempts, except unfinished ones with a cost.
         changes: dict[str, Any]
         match outcome:
-            case Generated() if not requeue:
+            case Generated() if not steps_changed:
                 changes = {"generated_at": now, "fingerprint": claim.steps_fingerprint}
             case Failed():
                 changes = {"error_code": outcome.code, "error": outcome.message}
             case Unfinished(pause, cost):
-                # An unfinished claim that cost money, or an unknown amount, does count.
+                counts = cost is None or cost > 0  # None is an unknown cost.
                 changes = {
-                    "attempts": self.attempts - (1 if cost == 0 else 0),
+                    "attempts": self.attempts if counts else self.attempts - 1,
                     "retry_at": now + pause if pause else None,
                 }
             case _:

@@ -194,7 +194,11 @@ campaign_row AS (
 
 
 def _campaign_ctes(database: LegacyDatabase) -> str:
-    """Write all CTEs of an audit, from the contacts to ``campaign_finding``."""
+    """Write all CTEs of an audit, from the contacts to the last one, ``campaign_finding``.
+
+    ``contact_ctes`` writes the CTE ``campaign_status`` too. ``join_documents`` joins ``checked``,
+    the documents as values.
+    """
     return f"""{contact_ctes(database)},{_campaign_row(database)},{message_ctes(database)},
 -- The sums over the repaired contacts of each campaign.
 total AS (
@@ -213,6 +217,7 @@ total AS (
             new_exported_at AS exported_at
         FROM contact
         WHERE NOT is_misplaced
+        -- The contacts that the repair adds, because they have messages.
         UNION ALL
         SELECT campaign_id, '{ContactStatus.GENERATED}', generation_cost, unknown_costs, rank, NULL
         FROM message_contact
