@@ -49,7 +49,7 @@ NOT_MEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_mone
 
 @pytest.hookimpl(tryfirst=True)  # Before pytest applies the option -m.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests on older servers as ``long``, and choose the tests that measure coverage.
+    """Mark tests whose parameter is an older server as ``long``. Choose those to measure.
 
     With the URL of a server, deselect all tests that do not run there.
     """
@@ -61,11 +61,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         # Measuring takes a quarter of the time. Servers measure only what SQLite does not run.
         is_repetition = _engines(item) - {"sqlite"} and _function(item) in functions_on_sqlite
-        if _on_older_server(item):
+        on_older_server = not _engines(item).isdisjoint(adoption.POSTGRESQL[:-1])
+        if on_older_server:
             item.add_marker(pytest.mark.long)
-        if is_repetition or _on_older_server(item) or _file(item) in NOT_MEASURED:
+        if is_repetition or on_older_server or _file(item) in NOT_MEASURED:
             item.add_marker(pytest.mark.no_cover)
-    # The longest test comes first: at the end, the other process would have nothing to do.
+    # A long test comes first: at the end, the other processes would have nothing to do.
     items.sort(key=lambda item: _file(item) != "store/test_mixed_load.py")
 
 
@@ -84,11 +85,6 @@ def _engines(item: pytest.Item) -> set[str]:
     callspec = getattr(item, "callspec", None)
     parameters = {} if callspec is None else callspec.params
     return {parameters[name] for name in ("engine_name", "legacies") if name in parameters}
-
-
-def _on_older_server(item: pytest.Item) -> bool:
-    """Tell whether the test runs on a PostgreSQL that is not the newest."""
-    return not _engines(item).isdisjoint(adoption.POSTGRESQL[:-1])
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -148,9 +148,9 @@ def _with_keys(document: Any, previous: Previous) -> Any:
     A step without a key gets the key of the step of ``previous`` that it matches
     (:func:`campaign_model.steps.match_keys`), or else a new key.
 
-    A document without steps, or with too many, is returned unchanged. So is one in which every step
-    without a key matches the step of ``previous`` at the same position, and this step has no key
-    either: the key of both steps follows from their position.
+    A document without steps, or with too many, is returned unchanged. A document is also returned
+    unchanged if its steps without a key match steps of ``previous`` without a key at the same
+    positions: a step without a key of its own has the key of its position.
     """
     # 1. Find the steps of the document that have no key.
     if isinstance(previous, CampaignTemplate):
@@ -393,7 +393,8 @@ class Codec:
     def schema(self, name: str) -> dict[str, Any]:
         """Return the JSON Schema (2020-12) of a submitted document, with this vocabulary's words.
 
-        The schemas that campaign_template refers to are in its ``$defs``.
+        ``name`` is ``"template_config"``, ``"generation_config"`` or ``"campaign_template"``. The
+        last refers to the other two, which are in its ``$defs``.
         """
         from campaign_model.validation import document_schema  # noqa: PLC0415 - loads jsonschema
 

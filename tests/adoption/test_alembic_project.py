@@ -155,8 +155,8 @@ def make_project(directory: Path, template: str, url: sa.URL) -> Project:
 @pytest.mark.parametrize(
     ("template", "engine_name", "driver"),
     [
-        ("generic", POSTGRESQL[0], "postgresql+psycopg"),
-        pytest.param("async", POSTGRESQL[-1], "postgresql+asyncpg", marks=pytest.mark.long),
+        ("generic", POSTGRESQL[-1], "postgresql+psycopg"),
+        pytest.param("async", POSTGRESQL[0], "postgresql+asyncpg", marks=pytest.mark.long),
         pytest.param("generic", "sqlite", "sqlite", marks=pytest.mark.long),
     ],
     ids=["psycopg", "asyncpg", "sqlite"],

@@ -499,6 +499,16 @@ def test_the_store_has_a_transaction_whichever_engine_of_a_pool_is_prepared(
     original.dispose()
 
 
+def test_two_transactions_on_one_sqlite_connection_are_refused() -> None:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
+    with (
+        db.prepare_engine(engine).begin(),
+        pytest.raises(sa.exc.OperationalError, match="within a transaction"),
+    ):
+        engine.connect().begin()
+    engine.dispose()
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 has no autocommit")
 @pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
 @pytest.mark.parametrize("autocommit", [True, False])

@@ -360,6 +360,7 @@ def test_a_user_takes_a_campaign_from_template_to_export(
         look(page, tmp_path / "7-history.png")
 
 
+@pytest.mark.long
 def test_the_page_fits_a_phone_in_the_dark(browser: Browser, address: str, tmp_path: Path) -> None:
     phone = {"width": 390, "height": 844}
     with opened(browser, address, viewport=phone, color_scheme="dark") as page:

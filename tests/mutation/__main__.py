@@ -107,7 +107,7 @@ def _copy_project(directory: Path, part: Part) -> None:
         "also_copy": [name for name in _COPIED if name not in {"src", "tests"}],
         "pytest_add_cli_args_test_selection": [f"tests/{test}" for test in part.tests],
         # The profile does not shrink failing examples: any failure kills the mutant.
-        "pytest_add_cli_args": ["--hypothesis-profile=mutation", *part.options],
+        "pytest_add_cli_args": ["--hypothesis-profile=mutation", "-m", "", *part.options],
         # Each mutant starts from a process that has run no test, so that no cache hides it.
         "process_isolation": "forkserver",
     }

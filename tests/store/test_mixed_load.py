@@ -31,7 +31,7 @@ def run(engine: sa.Engine, seed: int, calls: int) -> Counter[str]:
 def test_failure_25_mixed_load_has_no_deadlock(
     engine: sa.Engine, engine_name: str, seed: int
 ) -> None:
-    run(engine, seed, CALLS[engine_name])
+    assert run(engine, seed, CALLS[engine_name])
 
 
 @pytest.mark.long

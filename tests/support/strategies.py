@@ -19,18 +19,18 @@ settings.register_profile(
     max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# For nox -s coverage, which runs all tests.
+# For the commands that run the long tests.
 settings.register_profile("all", settings.get_profile("campaign-model"), max_examples=50)
 # For mutation testing, a failure is enough: the example need not be small.
 settings.register_profile(
     "mutation",
-    settings.get_profile("campaign-model"),
+    settings.get_profile("all"),
     phases=(Phase.explicit, Phase.generate),
     database=None,
 )
 # One hour of tests/store/test_model.py, for changes of the store.
 settings.register_profile(
-    "long", settings.get_profile("campaign-model"), max_examples=5000, derandomize=False
+    "hour", settings.get_profile("campaign-model"), max_examples=5000, derandomize=False
 )
 # For other versions of Python and of the dependencies in CI: whether the tests run at all.
 settings.register_profile("short", settings.get_profile("campaign-model"), max_examples=5)

@@ -208,7 +208,7 @@ def enforce(
     messages: MessagesTable = "messages",
     as_json: FindingsAsJson = False,
 ) -> int:
-    """Add the constraints that old services could violate. Run it when only new ones are left.
+    """Add the constraints that old services could violate. Run it when all of them are gone.
 
     With --dry-run, count the writes since the adoption that the constraints would have refused.
     The exit code is 1 if values need a --status-map or --quarantine; then nothing was changed.
@@ -243,7 +243,7 @@ def _run_step(
     from campaign_model.cli.adopt_report import adoption_progress, parse_pairs, print_report
 
     console = open_console()
-    refusal: db.AdoptionRefused | None = None
+    refusal = ""
     with (
         open_database(parse_url(url), needs_schema=False) as engine,
         adoption_progress() as on_progress,
@@ -260,13 +260,13 @@ def _run_step(
                 on_finding=print_json_line if as_json else None,
             )
         except db.AdoptionRefused as error:
-            report, refusal = error.report, error
+            report, refusal = error.report, str(error)
     if as_json:
         print_json_line(report)
     else:
         print_report(console, report, dry_run=dry_run)
-    if refusal is not None:
-        print_error(str(refusal), as_json=as_json, code="needs_decision")
+    if refusal:
+        print_error(refusal, as_json=as_json, code="needs_decision")
     # A dry run raises no error: its report lists the values that a real run would refuse.
     return FOUND_PROBLEMS if report.refused else SUCCESS
 

@@ -24,9 +24,9 @@ def list_tenants(
     tenants: TenantsTable = "tenants",
     as_json: Json = False,
 ) -> None:
-    """List every tenant, with the numbers of its campaigns.
+    """List every tenant, with its id and the numbers of its campaigns.
 
-    The option --tenant of other commands needs such an id. Deleted campaigns do not count.
+    Pass the id to other commands as --tenant. Deleted campaigns do not count.
 
     Example:  campaign-model tenants list --url sqlite:///campaigns.db
     """

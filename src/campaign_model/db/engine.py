@@ -43,11 +43,12 @@ _PRIMARY_CODE = 0xFF
 def prepare_engine(engine: sa.Engine) -> sa.Engine:
     """Configure ``engine`` for the store, and return it.
 
-    Call it before the engine opens its first connection. A second call changes nothing. It prepares
-    the engines that ``engine.execution_options()`` returns too, but not the engine that has
-    returned ``engine``. Of an ``AsyncEngine``, pass the ``sync_engine``. Raises ``ValueError`` for
-    a database that is neither SQLite nor PostgreSQL, and for a driver that the store does not work
-    with.
+    Call it before the engine opens its first connection. A second call changes nothing. The
+    function also prepares the engines that ``engine.execution_options()`` returns, but not the
+    engine whose ``execution_options()`` has returned ``engine``. Of an ``AsyncEngine``, pass the
+    ``sync_engine``. Raises ``ValueError`` for a database that is neither SQLite nor PostgreSQL, and
+    for a driver that the store does not work with. If the ``connect_args`` of an SQLite engine
+    contain ``autocommit``, its first connection raises ``ValueError``.
     """
     check_driver(engine.dialect)
     if not isinstance(engine, sa.Engine):
@@ -128,8 +129,9 @@ def _on_connect(connection: Any, record: Any) -> None:
 def _refuse_autocommit(connection: Any, cursor: Any) -> None:
     """Refuse a connection made with ``autocommit=True`` or ``False`` (Python 3.12 and later).
 
-    With False, a transaction is open all the time, which ignores the PRAGMAs. With True,
-    ``commit()`` does nothing. aiosqlite does not tell which value it has, so try a transaction.
+    With False, a transaction is always open, and SQLite ignores some PRAGMAs in a transaction. With
+    True, ``commit()`` does nothing. aiosqlite does not tell which value it has, so this function
+    tries a transaction.
     """
     driver = getattr(connection, "driver_connection", connection)
     if not driver.in_transaction:
@@ -182,7 +184,7 @@ def _on_error(context: sa.engine.ExceptionContext) -> None:
     """
     code = getattr(context.original_exception, "sqlite_errorcode", 0) & _PRIMARY_CODE
     error = context.sqlalchemy_exception
-    # An engine with options that was prepared before its original calls this function twice.
+    # If an engine with options was prepared before its original, this function is called twice.
     if code in _LOCKED_CODES and error is not None and _LOCKED not in error.detail:
         error.add_detail(_LOCKED)
     connection = context.connection

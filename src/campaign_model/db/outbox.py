@@ -101,7 +101,9 @@ def create_outbox(connection: sa.Connection) -> None:
 
 
 def drop_outbox(connection: sa.Connection) -> None:
-    """Remove the trigger and the table, with the moves in it, in the caller's transaction.
+    """Remove the trigger, and the table with all moves of statuses that nobody has taken.
+
+    This runs in the caller's transaction.
 
     Raises :class:`SetupError` if a table is still locked after a minute.
     """

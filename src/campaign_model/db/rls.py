@@ -173,7 +173,7 @@ class _Table:
                 )
 
     def plan_install(self) -> Iterator[str]:
-        """Yield the statements that add what is missing."""
+        """Yield the statements that add what is missing, and replace policies that are wrong."""
         alter = f"ALTER TABLE {quote(self.name)}"
         if not self.is_enabled:
             yield f"{alter} ENABLE ROW LEVEL SECURITY"

@@ -99,7 +99,7 @@ def check_connection(connection: sa.Connection) -> None:
     """
     check_session(connection)
     if connection.dialect.name == "sqlite":
-        # The engine too: it can share its connections with another one, that was prepared.
+        # Check the engine too: an unprepared engine can share a pool with a prepared one.
         listeners: Any = connection.dispatch
         if not (connection.info.get(PREPARED) and begin_immediate in [*listeners.begin]):
             raise ValueError(
@@ -204,9 +204,11 @@ def begin_immediate(connection: sa.Connection) -> None:
 
     Wait for a locked file at most as long as the option :data:`LONGEST_WAIT` says.
     """
-    with suppress(sqlite3.Error, ValueError):  # The connection is closed: BEGIN raises the error.
-        if sqlite_in_transaction(connection):
-            return  # An engine with options that was prepared before its original calls this twice.
+    # If an engine with options was prepared before its original, this function is called twice.
+    listeners: Any = connection.dispatch
+    is_called_twice = [*listeners.begin].count(begin_immediate) > 1
+    if is_called_twice and sqlite_in_transaction(connection):
+        return
     longest_wait = connection.get_execution_options().get(LONGEST_WAIT)
     if longest_wait is None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")

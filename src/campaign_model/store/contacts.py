@@ -436,7 +436,7 @@ def _parse_cursor(cursor: str) -> tuple[int, UUID]:
     """
     try:
         rank, id_ = text(cursor, "after").split(":")
-        return Cursor(int(rank)).rank, UUID(id_)
+        return Cursor(int(rank)).rank, UUID(id_)  # Cursor refuses a rank out of range.
     except ValueError as error:
         message = f"after is the `next` of an earlier page, not {short_repr(cursor)}"
         raise InvalidArgument("after", message) from error

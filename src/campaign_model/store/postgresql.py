@@ -414,7 +414,7 @@ _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_co
 _CLAIM = statement(CLAIM)
 _CLAIM_SHARDED = statement(CLAIM.replace("(SELECT :tenant)", ":tenant"))
 _TAKE_OVER = statement(TAKE_OVER, *ClaimedContact._fields)
-_LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_NOT_GENERATING, _LOCK_CLAIMED_WITHOUT_WAIT = (
+_LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_EXCLUSIVELY, _LOCK_CLAIMED_WITHOUT_WAIT = (
     statement(locked + LOCK_CLAIMED, *_CAMPAIGN_COLUMNS, *HeldContact._fields)
     for locked in (LOCKED_GENERATING, LOCKED_NOT_GENERATING, LOCKED_WITHOUT_WAIT)
 )
@@ -470,8 +470,8 @@ def lock_claimed(
         # If this transaction holds the shared lock of the row, waiting for the exclusive lock could
         # be a deadlock. A transaction that has locked a row has an id.
         may_hold_lock = not exclusively and scope.connection.scalar(_TRANSACTION_ID, parameters)
-        late = _LOCK_CLAIMED_WITHOUT_WAIT if may_hold_lock else _LOCK_CLAIMED_NOT_GENERATING
-        rows = scope.connection.execute(late, parameters).all()
+        lock = _LOCK_CLAIMED_WITHOUT_WAIT if may_hold_lock else _LOCK_CLAIMED_EXCLUSIVELY
+        rows = scope.connection.execute(lock, parameters).all()
         if not rows:
             raise NotFound("campaign", (parameters["campaign"],))
     contacts = [HeldContact._make(row[4:]) for row in rows if row.id is not None]

@@ -295,7 +295,10 @@ def legacy_columns(total: Totals) -> dict[str, Any]:
 
 
 def sum_columns() -> list[sa.Label[Any]]:
-    """Return every column of the totals, summed over the shards; zero without a row."""
+    """Return every column of the totals, summed over the shards; zero without a row.
+
+    ``unit_reserve`` is no sum: it is the largest of the shards.
+    """
     names = (*(status.value for status in ContactStatus), *_AMOUNTS)
     return [
         *(_sum(_T[name]).label(name) for name in names),

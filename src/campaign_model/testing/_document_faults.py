@@ -61,7 +61,7 @@ than any of them.
 
 
 def _set(name: str, code: str, *values: Any, within: str = "") -> list[Fault]:
-    """Return one fault for each of ``values``: the member ``name`` has this value.
+    """Return one fault for each of ``values``, in which the member ``name`` has this value.
 
     ``within`` is the path from the member to the fault.
     """
@@ -312,7 +312,10 @@ def _in_member(name: str, faults: list[Fault]) -> list[Fault]:
 
 
 def _campaign_template_faults(vocabulary: Vocabulary | None) -> list[Fault]:
-    """Return the faults that a template can have in addition to those of its parts."""
+    """Return the faults of a template: its own, and those of its steps and settings in it.
+
+    Without a vocabulary, it is a stored template, which may lack its settings.
+    """
     return [
         *_set("name", "bad_pattern", "", " ", "\u2003\n"),
         *_set("name", "too_long", "n" * (MAX_NAME + 1)),

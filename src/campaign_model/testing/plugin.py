@@ -164,7 +164,7 @@ def _campaign_model_database() -> Iterator[_Database]:
         sync_presets(connection)
     with engine.connect() as connection:
         driver: Any = connection.connection.driver_connection
-        image = driver.serialize()
+        image = driver.serialize()  # Each test begins with this content.
     yield _Database(engine, image)
     engine.dispose()
 

@@ -368,9 +368,9 @@ def _warn_of_unrecognised_sent_campaigns(messages: str, tables: Catalog) -> Iter
     )
     if not (refers and columns.keys() & {"status", "sent_at"}):
         yield (
-            f"campaigns without a status count as never sent: {messages} must have campaign_id or "
-            "campaign_contact_id of the type uuid, and status or sent_at (--messages names another "
-            "table, --status-rule decides what the campaigns become)"
+            f"campaigns without a status count as never sent, because {messages} lacks columns: "
+            "campaign_id or campaign_contact_id of the type uuid, and status or sent_at "
+            "(--messages names another table; --status-rule chooses the status of such campaigns)"
         )
 
 

@@ -142,7 +142,7 @@ class Session:
         return self.connection.execute(statement, parameters)
 
     def query(self, sql: str, **parameters: Any) -> Sequence[sa.Row[*tuple[Any, ...]]]:
-        """Fetch all rows of a query in a transaction of its own."""
+        """Fetch all rows of a query, and leave no transaction open."""
         self.use_autocommit()
         try:
             return self.execute(sql, **parameters).all()
