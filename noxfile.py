@@ -43,9 +43,10 @@ def install_wheel(session: nox.Session, *options: str) -> None:
 
 @nox.session(requires=["build"])
 def tests(session: nox.Session) -> None:
-    """Run the tests on SQLite and the newest PostgreSQL (five minutes on two cores).
+    """Run the tests that are not ``long``, most of them on SQLite and the newest PostgreSQL.
 
-    Arguments go to pytest and replace the defaults, such as ``-- tests/cli -k demo``.
+    This takes five minutes on two cores. Arguments go to pytest and replace the defaults, such as
+    ``-- tests/cli -k demo``.
     """
     install_wheel(session)
     session.run("pytest", *(session.posargs or [*PARALLEL, "--durations", "10"]))

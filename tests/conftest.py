@@ -47,9 +47,16 @@ NOT_MEASURED = {"kit/test_documents.py", "kit/test_values.py", "domain/test_mone
 """Modules that run the same lines many times. Other tests run these lines too."""
 
 
+LONG_ON_SQLITE = {
+    *("store/test_every_status.py", "store/test_model.py", "store/test_recount.py"),
+    *("worker/test_database_faults.py", "worker/test_death.py", "worker/test_stop.py"),
+}
+"""Modules that try very many cases. Without the long tests, they run on PostgreSQL only."""
+
+
 @pytest.hookimpl(tryfirst=True)  # Before pytest applies the option -m.
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark tests whose parameter is an older server as ``long``. Choose those to measure.
+    """Mark tests as ``long`` because of their engine, and choose the tests that measure coverage.
 
     With the URL of a server, deselect all tests that do not run there.
     """
@@ -62,7 +69,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         # Measuring takes a quarter of the time. Servers measure only what SQLite does not run.
         is_repetition = _engines(item) - {"sqlite"} and _function(item) in functions_on_sqlite
         on_older_server = not _engines(item).isdisjoint(adoption.POSTGRESQL[:-1])
-        if on_older_server:
+        if on_older_server or (_engines(item) == {"sqlite"} and _file(item) in LONG_ON_SQLITE):
             item.add_marker(pytest.mark.long)
         if is_repetition or on_older_server or _file(item) in NOT_MEASURED:
             item.add_marker(pytest.mark.no_cover)

@@ -228,6 +228,7 @@ class TwoServices(RuleBasedStateMachine):
         self.read()
 
 
+@pytest.mark.long
 def test_an_old_service_and_the_library_write_in_any_order(legacies: LegacyDatabases) -> None:
     with expanded(legacies) as original:
         original.dispose()  # A database with connections cannot be copied.

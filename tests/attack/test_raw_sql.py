@@ -22,6 +22,7 @@ def owner(request: pytest.FixtureRequest, schema: Callable[[str], str]) -> Itera
     engine.dispose()
 
 
+@pytest.mark.long
 def test_plain_sql_of_a_service_reaches_no_row_of_another_tenant(
     owner: sa.Engine, seed: int
 ) -> None:

@@ -14,6 +14,7 @@ from fuzz.targets import TARGETS, check, check_document
 INPUTS = sorted(CORPUS.iterdir())
 
 
+@pytest.mark.long
 def test_every_kept_input_passes() -> None:
     targets = set()
     for path in INPUTS:
