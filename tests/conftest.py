@@ -61,15 +61,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     With the URL of a server, deselect all tests that do not run there.
     """
     if config.getoption("--campaign-model-url"):
-        deselected = [item for item in items if _engines(item) != {servers.ENGINES[-1]}]
-        config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if item not in set(deselected)]
+        deselected = {item for item in items if _engines(item) != {servers.ENGINES[-1]}}
+        config.hook.pytest_deselected(items=[*deselected])
+        items[:] = [item for item in items if item not in deselected]
     functions_on_sqlite = {_function(item) for item in items if "sqlite" in _engines(item)}
     for item in items:
+        engines = _engines(item)
         # Measuring takes a quarter of the time. Servers measure only what SQLite does not run.
-        is_repetition = _engines(item) - {"sqlite"} and _function(item) in functions_on_sqlite
-        on_older_server = not _engines(item).isdisjoint(adoption.POSTGRESQL[:-1])
-        if on_older_server or (_engines(item) == {"sqlite"} and _file(item) in LONG_ON_SQLITE):
+        is_repetition = engines - {"sqlite"} and _function(item) in functions_on_sqlite
+        on_older_server = not engines.isdisjoint(adoption.POSTGRESQL[:-1])
+        if on_older_server or (engines == {"sqlite"} and _file(item) in LONG_ON_SQLITE):
             item.add_marker(pytest.mark.long)
         if is_repetition or on_older_server or _file(item) in NOT_MEASURED:
             item.add_marker(pytest.mark.no_cover)

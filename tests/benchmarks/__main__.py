@@ -1,4 +1,4 @@
-"""``nox -s bench``: measure all rows, and print which of them are within their limits."""
+"""``nox -s bench``: measure every row, and print whether its ratio is within the limit."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,11 @@ def main() -> None:
     parser.add_argument("--engine", choices=servers.available()[1:], default="postgresql-18")
     parser.add_argument("--url")
     arguments = parser.parse_args()
-    with servers.open_directory(on_disk=True) as directory:
-        url = arguments.url or servers.Databases(directory).create(arguments.engine)
+    with ExitStack() as stack:
+        url = arguments.url
+        if url is None:
+            directory = stack.enter_context(servers.open_directory(on_disk=True))
+            url = servers.Databases(directory).create(arguments.engine)
         engine = sa.create_engine(url, poolclass=sa.NullPool)
         run(engine, arguments.campaigns, arguments.contacts)
 

@@ -499,6 +499,21 @@ def test_the_store_has_a_transaction_whichever_engine_of_a_pool_is_prepared(
     original.dispose()
 
 
+def test_engines_of_one_pool_say_once_that_the_file_is_locked(
+    new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_engine, "_BUSY_MILLISECONDS", 0)
+    original = sa.create_engine(new_database("sqlite"))
+    options = db.prepare_engine(original.execution_options(one=1))
+    db.prepare_engine(original)
+    for engine in (original, options):
+        with original.begin(), engine.connect() as connection:
+            with pytest.raises(sa.exc.OperationalError) as raised:
+                connection.begin()
+            assert str(raised.value).count("the SQLite file is locked") == 1
+    original.dispose()
+
+
 def test_two_transactions_on_one_sqlite_connection_are_refused() -> None:
     engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool)
     with (

@@ -24,6 +24,8 @@ from campaign_model.store.connection import (
     PREPARED,
     begin_immediate,
     check_driver,
+    count_begin_immediate,
+    listen_once,
     sqlite_in_transaction,
 )
 
@@ -57,13 +59,11 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             "its sync_engine"
         )
     if engine.dialect.name == "sqlite":
-        # They include those of the engine on which ``execution_options()`` was called.
-        listeners: Any = engine.dispatch
-        if begin_immediate not in [*listeners.begin]:
+        if not count_begin_immediate(engine):
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", begin_immediate)
-            sa.event.listen(engine, "handle_error", _on_error)
             sa.event.listen(engine, "invalidate", _on_invalidate)
+            listen_once(engine.dialect, (("handle_error", _on_error),))
     elif engine.dialect.driver == "psycopg" and not sa.event.contains(
         engine, "connect", _refuse_sql_ascii
     ):
@@ -183,10 +183,8 @@ def _on_error(context: sa.engine.ExceptionContext) -> None:
     one by one.
     """
     code = getattr(context.original_exception, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    error = context.sqlalchemy_exception
-    # If an engine with options was prepared before its original, this function is called twice.
-    if code in _LOCKED_CODES and error is not None and _LOCKED not in error.detail:
-        error.add_detail(_LOCKED)
+    if code in _LOCKED_CODES and context.sqlalchemy_exception is not None:
+        context.sqlalchemy_exception.add_detail(_LOCKED)
     connection = context.connection
     if context.is_disconnect or connection is None or not connection.in_transaction():
         return

@@ -101,9 +101,9 @@ def create_outbox(connection: sa.Connection) -> None:
 
 
 def drop_outbox(connection: sa.Connection) -> None:
-    """Remove the trigger, and the table with all moves of statuses that nobody has taken.
+    """Drop the trigger and the table in the caller's transaction.
 
-    This runs in the caller's transaction.
+    The moves that no service has taken yet are deleted with the table.
 
     Raises :class:`SetupError` if a table is still locked after a minute.
     """

@@ -100,8 +100,7 @@ def check_connection(connection: sa.Connection) -> None:
     check_session(connection)
     if connection.dialect.name == "sqlite":
         # Check the engine too: an unprepared engine can share a pool with a prepared one.
-        listeners: Any = connection.dispatch
-        if not (connection.info.get(PREPARED) and begin_immediate in [*listeners.begin]):
+        if not (connection.info.get(PREPARED) and count_begin_immediate(connection)):
             raise ValueError(
                 "this SQLite engine is not prepared; call campaign_model.db.prepare_engine(engine) "
                 "before its first connection"
@@ -205,9 +204,7 @@ def begin_immediate(connection: sa.Connection) -> None:
     Wait for a locked file at most as long as the option :data:`LONGEST_WAIT` says.
     """
     # If an engine with options was prepared before its original, this function is called twice.
-    listeners: Any = connection.dispatch
-    is_called_twice = [*listeners.begin].count(begin_immediate) > 1
-    if is_called_twice and sqlite_in_transaction(connection):
+    if count_begin_immediate(connection) > 1 and sqlite_in_transaction(connection):
         return
     longest_wait = connection.get_execution_options().get(LONGEST_WAIT)
     if longest_wait is None:
@@ -222,6 +219,15 @@ def begin_immediate(connection: sa.Connection) -> None:
     finally:
         with suppress(sqlite3.Error):  # The connection is closed.
             cursor.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+
+
+def count_begin_immediate(target: sa.Engine | sa.Connection) -> int:
+    """Return how often ``target`` calls :func:`begin_immediate` when a transaction begins.
+
+    The listeners of an engine with options include those of its original.
+    """
+    listeners: Any = target.dispatch
+    return [*listeners.begin].count(begin_immediate)
 
 
 def insert_into(connection: sa.Connection, table: sa.Table) -> Any:
