@@ -1,14 +1,13 @@
 """The guards of the lifecycle: the conditions of actions, as pure functions of counted facts.
 
-The store counts :class:`Facts` under the campaign's lock. A :data:`Guard` returns ``None`` if its
-condition holds, or an :class:`Unmet` with a sentence that says what to do. The table in
+The store counts :class:`Facts` under the campaign's lock. A :class:`Guard` says whether its
+condition holds, and has a sentence that says what to do if it does not hold. The table in
 :mod:`campaign_model.lifecycle` names the guards of each action.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
 
 import attrs
 
@@ -54,96 +53,110 @@ class Facts:
     allow_partial: bool = False
 
 
-Guard = Callable[[Facts], Unmet | None]
+@attrs.frozen
+class Guard:
+    """A condition of an action: ``holds(facts)``.
 
-
-def _guard(advice: str) -> Callable[[Callable[[Facts], bool]], Guard]:
-    """Make a guard of a function that returns True if the condition holds.
-
-    ``advice`` is the message of the :class:`Unmet` and says what to do. Front ends show it to their
-    users, so it names no argument of a call: the guard's docstring says what a caller can allow.
-    It may contain facts in braces, such as ``{facts.in_flight}``.
+    ``advice`` is the message of the :class:`Unmet` and says what to do. It may contain facts in
+    braces, such as ``{facts.in_flight}``. Front ends show it to their users, so it names no
+    argument of a call: ``meaning`` says what a caller can allow.
     """
 
-    def decorate(holds: Callable[[Facts], bool]) -> Guard:
-        @wraps(holds)
-        def guard(facts: Facts) -> Unmet | None:
-            if holds(facts):
-                return None
-            return Unmet(holds.__name__, advice.format(facts=facts))
+    name: str
+    meaning: str
+    advice: str
+    holds: Callable[[Facts], bool]
 
-        return guard
+    def unmet(self, facts: Facts) -> Unmet:
+        """Return the reason for a refusal. The guard does not hold for these facts."""
+        return Unmet(self.name, self.advice.format(facts=facts))
 
-    return decorate
-
-
-@_guard("the campaign has no enabled step; enable at least one step")
-def has_enabled_steps(facts: Facts) -> bool:
-    """At least one step is enabled."""
-    return facts.enabled_steps > 0
+    def __reduce__(self) -> str:
+        # Copies and pickles of a guard are the guard of this module with its name.
+        return self.name
 
 
-@_guard("the campaign has no contacts; assign or include contacts")
-def has_contacts(facts: Facts) -> bool:
-    """At least one contact is assigned and not excluded."""
-    return facts.contacts > 0
-
-
-@_guard("no contact waits for messages; assign, enrich or retry contacts, or submit for review")
-def has_contacts_to_generate(facts: Facts) -> bool:
-    """At least one contact waits for messages, or was in flight when a run was cancelled."""
-    return facts.claimable + facts.in_flight > 0
-
-
-@_guard("no contact has messages yet; start generation first")
-def something_generated(facts: Facts) -> bool:
-    """At least one contact has its messages."""
-    return facts.generated > 0
-
-
-@_guard("{facts.in_flight} contact(s) are in flight; wait until workers finish or leases expire")
-def nothing_in_flight(facts: Facts) -> bool:
-    """No contact is in flight."""
-    return facts.in_flight == 0
-
-
-@_guard("{facts.claimable} contact(s) wait for messages; let workers finish, or cancel generation")
-def nothing_left_to_claim(facts: Facts) -> bool:
-    """No contact waits for messages, or the budget allows no further claim."""
-    return facts.claimable == 0 or facts.budget_exhausted
-
-
-@_guard("the messages under review are not counted here; approve where they are counted")
-def review_counted(facts: Facts) -> bool:
-    """Every message under review is counted."""
-    return facts.review is not None
-
-
-@_guard("{facts.review.undecided} message(s) are undecided; approve or reject them")
-def nothing_undecided(facts: Facts) -> bool:
-    """Every message under review is approved or rejected."""
-    return facts.review is None or facts.review.undecided == 0
-
-
-@_guard("no message is approved, so nothing would be sent; approve at least one message")
-def something_approved(facts: Facts) -> bool:
-    """At least one message is approved, or the caller allows an empty campaign."""
-    return facts.allow_empty or facts.review is None or facts.review.approved > 0
-
-
-@_guard(
-    "{facts.claimable} contact(s) wait for messages and would not be exported; "
-    "request changes and generate them, or exclude them"
+has_enabled_steps = Guard(
+    "has_enabled_steps",
+    meaning="At least one step is enabled.",
+    advice="the campaign has no enabled step; enable at least one step",
+    holds=lambda facts: facts.enabled_steps > 0,
 )
-def nothing_waiting(facts: Facts) -> bool:
-    """No contact waits for messages, or the caller allows a partial campaign."""
-    return facts.allow_partial or facts.claimable == 0
 
-
-@_guard(
-    "{facts.stale} contact(s) are stale: their messages do not come from the present steps; "
-    "regenerate or exclude them"
+has_contacts = Guard(
+    "has_contacts",
+    meaning="At least one contact is assigned and not excluded.",
+    advice="the campaign has no contacts; assign or include contacts",
+    holds=lambda facts: facts.contacts > 0,
 )
-def nothing_stale(facts: Facts) -> bool:
-    """No generated contact is stale, or the caller allows a partial campaign."""
-    return facts.allow_partial or facts.stale == 0
+
+has_contacts_to_generate = Guard(
+    "has_contacts_to_generate",
+    meaning="At least one contact waits for messages, or was in flight when a run was cancelled.",
+    advice="no contact waits for messages; assign, enrich or retry contacts, or submit for review",
+    holds=lambda facts: facts.claimable + facts.in_flight > 0,
+)
+
+something_generated = Guard(
+    "something_generated",
+    meaning="At least one contact has its messages.",
+    advice="no contact has messages yet; start generation first",
+    holds=lambda facts: facts.generated > 0,
+)
+
+nothing_in_flight = Guard(
+    "nothing_in_flight",
+    meaning="No contact is in flight.",
+    advice="{facts.in_flight} contact(s) are in flight; wait until workers finish or leases expire",
+    holds=lambda facts: facts.in_flight == 0,
+)
+
+nothing_left_to_claim = Guard(
+    "nothing_left_to_claim",
+    meaning="No contact waits for messages, or the budget allows no further claim.",
+    advice=(
+        "{facts.claimable} contact(s) wait for messages; let workers finish, or cancel generation"
+    ),
+    holds=lambda facts: facts.claimable == 0 or facts.budget_exhausted,
+)
+
+review_counted = Guard(
+    "review_counted",
+    meaning="Every message under review is counted.",
+    advice="the messages under review are not counted here; approve where they are counted",
+    holds=lambda facts: facts.review is not None,
+)
+
+nothing_undecided = Guard(
+    "nothing_undecided",
+    meaning="Every message under review is approved or rejected.",
+    advice="{facts.review.undecided} message(s) are undecided; approve or reject them",
+    holds=lambda facts: facts.review is None or facts.review.undecided == 0,
+)
+
+something_approved = Guard(
+    "something_approved",
+    meaning="At least one message is approved, or the caller allows an empty campaign.",
+    advice="no message is approved, so nothing would be sent; approve at least one message",
+    holds=lambda facts: facts.allow_empty or facts.review is None or facts.review.approved > 0,
+)
+
+nothing_waiting = Guard(
+    "nothing_waiting",
+    meaning="No contact waits for messages, or the caller allows a partial campaign.",
+    advice=(
+        "{facts.claimable} contact(s) wait for messages and would not be exported; "
+        "request changes and generate them, or exclude them"
+    ),
+    holds=lambda facts: facts.allow_partial or facts.claimable == 0,
+)
+
+nothing_stale = Guard(
+    "nothing_stale",
+    meaning="No generated contact is stale, or the caller allows a partial campaign.",
+    advice=(
+        "{facts.stale} contact(s) are stale: their messages do not come from the present steps; "
+        "regenerate or exclude them"
+    ),
+    holds=lambda facts: facts.allow_partial or facts.stale == 0,
+)

@@ -9,9 +9,8 @@ constraints, ``schemas/lifecycle.json`` and ``docs/lifecycle.md`` are built from
 
 To change the status of a campaign, the store locks its row and reads the :class:`Facts`: counts of
 steps, contacts and messages. :func:`apply` then finds the line of the table and calls its guards
-(:mod:`campaign_model.guards`). A guard is a pure function that gets the facts, and returns ``None``
-if its condition holds, or else an :class:`Unmet`. The store writes the target status, or nothing if
-a guard does not hold.
+(:mod:`campaign_model.guards`), which are pure functions of the facts. The store writes the target
+status, or nothing if a guard does not hold.
 
 Functions that get an action, a permission or a status accept its word as well, and raise
 :class:`InvalidArgument` for an unknown one.
@@ -295,28 +294,32 @@ def _make_error(
     return TransitionNotAllowed(source, action, allowed, legal_from, unmet)
 
 
-def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowed | None:
-    """Return the error that :func:`apply` would raise, or ``None`` if the action is allowed."""
-    source = checked_word(Status, source, "source")
-    action = checked_word(Action, action, "action")
-    line = _BY_SOURCE_AND_ACTION.get((source, action))
-    unmet: tuple[Unmet, ...] = ()
-    if line is not None:
-        unmet = tuple(result for guard in line.guards if (result := guard(facts)) is not None)
-        if not unmet:
-            return None
-    return _make_error(source, action, sources(action), unmet)
-
-
 def apply(source: Status, action: Action, facts: Facts) -> Transition:
     """Return the line of ``TRANSITIONS`` for this status and action, if its guards hold.
 
     Raises :class:`TransitionNotAllowed` with the allowed actions and every unmet guard.
     """
-    error = why_not(source, action, facts)
-    if error is not None:
-        raise error
-    return _BY_SOURCE_AND_ACTION[source, action]
+    # Two calls of checked_word for members would double the time of the whole check.
+    if type(source) is not Status or type(action) is not Action:
+        source = checked_word(Status, source, "source")
+        action = checked_word(Action, action, "action")
+    line = _BY_SOURCE_AND_ACTION.get((source, action))
+    if line is None:
+        raise _make_error(source, action, sources(action))
+    for guard in line.guards:
+        if not guard.holds(facts):
+            unmet = tuple(one.unmet(facts) for one in line.guards if not one.holds(facts))
+            raise _make_error(source, action, sources(action), unmet)
+    return line
+
+
+def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowed | None:
+    """Return the error that :func:`apply` would raise, or ``None`` if the action is allowed."""
+    try:
+        apply(source, action, facts)
+    except TransitionNotAllowed as error:
+        return error.with_traceback(None)
+    return None
 
 
 def actions(
@@ -457,10 +460,10 @@ def to_dict() -> dict[str, Any]:
         "statuses": [*Status],
         "actions": [*Action],
         "transitions": [
-            attrs.asdict(line) | {"guards": [guard.__name__ for guard in line.guards]}
+            attrs.asdict(line) | {"guards": [guard.name for guard in line.guards]}
             for line in TRANSITIONS
         ],
-        "guards": {guard.__name__: guard.__doc__ for line in TRANSITIONS for guard in line.guards},
+        "guards": {guard.name: guard.meaning for line in TRANSITIONS for guard in line.guards},
         "permissions": {
             permission: [status for status in Status if status in granting]
             for permission, granting in PERMISSIONS.items()

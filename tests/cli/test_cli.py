@@ -181,7 +181,7 @@ def test_the_lifecycle_tables_name_every_status_action_guard_and_permission(
         *lifecycle.Permission,
         *lifecycle.ContactStatus,
         *lifecycle.ContactAction,
-        *(guard.__name__ for transition in lifecycle.TRANSITIONS for guard in transition.guards),
+        *(guard.name for transition in lifecycle.TRANSITIONS for guard in transition.guards),
     }
     assert expected <= printed_words
 

@@ -165,12 +165,12 @@ EXPECTED: dict[str, Expected] = {
         [
             (
                 lambda facts: {
-                    guard.__name__
+                    guard.name
                     for line in lifecycle.TRANSITIONS
                     for guard in line.guards
-                    if guard(facts) is not None
+                    if not guard.holds(facts)
                 },
-                {guard.__name__ for line in lifecycle.TRANSITIONS for guard in line.guards},
+                {guard.name for line in lifecycle.TRANSITIONS for guard in line.guards},
             ),
             (lambda facts: {facts.enabled_steps}, {0, 1, MAX_STEPS}),
             (lambda facts: {facts.review is None}, BOTH),

@@ -176,7 +176,7 @@ def _find_transition(source: Status, action: Action) -> Transition | None:
 def _unmet_guards(transition: Transition | None, facts: Facts) -> tuple[Unmet, ...]:
     """Return the result of each guard of the transition that does not hold."""
     guards = () if transition is None else transition.guards
-    return tuple(unmet for guard in guards if (unmet := guard(facts)) is not None)
+    return tuple(guard.unmet(facts) for guard in guards if not guard.holds(facts))
 
 
 def _check_refusal(
