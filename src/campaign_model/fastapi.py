@@ -29,23 +29,16 @@ def add_error_handlers(app: FastAPI) -> None:
     gives 503 with the header ``Retry-After``. Any other error of the database stays an exception,
     which FastAPI answers with 500.
     """
-    app.add_exception_handler(CampaignModelError, _answer_error)
-    for cls in DATABASE_ERRORS:
-        app.add_exception_handler(cls, _answer_database_error)
+    for cls in (CampaignModelError, *DATABASE_ERRORS):
+        app.add_exception_handler(cls, _answer)
 
 
-async def _answer_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, CampaignModelError), "the handler was added for this class"
+async def _answer(_request: Request, error: Exception) -> JSONResponse:
     if remedy_for(error) is not Remedy.GIVE_UP:
-        return await _answer_database_error(request, error)
-    return JSONResponse(error.to_dict(), error.http_status)
-
-
-async def _answer_database_error(_request: Request, error: Exception) -> JSONResponse:
-    if remedy_for(error) is Remedy.GIVE_UP:
-        raise error
-    _logger.warning("answered 503 because of an error of the database", exc_info=error)
-    message = "the database cannot work at the moment; try again later"
-    return JSONResponse(
-        {"code": "database_unavailable", "message": message}, 503, {"Retry-After": RETRY_AFTER}
-    )
+        _logger.warning("answered 503 because of an error of the database", exc_info=error)
+        message = "the database cannot work at the moment; try again later"
+        answer = {"code": "database_unavailable", "message": message}
+        return JSONResponse(answer, 503, {"Retry-After": RETRY_AFTER})
+    if isinstance(error, CampaignModelError):
+        return JSONResponse(error.to_dict(), error.http_status)
+    raise error
