@@ -150,8 +150,6 @@ ANSWERS.register_structure_hook_func(_is_mapping, _read_mapping)
 
 # --- Objects -------------------------------------------------------------------------------------
 
-Reader = Callable[[Any, Any], Any]
-
 
 def is_answer(annotation: Any) -> bool:
     """Tell whether a type is an :class:`Answer` or an error, also with arguments in brackets."""
@@ -193,7 +191,7 @@ def _make_writer(cls: Any) -> Callable[[Any], dict[str, Any]]:
     return write
 
 
-def _make_reader(annotation: Any) -> Reader:
+def _make_reader(annotation: Any) -> Callable[[Any, Any], Any]:
     """Return the function that reads exactly what the writer of the type writes."""
     if annotation is CampaignModelError:
         return lambda document, _: ANSWERS.structure(document, ERRORS[document["code"]])

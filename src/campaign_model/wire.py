@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import cache, cached_property, partial
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
@@ -49,6 +50,7 @@ from campaign_model.vocabulary import STANDARD, Vocabulary
 if TYPE_CHECKING:
     from cattrs import Converter
 
+T = TypeVar("T")
 V = TypeVar("V")
 _Converter = TypeVar("_Converter", bound="Converter")
 
@@ -95,16 +97,10 @@ def _converter() -> ModuleType:
     return converter
 
 
-@cache
-def _answers() -> ModuleType:
-    from campaign_model import answers  # noqa: PLC0415 - loads cattrs
-
-    return answers
-
-
 def _read_answer(document: Any, cls: Any) -> Any:
     """Return the value whose ``to_dict()`` is the document, or raise :class:`InvalidDocument`."""
-    answers = _answers()
+    from campaign_model import answers  # noqa: PLC0415 - loads cattrs
+
     try:
         return answers.ANSWERS.structure(document, cls)
     except _converter().REFUSALS:
@@ -247,18 +243,20 @@ _stored_caches = _new_caches()
 """Caches of stored documents. All codecs share them, because a vocabulary changes nothing here."""
 
 
-def _keep(cache: BoundedCache[str, Any], source: Any, value: Any) -> None:
-    if type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
-        cache.keep(source, value, sys.getsizeof(source))
+def _cached(
+    cache: BoundedCache[str, T], read: Callable[[type[V], Any], T], cls: type[V], source: Any
+) -> T:
+    """Return ``read(cls, source)``, from the cache if it was read from the same text before."""
+    value = cache.get(source) if type(source) is str else None
+    if value is None:
+        value = read(cls, source)
+        if type(source) is str and len(source) <= _LONGEST_CACHED_TEXT:
+            cache.keep(source, value, sys.getsizeof(source))
+    return value
 
 
 def _recover(cls: type[V], source: Any) -> Recovered[V]:
-    cache = _stored_caches[cls]
-    recovered: Recovered[V] | None = cache.get(source) if type(source) is str else None
-    if recovered is None:
-        recovered = _read_stored(cls, source)
-        _keep(cache, source, recovered)
-    return recovered
+    return _cached(_stored_caches[cls], _read_stored, cls, source)
 
 
 def _positive(_codec: object, attribute: Any, value: Any) -> None:
@@ -418,6 +416,7 @@ class Codec:
         the only step of a sequence. Any other value is written as by its ``to_dict()``, and is read
         from exactly that. A template is also read from a submitted campaign_template.
         """
+        from campaign_model.answers import is_answer  # noqa: PLC0415 - loads cattrs
 
         def parse(document: Any, cls: type[V]) -> V:
             # Within a larger document a str is a JSON string, not JSON text.
@@ -425,12 +424,11 @@ class Codec:
             return self._parse(cls, source)
 
         def parse_template(document: Any, cls: Any) -> Any:
-            is_answer = isinstance(document, dict) and "is_system" in document
-            return (_read_answer if is_answer else parse)(document, cls)
+            is_stored = isinstance(document, dict) and "is_system" in document
+            return (_read_answer if is_stored else parse)(document, cls)
 
-        answers = _answers()
-        converter.register_structure_hook_func(answers.is_answer, _read_answer)
-        converter.register_unstructure_hook_func(answers.is_answer, json_ready)
+        converter.register_structure_hook_func(is_answer, _read_answer)
+        converter.register_unstructure_hook_func(is_answer, json_ready)
         converter.register_structure_hook(CampaignTemplate, parse_template)
         for document_type in (StepSequence, GenerationConfig):
             converter.register_structure_hook(document_type, parse)
@@ -448,11 +446,7 @@ class Codec:
     def _parse(self, cls: type[V], source: Any, previous: Previous = None) -> V:
         if previous is not None:
             return self._read_submitted(cls, source, previous)
-        cache = self._submitted_caches[cls]
-        value: V | None = cache.get(source) if type(source) is str else None
-        if value is None:
-            value = self._read_submitted(cls, source)
-            _keep(cache, source, value)
+        value: V = _cached(self._submitted_caches[cls], self._read_submitted, cls, source)
         return value
 
     def _read_submitted(self, cls: type[V], source: Any, previous: Previous = None) -> V:
