@@ -23,9 +23,9 @@ from campaign_model.db import tenants
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally, Status
 from campaign_model.store import postgresql
+from campaign_model.store.scope import SHARDS
 from campaign_model.store.statements import _sharded
 from campaign_model.store.tables import campaign_contacts, campaign_totals
-from campaign_model.testing._store_internals import SHARDS
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant
 from support.sharding import IMMUTABLE, NOT_VOLATILE, Rule, StoreStatements, broken_rules

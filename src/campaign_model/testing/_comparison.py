@@ -17,6 +17,9 @@ import sqlalchemy as sa
 from campaign_model.campaign import HistoryEntry
 from campaign_model.errors import CampaignModelError
 from campaign_model.lifecycle import Action, ContactStatus, Status
+from campaign_model.store.campaign_rows import campaign_from_row
+from campaign_model.store.scope import SHARDS
+from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,
@@ -24,7 +27,6 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
-from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED, SHARDS, campaign_from_row
 from campaign_model.testing.model_state import ModelCampaign, ModelContact
 from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.wire import Codec

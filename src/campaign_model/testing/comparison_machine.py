@@ -23,9 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from campaign_model.campaign import Campaign
 from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore, transact
+from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import campaigns, metadata
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.testing._comparison import check_same, load_campaigns
-from campaign_model.testing._store_internals import choose_tenant, deleting
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.interference import (
     Crash,

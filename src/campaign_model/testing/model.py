@@ -43,7 +43,8 @@ from campaign_model.lifecycle import (
     Facts,
     Permission,
 )
-from campaign_model.testing._store_internals import POSITIONS, OnLost
+from campaign_model.store.assignment import POSITIONS
+from campaign_model.store.generation import OnLost
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.model_state import (
     FRESH_START,

@@ -37,7 +37,7 @@ from campaign_model.lifecycle import (
     Facts,
     Permission,
 )
-from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED
+from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 
 __all__ = [
     "FRESH_START",

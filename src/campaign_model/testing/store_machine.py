@@ -31,8 +31,9 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore
+from campaign_model.store.generation import OnLost
+from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.testing._store_internals import ATTEMPTS_EXHAUSTED, OnLost
 from campaign_model.testing.comparison_machine import ComparisonMachine
 from campaign_model.testing.interference import OtherTenant, Overlap
 from campaign_model.testing.model import Model

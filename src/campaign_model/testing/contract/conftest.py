@@ -17,8 +17,9 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model.db import HostTables
+from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import metadata
-from campaign_model.testing._store_internals import choose_tenant, deleting
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import Tenant
 

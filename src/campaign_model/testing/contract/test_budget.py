@@ -12,7 +12,7 @@ from campaign_model.claims import ClaimBatch, Generated, StopReason
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
-from campaign_model.testing._store_internals import choose_tenant
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.parallel import run_while_open
 from campaign_model.testing.sample_campaigns import LEASE, Tenant

@@ -22,6 +22,8 @@ from campaign_model.db import HostTables
 from campaign_model.db.setup import require_all_rows
 from campaign_model.errors import InvalidDocument
 from campaign_model.lifecycle import ContactStatus, Status
+from campaign_model.store.campaign_rows import campaign_from_row
+from campaign_model.store.connection import database_time
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_templates,
@@ -29,12 +31,8 @@ from campaign_model.store.tables import (
     host_table,
     metadata,
 )
+from campaign_model.store.templates import template_from_row
 from campaign_model.store.types import Money
-from campaign_model.testing._store_internals import (
-    campaign_from_row,
-    database_time,
-    template_from_row,
-)
 from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.wire import DEFAULT
 

@@ -26,7 +26,8 @@ from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts
-from campaign_model.testing._store_internals import choose_tenant, database_clock
+from campaign_model.store.tenant_setting import choose_tenant
+from campaign_model.store.types import database_clock
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.contract.marks import on_postgresql
 from campaign_model.testing.parallel import Work, run_while_open

@@ -21,6 +21,7 @@ from campaign_model.campaign import (
 )
 from campaign_model.claims import MAX_ERROR
 from campaign_model.store import CampaignStore
+from campaign_model.store.connection import database_time, sqlstate
 from campaign_model.store.tables import (
     campaign_contacts,
     campaign_erased_claims,
@@ -29,8 +30,8 @@ from campaign_model.store.tables import (
     campaign_totals,
     campaigns,
 )
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.store.types import UtcDateTime, Uuid
-from campaign_model.testing._store_internals import choose_tenant, database_time, sqlstate
 from campaign_model.testing.sample_campaigns import LEASE, STEPS, Tenant, make_campaign
 
 _STEP_FAULTS: tuple[dict[str, Any], ...] = (

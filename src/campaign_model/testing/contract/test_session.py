@@ -13,8 +13,8 @@ from campaign_model.campaign import CampaignTemplate
 from campaign_model.db.grants import list_privileges
 from campaign_model.errors import NotFound
 from campaign_model.store import CampaignStore
+from campaign_model.store.connection import sqlstate
 from campaign_model.store.tables import campaign_templates
-from campaign_model.testing._store_internals import sqlstate
 from campaign_model.testing.contract.marks import on_postgresql, on_sqlite
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 

@@ -18,7 +18,7 @@ from campaign_model.lifecycle import Action
 from campaign_model.steps import MAX_LABEL, MAX_STEPS, Step, StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
-from campaign_model.testing._store_internals import choose_tenant
+from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.sample_campaigns import LEASE, Tenant
 
