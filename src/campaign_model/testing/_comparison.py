@@ -31,8 +31,6 @@ from campaign_model.testing.model_state import ModelCampaign, ModelContact
 from campaign_model.testing.totals_check import find_wrong_totals
 from campaign_model.wire import Codec
 
-__all__ = ["check_same", "load_campaigns"]
-
 _UNORDERED = frozenset({"ids", "kept", "lost", "skipped", "unknown"})
 """Fields of answers and errors that list ids in no particular order."""
 

@@ -29,8 +29,6 @@ from campaign_model.steps import (
 from campaign_model.testing._parts import numbered
 from campaign_model.vocabulary import Vocabulary
 
-__all__ = ["Fault", "document_faults", "finished"]
-
 
 class Fault(NamedTuple):
     """A fault that can be put into a valid document.

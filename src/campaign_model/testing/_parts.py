@@ -23,29 +23,6 @@ from campaign_model.generation_config import LANGUAGE_PATTERN, MAX_INSTRUCTIONS,
 from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS
 from campaign_model.vocabulary import MAX_TONE, Condition, Vocabulary
 
-__all__ = [
-    "amounts",
-    "built",
-    "channel_names",
-    "composed",
-    "descriptions",
-    "ids",
-    "json_values",
-    "labels",
-    "members",
-    "names",
-    "numbered",
-    "objects",
-    "or_empty",
-    "or_null",
-    "picks",
-    "settings",
-    "step",
-    "steps",
-    "texts",
-    "texts_matching",
-]
-
 Members = dict[str, Any]
 Value = TypeVar("Value")
 

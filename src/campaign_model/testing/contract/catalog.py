@@ -14,14 +14,6 @@ import sqlalchemy as sa
 
 from campaign_model.db.checks import checks as expected_checks
 
-__all__ = [
-    "column_faults",
-    "foreign_key_faults",
-    "missing_checks",
-    "missing_indexes",
-    "missing_unique_keys",
-]
-
 _STRING_LITERAL = re.compile(r"'(\w+)'")
 
 _EQUIVALENT_TYPES = {"TEXT": {"VARCHAR"}}

@@ -17,7 +17,6 @@ from campaign_model.lifecycle import TRANSITIONS, Action, ContactStatus, ReviewT
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaigns
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.contract.marks import on_postgresql
 from campaign_model.testing.parallel import Work, run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, STEPS, Tenant, make_campaign
 
@@ -107,7 +106,7 @@ def test_a_claim_behind_a_cancel_gets_nothing(tenant: Tenant) -> None:
     tenant.check_totals(campaign.id)
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_a_waiting_cancel_goes_before_later_claims(tenant: Tenant) -> None:
     """A cancel waits only for the claims that are open. A claim that starts later waits behind it.
 

@@ -29,7 +29,6 @@ from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.store.types import database_clock
 from campaign_model.testing.clock import FrozenClock
-from campaign_model.testing.contract.marks import on_postgresql
 from campaign_model.testing.parallel import Work, run_while_open
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
 
@@ -104,7 +103,7 @@ def test_a_claim_skips_contacts_locked_by_another_claim(tenant: Tenant) -> None:
     tenant.check_totals(campaign.id)
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_a_claim_does_not_wait_for_locked_contacts(tenant: Tenant) -> None:
     """Workers do not wait for each other, so that eight workers do eight times the work of one.
 

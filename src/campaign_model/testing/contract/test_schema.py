@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from campaign_model.db import HostTables
 from campaign_model.db.schema import build_tables
 from campaign_model.testing.contract import catalog
-from campaign_model.testing.contract.marks import on_postgresql
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_every_checked_column_has_a_check(
     fail_if_any_table_has(catalog.missing_checks, reader, tables)
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_every_constraint_is_validated(reader: sa.Connection, tables: tuple[sa.Table, ...]) -> None:
     """The constraints hold for every row, also for rows that are older than the constraints.
 

@@ -15,7 +15,6 @@ from campaign_model.errors import NotFound
 from campaign_model.store import CampaignStore
 from campaign_model.store.connection import sqlstate
 from campaign_model.store.tables import campaign_templates
-from campaign_model.testing.contract.marks import on_postgresql, on_sqlite
 from campaign_model.testing.sample_campaigns import STEPS, Tenant
 
 _REPETITIONS = 12
@@ -39,7 +38,7 @@ def server_pid(connection: sa.Connection) -> int:
     return pid
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_the_role_has_the_rights_that_the_store_needs(tenant: Tenant) -> None:
     """No method fails for a missing right, not even a rare one such as erase or remove.
 
@@ -95,7 +94,7 @@ def test_a_refused_row_leaves_the_transaction_usable(tenant: Tenant) -> None:
         assert store.templates.get(template.id).name == "Own"
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_prepared_statements_survive_a_change_of_server(tenant: Tenant) -> None:
     """A worker's hundredth claim works like its first.
 
@@ -120,7 +119,7 @@ def test_prepared_statements_survive_a_change_of_server(tenant: Tenant) -> None:
             CampaignStore(busy.enter_context(tenant.engine.begin()), tenant.id).templates.list()
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_an_advisory_lock_excludes_other_transactions(tenant: Tenant) -> None:
     """A cancel succeeds soon, however many workers claim, because all of them queue at one lock.
 
@@ -137,7 +136,7 @@ def test_an_advisory_lock_excludes_other_transactions(tenant: Tenant) -> None:
         assert other.connection.scalar(attempt) is True
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_a_local_setting_ends_with_its_transaction(tenant: Tenant) -> None:
     """The settings of one client do not affect the next client.
 
@@ -155,7 +154,7 @@ def test_a_local_setting_ends_with_its_transaction(tenant: Tenant) -> None:
         assert store.connection.scalar(show) == before
 
 
-@on_postgresql
+@pytest.mark.usefixtures("postgresql")
 def test_a_timeout_ends_the_statement_and_keeps_the_connection(tenant: Tenant) -> None:
     """A service that sets statement_timeout gets an error in time and can use the connection.
 
@@ -171,7 +170,7 @@ def test_a_timeout_ends_the_statement_and_keeps_the_connection(tenant: Tenant) -
         assert store.connection.scalar(sa.select(1)) == 1
 
 
-@on_sqlite
+@pytest.mark.usefixtures("sqlite")
 def test_writers_take_turns(tenant: Tenant) -> None:
     """Two processes that write in parallel both succeed, one after the other.
 
