@@ -23,6 +23,7 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Action, ReviewTally, Status
 from campaign_model.steps import Step, StepSequence
 from campaign_model.store import CampaignStore, transact
+from campaign_model.store.connection import Clock, database_time
 from campaign_model.testing.clock import FrozenClock
 from campaign_model.testing.totals_check import find_wrong_totals
 
@@ -202,7 +203,7 @@ class Tenant:
         self,
         campaign_id: UUID,
         *actions: Action,
-        clock: FrozenClock | None = None,
+        clock: Clock = database_time,
         **options: Any,
     ) -> Campaign:
         """Apply the actions, each in a transaction of its own, and return the campaign.
@@ -212,8 +213,7 @@ class Tenant:
 
         def apply_one(action: Action) -> Campaign:
             return self.transact(
-                lambda store: store.campaigns.apply(campaign_id, action, **options),
-                **_clock_option(clock),
+                lambda store: store.campaigns.apply(campaign_id, action, **options), clock=clock
             )
 
         campaigns = [apply_one(action) for action in actions]
@@ -227,13 +227,13 @@ class Tenant:
         limit: int = 100,
         lease: timedelta = LEASE,
         *,
-        clock: FrozenClock | None = None,
+        clock: Clock = database_time,
         **options: Any,
     ) -> tuple[Claim, ...]:
         """Claim contacts and return the claims. ``options`` are those of ``generation.claim``."""
         batch = self.transact(
             lambda store: store.generation.claim(campaign_id, limit, lease, **options),
-            **_clock_option(clock),
+            clock=clock,
         )
         return batch.claims
 
@@ -241,12 +241,12 @@ class Tenant:
         self,
         outcomes: Mapping[Claim, Outcome],
         *,
-        clock: FrozenClock | None = None,
+        clock: Clock = database_time,
         **options: Any,
     ) -> dict[Claim, Recorded]:
         """Record outcomes, return the answers. ``options`` are those of ``generation.record``."""
         return self.transact(
-            lambda store: store.generation.record(outcomes, **options), **_clock_option(clock)
+            lambda store: store.generation.record(outcomes, **options), clock=clock
         )
 
     def progress(self, campaign_id: UUID) -> Progress:
@@ -264,10 +264,6 @@ class Tenant:
             CampaignStore(connection, self.id)  # It sets the tenant for row-level security.
             wrong_totals = find_wrong_totals(connection, [self.id], [campaign_id])
         assert not wrong_totals, "\n".join(wrong_totals)
-
-
-def _clock_option(clock: FrozenClock | None) -> dict[str, FrozenClock]:
-    return {} if clock is None else {"clock": clock}
 
 
 @attrs.frozen

@@ -25,6 +25,7 @@ from campaign_model.claims import (
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore
+from campaign_model.store.connection import Clock, database_time
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.store.types import database_clock
@@ -42,7 +43,7 @@ def claiming(campaign: Campaign, limit: int) -> Work:
     return lambda store: store.generation.claim(campaign.id, limit, LEASE)
 
 
-def claim_one(tenant: Tenant, clock: FrozenClock | None = None) -> tuple[Campaign, Claim]:
+def claim_one(tenant: Tenant, clock: Clock = database_time) -> tuple[Campaign, Claim]:
     """Make a running campaign with one contact, and claim the contact."""
     campaign = tenant.campaign("generating", contacts=1)
     (claim,) = tenant.claim(campaign.id, clock=clock)
