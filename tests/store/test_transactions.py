@@ -28,8 +28,8 @@ from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.scope import SHARDS
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.death import Death
 from campaign_model.testing.interference import (
-    ProcessDied,
     before_statement,
     close_connection,
     die,
@@ -530,7 +530,7 @@ def test_a_crash_before_any_statement_of_an_assignment_leaves_no_savepoint_open(
         with tenant.engine.connect() as connection:
             store = CampaignStore(connection, tenant.id)
             with (
-                pytest.raises((ProcessDied, sa.exc.DBAPIError, sa.exc.PendingRollbackError)),
+                pytest.raises((Death, sa.exc.DBAPIError, sa.exc.PendingRollbackError)),
                 before_statement(connection, number, how),
             ):
                 store.contacts.assign(campaign.id, contacts)

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from campaign_model.errors import CampaignModelError
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import metadata
 from campaign_model.testing import parallel
@@ -128,10 +127,7 @@ def run_together(tenant: Tenant, *works: Work) -> list[Any]:
 
     def run(work: Work) -> Any:
         barrier.wait(PATIENCE)
-        try:
-            return tenant.transact(work)
-        except CampaignModelError as error:
-            return error
+        return parallel.answer_of(tenant.transact, work)
 
     with ThreadPoolExecutor(len(works)) as pool:
         return list(pool.map(run, works))

@@ -22,26 +22,26 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from campaign_model.campaign import Campaign
 from campaign_model.errors import CampaignModelError
-from campaign_model.store import CampaignStore, transact
+from campaign_model.store import CampaignStore, is_retryable, transact
 from campaign_model.store.deleting import deleting
 from campaign_model.store.tables import campaigns, metadata
 from campaign_model.store.tenant_setting import choose_tenant
 from campaign_model.testing._comparison import check_same, load_campaigns
 from campaign_model.testing.clock import FrozenClock
+from campaign_model.testing.death import Death
 from campaign_model.testing.interference import (
     Crash,
     Interference,
     OtherTenant,
     Overlap,
-    ProcessDied,
     before_statement,
     close_connection,
     connection_without_waiting,
     die,
-    had_to_wait,
 )
 from campaign_model.testing.model import Model
 from campaign_model.testing.model_state import ModelCampaign
+from campaign_model.testing.parallel import answer_of
 from campaign_model.testing.sample_campaigns import LEASE
 from campaign_model.wire import DEFAULT
 
@@ -258,7 +258,7 @@ class ComparisonMachine(RuleBasedStateMachine):
 
     def _answer(self, call: _Call, store: CampaignStore) -> Any:
         """Make the call of this store and return its answer. Note a campaign that it returns."""
-        answer = _result_or_refusal(lambda: call.on_store(store))
+        answer = answer_of(lambda: call.on_store(store))
         if isinstance(answer, Campaign):
             self.returned_campaigns.append(answer)
         return answer
@@ -277,7 +277,7 @@ class ComparisonMachine(RuleBasedStateMachine):
 
         try:
             self._run(call, at=at, action=crash)
-        except (ProcessDied, sa.exc.DBAPIError):
+        except (Death, sa.exc.DBAPIError):
             if not crashed:
                 raise
         self._lose_transaction()
@@ -348,18 +348,10 @@ class ComparisonMachine(RuleBasedStateMachine):
                 connection.commit()
             except sa.exc.DBAPIError as error:
                 connection.rollback()
-                if not had_to_wait(error):
+                if not is_retryable(error):
                     raise
                 return []
             return answers
-
-
-def _result_or_refusal(call: Callable[[], Any]) -> Any:
-    """Return what the call returns, or the library's error that it raises."""
-    try:
-        return call()
-    except CampaignModelError as refusal:
-        return refusal
 
 
 def _next_model(model: Model, call: _Call, answer: Any) -> Model:
@@ -369,7 +361,7 @@ def _next_model(model: Model, call: _Call, answer: Any) -> Model:
     """
     after = model.copy()
     try:
-        expected = _result_or_refusal(lambda: call.on_model(after, answer))
+        expected = answer_of(lambda: call.on_model(after, answer))
     except Exception as error:
         error.add_note(f"The store answered {call.name} with {answer!r}")
         raise

@@ -14,29 +14,23 @@ from typing import Any
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.store import is_retryable
+from campaign_model.testing.death import Death
 
 __all__ = [
     "Crash",
     "Interference",
     "OtherTenant",
     "Overlap",
-    "ProcessDied",
     "before_statement",
     "close_connection",
     "connection_without_waiting",
     "die",
-    "had_to_wait",
 ]
 
 
-class ProcessDied(Exception):
-    """The process that made a call died. The transaction of the call is rolled back."""
-
-
 def die(_connection: sa.Connection) -> None:
-    """Let the process that makes the call die: raise :class:`ProcessDied`."""
-    raise ProcessDied
+    """Let the process that makes the call die: raise :class:`Death`."""
+    raise Death
 
 
 def close_connection(connection: sa.Connection) -> None:
@@ -125,8 +119,3 @@ def connection_without_waiting(engine: sa.Engine) -> Iterator[sa.Connection]:
             yield connection
         finally:
             driver.execute(f"PRAGMA busy_timeout = {busy_timeout}")
-
-
-def had_to_wait(error: sa.exc.DBAPIError) -> bool:
-    """Return ``True`` if a statement failed because another transaction holds a lock."""
-    return is_retryable(error)

@@ -26,6 +26,7 @@ __all__ = [
     "PATIENCE",
     "BackgroundTransactions",
     "Work",
+    "answer_of",
     "background_transactions",
     "run_while_open",
     "wait_until",
@@ -47,6 +48,14 @@ _COUNT_BLOCKED_IN_CITUS = sa.text(
     f"{_COUNT_BLOCKED}"  # noqa: S608 - a constant
     " OR pid IN (SELECT citus_pid_for_gpid(waiting_gpid) FROM citus_lock_waits)"
 )
+
+
+def answer_of(call: Callable[..., Any], *arguments: Any) -> Any:
+    """Make a call. Return its result, or the library's error that it raises."""
+    try:
+        return call(*arguments)
+    except CampaignModelError as refusal:
+        return refusal
 
 
 def wait_until(condition: Callable[[], bool], what: str, patience: float = PATIENCE) -> None:
@@ -174,12 +183,4 @@ def run_while_open(
             then(store)
         if not commit:
             transaction.rollback()
-    return [_result_or_refusal(future) for future in futures]
-
-
-def _result_or_refusal(future: Future[Any]) -> Any:
-    """Return what the work returned, or the library's error that it raised."""
-    try:
-        return future.result(PATIENCE)
-    except CampaignModelError as refusal:
-        return refusal
+    return [answer_of(future.result, PATIENCE) for future in futures]
