@@ -258,9 +258,9 @@ def _required(
 
 
 def _additional_properties(
-    validator: Any, _false: object, value: Any, schema: Any
+    validator: Any, allowed: object, value: Any, schema: Any
 ) -> Iterator[ValidationError]:
-    if validator.is_type(value, "object"):
+    if not allowed and validator.is_type(value, "object"):
         for name in value:
             if not isinstance(name, str) or name in schema["properties"]:
                 continue

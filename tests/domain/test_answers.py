@@ -225,6 +225,15 @@ def test_a_refusal_names_the_place_the_code_and_the_reason(
     assert violation[2] in first.message
 
 
+def test_a_refusal_of_an_answer_does_not_blame_the_fields_of_other_programs() -> None:
+    steps = StepSequence([Step("email", "Hello", extra=JsonObject({"crm": 7}))])
+    settings = GenerationConfig(extra=JsonObject({"crm": 7}))
+    document = Campaign("Spring", steps, settings).to_dict() | {"version": "one"}
+    with pytest.raises(InvalidDocument) as caught:
+        CODEC.converter.structure(document, Campaign)
+    assert [violation.path for violation in caught.value.violations] == ["/version"]
+
+
 def test_an_answer_keeps_the_words_and_fields_of_other_programs() -> None:
     campaign = Campaign(
         "Spring",
