@@ -27,7 +27,7 @@ from campaign_model.claims import (
 from campaign_model.errors import InvalidArgument, LeaseLost
 from campaign_model.lifecycle import Action
 from campaign_model.store import CampaignStore, claiming
-from campaign_model.store.leases import MAX_CLAIM
+from campaign_model.store.claiming import MAX_CLAIM
 from campaign_model.store.statements import MAX_REPORTED_TOKENS
 from campaign_model.store.tables import campaign_totals
 from campaign_model.testing.clock import FrozenClock
@@ -60,13 +60,14 @@ def test_a_contact_missing_from_the_totals_can_be_taken_over(tenant: Tenant) -> 
 def test_a_claim_after_the_caches_were_cleared_reads_the_documents_again(tenant: Tenant) -> None:
     campaign = tenant.campaign("generating", contacts=2)
     assert len(tenant.claim(campaign.id, 1)) == 1
-    known = claiming.last_read_documents(campaign.id)
+    cache = claiming.documents_last_read
+    known = cache.get(campaign.id)
     assert known is not None
-    assert claiming._last_read.max_bytes >= claiming._last_read.size >= len(known.template_config)
+    assert cache.max_bytes >= cache.size >= len(known.template_config)
     clear_caches()
-    assert claiming.last_read_documents(campaign.id) is None
+    assert cache.get(campaign.id) is None
     assert len(tenant.claim(campaign.id, 1)) == 1
-    assert claiming.last_read_documents(campaign.id) == known
+    assert cache.get(campaign.id) == known
 
 
 def test_a_short_claim_tells_the_moment_to_try_again(tenant: Tenant) -> None:

@@ -159,7 +159,7 @@ def test_failure_25_shared_calls_take_locks_in_one_order(
     assert calls.keys() == SHARED_CALLS
     statements_by_call = {}
     for name, call in calls.items():
-        claiming._last_read.clear()  # A record then sorts its claims before it writes.
+        claiming.documents_last_read.clear()  # A record then sorts its claims before it writes.
         statements_by_call[name] = locking_statements(tenant, call)
     for name, statements in statements_by_call.items():
         if name == "get":

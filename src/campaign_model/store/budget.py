@@ -29,7 +29,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -51,25 +50,16 @@ _T = campaign_totals.c
 _NOTHING = sa.literal(Decimal(0), Money())
 
 
-class Reservation(NamedTuple):
-    """The number of claims that the budget had room for.
-
-    If that is fewer than wanted, ``freed_at`` is when the next lease of an excluded or erased
-    contact expires, so that its reservation can be freed. It is None if there is no such contact.
-    """
-
-    claims: int
-    freed_at: datetime | None = None
-
-
 @exact_money()
 def reserve_budget(
     scope: Scope, campaign_id: UUID, budget: Decimal, each: Decimal, wanted: int, now: datetime
-) -> Reservation:
-    """Reserve ``each`` for up to ``wanted`` claims, as far as the budget goes.
+) -> tuple[int, datetime | None]:
+    """Reserve ``each`` for up to ``wanted`` claims; return the number that the budget has room for.
 
-    ``each`` is the amount for one claim, and ``now`` the time of the call. ``unit_reserve`` in the
-    totals is zero until the first claim of a run with a budget.
+    If that is fewer than wanted, also return when the next lease of an excluded or erased contact
+    expires, so that its reservation can be freed; None if there is no such contact. ``each`` is the
+    amount for one claim, and ``now`` the time of the call. ``unit_reserve`` in the totals is zero
+    until the first claim of a run with a budget.
     """
     shard = sa.and_(scope.of_campaign(campaign_totals, campaign_id), _T.shard == 0)
     used = _T.cost + _T.erased_cost + _T.reserved + _used_in_other_shards(scope, campaign_id)
@@ -87,7 +77,7 @@ def reserve_budget(
         wanted = min(wanted, int(budget // each))
     fits = used + _amount(each * wanted) <= _amount(budget)
     if reserve(wanted, fits, _T.unit_reserve > _NOTHING):
-        return Reservation(wanted)
+        return wanted, None
     # 2. Reserve money for claimed contacts that have no reservation. Free the reservations that no
     # worker holds any more.
     if not scope.connection.scalar(sa.select(_T.unit_reserve).where(shard)):
@@ -103,7 +93,7 @@ def reserve_budget(
     left = budget - scope.connection.scalars(select_used.with_for_update(key_share=True)).one()
     granted = min(wanted, int(left // each)) if each and left > 0 else 0
     reserve(granted)
-    return Reservation(granted, freed_at=next_expiry)
+    return granted, next_expiry
 
 
 def end_erased_claim(scope: Scope, claim: Claim) -> Decimal | None:

@@ -30,8 +30,8 @@ import attrs
 from campaign_model import lifecycle
 from campaign_model._caches import BoundedCache
 from campaign_model._logs import store_log
-from campaign_model._values import EXACT, utc
-from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason
+from campaign_model._values import EXACT, checked_id, checked_instance, checked_number, utc
+from campaign_model.claims import Claim, ClaimBatch, Cursor, StopReason, check_lease
 from campaign_model.errors import InvalidArgument, InvalidDocument
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import Permission
@@ -48,6 +48,9 @@ from campaign_model.store.totals import (
 )
 from campaign_model.store.types import read_status
 
+MAX_CLAIM = 10_000
+"""The most contacts that one claim takes."""
+
 PAUSE = timedelta(seconds=1)
 """When to claim again if contacts are due, but locked by other transactions."""
 
@@ -63,7 +66,7 @@ _ZERO = Decimal(0)
 _START = Cursor()
 (_CLAIMING_STATUS,) = lifecycle.PERMISSIONS[Permission.CLAIM]
 
-_last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=4_194_304)
+documents_last_read: BoundedCache[UUID, CampaignDocuments] = BoundedCache(max_bytes=4_194_304)
 """The documents that this process has read last, by the id of the campaign."""
 
 
@@ -91,18 +94,19 @@ class CampaignDocuments:
         }
 
 
-def last_read_documents(campaign_id: UUID) -> CampaignDocuments | None:
-    """Return the documents that this process has read last of the campaign, or None."""
-    return _last_read.get(campaign_id)
+def check_claim(campaign_id: UUID, limit: int, lease: timedelta, cursor: Cursor | None) -> Cursor:
+    """Check the arguments of a claim; return the cursor at which its search begins."""
+    checked_id(campaign_id, "campaign_id")
+    checked_number(limit, 1, MAX_CLAIM, "limit")
+    check_lease(lease)
+    return _START if cursor is None else checked_instance(cursor, Cursor, "cursor")
 
 
 def read_documents(scope: Scope, campaign_id: UUID, row: CampaignRow) -> CampaignDocuments:
     """Read the documents in the campaign row, keep them for later calls, and return them."""
-    documents = CampaignDocuments(
-        row.template_config, row.generation_config, scope.steps(row), scope.config(row)
-    )
     texts = (row.template_config, row.generation_config)
-    _last_read.keep(campaign_id, documents, sum(map(sys.getsizeof, texts)))
+    documents = CampaignDocuments(*texts, scope.steps(row), scope.config(row))
+    documents_last_read.keep(campaign_id, documents, sum(map(sys.getsizeof, texts)))
     return documents
 
 
@@ -133,10 +137,7 @@ class ClaimCall:
     ``limit``, ``lease`` and ``max_attempts`` are the arguments of that call, ``reserve`` is the
     money to reserve for each contact. ``token`` is written into every claimed contact. The other
     fields change while the call runs: ``documents`` and ``now`` are those of its last statement,
-    ``contacts`` are the contacts that it has claimed so far, ``has_passed_stride`` says whether one
-    of their ranks is a multiple of ``_WATERMARK_STRIDE``, and ``next_cursor`` is the rank after the
-    last of them. ``freed_at`` is when the lease of an excluded or erased contact expires, which
-    then frees its reservation; it is known if the budget has no room for all contacts.
+    and ``contacts`` are the contacts that it has claimed so far.
     """
 
     scope: Scope
@@ -150,9 +151,6 @@ class ClaimCall:
     documents: CampaignDocuments = _NO_DOCUMENTS
     now: datetime | None = None
     contacts: list[ClaimedContact] = attrs.field(factory=list)
-    has_passed_stride: bool = False
-    next_cursor: Cursor = _START
-    freed_at: datetime | None = None
 
     def run(self, reserve: Decimal | None, cursor: Cursor) -> ClaimBatch:
         """Claim up to ``limit`` contacts whose rank is not below the cursor, and return the batch.
@@ -164,7 +162,7 @@ class ClaimCall:
 
         # 1. Lock the campaign. If the campaign row still has the documents that this process last
         #    read, and has no budget, the same statement claims contacts from the cursor on.
-        self.documents = last_read_documents(self.campaign_id) or _NO_DOCUMENTS
+        self.documents = documents_last_read.get(self.campaign_id) or _NO_DOCUMENTS
         has_claimed = self.documents.config.budget is None
         changed_campaign = self.claim(limit if has_claimed else 0, first_rank)
         if changed_campaign is not None:
@@ -175,6 +173,7 @@ class ClaimCall:
 
         # 2. With a budget, reserve money first. Claim from the cursor on.
         granted = limit
+        freed_at: datetime | None = None
         budget = self.documents.config.budget
         if budget is not None:
             if reserve is None:
@@ -184,10 +183,9 @@ class ClaimCall:
                 )
             self.reserve = reserve
             assert self.now is not None, "step 1 sets it"
-            reservation = reserve_budget(
+            granted, freed_at = reserve_budget(
                 scope, self.campaign_id, budget, self.reserve, limit, self.now
             )
-            granted, self.freed_at = reservation.claims, reservation.freed_at
         if not has_claimed:
             self.claim(granted, first_rank)
 
@@ -196,10 +194,12 @@ class ClaimCall:
         is_short = len(self.contacts) < limit
         may_get_more = not is_short or load_totals(scope, self.campaign_id).may_have_unfinished
         looks_again = is_short and may_get_more
-        if first_rank is None or looks_again or self.has_passed_stride:
+        has_passed_stride = any(one.rank % _WATERMARK_STRIDE == 0 for one in self.contacts)
+        if first_rank is None or looks_again or has_passed_stride:
             scope.connection.execute(self.statements.raise_low_watermark, self.parameters())
         if looks_again and first_rank is not None:
             self.claim(granted - len(self.contacts), None)
+        next_cursor = Cursor(self.contacts[-1].rank + 1) if self.contacts else _START
         fresh_count = len(self.contacts)
         if looks_again and fresh_count < limit:
             self.take_over(limit - fresh_count)
@@ -213,8 +213,8 @@ class ClaimCall:
             stop = StopReason.DRAINED
         elif len(self.contacts) < limit:
             is_short_of_money = fresh_count == granted < limit
-            stop, retry_at = self.why_short(is_short_of_money=is_short_of_money)
-        return self.batch(stop, retry_at, self.next_cursor)
+            stop, retry_at = self.why_short(freed_at, is_short_of_money=is_short_of_money)
+        return self.batch(stop, retry_at, next_cursor)
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameters that the statements of this call share."""
@@ -241,15 +241,8 @@ class ClaimCall:
             "first_rank": first_rank,
         }
         result = self.statements.claim(self.scope, parameters)
-        contacts = result.contacts
         self.now = utc(result.now)
-        self.contacts += sorted(contacts, key=attrgetter("rank"))
-        if contacts:
-            self.next_cursor = Cursor(self.contacts[-1].rank + 1)
-            # The caller raises the low-water mark if this is true.
-            self.has_passed_stride |= any(
-                contact.rank % _WATERMARK_STRIDE == 0 for contact in contacts
-            )
+        self.contacts += sorted(result.contacts, key=attrgetter("rank"))
         return result.changed_campaign
 
     def take_over(self, number: int) -> None:
@@ -270,11 +263,14 @@ class ClaimCall:
         shard = choose_shard(self.scope, _CLAIMING_STATUS, self.documents.config)
         add_to_totals(self.scope, self.campaign_id, delta, shard=shard)
 
-    def why_short(self, *, is_short_of_money: bool) -> tuple[StopReason, datetime | None]:
+    def why_short(
+        self, freed_at: datetime | None, *, is_short_of_money: bool
+    ) -> tuple[StopReason, datetime | None]:
         """Return why the call got fewer contacts than it asked for, and when it may get more.
 
         The time is None if a later claim gets no more either. ``is_short_of_money`` says that the
-        budget, and not the number of waiting contacts, limited this call. Contacts that were
+        budget, and not the number of waiting contacts, limited this call; ``freed_at`` is when the
+        lease of an excluded or erased contact ends, which frees its reservation. Contacts that were
         claimed ``max_attempts`` times without an outcome fail here.
         """
         assert self.now is not None, "claimed before"
@@ -294,7 +290,7 @@ class ClaimCall:
         if is_short_of_money and next_try is not None:
             # The contacts that wait cost too much. An expired lease can be taken over, because its
             # reservation stays. The lease of an excluded or erased contact frees its reservation.
-            chances = (next_expiry, self.freed_at)
+            chances = (next_expiry, freed_at)
         moments = [moment for moment in chances if moment is not None]
         if not moments:
             return StopReason.DRAINED if next_try is None else StopReason.BUDGET, None

@@ -48,8 +48,8 @@ from campaign_model.claims import (
 from campaign_model.errors import LeaseLost
 from campaign_model.lifecycle import Permission, is_permitted
 from campaign_model.store import postgresql, sqlite
-from campaign_model.store.claiming import PAUSE, log_takeover
-from campaign_model.store.leases import check_claim, lock_claimed
+from campaign_model.store.claiming import PAUSE, check_claim, log_takeover
+from campaign_model.store.locking import lock_claimed
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import (
     GENERATED,

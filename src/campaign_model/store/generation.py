@@ -76,14 +76,15 @@ from campaign_model.lifecycle import (
 from campaign_model.store import postgresql, sqlite
 from campaign_model.store.budget import end_erased_claim
 from campaign_model.store.claiming import (
+    MAX_CLAIM,
     CampaignDocuments,
     ClaimCall,
-    last_read_documents,
+    check_claim,
+    documents_last_read,
     read_documents_for_outcomes,
 )
 from campaign_model.store.contact_moves import move_contacts
-from campaign_model.store.leases import MAX_CLAIM, check_claim, lock_claimed
-from campaign_model.store.locking import lock_campaign, read_campaign
+from campaign_model.store.locking import lock_campaign, lock_claimed, read_campaign
 from campaign_model.store.outcomes import outcome_row
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import CampaignRow, HeldContact, Statements
@@ -248,7 +249,7 @@ class Generation:
 
         # 1. The usual case, in one statement: the campaign is generating and what this process
         #    last read, and every claim still holds its contact.
-        documents = last_read_documents(campaign_id)
+        documents = documents_last_read.get(campaign_id)
         if documents is not None:
             answers = self._record_if_all_held(campaign_id, outcomes, documents, Status.GENERATING)
             if answers is not None:

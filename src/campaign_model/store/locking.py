@@ -56,6 +56,7 @@ On SQLite the transaction itself, ``BEGIN IMMEDIATE``, is the lock.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Any, Literal
 from uuid import UUID
@@ -63,9 +64,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model._values import checked_id
+from campaign_model.claims import Claim
 from campaign_model.errors import NotFound
 from campaign_model.lifecycle import Permission, check_permission
 from campaign_model.store.scope import Scope
+from campaign_model.store.statements import CampaignRow, HeldContact, Statements
 from campaign_model.store.tables import campaigns
 from campaign_model.store.types import UtcDateTime, database_clock, read_status
 
@@ -100,6 +103,25 @@ def campaign_parameters(scope: Scope, campaign_id: UUID) -> dict[str, Any]:
         "gate": gate_key(scope.tenant_id, campaign_id),
         "now": scope.time_of_clock(),
     }
+
+
+def lock_claimed(
+    scope: Scope,
+    statements: Statements,
+    campaign_id: UUID,
+    claims: Iterable[Claim],
+    *,
+    exclusively: bool = False,
+) -> tuple[CampaignRow, dict[UUID, HeldContact]]:
+    """Lock the campaign, then the contacts of the claims by id, and return both.
+
+    The lock of a generating campaign is shared, unless ``exclusively`` is true. The lock of any
+    other campaign is exclusive. A contact that no longer exists is missing in the result. Raise
+    :class:`NotFound` if the campaign does not exist.
+    """
+    ids = sorted(claim.id for claim in claims)
+    parameters = campaign_parameters(scope, campaign_id) | {"ids": ids}
+    return statements.lock_claimed(scope, parameters, exclusively=exclusively)
 
 
 def read_campaign(
