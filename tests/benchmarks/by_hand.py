@@ -43,7 +43,7 @@ Contact = tuple[UUID, UUID, int, int, int]
 
 CLAIM = _driver_sql(postgresql.CLAIM)
 TAKE_OVER = _driver_sql(postgresql.TAKE_OVER)
-RAISE_LOW_WATERMARK = _driver_sql(postgresql.RAISE_LOW_WATERMARK)
+RAISE_LOW_WATERMARK = _driver_sql(postgresql.raise_low_watermark.text)
 RECORD = _driver_sql(postgresql_locks.LOCKED_GENERATING + postgresql.RECORD)
 
 _documents: dict[UUID, tuple[str, str, str]] = {}

@@ -81,7 +81,9 @@ RECORDS = {
     "'a claim raised %s'": ("a claim raised an error",),
     "'a task has run for longer than %s, and is asked to stop'": ("a task exceeds its time limit",),
     "'a claim takes over a contact whose lease has expired'": ("a claim takes over a contact",),
-    "'%s moves a campaign from %s to %s'": ("an action changes the status",),
+    "'%(action)s moves a campaign from %(source)s to %(target)s'": (
+        "an action changes the status",
+    ),
     "'corrected the totals of campaign %s: %s'": ("the totals of a campaign did not fit",),
     "'attempt %d at a transaction met %s; trying again (%s)'": (
         "an attempt at a transaction is repeated after a conflict",

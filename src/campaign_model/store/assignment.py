@@ -55,14 +55,16 @@ WHERE campaigns.tenant_id = :tenant_id
 ORDER BY new.contact_id
 """
 
+_INSERT = statement(INSERT)
+
 # The same, without the contacts that the campaign already has. It takes a tenth longer.
-INSERT_MISSING = f"""
+_INSERT_MISSING = statement(f"""
 {INSERT}
 ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
-"""
+""")
 
 # The same on SQLite. Each element of the JSON array has an id, the id of a contact, and its rank.
-INSERT_ON_SQLITE = """
+_INSERT_ON_SQLITE = statement("""
 INSERT INTO campaign_contacts
     (id, tenant_id, campaign_id, contact_id, rank, status, added_at)
 SELECT json_extract(value, '$[0]'), :tenant_id, :campaign_id, json_extract(value, '$[1]'),
@@ -70,11 +72,7 @@ SELECT json_extract(value, '$[0]'), :tenant_id, :campaign_id, json_extract(value
 FROM json_each(:contacts)
 WHERE true
 ON CONFLICT (contact_id, campaign_id, tenant_id) DO NOTHING
-"""
-
-_INSERT = statement(INSERT)
-_INSERT_MISSING = statement(INSERT_MISSING)
-_INSERT_ON_SQLITE = statement(INSERT_ON_SQLITE)
+""")
 
 
 def assign_contacts(

@@ -289,33 +289,27 @@ class Campaigns:
         self._update(campaign, changes | legacy_columns(total))
         is_running = line.target in lifecycle.PERMISSIONS[Permission.CLAIM]
         replace_totals(scope, id, total, shards=SHARDS if is_running else 1)
+        move = {
+            "action": line.action.value,
+            "source": line.source.value,
+            "target": line.target.value,
+            "actor": scope.actor,
+        }
         scope.connection.execute(
             sa.insert(campaign_history).values(
                 id=uuid4(),
                 tenant_id=scope.tenant_id,
                 campaign_id=id,
                 version=campaign.version + 1,
-                action=line.action,
-                source=line.source,
-                target=line.target,
-                actor=scope.actor,
                 reason=reason,
                 at=now,
+                **move,
             )
         )
         store_log.info(
-            "%s moves a campaign from %s to %s",
-            line.action.value,
-            line.source.value,
-            line.target.value,
-            extra={
-                "tenant_id": str(scope.tenant_id),
-                "campaign_id": str(id),
-                "action": line.action.value,
-                "source": line.source.value,
-                "target": line.target.value,
-                "actor": scope.actor,
-            },
+            "%(action)s moves a campaign from %(source)s to %(target)s",
+            move,
+            extra={"tenant_id": str(scope.tenant_id), "campaign_id": str(id), **move},
         )
         return self._get_for_action(id, action)
 

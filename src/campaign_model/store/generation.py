@@ -17,18 +17,16 @@ contact, and count it as generating.
 
 **Record.** 1. Lock the campaign shared, then the contacts by id. 2. An outcome counts if its
 claim's token is in the contact's row. Then its cost is booked, the token is moved to the reported
-tokens, and the contact gets its next status from the lifecycle's transition table. 3. If the token
-is one of the reported tokens, the answer is ``already``. In any other case the claim is lost.
-4. A success is requeued (the contact waits again, the cost is booked) if the campaign has other
-steps now than the claim: its messages would be out of date. 5. Write all outcomes, or nothing.
+tokens, and the contact gets its next status. 3. If the token is one of the reported tokens, the
+answer is ``already``. In any other case the claim is lost. 4. A success is requeued (the contact
+waits again, the cost is booked) if the campaign has other steps now than the claim: its messages
+would be out of date. 5. Write all outcomes, or nothing.
 *Invariant: every outcome is booked exactly once, however often it is recorded.*
 
 In the usual case, one statement claims the contacts, and one statement records the outcomes. Each
 of them compares the campaign row with what this process last read
 (:mod:`campaign_model.store.claiming`), and changes nothing if the row differs.
-
-``retry_failed`` and ``regenerate`` lock the campaign exclusively; every other method here locks it
-shared, so that workers run side by side (:mod:`campaign_model.store.locking`).
+:mod:`campaign_model.store.locking` says which method takes which lock.
 """
 
 from __future__ import annotations
@@ -54,6 +52,7 @@ from campaign_model.claims import (
     ClaimBatch,
     Cursor,
     Estimate,
+    Failed,
     Generated,
     NotReady,
     Outcome,
@@ -85,9 +84,15 @@ from campaign_model.store.claiming import (
 )
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.locking import lock_campaign, lock_claimed, read_campaign
-from campaign_model.store.outcomes import outcome_row
 from campaign_model.store.scope import Scope
-from campaign_model.store.statements import CampaignRow, HeldContact, Statements
+from campaign_model.store.statements import (
+    FAILED,
+    GENERATED,
+    CampaignRow,
+    HeldContact,
+    OutcomeRow,
+    Statements,
+)
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import (
     Totals,
@@ -161,17 +166,17 @@ class Generation:
         scope = self._scope
         claims = tuple(claims)
         campaign_row, contacts = lock_claimed(scope, self._statements, campaign_of(claims), claims)
-        held_ids = [claim.id for claim in claims if _holds(claim, contacts.get(claim.id))]
+        held = {claim.id for claim in claims if _holds(claim, contacts.get(claim.id))}
         lost_ids = tuple(
             claim.id
             for claim in claims
-            if claim.id not in held_ids or contacts[claim.id].status != ContactStatus.GENERATING
+            if claim.id not in held or contacts[claim.id].status != ContactStatus.GENERATING
         )
         expires_at = campaign_row.now + lease
-        if held_ids:
+        if held:
             scope.connection.execute(
                 self._statements.renew,
-                {"tenant": scope.tenant_id, "ids": held_ids, "lease_expires_at": expires_at},
+                {"tenant": scope.tenant_id, "ids": held, "lease_expires_at": expires_at},
             )
         is_running = is_permitted(Permission.CLAIM, read_status(campaign_row.status))
         return Renewal(expires_at, lost_ids, cancelled=not is_running)
@@ -401,7 +406,7 @@ class Generation:
                 and claim.steps_fingerprint != fingerprint
             )
             answers[claim] = Recorded.REQUEUED if requeue else Recorded.APPLIED
-            rows[claim.id] = outcome_row(claim, outcome, requeue=requeue)
+            rows[claim.id] = _outcome_row(claim, outcome, requeue=requeue)
         if len(rows) < len(outcomes):
             return None
         parameters = documents.parameters(self._scope, campaign_id, status)
@@ -445,6 +450,36 @@ class Generation:
         if is_holding:
             delta.reserved -= contact.reserved
         return True
+
+
+def _outcome_row(claim: Claim, outcome: Outcome, *, requeue: bool) -> OutcomeRow:
+    """Return what an outcome changes in the contact that its claim holds.
+
+    With ``requeue``, the contact of a success waits again, as after a release.
+    """
+    row: OutcomeRow = {
+        "id": claim.id,
+        "token": claim.token,
+        "cost": outcome.cost or _ZERO,
+        "unknown_costs": int(outcome.cost is None),
+        "attempts": 0,
+    }
+    if isinstance(outcome, Generated) and not requeue:
+        row["status"] = GENERATED
+    elif isinstance(outcome, Failed):
+        row |= {"status": FAILED, "error_code": outcome.code, "error": outcome.message}
+    elif isinstance(outcome, Unfinished):
+        if outcome.retry_after:
+            row["retry_after"] = outcome.retry_after
+        # A contact that was given back for nothing does not use up an attempt. One that was paid
+        # for does, so that it is not paid for again and again.
+        if outcome.cost == 0:
+            row["attempts"] = -1
+    else:
+        row["attempts"] = -1
+        if isinstance(outcome, NotReady):
+            row["gaps"] = outcome.gaps
+    return row
 
 
 def _holds(claim: Claim, contact: HeldContact | None) -> bool:

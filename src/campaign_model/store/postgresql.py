@@ -313,7 +313,7 @@ FROM moved
 """
 
 # Book the cost of a claim whose result does not count, and end the claim if it still holds.
-BOOK_COST = f"""
+book_cost: Any = statement(f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
@@ -324,10 +324,10 @@ SET generation_cost = generation_cost + :cost,
     reserved = CASE WHEN claim_token <> :token THEN reserved ELSE 0 END
 WHERE tenant_id = :tenant
   AND id = :id
-"""
+""")
 
 # Book the cost of a paid call of a claim that holds, and remember the call if it has an id.
-BOOK_CALL = f"""
+book_call: Any = statement(f"""
 UPDATE campaign_contacts
 SET generation_cost = generation_cost + :cost,
     unknown_costs = unknown_costs + :unknown_costs,
@@ -336,15 +336,15 @@ SET generation_cost = generation_cost + :cost,
         ELSE {REMEMBERED_TOKENS} || CAST('"' || CAST(:call_id AS text) || '"' AS jsonb) END
 WHERE tenant_id = :tenant
   AND id = :id
-"""
+""")
 
 # Extend the leases of locked contacts.
-RENEW = """
+renew: Any = statement("""
 UPDATE campaign_contacts
 SET lease_expires_at = :lease_expires_at
 WHERE tenant_id = :tenant
   AND id = ANY (ARRAY(SELECT unnest(:ids)))
-"""
+""")
 
 # Fail the contacts that no worker holds and that may not be claimed again.
 FAIL_EXHAUSTED = f"""
@@ -372,16 +372,16 @@ RETURNING exhausted.status, exhausted.reserved
 """
 
 # Read the id of this transaction, if it has one, on the server that has the campaign.
-TRANSACTION_ID = """
+_TRANSACTION_ID = statement("""
 SELECT pg_current_xact_id_if_assigned()
 FROM campaigns
 WHERE tenant_id = :tenant
   AND id = :campaign
-"""
+""")
 
 # Raise the low-water mark to the rank of the first unfinished contact, unless another transaction
 # has locked the row of totals. The CASE has the same purpose as in CLAIM.
-RAISE_LOW_WATERMARK = f"""
+raise_low_watermark: Any = statement(f"""
 WITH first_unfinished AS MATERIALIZED (
     SELECT rank
     FROM campaign_contacts
@@ -408,7 +408,7 @@ WHERE tenant_id = :tenant
   AND campaign_id = :campaign
   AND totals.shard = own_shard.shard
   AND rank > coalesce(low_watermark, {LOWEST_RANK})
-"""
+""")
 
 _CAMPAIGN_COLUMNS = ("campaign_status", "now", "template_config", "generation_config")
 _CLAIM = statement(CLAIM)
@@ -420,13 +420,8 @@ _LOCK_CLAIMED_GENERATING, _LOCK_CLAIMED_EXCLUSIVELY, _LOCK_CLAIMED_WITHOUT_WAIT 
 )
 _RECORD_GENERATING = statement(LOCKED_GENERATING + RECORD)
 _RECORD_NOT_GENERATING = statement(LOCKED_NOT_GENERATING + RECORD)
-book_cost: Any = statement(BOOK_COST)
-book_call: Any = statement(BOOK_CALL)
-renew: Any = statement(RENEW)
 find_next_chance: Any = statement(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
 _FAIL_EXHAUSTED = statement(FAIL_EXHAUSTED, "status", "reserved")
-_TRANSACTION_ID = statement(TRANSACTION_ID)
-raise_low_watermark: Any = statement(RAISE_LOW_WATERMARK)
 
 
 def claim(scope: Scope, parameters: Parameters) -> ClaimResult:

@@ -159,7 +159,7 @@ RETURNING id, status
 """
 
 # Book the cost of a claim whose result does not count, and end the claim if it still holds.
-BOOK_COST = f"""
+book_cost: Any = statement(f"""
 UPDATE campaign_contacts
 SET generation_cost = CAST(generation_cost + :cost AS INTEGER),
     unknown_costs = unknown_costs + :unknown_costs,
@@ -170,10 +170,10 @@ SET generation_cost = CAST(generation_cost + :cost AS INTEGER),
     reserved = CASE WHEN claim_token <> :token THEN reserved ELSE 0 END
 WHERE tenant_id = :tenant
   AND id = :id
-"""
+""")
 
 # Book the cost of a paid call of a claim that holds, and remember the call if it has an id.
-BOOK_CALL = f"""
+book_call: Any = statement(f"""
 UPDATE campaign_contacts
 SET generation_cost = CAST(generation_cost + :cost AS INTEGER),
     unknown_costs = unknown_costs + :unknown_costs,
@@ -184,15 +184,15 @@ SET generation_cost = CAST(generation_cost + :cost AS INTEGER),
     END
 WHERE tenant_id = :tenant
   AND id = :id
-"""
+""")
 
 # Extend the leases of contacts.
-RENEW = """
+renew: Any = statement("""
 UPDATE campaign_contacts
 SET lease_expires_at = :lease_expires_at
 WHERE tenant_id = :tenant
   AND id IN (SELECT value FROM json_each(:ids))
-"""
+""")
 
 # Find the contacts that no worker holds and that may not be claimed again.
 EXHAUSTED = f"""
@@ -208,7 +208,7 @@ WHERE tenant_id = :tenant
 """
 
 # Fail the contacts of :ids.
-FAIL_EXHAUSTED = f"""
+_FAIL_EXHAUSTED = statement(f"""
 UPDATE campaign_contacts
 SET status = '{FAILED}',
     claim_token = NULL,
@@ -219,10 +219,10 @@ SET status = '{FAILED}',
     error = '{ATTEMPTS_EXHAUSTED_MESSAGE}'
 WHERE tenant_id = :tenant
   AND id IN (SELECT value FROM json_each(:ids))
-"""
+""")
 
 # Raise the low-water mark to the rank of the first unfinished contact.
-RAISE_LOW_WATERMARK = f"""
+raise_low_watermark: Any = statement(f"""
 UPDATE campaign_totals
 SET low_watermark = first_unfinished.rank
 FROM (
@@ -239,7 +239,7 @@ WHERE tenant_id = :tenant
   AND campaign_id = :campaign
   AND shard = :shard
   AND first_unfinished.rank > coalesce(low_watermark, {LOWEST_RANK})
-"""
+""")
 
 _CAMPAIGN = statement(CAMPAIGN, "campaign_status", "now", "template_config", "generation_config")
 _FIND_WAITING = statement(FIND_WAITING, "id", "status")
@@ -247,13 +247,8 @@ _FIND_EXPIRED = statement(FIND_EXPIRED, "id")
 _CLAIM = statement(CLAIM, *ClaimedContact._fields)
 _CLAIMED = statement(CLAIMED, *HeldContact._fields)
 _RECORD = statement(RECORD, "id", "status")
-book_cost: Any = statement(BOOK_COST)
-book_call: Any = statement(BOOK_CALL)
-renew: Any = statement(RENEW)
 find_next_chance: Any = statement(NEXT_CHANCE, "next_expiry", "next_try", "any_exhausted")
 _EXHAUSTED = statement(EXHAUSTED, "id", "status", "reserved")
-_FAIL_EXHAUSTED = statement(FAIL_EXHAUSTED)
-raise_low_watermark: Any = statement(RAISE_LOW_WATERMARK)
 
 
 def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
