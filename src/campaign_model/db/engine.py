@@ -63,7 +63,7 @@ def prepare_engine(engine: sa.Engine) -> sa.Engine:
             sa.event.listen(engine, "connect", _on_connect)
             sa.event.listen(engine, "begin", begin_immediate)
             sa.event.listen(engine, "invalidate", _on_invalidate)
-            listen_once(engine.dialect, (("handle_error", _on_error),))
+            listen_once(engine.dialect, ("handle_error", _on_error))
     elif engine.dialect.driver == "psycopg" and not sa.event.contains(
         engine, "connect", _refuse_sql_ascii
     ):

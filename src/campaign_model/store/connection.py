@@ -48,11 +48,8 @@ _UTF8 = {"UTF8", "UNICODE"}
 _CHUNK = 10_000
 """The most ids that one statement gets."""
 
-Listeners = tuple[tuple[str, Callable[..., Any]], ...]
-"""Names of SQLAlchemy's events, each with the function that is called."""
-
-_LISTEN_LOCK = threading.Lock()
-_listeners: WeakKeyDictionary[sa.Dialect, set[Listeners]] = WeakKeyDictionary()
+_listen_lock = threading.Lock()
+_listeners: WeakKeyDictionary[sa.Dialect, set[object]] = WeakKeyDictionary()
 """The listeners that :func:`listen_once` has added to each dialect."""
 
 _FOREIGN_KEY_VIOLATION = "23503"
@@ -75,14 +72,14 @@ def database_time(connection: sa.Connection) -> datetime:
     return now
 
 
-def listen_once(dialect: sa.Dialect, listeners: Listeners) -> None:
-    """Add listeners to ``dialect``, unless it has them already.
+def listen_once(dialect: sa.Dialect, *listeners: tuple[str, Callable[..., Any]]) -> None:
+    """Add listeners, each with the name of its event, to ``dialect``, unless it has them already.
 
     An engine shares its dialect with every engine that its ``execution_options()`` returns.
     """
     if listeners in _listeners.get(dialect, ()):
         return
-    with _LISTEN_LOCK:
+    with _listen_lock:
         present = _listeners.setdefault(dialect, set())
         if listeners not in present:
             for event, function in listeners:

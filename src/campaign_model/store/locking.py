@@ -129,28 +129,25 @@ def read_campaign(
 ) -> sa.Row[Any]:
     """Return the campaign row, and in ``now`` the time. With ``lock``, lock the row.
 
-    The lock is exclusive, or shared for ``"share"``.
-
-    Raise :class:`NotFound` if the tenant has no such campaign.
+    The lock is exclusive, or shared for ``"share"``. Raise :class:`NotFound` if the tenant has no
+    such campaign.
     """
     is_it = scope.of_campaign(campaigns, campaign_id)
     now = scope.time_of_clock()
     time = database_clock() if now is None else sa.literal(now, UtcDateTime())
     select = sa.select(campaigns, time.label("now")).where(is_it)
-    is_shared = lock == "share"
     if lock:
+        is_shared = lock == "share"
+        if scope.on_postgresql:
+            # A statement of its own: the next one sees what was committed while this one waited.
+            # Another tenant's campaign has no row here, so its gate stays untouched.
+            lock_gate = (
+                sa.func.pg_advisory_xact_lock_shared if is_shared else sa.func.pg_advisory_xact_lock
+            )
+            gate = lock_gate(gate_key(scope.tenant_id, campaign_id))
+            scope.connection.execute(sa.select(gate).where(is_it))
         # FOR SHARE, or FOR NO KEY UPDATE.
         select = select.with_for_update(read=is_shared, key_share=not is_shared)
-    if lock and scope.on_postgresql:
-        # A statement of its own: the next one sees what was committed while this one waited.
-        # Another tenant's campaign has no row here, so its gate stays untouched.
-        key = gate_key(scope.tenant_id, campaign_id)
-        gate = (
-            sa.func.pg_advisory_xact_lock_shared(key)
-            if is_shared
-            else sa.func.pg_advisory_xact_lock(key)
-        )
-        scope.connection.execute(sa.select(gate).where(is_it))
     row = scope.connection.execute(select).one_or_none()
     if row is None:
         raise NotFound("campaign", (campaign_id,))

@@ -253,31 +253,9 @@ class Statements(Protocol):
         Return the ``status`` and the reservation (``reserved``) that each of them had.
         """
 
+    # What these statements do is said above their SQL.
     book_cost: sa.TextClause
-    """Add ``cost``, ``unknown_costs`` and ``gaps``, reported by ``token``, to contact ``id``.
-
-    End the claim if the contact still has its token, and change nothing else.
-    """
-
     book_call: sa.TextClause
-    """Add ``cost`` and ``unknown_costs`` to contact ``id``, and take ``cost`` from its reservation.
-
-    Remember ``call_id``, the id of the paid call, unless it is None.
-    """
-
     renew: sa.TextClause
-    """Set ``lease_expires_at`` of the locked contacts ``ids``."""
-
     find_next_chance: sa.TextClause
-    """Find when a claim may get more contacts.
-
-    ``next_expiry`` is when the first lease expires, and ``next_try`` when the first contact that
-    waits is due; one without a pause is due at ``soon``. ``any_exhausted`` says whether a contact
-    was claimed too often to be claimed again.
-    """
-
     raise_low_watermark: sa.TextClause
-    """Raise the low-water mark to the rank of the first contact that is not finished.
-
-    On PostgreSQL, change nothing if another transaction has locked the row of totals ``shard``.
-    """

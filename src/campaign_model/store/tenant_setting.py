@@ -56,14 +56,6 @@ class _Choice:
     savepoint: sa.NestedTransaction | None = None
     is_sent: bool = False
 
-    def is_for(self, connection: sa.Connection, tenant_id: UUID) -> bool:
-        """Tell whether the next statement of ``connection`` will run with this tenant anyway."""
-        return (
-            self.tenant_id == tenant_id
-            and self.transaction is connection.get_transaction()
-            and (self.savepoint is None or self.savepoint.is_active)
-        )
-
 
 def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
     """Let the next statement of ``connection`` run with the setting of this tenant.
@@ -73,9 +65,15 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
     if connection.dialect.name != "postgresql":
         return
     choice: _Choice | None = getattr(connection, _CHOICE, None)
-    if choice is None or not choice.is_for(connection, tenant_id):
-        listen_once(connection.dialect, _LISTENERS)
-        setattr(connection, _CHOICE, _Choice(tenant_id, connection.get_transaction()))
+    transaction = connection.get_transaction()
+    if (
+        choice is None
+        or choice.tenant_id != tenant_id
+        or choice.transaction is not transaction
+        or not (choice.savepoint is None or choice.savepoint.is_active)
+    ):
+        listen_once(connection.dialect, *_LISTENERS)
+        setattr(connection, _CHOICE, _Choice(tenant_id, transaction))
 
 
 def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) -> bool:
@@ -93,19 +91,17 @@ def _before_execute(cursor: Any, statement: str, parameters: Any, context: Any) 
     return False
 
 
-def _before_executemany(_cursor: Any, statement: str, _parameters: Any, context: Any) -> None:
+def _before_other_execute(_cursor: Any, statement: str, *parameters_and_context: Any) -> None:
+    """Send the SET LOCAL that a statement with many parameter sets, or without any, needs."""
+    context = parameters_and_context[-1]
     set_local = _take_unsent(statement, context)
     if set_local is not None:
         _send(set_local, context)
 
 
-def _before_execute_without_parameters(_cursor: Any, statement: str, context: Any) -> None:
-    _before_executemany(_cursor, statement, None, context)
-
-
 _LISTENERS = (
-    ("do_executemany", _before_executemany),
-    ("do_execute_no_params", _before_execute_without_parameters),
+    ("do_executemany", _before_other_execute),
+    ("do_execute_no_params", _before_other_execute),
     ("do_execute", _before_execute),
 )
 

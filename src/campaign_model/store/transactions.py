@@ -128,7 +128,7 @@ def run_attempts(
             "wait for it for ever; use CampaignStore(connection, tenant_id) with the connection "
             "that save gets"
         )
-    listen_once(bind.dialect, (("handle_error", _note_error),))
+    listen_once(bind.dialect, ("handle_error", _note_error))
     attempt = 0
     while True:
         attempt += 1
