@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -169,36 +169,35 @@ def json_parameter(value: Any) -> str:
     )
 
 
-def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
-    arguments = [compiler.process(one, **kw) for one in element.clauses]
-    engine_name = "sqlite" if compiler.dialect.name == "sqlite" else "postgresql"
-    return element.spelling[engine_name].format(*arguments)
-
-
 class _Expression(GenericFunction[Any]):
-    """A function that each engine writes in its own way, by the templates in ``spelling``.
+    """A function that each engine writes in its own way.
 
-    ``str(statement)`` has no engine, and prints the spelling of PostgreSQL.
+    ``str(statement)`` has no engine, and prints what PostgreSQL gets.
     """
 
-    spelling: ClassVar[dict[str, str]]
+    on_postgresql: str
+    on_sqlite: str
     inherit_cache: bool
 
     def __init_subclass__(cls) -> None:
         # SQLAlchemy asks every class itself whether its cache key is complete.
         cls.inherit_cache = True
         super().__init_subclass__()
-        compiles(cls)(_spell)
+
+
+@compiles(_Expression)
+def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
+    is_sqlite = compiler.dialect.name == "sqlite"
+    template = element.on_sqlite if is_sqlite else element.on_postgresql
+    return template.format(*(compiler.process(one, **kw) for one in element.clauses))
 
 
 class any_of(_Expression):  # noqa: N801 - reads as an SQL function in statements
     """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
 
     type: TypeEngine[Any] = sa.Boolean()
-    spelling: ClassVar[dict[str, str]] = {
-        "postgresql": "{0} = ANY ({1})",
-        "sqlite": "{0} IN (SELECT value FROM json_each({1}))",
-    }
+    on_postgresql = "{0} = ANY ({1})"
+    on_sqlite = "{0} IN (SELECT value FROM json_each({1}))"
 
 
 def is_one_of(column: sa.ColumnElement[Any], ids: Iterable[UUID]) -> sa.ColumnElement[bool]:
@@ -210,23 +209,19 @@ class database_clock(_Expression):  # noqa: N801
     """The time on the database server at the moment when the expression is evaluated."""
 
     type: TypeEngine[Any] = UtcDateTime()
-    spelling: ClassVar[dict[str, str]] = {
-        "postgresql": "clock_timestamp()",
-        "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now')",
-    }
+    on_postgresql = "clock_timestamp()"
+    on_sqlite = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 
 
 class readable_time(_Expression):  # noqa: N801
     """A time that Python has: the nearest one to the column's."""
 
     type: TypeEngine[Any] = UtcDateTime()
-    spelling: ClassVar[dict[str, str]] = {
-        "postgresql": (
-            f"CASE WHEN {{0}} < '{FIRST_MOMENT}' THEN '{FIRST_MOMENT}' "
-            f"WHEN {{0}} > '{LAST_MOMENT}' THEN '{LAST_MOMENT}' ELSE {{0}} END"
-        ),
-        "sqlite": "{0}",
-    }
+    on_postgresql = (
+        f"CASE WHEN {{0}} < '{FIRST_MOMENT}' THEN '{FIRST_MOMENT}' "
+        f"WHEN {{0}} > '{LAST_MOMENT}' THEN '{LAST_MOMENT}' ELSE {{0}} END"
+    )
+    on_sqlite = "{0}"
 
 
 class total_of(_Expression):  # noqa: N801
@@ -236,28 +231,24 @@ class total_of(_Expression):  # noqa: N801
     whole query fail. Such a sum is the largest integer instead (:data:`LARGEST_SQLITE_AMOUNT`).
     """
 
-    spelling: ClassVar[dict[str, str]] = {
-        "postgresql": "coalesce(sum({0}), 0)",
-        # Two sums of parts fit 64 bits. Where their sum does not, it is a float, which the cast
-        # makes the largest integer.
-        "sqlite": (
-            "CAST(coalesce(sum(({0}) / 1000000000) * 1000000000 + sum(({0}) % 1000000000), 0)"
-            " AS INTEGER)"
-        ),
-    }
+    on_postgresql = "coalesce(sum({0}), 0)"
+    # Two sums of parts fit 64 bits. Where their sum does not, it is a float, which the cast makes
+    # the largest integer.
+    on_sqlite = (
+        "CAST(coalesce(sum(({0}) / 1000000000) * 1000000000 + sum(({0}) % 1000000000), 0)"
+        " AS INTEGER)"
+    )
 
 
 class new_id(_Expression):  # noqa: N801
     """A random id as a column default, for legacy writers. The library sends ids itself."""
 
     type: TypeEngine[Any] = Uuid()
-    spelling: ClassVar[dict[str, str]] = {
-        "postgresql": "gen_random_uuid()",
-        "sqlite": (
-            "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || "
-            "'8' || substr(hex(randomblob(2)), 2) || hex(randomblob(6)))"
-        ),
-    }
+    on_postgresql = "gen_random_uuid()"
+    on_sqlite = (
+        "lower(hex(randomblob(6)) || '4' || substr(hex(randomblob(2)), 2) || "
+        "'8' || substr(hex(randomblob(2)), 2) || hex(randomblob(6)))"
+    )
 
 
 _STATUSES = {word.value: word for word in Status}
