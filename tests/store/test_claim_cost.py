@@ -5,6 +5,7 @@ The tests read query plans and count rows and statements, so they depend on the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -17,7 +18,7 @@ from campaign_model.lifecycle import ContactStatus
 from campaign_model.store import CampaignStore, claiming
 from campaign_model.store.tables import campaign_contacts, campaign_totals
 from campaign_model.testing.sample_campaigns import CENT, LEASE, Tenant
-from support.tenants import claim_long_ago, execute
+from support.tenants import claim_long_ago, contact_rows, execute
 from support.transactions import on_postgresql, on_sqlite, statements_of
 
 
@@ -185,6 +186,26 @@ def test_failure_26_a_claim_uses_the_index_of_ranks(tenant: Tenant) -> None:
             assert index in plan, statement
             # Only expired leases are sorted: the earliest comes first.
             assert ("TEMP B-TREE" in plan) == ("ORDER BY lease" in statement)
+
+
+@on_sqlite
+def test_contacts_are_found_by_their_ids_in_an_index(tenant: Tenant) -> None:
+    ready, exported = (tenant.campaign(status, contacts=2) for status in ("ready", "exported"))
+    contact_ids = [row.contact_id for row in contact_rows(tenant, ready.id).values()]
+
+    def work(store: CampaignStore) -> None:
+        store.contacts.exclude(ready.id, contact_ids)
+        store.export.claim(exported.id, 1, LEASE)
+
+    updates = [
+        one for one in statements_of(tenant, work) if one[0].startswith("UPDATE campaign_contacts")
+    ]
+    assert len(updates) == 2
+    with tenant.engine.begin() as connection:
+        for statement, parameters in updates:
+            explained = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plan = " ".join(row.detail for row in explained)
+            assert re.search(r"SEARCH campaign_contacts USING .*\((contact_)?id=\?", plan), plan
 
 
 def test_failure_26_a_full_claim_uses_contacts_in_one_statement(tenant: Tenant) -> None:

@@ -193,9 +193,12 @@ def _spell(element: _Expression, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class any_of(_Expression):  # noqa: N801 - reads as an SQL function in statements
-    """``any_of(column, values)``: the column is one of the values in an :class:`Array`."""
+    """``any_of(column, values)``: the column is one of the values in an :class:`Array`.
 
-    type: TypeEngine[Any] = sa.Boolean()
+    The type is not Boolean: on SQLite, SQLAlchemy would write ``= 1`` after it, and SQLite would
+    not use an index.
+    """
+
     on_postgresql = "{0} = ANY ({1})"
     on_sqlite = "{0} IN (SELECT value FROM json_each({1}))"
 
