@@ -18,7 +18,6 @@ from campaign_model.campaign import Assigned, Skipped, SkipReason
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.lifecycle import Action, ContactStatus, Permission, resting_status, target
 from campaign_model.store.connection import chunks, savepoint
-from campaign_model.store.contact_moves import has_contact_id
 from campaign_model.store.locking import lock_assignments, lock_campaign
 from campaign_model.store.recount import refresh_campaign
 from campaign_model.store.scope import Scope
@@ -305,7 +304,7 @@ def _assigned_before(
         scope.connection.scalars(
             sa.select(_CONTACT.contact_id).where(
                 scope.of_campaign(campaign_contacts, campaign_row.id),
-                has_contact_id(contact_ids),
+                is_one_of(_CONTACT.contact_id, contact_ids),
                 sa.not_(assigned_now),
             )
         )

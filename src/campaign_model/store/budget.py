@@ -38,11 +38,7 @@ from campaign_model.claims import Claim
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.connection import insert_into
 from campaign_model.store.scope import Scope
-from campaign_model.store.tables import (
-    campaign_contacts,
-    campaign_erased_claims,
-    campaign_totals,
-)
+from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaign_totals
 from campaign_model.store.totals import Totals, add_to_totals
 from campaign_model.store.types import Money, is_one_of, total_of
 

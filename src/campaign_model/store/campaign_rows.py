@@ -20,12 +20,7 @@ from campaign_model.generation_config import GenerationConfig
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import Value, value_from_row
-from campaign_model.store.types import (
-    FIRST_MOMENT,
-    LARGEST_SQLITE_AMOUNT,
-    LAST_MOMENT,
-    read_status,
-)
+from campaign_model.store.types import FIRST_MOMENT, LARGEST_SQLITE_AMOUNT, LAST_MOMENT, read_status
 from campaign_model.wire import Codec
 
 UNKNOWN_STATUS = "unknown_status"

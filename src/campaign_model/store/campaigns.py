@@ -44,31 +44,17 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store.campaign_edits import MOVED_BY_APPLY, permissions_for, stale
 from campaign_model.store.campaign_list import count_campaigns, list_campaigns
-from campaign_model.store.campaign_rows import (
-    campaign_content,
-    campaign_from_row,
-    unreadable_value,
-)
+from campaign_model.store.campaign_rows import campaign_content, campaign_from_row, unreadable_value
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.facts import Review, gather_facts, has_expired_lease
 from campaign_model.store.locking import read_campaign
-from campaign_model.store.messages import count_review, is_present
+from campaign_model.store.messages import is_present
 from campaign_model.store.recount import count_contacts, is_small, recount_totals
 from campaign_model.store.scope import SHARDS, Scope
-from campaign_model.store.tables import (
-    campaign_history,
-    campaigns,
-    host_table,
-    value_from_row,
-)
+from campaign_model.store.tables import campaign_history, campaigns, host_table, value_from_row
 from campaign_model.store.templates import read_template
-from campaign_model.store.totals import (
-    legacy_columns,
-    load_totals,
-    lock_totals,
-    replace_totals,
-)
+from campaign_model.store.totals import legacy_columns, load_totals, lock_totals, replace_totals
 
 
 class Campaigns:
@@ -103,11 +89,7 @@ class Campaigns:
         return self.get(campaign.id)
 
     def get(
-        self,
-        id: UUID,
-        *,
-        version: int | None = None,
-        lock: bool | Literal["share"] = False,
+        self, id: UUID, *, version: int | None = None, lock: bool | Literal["share"] = False
     ) -> Campaign:
         """Return one campaign.
 
@@ -432,8 +414,14 @@ class Campaigns:
         """
         checked_instance(is_approved, sa.ColumnElement, "is_approved")
         checked_instance(is_rejected, sa.ColumnElement, "is_rejected")
-        present = self.present_messages(id, messages)
-        return count_review(self._scope, messages, present, is_approved, is_rejected)
+        number = sa.func.count()
+        total, approved_number, rejected_number = self._scope.connection.execute(
+            sa.select(number, number.filter(is_approved), number.filter(is_rejected))
+            .select_from(messages)
+            .where(self.present_messages(id, messages))
+        ).one()
+        undecided_number = total - approved_number - rejected_number
+        return ReviewTally(approved_number, rejected_number, undecided_number)
 
     def _get_for_action(self, id: UUID, action: Action | None, *, lock: bool = False) -> Campaign:
         """Return one campaign for an action. Not every action needs readable documents."""

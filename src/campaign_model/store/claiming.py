@@ -6,8 +6,7 @@ documents yet or they have changed, if the campaign has a budget, or if too few 
 the worker's cursor (the rank at which its search starts).
 
 Every contact below the low-water mark is finished, so a search without a cursor starts there.
-Raising the mark costs a query. So a claim raises it only after it has passed a rank that is a
-multiple of :data:`_WATERMARK_STRIDE`.
+Raising the mark costs a query, so not every claim raises it (:data:`_WATERMARK_STRIDE`).
 
 The documents of a campaign are its steps and its settings. This module keeps the documents that
 this process has read last (:class:`CampaignDocuments`). The statements that claim contacts or
@@ -40,12 +39,7 @@ from campaign_model.store.budget import reserve_budget
 from campaign_model.store.locking import campaign_parameters
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import FAILED, CampaignRow, ClaimedContact, Statements
-from campaign_model.store.totals import (
-    Totals,
-    add_to_totals,
-    choose_shard,
-    load_totals,
-)
+from campaign_model.store.totals import Totals, add_to_totals, choose_shard, load_totals
 from campaign_model.store.types import read_status
 
 MAX_CLAIM = 10_000
@@ -57,9 +51,8 @@ PAUSE = timedelta(seconds=1)
 _WATERMARK_STRIDE = 1024
 """A claim of a contact whose rank is a multiple of this number raises the low-water mark.
 
-The low-water mark is the rank below which every contact is finished. At the end of a campaign,
-every worker searches from this mark on, and should not read many more finished contacts than this
-number.
+At the end of a campaign, every worker searches from this mark on, and should not read many more
+finished contacts than this number.
 """
 
 _ZERO = Decimal(0)
@@ -224,6 +217,8 @@ class ClaimCall:
             "max_attempts": self.max_attempts,
             "fingerprint": self.documents.steps.fingerprint,
             "token": self.token,
+            "lease": self.lease,
+            "reserve": self.reserve,
         }
 
     def claim(self, number: int, first_rank: int | None) -> CampaignRow | None:
@@ -234,12 +229,7 @@ class ClaimCall:
         nothing and return the changed campaign row; otherwise return None. Raise
         :class:`NotFound` if the tenant has no such campaign.
         """
-        parameters = self.parameters() | {
-            "lease": self.lease,
-            "reserve": self.reserve,
-            "number": number,
-            "first_rank": first_rank,
-        }
+        parameters = self.parameters() | {"number": number, "first_rank": first_rank}
         result = self.statements.claim(self.scope, parameters)
         self.now = utc(result.now)
         self.contacts += sorted(result.contacts, key=attrgetter("rank"))
@@ -248,11 +238,8 @@ class ClaimCall:
     def take_over(self, number: int) -> None:
         """Claim up to ``number`` contacts whose lease has expired."""
         assert self.now is not None, "claimed before"
-        parameters = self.parameters() | {
-            "lease_expires_at": self.now + self.lease,
-            "reserve": self.reserve,
-            "number": number,
-        }
+        lease = {"lease_expires_at": self.now + self.lease}
+        parameters = self.parameters() | lease | {"number": number}
         contacts = self.statements.take_over(self.scope, parameters)
         for contact in contacts:
             log_takeover(self.scope, self.campaign_id, contact)

@@ -2,10 +2,6 @@
 
 :func:`check_connection` refuses connections on which the store cannot keep its promises;
 :func:`check_driver` and :func:`check_session` are the parts of it that other modules need too.
-:func:`listen_once` adds listeners for events of SQLAlchemy.
-:func:`begin_immediate` begins a transaction of SQLite.
-:func:`savepoint` runs statements that a key may refuse. :func:`sqlstate` returns the SQLSTATE of an
-error, whichever driver raised it.
 """
 
 from __future__ import annotations

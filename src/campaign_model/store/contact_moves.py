@@ -57,11 +57,6 @@ An exclusion changes nothing else: a worker that holds the contact still spends 
 """
 
 
-def has_contact_id(contact_ids: Iterable[UUID]) -> sa.ColumnElement[bool]:
-    """Build the condition that a campaign contact is one of these contacts of the host."""
-    return is_one_of(_CONTACT.contact_id, contact_ids)
-
-
 def move_contacts(
     scope: Scope,
     campaign_id: UUID,
@@ -90,7 +85,7 @@ def move_contacts(
         changed = _move(scope, campaign_id, action, movable, columns)
     else:
         for chunk in chunks(checked_ids(contact_ids)):
-            moving = sa.and_(movable, has_contact_id(chunk))
+            moving = sa.and_(movable, is_one_of(_CONTACT.contact_id, chunk))
             moved = set(scope.connection.scalars(sa.select(_CONTACT.contact_id).where(moving)))
             changed += _move(scope, campaign_id, action, moving, columns)
             skipped += [contact_id for contact_id in chunk if contact_id not in moved]

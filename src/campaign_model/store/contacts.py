@@ -26,7 +26,7 @@ from campaign_model.store.assignment import (
 )
 from campaign_model.store.campaign_rows import UNKNOWN_STATUS
 from campaign_model.store.connection import checked_ids, chunks, savepoint
-from campaign_model.store.contact_moves import has_contact_id, move_contacts
+from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.deleting import deleting
 from campaign_model.store.locking import lock_campaign, read_campaign
 from campaign_model.store.recount import refresh_campaign
@@ -38,7 +38,7 @@ from campaign_model.store.tables import (
     value_from_row,
 )
 from campaign_model.store.totals import Totals, add_to_totals
-from campaign_model.store.types import Array, JsonText, any_of, read_contact_status
+from campaign_model.store.types import Array, JsonText, any_of, is_one_of, read_contact_status
 
 _EXPORT_PAGE = 1000
 _MAX_PAGE = 10_000
@@ -97,12 +97,12 @@ class Contacts:
             removed += self._delete_unclaimed(campaign_id, chunk)
             left = scope.connection.scalars(
                 sa.select(_CONTACT.contact_id).where(
-                    scope.of_campaign(campaign_contacts, campaign_id), has_contact_id(chunk)
+                    scope.of_campaign(campaign_contacts, campaign_id),
+                    is_one_of(_CONTACT.contact_id, chunk),
                 )
             ).all()
             move_contacts(scope, campaign_id, ContactAction.EXCLUDE, left)
             kept += left
-        refresh_campaign(scope, campaign_id)
         return Removed(removed, tuple(kept))
 
     def exclude(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:
@@ -180,9 +180,8 @@ class Contacts:
         in_campaigns = sa.select(_CONTACT.campaign_id).where(scope.of_tenant(campaign_contacts))
         campaign_ids: set[UUID] = set()
         for chunk in id_chunks:
-            campaign_ids |= {
-                *scope.connection.scalars(in_campaigns.where(has_contact_id(chunk)).distinct())
-            }
+            of_chunk = in_campaigns.where(is_one_of(_CONTACT.contact_id, chunk)).distinct()
+            campaign_ids.update(scope.connection.scalars(of_chunk))
         erased = 0
         with savepoint(scope.connection) as refusal:
             for campaign_id in sorted(campaign_ids):
@@ -302,7 +301,7 @@ class Contacts:
                 sa.delete(campaign_contacts)
                 .where(
                     scope.of_campaign(campaign_contacts, campaign_id),
-                    has_contact_id(contact_ids),
+                    is_one_of(_CONTACT.contact_id, contact_ids),
                     _CONTACT.claimed_at.is_(None),
                 )
                 .returning(_CONTACT.status)
@@ -328,7 +327,8 @@ class Contacts:
         # 1. Keep the claims of workers, each with its reservation, until their costs are booked.
         scope = self._scope
         chosen = sa.and_(
-            scope.of_campaign(campaign_contacts, campaign_id), has_contact_id(contact_ids)
+            scope.of_campaign(campaign_contacts, campaign_id),
+            is_one_of(_CONTACT.contact_id, contact_ids),
         )
         kept_columns = {
             "tenant_id": _CONTACT.tenant_id,

@@ -65,13 +65,7 @@ from campaign_model.claims import (
 )
 from campaign_model.errors import InvalidArgument, LeaseLost, join_words, short_repr
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.lifecycle import (
-    ContactAction,
-    ContactStatus,
-    Permission,
-    Status,
-    is_permitted,
-)
+from campaign_model.lifecycle import ContactAction, ContactStatus, Permission, Status, is_permitted
 from campaign_model.store import postgresql, sqlite
 from campaign_model.store.budget import end_erased_claim
 from campaign_model.store.claiming import (
@@ -85,14 +79,7 @@ from campaign_model.store.claiming import (
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.locking import lock_campaign, lock_claimed, read_campaign
 from campaign_model.store.scope import Scope
-from campaign_model.store.statements import (
-    FAILED,
-    GENERATED,
-    CampaignRow,
-    HeldContact,
-    OutcomeRow,
-    Statements,
-)
+from campaign_model.store.statements import CampaignRow, HeldContact, OutcomeRow, Statements
 from campaign_model.store.tables import campaign_contacts
 from campaign_model.store.totals import (
     Totals,
@@ -465,9 +452,10 @@ def _outcome_row(claim: Claim, outcome: Outcome, *, requeue: bool) -> OutcomeRow
         "attempts": 0,
     }
     if isinstance(outcome, Generated) and not requeue:
-        row["status"] = GENERATED
+        row["status"] = ContactStatus.GENERATED
     elif isinstance(outcome, Failed):
-        row |= {"status": FAILED, "error_code": outcome.code, "error": outcome.message}
+        row["status"] = ContactStatus.FAILED
+        row |= {"error_code": outcome.code, "error": outcome.message}
     elif isinstance(outcome, Unfinished):
         if outcome.retry_after:
             row["retry_after"] = outcome.retry_after

@@ -1,4 +1,4 @@
-"""Find and count, in SQL, the messages of the host that reviewers read and exporters send.
+"""Find, in SQL, the messages of the host that reviewers read and exporters send.
 
 A message is *present* if it belongs to the present revision of a generated contact, and to an
 enabled step and a variant of the campaign. Its id says the same, but SQL cannot compute ids. So the
@@ -12,7 +12,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.errors import InvalidArgument, join_words
-from campaign_model.lifecycle import ReviewTally
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope
 from campaign_model.store.statements import GENERATED
@@ -52,20 +51,3 @@ def is_present(
             contact.c.status == GENERATED.value,
         ),
     )
-
-
-def count_review(
-    scope: Scope,
-    messages: sa.FromClause,
-    present: sa.ColumnElement[bool],
-    is_approved: sa.ColumnElement[bool],
-    is_rejected: sa.ColumnElement[bool],
-) -> ReviewTally:
-    """Count the present messages: approved, rejected, and all others as undecided."""
-    number = sa.func.count()
-    total, approved_number, rejected_number = scope.connection.execute(
-        sa.select(number, number.filter(is_approved), number.filter(is_rejected))
-        .select_from(messages)
-        .where(present)
-    ).one()
-    return ReviewTally(approved_number, rejected_number, total - approved_number - rejected_number)

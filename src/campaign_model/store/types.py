@@ -31,10 +31,6 @@ LAST_MOMENT = datetime(9999, 12, 30, tzinfo=UTC)
 """A day within the times that Python has, because drivers convert times to local time."""
 
 
-def _is_postgresql(dialect: Dialect) -> bool:
-    return dialect.name == "postgresql"
-
-
 class Uuid(sa.types.TypeDecorator[UUID]):
     """A UUID, stored as by ``sqlalchemy.Uuid``: native on PostgreSQL, 32 hex digits on SQLite.
 
@@ -64,7 +60,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         if value is None:
             return None
         moment = utc(value)
-        if _is_postgresql(dialect):
+        if dialect.name == "postgresql":
             return moment
         return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
@@ -96,7 +92,7 @@ class Money(sa.types.TypeDecorator[Decimal]):
     cache_ok: bool | None = True
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
-        if value is None or _is_postgresql(dialect):
+        if value is None or dialect.name == "postgresql":
             return value
         nanos = EXACT.scaleb(Decimal(value), MONEY_DECIMALS)
         if nanos != nanos.to_integral_value():
@@ -104,13 +100,13 @@ class Money(sa.types.TypeDecorator[Decimal]):
         return max(-_LARGEST_INTEGER, min(int(nanos), _LARGEST_INTEGER))
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        if value is None or _is_postgresql(dialect):
+        if value is None or dialect.name == "postgresql":
             amount: Decimal | None = value
             return amount
         return EXACT.scaleb(Decimal(value), -MONEY_DECIMALS)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Any:
-        if _is_postgresql(dialect):
+        if dialect.name == "postgresql":
             # The driver returns decimals: no call for each value.
             return self.impl_instance.dialect_impl(dialect).result_processor(dialect, coltype)
         return super().result_processor(dialect, coltype)
@@ -148,13 +144,13 @@ class Array(sa.types.TypeDecorator[list[Any]]):
         self.item = item
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return postgresql.ARRAY(self.item()) if _is_postgresql(dialect) else sa.TEXT()
+        return postgresql.ARRAY(self.item()) if dialect.name == "postgresql" else sa.TEXT()
 
     def process_bind_param(self, value: Iterable[Any] | None, dialect: Dialect) -> Any:
         if value is None:
             return None
         values = [checked_id(one) for one in value] if self.item is Uuid else list(value)
-        return values if _is_postgresql(dialect) else json_parameter(values)
+        return values if dialect.name == "postgresql" else json_parameter(values)
 
 
 def json_parameter(value: Any) -> str:
