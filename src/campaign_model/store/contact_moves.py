@@ -72,22 +72,30 @@ def move_contacts(
     and names those of ``contact_ids`` that were not changed. The caller holds the exclusive lock,
     so that no other transaction changes contacts between the statements.
     """
-    sources = [line.source for line in lifecycle.CONTACT_TRANSITIONS if line.action is action]
+    targets = {
+        line.source.value: _resting_status(scope) if line.target is None else line.target.value
+        for line in lifecycle.CONTACT_TRANSITIONS
+        if line.action is action
+    }
     movable = sa.and_(
         scope.of_campaign(campaign_contacts, campaign_id),
-        _CONTACT.status.in_([source.value for source in sources]),
+        _CONTACT.status.in_(targets),
         sa.true() if condition is None else condition,
     )
-    columns = {**_CHANGES.get(action, {}), **(changes or {})}
+    columns = {
+        "status": sa.case(targets, value=_CONTACT.status),
+        **_CHANGES.get(action, {}),
+        **(changes or {}),
+    }
     changed = 0
     skipped: list[UUID] = []
     if contact_ids is None:
-        changed = _move(scope, campaign_id, action, movable, columns)
+        changed = _move(scope, campaign_id, movable, columns)
     else:
         for chunk in chunks(checked_ids(contact_ids)):
             moving = sa.and_(movable, is_one_of(_CONTACT.contact_id, chunk))
             moved = set(scope.connection.scalars(sa.select(_CONTACT.contact_id).where(moving)))
-            changed += _move(scope, campaign_id, action, moving, columns)
+            changed += _move(scope, campaign_id, moving, columns)
             skipped += [contact_id for contact_id in chunk if contact_id not in moved]
     refresh_campaign(scope, campaign_id)
     return Changed(changed, tuple(skipped))
@@ -95,33 +103,19 @@ def move_contacts(
 
 @exact_money()
 def _move(
-    scope: Scope,
-    campaign_id: UUID,
-    action: ContactAction,
-    moving: sa.ColumnElement[bool],
-    columns: Mapping[str, Any],
+    scope: Scope, campaign_id: UUID, moving: sa.ColumnElement[bool], columns: Mapping[str, Any]
 ) -> int:
-    """Apply ``action`` to the contacts that meet ``moving``; return their number.
+    """Write ``columns`` into the contacts that meet ``moving``; return their number.
 
-    Write ``columns`` as well, and add the change to the totals.
+    Add the change to the totals.
     """
-    target = sa.case(
-        *(
-            (
-                _CONTACT.status == line.source.value,
-                _resting_status(scope) if line.target is None else sa.literal(line.target.value),
-            )
-            for line in lifecycle.CONTACT_TRANSITIONS
-            if line.action is action
-        )
-    )
     # 1. Count the contacts by their status before and after, for the totals.
     delta = Totals()
     number = 0
     for source, goal, count, reserved, exported in scope.connection.execute(
         sa.select(
             _CONTACT.status,
-            target.label("target"),
+            columns["status"].label("target"),
             sa.func.count(),
             total_of(_CONTACT.reserved, type_=Money()),
             sa.func.count(_CONTACT.exported_at),
@@ -137,9 +131,7 @@ def _move(
             delta.exported -= exported
     # 2. Change the contacts.
     if number:
-        scope.connection.execute(
-            sa.update(campaign_contacts).where(moving).values(status=target, **columns)
-        )
+        scope.connection.execute(sa.update(campaign_contacts).where(moving).values(columns))
         add_to_totals(scope, campaign_id, delta)
     return number
 

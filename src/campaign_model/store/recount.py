@@ -16,7 +16,6 @@ each of them. Workers never count.
 
 from __future__ import annotations
 
-from collections import Counter
 from uuid import UUID
 
 import attrs
@@ -40,6 +39,10 @@ SMALL_CAMPAIGN = 10_000
 """Every call under the exclusive lock counts up to this many contacts, in about 5 ms."""
 
 _CONTACT = campaign_contacts.c
+_IS_UNLEASED = sa.and_(
+    _CONTACT.status == GENERATING.value,
+    _CONTACT.lease_expires_at.is_(None),
+)
 
 
 def is_small(total: Totals) -> bool:
@@ -54,8 +57,7 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     What the rows do not say comes from the ``kept`` totals. One query reads every contact: it takes
     about half a second for a million.
     """
-    is_unleased = sa.and_(_CONTACT.status == GENERATING.value, _CONTACT.lease_expires_at.is_(None))
-    by_status = scope.connection.execute(
+    rows = scope.connection.execute(
         sa.select(
             _CONTACT.status,
             sa.func.count().label("contacts"),
@@ -63,13 +65,12 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
             total_of(_CONTACT.generation_cost, type_=Money()).label("cost"),
             total_of(_CONTACT.unknown_costs, type_=sa.BigInteger()).label("unknown_costs"),
             total_of(_CONTACT.reserved, type_=Money()).label("reserved"),
-            sa.func.count().filter(is_unleased).label("unleased"),
+            sa.func.count().filter(_IS_UNLEASED).label("unleased"),
         )
         .where(scope.of_campaign(campaign_contacts, campaign_id))
         .group_by(_CONTACT.status)
-    )
-    rows = by_status.all()
-    counts = Counter(Totals().counts)
+    ).all()
+    counts = Totals().counts
     for row in rows:
         counts[read_contact_status(row.status)] += row.contacts
     erased_claim = campaign_erased_claims.c
@@ -80,7 +81,7 @@ def count_contacts(scope: Scope, campaign_id: UUID, kept: Totals) -> Totals:
     ).scalar_one()
     return attrs.evolve(
         kept,
-        counts=dict(counts),
+        counts=counts,
         exported=sum(row.exported for row in rows),
         cost=sum(row.cost for row in rows),
         unknown_costs=sum(row.unknown_costs for row in rows),
@@ -101,11 +102,7 @@ def recount_totals(scope: Scope, campaign_id: UUID) -> Totals:
     if total.unleased:
         scope.connection.execute(
             sa.update(campaign_contacts)
-            .where(
-                scope.of_campaign(campaign_contacts, campaign_id),
-                campaign_contacts.c.status == GENERATING.value,
-                campaign_contacts.c.lease_expires_at.is_(None),
-            )
+            .where(scope.of_campaign(campaign_contacts, campaign_id), _IS_UNLEASED)
             .values(lease_expires_at=scope.now())
         )
     return total
