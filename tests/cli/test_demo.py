@@ -27,7 +27,6 @@ from campaign_model import db
 from campaign_model.campaign import Campaign
 from campaign_model.cli import demo, main
 from campaign_model.cli.contacts_csv import Contact
-from campaign_model.cli.database import parse_url
 from campaign_model.cli.demo import next_commands, run_demo, walkthrough, workers
 from campaign_model.cli.demo.contacts import TENANT, read_contacts
 from campaign_model.cli.demo.messages import CampaignMessages, compose_message
@@ -283,10 +282,9 @@ def test_one_contact_in_a_file_of_the_user_is_enough(empty_directory: Path) -> N
 def test_a_terminal_shows_a_bar_and_no_line_wider_than_80_columns(empty_directory: Path) -> None:
     screen = io.StringIO()
     terminal = Console(file=screen, force_terminal=True, width=80, markup=False, highlight=False)
-    url = parse_url("sqlite:///terminal.db")
     exit_code = run_demo(
         terminal,
-        url,
+        "sqlite:///terminal.db",
         contacts_path=None,
         template_name=None,
         out=empty_directory / "out.jsonl",

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model._logs import setup_log
-from campaign_model.cli import campaign_commands, console
+from campaign_model.cli import console, database
 from campaign_model.cli.console import UserError, hide_passwords
 from campaign_model.cli.database import make_engine
 from campaign_model.cli.output_files import open_output
@@ -67,7 +67,7 @@ def test_each_kind_of_failure_has_its_exit_code_and_its_error_as_json(
         assert word in error["message"]
     assert error_of(command(*show, "--json"))["ids"] == [str(campaign_id)]
 
-    monkeypatch.setattr(campaign_commands, "parse_url", fail)
+    monkeypatch.setattr(database, "parse_url", fail)
     answer = command("campaigns", "list", *at_database)
     assert answer.code == 70
     assert answer.err.startswith("Traceback")
@@ -95,7 +95,7 @@ def test_warnings_are_lines_of_json_too(command: Command, monkeypatch: pytest.Mo
         setup_log.warning("another process holds the lock")
         raise UserError("no more")
 
-    monkeypatch.setattr(campaign_commands, "parse_url", warn_and_fail)
+    monkeypatch.setattr(database, "parse_url", warn_and_fail)
     listing = ("campaigns", "list", "--url", "x", *TENANT)
     prefix = "campaign-model: "
     assert command(*listing).err == f"{prefix}another process holds the lock\n{prefix}no more\n"

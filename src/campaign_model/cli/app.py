@@ -1,7 +1,7 @@
 """The command ``campaign-model``: its subcommands that need no database, and the demo.
 
-The group ``db`` is in ``database_commands``, the groups ``templates`` and ``campaigns`` are in
-``campaign_commands``. Exit codes and messages of errors are in ``failures``.
+Each group of subcommands has a module of its own, such as ``campaign_commands``. Exit codes and
+messages of errors are in ``failures``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from uuid import UUID
 import typer
 
 from campaign_model._logs import setup_log
-from campaign_model.cli.campaign_commands import campaigns_app, templates_app
+from campaign_model.cli.campaign_commands import campaigns_app
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
     NAME,
@@ -29,11 +29,11 @@ from campaign_model.cli.console import (
     print_table,
 )
 from campaign_model.cli.contact_commands import contacts_app
-from campaign_model.cli.database import parse_url
 from campaign_model.cli.database_commands import database_app
 from campaign_model.cli.document_files import Format, Kind, check_file, print_checked_files
 from campaign_model.cli.failures import print_failure, wants_json
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Stored
+from campaign_model.cli.template_commands import templates_app
 from campaign_model.cli.tenant_commands import tenants_app
 
 app: typer.Typer = typer.Typer(
@@ -139,7 +139,7 @@ def demo(
 
     return run_demo(
         open_console(),
-        parse_url(url),
+        url,
         contacts_path=contacts,
         template_name=template,
         out=out,

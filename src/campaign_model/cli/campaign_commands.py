@@ -1,104 +1,63 @@
-"""The command groups ``templates`` and ``campaigns``, and the tables that they print.
-
-The library is imported within the functions, so that ``--help`` is fast.
-"""
+"""The commands ``campaign-model campaigns``, and the tables that ``demo`` prints too."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from campaign_model.cli import campaign_actions
 from campaign_model.cli.console import (
     NARROW,
+    Interruption,
+    UserError,
     format_amount,
+    format_count,
     format_time,
     open_console,
     print_json,
     print_labelled,
     print_table,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database, require_table, run_as_tenant
 from campaign_model.cli.options import (
     GROUP_SETTINGS,
+    Actor,
     After,
     CampaignId,
+    ContactsTable,
     Json,
+    MessagesTable,
     Tenant,
     Url,
 )
-from campaign_model.lifecycle import Status
+from campaign_model.cli.output_files import open_output
+from campaign_model.lifecycle import Action, ContactStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from campaign_model import db
-    from campaign_model.campaign import HistoryEntry
+    from campaign_model.campaign import Campaign, HistoryEntry
     from campaign_model.claims import Progress
     from campaign_model.errors import Unmet
+    from campaign_model.lifecycle import ActionState
+    from campaign_model.store import CampaignStore
 
 _WIDE_TERMINAL = 110
 """Columns that a list of campaigns needs for all its fields."""
 
-templates_app: typer.Typer = typer.Typer(
-    **GROUP_SETTINGS, help="List and update the templates of campaigns."
-)
+_HOW_TO_GENERATE = {
+    Status.GENERATING: "Workers will claim them.",
+    Status.READY: "Start the generation to generate them.",
+    Status.REVIEW: "Request changes and start the generation to generate them.",
+}
+"""What has to be done in each status in which failed contacts can be retried."""
+
 campaigns_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Show, watch and export the campaigns of a tenant."
 )
-
-
-@templates_app.command("sync")
-def sync_templates(*, url: Url, as_json: Json = False) -> None:
-    """Update the system templates in a database to those of this version.
-
-    A system template that was edited in the database stays as it is.
-    """
-    from campaign_model import db
-
-    with open_database(parse_url(url)) as engine, engine.begin() as connection:
-        report = db.sync_presets(connection)
-    print_sync_report(report, as_json=as_json)
-
-
-def print_sync_report(report: db.SyncReport, *, as_json: bool) -> None:
-    """Print what a sync did with each system template."""
-    if as_json:
-        print_json(report)
-    else:
-        import attrs
-
-        results = [(name, word) for word, names in attrs.asdict(report).items() for name in names]
-        print_table(open_console(), ("system template", "result"), results)
-
-
-@templates_app.command("list")
-def list_templates(*, url: Url, tenant: Tenant, as_json: Json = False) -> None:
-    """List the system templates and the tenant's own templates."""
-    from campaign_model.store import transact
-
-    with open_database(parse_url(url)) as engine:
-        templates = transact(engine, tenant, lambda store: store.templates.list())
-    if as_json:
-        print_json(templates)
-        return
-    print_table(
-        open_console(),
-        ("id", "name", "steps", "messages", "owner"),
-        [
-            (
-                template.id,
-                template.name,
-                len(template.steps.enabled),
-                len(template.steps.slots()),
-                "system" if template.is_system else "tenant",
-            )
-            for template in templates
-        ],
-        wraps="name",
-    )
 
 
 @campaigns_app.command("list")
@@ -122,14 +81,9 @@ def list_campaigns(
 
     A terminal of 80 to 109 columns leaves out cost and creation time.
     """
-    from campaign_model.store import transact
-
-    with open_database(parse_url(url)) as engine:
-        page = transact(
-            engine,
-            tenant,
-            lambda store: store.campaigns.list(status=status, limit=limit, after=after),
-        )
+    page = run_as_tenant(
+        url, tenant, lambda store: store.campaigns.list(status=status, limit=limit, after=after)
+    )
     if as_json:
         print_json(page)
         return
@@ -169,30 +123,30 @@ def show_campaign(
     as_json: Json = False,
 ) -> None:
     """Show one campaign: steps, progress, history, and the actions that are allowed now."""
-    from campaign_model.store import transact
 
-    with open_database(parse_url(url)) as engine:
-        campaign, progress, actions, history = transact(
-            engine,
-            tenant,
-            lambda store: (
-                store.campaigns.get(id_),
-                store.generation.progress(id_),
-                store.campaigns.actions(id_),
-                store.campaigns.history(id_),
-            ),
-        )
+    def read(store: CampaignStore) -> dict[str, Any]:
+        return {
+            "campaign": store.campaigns.get(id_),
+            "progress": store.generation.progress(id_),
+            "actions": store.campaigns.actions(id_),
+            "history": store.campaigns.history(id_),
+        }
+
+    shown = run_as_tenant(url, tenant, read)
     if as_json:
-        print_json(
-            {
-                "campaign": campaign,
-                "progress": progress,
-                "actions": actions,
-                "history": history,
-            }
-        )
-        return
-    console = open_console()
+        print_json(shown)
+    else:
+        _print_campaign(open_console(), **shown)
+
+
+def _print_campaign(
+    console: Console,
+    campaign: Campaign,
+    progress: Progress,
+    actions: Iterable[ActionState],
+    history: tuple[HistoryEntry, ...],
+) -> None:
+    """Print one campaign: its fields, steps and contacts, what may be done, and what was done."""
     details = {
         "Campaign": campaign.name,
         "Id": campaign.id,
@@ -250,6 +204,32 @@ def show_campaign(
     print_history(console, history)
 
 
+def _explain_unmet(unmet: Unmet) -> str:
+    """Return the sentence of the guard, or what it means for those who call no function."""
+    if unmet.guard == "review_counted":
+        return "it depends on the messages under review, which your service counts"
+    return unmet.message
+
+
+def print_history(console: Console, history: tuple[HistoryEntry, ...]) -> None:
+    """Print every move of a campaign: when, who, from which status to which."""
+    print_table(
+        console,
+        ("when (UTC)", "who", "action", "from", "to"),
+        [
+            (format_time(entry.at), entry.actor or "", entry.action, entry.source, entry.target)
+            for entry in history
+        ],
+        title="History",
+    )
+
+
+def print_contact_counts(console: Console, progress: Progress) -> None:
+    """Print how many contacts have each status, without empty statuses."""
+    counts = [(status, count) for status, count in progress.by_status.items() if count]
+    print_table(console, ("status", "contacts"), counts, title="Contacts")
+
+
 @campaigns_app.command("watch")
 def watch(
     ids: Annotated[
@@ -277,32 +257,159 @@ def watch(
     watch_campaigns(url, tenant, ids or (), interval=interval, as_json=as_json)
 
 
-campaigns_app.command("cancel")(campaign_actions.cancel)
-campaigns_app.command("retry-failed")(campaign_actions.retry_failed)
-campaigns_app.command("export")(campaign_actions.export)
+@campaigns_app.command("cancel")
+def cancel(
+    id_: CampaignId,
+    *,
+    url: Url,
+    tenant: Tenant,
+    reason: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Why, for the history.")
+    ] = None,
+    actor: Actor = "operator",
+    as_json: Json = False,
+) -> None:
+    """Cancel the generation of a campaign, which is ready then and can be started again.
 
+    Contacts that workers hold are finished, and their costs are booked.
 
-def _explain_unmet(unmet: Unmet) -> str:
-    """Return the sentence of the guard, or what it means for those who call no function."""
-    if unmet.guard == "review_counted":
-        return "it depends on the messages under review, which your service counts"
-    return unmet.message
-
-
-def print_history(console: Console, history: tuple[HistoryEntry, ...]) -> None:
-    """Print every move of a campaign: when, who, from which status to which."""
-    print_table(
-        console,
-        ("when (UTC)", "who", "action", "from", "to"),
-        [
-            (format_time(entry.at), entry.actor or "", entry.action, entry.source, entry.target)
-            for entry in history
-        ],
-        title="History",
+    Example:  campaign-model campaigns cancel ID --reason "wrong steps"
+    """
+    campaign, progress = run_as_tenant(
+        url,
+        tenant,
+        lambda store: (
+            store.campaigns.apply(id_, Action.CANCEL_GENERATION, reason=reason),
+            store.generation.progress(id_),
+        ),
+        actor=actor,
     )
+    if as_json:
+        print_json({"campaign": campaign, "progress": progress})
+        return
+    counts = progress.by_status
+    waiting = counts[ContactStatus.PENDING] + counts[ContactStatus.ENRICHMENT_OK]
+    console = open_console()
+    console.print(
+        f"The campaign is {campaign.status}. Contacts: {counts[ContactStatus.GENERATED]} "
+        f"generated, {counts[ContactStatus.FAILED]} failed, {waiting} waiting."
+    )
+    held = counts[ContactStatus.GENERATING]
+    if held:
+        console.print(
+            f"Workers still hold {format_count(held, 'contact')}. The outcomes and costs will be "
+            "recorded."
+        )
 
 
-def print_contact_counts(console: Console, progress: Progress) -> None:
-    """Print how many contacts have each status, without empty statuses."""
-    counts = [(status, count) for status, count in progress.by_status.items() if count]
-    print_table(console, ("status", "contacts"), counts, title="Contacts")
+@campaigns_app.command("retry-failed")
+def retry_failed(
+    id_: CampaignId,
+    *,
+    url: Url,
+    tenant: Tenant,
+    contacts: Annotated[
+        list[UUID] | None,
+        typer.Option(
+            "--contact",
+            metavar="UUID",
+            help="Only this contact. Repeat it for several. Default: every failed contact.",
+        ),
+    ] = None,
+    actor: Actor = "operator",
+    as_json: Json = False,
+) -> None:
+    """Let the failed contacts of a campaign wait again, so that workers generate them.
+
+    Look at the errors first, with  contacts list ID --status failed.
+
+    Example:  campaign-model campaigns retry-failed ID
+    """
+    changed, campaign = run_as_tenant(
+        url,
+        tenant,
+        lambda store: (
+            store.generation.retry_failed(id_, contacts),
+            store.campaigns.get(id_),
+        ),
+        actor=actor,
+    )
+    if as_json:
+        print_json(changed)
+        return
+    console = open_console()
+    if changed.changed:
+        contacts_text = format_count(changed.changed, "contact")
+        console.print(f"Waiting again: {contacts_text}. {_HOW_TO_GENERATE[campaign.status]}")
+    else:
+        console.print("No contact has failed.")
+    for contact_id in changed.skipped:
+        console.print(f"{contact_id} is no failed contact of this campaign.")
+
+
+@campaigns_app.command("export")
+def export(
+    id_: CampaignId,
+    *,
+    url: Url,
+    tenant: Tenant,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="New file for the messages, as JSON Lines.")
+    ],
+    contacts: ContactsTable = "contacts",
+    messages: MessagesTable = "messages",
+    actor: Actor = "operator",
+    as_json: Json = False,
+) -> None:
+    """Export the approved messages of an approved campaign to a file, and mark their contacts.
+
+    The next export has only contacts that are not marked yet, so keep the file. The tables need the
+    columns of those that  db init --with-host-tables  creates. If yours are others, export with
+    run_export in a program of your own.
+
+    Example:  campaign-model campaigns export ID --out messages.jsonl
+    """
+    from campaign_model import db
+    from campaign_model.cli.message_lines import MessageFile
+    from campaign_model.worker import run_export
+
+    host = db.MinimalHost(db.HostTables(contacts=contacts), messages)
+    with open_database(url) as engine:
+        for table, option in ((host.contacts, "--contacts"), (host.messages, "--messages")):
+            require_table(
+                engine,
+                table.name,
+                option,
+                columns=table.c.keys(),
+                otherwise="export with run_export in a program of your own, or name another table",
+            )
+        with open_output(out, must_be_new=True) as file:
+            receiver = MessageFile(engine, tenant, host.contacts, host.messages, file)
+            try:
+                report = run_export(
+                    engine, tenant, id_, receiver.push, max_equal_failures=1, actor=actor
+                )
+            except KeyboardInterrupt:
+                raise Interruption(
+                    f"interrupted; export the remaining contacts to another file than {out}"
+                ) from None
+            finally:
+                if file.tell() == 0:
+                    out.unlink()
+        lines = len(out.read_text(encoding="utf-8").splitlines()) if out.exists() else 0
+    if isinstance(receiver.error, OSError):
+        raise UserError(
+            f"cannot write {out}: {receiver.error.strerror}; not exported: "
+            f"{format_count(report.remaining, 'contact')}; name another file in the next export"
+        )
+    if receiver.error is not None:
+        raise receiver.error
+    if as_json:
+        print_json({"file": str(out) if lines else None, "messages": lines, "report": report})
+    elif lines:
+        open_console().print(
+            f"{out} has {format_count(lines, 'message')} of "
+            f"{format_count(report.exported, 'contact')}."
+        )
+    else:
+        open_console().print("No contact with an approved message was left to export.")

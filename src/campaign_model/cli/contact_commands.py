@@ -1,7 +1,4 @@
-"""The commands ``campaign-model contacts``: import contacts, and list those of a campaign.
-
-The library is imported within the functions, so that ``--help`` is fast.
-"""
+"""The commands ``campaign-model contacts``: import contacts, and list those of a campaign."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from campaign_model.cli.console import (
     print_table,
 )
 from campaign_model.cli.contacts_csv import FIELDS, ContactsFile, read_contacts_file
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database, run_in_transaction
 from campaign_model.cli.options import GROUP_SETTINGS, After, ContactsTable, Json, Tenant, Url
 from campaign_model.lifecycle import ContactStatus
 
@@ -67,7 +64,7 @@ def list_contacts(
     from campaign_model.cli.contact_table import load_names
     from campaign_model.store import transact
 
-    with open_database(parse_url(url)) as engine:
+    with open_database(url) as engine:
         page = transact(
             engine,
             tenant,
@@ -150,8 +147,9 @@ def import_contacts(
     is_refused = bool(read.faults) and not skip_invalid
     added = 0
     if not is_refused:
-        with open_database(parse_url(url)) as engine, engine.begin() as connection:
-            added = insert_contacts(connection, contacts, tenant, read)
+        added = run_in_transaction(
+            url, lambda connection: insert_contacts(connection, contacts, tenant, read)
+        )
     counts = {
         "added": added,
         "already_there": 0 if is_refused else len(read.contacts) - added,

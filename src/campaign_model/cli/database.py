@@ -1,15 +1,17 @@
 """Opening the database of ``--url``, and explaining in one line why it cannot be opened.
 
-SQLAlchemy is imported within the functions, because ``--help`` loads this module too.
+``open_database`` opens it for a block, ``run_in_transaction`` and ``run_as_tenant`` for one
+transaction. SQLAlchemy is imported within the functions, because ``--help`` loads this module too.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
 
 from campaign_model.cli.console import (
     NAME,
@@ -20,6 +22,10 @@ from campaign_model.cli.console import (
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
+
+    from campaign_model.store import CampaignStore
+
+Result = TypeVar("Result")
 
 _POSTGRESQL = "postgresql+psycopg"
 _DRIVERS = {
@@ -84,7 +90,7 @@ def make_engine(url: sa.URL) -> sa.Engine:
 
 @contextmanager
 def open_database(
-    url: sa.URL, *, may_create: bool = False, needs_schema: bool = True
+    url_text: str, *, may_create: bool = False, needs_schema: bool = True
 ) -> Iterator[sa.Engine]:
     """Open an engine for the block, after one connection has shown that the database answers.
 
@@ -97,6 +103,7 @@ def open_database(
     from campaign_model import db
     from campaign_model.store.connection import check_session
 
+    url = parse_url(url_text)
     if url.get_backend_name() == "sqlite":
         _check_sqlite_file(url, may_create=may_create)
     shown_url = show_url(url)
@@ -129,6 +136,26 @@ def open_database(
         yield engine
     finally:
         engine.dispose()
+
+
+def run_in_transaction(url: str, work: Callable[[sa.Connection], Result]) -> Result:
+    """Open a database with the library's tables, and run ``work`` in a transaction."""
+    with open_database(url) as engine, engine.begin() as connection:
+        return work(connection)
+
+
+def run_as_tenant(
+    url: str,
+    tenant_id: UUID,
+    work: Callable[[CampaignStore], Result],
+    *,
+    actor: str | None = None,
+) -> Result:
+    """Open a database with the library's tables, and run ``work`` in a transaction of a tenant."""
+    from campaign_model.store import transact
+
+    with open_database(url) as engine:
+        return transact(engine, tenant_id, work, actor=actor)
 
 
 def require_table(

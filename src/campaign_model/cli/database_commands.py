@@ -1,7 +1,4 @@
-"""The commands ``campaign-model db``: build, check, adopt and enforce the schema of a database.
-
-The library is imported within the functions, so that ``--help`` is fast.
-"""
+"""The commands ``campaign-model db``: build, check, adopt and enforce the schema of a database."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from campaign_model.cli.campaign_commands import print_sync_report
 from campaign_model.cli.console import (
     FOUND_PROBLEMS,
     SUCCESS,
@@ -20,7 +16,7 @@ from campaign_model.cli.console import (
     print_json,
     print_json_line,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database
 from campaign_model.cli.guard_commands import guard_app
 from campaign_model.cli.options import (
     GROUP_SETTINGS,
@@ -32,6 +28,7 @@ from campaign_model.cli.options import (
     Url,
 )
 from campaign_model.cli.rls_commands import rls_app
+from campaign_model.cli.template_commands import print_sync_report
 
 if TYPE_CHECKING:
     from campaign_model import db
@@ -74,7 +71,7 @@ def init(
     host = db.HostTables(tenants, owners, contacts)
     # `may_create` lets SQLite create the file of the database if there is none. A new file has no
     # host tables. So without --with-host-tables, `db.init` would fail and leave an empty file.
-    with open_database(parse_url(url), may_create=with_host_tables, needs_schema=False) as engine:
+    with open_database(url, may_create=with_host_tables, needs_schema=False) as engine:
         report = db.init(engine, host=host, with_host_tables=with_host_tables)
     print_sync_report(report, as_json=as_json)
 
@@ -97,7 +94,7 @@ def verify(
     from campaign_model.cli.adopt_report import print_verdict
 
     host = db.HostTables(tenants, owners, contacts)
-    with open_database(parse_url(url), needs_schema=False) as engine:
+    with open_database(url, needs_schema=False) as engine:
         verdict = db.verify(engine, host=host, messages=messages)
     if as_json:
         print_json(verdict)
@@ -245,7 +242,7 @@ def _run_step(
     console = open_console()
     refusal = ""
     with (
-        open_database(parse_url(url), needs_schema=False) as engine,
+        open_database(url, needs_schema=False) as engine,
         adoption_progress() as on_progress,
     ):
         try:
@@ -328,5 +325,5 @@ def print_sql(
     if url is None:
         typer.echo(db.sql(host=host), nl=False)
         return
-    with open_database(parse_url(url), needs_schema=False) as engine:
+    with open_database(url, needs_schema=False) as engine:
         typer.echo(db.sql(engine, host=host, messages=messages, enforce=enforce), nl=False)

@@ -16,7 +16,7 @@ from campaign_model.cli.console import (
     print_json,
     print_labelled,
 )
-from campaign_model.cli.database import open_database, parse_url, require_table
+from campaign_model.cli.database import open_database, require_table
 from campaign_model.cli.doctor_checks import CHECKS, Examination, Problem, check_schema
 from campaign_model.db.rls import TABLES
 from campaign_model.db.setup import require_all_rows
@@ -36,7 +36,7 @@ def examine(
     """Run all checks, repair what can be repaired, print the problems, and return the exit code."""
     host = HostTables(tenants, owners, contacts)
     repaired: list[Problem] = []
-    with open_database(parse_url(url)) as engine:
+    with open_database(url) as engine:
         for option, table in (("tenants", tenants), ("owners", owners), ("contacts", contacts)):
             require_table(engine, table, f"--{option}")
         with engine.connect() as connection:

@@ -1,12 +1,8 @@
-"""The commands ``campaign-model db guard``: triggers that refuse what the library never does.
-
-The library is imported within the functions, so that ``--help`` is fast.
-"""
+"""The commands ``campaign-model db guard``: triggers that refuse what the library never does."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,15 +13,11 @@ from campaign_model.cli.console import (
     open_console,
     print_json,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import run_in_transaction
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
     from campaign_model import db
-
-Result = TypeVar("Result")
 
 guard_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Let the database refuse changes that the library never makes."
@@ -43,7 +35,7 @@ def install(*, url: Url, as_json: Json = False) -> int:
     """
     from campaign_model import db
 
-    return _print_status(_run(url, db.install_guard), as_json=as_json)
+    return _print_status(run_in_transaction(url, db.install_guard), as_json=as_json)
 
 
 @guard_app.command()
@@ -51,9 +43,9 @@ def remove(*, url: Url, as_json: Json = False) -> None:
     """Remove the triggers of the guard."""
     from campaign_model import db
 
-    _run(url, db.remove_guard)
+    run_in_transaction(url, db.remove_guard)
     if as_json:
-        print_json(_run(url, db.read_guard))
+        print_json(run_in_transaction(url, db.read_guard))
     else:
         open_console().print("the guard is removed")
 
@@ -66,13 +58,7 @@ def status(*, url: Url, as_json: Json = False) -> int:
     """
     from campaign_model import db
 
-    return _print_status(_run(url, db.read_guard), as_json=as_json)
-
-
-def _run(url: str, work: Callable[[sa.Connection], Result]) -> Result:
-    """Run ``work`` in a transaction on the database at ``url``, and commit."""
-    with open_database(parse_url(url)) as engine, engine.begin() as connection:
-        return work(connection)
+    return _print_status(run_in_transaction(url, db.read_guard), as_json=as_json)
 
 
 def _print_status(guard: db.GuardStatus, *, as_json: bool) -> int:

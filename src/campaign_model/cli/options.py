@@ -1,4 +1,8 @@
-"""Options that several commands share."""
+"""Options that several commands share.
+
+The modules of the commands import the library only within the functions that use it: ``--help``
+and shell completion load every module of a command, and have to be fast.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,7 @@ GROUP_SETTINGS: dict[str, Any] = {
     "rich_markup_mode": None,
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
-"""Arguments of every ``typer.Typer``.
-
-The modules of the commands import the library only within the functions that use it: ``--help``
-and shell completion load every module of a command, and have to be fast.
-"""
+"""Arguments of every ``typer.Typer``."""
 
 Url = Annotated[
     str,

@@ -1,7 +1,4 @@
-"""The commands ``campaign-model db rls``: install, remove and check row-level security.
-
-The library is imported within the functions, so that ``--help`` is fast.
-"""
+"""The commands ``campaign-model db rls``: install, remove and check row-level security."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from campaign_model.cli.console import (
     open_console,
     print_json,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database
 from campaign_model.cli.options import GROUP_SETTINGS, Json, Url
 
 if TYPE_CHECKING:
@@ -58,7 +55,7 @@ def status(*, url: Url, as_json: Json = False) -> int:
     """
     from campaign_model import db
 
-    with open_database(parse_url(url), needs_schema=False) as engine:
+    with open_database(url, needs_schema=False) as engine:
         security = db.read_row_security(engine)
     if as_json:
         print_json(security)
@@ -74,7 +71,7 @@ def _change(url: str, change: Callable[..., tuple[str, ...]], *, print_sql: bool
     """Execute the statements of ``change``, or print them as a transaction."""
     from campaign_model.db.setup import LOCK_TIMEOUT_MILLISECONDS
 
-    with open_database(parse_url(url), needs_schema=False) as engine:
+    with open_database(url, needs_schema=False) as engine:
         statements = change(engine, dry_run=print_sql)
     if not print_sql:
         console = open_console()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import typer
 
 from campaign_model.cli.console import open_console, print_json, print_table
-from campaign_model.cli.database import open_database, parse_url, require_table
+from campaign_model.cli.database import require_table, run_in_transaction
 from campaign_model.cli.options import GROUP_SETTINGS, Json, TenantsTable, Url
 from campaign_model.lifecycle import Status
 
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
 tenants_app: typer.Typer = typer.Typer(**GROUP_SETTINGS, help="List the tenants of a database.")
-
-
-@tenants_app.callback()
-def _tenants() -> None:
-    """List the tenants of a database."""  # With a callback, one command is a group too.
 
 
 @tenants_app.command("list")
@@ -30,38 +30,37 @@ def list_tenants(
 
     Example:  campaign-model tenants list --url sqlite:///campaigns.db
     """
+    from campaign_model.store import HostTables
+
+    table = HostTables(tenants=tenants).tenants
+    rows = run_in_transaction(url, lambda connection: _load_tenants(connection, table))
+    if as_json:
+        print_json([row._asdict() for row in rows])
+    else:
+        print_table(open_console(), ("id", "campaigns", "generating", "name"), rows)
+
+
+def _load_tenants(connection: sa.Connection, table: str) -> list[sa.Row[Any]]:
+    """Load every tenant, with and without campaigns, and the numbers of its campaigns."""
     import sqlalchemy as sa
 
     from campaign_model.db.schema import quote
-    from campaign_model.store import HostTables
     from campaign_model.store.types import Uuid
 
-    table = HostTables(tenants=tenants).tenants
-    with open_database(parse_url(url)) as engine:
-        has_names = "name" in require_table(engine, table, "--tenants")
-        name = "CAST(tenant.name AS text)" if has_names else "''"
-        # Every tenant, with and without campaigns, and the numbers of its campaigns.
-        select_tenants = sa.text(
-            f"""
-            SELECT
-                tenant.id AS id,
-                {name} AS name,
-                count(campaign.id) AS campaigns,
-                count(CASE WHEN campaign.status = '{Status.GENERATING}' THEN 1 END) AS generating
-            FROM {quote(table)} AS tenant
-            LEFT JOIN campaigns AS campaign
-                ON campaign.tenant_id = tenant.id AND campaign.is_active
-            GROUP BY 1, 2
-            ORDER BY 2, 1
-            """  # noqa: S608 - the name of the table is quoted
-        ).columns(id=Uuid)
-        with engine.begin() as connection:
-            rows = [row._asdict() for row in connection.execute(select_tenants)]
-    if as_json:
-        print_json(rows)
-        return
-    print_table(
-        open_console(),
-        ("id", "campaigns", "generating", "name"),
-        [(row["id"], row["campaigns"], row["generating"], row["name"]) for row in rows],
-    )
+    has_names = "name" in require_table(connection, table, "--tenants")
+    name = "CAST(tenant.name AS text)" if has_names else "''"
+    select_tenants = sa.text(
+        f"""
+        SELECT
+            tenant.id AS id,
+            count(campaign.id) AS campaigns,
+            count(CASE WHEN campaign.status = '{Status.GENERATING}' THEN 1 END) AS generating,
+            {name} AS name
+        FROM {quote(table)} AS tenant
+        LEFT JOIN campaigns AS campaign
+            ON campaign.tenant_id = tenant.id AND campaign.is_active
+        GROUP BY 1, 4
+        ORDER BY 4, 1
+        """  # noqa: S608 - the name of the table is quoted
+    ).columns(id=Uuid)
+    return [*connection.execute(select_tenants)]

@@ -33,7 +33,7 @@ from campaign_model.cli.console import (
     open_console,
     print_json_line,
 )
-from campaign_model.cli.database import open_database, parse_url
+from campaign_model.cli.database import open_database
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.connection import database_time
@@ -130,7 +130,7 @@ def watch_campaigns(
     Without ``ids``, show those that are generating at first.
     """
     console = open_console()
-    with open_database(parse_url(url)) as engine:
+    with open_database(url) as engine:
         watched = [*ids] or transact(engine, tenant_id, list_generating)
 
         def read() -> Reading:

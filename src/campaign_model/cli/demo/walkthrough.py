@@ -58,7 +58,7 @@ _STATUSES = (Status.GENERATING, Status.REVIEW, Status.APPROVED, Status.EXPORTED)
 
 def run_demo(
     console: Console,
-    url: sa.URL,
+    url: str,
     *,
     contacts_path: Path | None,
     template_name: str | None,
@@ -108,14 +108,14 @@ def run_demo(
         if campaign.status not in _STATUSES:
             raise UserError(f"the campaign is {campaign.status}, so the demo cannot continue it")
         say = partial(print_labelled, console)
-        say("Database", show_url(url))
+        say("Database", show_url(engine.url))
         say("Tenant", str(TENANT))
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
         say("Campaign", f"{campaign.name} (id {campaign_id})")
         # After Ctrl-C, the same options continue the demo.
         options = {"--contacts": contacts_path, "--template": template_name, "--out": out}
         arguments = [word for item in options.items() if item[1] is not None for word in item]
-        again = compose_command(url, "demo", "--continue", campaign_id, *arguments)
+        again = compose_command(engine.url, "demo", "--continue", campaign_id, *arguments)
         try:
             exit_code = _finish(
                 console,
@@ -132,8 +132,8 @@ def run_demo(
         print_commands(
             console,
             "Look at the campaign and at its contacts",
-            compose_command(url, "campaigns", "show", *options_of_tenant),
-            compose_command(url, "contacts", "list", *options_of_tenant),
+            compose_command(engine.url, "campaigns", "show", *options_of_tenant),
+            compose_command(engine.url, "contacts", "list", *options_of_tenant),
         )
         return exit_code
 
