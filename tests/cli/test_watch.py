@@ -31,7 +31,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[float]]:
             works[len(intervals)]()
             intervals.append(seconds)
 
-        monkeypatch.setattr(watch, "wait", wait)
+        monkeypatch.setattr(watch, "sleep", wait)
         return intervals
 
     return replace

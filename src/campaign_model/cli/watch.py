@@ -1,23 +1,23 @@
 """What the command ``campaign-model campaigns watch`` does.
 
-``follow`` reads and shows the campaigns again and again. ``read_campaigns`` reads them in one
-transaction, and costs little however many contacts they have: it looks only at contacts from the
-low-water mark on (every contact before it is finished), and only until all claimed ones are found.
+``watch_campaigns`` reads and shows the campaigns again and again. ``read_campaigns`` reads them in
+one transaction, and costs little however many contacts they have: it looks only at contacts from
+the low-water mark on (every contact before it is finished), and only until all claimed ones are
+found.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
-from typing import Any
+from time import sleep
 from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -37,8 +37,8 @@ from campaign_model.cli.database import open_database
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
 from campaign_model.store.connection import database_time
-from campaign_model.store.tables import campaign_contacts, campaign_totals, campaigns
-from campaign_model.store.types import UtcDateTime, Uuid, read_status
+from campaign_model.store.tables import campaigns
+from campaign_model.store.types import LAST_MOMENT, UtcDateTime, Uuid, read_status
 
 _PATIENCE = timedelta(minutes=1)
 """How long the command waits for a server that restarts."""
@@ -87,39 +87,40 @@ class Reading:
     campaigns: tuple[WatchedCampaign, ...]
 
 
-_CONTACT = campaign_contacts.c
-_in_flight = (
-    sa.select(_CONTACT.claim_token, _CONTACT.claimed_at, _CONTACT.lease_expires_at)
-    .where(
-        _CONTACT.tenant_id == sa.bindparam("tenant", type_=Uuid),
-        _CONTACT.campaign_id == sa.bindparam("campaign", type_=Uuid),
-        _CONTACT.status == ContactStatus.GENERATING.value,
-        _CONTACT.rank
-        >= sa.func.coalesce(
-            sa.select(sa.func.max(campaign_totals.c.low_watermark))
-            .where(
-                campaign_totals.c.tenant_id == sa.bindparam("tenant", type_=Uuid),
-                campaign_totals.c.campaign_id == sa.bindparam("campaign", type_=Uuid),
-            )
-            .scalar_subquery(),
-            _CONTACT.rank,
-        ),
-    )
-    .order_by(_CONTACT.rank)
-    .limit(sa.bindparam("number", type_=sa.Integer))
-    .subquery()
-)
 _SELECT_CLAIMS = (
-    sa.select(
-        _in_flight.c.claim_token,
-        sa.func.count(),
-        sa.func.min(_in_flight.c.claimed_at, type_=UtcDateTime()).label("claimed_at"),
-        sa.func.min(_in_flight.c.lease_expires_at, type_=UtcDateTime()),
+    sa.text(
+        """
+        SELECT
+            claim_token AS token,
+            count(*) AS contacts,
+            min(claimed_at) AS claimed_at,
+            min(lease_expires_at) AS lease_expires_at
+        FROM (
+            SELECT claim_token, claimed_at, lease_expires_at
+            FROM campaign_contacts
+            WHERE tenant_id = :tenant AND campaign_id = :campaign AND status = 'generating'
+                AND rank >= coalesce(
+                    (
+                        SELECT max(low_watermark)
+                        FROM campaign_totals
+                        WHERE tenant_id = :tenant AND campaign_id = :campaign
+                    ),
+                    rank
+                )
+            ORDER BY rank
+            LIMIT :number
+        ) AS in_flight
+        GROUP BY claim_token
+        ORDER BY claimed_at
+        """
     )
-    .group_by(_in_flight.c.claim_token)
-    .order_by(sa.literal_column("claimed_at"))
+    .bindparams(sa.bindparam("tenant", type_=Uuid), sa.bindparam("campaign", type_=Uuid))
+    .columns(token=Uuid, claimed_at=UtcDateTime, lease_expires_at=UtcDateTime)
 )
-"""The claims that hold contacts of a campaign, the oldest first."""
+"""The claims that hold contacts of a campaign, the oldest first.
+
+With the number of all claimed contacts as LIMIT, the query ends as soon as it has found them.
+"""
 
 
 def watch_campaigns(
@@ -130,47 +131,35 @@ def watch_campaigns(
     Without ``ids``, show those that are generating at first.
     """
     console = open_console()
-    with open_database(url) as engine:
-        watched = [*ids] or transact(engine, tenant_id, list_generating)
-
-        def read() -> Reading:
-            return transact(
-                engine, tenant_id, lambda store: read_campaigns(store, watched), patience=_PATIENCE
-            )
-
-        display: AbstractContextManager[Any] = nullcontext()
-        show: Callable[[Reading], None] = print_json_line if as_json else print_lines
-        if console.is_terminal and not as_json:
-            live = display = Live(console=console, auto_refresh=False)
-
-            def show(reading: Reading) -> None:
-                live.update(render(reading), refresh=True)
-
-        try:
-            with display:
-                follow(read, show, lambda: wait(interval))
-        except KeyboardInterrupt:
-            raise Interruption("stopped watching; the campaigns and their workers go on") from None
+    live = Live(console=console, auto_refresh=False)
+    is_live = console.is_terminal and not as_json
+    try:
+        with open_database(url) as engine, live if is_live else nullcontext():
+            watched = [*ids] or transact(engine, tenant_id, list_generating)
+            is_generating = True
+            while is_generating:
+                reading = transact(
+                    engine,
+                    tenant_id,
+                    lambda store: read_campaigns(store, watched),
+                    patience=_PATIENCE,
+                )
+                if as_json:
+                    print_json_line(reading)
+                elif is_live:
+                    live.update(render(reading), refresh=True)
+                else:
+                    print_lines(console, reading)
+                sys.stdout.flush()
+                is_generating = any(
+                    campaign.status is Status.GENERATING for campaign in reading.campaigns
+                )
+                if is_generating:
+                    sleep(interval)
+    except KeyboardInterrupt:
+        raise Interruption("stopped watching; the campaigns and their workers go on") from None
     if not watched and not as_json:
         console.print("No campaign of this tenant is generating.")
-
-
-def wait(seconds: float) -> None:
-    """Wait until the next reading. Tests replace this function."""
-    time.sleep(seconds)
-
-
-def follow(
-    read: Callable[[], Reading], show: Callable[[Reading], None], wait: Callable[[], None]
-) -> None:
-    """Read and show, and wait, until no campaign is generating."""
-    while True:
-        reading = read()
-        show(reading)
-        sys.stdout.flush()
-        if not any(campaign.status is Status.GENERATING for campaign in reading.campaigns):
-            return
-        wait()
 
 
 def list_generating(store: CampaignStore) -> list[UUID]:
@@ -198,7 +187,6 @@ def read_campaigns(store: CampaignStore, ids: Sequence[UUID]) -> Reading:
             )
         ).one()
         in_flight = progress.by_status[ContactStatus.GENERATING]
-        # With the number as the LIMIT, the query ends as soon as it has found all of them.
         parameters = {"tenant": store.tenant_id, "campaign": id_, "number": in_flight}
         claims = store.connection.execute(_SELECT_CLAIMS, parameters) if in_flight > 0 else ()
         watched.append(
@@ -207,22 +195,17 @@ def read_campaigns(store: CampaignStore, ids: Sequence[UUID]) -> Reading:
                 name,
                 read_status(status),
                 progress,
-                tuple(HeldContacts(*claim) for claim in claims),
+                tuple(HeldContacts(**claim._asdict()) for claim in claims),
             )
         )
     return Reading(database_time(store.connection), tuple(watched))
 
 
-def print_lines(reading: Reading) -> None:
+def print_lines(console: Console, reading: Reading) -> None:
     """Print one line for each campaign."""
-    console = open_console()
     for campaign in reading.campaigns:
-        parts = [campaign.status.value, describe_contacts(campaign), describe_money(campaign)]
-        if campaign.status is Status.GENERATING:
-            parts.insert(2, describe_speed(campaign))
-        parts += describe_claims(campaign, reading.at)
-        name = make_printable(campaign.name)
-        console.print(f"{format_time(reading.at)}  {name}: {'; '.join(parts)}")
+        facts = "; ".join((campaign.status, *describe_campaign(campaign, reading.at)))
+        console.print(f"{format_time(reading.at)}  {make_printable(campaign.name)}: {facts}")
 
 
 def render(reading: Reading) -> RenderableType:
@@ -239,14 +222,21 @@ def _render_campaign(campaign: WatchedCampaign, now: datetime) -> RenderableType
         ProgressBar(total=campaign.to_generate or 1, completed=campaign.finished, width=40),
         f"{percent} %",
     )
-    facts = [describe_contacts(campaign), describe_money(campaign)]
-    if campaign.status is Status.GENERATING:
-        facts.insert(1, describe_speed(campaign))
-    facts += describe_claims(campaign, now)
-    return Group(title, bar, *map(Text, facts), Text(""))
+    return Group(title, bar, *map(Text, describe_campaign(campaign, now)), Text(""))
 
 
-def describe_contacts(campaign: WatchedCampaign) -> str:
+def describe_campaign(campaign: WatchedCampaign, now: datetime) -> list[str]:
+    """Say how many contacts are finished and how fast, what it costs, and what is claimed."""
+    speed = [_describe_speed(campaign.progress)] if campaign.status is Status.GENERATING else []
+    return [
+        _describe_contacts(campaign),
+        *speed,
+        _describe_money(campaign.progress),
+        *describe_claims(campaign, now),
+    ]
+
+
+def _describe_contacts(campaign: WatchedCampaign) -> str:
     """Say how many contacts are finished, have failed, and are left out."""
     counts = campaign.progress.by_status
     text = f"{campaign.finished} of {format_count(campaign.to_generate, 'contact')}"
@@ -257,18 +247,16 @@ def describe_contacts(campaign: WatchedCampaign) -> str:
     return text
 
 
-def describe_speed(campaign: WatchedCampaign) -> str:
+def _describe_speed(progress: Progress) -> str:
     """Say how many contacts are finished in a second, and how long the others will take."""
-    progress = campaign.progress
     if progress.per_second is None or progress.seconds_left is None:
         return "rate not known yet"
     left = _format_duration(timedelta(seconds=progress.seconds_left))
     return f"{progress.per_second:.3g}/s, {left} left"
 
 
-def describe_money(campaign: WatchedCampaign) -> str:
+def _describe_money(progress: Progress) -> str:
     """Say what was spent of the budget, and what is reserved."""
-    progress = campaign.progress
     text = format_amount(progress.spent)
     if progress.budget is not None:
         text += f" of {format_amount(progress.budget)}"
@@ -282,27 +270,27 @@ def describe_money(campaign: WatchedCampaign) -> str:
 
 def describe_claims(campaign: WatchedCampaign, now: datetime) -> list[str]:
     """Say how many contacts are claimed, since when and until when, and how many leases expired."""
-    held = [claim for claim in campaign.claims if not _has_expired(claim, now)]
-    expired = sum(claim.contacts for claim in campaign.claims if _has_expired(claim, now))
+    expired = [claim for claim in campaign.claims if (claim.lease_expires_at or LAST_MOMENT) <= now]
+    held = [claim for claim in campaign.claims if claim not in expired]
     sentences = []
     if held:
         times = [claim.claimed_at for claim in held if claim.claimed_at is not None]
         ends = [claim.lease_expires_at for claim in held if claim.lease_expires_at is not None]
-        text = f"{format_count(sum(claim.contacts for claim in held), 'contact')} claimed"
+        text = f"{_count_contacts(held)} claimed"
         if times:
             text += f", the first {_format_duration(now - min(times))} ago"
         if ends:
             text += f"; the next lease ends in {_format_duration(min(ends) - now)}"
         sentences.append(text)
     if expired:
-        contacts = format_count(expired, "contact")
-        sentences.append(f"{contacts} with an expired lease, which another worker may claim")
+        sentences.append(
+            f"{_count_contacts(expired)} with an expired lease, which another worker may claim"
+        )
     return sentences
 
 
-def _has_expired(claim: HeldContacts, now: datetime) -> bool:
-    """Tell whether another worker may claim the contacts."""
-    return claim.lease_expires_at is not None and claim.lease_expires_at <= now
+def _count_contacts(claims: Iterable[HeldContacts]) -> str:
+    return format_count(sum(claim.contacts for claim in claims), "contact")
 
 
 def _format_duration(duration: timedelta) -> str:
