@@ -7,9 +7,11 @@ them in the order in which they run. A check changes nothing, and reads from one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -67,14 +69,11 @@ class Examination:
         """Begin an examination at the present time of the database."""
         return cls(connection, host, database_time(connection))
 
-    def select(self, sql: str, *, types: dict[str, Any] | None = None, **values: Any) -> Any:
-        """Execute a query. Columns with these names are read as ids and times."""
-        columns = {"tenant_id": Uuid(), "campaign_id": Uuid(), **(types or {})}
-        text = sa.text(sql).columns(**{name: columns[name] for name in columns if name in sql})
-        for name, value in values.items():
-            type_ = UtcDateTime() if isinstance(value, datetime) else None
-            text = text.bindparams(sa.bindparam(name, value, type_=type_))
-        return self.connection.execute(text)
+    def select(self, sql: str, **times: datetime) -> Any:
+        """Execute a query with these parameters. Columns with names of ids are read as ids."""
+        statement = sa.text(sql).columns(tenant_id=Uuid, campaign_id=Uuid, template_id=Uuid)
+        parameters = (sa.bindparam(name, time, UtcDateTime) for name, time in times.items())
+        return self.connection.execute(statement.bindparams(*parameters))
 
 
 def check_schema(examination: Examination) -> Iterator[Problem]:
@@ -124,7 +123,10 @@ def check_settings(examination: Examination) -> Iterator[Problem]:
 
 def check_totals(examination: Examination) -> Iterator[Problem]:
     """Compare the totals of every campaign with the sums over its contacts."""
-    for row in _list_campaigns(examination):
+    campaigns = examination.select(
+        "SELECT tenant_id, id AS campaign_id FROM campaigns ORDER BY tenant_id, id"
+    )
+    for row in campaigns.all():
         scope = Scope(examination.connection, row.tenant_id)
         kept = load_totals(scope, row.campaign_id)
         counted = count_contacts(scope, row.campaign_id, kept)
@@ -150,70 +152,56 @@ def _format(value: Any) -> str:
     return format_amount(value) if isinstance(value, Decimal) else str(value)
 
 
-def _contacts(row: Any) -> str:
-    return format_count(row.contacts, "contact")
-
-
 def check_leases(examination: Examination) -> Iterator[Problem]:
     """Look for contacts that no worker takes over."""
-    # The contacts that are generating and have no lease.
-    unleased = examination.select(
+    # For each campaign: its contacts that are generating and have no lease; those whose lease
+    # expired long ago, if the campaign is running; and those that no worker or exporter can take
+    # over for a long time. A generated contact has a lease while it is exported.
+    rows = examination.select(
         """
-        SELECT tenant_id, campaign_id, count(*) AS contacts
-        FROM campaign_contacts
-        WHERE status = 'generating' AND lease_expires_at IS NULL
-        GROUP BY tenant_id, campaign_id
-        """
-    )
-    for row in unleased:
-        yield Problem(
-            "leases",
-            f"generating without a lease, so that no worker takes over: {_contacts(row)}",
-            _RECOUNT,
-            row.tenant_id,
-            row.campaign_id,
-            repairable=True,
-        )
-    # The contacts of running campaigns whose lease expired long ago.
-    expired = examination.select(
-        """
-        SELECT contact.tenant_id, contact.campaign_id, count(*) AS contacts
+        SELECT contact.tenant_id, contact.campaign_id,
+            count(*) FILTER (
+                WHERE contact.status = 'generating' AND contact.lease_expires_at IS NULL
+            ) AS unleased,
+            count(*) FILTER (
+                WHERE contact.status = 'generating' AND contact.lease_expires_at < :long_ago
+                    AND campaign.status = 'generating'
+            ) AS expired,
+            count(*) FILTER (
+                WHERE contact.lease_expires_at > :far AND contact.exported_at IS NULL
+            ) AS far
         FROM campaign_contacts AS contact
-        JOIN campaigns AS campaign
+        LEFT JOIN campaigns AS campaign
             ON campaign.tenant_id = contact.tenant_id AND campaign.id = contact.campaign_id
-        WHERE contact.status = 'generating' AND contact.lease_expires_at < :expired
-            AND campaign.status = 'generating'
         GROUP BY contact.tenant_id, contact.campaign_id
+        ORDER BY contact.tenant_id, contact.campaign_id
         """,
-        expired=examination.now - LONG_EXPIRED,
-    )
-    for row in expired:
-        yield Problem(
-            "leases",
-            f"leases that expired more than {LONG_EXPIRED} ago: {_contacts(row)}",
-            "start a worker for this campaign: it takes them over",
-            row.tenant_id,
-            row.campaign_id,
-        )
-    # The contacts that no worker or exporter can take over for a long time. A generated contact has
-    # a lease while it is exported.
-    far = examination.select(
-        """
-        SELECT tenant_id, campaign_id, count(*) AS contacts
-        FROM campaign_contacts
-        WHERE lease_expires_at > :far AND exported_at IS NULL
-        GROUP BY tenant_id, campaign_id
-        """,
+        long_ago=examination.now - LONG_EXPIRED,
         far=examination.now + FAR,
     )
-    for row in far:
-        yield Problem(
-            "leases",
-            f"leases that end more than {FAR} from now: {_contacts(row)}",
-            "if their worker is dead, set lease_expires_at of these contacts to the present time",
-            row.tenant_id,
-            row.campaign_id,
-        )
+    for row in rows:
+        for number, fault, remedy in (
+            (row.unleased, "generating without a lease, so that no worker takes over", _RECOUNT),
+            (
+                row.expired,
+                f"leases that expired more than {LONG_EXPIRED} ago",
+                "start a worker for this campaign: it takes them over",
+            ),
+            (
+                row.far,
+                f"leases that end more than {FAR} from now",
+                "if their worker is dead, set lease_expires_at of the contacts to the present time",
+            ),
+        ):
+            if number:
+                yield Problem(
+                    "leases",
+                    f"{fault}: {format_count(number, 'contact')}",
+                    remedy,
+                    row.tenant_id,
+                    row.campaign_id,
+                    repairable=remedy is _RECOUNT,
+                )
 
 
 def check_documents(examination: Examination) -> Iterator[Problem]:
@@ -240,16 +228,17 @@ def check_documents(examination: Examination) -> Iterator[Problem]:
             )
     templates = examination.select(
         """
-        SELECT tenant_id, id, CAST(steps AS text) AS steps, CAST(default_config AS text) AS config
+        SELECT tenant_id, id AS template_id, CAST(steps AS text) AS steps,
+            CAST(default_config AS text) AS config
         FROM campaign_templates
         ORDER BY tenant_id, id
-        """,
-        types={"id": Uuid()},
+        """
     )
     for row in templates:
         for fault in _list_faults(row.steps, row.config):
             remedy = "run  templates sync" if row.tenant_id is None else "save the template again"
-            yield Problem("documents", f"template {row.id}: {fault}", remedy, row.tenant_id)
+            message = f"template {row.template_id}: {fault}"
+            yield Problem("documents", message, remedy, row.tenant_id)
 
 
 def _list_faults(steps: str, config: str) -> Iterator[str]:
@@ -277,9 +266,10 @@ def check_history(examination: Examination) -> Iterator[Problem]:
         ORDER BY campaign.tenant_id, campaign.id, entry.version
         """
     )
-    for group in _group_by_campaign(rows):
-        last = group[-1]
-        fault = replay([row for row in group if row.version is not None], last.status)
+    for _, group in itertools.groupby(rows, attrgetter("campaign_id")):
+        entries = [*group]
+        last = entries[-1]
+        fault = replay([entry for entry in entries if entry.version is not None], last.status)
         if fault is None and (last.version or 0) > last.present_version:
             fault = f"it has version {last.version}, but the campaign {last.present_version}"
         if fault is not None:
@@ -291,18 +281,6 @@ def check_history(examination: Examination) -> Iterator[Problem]:
                 last.tenant_id,
                 last.campaign_id,
             )
-
-
-def _group_by_campaign(rows: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield the rows of each campaign. They come one after the other."""
-    group: list[Any] = []
-    for row in rows:
-        if group and group[0].campaign_id != row.campaign_id:
-            yield group
-            group = []
-        group.append(row)
-    if group:
-        yield group
 
 
 _TARGETS = {(line.source.value, line.action.value): line.target.value for line in TRANSITIONS}
@@ -352,14 +330,6 @@ def check_orphans(examination: Examination) -> Iterator[Problem]:
         for row in orphans:
             message = f"{column} is not in {target}: {format_count(row.number, 'row')} of {table}"
             yield Problem("orphans", message, remedy, row.tenant_id)
-
-
-def _list_campaigns(examination: Examination) -> Sequence[Any]:
-    """Return tenant and id of every campaign."""
-    rows: Sequence[Any] = examination.select(
-        "SELECT tenant_id, id AS campaign_id FROM campaigns ORDER BY tenant_id, id"
-    ).all()
-    return rows
 
 
 CHECKS: tuple[tuple[Callable[[Examination], Iterator[Problem]], str], ...] = (
