@@ -13,9 +13,9 @@ from uuid import uuid4
 import pytest
 import sqlalchemy as sa
 
-import campaign_model.worker
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated
+from campaign_model.cli import message_lines
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally
 from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import Task, run_worker
@@ -164,7 +164,7 @@ def test_an_export_that_fails_or_is_interrupted_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", fail)
-        command(*export, "first.jsonl").assert_usage_error("not exported: 2 contacts")
+        command(*export, "first.jsonl").assert_usage_error("No space left", "a later export")
     approved = HOST.messages.c.status == "approved"
     with operated_tenant.engine.begin() as connection:
         key = connection.scalars(sa.select(HOST.messages.c.step_key).where(approved)).first()
@@ -177,7 +177,7 @@ def test_an_export_that_fails_or_is_interrupted_says_how_to_go_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(campaign_model.worker, "run_export", interrupt)
+    monkeypatch.setattr(message_lines, "run_export", interrupt)
     answer = command(*export, "third.jsonl")
     assert answer.code == 130
     assert "to another file than third.jsonl" in answer.err

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from datetime import timedelta
 from decimal import Decimal
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,12 @@ from campaign_model.cli.demo import next_commands, run_demo, walkthrough, worker
 from campaign_model.cli.demo.contacts import TENANT, read_contacts
 from campaign_model.cli.demo.messages import CampaignMessages, compose_message
 from campaign_model.cli.demo.walkthrough import print_summary
+from campaign_model.cli.message_lines import export_messages
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.steps import Step
 from campaign_model.store import CampaignStore
 from campaign_model.store.tables import campaign_contacts, campaigns
-from campaign_model.worker import run_export
 from support import servers
 from support.tenants import HOST
 
@@ -218,7 +217,9 @@ def test_the_demo_ends_with_commands_that_can_be_pasted(
     assert printed.count("lacks ") == 8
 
 
-def test_a_contact_that_is_pushed_again_gets_the_same_messages(runs: TwoRuns) -> None:
+def test_a_contact_that_is_pushed_again_gets_the_same_messages(
+    runs: TwoRuns, tmp_path: Path
+) -> None:
     with runs.engine.begin() as connection:
         store = CampaignStore(connection, TENANT)
         campaign_id = store.campaigns.list().items[0].id
@@ -226,10 +227,14 @@ def test_a_contact_that_is_pushed_again_gets_the_same_messages(runs: TwoRuns) ->
         again = sa.update(campaign_contacts).where(is_of_campaign).values(exported_at=None)
         connection.execute(again)
     contacts, _ = read_contacts(files(demo) / "sample_contacts.csv", ())
-    messages, file = CampaignMessages(HOST.messages, campaign_id, contacts), io.StringIO()
-    push = partial(messages.push, runs.engine, file)
-    assert run_export(runs.engine, TENANT, campaign_id, push).exported == 32
-    assert file.getvalue() in {export.read_text() for export in runs.exports}
+    messages = CampaignMessages(HOST.messages, campaign_id, contacts)
+    lines, report = export_messages(
+        *(runs.engine, TENANT, campaign_id, HOST.messages, messages.load_contact),
+        *(tmp_path / "again.jsonl", "x"),
+    )
+    assert (lines, report.exported) == (191, 32)
+    exported = (tmp_path / "again.jsonl").read_text()
+    assert exported in {export.read_text() for export in runs.exports}
 
 
 def test_the_demo_fails_if_the_cost_is_not_the_sum_of_the_messages(runs: TwoRuns) -> None:
@@ -399,7 +404,7 @@ def test_the_demo_fails_if_the_first_worker_is_not_killed(
 
 @pytest.mark.parametrize(
     ("interrupted_function", "status", "generated"),
-    [("finish_generation", "generating", r"\d"), ("run_export", "approved", "32")],
+    [("finish_generation", "generating", r"\d"), ("export_messages", "approved", "32")],
 )
 def test_an_interrupted_demo_prints_the_command_that_continues_it(
     empty_directory: Path,
@@ -521,9 +526,10 @@ def test_an_export_file_that_becomes_full_is_an_error(
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(CampaignMessages, "push", fail)
+    monkeypatch.setattr("os.fsync", fail)
     assert main(["demo", "--out", "out.jsonl"]) == 2
-    assert "cannot write out.jsonl: 32 contacts are not exported" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "cannot write out.jsonl: No space left on device; a later export" in err
 
 
 CONTACT = Contact("Ada", company="X" * 400)

@@ -202,7 +202,7 @@ def test_errors_of_statements_have_no_parameters(tmp_path: Path) -> None:
 def test_an_output_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     for text in ("first, and long", "second"):
-        with open_output(path) as file:
+        with open_output(path, "w") as file:
             file.write(text)
         assert path.read_text() == text
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -238,11 +238,11 @@ def test_an_output_file_that_is_no_regular_file_is_refused(
     make(path)
     before = {each: each.lstat() for each in tmp_path.iterdir()}
     with pytest.raises(UserError, match=word):
-        open_output(path)
+        open_output(path, "w")
     # Also if it takes the place of a file after the check.
     monkeypatch.setattr("campaign_model.cli.output_files.check_output_path", lambda _path: None)
     with pytest.raises(UserError, match="cannot write"):
-        open_output(path)
+        open_output(path, "w")
     assert {each: each.lstat() for each in tmp_path.iterdir()} == before
 
 
@@ -251,8 +251,8 @@ def test_a_device_is_refused_as_an_output_file(monkeypatch: pytest.MonkeyPatch) 
     path = Path(os.ttyname(terminal))
     before = path.stat()
     with pytest.raises(UserError, match="a device"):
-        open_output(path)
+        open_output(path, "w")
     monkeypatch.setattr("campaign_model.cli.output_files.check_output_path", lambda _path: None)
     with pytest.raises(UserError, match="not a regular file"):
-        open_output(path)
+        open_output(path, "w")
     assert path.stat() == before

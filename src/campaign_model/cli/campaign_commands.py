@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -12,7 +13,6 @@ import typer
 from campaign_model.cli.console import (
     NARROW,
     Interruption,
-    UserError,
     format_amount,
     format_count,
     format_time,
@@ -33,7 +33,6 @@ from campaign_model.cli.options import (
     Tenant,
     Url,
 )
-from campaign_model.cli.output_files import open_output
 from campaign_model.lifecycle import Action, ContactStatus, Status
 
 if TYPE_CHECKING:
@@ -370,8 +369,8 @@ def export(
     Example:  campaign-model campaigns export ID --out messages.jsonl
     """
     from campaign_model import db
-    from campaign_model.cli.message_lines import MessageFile
-    from campaign_model.worker import run_export
+    from campaign_model.cli.contact_table import load_contact
+    from campaign_model.cli.message_lines import export_messages
 
     host = db.MinimalHost(db.HostTables(contacts=contacts), messages)
     with open_database(url) as engine:
@@ -383,27 +382,21 @@ def export(
                 columns=table.c.keys(),
                 otherwise="export with run_export in a program of your own, or name another table",
             )
-        with open_output(out, must_be_new=True) as file:
-            receiver = MessageFile(engine, tenant, host.contacts, host.messages, file)
-            try:
-                report = run_export(
-                    engine, tenant, id_, receiver.push, max_equal_failures=1, actor=actor
-                )
-            except KeyboardInterrupt:
-                raise Interruption(
-                    f"interrupted; export the remaining contacts to another file than {out}"
-                ) from None
-            finally:
-                if file.tell() == 0:
-                    out.unlink()
-        lines = len(out.read_text(encoding="utf-8").splitlines()) if out.exists() else 0
-    if isinstance(receiver.error, OSError):
-        raise UserError(
-            f"cannot write {out}: {receiver.error.strerror}; not exported: "
-            f"{format_count(report.remaining, 'contact')}; name another file in the next export"
-        )
-    if receiver.error is not None:
-        raise receiver.error
+        try:
+            lines, report = export_messages(
+                engine,
+                tenant,
+                id_,
+                host.messages,
+                partial(load_contact, host.contacts, tenant),
+                out,
+                "x",
+                actor=actor,
+            )
+        except KeyboardInterrupt:
+            raise Interruption(
+                f"interrupted; export the remaining contacts to another file than {out}"
+            ) from None
     if as_json:
         print_json({"file": str(out) if lines else None, "messages": lines, "report": report})
     elif lines:

@@ -1,4 +1,4 @@
-"""Contacts in the host's table: insert imported ones, and load their names.
+"""Contacts in the host's table: insert imported ones, and load their names or all fields.
 
 The table must have the columns of ``db.MinimalHost`` that are used.
 """
@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from campaign_model import db
 from campaign_model.cli.console import UserError
-from campaign_model.cli.contacts_csv import Contact, ContactsFile
+from campaign_model.cli.contacts_csv import FIELDS, Contact, ContactsFile
 from campaign_model.cli.database import require_table
 from campaign_model.store.connection import chunks, insert_into
 
@@ -108,6 +108,16 @@ def load_names(
         words = [row[name] for name in ("first_name", "last_name") if row.get(name)]
         names[row["id"]] = " ".join(words) or row.get("email_address") or ""
     return names
+
+
+def load_contact(
+    table: sa.Table, tenant_id: UUID, connection: sa.Connection, id_: UUID
+) -> dict[str, Any]:
+    """Return all fields of a contact."""
+    columns = table.c
+    select = sa.select(*(columns[field] for field in FIELDS))
+    is_it = sa.and_(columns.tenant_id == tenant_id, columns.id == id_)
+    return connection.execute(select.where(is_it)).one()._asdict()
 
 
 def _contacts_table(name: str) -> sa.Table:

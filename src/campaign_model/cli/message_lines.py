@@ -1,4 +1,4 @@
-"""The lines of an export file: one JSON object for each approved message.
+"""Exporting approved messages to a file: one JSON object for each message, on a line of its own.
 
 The messages are those of a table with the columns of ``db.MinimalHost``.
 """
@@ -7,36 +7,84 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
 from uuid import UUID
 
-import attrs
 import sqlalchemy as sa
 
-from campaign_model.cli.contacts_csv import FIELDS
-from campaign_model.worker import ExportTask
+from campaign_model.cli.console import UserError
+from campaign_model.cli.output_files import open_output
+from campaign_model.worker import ExportReport, ExportTask, run_export
 
 
-def load_approved(
-    connection: sa.Connection, messages: sa.Table, tenant_id: UUID, task: ExportTask
-) -> Sequence[sa.Row[Any]]:
-    """Load the approved messages of one contact, in the order of their steps."""
-    columns = messages.c
+def export_messages(
+    engine: sa.Engine,
+    tenant_id: UUID,
+    campaign_id: UUID,
+    messages: sa.Table,
+    load_contact: Callable[[sa.Connection, UUID], Mapping[str, Any]],
+    path: Path,
+    mode: Literal["a", "w", "x"],
+    *,
+    actor: str = "exporter",
+) -> tuple[int, ExportReport]:
+    """Write the approved messages of each contact to a file, and mark the contact as exported.
+
+    ``load_contact`` returns the fields of the contact with an id. ``mode`` is that of
+    ``open_output``. Return the number of lines of the file, which is removed if it is empty. Raise
+    ``UserError`` if the file cannot be written, and every other error of a contact's messages.
+    """
+    errors: list[Exception] = []
+
+    def push(task: ExportTask) -> None:
+        try:
+            with engine.begin() as connection:
+                contact = load_contact(connection, task.contact_id)
+                rows = connection.execute(_select_approved(messages, tenant_id, task)).all()
+            file.writelines(_compose_line(row, contact, task) for row in rows)
+            file.flush()
+            os.fsync(file.fileno())  # Then the contact is marked as exported.
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    try:
+        with open_output(path, mode) as file:
+            try:
+                report = run_export(
+                    engine, tenant_id, campaign_id, push, max_equal_failures=1, actor=actor
+                )
+            finally:
+                if os.fstat(file.fileno()).st_size == 0:
+                    path.unlink()
+        for error in errors:
+            raise error
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}; a later export has the contacts that are left"
+        ) from None
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
+    return len(lines), report
+
+
+def _select_approved(messages: sa.Table, tenant_id: UUID, task: ExportTask) -> sa.Select[Any]:
+    """Select the approved messages of one contact, in the order of their steps."""
     # Selecting by id leaves out messages of earlier revisions and of removed steps.
-    return connection.execute(
+    return (
         sa.select(messages)
         .where(
-            columns.tenant_id == tenant_id,
-            columns.id.in_(task.message_ids),
-            columns.status == "approved",
+            messages.c.tenant_id == tenant_id,
+            messages.c.id.in_(task.message_ids),
+            messages.c.status == "approved",
         )
-        .order_by(columns.sequence_step, columns.variant)
-    ).all()
+        .order_by(messages.c.sequence_step, messages.c.variant)
+    )
 
 
-def write_line(message: sa.Row[Any], contact: Mapping[str, Any], task: ExportTask) -> str:
-    """Write a message as a line of JSON, with its line break. ``contact`` are its fields.
+def _compose_line(message: sa.Row[Any], contact: Mapping[str, Any], task: ExportTask) -> str:
+    """Compose the line of a message, with its line break.
 
     The line has the id of the message. If a contact is pushed a second time, a receiver recognises
     its messages by these ids.
@@ -58,41 +106,3 @@ def write_line(message: sa.Row[Any], contact: Mapping[str, Any], task: ExportTas
         "body": message.body,
     }
     return f"{json.dumps(line, ensure_ascii=False)}\n"
-
-
-@attrs.define
-class MessageFile:
-    """Writes the approved messages of each contact to a file: the function ``push``.
-
-    ``error`` is the one that a push has raised.
-    """
-
-    engine: sa.Engine
-    tenant_id: UUID
-    contacts: sa.Table
-    messages: sa.Table
-    file: TextIO
-    error: Exception | None = None
-
-    def push(self, task: ExportTask) -> None:
-        """Write the messages of one contact, and keep the error if that is not possible."""
-        try:
-            self._write(task)
-        except Exception as error:
-            self.error = error
-            raise
-
-    def _write(self, task: ExportTask) -> None:
-        """Write the messages of one contact, and wait until the disk has them."""
-        columns = self.contacts.c
-        with self.engine.begin() as connection:
-            contact = connection.execute(
-                sa.select(*(columns[field] for field in FIELDS)).where(
-                    columns.tenant_id == self.tenant_id, columns.id == task.contact_id
-                )
-            ).one()
-            messages = load_approved(connection, self.messages, self.tenant_id, task)
-        for message in messages:
-            self.file.write(write_line(message, contact._asdict(), task))
-        self.file.flush()
-        os.fsync(self.file.fileno())  # Then the contact is marked as exported.

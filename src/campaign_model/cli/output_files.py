@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TextIO
+from typing import Literal, TextIO
 
 from campaign_model.cli.console import UserError
 
@@ -27,30 +27,27 @@ def check_output_path(path: Path) -> None:
         )
 
 
-def open_output(path: Path, *, append: bool = False, must_be_new: bool = False) -> TextIO:
+def open_output(path: Path, mode: Literal["a", "w", "x"]) -> TextIO:
     """Open a file for writing UTF-8 text, with the permissions 0600.
 
-    The file is new, or emptied unless ``append``. Raise ``UserError`` if that is not possible, if
-    ``path`` is not a regular file, or if it exists although it ``must_be_new``.
+    The modes are those of ``open``: append to a file, empty it, or create one. Raise ``UserError``
+    if that is not possible, or if ``path`` is not a regular file.
     """
-    if must_be_new and os.path.lexists(path):
+    if mode == "x" and os.path.lexists(path):
         raise UserError(f"{path} exists already; name a new file with  --out")
     check_output_path(path)
-    # The path may have changed since the check. Without O_NONBLOCK, a FIFO waits for a reader.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    if must_be_new:
-        flags |= os.O_EXCL
     try:
-        descriptor = os.open(path, flags, 0o600)
+        file = open(path, mode, encoding="utf-8", opener=_open_privately)  # noqa: SIM115 - returned
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from None
-    file = os.fdopen(descriptor, "w", encoding="utf-8")
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise UserError(f"cannot write {path}: it is not a regular file")
-    os.fchmod(descriptor, 0o600)  # An existing file may have other permissions.
-    if append:
-        os.lseek(descriptor, 0, os.SEEK_END)
-    else:
-        os.ftruncate(descriptor, 0)
+    os.fchmod(file.fileno(), 0o600)  # An existing file may have other permissions.
     return file
+
+
+def _open_privately(path: str, flags: int) -> int:
+    """Open a file for ``open``. The path may have changed since the check."""
+    # Without O_NONBLOCK, a FIFO waits for a reader.
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)

@@ -1,4 +1,4 @@
-"""The messages of the demo's campaign: writing, reviewing and exporting them.
+"""The messages of the demo's campaign: writing and reviewing them.
 
 Sample text takes the place of a language model.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, TextIO
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -17,13 +17,12 @@ import sqlalchemy as sa
 from campaign_model.claims import Generated
 from campaign_model.cli.contacts_csv import Contact
 from campaign_model.cli.demo.contacts import TENANT
-from campaign_model.cli.message_lines import load_approved, write_line
 from campaign_model.generation_config import GenerationConfig, effective_config
 from campaign_model.lifecycle import ReviewTally
 from campaign_model.steps import MessageSlot, Step
 from campaign_model.store import CampaignStore
 from campaign_model.vocabulary import STANDARD
-from campaign_model.worker import ExportTask, Task
+from campaign_model.worker import Task
 
 FIELDS_IN_EVERY_MESSAGE = ("first_name", "company")
 """The contact's fields that every message mentions."""
@@ -70,7 +69,7 @@ def compose_message(
 
 @attrs.frozen
 class CampaignMessages:
-    """Writes, reviews and exports the messages of one campaign, in the host's ``table``.
+    """Writes and reviews the messages of one campaign, in the host's ``table``.
 
     ``contacts`` are the people that the messages are for, by id.
     """
@@ -133,6 +132,10 @@ class CampaignMessages:
         columns = self.table.c
         return sa.and_(columns.tenant_id == TENANT, columns.campaign_id == self.campaign_id)
 
+    def load_contact(self, _connection: sa.Connection, id_: UUID) -> dict[str, Any]:
+        """Return the fields of a contact."""
+        return attrs.asdict(self.contacts[id_])
+
     def load_examples(self, connection: sa.Connection) -> Sequence[sa.Row[Any]]:
         """Load one message of each channel: that with the lowest id."""
         columns = self.table.c
@@ -176,11 +179,3 @@ class CampaignMessages:
             .order_by(channel, status)
         )
         return rows.all()
-
-    def push(self, engine: sa.Engine, file: TextIO, task: ExportTask) -> None:
-        """Write the approved messages of one contact to the file, which is the receiver."""
-        with engine.begin() as connection:
-            messages = load_approved(connection, self.table, TENANT, task)
-        contact = attrs.asdict(self.contacts[task.contact_id])
-        file.writelines(write_line(message, contact, task) for message in messages)
-        file.flush()

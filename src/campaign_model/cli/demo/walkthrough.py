@@ -46,11 +46,11 @@ from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contact
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.next_commands import compose_command, print_commands
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
-from campaign_model.cli.output_files import check_output_path, open_output
+from campaign_model.cli.message_lines import export_messages
+from campaign_model.cli.output_files import check_output_path
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
-from campaign_model.worker import run_export
 
 _STATUSES = (Status.GENERATING, Status.REVIEW, Status.APPROVED, Status.EXPORTED)
 """The statuses from which the demo goes on."""
@@ -184,7 +184,15 @@ def _finish(
         status = Status.REVIEW
     if status is Status.REVIEW:
         _review(console, engine, messages)
-    number = _export(engine, messages, path, append=not is_new)
+    number, _ = export_messages(
+        engine,
+        TENANT,
+        messages.campaign_id,
+        messages.table,
+        messages.load_contact,
+        path,
+        "w" if is_new else "a",
+    )
     say("Export", f"{number} approved messages in {path}")
     return print_summary(console, engine, messages)
 
@@ -320,27 +328,6 @@ def _describe_killed_worker(
         f"worker-1 was killed while it wrote to {names}; the {spent} that it had spent on "
         "them is booked"
     )
-
-
-def _export(engine: sa.Engine, messages: CampaignMessages, path: Path, *, append: bool) -> int:
-    """Write the approved messages that are not exported yet; return the number of lines.
-
-    Raise ``UserError`` if the file cannot be written.
-    """
-    try:
-        with open_output(path, append=append) as file:
-            report = run_export(
-                engine,
-                TENANT,
-                messages.campaign_id,
-                partial(messages.push, engine, file),
-                max_equal_failures=1,
-            )
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from None
-    if report.failures:
-        raise UserError(f"cannot write {path}: {report.remaining} contacts are not exported")
-    return len(path.read_text(encoding="utf-8").splitlines())
 
 
 def print_summary(console: Console, engine: sa.Engine, messages: CampaignMessages) -> int:
