@@ -14,9 +14,11 @@ returns the contacts and the faults of the file. A row with a fault is never rea
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 import re
 import textwrap
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources.abc import Traversable
 from uuid import UUID, uuid5
 
@@ -141,24 +143,41 @@ def read_contacts_file(
     """
     lines = _read_lines(file)
     header = _find_header(file.name, lines, fields_by_column or {}, required)
+    reader = csv.reader(lines[header.line + 1 :], delimiter=header.separator, strict=True)
     contacts: dict[str, Contact] = {}
     repeated = 0
     faults = []
-    for line_number, result in _read_rows(file.name, lines, header):
-        contact = result if isinstance(result, str) else _make_contact(header, result)
-        if isinstance(contact, str):
-            faults.append(RowFault(line_number, contact))
-        elif contact is not None:
-            repeated += contact.identity in contacts
-            contacts.setdefault(contact.identity, contact)
+    while True:
+        line_number = header.line + reader.line_num + 2  # Counted from 1.
+        try:
+            contact = _make_contact(header, next(reader))
+        except StopIteration:
+            break
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                # The rows within the quotes are lost, and their number is unknown: skip none.
+                raise UserError(
+                    f"{file.name}, line {line_number}: unexpected end of the file within the "
+                    "quotes that begin here"
+                ) from None
+            faults.append(RowFault(line_number, f"{error}; write a quote within quotes twice"))
+        except ValueError as error:
+            faults.append(RowFault(line_number, str(error)))
+        else:
+            if contact is not None:
+                repeated += contact.identity in contacts
+                contacts.setdefault(contact.identity, contact)
     if not contacts and not faults:
         raise UserError(f"{file.name} has a header but no contacts")
+    used_indexes = {*itertools.chain(*header.indexes.values())}
     return ContactsFile(
         columns={
             field: [header.cells[index] for index in indexes]
             for field, indexes in header.indexes.items()
         },
-        ignored_columns=header.ignored,
+        ignored_columns=[
+            cell for index, cell in enumerate(header.cells) if cell and index not in used_indexes
+        ],
         contacts=tuple(contacts.values()),
         repeated=repeated,
         faults=tuple(faults),
@@ -183,7 +202,7 @@ def _read_lines(file: Traversable) -> list[str]:
         ) from None
     if "\0" in text:
         raise UserError(f"{file.name} is not a CSV file: it contains NUL characters")
-    return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text)
+    return io.StringIO(text, newline="").readlines()
 
 
 @attrs.frozen
@@ -194,12 +213,6 @@ class _Header:
     separator: str
     cells: list[str]
     indexes: dict[str, list[int]] = attrs.field(factory=dict)
-
-    @property
-    def ignored(self) -> list[str]:
-        """The names of the columns that are no field."""
-        used = {index for indexes in self.indexes.values() for index in indexes}
-        return [cell for index, cell in enumerate(self.cells) if index not in used and cell]
 
 
 def _normalize(name: str) -> str:
@@ -236,12 +249,9 @@ def _find_header(
         raise UserError(f"{file_name} is empty, or its first lines are")
     header = max(candidates, key=count_known)  # The first one of equal ones.
     header = attrs.evolve(header, indexes=_assign_columns(file_name, header.cells, chosen))
-    missing_columns = [
-        column
-        for column in fields_by_column
-        if _normalize(column) not in map(_normalize, header.cells)
-    ]
-    missing = missing_columns or [field for field in required if field not in header.indexes]
+    names = {_normalize(cell) for cell in header.cells}
+    missing = [column for column in fields_by_column if _normalize(column) not in names]
+    missing = missing or [field for field in required if field not in header.indexes]
     if missing or not header.indexes:
         present = textwrap.shorten(", ".join(header.cells), 100, placeholder=" ...")
         lacks = f"has no column {', '.join(missing)}" if missing else "has no column that is known"
@@ -270,55 +280,33 @@ def _assign_columns(
     for field in chosen.values():  # A chosen column replaces all that we know for its field.
         known = {name: place for name, place in known.items() if place[0] != field}
     known |= {name: (field, 0) for name, field in chosen.items()}
-    ranked: dict[str, list[tuple[int, int]]] = {}
-    for index, name in enumerate(names):
-        field, rank = known.get(name, ("", 0))
-        if field:
-            ranked.setdefault(field, []).append((rank, index))
-    for field, places in ranked.items():
-        ranks = [rank for rank, _ in places]
-        if len({*ranks}) < len(ranks):
-            columns = ", ".join(repr(cells[index]) for _, index in places)
+    indexes_by_field = {}
+    for field in FIELDS:
+        ranked = sorted(
+            (known[name][1], index)
+            for index, name in enumerate(names)
+            if name in known and known[name][0] == field
+        )
+        if len({rank for rank, _ in ranked}) < len(ranked):
+            columns = ", ".join(repr(cells[index]) for _, index in ranked)
             raise UserError(f"{file_name} has two columns for {field}: {columns}; keep one of them")
-    return {
-        field: [index for _, index in sorted(ranked[field])] for field in FIELDS if field in ranked
-    }
+        if ranked:
+            indexes_by_field[field] = [index for _, index in ranked]
+    return indexes_by_field
 
 
-def _read_rows(
-    file_name: str, lines: Sequence[str], header: _Header
-) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each row below the header with its line: its cells, or the sentence of its fault."""
-    rest = lines[header.line + 1 :]
-    reader = csv.reader(rest, delimiter=header.separator, strict=True)
-    while True:
-        line_number = header.line + reader.line_num + 2  # Counted from 1.
-        try:
-            cells = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            if reader.line_num >= len(rest) and "unexpected end" in str(error):
-                # The rows within the quotes are lost, and their number is unknown: skip none.
-                raise UserError(
-                    f"{file_name}, line {line_number}: unexpected end of the file within the "
-                    "quotes that begin here"
-                ) from None
-            yield line_number, f"{error}; write a quote within quotes twice"
-        else:
-            yield line_number, cells
-
-
-def _make_contact(header: _Header, cells: list[str]) -> Contact | str | None:
-    """Make a contact of a row, or the sentence of its fault, or None if the row is empty."""
+def _make_contact(header: _Header, cells: list[str]) -> Contact | None:
+    """Make a contact of a row; None if the row is empty. Raise ``ValueError`` if it is wrong."""
     cells = [cell.strip() for cell in cells]
     if not any(cells):
         return None
     width = len(header.cells)
     if width > 1 and len(cells) == 1 and header.separator in cells[0]:
-        return "the whole row is in quotes, so it is a single cell; put quotes around cells only"
+        raise ValueError(
+            "the whole row is in quotes, so it is a single cell; put quotes around cells only"
+        )
     if any(cells[width:]):
-        return (
+        raise ValueError(
             f"{len(cells)} cells but {width} columns; put quotes around text that contains the "
             "separator"
         )
@@ -332,9 +320,9 @@ def _make_contact(header: _Header, cells: list[str]) -> Contact | str | None:
     if contact.phone:  # Apollo writes an apostrophe, so that a spreadsheet keeps the plus sign.
         contact = attrs.evolve(contact, phone=contact.phone.lstrip("'"))
     if contact.email_address and not re.fullmatch(r"[^@\s]+@[^@\s]+", contact.email_address):
-        return f"{contact.email_address!r} is no e-mail address"
+        raise ValueError(f"{contact.email_address!r} is no e-mail address")
     if not (
         contact.email_address or contact.linkedin_url or contact.first_name or contact.last_name
     ):
-        return "no name, no e-mail address and no LinkedIn URL"
+        raise ValueError("no name, no e-mail address and no LinkedIn URL")
     return contact
