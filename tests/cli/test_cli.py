@@ -620,6 +620,14 @@ def test_a_table_that_does_not_fit_becomes_one_block_of_lines_per_row(
         assert "" in [line.strip() for line in lines[1:-1]]
 
 
+def test_a_table_with_a_title_and_no_rows_is_left_out() -> None:
+    screen = io.StringIO()
+    console.print_table(Console(file=screen), ("id", "name"), [], title="Title")
+    assert screen.getvalue() == ""
+    console.print_table(Console(file=screen), ("id", "name"), [])
+    assert screen.getvalue().split() == ["id", "name"]
+
+
 def test_amounts_are_exact_and_an_unknown_time_is_empty() -> None:
     assert console.format_amount(Decimal(0)) == "0.00"
     assert console.format_amount(Decimal("1.230000000")) == "1.23"

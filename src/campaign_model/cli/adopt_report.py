@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,9 +87,9 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
         ]
     _print_statements(console, report.added, "Added" if has_written else "To be added")
     changes = [(change,) for change in report.changes]
-    _print_rows(console, ("",), changes, "What other programs notice")
+    print_table(console, ("",), changes, title="What other programs notice")
     _print_tolerated(console, report.tolerated)
-    _print_rows(console, ("kind", "values", "outcome", "meaning"), values, "Values")
+    print_table(console, ("kind", "values", "outcome", "meaning"), values, title="Values")
     samples = [
         (
             finding.kind,
@@ -103,7 +103,7 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
         for finding in findings
     ]
     headers = ("kind", "table", "row", "column", "before", "after")
-    _print_rows(console, headers, samples, "Samples (--json lists every value)")
+    print_table(console, headers, samples, title="Samples (--json lists every value)")
     _print_warnings(console, report.warnings)
     if report.presets is not None and report.presets.edited:
         names = ", ".join(report.presets.edited)
@@ -124,21 +124,13 @@ def _has_nothing_to_do(report: db.AdoptReport) -> bool:
 
 def _print_statements(console: Console, statements: Iterable[str], title: str) -> None:
     rows = [(textwrap.shorten(sql, _LONGEST_STATEMENT, placeholder="..."),) for sql in statements]
-    _print_rows(console, ("",), rows, f"{title}: {len(rows)}")
+    print_table(console, ("",), rows, title=f"{title}: {len(rows)}")
 
 
 def _print_tolerated(console: Console, tolerated: Iterable[db.ToleratedWrites]) -> None:
     rows = [(each.table, each.broken, each.day, each.writes) for each in tolerated]
     headers = ("table", "column or constraint", "day", "writes")
-    _print_rows(console, headers, rows, "Writes that db enforce will refuse")
-
-
-def _print_rows(
-    console: Console, headers: Sequence[str], rows: Sequence[Sequence[Any]], title: str
-) -> None:
-    """Print a table, unless it has no rows."""
-    if rows:
-        print_table(console, headers, rows, title=title)
+    print_table(console, headers, rows, title="Writes that db enforce will refuse")
 
 
 def _print_warnings(console: Console, warnings: Iterable[str]) -> None:

@@ -156,6 +156,8 @@ def print_table(
 ) -> None:
     """Print a table. Columns of numbers are aligned to the right.
 
+    A table with a title is left out if it has no rows.
+
     Only the column ``wraps`` breaks its text into lines (default: the last). A table that does not
     fit into the terminal becomes one block per row, with one labelled line per column.
     """
@@ -165,6 +167,8 @@ def print_table(
     from rich.table import Table
 
     rows = list(rows)
+    if title is not None and not rows:
+        return
     texts = [*zip(*map(_format_column, zip(*rows, strict=True)), strict=True)]
     table = Table(
         title=title,

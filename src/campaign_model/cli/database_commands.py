@@ -17,7 +17,6 @@ from campaign_model.cli.console import (
     print_json_line,
 )
 from campaign_model.cli.database import open_database
-from campaign_model.cli.guard_commands import guard_app
 from campaign_model.cli.options import (
     GROUP_SETTINGS,
     ContactsTable,
@@ -27,7 +26,7 @@ from campaign_model.cli.options import (
     TenantsTable,
     Url,
 )
-from campaign_model.cli.rls_commands import rls_app
+from campaign_model.cli.protection_commands import guard_app, rls_app
 from campaign_model.cli.template_commands import print_sync_report
 
 if TYPE_CHECKING:
@@ -124,15 +123,10 @@ def examine_database(
     Example:  campaign-model db doctor --url postgresql://owner@host/name
     """
     from campaign_model.cli.doctor import examine
+    from campaign_model.store import HostTables
 
-    return examine(
-        url,
-        repair=repair,
-        tenants=tenants,
-        owners=owners,
-        contacts=contacts,
-        as_json=as_json,
-    )
+    host = HostTables(tenants, owners, contacts)
+    return examine(url, host, repair=repair, as_json=as_json)
 
 
 @database_app.command()

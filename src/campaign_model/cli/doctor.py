@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from uuid import UUID
 
+import attrs
 import sqlalchemy as sa
 from rich.console import Console
 
@@ -30,14 +31,11 @@ _SHOWN_PROBLEMS = 20
 """How many problems of one check are printed. JSON has them all."""
 
 
-def examine(
-    url: str, *, repair: bool, tenants: str, owners: str, contacts: str, as_json: bool
-) -> int:
+def examine(url: str, host: HostTables, *, repair: bool, as_json: bool) -> int:
     """Run all checks, repair what can be repaired, print the problems, and return the exit code."""
-    host = HostTables(tenants, owners, contacts)
     repaired: list[Problem] = []
     with open_database(url) as engine:
-        for option, table in (("tenants", tenants), ("owners", owners), ("contacts", contacts)):
+        for option, table in attrs.asdict(host).items():
             require_table(engine, table, f"--{option}")
         with engine.connect() as connection:
             require_all_rows(connection, TABLES)
