@@ -57,7 +57,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "engine": ({"engine": AsyncEngine()}, TypeError, "ordinary engine, .* not AsyncEngine"),
     "tenant_id": ({"tenant_id": "1"}, InvalidArgument, "tenant_id is a UUID"),
     "campaign_id": ({"campaign_id": 1}, TypeError, "campaign_id is a uuid.UUID"),
-    "lease": ({"lease": 60}, TypeError, "lease is a timedelta, not int"),
+    "lease": ({"lease": 60}, TypeError, "lease is a timedelta, not 60"),
     "no-lease": ({"lease": timedelta(0)}, InvalidArgument, "a lease is longer than zero"),
     "reserve": ({"reserve": 0.05}, TypeError, "money is a Decimal or an int, not a float"),
     "stop": ({"stop": asyncio.Event()}, TypeError, "stop is a threading.Event"),
@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         InvalidArgument,
         "max_equal_failures is",
     ),
-    "task_timeout": ({"task_timeout": 5}, TypeError, "task_timeout is a timedelta or None"),
+    "task_timeout": ({"task_timeout": 5}, TypeError, "task_timeout is a timedelta, not 5"),
     "no-time": (
         {"task_timeout": timedelta(0)},
         InvalidArgument,

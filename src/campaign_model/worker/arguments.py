@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model._values import checked_id, money
+from campaign_model._values import checked_id, checked_instance, money
 from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.store.asynchronous import find_sync_engine
 from campaign_model.store.connection import check_driver
@@ -55,20 +55,17 @@ def check_arguments(arguments: Mapping[str, Any], *, is_async: bool = False) -> 
         if function is not None and (not callable(function) or is_coroutine_function(function)):
             raise TypeError(f"{name} is a plain function, not {_describe(function)}")
     for name in ("lease", "stop_patience"):
-        if not isinstance(arguments[name], timedelta):
-            raise TypeError(f"{name} is a timedelta, not {_type(arguments[name])}")
+        checked_instance(arguments[name], timedelta, name)
     limit = arguments["task_timeout"]
-    if limit is not None and not isinstance(limit, timedelta):
-        raise TypeError(f"task_timeout is a timedelta or None, not {_type(limit)}")
-    if limit is not None and limit <= timedelta(0):
+    if limit is not None and checked_instance(limit, timedelta, "task_timeout") <= timedelta(0):
         raise InvalidArgument("task_timeout", f"task_timeout is longer than zero, not {limit}")
     if arguments.get("reserve") is not None:
         money(arguments["reserve"], "reserve")
     if isinstance(arguments["stop"], asyncio.Event):
         raise TypeError("stop is a threading.Event: an asyncio.Event cannot be read in a thread")
     for name in ("concurrency", "max_attempts", "max_equal_failures"):
-        number = arguments.get(name)
-        if number is None and (name == "max_equal_failures" or name not in arguments):
+        number = arguments.get(name, 1)  # Exporters have no max_attempts.
+        if number is None and name == "max_equal_failures":
             continue
         if type(number) is not int:
             raise TypeError(f"{name} is an int, not {_type(number)}")

@@ -19,32 +19,29 @@ MAX_EQUAL_FAILURES = 10
 
 @attrs.define(eq=False)
 class CircuitBreaker:
-    """Counts failures by code, and equal failures in a row. ``None``: it never opens."""
+    """Counts failures by code, and equal failures in a row.
+
+    ``is_open`` becomes true after ``max_equal_failures`` of them, or never if that is ``None``.
+    """
 
     max_equal_failures: int | None
     failures: Counter[str] = attrs.field(factory=Counter)
-    equal_failures: int = 0
+    is_open: bool = False
+    _equal_failures: int = 0
     _last_failure: tuple[str, str] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there were too many equal failures in a row."""
-        maximum = self.max_equal_failures
-        return maximum is not None and self.equal_failures >= maximum
 
     def count(self, outcome: Outcome) -> None:
         """Count an outcome that was recorded. Only ``Generated`` ends a row of failures.
 
         Failures with the same code are equal. Exceptions must have the same types too.
         """
-        if self.is_open:
-            pass
-        elif isinstance(outcome, Generated):
-            self.equal_failures, self._last_failure = 0, None
+        if isinstance(outcome, Generated):
+            self._equal_failures, self._last_failure = 0, None
         elif isinstance(outcome, Failed):
+            self.failures[outcome.code] += 1
             is_of_exception = outcome.code in (GENERATE_FAILED, SAVE_FAILED, PUSH_FAILED)
             failure = (outcome.code, outcome.message if is_of_exception else "")
-            self.equal_failures = self.equal_failures + 1 if failure == self._last_failure else 1
+            self._equal_failures = self._equal_failures + 1 if failure == self._last_failure else 1
             self._last_failure = failure
-        if isinstance(outcome, Failed):
-            self.failures[outcome.code] += 1
+            if self._equal_failures == self.max_equal_failures:
+                self.is_open = True

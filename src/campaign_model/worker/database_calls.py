@@ -58,8 +58,6 @@ Result = TypeVar("Result")
 
 
 def _limit_waits(engine: sa.Engine) -> sa.Engine:
-    if engine.dialect.name != "sqlite":
-        return engine
     return engine.execution_options(**{LONGEST_WAIT: _SQLITE_WAIT})
 
 
@@ -75,17 +73,18 @@ class _Call:
 class DatabaseCalls:
     """The transactions of one worker, in all of its threads.
 
-    ``is_stopping()`` is true once no transaction may take longer than ``stop_patience``.
-    ``event_loop`` is the one in which the transactions run if the engine is that of an
-    ``AsyncEngine``, and None otherwise.
+    Once ``stop`` is set, or ``is_impatient`` is true, no transaction may take longer than
+    ``stop_patience``. ``event_loop`` is the one in which the transactions run if the engine is that
+    of an ``AsyncEngine``, and None otherwise.
     """
 
     engine: sa.Engine = attrs.field(converter=_limit_waits)
     tenant_id: UUID
     options: dict[str, Any]
-    is_stopping: Callable[[], bool]
+    stop: threading.Event
     stop_patience: timedelta
     event_loop: asyncio.AbstractEventLoop | None
+    is_impatient: bool = False
     _has_answered: bool = False
     _stopping_since: float | None = None
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
@@ -191,7 +190,7 @@ class DatabaseCalls:
 
     def _note_stopping_since(self) -> float | None:
         """Return the moment since when the worker is stopping, or ``None``."""
-        if self._stopping_since is None and self.is_stopping():
+        if self._stopping_since is None and (self.is_impatient or self.stop.is_set()):
             self._stopping_since = time.monotonic()
         return self._stopping_since
 

@@ -52,7 +52,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import Counter
@@ -149,21 +148,17 @@ class _SaveError(Exception):
 class WorkerLoop(Generic[AnyTask]):
     """One worker of one campaign. ``start`` schedules a task and returns its future.
 
-    ``event_loop`` is the one to which the connections of ``engine`` belong, if it is that of an
-    ``AsyncEngine``.
-
-    ``job`` says what is done with contacts. Three fields end the loop. In each case it claims
+    ``job`` says what is done with contacts. Three flags end the loop. In each case it claims
     nothing more, and records the outcomes of its tasks:
 
     * ``stop``, an event of the host, which other workers may share. Once it is set, a transaction
       may take ``stop_patience`` only.
     * ``ending`` ends this worker alone, after a failure. Transactions may take as long as before.
-    * ``is_impatient`` is set with ``ending`` if the loop raises or its caller is cancelled. A
-      transaction may take ``stop_patience`` only.
+    * ``database.is_impatient`` is set with ``ending`` if the loop raises or its caller is
+      cancelled. A transaction may take ``stop_patience`` only.
     """
 
-    engine: sa.Engine
-    tenant_id: UUID
+    database: DatabaseCalls
     job: Job
     new_task: Callable[[Claim, StepSequence, GenerationConfig, Transact], AnyTask]
     start: Callable[[AnyTask], Future[Outcome]]
@@ -172,37 +167,19 @@ class WorkerLoop(Generic[AnyTask]):
     report: Callable[[Progress], Any] | None
     stop: threading.Event
     wait: bool
-    max_equal_failures: int | None
+    breaker: CircuitBreaker
     task_timeout: timedelta | None
-    stop_patience: timedelta
-    options: dict[str, Any]
-    event_loop: asyncio.AbstractEventLoop | None = None
     ending: bool = False
-    is_impatient: bool = False
     cursor: Cursor = attrs.field(factory=Cursor)
     running: dict[Future[Outcome], AnyTask] = attrs.field(factory=dict)
     answers: Counter[Recorded] = attrs.field(factory=Counter)
     cost: Decimal = Decimal(0)
     next_renewal: float = 0.0
-    database_fault: Exception | None = None
-    refusal: Exception | None = None
+    error: Exception | None = None
     given_back: Counter[UUID] = attrs.field(factory=Counter)
-    breaker: CircuitBreaker = attrs.field(init=False)
-    database: DatabaseCalls = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.breaker = CircuitBreaker(self.max_equal_failures)
-        self.database = DatabaseCalls(
-            engine=self.engine,
-            tenant_id=self.tenant_id,
-            options=self.options,
-            is_stopping=lambda: self.is_impatient or self.stop.is_set(),
-            stop_patience=self.stop_patience,
-            event_loop=self.event_loop,
-        )
 
     def run(self) -> WorkerReport:
-        """Run the loop until it must end. Raise the first database fault that a task met."""
+        """Run the loop until it must end. Raise the error, if there is one, that made it end."""
         self._schedule_renewal()
         try:
             while True:
@@ -230,7 +207,7 @@ class WorkerLoop(Generic[AnyTask]):
                     self.stop.wait(min(max(pause, 0.0), _POLL_INTERVAL))
         except BaseException:
             # The loop can record no outcome any more, so let its tasks end soon.
-            self.ending = self.is_impatient = True
+            self.ending = self.database.is_impatient = True
             self._ask_to_stop(self.running.values())
             raise
 
@@ -241,9 +218,9 @@ class WorkerLoop(Generic[AnyTask]):
     def _extra(self, task: AnyTask | None = None) -> dict[str, Any]:
         """Return the fields of a log record."""
         extra = {
-            "tenant_id": str(self.tenant_id),
+            "tenant_id": str(self.database.tenant_id),
             "campaign_id": str(self.job.campaign_id),
-            "actor": self.options.get("actor"),
+            "actor": self.database.options.get("actor"),
         }
         if task is not None:
             extra |= {
@@ -265,7 +242,7 @@ class WorkerLoop(Generic[AnyTask]):
             )
         except CampaignModelError as error:
             # What is running has been paid for: record it, and raise the error at the end.
-            self.refusal, self.ending = error, True
+            self.error, self.ending = error, True
             name = type(error).__name__
             worker_log.error("a claim raised %s", name, extra=self._extra() | {"error": name})
             return None
@@ -290,14 +267,11 @@ class WorkerLoop(Generic[AnyTask]):
         finished = {self.running.pop(future): future for future in done}
         self._record({task: self._get_outcome(future, task) for task, future in finished.items()})
         if self.report is not None:
-            self._load_progress_and_report(self.report)
-
-    def _load_progress_and_report(self, report: Callable[[Progress], Any]) -> None:
-        progress = self._transact_if_possible(
-            lambda store: store.generation.progress(self.job.campaign_id)
-        )
-        if progress is not None:
-            self.call_report(report, progress)
+            progress = self._transact_if_possible(
+                lambda store: store.generation.progress(self.job.campaign_id)
+            )
+            if progress is not None:
+                self.call_report(self.report, progress)
 
     def _transact_if_possible(self, work: Callable[[CampaignStore], Result]) -> Result | None:
         """Run ``work`` in a transaction. While tasks run, make three attempts only.
@@ -305,14 +279,12 @@ class WorkerLoop(Generic[AnyTask]):
         Return None if all of them met a database fault; the loop calls this method again later. In
         the meantime it can record the outcomes of its tasks.
         """
-        if not self.running:
-            return self.database.transact(work)
         try:
-            return self.database.transact(work, patient=False)
+            return self.database.transact(work, patient=not self.running)
         except Exception as error:
-            if not is_database_fault(error):
-                raise
-            return None
+            if self.running and is_database_fault(error):
+                return None
+            raise
 
     def call_report(self, report: Callable[[Progress], Any], progress: Progress) -> None:
         """Call the host's ``report``. Log an exception of it, and go on."""
@@ -345,8 +317,7 @@ class WorkerLoop(Generic[AnyTask]):
         leaves = flatten_groups(error)
         faults = [find_database_error(leaf) for leaf in leaves if is_database_fault(leaf)]
         if faults:
-            self.database_fault = self.database_fault or faults[0]
-            self.ending = True
+            self.error, self.ending = self.error or faults[0], True
         outcome = Unfinished(cost=None) if faults else self.job.explain(error, task)
         if faults or isinstance(outcome, Failed):
             log_exception(self.job.function_name, error, self._extra(task), outcome)
@@ -392,7 +363,7 @@ class WorkerLoop(Generic[AnyTask]):
             assert isinstance(outcome, Failed)
             worker_log.error(
                 "the worker ends after %d equal failures in a row (%s)",
-                self.breaker.equal_failures,
+                self.breaker.max_equal_failures,
                 outcome.code,
                 extra=self._extra() | {"error_code": outcome.code},
             )
@@ -459,9 +430,8 @@ class WorkerLoop(Generic[AnyTask]):
 
     def _finish(self, stop: WorkerStop) -> WorkerReport:
         """Complete the job if nothing is left. Report what this worker did."""
-        for error in (self.database_fault, self.refusal):
-            if error is not None:
-                raise error
+        if self.error is not None:
+            raise self.error
         completed = False
         if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
             completed = self.database.transact(self.job.complete, idempotent=False)

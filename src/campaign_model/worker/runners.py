@@ -34,8 +34,8 @@ from campaign_model.store import StoreOptions
 from campaign_model.store.asynchronous import find_sync_engine
 from campaign_model.store.generation import MAX_ATTEMPTS
 from campaign_model.worker.arguments import check_arguments
-from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
-from campaign_model.worker.database_calls import STOP_PATIENCE
+from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES, CircuitBreaker
+from campaign_model.worker.database_calls import STOP_PATIENCE, DatabaseCalls
 from campaign_model.worker.jobs import GenerationJob, Job, TaskTimedOut
 from campaign_model.worker.run import WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
@@ -242,7 +242,7 @@ async def run_in_event_loop(
         event_loop.call_soon_threadsafe(worker_loop.call_report, report, progress)
 
     def cancel_running() -> None:
-        worker_loop.ending = worker_loop.is_impatient = True
+        worker_loop.ending = worker_loop.database.is_impatient = True
         for coroutine in running:
             coroutine.cancel()
 
@@ -281,19 +281,27 @@ def _make_loop(
     ``event_loop`` is the one of the caller, in which an ``AsyncEngine`` is used.
     """
     sync_engine = find_sync_engine(arguments["engine"])
-    names = ("tenant_id", "concurrency", "wait")
-    limits = ("max_equal_failures", "task_timeout", "stop_patience")
-    return WorkerLoop(
+    stop = arguments["stop"] or threading.Event()
+    database = DatabaseCalls(
         engine=sync_engine or arguments["engine"],
+        tenant_id=arguments["tenant_id"],
+        options={"actor": arguments["actor"], **arguments["options"]},
+        stop=stop,
+        stop_patience=arguments["stop_patience"],
         event_loop=event_loop if sync_engine else None,
+    )
+    return WorkerLoop(
+        database=database,
         job=job,
         new_task=new_task,
         start=start,
         save=arguments.get("save"),
+        concurrency=arguments["concurrency"],
         report=report,
-        stop=arguments["stop"] or threading.Event(),
-        options={"actor": arguments["actor"], **arguments["options"]},
-        **{name: arguments[name] for name in (*names, *limits)},
+        stop=stop,
+        wait=arguments["wait"],
+        breaker=CircuitBreaker(arguments["max_equal_failures"]),
+        task_timeout=arguments["task_timeout"],
     )
 
 
