@@ -15,8 +15,6 @@ library does, and ``distribute_sql`` writes the SQL that spreads the tables over
 
 from __future__ import annotations
 
-from functools import partial
-
 import attrs
 import sqlalchemy as sa
 
@@ -34,7 +32,7 @@ from campaign_model.db.adoption.report import (
 from campaign_model.db.adoption.run import adopt, enforce, sql, verify
 from campaign_model.db.autogenerate import include_object
 from campaign_model.db.distribute import distribute_sql
-from campaign_model.db.engine import prepare_engine, require_synchronous
+from campaign_model.db.engine import begin_setup, prepare_engine
 from campaign_model.db.generating import Generating, generating
 from campaign_model.db.grants import grants
 from campaign_model.db.guard import GuardStatus, install_guard, read_guard, remove_guard
@@ -49,18 +47,9 @@ from campaign_model.db.rls import (
     remove_row_security,
 )
 from campaign_model.db.schema import HOST_KEY, quote
-from campaign_model.db.setup import (
-    SetupError,
-    change_tables,
-    lock_setup,
-    read_access,
-    require_all_rows,
-    require_untranslated_names,
-    require_writable,
-)
+from campaign_model.db.setup import SetupError, change_tables, read_access, require_all_rows
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.db.tenants import RemovedTenant, remove_tenant
-from campaign_model.store.connection import check_session
 from campaign_model.store.tables import HostTables, metadata
 
 __all__ = [
@@ -125,23 +114,11 @@ def init(
     Raises ``ValueError`` for a driver or a session setting that the store refuses too.
     """
     host = host or HostTables()
-    require_untranslated_names(require_synchronous(engine))
-    with engine.connect() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execution_options(isolation_level="READ COMMITTED")  # Not AUTOCOMMIT.
-        check_session(connection)
-        with connection.begin():
-            return _init(connection, host, with_host_tables=with_host_tables)
-
-
-def _init(connection: sa.Connection, host: HostTables, *, with_host_tables: bool) -> SyncReport:
-    """Do all of :func:`init` in the present transaction."""
     minimal = MinimalHost(host) if with_host_tables else None
-    lock_setup(connection)
-    require_writable(connection)
-    require_all_rows(connection, TABLES)
-    change_tables(connection, partial(_build, connection, host, minimal))
-    return sync_presets(connection)
+    with begin_setup(engine) as connection:
+        require_all_rows(connection, TABLES)
+        change_tables(connection, _build, host, minimal)
+        return sync_presets(connection)
 
 
 def _build(connection: sa.Connection, host: HostTables, minimal: MinimalHost | None) -> None:

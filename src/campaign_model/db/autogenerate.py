@@ -11,15 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.db.adoption.legacy_database import QUARANTINE
-from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
-from campaign_model.db.outbox import OUTBOX
-from campaign_model.db.revisions import VERSION_TABLE
+from campaign_model.db.rls import TABLES
 from campaign_model.db.schema import HOST_KEY, build_tables
 from campaign_model.store.deleting import NOTES
 from campaign_model.store.tables import HostTables, metadata
 
-_TABLES = {*metadata.tables, VERSION_TABLE, OUTBOX, NOTES, QUARANTINE, TOLERATED_WRITES_TABLE}
+_TABLES = TABLES | {NOTES}
 
 
 def include_object(

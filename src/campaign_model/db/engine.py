@@ -1,7 +1,8 @@
 """``prepare_engine``: configure an SQLAlchemy engine for the store.
 
 Engines with a driver that the store does not know are refused. PostgreSQL needs nothing more.
-``require_synchronous`` also refuses engines with which ``init`` and adoption cannot work.
+``require_synchronous`` also refuses engines with which ``init`` and adoption cannot work, and
+``begin_setup`` begins a transaction that changes the schema.
 
 SQLite needs write transactions from the start (``BEGIN IMMEDIATE``),
 enforced foreign keys, a write-ahead log, so that readers do not wait for a writer, and an end of
@@ -14,16 +15,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
 
-from campaign_model.db.setup import SetupError
+from campaign_model.db.setup import (
+    SetupError,
+    lock_setup,
+    require_untranslated_names,
+    require_writable,
+)
 from campaign_model.store.connection import (
     PREPARED,
     begin_immediate,
     check_driver,
+    check_session,
     count_begin_immediate,
     listen_once,
     sqlite_in_transaction,
@@ -76,8 +84,8 @@ def require_synchronous(engine: Any) -> sa.Engine:
     """Prepare ``engine``, and return it.
 
     Raise :class:`SetupError` if its driver is asynchronous, unless this is called within
-    ``run_sync``, as Alembic's template for asynchronous projects does. Otherwise raise as
-    :func:`prepare_engine`.
+    ``run_sync``, as Alembic's template for asynchronous projects does, and if the engine has a
+    ``schema_translate_map``. Otherwise raise as :func:`prepare_engine`.
     """
     check_driver(engine.dialect)  # An AsyncEngine has a dialect too.
     if engine.dialect.is_async and not (isinstance(engine, sa.Engine) and _is_within_run_sync()):
@@ -86,7 +94,28 @@ def require_synchronous(engine: Any) -> sa.Engine:
             "with postgresql+psycopg, postgresql+psycopg2 or sqlite; with an AsyncEngine, call "
             "connection.run_sync(lambda connection: db.init(connection.engine))"
         )
+    require_untranslated_names(engine)
     return prepare_engine(engine)
+
+
+@contextmanager
+def begin_setup(engine: sa.Engine, *, only_reads: bool = False) -> Iterator[sa.Connection]:
+    """Run the block in a transaction that may change the schema.
+
+    Unless it ``only_reads``, hold the setup lock, and raise :class:`SetupError` if the database
+    cannot be written. Raise as :func:`require_synchronous`, and ``ValueError`` for the settings of
+    a session that the store refuses too.
+    """
+    with require_synchronous(engine).connect() as connection:
+        if engine.dialect.name == "postgresql":
+            # The engine's default may be AUTOCOMMIT, which has no transactions.
+            connection.execution_options(isolation_level="READ COMMITTED")
+        check_session(connection)
+        with connection.begin():
+            if not only_reads:
+                lock_setup(connection)
+                require_writable(connection)
+            yield connection
 
 
 def _is_within_run_sync() -> bool:

@@ -22,7 +22,6 @@ refuses this statement, in three steps:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from hashlib import sha256
 
 import attrs
@@ -103,7 +102,7 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
     check_session(connection)
     _require_enforced(connection)
     if read_guard(connection).missing:
-        change_tables(connection, partial(_create, connection))
+        change_tables(connection, _create)
     return read_guard(connection)
 
 
@@ -114,7 +113,7 @@ def remove_guard(connection: sa.Connection) -> None:
     :class:`SetupError` if a table is still locked after a minute.
     """
     require_untranslated_names(connection)
-    change_tables(connection, partial(_drop, connection))
+    change_tables(connection, _drop)
 
 
 def read_guard(connection: sa.Connection) -> GuardStatus:

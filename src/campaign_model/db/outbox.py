@@ -12,8 +12,6 @@ began earlier may commit later, and the consumer would never see its entry.
 
 from __future__ import annotations
 
-from functools import partial
-
 import sqlalchemy as sa
 
 from campaign_model._values import checked_number
@@ -97,7 +95,7 @@ def create_outbox(connection: sa.Connection) -> None:
     require_untranslated_names(connection)
     check_session(connection)
     require_tables(connection, [campaign_history.name])
-    change_tables(connection, partial(_create, connection))
+    change_tables(connection, _create)
 
 
 def drop_outbox(connection: sa.Connection) -> None:
@@ -108,7 +106,7 @@ def drop_outbox(connection: sa.Connection) -> None:
     Raises :class:`SetupError` if a table is still locked after a minute.
     """
     require_untranslated_names(connection)
-    change_tables(connection, partial(_drop, connection))
+    change_tables(connection, _drop)
 
 
 def _create(connection: sa.Connection) -> None:

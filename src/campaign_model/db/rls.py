@@ -15,8 +15,7 @@ Under such a role, a function that acts across tenants would see only a part of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import attrs
 import sqlalchemy as sa
@@ -24,19 +23,16 @@ import sqlalchemy as sa
 from campaign_model._answer import Answer
 from campaign_model.db.adoption.legacy_database import QUARANTINE
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
-from campaign_model.db.engine import require_synchronous
+from campaign_model.db.engine import begin_setup
 from campaign_model.db.outbox import OUTBOX
 from campaign_model.db.revisions import VERSION_TABLE
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import (
     SetupError,
     change_tables,
-    lock_setup,
     missing_tables,
     require_untranslated_names,
-    require_writable,
 )
-from campaign_model.store.connection import check_session
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.tenant_setting import TENANT_SETTING
 
@@ -153,38 +149,39 @@ class _Table:
     other_policies: dict[str, bool] = attrs.field(factory=dict)
     """The names of all other policies, and whether each policy is permissive."""
 
-    def find_missing(self) -> Iterator[str]:
-        """Yield a sentence for each fault: see ``missing`` of :class:`TableSecurity`."""
+    def find_faults(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Yield a sentence for each fault, and the statements that mend it, if the library can."""
+        alter = f"ALTER TABLE {quote(self.name)}"
         if not self.is_enabled:
-            yield "row-level security is not enabled"
+            yield "row-level security is not enabled", (f"{alter} ENABLE ROW LEVEL SECURITY",)
         if not self.is_forced:
-            yield "row-level security is not forced, so it does not bind the table's owner"
-        for policy in _POLICIES[self.name]:
-            if policy.name not in self.own_policies:
-                yield f"there is no policy {policy.name}"
+            yield (
+                "row-level security is not forced, so it does not bind the table's owner",
+                (f"{alter} FORCE ROW LEVEL SECURITY",),
+            )
+        create = {policy.name: policy.create(self.name) for policy in _POLICIES[self.name]}
+        for name, statement in create.items():
+            if name not in self.own_policies:
+                yield f"there is no policy {name}", (statement,)
         for name, is_right in self.own_policies.items():
             if not is_right:
-                yield f"the policy {name} is not as this version of the library writes it"
+                replacement = (create[name],) if name in create else ()
+                yield (
+                    f"the policy {name} is not as this version of the library writes it",
+                    (self._drop(name), *replacement),
+                )
         for name, is_permissive in self.other_policies.items():
             if is_permissive:
-                yield (
+                sentence = (
                     f"the policy {name} is not the library's, and may let rows of other tenants "
                     "through; drop it, or make it AS RESTRICTIVE"
                 )
+                yield sentence, ()
 
     def plan_install(self) -> Iterator[str]:
         """Yield the statements that add what is missing, and replace policies that are wrong."""
-        alter = f"ALTER TABLE {quote(self.name)}"
-        if not self.is_enabled:
-            yield f"{alter} ENABLE ROW LEVEL SECURITY"
-        if not self.is_forced:
-            yield f"{alter} FORCE ROW LEVEL SECURITY"
-        for name, is_right in self.own_policies.items():
-            if not is_right:
-                yield self._drop(name)
-        for policy in _POLICIES[self.name]:
-            if not self.own_policies.get(policy.name):
-                yield policy.create(self.name)
+        for _, statements in self.find_faults():
+            yield from statements
 
     def plan_removal(self) -> Iterator[str]:
         """Yield the statements that drop the library's policies.
@@ -241,7 +238,11 @@ def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
             tables = _read_tables(connection)
     return RowSecurity(
         tuple(
-            TableSecurity(table.name, tuple(table.own_policies), tuple(table.find_missing()))
+            TableSecurity(
+                table.name,
+                tuple(table.own_policies),
+                tuple(sentence for sentence, _ in table.find_faults()),
+            )
             for table in tables
         )
     )
@@ -251,7 +252,8 @@ def secure_new_table(connection: sa.Connection, name: str) -> None:
     """Add row-level security to a new table, if the other tables of the library have it."""
     tables = {table.name: table for table in _read_tables(connection)}
     if any(table.own_policies for table in tables.values()):
-        _execute_all(connection, tables[name].plan_install())
+        for statement in tables[name].plan_install():
+            connection.exec_driver_sql(statement)
 
 
 def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
@@ -260,17 +262,10 @@ def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]
     They run in one transaction.
     """
     _require_postgresql(engine.dialect)
-    require_untranslated_names(require_synchronous(engine))
-    with engine.connect() as connection:
-        # The engine's default may be AUTOCOMMIT, which has no transactions.
-        connection.execution_options(isolation_level="READ COMMITTED")
-        check_session(connection)
-        with connection.begin():
-            if dry_run:
-                return _write_plan(connection, plan)
-            lock_setup(connection)
-            require_writable(connection)
-            return change_tables(connection, partial(_run_plan, connection, plan))
+    with begin_setup(engine, only_reads=dry_run) as connection:
+        if dry_run:
+            return _write_plan(connection, plan)
+        return change_tables(connection, _run_plan, plan)
 
 
 def _write_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
@@ -281,13 +276,9 @@ def _write_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
 def _run_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
     """Execute the statements that ``plan`` yields, and return them."""
     statements = _write_plan(connection, plan)
-    _execute_all(connection, statements)
-    return statements
-
-
-def _execute_all(connection: sa.Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         connection.exec_driver_sql(statement)
+    return statements
 
 
 def _read_tables(connection: sa.Connection) -> list[_Table]:

@@ -101,8 +101,10 @@ def lock_setup(connection: sa.Connection, *, for_session: bool = False) -> None:
         time.sleep(_RETRY_SECONDS)
 
 
-def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
-    """Call ``change``, which changes the definitions of tables, and return its result.
+def change_tables(connection: sa.Connection, change: Callable[..., T], *arguments: object) -> T:
+    """Call ``change(connection, *arguments)``, which changes the definitions of tables.
+
+    Return its result.
 
     While a statement waits for the lock that it needs, all later users of the table wait behind it.
     So the wait for each lock ends after half a second. Then everything that ``change`` has done is
@@ -113,7 +115,7 @@ def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
     Raises :class:`SetupError` if a table is still locked after a minute, and in AUTOCOMMIT.
     """
     if connection.dialect.name != "postgresql":
-        return change()
+        return change(connection, *arguments)
     driver: Any = connection.connection.dbapi_connection
     if driver.autocommit:
         raise SetupError("this call needs a transaction; the connection is in AUTOCOMMIT")
@@ -126,7 +128,7 @@ def change_tables(connection: sa.Connection, change: Callable[[], T]) -> T:
                 if callers_timeout:  # 0 means no timeout.
                     timeout = min(timeout, callers_timeout)
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {timeout}")
-                result = change()
+                result = change(connection, *arguments)
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = {callers_timeout}")
                 return result
         except sa.exc.DBAPIError as error:

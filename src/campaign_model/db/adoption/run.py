@@ -27,7 +27,7 @@ from campaign_model.db.adoption.session import OnProgress, Session, open_session
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
 from campaign_model.db.engine import require_synchronous
 from campaign_model.db.revisions import VERSION_TABLE, stamp, upgrade
-from campaign_model.db.setup import SetupError, require_all_rows, require_untranslated_names
+from campaign_model.db.setup import SetupError, require_all_rows
 from campaign_model.db.system_templates import SyncReport, sync_presets
 from campaign_model.store.tables import HostTables
 
@@ -164,7 +164,7 @@ def sql(
 
 def _require_postgresql(engine: sa.Engine) -> None:
     """Raise :class:`SetupError` for SQLite, an async driver or a ``schema_translate_map``."""
-    require_untranslated_names(require_synchronous(engine))
+    require_synchronous(engine)
     if engine.dialect.name != "postgresql":
         raise SetupError(
             "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "
