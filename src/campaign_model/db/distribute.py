@@ -68,12 +68,17 @@ def distribute_sql(*, host: HostTables | None = None, messages: str = "messages"
         "2. Replace the keys by keys that end with the tenant.": swap_keys(tables),
         "3. Copy the reference tables to each node, and distribute the others by tenant.": [
             f"SELECT create_reference_table('{VERSION_TABLE}')",
-            *map(distribute_table, sorted(tables, key=_rank_for_distribution)),
+            # Reference tables first, then campaigns, then the other tables.
+            *map(
+                distribute_table,
+                sorted(tables, key=lambda one: (is_distributed(one), one.name != campaigns.name)),
+            ),
         ],
         "4. Add the foreign keys again, one by one.": add_foreign_keys(tables),
     }
     parts = [
-        "\n".join([f"-- {title}", *(f"{sql};" for sql in steps[title]), ""]) for title in steps
+        "\n".join([f"-- {title}", *(f"{sql};" for sql in statements), ""])
+        for title, statements in steps.items()
     ]
     # In its parallel mode, Citus uses several connections to a node. A connection does not see the
     # tables that the same transaction has created on another connection.
@@ -81,15 +86,12 @@ def distribute_sql(*, host: HostTables | None = None, messages: str = "messages"
     return "\n".join([header, begin, *parts, "COMMIT;\n", _CLEAN_UP])
 
 
-def key_statements(tables: Iterable[sa.Table]) -> Iterator[str]:
-    """Yield the statements that give the tables the keys of a distributed database.
+def key_statements(tables: Sequence[sa.Table]) -> tuple[str, ...]:
+    """Return the statements that give the tables the keys of a distributed database.
 
     They are steps 1, 2 and 4 of :func:`distribute_sql`.
     """
-    tables = [*tables]
-    yield from drop_foreign_keys(tables)
-    yield from swap_keys(tables)
-    yield from add_foreign_keys(tables)
+    return (*drop_foreign_keys(tables), *swap_keys(tables), *add_foreign_keys(tables))
 
 
 def is_distributed(table: sa.Table) -> bool:
@@ -101,8 +103,7 @@ def drop_foreign_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
     """Yield, for each foreign key, the statement that drops it."""
     for table in tables:
         for key in _sort_foreign_keys(table):
-            name = key.name or _default_name(table, key.column_keys, "fkey")
-            yield _drop_constraint(table, name)
+            yield _drop_constraint(table, key.name)
 
 
 def swap_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
@@ -113,30 +114,22 @@ def swap_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
     contains the tenant stays as it is.
     """
     for table in filter(is_distributed, tables):
-        is_of_library = table.name in metadata.tables
         earlier_keys: list[set[str]] = []
         for key in _sort_unique_keys(table):
             columns = key.columns.keys()
             new_columns = [*(name for name in columns if name != TENANT), TENANT]
-            is_primary = isinstance(key, sa.PrimaryKeyConstraint)
             is_repetition = {*new_columns} in earlier_keys
             earlier_keys.append({*new_columns})
-            if not is_repetition and columns == new_columns:
+            if TENANT in columns and table.name not in metadata.tables:
                 continue
-            if not is_of_library and TENANT in columns:
+            if columns == new_columns and not is_repetition:
                 continue
-            old_columns = () if is_primary else columns
-            suffix = "pkey" if is_primary else "key"
-            yield _drop_constraint(table, key.name or _default_name(table, old_columns, suffix))
+            yield _drop_constraint(table, key.name)
             if is_repetition:
                 continue
-            if is_primary:
-                name = key.name or _default_name(table, (), suffix)
-            elif is_of_library:
-                name = f"uq_{table.name}_{'_'.join(new_columns)}"
-            else:
-                name = _default_name(table, new_columns, suffix)
-            kind = "PRIMARY KEY" if is_primary else "UNIQUE"
+            kind, name = "PRIMARY KEY", key.name
+            if isinstance(key, sa.UniqueConstraint):
+                kind, name = "UNIQUE", f"uq_{table.name}_{'_'.join(new_columns)}"
             yield _add_constraint(table, name, f"{kind} ({_join_columns(new_columns)})")
 
 
@@ -154,28 +147,16 @@ def distribute_table(table: sa.Table) -> str:
 
 
 def add_foreign_keys(tables: Iterable[sa.Table]) -> Iterator[str]:
-    """Yield, for each foreign key, the statement that adds it.
-
-    A key that refers to a distributed table gets the tenant, if it does not contain it.
-    """
+    """Yield, for each foreign key, the statement that adds it."""
     for table in tables:
         for key in _sort_foreign_keys(table):
-            columns = key.column_keys
-            referred = [element.column.name for element in key.elements]
-            if is_distributed(key.referred_table) and TENANT not in columns:
-                columns, referred = [TENANT, *columns], [TENANT, *referred]
-            name = key.name or _default_name(table, columns, "fkey")
+            referred_columns = _join_columns(element.column.name for element in key.elements)
             yield _add_constraint(
                 table,
-                name,
-                f"FOREIGN KEY ({_join_columns(columns)}) REFERENCES "
-                f"{quote(key.referred_table.name)} ({_join_columns(referred)})",
+                key.name,
+                f"FOREIGN KEY ({_join_columns(key.column_keys)}) REFERENCES "
+                f"{quote(key.referred_table.name)} ({referred_columns})",
             )
-
-
-def _rank_for_distribution(table: sa.Table) -> tuple[bool, bool]:
-    """Return a sort key: reference tables first, then campaigns, then the other tables."""
-    return is_distributed(table), table.name != campaigns.name
 
 
 def _sort_foreign_keys(table: sa.Table) -> list[sa.ForeignKeyConstraint]:
@@ -186,11 +167,6 @@ def _sort_unique_keys(table: sa.Table) -> list[sa.PrimaryKeyConstraint | sa.Uniq
     """Return the primary key, then the unique keys by their columns."""
     unique = [key for key in table.constraints if isinstance(key, sa.UniqueConstraint)]
     return [table.primary_key, *sorted(unique, key=lambda key: key.columns.keys())]
-
-
-def _default_name(table: sa.Table, columns: Sequence[str], suffix: str) -> str:
-    """Return the name that PostgreSQL gives to a constraint without a name."""
-    return "_".join([table.name, *columns, suffix])
 
 
 def _drop_constraint(table: sa.Table, name: object) -> str:

@@ -9,6 +9,13 @@ from campaign_model.errors import InvalidArgument, short_repr
 from campaign_model.store.tables import HostTables, campaign_contacts, campaigns
 from campaign_model.store.types import Money, UtcDateTime, Uuid, database_clock
 
+_DEFAULT_NAMES = {
+    "pk": "%(table_name)s_pkey",
+    "uq": "%(table_name)s_%(column_0_N_name)s_key",
+    "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+}
+"""The names that PostgreSQL gives to keys by default."""
+
 
 class MinimalHost:
     """Has the tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
@@ -27,7 +34,7 @@ class MinimalHost:
                     f"{argument} must be another table than {other}; both have the name "
                     f"{short_repr(name)}",
                 )
-        metadata = sa.MetaData()
+        metadata = sa.MetaData(naming_convention=_DEFAULT_NAMES)
         self.tenants: sa.Table = sa.Table(
             host.tenants,
             metadata,
