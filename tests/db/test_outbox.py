@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
-from campaign_model.db.outbox import OUTBOX
+from campaign_model.db.schema import OUTBOX
 from campaign_model.errors import InvalidArgument
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store import CampaignStore

@@ -106,7 +106,7 @@ def test_a_shorter_timeout_of_the_caller_holds(schema: Callable[[str], str]) -> 
     engine = sa.create_engine(schema(NEWEST))
     with engine.begin() as connection:
         connection.exec_driver_sql("SET LOCAL lock_timeout = 20")
-        timeout = setup.change_tables(connection, lambda: connection.scalar(LOCK_TIMEOUT))
+        timeout = setup.change_tables(connection, lambda same: same.scalar(LOCK_TIMEOUT))
     engine.dispose()
     assert timeout == "20ms"
 

@@ -49,9 +49,9 @@ def checks(dialect: str) -> dict[str, dict[str, str]]:
 
     # 2. Columns with fixed words, and conditions on several columns of a row.
     by_table["campaigns"]["status"] = one_of("status", Status)
-    by_table["campaigns"]["is_active"] = dialect_checks.check_flag(
-        "is_active", f"is_active OR status = '{target(Action.DELETE)}'"
-    )
+    deleted = f"is_active OR status = '{target(Action.DELETE)}'"
+    flag = by_table["campaigns"].get("is_active")  # SQLite has one on the type of the column.
+    by_table["campaigns"]["is_active"] = f"{flag} AND ({deleted})" if flag else deleted
     by_table["campaign_templates"]["is_system"] = "is_system = (tenant_id IS NULL)"
     contacts = by_table["campaign_contacts"]
     contacts["status"] = one_of("status", ContactStatus)

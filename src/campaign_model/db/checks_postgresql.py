@@ -54,11 +54,6 @@ def check_types(table: sa.Table) -> dict[str, str]:
     return {"times": condition}
 
 
-def check_flag(_column: str, condition: str) -> str:
-    """Return the condition on a boolean column. Its type needs no check."""
-    return condition
-
-
 def check_list(column: str) -> str:
     """Return the condition that a document is a list."""
     return f"jsonb_typeof({column}) = 'array'"

@@ -31,11 +31,6 @@ def check_types(table: sa.Table) -> dict[str, str]:
     return {column.name: _check_type(column) for column in table.c}
 
 
-def check_flag(column: str, condition: str) -> str:
-    """Return the condition that a column is a boolean, and that ``condition`` is true."""
-    return f"{column} IN (0, 1) AND ({condition})"
-
-
 def _check_type(column: sa.Column[object]) -> str:
     """Return the condition that a value has the column's type, and is written as by the library."""
     name = column.name

@@ -5,7 +5,7 @@ The function is for operators of a pool of workers. It needs the rights of the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import nullcontext
 from uuid import UUID
 
 import attrs
@@ -50,11 +50,9 @@ def generating(bind: sa.Engine | sa.Connection) -> tuple[Generating, ...]:
     to a function. Raises :class:`SetupError` if row-level security hides rows from the role.
     """
     require_untranslated_names(bind)
-    if isinstance(bind, sa.Connection):
-        rows = _select_generating(bind)
-    else:
-        with bind.begin() as connection:
-            rows = _select_generating(connection)
+    with nullcontext(bind) if isinstance(bind, sa.Connection) else bind.begin() as connection:
+        require_all_rows(connection, (campaigns.name, campaign_totals.name))
+        rows = connection.execute(_SELECT_GENERATING).mappings().all()
     totals = [(row, Totals.from_columns(row)) for row in rows]
     return tuple(
         Generating(
@@ -62,8 +60,3 @@ def generating(bind: sa.Engine | sa.Connection) -> tuple[Generating, ...]:
         )
         for row, total in totals
     )
-
-
-def _select_generating(connection: sa.Connection) -> Sequence[sa.RowMapping]:
-    require_all_rows(connection, (campaigns.name, campaign_totals.name))
-    return connection.execute(_SELECT_GENERATING).mappings().all()

@@ -49,27 +49,6 @@ REFUSED = "23000"
 _PREFIX = "campaign_model_guard"
 """The prefix of the names of the guard's triggers and functions."""
 
-_LOCK_ORDER = (
-    *("campaigns", "campaign_contacts", "campaign_erased_claims", "campaign_totals"),
-    *("campaign_history", "campaign_templates"),
-)
-"""All tables of the library, in the order in which transactions of the store use them."""
-
-_TRUNCATED = (
-    "TRUNCATE would delete the rows of every tenant: call db.remove_tenant to delete everything of "
-    "one tenant"
-)
-_NO_HISTORY = (
-    "the status of a campaign has changed, and its history does not say so: call "
-    "store.campaigns.apply, which writes both"
-)
-_REPLACED = (
-    "INSERT OR REPLACE deletes rows that must be kept: call the methods of the store, or write "
-    "INSERT ... ON CONFLICT DO UPDATE"
-)
-_ROWID = (
-    "a row keeps its rowid: UPDATE OR REPLACE with the rowid of another row would delete that row"
-)
 _OR_REPLACE = "insert or replace"
 """The note that the table of notes always has."""
 
@@ -98,10 +77,10 @@ def install_guard(connection: sa.Connection) -> GuardStatus:
     of an adoption has not run). Services that do not use the library may still write into such a
     database, and the guard would refuse their writes.
     """
-    require_untranslated_names(connection)
     check_session(connection)
+    missing = read_guard(connection).missing
     _require_enforced(connection)
-    if read_guard(connection).missing:
+    if missing:
         change_tables(connection, _create)
     return read_guard(connection)
 
@@ -147,9 +126,7 @@ class _Trigger:
 
 def _require_enforced(connection: sa.Connection) -> None:
     """Raise :class:`SetupError` unless the schema is complete and of this version."""
-    require_tables(connection, metadata.tables)
-    version = compare_version(connection)
-    if version != "current":
+    if compare_version(connection) != "current":
         raise SetupError(
             "the schema is not that of this version of the library: run db init, db adopt for a "
             "legacy database, or upgrade the library"
@@ -167,8 +144,9 @@ def _create(connection: sa.Connection) -> None:
     """Create every trigger, in place of those of another version."""
     _lock_tables(connection)
     _drop(connection)
-    for statement in _write_shared(connection):
-        connection.exec_driver_sql(statement)
+    if connection.dialect.name == "sqlite":
+        for statement in _CREATE_NOTES:
+            connection.exec_driver_sql(statement)
     for trigger in _write_triggers(connection):
         for statement in trigger.statements:
             connection.exec_driver_sql(statement)
@@ -193,7 +171,8 @@ def _drop(connection: sa.Connection) -> None:
 def _lock_tables(connection: sa.Connection) -> None:
     """Lock all tables, in the order of the store, so that no deadlock with a writer can occur."""
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"LOCK TABLE {', '.join(_LOCK_ORDER)}")
+        # `metadata` has the tables in the order in which transactions of the store use them.
+        connection.exec_driver_sql(f"LOCK TABLE {', '.join(metadata.tables)}")
 
 
 def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:
@@ -207,16 +186,6 @@ def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:
     return [tuple(row) for row in connection.execute(select, {"name": f"{_PREFIX}%"})]
 
 
-def _write_shared(connection: sa.Connection) -> Iterator[str]:
-    """Write the statements that create what several triggers use: a table, or a function."""
-    if connection.dialect.name == "sqlite":
-        yield f"CREATE TABLE {NOTES} (note TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID"
-        yield f"INSERT INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608 - constants
-    else:
-        refuse = _refuse_if("true", "TG_ARGV[0]")
-        yield _write_function(_read_schema(connection), _REFUSE, refuse)
-
-
 def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
     """Write every trigger of the guard."""
     if connection.dialect.name == "sqlite":
@@ -225,8 +194,6 @@ def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
 
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
-
-_REFUSE = f"{_PREFIX}_refuse"
 
 _COUNT_TOLERANCE_TRIGGERS = sa.text(
     """
@@ -276,25 +243,12 @@ def _read_schema(connection: sa.Connection) -> str:
     return schema
 
 
-def _write_function(schema: str, name: str, body: str) -> str:
-    """Write a trigger function. Its search_path finds nothing of other roles."""
-    return f"""
-CREATE FUNCTION {schema}.{name}() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
-$function$
-BEGIN
-    {body}
-    RETURN NULL;
-END
-$function$"""
-
-
 def _refuse_if(condition: str, sentence: str) -> str:
-    """Write the statement that refuses if ``condition`` is true; both arguments are SQL."""
+    """Write the statement that refuses with a sentence if ``condition``, which is SQL, is true."""
     return f"""IF {condition} THEN
         RAISE EXCEPTION USING
             ERRCODE = '{REFUSED}',
-            MESSAGE = {sentence},
+            MESSAGE = {quote_text(sentence)},
             SCHEMA = TG_TABLE_SCHEMA,
             TABLE = TG_TABLE_NAME,
             CONSTRAINT = TG_NAME;
@@ -304,53 +258,69 @@ def _refuse_if(condition: str, sentence: str) -> str:
 def _write_triggers_on_postgresql(schema: str) -> Iterator[_Trigger]:
     """Write the triggers on PostgreSQL, for the tables in ``schema``."""
 
-    def build_trigger(name: str, table: str, create: str, *functions: str) -> _Trigger:
-        """Return the trigger that ``create`` creates, after the ``functions`` that it needs."""
-        mark = sha256("".join((*functions, create)).encode()).hexdigest()[:16]
-        comment = f"COMMENT ON TRIGGER {_PREFIX}_{name} ON {table} IS '{mark}'"
-        return _Trigger(f"{_PREFIX}_{name}", (*functions, create, comment), mark)
+    def build_trigger(
+        name: str, table: str, event: str, clauses: str, body: str, *, kind: str = "TRIGGER"
+    ) -> _Trigger:
+        """Return a trigger that calls a function of its own, which runs ``body``."""
+        name = f"{_PREFIX}_{name}"
+        # The search_path of the function finds nothing of other roles.
+        create_function = f"""
+CREATE FUNCTION {schema}.{name}() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS
+$function$
+BEGIN
+    {body}
+    RETURN NULL;
+END
+$function$"""
+        create = f"""
+CREATE {kind} {name} {event} ON {table}
+{clauses}
+EXECUTE FUNCTION {schema}.{name}()"""
+        mark = sha256((create_function + create).encode()).hexdigest()[:16]
+        comment = f"COMMENT ON TRIGGER {name} ON {table} IS '{mark}'"
+        return _Trigger(name, (create_function, create, comment), mark)
 
     # 1. The rules.
     for rule in rules("postgresql"):
-        call = f"{_REFUSE}({quote_text(rule.sentence)})"
-        functions: tuple[str, ...] = ()
-        if rule.only_if:
-            function = f"{_PREFIX}_{rule.name}"
-            condition = rule.only_if.format(schema=f"{schema}.")
-            refuse = _refuse_if(condition, quote_text(rule.sentence))
-            functions = (_write_function(schema, function, refuse),)
-            call = f"{function}()"
         # A BEFORE trigger runs before the foreign keys, so the error has the sentence of the rule.
         # But a table with a BEFORE trigger for UPDATE locks each row once more in every UPDATE. So
         # of the rules for UPDATE, only the keys of campaigns have a BEFORE trigger.
         is_before = rule.event == "DELETE" or rule.name == "campaigns_keys"
         timing = "BEFORE" if is_before else "AFTER"
-        create = f"""
-CREATE TRIGGER {_PREFIX}_{rule.name} {timing} {rule.event} ON {rule.table}
-FOR EACH ROW WHEN ({rule.condition})
-EXECUTE FUNCTION {schema}.{call}"""
-        yield build_trigger(rule.name, rule.table, create, *functions)
+        only_if = rule.only_if.format(schema=f"{schema}.") or "true"
+        yield build_trigger(
+            rule.name,
+            rule.table,
+            f"{timing} {rule.event}",
+            f"FOR EACH ROW WHEN ({rule.condition})",
+            _refuse_if(only_if, rule.sentence),
+        )
     # 2. TRUNCATE.
-    for table in _LOCK_ORDER:
-        name = f"{table.removeprefix('campaign_')}_truncate"
-        create = f"""
-CREATE TRIGGER {_PREFIX}_{name} BEFORE TRUNCATE ON {table}
-FOR EACH STATEMENT EXECUTE FUNCTION {schema}.{_REFUSE}({quote_text(_TRUNCATED)})"""
-        yield build_trigger(name, table, create)
+    for table in metadata.tables:
+        yield build_trigger(
+            f"{table.removeprefix('campaign_')}_truncate",
+            table,
+            "BEFORE TRUNCATE",
+            "FOR EACH STATEMENT",
+            _refuse_if(
+                "true",
+                "TRUNCATE would delete the rows of every tenant: call db.remove_tenant to delete "
+                "everything of one tenant",
+            ),
+        )
     # 3. When the status of a campaign changes, write a note. The rule for new rows of the history
     #    compares the row with the note.
     value = describe_move("NEW.id", "NEW.version", "OLD.status", "NEW.status")
-    when_moved = "WHEN (OLD.status IS DISTINCT FROM NEW.status)"
-    function = f"{_PREFIX}_campaigns_moved"
-    note = f"PERFORM set_config('{MOVED}', {value}, true);"
-    create_function = _write_function(schema, function, note)
-    create = f"""
-CREATE TRIGGER {function} AFTER UPDATE OF status ON campaigns
-FOR EACH ROW {when_moved}
-EXECUTE FUNCTION {schema}.{function}()"""
-    yield build_trigger("campaigns_moved", "campaigns", create, create_function)
+    for_each_move = "FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)"
+    yield build_trigger(
+        "campaigns_moved",
+        "campaigns",
+        "AFTER UPDATE OF status",
+        for_each_move,
+        f"PERFORM set_config('{MOVED}', {value}, true);",
+    )
     # 4. When the transaction commits, look for the row of the history.
-    function = f"{_PREFIX}_campaigns_history"
     lacks_history = f"""EXISTS (
         SELECT FROM {schema}.campaigns WHERE tenant_id = NEW.tenant_id AND id = NEW.id
     ) AND NOT EXISTS (
@@ -362,26 +332,36 @@ EXECUTE FUNCTION {schema}.{function}()"""
           AND source = OLD.status
           AND target = NEW.status
     )"""  # noqa: S608 - our own names
-    create = f"""
-CREATE CONSTRAINT TRIGGER {function} AFTER UPDATE OF status ON campaigns
-DEFERRABLE INITIALLY DEFERRED
-FOR EACH ROW {when_moved}
-EXECUTE FUNCTION {schema}.{function}()"""
+    refuse = _refuse_if(
+        lacks_history,
+        "the status of a campaign has changed, and its history does not say so: call "
+        "store.campaigns.apply, which writes both",
+    )
     # By then, the transaction may have chosen another tenant, and row-level security would hide the
     # rows. So the function chooses the tenant of the campaign, and the other one again afterwards.
     check = f"""DECLARE
         chosen text := coalesce(current_setting('{TENANT_SETTING}', true), '');
     BEGIN
         PERFORM set_config('{TENANT_SETTING}', CAST(NEW.tenant_id AS text), true);
-        {_refuse_if(lacks_history, quote_text(_NO_HISTORY))}
+        {refuse}
         PERFORM set_config('{TENANT_SETTING}', chosen, true);
     END;"""
-    create_function = _write_function(schema, function, check)
-    yield build_trigger("campaigns_history", "campaigns", create, create_function)
+    yield build_trigger(
+        "campaigns_history",
+        "campaigns",
+        "AFTER UPDATE OF status",
+        f"DEFERRABLE INITIALLY DEFERRED\n{for_each_move}",
+        check,
+        kind="CONSTRAINT TRIGGER",
+    )
 
 
 # --- SQLite ---------------------------------------------------------------------------------------
 
+_CREATE_NOTES = (
+    f"CREATE TABLE {NOTES} (note TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID",
+    f"INSERT INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')",  # noqa: S608 - constants
+)
 _SELECT_TRIGGERS_ON_SQLITE = sa.text(
     "SELECT name, tbl_name, sql FROM sqlite_master"
     " WHERE type = 'trigger' AND name LIKE :name ORDER BY name"
@@ -411,15 +391,22 @@ def _write_triggers_on_sqlite() -> Iterator[_Trigger]:
             f"({rule.condition}){only_if}",
         )
     # 2. INSERT OR REPLACE. The module's docstring explains how these triggers recognise it.
-    for table in _LOCK_ORDER:
+    for table in metadata.tables:
         name = f"{table.removeprefix('campaign_')}_replace"
         body = f"    INSERT OR IGNORE INTO {NOTES} (note) VALUES ('{_OR_REPLACE}')"  # noqa: S608
         yield build_trigger(name, f"BEFORE INSERT ON {table}", body)
+        refusal = write_refusal(
+            "a row keeps its rowid: UPDATE OR REPLACE with the rowid of another row would delete "
+            "that row"
+        )
         name = f"{table.removeprefix('campaign_')}_rowid"
         event = f"BEFORE UPDATE OF rowid, oid, _rowid_ ON {table}"
-        yield build_trigger(name, event, write_refusal(_ROWID))
+        yield build_trigger(name, event, refusal)
+    refusal = write_refusal(
+        "INSERT OR REPLACE deletes rows that must be kept: call the methods of the store, or write "
+        "INSERT ... ON CONFLICT DO UPDATE"
+    )
     is_replaced = f"NEW.note = '{_OR_REPLACE}'"
-    refusal = write_refusal(_REPLACED)
     yield build_trigger("replace", f"AFTER INSERT ON {NOTES}", refusal, is_replaced)
     # 3. When the status of a campaign changes, write a note. It replaces the note of an earlier
     #    change. The rule for new rows of the history compares the row with the note.

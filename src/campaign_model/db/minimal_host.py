@@ -16,6 +16,12 @@ _DEFAULT_NAMES = {
 }
 """The names that PostgreSQL gives to keys by default."""
 
+_CONTACT_TEXTS = (
+    *("first_name", "last_name", "company", "job_title"),
+    *("email_address", "linkedin_url", "phone"),
+)
+"""The columns of a contact that contain text."""
+
 
 class MinimalHost:
     """Has the tables as SQLAlchemy ``Table`` objects: tenants, owners, contacts and messages.
@@ -63,18 +69,7 @@ class MinimalHost:
         self.contacts: sa.Table = build_tenant_table(
             host.contacts,
             sa.Column("owner_id", Uuid),
-            *(
-                sa.Column(name, sa.Text)
-                for name in (
-                    "first_name",
-                    "last_name",
-                    "company",
-                    "job_title",
-                    "email_address",
-                    "linkedin_url",
-                    "phone",
-                )
-            ),
+            *(sa.Column(name, sa.Text) for name in _CONTACT_TEXTS),
             refer("owner_id", self.owners),
         )
         self.messages: sa.Table = build_tenant_table(

@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_number
 from campaign_model.campaign import Move
-from campaign_model.db.schema import quote
+from campaign_model.db.rls import secure_new_table
+from campaign_model.db.schema import OUTBOX, quote
 from campaign_model.db.setup import (
     change_tables,
     read_access,
@@ -27,9 +28,6 @@ from campaign_model.db.setup import (
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.connection import check_session
 from campaign_model.store.tables import campaign_history, value_from_row
-
-OUTBOX = "campaign_outbox"
-"""The name of the table."""
 
 _MOST_MOVES = 10_000
 _TRIGGER = "campaign_model_fill_outbox"
@@ -117,8 +115,6 @@ def _create(connection: sa.Connection) -> None:
     schema = read_access(connection).schema
     for statement in (_CREATE_FUNCTION, _CREATE_TRIGGER):
         connection.exec_driver_sql(statement.format(schema=schema))
-    from campaign_model.db.rls import secure_new_table  # noqa: PLC0415 - it imports this module
-
     secure_new_table(connection, OUTBOX)
 
 

@@ -16,6 +16,7 @@ Under such a role, a function that acts across tenants would see only a part of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import attrs
 import sqlalchemy as sa
@@ -24,13 +25,12 @@ from campaign_model._answer import Answer
 from campaign_model.db.adoption.legacy_database import QUARANTINE
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
 from campaign_model.db.engine import begin_setup
-from campaign_model.db.outbox import OUTBOX
 from campaign_model.db.revisions import VERSION_TABLE
-from campaign_model.db.schema import quote
+from campaign_model.db.schema import OUTBOX, quote
 from campaign_model.db.setup import (
     SetupError,
     change_tables,
-    missing_tables,
+    require_tables,
     require_untranslated_names,
 )
 from campaign_model.store.tables import campaign_templates, metadata
@@ -231,11 +231,8 @@ def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
     """
     require_untranslated_names(bind)
     _require_postgresql(bind.dialect)
-    if isinstance(bind, sa.Connection):
-        tables = _read_tables(bind)
-    else:
-        with bind.connect() as connection:
-            tables = _read_tables(connection)
+    with nullcontext(bind) if isinstance(bind, sa.Connection) else bind.connect() as connection:
+        tables = _read_tables(connection)
     return RowSecurity(
         tuple(
             TableSecurity(
@@ -283,6 +280,7 @@ def _run_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
 
 def _read_tables(connection: sa.Connection) -> list[_Table]:
     """Read the library's tables and their policies. Raise :class:`SetupError` if one is missing."""
+    require_tables(connection, metadata.tables)
     tables: dict[str, _Table] = {}
     for row in connection.execute(_SELECT_POLICIES, {"names": [*TABLES]}):
         new_table = _Table(row.relname, row.relrowsecurity, row.relforcerowsecurity)
@@ -296,9 +294,6 @@ def _read_tables(connection: sa.Connection) -> list[_Table]:
         table.own_policies[row.polname] = (
             policy in _POLICIES[table.name] and row.is_permissive and row.is_for_all_roles
         )
-    missing = metadata.tables.keys() - tables.keys()
-    if missing:
-        raise missing_tables(missing)
     return [*tables.values()]
 
 

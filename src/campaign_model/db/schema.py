@@ -23,6 +23,9 @@ _DIALECTS = {
 HOST_KEY = ("tenant_id", "id")
 """The columns of owners and contacts that the library's foreign keys refer to: a unique key."""
 
+OUTBOX = "campaign_outbox"
+"""The table of the outbox (:mod:`campaign_model.db.outbox`), which only some databases have."""
+
 
 def create_statements(dialect_name: str, host: HostTables) -> tuple[str, ...]:
     """Return the CREATE statements of the library's tables and indexes.

@@ -147,15 +147,10 @@ def require_tables(connection: sa.Connection, names: Iterable[str]) -> None:
     inspector = sa.inspect(connection)
     missing = [name for name in names if not inspector.has_table(name)]
     if missing:
-        raise missing_tables(missing)
-
-
-def missing_tables(names: Iterable[str]) -> SetupError:
-    """Return the error that says which of the library's tables a database does not have."""
-    return SetupError(
-        f"the database has no table {', '.join(sorted(names))}; run campaign-model db init or "
-        "db adopt first"
-    )
+        raise SetupError(
+            f"the database has no table {', '.join(missing)}; run campaign-model db init or "
+            "db adopt first"
+        )
 
 
 def require_untranslated_names(source: sa.Engine | sa.Connection) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from campaign_model._values import checked_id
 from campaign_model.db.adoption.legacy_database import QUARANTINE
-from campaign_model.db.outbox import OUTBOX, outbox
+from campaign_model.db.outbox import outbox
 from campaign_model.db.rls import TABLES
 from campaign_model.db.setup import require_all_rows
 from campaign_model.errors import Conflict
@@ -71,7 +71,7 @@ def remove_tenant(
         if delete_messages is not None:
             delete_messages(connection)
         _empty_quarantine(scope)
-        if sa.inspect(connection).has_table(OUTBOX):
+        if sa.inspect(connection).has_table(outbox.name):
             connection.execute(sa.delete(outbox).where(scope.of_tenant(outbox)))
         with deleting(connection, tenant_id):
             for table in reversed(metadata.sorted_tables):
