@@ -15,7 +15,7 @@ Under such a role, a function that acts across tenants would see only a part of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 
 import attrs
@@ -197,9 +197,6 @@ class _Table:
         return f"DROP POLICY {quote(name)} ON {quote(self.name)}"
 
 
-_Plan = Callable[[_Table], Iterator[str]]
-
-
 def install_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[str, ...]:
     """Add row-level security to every table of the library; return the executed statements.
 
@@ -249,33 +246,31 @@ def secure_new_table(connection: sa.Connection, name: str) -> None:
     """Add row-level security to a new table, if the other tables of the library have it."""
     tables = {table.name: table for table in _read_tables(connection)}
     if any(table.own_policies for table in tables.values()):
-        for statement in tables[name].plan_install():
-            connection.exec_driver_sql(statement)
+        _execute_all(connection, tables[name].plan_install())
 
 
-def _change(engine: sa.Engine, plan: _Plan, *, dry_run: bool) -> tuple[str, ...]:
-    """Execute the statements that ``plan`` yields for the tables; return them.
+def _change(
+    engine: sa.Engine, plan: Callable[[_Table], Iterator[str]], *, dry_run: bool
+) -> tuple[str, ...]:
+    """Execute the statements that ``plan`` yields for the tables, unless ``dry_run``; return them.
 
     They run in one transaction.
     """
+
+    def run_plan(connection: sa.Connection) -> tuple[str, ...]:
+        statements = tuple(sql for table in _read_tables(connection) for sql in plan(table))
+        if not dry_run:
+            _execute_all(connection, statements)
+        return statements
+
     _require_postgresql(engine.dialect)
     with begin_setup(engine, only_reads=dry_run) as connection:
-        if dry_run:
-            return _write_plan(connection, plan)
-        return change_tables(connection, _run_plan, plan)
+        return change_tables(connection, run_plan)
 
 
-def _write_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
-    """Return the statements that ``plan`` yields for the tables that the database has."""
-    return tuple(sql for table in _read_tables(connection) for sql in plan(table))
-
-
-def _run_plan(connection: sa.Connection, plan: _Plan) -> tuple[str, ...]:
-    """Execute the statements that ``plan`` yields, and return them."""
-    statements = _write_plan(connection, plan)
+def _execute_all(connection: sa.Connection, statements: Iterable[str]) -> None:
     for statement in statements:
         connection.exec_driver_sql(statement)
-    return statements
 
 
 def _read_tables(connection: sa.Connection) -> list[_Table]:

@@ -53,7 +53,8 @@ def check_arguments(arguments: Mapping[str, Any], *, is_async: bool = False) -> 
     for name in ("save", "report"):
         function = arguments.get(name)
         if function is not None and (not callable(function) or is_coroutine_function(function)):
-            raise TypeError(f"{name} is a plain function, not {_describe(function)}")
+            what = "async def" if is_coroutine_function(function) else _type(function)
+            raise TypeError(f"{name} is a plain function, not {what}")
     for name in ("lease", "stop_patience"):
         checked_instance(arguments[name], timedelta, name)
     limit = arguments["task_timeout"]
@@ -71,10 +72,6 @@ def check_arguments(arguments: Mapping[str, Any], *, is_async: bool = False) -> 
             raise TypeError(f"{name} is an int, not {_type(number)}")
         if number < 1:
             raise InvalidArgument(name, f"{name} is at least 1, not {short_repr(number)}")
-
-
-def _describe(function: Any) -> str:
-    return "async def" if is_coroutine_function(function) else _type(function)
 
 
 def _type(value: Any) -> str:

@@ -33,11 +33,10 @@ from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Permission, is_permitted
 from campaign_model.store import CampaignStore, StoreOptions
 from campaign_model.worker.arguments import check_arguments
-from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES
 from campaign_model.worker.database_calls import STOP_PATIENCE
 from campaign_model.worker.host_errors import PUSH_FAILED, TASK_TIMED_OUT, describe
 from campaign_model.worker.jobs import Job, TaskTimedOut
-from campaign_model.worker.run import WorkerLoop, WorkerStop
+from campaign_model.worker.run import MAX_EQUAL_FAILURES, WorkerLoop, WorkerStop
 from campaign_model.worker.runners import run_in_event_loop, run_in_threads
 from campaign_model.worker.task import ExportTask
 
@@ -90,21 +89,15 @@ class ExportJob(Job):
         return store.export.renew(claims, self.lease)
 
     def record(
-        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome]
+        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome], *, may_be_lost: bool = False
     ) -> dict[Claim, Recorded]:
+        if may_be_lost:  # The contact was pushed, but cannot be marked.
+            return dict.fromkeys(outcomes, Recorded.SKIPPED)
         failed = [claim for claim, outcome in outcomes.items() if outcome is not _PUSHED]
         pushed = [claim for claim, outcome in outcomes.items() if outcome is _PUSHED]
         answers = store.export.record(pushed, release=failed)
         # The worker loop counts a contact as given back also if its claim was lost.
         return answers | dict.fromkeys(failed, Recorded.REQUEUED)
-
-    def record_alone(
-        self,
-        store: CampaignStore,  # noqa: ARG002 - nothing is written
-        claim: Claim,
-        outcome: Outcome,  # noqa: ARG002
-    ) -> dict[Claim, Recorded]:
-        return {claim: Recorded.SKIPPED}
 
     def explain(self, error: Exception, task: Any) -> Outcome:  # noqa: ARG002
         if isinstance(error, TaskTimedOut):

@@ -63,15 +63,12 @@ class Job(ABC):
 
     @abstractmethod
     def record(
-        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome]
+        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome], *, may_be_lost: bool = False
     ) -> dict[Claim, Recorded]:
-        """Record outcomes, all or none. Raise :class:`LeaseLost` if one of them does not count."""
+        """Record outcomes, all or none.
 
-    @abstractmethod
-    def record_alone(
-        self, store: CampaignStore, claim: Claim, outcome: Outcome
-    ) -> dict[Claim, Recorded]:
-        """Record an outcome whose claim may be lost."""
+        Raise :class:`LeaseLost` if one of them does not count, unless the claims ``may_be_lost``.
+        """
 
     @abstractmethod
     def explain(self, error: Exception, task: Any) -> Outcome:
@@ -107,15 +104,10 @@ class GenerationJob(Job):
         return store.generation.renew(claims, self.lease)
 
     def record(
-        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome]
+        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome], *, may_be_lost: bool = False
     ) -> dict[Claim, Recorded]:
-        return store.generation.record(outcomes)
-
-    def record_alone(
-        self, store: CampaignStore, claim: Claim, outcome: Outcome
-    ) -> dict[Claim, Recorded]:
-        # If the lease is lost, book the cost alone.
-        return store.generation.record({claim: outcome}, on_lost="book")
+        # Of a lost claim, book the cost alone.
+        return store.generation.record(outcomes, on_lost="book" if may_be_lost else "raise")
 
     def explain(self, error: Exception, task: Any) -> Outcome:
         errors = [cause for leaf in flatten_groups(error) for cause in list_causes(leaf)]

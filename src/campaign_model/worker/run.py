@@ -60,7 +60,6 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from datetime import timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -74,6 +73,7 @@ from campaign_model.claims import (
     ClaimBatch,
     Cursor,
     Failed,
+    Generated,
     Outcome,
     Progress,
     Recorded,
@@ -86,10 +86,10 @@ from campaign_model.steps import StepSequence
 from campaign_model.store import CampaignStore
 from campaign_model.store.database_errors import find_database_error, is_database_fault
 from campaign_model.store.transactions import check_transaction, find_cause, forbid_transact
-from campaign_model.worker.circuit_breaker import CircuitBreaker
 from campaign_model.worker.database_calls import DatabaseCalls
 from campaign_model.worker.host_errors import (
     GENERATE_FAILED,
+    PUSH_FAILED,
     SAVE_FAILED,
     describe,
     flatten_groups,
@@ -97,6 +97,9 @@ from campaign_model.worker.host_errors import (
 )
 from campaign_model.worker.jobs import Job
 from campaign_model.worker.task import AnyTask, Transact
+
+MAX_EQUAL_FAILURES = 10
+"""A worker ends after so many equal failures in a row, unless it is told otherwise."""
 
 _MAX_RENEWAL_INTERVAL = 10.0
 """The most seconds between two renewals, so that a busy worker notices a cancel."""
@@ -167,9 +170,10 @@ class WorkerLoop(Generic[AnyTask]):
     report: Callable[[Progress], Any] | None
     stop: threading.Event
     wait: bool
-    breaker: CircuitBreaker
+    max_equal_failures: int | None
     task_timeout: timedelta | None
     ending: bool = False
+    end_reason: WorkerStop = WorkerStop.STOPPED
     cursor: Cursor = attrs.field(factory=Cursor)
     running: dict[Future[Outcome], AnyTask] = attrs.field(factory=dict)
     answers: Counter[Recorded] = attrs.field(factory=Counter)
@@ -177,6 +181,9 @@ class WorkerLoop(Generic[AnyTask]):
     next_renewal: float = 0.0
     error: Exception | None = None
     given_back: Counter[UUID] = attrs.field(factory=Counter)
+    failures: Counter[str] = attrs.field(factory=Counter)
+    equal_failures: int = 0
+    last_failure: tuple[str, str] | None = None
 
     def run(self) -> WorkerReport:
         """Run the loop until it must end. Raise the error, if there is one, that made it end."""
@@ -196,9 +203,7 @@ class WorkerLoop(Generic[AnyTask]):
                         self._renew()
                 # 6. End
                 elif self._must_end:
-                    return self._finish(
-                        WorkerStop.EQUAL_FAILURES if self.breaker.is_open else WorkerStop.STOPPED
-                    )
+                    return self._finish(self.end_reason)
                 elif batch is not None and batch.stop is not None:
                     if not (self.wait and batch.stop is StopReason.LEASES_PENDING):
                         return self._finish(WorkerStop(batch.stop.value))
@@ -346,7 +351,7 @@ class WorkerLoop(Generic[AnyTask]):
                 outcomes = {task: outcome}
             # Record without ``save``.
             answers = self.database.transact(
-                partial(self.job.record_alone, claim=task.claim, outcome=outcome)
+                lambda store: self.job.record(store, {task.claim: outcome}, may_be_lost=True)
             )
         for task, outcome in outcomes.items():
             self.answers[answers[task.claim]] += 1
@@ -355,15 +360,26 @@ class WorkerLoop(Generic[AnyTask]):
                 self._count_failure(outcome)
 
     def _count_failure(self, outcome: Outcome) -> None:
-        """Count a failure. End the worker after too many equal failures."""
-        was_open = self.breaker.is_open
-        self.breaker.count(outcome)
-        if self.breaker.is_open and not was_open:
-            self.ending = True
-            assert isinstance(outcome, Failed)
+        """Count a failure. End the worker after too many equal failures in a row.
+
+        Failures with the same code are equal. Exceptions must have the same types too. Only
+        ``Generated`` ends a row of failures.
+        """
+        if isinstance(outcome, Generated):
+            self.equal_failures, self.last_failure = 0, None
+        if not isinstance(outcome, Failed):
+            return
+        self.failures[outcome.code] += 1
+        is_of_exception = outcome.code in (GENERATE_FAILED, SAVE_FAILED, PUSH_FAILED)
+        failure = (outcome.code, outcome.message if is_of_exception else "")
+        self.equal_failures = self.equal_failures + 1 if failure == self.last_failure else 1
+        self.last_failure = failure
+        is_first_time = self.end_reason is not WorkerStop.EQUAL_FAILURES
+        if self.equal_failures == self.max_equal_failures and is_first_time:
+            self.ending, self.end_reason = True, WorkerStop.EQUAL_FAILURES
             worker_log.error(
                 "the worker ends after %d equal failures in a row (%s)",
-                self.breaker.max_equal_failures,
+                self.equal_failures,
                 outcome.code,
                 extra=self._extra() | {"error_code": outcome.code},
             )
@@ -435,6 +451,4 @@ class WorkerLoop(Generic[AnyTask]):
         completed = False
         if stop in (WorkerStop.DRAINED, WorkerStop.BUDGET):
             completed = self.database.transact(self.job.complete, idempotent=False)
-        return WorkerReport(
-            stop, dict(self.answers), self.cost, completed, dict(self.breaker.failures)
-        )
+        return WorkerReport(stop, dict(self.answers), self.cost, completed, dict(self.failures))

@@ -34,10 +34,9 @@ from campaign_model.store import StoreOptions
 from campaign_model.store.asynchronous import find_sync_engine
 from campaign_model.store.generation import MAX_ATTEMPTS
 from campaign_model.worker.arguments import check_arguments
-from campaign_model.worker.circuit_breaker import MAX_EQUAL_FAILURES, CircuitBreaker
 from campaign_model.worker.database_calls import STOP_PATIENCE, DatabaseCalls
 from campaign_model.worker.jobs import GenerationJob, Job, TaskTimedOut
-from campaign_model.worker.run import WorkerLoop, WorkerReport
+from campaign_model.worker.run import MAX_EQUAL_FAILURES, WorkerLoop, WorkerReport
 from campaign_model.worker.task import AnyTask, AsyncTask, Task
 
 if TYPE_CHECKING:
@@ -300,7 +299,7 @@ def _make_loop(
         report=report,
         stop=stop,
         wait=arguments["wait"],
-        breaker=CircuitBreaker(arguments["max_equal_failures"]),
+        max_equal_failures=arguments["max_equal_failures"],
         task_timeout=arguments["task_timeout"],
     )
 
