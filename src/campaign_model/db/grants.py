@@ -5,19 +5,19 @@ from __future__ import annotations
 from campaign_model.db.schema import quote
 from campaign_model.store.tables import HostTables
 
-_OWN_TABLES = {
-    "campaigns": "SELECT, INSERT, UPDATE",
-    "campaign_contacts": "SELECT, INSERT, UPDATE, DELETE",
-    "campaign_erased_claims": "SELECT, INSERT, UPDATE, DELETE",
-    "campaign_totals": "SELECT, INSERT, UPDATE, DELETE",
-    "campaign_history": "SELECT, INSERT",
-    "campaign_templates": "SELECT, INSERT, UPDATE, DELETE",
-}
-
 
 def list_privileges(host: HostTables) -> dict[str, str]:
     """Return the privileges that the store needs, by table. It only reads the host's tables."""
-    return {**_OWN_TABLES, host.contacts: "SELECT", host.owners: "SELECT"}
+    return {
+        "campaigns": "SELECT, INSERT, UPDATE",
+        "campaign_contacts": "SELECT, INSERT, UPDATE, DELETE",
+        "campaign_erased_claims": "SELECT, INSERT, UPDATE, DELETE",
+        "campaign_totals": "SELECT, INSERT, UPDATE, DELETE",
+        "campaign_history": "SELECT, INSERT",
+        "campaign_templates": "SELECT, INSERT, UPDATE, DELETE",
+        host.contacts: "SELECT",
+        host.owners: "SELECT",
+    }
 
 
 def grants(role: str, *, host: HostTables | None = None) -> tuple[str, ...]:

@@ -131,9 +131,7 @@ def _require_enforced(connection: sa.Connection) -> None:
             "the schema is not that of this version of the library: run db init, db adopt for a "
             "legacy database, or upgrade the library"
         )
-    if connection.dialect.name == "sqlite":
-        return  # Only databases on PostgreSQL are adopted.
-    if connection.scalar(_COUNT_TOLERANCE_TRIGGERS, {"name": TOLERANCE_TRIGGER}):
+    if _read_triggers(connection, TOLERANCE_TRIGGER):
         raise SetupError(
             "this database is only expanded: services without this library may still write into "
             "it, and the guard would refuse their writes; stop them and run db enforce first"
@@ -175,15 +173,18 @@ def _lock_tables(connection: sa.Connection) -> None:
         connection.exec_driver_sql(f"LOCK TABLE {', '.join(metadata.tables)}")
 
 
-def _read_triggers(connection: sa.Connection) -> list[tuple[str, str, str]]:
-    """Return name, table and mark of every trigger of the guard, of any version.
+def _read_triggers(
+    connection: sa.Connection, name: str = f"{_PREFIX}%"
+) -> list[tuple[str, str, str]]:
+    """Return name, table and mark of every trigger whose name matches the LIKE pattern ``name``.
 
-    The mark of a disabled trigger is "".
+    By default, these are the triggers of the guard, of any version. The mark of a disabled trigger
+    is "".
     """
     select = _SELECT_TRIGGERS
     if connection.dialect.name == "sqlite":
         select = _SELECT_TRIGGERS_ON_SQLITE
-    return [tuple(row) for row in connection.execute(select, {"name": f"{_PREFIX}%"})]
+    return [tuple(row) for row in connection.execute(select, {"name": name})]
 
 
 def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
@@ -195,14 +196,6 @@ def _write_triggers(connection: sa.Connection) -> list[_Trigger]:
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 
-_COUNT_TOLERANCE_TRIGGERS = sa.text(
-    """
-    SELECT count(*)
-    FROM pg_trigger
-    JOIN pg_class ON pg_class.oid = tgrelid
-    WHERE tgname = :name AND pg_table_is_visible(tgrelid)
-    """
-)
 _SELECT_TRIGGERS = sa.text(
     """
     SELECT

@@ -61,7 +61,15 @@ No column of the history ever changes, so it needs no entry.
 def rules(dialect: str) -> tuple[Rule, ...]:
     """Return every rule, in the SQL of ``dialect``."""
     sql = _POSTGRESQL if dialect == "postgresql" else _SQLITE
-    return tuple(rule for write_rules in _RULES for rule in write_rules(sql))
+    return (
+        *_campaign_rules(sql),
+        *_contact_rules(sql),
+        *_history_rules(sql),
+        *_totals_rules(sql),
+        *_reference_rules(sql),
+        *_template_rules(),
+        *_key_rules(sql),
+    )
 
 
 def describe_move(campaign_id: str, version: str, source: str, target: str) -> str:
@@ -326,7 +334,7 @@ def _reference_rules(sql: _Sql) -> Iterator[Rule]:
     )
 
 
-def _template_rules(_sql: _Sql) -> Iterator[Rule]:
+def _template_rules() -> Iterator[Rule]:
     yield Rule(
         "templates_version",
         "campaign_templates",
@@ -355,14 +363,3 @@ def _key_rules(sql: _Sql) -> Iterator[Rule]:
             "a row keeps its ids, its tenant and its campaign: add a new row with the store, as "
             "store.campaigns.clone does",
         )
-
-
-_RULES = (
-    _campaign_rules,
-    _contact_rules,
-    _history_rules,
-    _totals_rules,
-    _reference_rules,
-    _template_rules,
-    _key_rules,
-)

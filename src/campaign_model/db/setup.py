@@ -148,8 +148,8 @@ def require_tables(connection: sa.Connection, names: Iterable[str]) -> None:
     missing = [name for name in names if not inspector.has_table(name)]
     if missing:
         raise SetupError(
-            f"the database has no table {', '.join(missing)}; run campaign-model db init or "
-            "db adopt first"
+            f"the database has no table {', '.join(sorted(missing))}; run campaign-model db init "
+            "or db adopt first"
         )
 
 
