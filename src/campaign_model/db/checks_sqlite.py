@@ -110,10 +110,7 @@ _PATTERNS: dict[str, tuple[str, ...]] = {
 
 
 def check_steps(column: str) -> str:
-    """Return the condition that a value is the text of a JSON list of well-formed steps.
-
-    It has one part for every index, because a CHECK allows no subquery.
-    """
+    """Return the condition that a value is the text of a JSON list of well-formed steps."""
 
     def step(index: int) -> str:
         """Return the condition that there is no step at ``index``, or a well-formed one."""

@@ -32,7 +32,6 @@ from campaign_model.claims import (
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Permission, is_permitted
 from campaign_model.store import CampaignStore, StoreOptions
-from campaign_model.worker.arguments import check_arguments
 from campaign_model.worker.database_calls import STOP_PATIENCE
 from campaign_model.worker.host_errors import PUSH_FAILED, TASK_TIMED_OUT, describe
 from campaign_model.worker.jobs import Job, TaskTimedOut
@@ -173,7 +172,6 @@ def run_export(
     database errors as ``run_worker`` does.
     """
     arguments = locals()
-    check_arguments(arguments)
 
     def push_one(task: ExportTask) -> Outcome:
         push(task)
@@ -213,7 +211,6 @@ async def run_export_async(
     it again. Set ``stop`` instead to let running pushes finish.
     """
     arguments = locals()
-    check_arguments(arguments, is_async=True)
 
     async def push_one(task: ExportTask) -> Outcome:
         await push(task)

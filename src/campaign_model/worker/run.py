@@ -151,14 +151,10 @@ class _SaveError(Exception):
 class WorkerLoop(Generic[AnyTask]):
     """One worker of one campaign. ``start`` schedules a task and returns its future.
 
-    ``job`` says what is done with contacts. Three flags end the loop. In each case it claims
-    nothing more, and records the outcomes of its tasks:
-
-    * ``stop``, an event of the host, which other workers may share. Once it is set, a transaction
-      may take ``stop_patience`` only.
-    * ``ending`` ends this worker alone, after a failure. Transactions may take as long as before.
-    * ``database.is_impatient`` is set with ``ending`` if the loop raises or its caller is
-      cancelled. A transaction may take ``stop_patience`` only.
+    ``job`` says what is done with contacts. ``stop`` is an event of the host, which other workers
+    may share; ``ending`` ends this worker alone, after a failure. Once one of them is set, the loop
+    claims nothing more, and records the outcomes of its tasks. ``database.is_impatient`` is set
+    with ``ending`` if the loop raises or its caller is cancelled.
     """
 
     database: DatabaseCalls

@@ -115,7 +115,6 @@ def run_worker(
     leases expire.
     """
     arguments = locals()
-    check_arguments(arguments)
     job = GenerationJob(campaign_id, lease, reserve, max_attempts)
     return run_in_threads(arguments, job, Task, generate, WorkerLoop.run)
 
@@ -164,7 +163,6 @@ async def run_worker_async(
     the code ``task_timed_out`` and an unknown cost, unless the coroutine still returns an outcome.
     """
     arguments = locals()
-    check_arguments(arguments, is_async=True)
     job = GenerationJob(campaign_id, lease, reserve, max_attempts)
     pool = ThreadPoolExecutor(_THREADS)
     new_task = partial(AsyncTask, run_in_thread=partial(_run_in_thread, pool))
@@ -180,9 +178,10 @@ def run_in_threads(
 ) -> Result:
     """Run a worker loop that works on each task in a thread. Return what ``run_loop`` returns.
 
-    ``arguments`` are all arguments of ``run_worker`` or ``run_export``, by name.
-    ``generate_or_push`` works on one task.
+    ``arguments`` are all arguments of ``run_worker`` or ``run_export``, by name; they are checked
+    first. ``generate_or_push`` works on one task.
     """
+    check_arguments(arguments)
     worker_loop = _make_loop(
         arguments,
         job,
@@ -211,8 +210,10 @@ async def run_in_event_loop(
 
     The worker loop runs in a thread of ``pool``, which is shut down at the end. The coroutine
     function ``generate_or_push`` works on one task, in the event loop of the caller.
-    ``arguments`` are all arguments of ``run_worker_async`` or ``run_export_async``, by name.
+    ``arguments`` are all arguments of ``run_worker_async`` or ``run_export_async``, by name; they
+    are checked first.
     """
+    check_arguments(arguments, is_async=True)
     event_loop = asyncio.get_running_loop()
     report, task_timeout = arguments["report"], arguments["task_timeout"]
     running: set[asyncio.Task[Any]] = set()
