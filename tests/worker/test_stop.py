@@ -158,6 +158,18 @@ def test_a_worker_restores_the_programs_own_sigterm_handler(
     assert handlers_during != [handler_before]
 
 
+def test_a_worker_leaves_a_sigterm_handler_alone_that_it_could_not_restore(
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python reads a handler that is written in C, as in an embedded Python, as None."""
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    handler_before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda _number: None)
+    assert run_worker(tenant, campaign).completed
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) is handler_before
+
+
 @pytest.mark.parametrize("run_worker", ["threads"], indirect=True)
 @pytest.mark.parametrize(
     ("role", "exit_code", "expected"),

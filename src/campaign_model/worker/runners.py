@@ -340,16 +340,20 @@ _handler_errors: list[BaseException] = []
 
 @contextmanager
 def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
-    """Set ``stop`` on SIGTERM. Do nothing outside the main thread, which alone can set handlers.
+    """Set ``stop`` on SIGTERM.
+
+    Do nothing outside the main thread, which alone can set handlers. Do nothing if the program's
+    own handler is written in C, because Python could not restore it.
 
     The first worker installs the handler. The last one to end restores the program's own handler,
     and raises the first error that this handler has raised.
     """
-    if threading.current_thread() is not threading.main_thread():
+    handler = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or handler is None:
         yield
         return
     if not _stop_events:
-        _replaced_handlers.append(signal.getsignal(signal.SIGTERM))
+        _replaced_handlers.append(handler)
         signal.signal(signal.SIGTERM, _handle_sigterm)
     _stop_events.append(stop)
     try:
