@@ -8,42 +8,27 @@ its push is unknown.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Unpack
 from uuid import UUID
 
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.claims import (
-    Claim,
-    ClaimBatch,
-    Cursor,
-    Failed,
-    Generated,
-    Outcome,
-    Progress,
-    Recorded,
-    Renewal,
-)
+from campaign_model.claims import Outcome, Progress, Recorded
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Permission, is_permitted
 from campaign_model.store import CampaignStore, StoreOptions
 from campaign_model.worker.database_calls import STOP_PATIENCE
-from campaign_model.worker.host_errors import PUSH_FAILED, TASK_TIMED_OUT, describe
-from campaign_model.worker.jobs import Job, TaskTimedOut
+from campaign_model.worker.jobs import PUSHED, ExportJob
 from campaign_model.worker.run import MAX_EQUAL_FAILURES, WorkerLoop, WorkerStop
 from campaign_model.worker.runners import run_in_event_loop, run_in_threads
 from campaign_model.worker.task import ExportTask
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine  # Importing it needs greenlet.
-
-_PUSHED = Generated(Decimal(0))
-"""The outcome of a push that has returned, in the words of the worker loop."""
 
 
 @attrs.frozen
@@ -64,64 +49,28 @@ class ExportReport:
     failures: Mapping[str, int] = attrs.field(factory=dict, eq=dict)
 
 
-@attrs.frozen
-class ExportJob(Job):
-    """The job of an exporter: claim generated contacts, and mark them as exported."""
+def _export_all(export_loop: WorkerLoop[ExportTask]) -> ExportReport:
+    """Apply the action ``export`` to the campaign, run the loop, and report what it did."""
+    database, campaign_id = export_loop.database, export_loop.job.campaign_id
 
-    function_name = "push"
-
-    def start(self, store: CampaignStore) -> None:
-        """Apply ``export``, unless the campaign is exported already.
-
-        Raise :class:`TransitionNotAllowed` in any other status.
-        """
+    def start(store: CampaignStore) -> None:
         try:
-            store.campaigns.apply(self.campaign_id, Action.EXPORT)
+            store.campaigns.apply(campaign_id, Action.EXPORT)
         except TransitionNotAllowed as error:
             if not is_permitted(Permission.EXPORT_CONTACTS, error.source):
                 raise
 
-    def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
-        return store.export.claim(self.campaign_id, limit, self.lease, cursor=cursor)
-
-    def renew(self, store: CampaignStore, claims: Iterable[Claim]) -> Renewal:
-        return store.export.renew(claims, self.lease)
-
-    def record(
-        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome], *, may_be_lost: bool = False
-    ) -> dict[Claim, Recorded]:
-        if may_be_lost:  # The contact was pushed, but cannot be marked.
-            return dict.fromkeys(outcomes, Recorded.SKIPPED)
-        failed = [claim for claim, outcome in outcomes.items() if outcome is not _PUSHED]
-        pushed = [claim for claim, outcome in outcomes.items() if outcome is _PUSHED]
-        answers = store.export.record(pushed, release=failed)
-        # The worker loop counts a contact as given back also if its claim was lost.
-        return answers | dict.fromkeys(failed, Recorded.REQUEUED)
-
-    def explain(self, error: Exception, task: Any) -> Outcome:  # noqa: ARG002
-        if isinstance(error, TaskTimedOut):
-            return Failed(TASK_TIMED_OUT, str(error), cost=Decimal(0))
-        return Failed(PUSH_FAILED, describe(error), cost=Decimal(0))
-
-    def complete(self, store: CampaignStore) -> bool:  # noqa: ARG002
-        return False
-
-    def run(self, export_loop: WorkerLoop[ExportTask]) -> ExportReport:
-        """Apply the action ``export`` to the campaign, run the loop, and report what it did."""
-        # Idempotent: a repeated start finds the campaign exported.
-        export_loop.database.transact(self.start)
-        done = export_loop.run()
-        progress = export_loop.database.transact(
-            lambda store: store.generation.progress(self.campaign_id)
-        )
-        return ExportReport(
-            stop=done.stop,
-            exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
-            lost=done.answers.get(Recorded.SKIPPED, 0),
-            # An exported contact keeps the status ``generated``.
-            remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,
-            failures=done.failures,
-        )
+    database.transact(start)  # Idempotent: a repeated start finds the campaign exported.
+    done = export_loop.run()
+    progress = database.transact(lambda store: store.generation.progress(campaign_id))
+    return ExportReport(
+        stop=done.stop,
+        exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
+        lost=done.answers.get(Recorded.SKIPPED, 0),
+        # An exported contact keeps the status ``generated``.
+        remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,
+        failures=done.failures,
+    )
 
 
 def run_export(
@@ -175,10 +124,10 @@ def run_export(
 
     def push_one(task: ExportTask) -> Outcome:
         push(task)
-        return _PUSHED
+        return PUSHED
 
     job = ExportJob(campaign_id, lease)
-    return run_in_threads(arguments, job, ExportTask, push_one, job.run)
+    return run_in_threads(arguments, job, ExportTask, push_one, _export_all)
 
 
 async def run_export_async(
@@ -214,7 +163,7 @@ async def run_export_async(
 
     async def push_one(task: ExportTask) -> Outcome:
         await push(task)
-        return _PUSHED
+        return PUSHED
 
     job, pool = ExportJob(campaign_id, lease), ThreadPoolExecutor(1)
-    return await run_in_event_loop(arguments, job, ExportTask, push_one, job.run, pool)
+    return await run_in_event_loop(arguments, job, ExportTask, push_one, _export_all, pool)

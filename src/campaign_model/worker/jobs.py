@@ -1,12 +1,20 @@
-"""What a worker loop does with contacts: :class:`GenerationJob` lets their messages be generated.
+"""What a worker loop does with contacts: it has messages generated, or pushes them.
 
-:class:`campaign_model.worker.export.ExportJob` is the other job. The loop (``run.py``) is the same
-for both. It calls the methods of its job within its own transactions, which it may repeat.
+The loop (``run.py``) is the same for both jobs. It calls the methods of its job within its own
+transactions, which it may repeat:
+
+* ``claim`` claims up to ``limit`` contacts, and ``renew`` extends the leases of claims.
+* ``record`` records outcomes, all or none. It raises :class:`LeaseLost` if one of them does not
+  count, unless the claims ``may_be_lost``.
+* ``explain`` returns the outcome of a task whose function raised an error that is no database
+  fault. The loop logs the error if the outcome is :class:`Failed`.
+* ``complete`` ends the campaign's generation if nothing is left. It returns True if it did so.
+
+``function_name`` is the host's function for a contact, for the log.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -20,6 +28,7 @@ from campaign_model.claims import (
     ClaimBatch,
     Cursor,
     Failed,
+    Generated,
     Outcome,
     Recorded,
     Renewal,
@@ -31,11 +40,15 @@ from campaign_model.store import CampaignStore
 from campaign_model.store.database_errors import list_causes
 from campaign_model.worker.host_errors import (
     GENERATE_FAILED,
+    PUSH_FAILED,
     SAVE_FAILED,
     TASK_TIMED_OUT,
     describe,
     flatten_groups,
 )
+
+PUSHED = Generated(Decimal(0))
+"""The outcome of a push that has returned, in the words of the worker loop."""
 
 
 class TaskTimedOut(Exception):
@@ -43,52 +56,14 @@ class TaskTimedOut(Exception):
 
 
 @attrs.frozen
-class Job(ABC):
-    """The transactions of a worker loop with the contacts of one campaign.
-
-    ``function_name`` is ``generate`` or ``push``, the host's function for a contact, for the log.
-    """
+class GenerationJob:
+    """The job of ``run_worker`` and ``run_worker_async``: claim contacts that wait for messages."""
 
     campaign_id: UUID
     lease: timedelta
-    function_name: ClassVar[str]
-
-    @abstractmethod
-    def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
-        """Claim up to ``limit`` contacts."""
-
-    @abstractmethod
-    def renew(self, store: CampaignStore, claims: Iterable[Claim]) -> Renewal:
-        """Extend the leases of claims."""
-
-    @abstractmethod
-    def record(
-        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome], *, may_be_lost: bool = False
-    ) -> dict[Claim, Recorded]:
-        """Record outcomes, all or none.
-
-        Raise :class:`LeaseLost` if one of them does not count, unless the claims ``may_be_lost``.
-        """
-
-    @abstractmethod
-    def explain(self, error: Exception, task: Any) -> Outcome:
-        """Return the outcome of a task whose function raised ``error``, which is no database fault.
-
-        The loop logs the error if the outcome is :class:`Failed`.
-        """
-
-    @abstractmethod
-    def complete(self, store: CampaignStore) -> bool:
-        """End the campaign's generation if nothing is left. Return True if this call ended it."""
-
-
-@attrs.frozen
-class GenerationJob(Job):
-    """The job of ``run_worker`` and ``run_worker_async``: claim contacts that wait for messages."""
-
     reserve: Decimal | None
     max_attempts: int
-    function_name = "generate"
+    function_name: ClassVar = "generate"
 
     def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
         return store.generation.claim(
@@ -125,3 +100,40 @@ class GenerationJob(Job):
         except TransitionNotAllowed:  # It is over, or other workers still have contacts.
             return False
         return True
+
+
+@attrs.frozen
+class ExportJob:
+    """The job of an exporter: claim generated contacts, and mark them as exported."""
+
+    campaign_id: UUID
+    lease: timedelta
+    function_name: ClassVar = "push"
+
+    def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
+        return store.export.claim(self.campaign_id, limit, self.lease, cursor=cursor)
+
+    def renew(self, store: CampaignStore, claims: Iterable[Claim]) -> Renewal:
+        return store.export.renew(claims, self.lease)
+
+    def record(
+        self, store: CampaignStore, outcomes: Mapping[Claim, Outcome], *, may_be_lost: bool = False
+    ) -> dict[Claim, Recorded]:
+        if may_be_lost:  # The contact was pushed, but cannot be marked.
+            return dict.fromkeys(outcomes, Recorded.SKIPPED)
+        failed = [claim for claim, outcome in outcomes.items() if outcome is not PUSHED]
+        pushed = [claim for claim, outcome in outcomes.items() if outcome is PUSHED]
+        answers = store.export.record(pushed, release=failed)
+        # The worker loop counts a contact as given back also if its claim was lost.
+        return answers | dict.fromkeys(failed, Recorded.REQUEUED)
+
+    def explain(self, error: Exception, task: Any) -> Outcome:  # noqa: ARG002
+        if isinstance(error, TaskTimedOut):
+            return Failed(TASK_TIMED_OUT, str(error), cost=Decimal(0))
+        return Failed(PUSH_FAILED, describe(error), cost=Decimal(0))
+
+    def complete(self, store: CampaignStore) -> bool:  # noqa: ARG002
+        return False
+
+
+Job = GenerationJob | ExportJob

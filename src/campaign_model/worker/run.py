@@ -1,9 +1,8 @@
 """The worker loop: claim contacts, have their messages generated, record the outcomes.
 
 ``run_worker`` and ``run_worker_async`` both run a :class:`WorkerLoop`. A *task* is one claimed
-contact. ``run_export`` and ``run_export_async`` run the loop too, with another
-:class:`~campaign_model.worker.jobs.Job`: its tasks push messages, and what it records is that they
-were pushed. The loop repeats these steps:
+contact. ``run_export`` and ``run_export_async`` run the loop too, with another job (``jobs.py``):
+its tasks push messages, and what it records is that they were pushed. The loop repeats these steps:
 
 1. Claim. Claim contacts for the free places, under a lease. The claim commits before a task starts,
    so no transaction is open while messages are generated.
