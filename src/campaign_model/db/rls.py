@@ -54,12 +54,15 @@ class _Policy:
 
     ``command`` is the kind of statement that the policy is about, or ALL. ``using`` is the
     condition on the rows that such a statement finds, ``check`` the one on the rows that it writes.
+    The library's policies are permissive and for all roles.
     """
 
     name: str
     command: str
     using: str | None
     check: str | None = None
+    is_permissive: bool = True
+    is_for_all_roles: bool = True
 
     def create(self, table: str) -> str:
         """Write the statement that creates the policy."""
@@ -144,10 +147,8 @@ class _Table:
     name: str
     is_enabled: bool
     is_forced: bool
-    own_policies: dict[str, bool] = attrs.field(factory=dict)
-    """The names of the library's policies, and whether each policy is as this version writes it."""
-    other_policies: dict[str, bool] = attrs.field(factory=dict)
-    """The names of all other policies, and whether each policy is permissive."""
+    own_policies: list[_Policy] = attrs.field(factory=list)
+    other_policies: list[_Policy] = attrs.field(factory=list)
 
     def find_faults(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """Yield a sentence for each fault, and the statements that mend it, if the library can."""
@@ -160,21 +161,22 @@ class _Table:
                 (f"{alter} FORCE ROW LEVEL SECURITY",),
             )
         create = {policy.name: policy.create(self.name) for policy in _POLICIES[self.name]}
+        present = {policy.name for policy in self.own_policies}
         for name, statement in create.items():
-            if name not in self.own_policies:
+            if name not in present:
                 yield f"there is no policy {name}", (statement,)
-        for name, is_right in self.own_policies.items():
-            if not is_right:
-                replacement = (create[name],) if name in create else ()
+        for policy in self.own_policies:
+            if policy not in _POLICIES[self.name]:
+                replacement = (create[policy.name],) if policy.name in create else ()
                 yield (
-                    f"the policy {name} is not as this version of the library writes it",
-                    (self._drop(name), *replacement),
+                    f"the policy {policy.name} is not as this version of the library writes it",
+                    (self._drop(policy), *replacement),
                 )
-        for name, is_permissive in self.other_policies.items():
-            if is_permissive:
+        for policy in self.other_policies:
+            if policy.is_permissive:
                 sentence = (
-                    f"the policy {name} is not the library's, and may let rows of other tenants "
-                    "through; drop it, or make it AS RESTRICTIVE"
+                    f"the policy {policy.name} is not the library's, and may let rows of other "
+                    "tenants through; drop it, or make it AS RESTRICTIVE"
                 )
                 yield sentence, ()
 
@@ -190,8 +192,8 @@ class _Table:
             yield f"ALTER TABLE {quote(self.name)} NO FORCE ROW LEVEL SECURITY"
             yield f"ALTER TABLE {quote(self.name)} DISABLE ROW LEVEL SECURITY"
 
-    def _drop(self, name: str) -> str:
-        return f"DROP POLICY {quote(name)} ON {quote(self.name)}"
+    def _drop(self, policy: _Policy) -> str:
+        return f"DROP POLICY {quote(policy.name)} ON {quote(self.name)}"
 
 
 def install_row_security(engine: sa.Engine, *, dry_run: bool = False) -> tuple[str, ...]:
@@ -231,7 +233,7 @@ def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
         tuple(
             TableSecurity(
                 table.name,
-                tuple(table.own_policies),
+                tuple(policy.name for policy in table.own_policies),
                 tuple(sentence for sentence, _ in table.find_faults()),
             )
             for table in tables
@@ -277,15 +279,13 @@ def _read_tables(connection: sa.Connection) -> list[_Table]:
     for row in connection.execute(_SELECT_POLICIES, {"names": [*TABLES]}):
         new_table = _Table(row.relname, row.relrowsecurity, row.relforcerowsecurity)
         table = tables.setdefault(row.relname, new_table)
-        if row.polname is None:
-            continue
-        if not row.polname.startswith(_PREFIX):
-            table.other_policies[row.polname] = row.is_permissive
-            continue
-        policy = _Policy(row.polname, _COMMANDS[row.command], row.using, row.check)
-        table.own_policies[row.polname] = (
-            policy in _POLICIES[table.name] and row.is_permissive and row.is_for_all_roles
-        )
+        if row.polname is not None:
+            policy = _Policy(
+                *(row.polname, _COMMANDS[row.command], row.using, row.check),
+                *(row.is_permissive, row.is_for_all_roles),
+            )
+            is_own = policy.name.startswith(_PREFIX)
+            (table.own_policies if is_own else table.other_policies).append(policy)
     return [*tables.values()]
 
 

@@ -108,8 +108,6 @@ _FIND_ON_POSTGRESQL = statement(f"{FIND} FOR NO KEY UPDATE SKIP LOCKED", *_FOUND
 _FIND_ON_SQLITE = statement(FIND, *_FOUND)
 _NEXT_CHANCE = statement(NEXT_CHANCE, "next_expiry")
 
-_CONTACT = campaign_contacts.c
-
 
 class Export:
     """``store.export``. :func:`campaign_model.worker.run_export` calls it for you."""
@@ -283,7 +281,7 @@ class Export:
             sa.update(campaign_contacts)
             .where(
                 self._scope.of_tenant(campaign_contacts),
-                is_one_of(_CONTACT.id, ids),
+                is_one_of(campaign_contacts.c.id, ids),
             )
             .values(**values)
         )
