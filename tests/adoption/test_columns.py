@@ -100,6 +100,10 @@ SENT_MESSAGES: dict[str, tuple[str, ...]] = {
         "ALTER TABLE messages ADD COLUMN id bigserial PRIMARY KEY",
         REFER_BY_CONTACT,
     ),
+    "numbers as contacts": (
+        "ALTER TABLE messages DROP COLUMN contact_id",
+        "ALTER TABLE messages ADD COLUMN contact_id bigint",
+    ),
     "text as the other reference": (
         REFER_BY_CONTACT,
         "ALTER TABLE messages DROP CONSTRAINT messages_campaign_id_fkey",

@@ -139,8 +139,9 @@ class LegacyDatabase:
             name: f"message.{name}" if self.has_column(table, name) else None
             for name in _MESSAGE_COLUMNS
         }
-        if not self._has_uuid(table, "id"):
-            values["id"] = None
+        for name in ("id", "contact_id"):
+            if not self._has_uuid(table, name):
+                values[name] = None
         selects = []
         if self._has_uuid(table, "campaign_id"):
             source = f"FROM {quote(table)} AS message"
