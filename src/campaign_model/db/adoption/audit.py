@@ -70,10 +70,10 @@ def audit_rows(
         if on_finding is not None:
             on_finding(finding)
     warnings = (
-        f"the trigger {trigger} on {reference.table} does not run for rows whose "
+        f"the trigger {trigger} on {reference.table_name} does not run for rows whose "
         f"{reference.column} becomes NULL"
         for reference in (list_references(database) if "reference_removed" in repaired else ())
-        for trigger in reference.triggers
+        for trigger in reference.table.triggers
     )
     statements = inspection.plan(enforce=enforce).statements
     return AdoptReport(
@@ -164,7 +164,7 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
             for row_id, contact_id in session.query(query):
                 kind = "reference_removed"
                 yield Finding(
-                    reference.table, row_id, reference.column, kind, contact_id, None, False
+                    reference.table_name, row_id, reference.column, kind, contact_id, None, False
                 )
 
 

@@ -7,16 +7,17 @@ compared. All three only read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.adoption.tolerance import TRIGGER
 from campaign_model.db.distribute import key_statements
 from campaign_model.db.schema import HOST_KEY, build_tables, create_statements, quote
 from campaign_model.store.tables import HostTables, metadata
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -65,7 +66,7 @@ class Index:
 
     definition: str
     columns: tuple[str, ...]
-    used_columns: frozenset[str]
+    used_columns: tuple[str, ...]
     unique: bool = False
     partial: bool = False
     valid: bool = True
@@ -77,9 +78,7 @@ class Table:
 
     ``owned`` is true if the current role may alter it, ``may_read`` if the role may read all of its
     rows, ``may_refer`` if the role may add foreign keys to it. ``schema`` is in quotes if it needs
-    them. ``options`` are its storage options. ``triggers`` are the host's triggers that run when a
-    row is updated. ``tolerates_old_writes`` is true if the table has the trigger of
-    :mod:`campaign_model.db.adoption.tolerance`.
+    them. ``options`` are its storage options. ``triggers`` run when a row is updated.
     """
 
     columns: Mapping[str, Column]
@@ -92,7 +91,6 @@ class Table:
     schema: str = "public"
     may_read: bool = True
     may_refer: bool = True
-    tolerates_old_writes: bool = False
 
 
 Catalog = Mapping[str, Table]
@@ -103,14 +101,25 @@ Catalog = Mapping[str, Table]
 class Reference:
     """A column, of the host or of another service, that refers to campaign contacts.
 
-    ``key`` is the primary key of its table. ``triggers`` run when a row of the table is updated.
+    If unqualified SQL does not find the table, ``table_name`` has its schema, and ``table`` has no
+    columns.
     """
 
-    table: str
+    table_name: str
     column: str
-    not_null: bool
-    key: tuple[str, ...]
-    triggers: tuple[str, ...]
+    table: Table
+
+    @property
+    def not_null(self) -> bool:
+        """Whether a row of the table needs a campaign contact."""
+        return self.table.columns[self.column].not_null
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns of the primary key of the table."""
+        constraints = self.table.constraints.values()
+        keys = (constraint.columns for constraint in constraints if constraint.kind == PRIMARY_KEY)
+        return next(keys, ())
 
 
 # The relations of some names that unqualified SQL would find.
@@ -216,23 +225,11 @@ ORDER BY indrelid, relname
 # The columns that refer to campaign_contacts.id.
 _SELECT_REFERENCES = """
 SELECT
-    CAST(relname AS text), CAST(source.attname AS text), source.attnotnull,
-    ARRAY(
-        SELECT CAST(attname AS text)
-        FROM pg_index
-        CROSS JOIN unnest(indkey) WITH ORDINALITY AS key (number, position)
-        JOIN pg_attribute ON attrelid = indrelid AND attnum = number
-        WHERE indrelid = conrelid AND indisprimary
-        ORDER BY position
-    ),
-    ARRAY(
-        SELECT CAST(tgname AS text)
-        FROM pg_trigger
-        WHERE tgrelid = conrelid AND NOT tgisinternal
-            AND tgtype & 16 <> 0  -- It runs on UPDATE.
-            AND tgenabled <> 'D'
-        ORDER BY tgname
-    )
+    CASE
+        WHEN pg_table_is_visible(conrelid) THEN CAST(relname AS text)
+        ELSE CAST(CAST(conrelid AS regclass) AS text)
+    END,
+    CAST(source.attname AS text)
 FROM pg_constraint
 JOIN pg_class ON pg_class.oid = conrelid
 JOIN pg_attribute AS target
@@ -242,16 +239,6 @@ JOIN pg_attribute AS source
 WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
 ORDER BY 1, 2
 """
-
-# The tables that refer to campaign_contacts and that unqualified SQL does not find.
-_SELECT_HIDDEN_TABLES = """
-SELECT DISTINCT CAST(CAST(conrelid AS regclass) AS text)
-FROM pg_constraint
-WHERE contype = 'f' AND confrelid = to_regclass('campaign_contacts')
-    AND NOT pg_table_is_visible(conrelid)
-ORDER BY 1
-"""
-
 
 # Select the names of the distributed tables and of the reference tables of Citus.
 _SELECT_DISTRIBUTED_TABLES = """
@@ -267,63 +254,40 @@ def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
 
     A name may belong to a view: see :attr:`Table.kind`.
     """
-    table_rows = connection.execute(sa.text(_SELECT_TABLES), {"names": sorted(names)}).all()
+
+    def read_rows(query: str, **parameters: Any) -> list[list[Any]]:
+        """Run ``query``, and make its arrays tuples."""
+        return [
+            [tuple(value) if isinstance(value, list) else value for value in row]
+            for row in connection.execute(sa.text(query), parameters)
+        ]
+
+    table_rows = read_rows(_SELECT_TABLES, names=sorted(names))
     oids = [row[0] for row in table_rows]
 
-    def read_parts(query: str) -> dict[int, list[list[Any]]]:
-        """Run ``query`` and group its rows by their first column, the table."""
-        parts: dict[int, list[list[Any]]] = {oid: [] for oid in oids}
-        for oid, *values in connection.execute(sa.text(query), {"tables": oids}):
-            parts[oid].append(
-                [tuple(value) if isinstance(value, list) else value for value in values]
-            )
+    def read_parts(query: str, part: Callable[..., T]) -> dict[int, dict[str, T]]:
+        """Run a query for parts of the tables. Return them by table and name."""
+        parts: dict[int, dict[str, T]] = {oid: {} for oid in oids}
+        for oid, name, *values in read_rows(query, tables=oids):
+            parts[oid][name] = part(*values)
         return parts
 
-    columns = read_parts(_SELECT_COLUMNS)
-    constraints = read_parts(_SELECT_CONSTRAINTS)
-    indexes = read_parts(_SELECT_INDEXES)
+    columns = read_parts(_SELECT_COLUMNS, Column)
+    constraints = read_parts(_SELECT_CONSTRAINTS, Constraint)
+    indexes = read_parts(_SELECT_INDEXES, Index)
     return {
-        table_name: Table(
-            columns={name: Column(*values) for name, *values in columns[oid]},
-            constraints={
-                name: Constraint(kind, of, definition, *values)
-                for name, kind, of, definition, *values in constraints[oid]
-            },
-            indexes={
-                name: Index(definition, of, frozenset(used), *values)
-                for name, definition, of, used, *values in indexes[oid]
-            },
-            kind=kind,
-            owned=owned,
-            options=tuple(options),
-            triggers=tuple(name for name in triggers if name != TRIGGER),
-            tolerates_old_writes=TRIGGER in triggers,
-            schema=schema,
-            may_read=may_read,
-            may_refer=may_refer,
-        )
-        for oid, table_name, kind, owned, options, triggers, schema, may_read, may_refer in (
-            table_rows
-        )
+        name: Table(columns[oid], constraints[oid], indexes[oid], *values)
+        for oid, name, *values in table_rows
     }
 
 
 def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
-    """Read which columns refer to a campaign contact."""
+    """Read which columns refer to a campaign contact, and their tables."""
+    references = connection.execute(sa.text(_SELECT_REFERENCES)).all()
+    tables = read_catalog(connection, {name for name, _ in references})
     return tuple(
-        Reference(table, column, not_null, tuple(key), tuple(triggers))
-        for table, column, not_null, key, triggers in connection.execute(
-            sa.text(_SELECT_REFERENCES)
-        )
+        Reference(name, column, tables.get(name, Table({}))) for name, column in references
     )
-
-
-def read_hidden_tables(connection: sa.Connection) -> tuple[str, ...]:
-    """Read which tables refer to a campaign contact and are not in a schema of the search path.
-
-    Each name has its schema.
-    """
-    return tuple(connection.scalars(sa.text(_SELECT_HIDDEN_TABLES)))
 
 
 def read_distributed_tables(connection: sa.Connection) -> frozenset[str]:

@@ -3,9 +3,8 @@
 ``decode_json``, ``remove_members`` and ``fill_steps`` compute new documents in the database, so
 that numbers and unknown fields stay exactly as they are. ``readable_time`` replaces a time that
 Python does not have, such as ``infinity``, by the nearest one that the library reads.
-``lock_rows`` (which calls ``disable_triggers``) and ``enable_triggers`` begin and end a repair. In
-between, the host's triggers do not run: a trigger that sets ``updated_at`` would make every row
-look changed.
+``disable_triggers`` and ``enable_triggers`` begin and end a repair. In between, the host's triggers
+do not run: a trigger that sets ``updated_at`` would make every row look changed.
 """
 
 from __future__ import annotations
@@ -115,21 +114,6 @@ END
 $function$
 """
 
-# Disable the triggers of a table, and lock rows of it. Return the statements that enable the
-# triggers again.
-_LOCK_ROWS = """
-CREATE FUNCTION pg_temp.lock_rows(of_table regclass, ids uuid[]) RETURNS text[] LANGUAGE plpgsql AS
-$function$
-DECLARE
-    _statements text[] := pg_temp.disable_triggers(of_table);
-BEGIN
-    EXECUTE format('SELECT FROM %s WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE', of_table)
-    USING ids;
-    RETURN _statements;
-END
-$function$
-"""
-
 # Enable the triggers again. PostgreSQL refuses that while deferred constraint triggers are pending,
 # so these run first.
 _ENABLE_TRIGGERS = """
@@ -151,11 +135,11 @@ CREATE_FUNCTIONS = tuple(
     for function in (
         *(write_decode_json("pg_temp.decode_json"), _REMOVE_MEMBERS, _FILL_STEPS),
         _READABLE_TIME,
-        *(_DISABLE_TRIGGERS, _LOCK_ROWS, _ENABLE_TRIGGERS),
+        *(_DISABLE_TRIGGERS, _ENABLE_TRIGGERS),
     )
 )
 
 DROP_FUNCTIONS = """
 DROP FUNCTION IF EXISTS
     pg_temp.decode_json, pg_temp.remove_members, pg_temp.fill_steps, pg_temp.readable_time,
-    pg_temp.disable_triggers, pg_temp.lock_rows, pg_temp.enable_triggers"""
+    pg_temp.disable_triggers, pg_temp.enable_triggers"""

@@ -21,11 +21,10 @@ from campaign_model.db.adoption.catalog import (
     read_catalog,
     read_distributed_tables,
     read_expected,
-    read_hidden_tables,
     read_references,
 )
 from campaign_model.db.adoption.plan import Plan, plan_host_keys, plan_statements
-from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
+from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE, TRIGGER
 from campaign_model.db.distribute import distribute_table
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import HOST_KEY, quote
@@ -135,6 +134,10 @@ class Inspection:
         """Return the plan of the step ``enforce``, or of the step expand."""
         return self.enforce if enforce else self.expand
 
+    def with_all_columns(self) -> Inspection:
+        """Return the inspection as it is after the phase ``complete`` of the plans."""
+        return attrs.evolve(self, tables={**self.tables, **self.expected})
+
     def is_done(self, *, enforce: bool) -> bool:
         """Tell whether the step has nothing to do: no statement, and no row to repair."""
         return self.has_version and not self.plan(enforce=enforce).statements
@@ -163,7 +166,6 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
         names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES_TABLE}
         tables = read_catalog(connection, names)
         references = read_references(connection)
-        hidden_tables = read_hidden_tables(connection)
         distributed = read_distributed_tables(connection)
         shape = compare_version(connection) or _classify_legacy(tables)
     inspection = Inspection(host, messages, shape, tables, references, distributed=distributed)
@@ -187,7 +189,7 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
 
     # 3. Privileges matter only if something is left to do.
     if shape not in {"current", "newer"}:
-        obstacles += tuple(_find_privilege_obstacles(tables, host, access, hidden_tables))
+        obstacles += tuple(_find_privilege_obstacles(tables, references, host, access))
         if obstacles:
             expand = enforce = Plan()
     warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
@@ -234,10 +236,7 @@ def _find_obstacles(
 
 
 def _find_privilege_obstacles(
-    tables: Catalog,
-    host: HostTables,
-    access: Access,
-    hidden_tables: Iterable[str],
+    tables: Catalog, references: Iterable[Reference], host: HostTables, access: Access
 ) -> Iterator[str]:
     """Yield a sentence for everything that this session may not do, or does not find."""
     if access.create_obstacle:
@@ -259,7 +258,7 @@ def _find_privilege_obstacles(
                 f"{name} is in the schema {table.schema}, but new tables would be created in "
                 f"{access.schema}: let the search_path begin with {table.schema}"
             )
-    for name in hidden_tables:
+    for name in sorted({one.table_name for one in references if not one.table.columns}):
         yield (
             f"{name} refers to campaign_contacts, and adoption does not find the table: add its "
             "schema to the search_path"
@@ -335,11 +334,12 @@ def _find_warnings(
     for name in sorted(expected.keys() & tables.keys()):
         table = tables[name]
         yield from _warn_of_required_columns(name, table, expected[name])
-        for trigger in table.triggers if adopting else ():
-            yield (
-                f"the trigger {trigger} on {name} does not run for repaired rows, so that "
-                "updated_at stays as it was; writers wait while a batch of rows is repaired"
-            )
+        for trigger in table.triggers:
+            if adopting and trigger != TRIGGER:
+                yield (
+                    f"the trigger {trigger} on {name} does not run for repaired rows, so that "
+                    "updated_at stays as it was; writers wait while a batch of rows is repaired"
+                )
         for option in table.options:
             if option.startswith("fillfactor=") and option not in expected[name].options:
                 yield f"{name} has {option}; it applies only to pages written from now on"
@@ -388,7 +388,7 @@ def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Itera
 def _warn_of_indexes(name: str, table: Table, expected: Table) -> Iterator[str]:
     """Warn of indexes on columns that change often, because each change must update the index."""
     for index_name, index in table.indexes.items():
-        updated = sorted((index.used_columns & expected.columns.keys()) - _SELDOM_UPDATED)
+        updated = sorted((expected.columns.keys() & index.used_columns) - _SELDOM_UPDATED)
         if updated and index_name not in expected.indexes:
             yield (
                 f"the index {index_name} on {name} changes with every update of "

@@ -24,7 +24,6 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from campaign_model.db.adoption.catalog import Column
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
 from campaign_model.db.checks import checks
@@ -61,14 +60,15 @@ _BATCH_CONTACTS = 20_000
 """About the most contacts that one transaction repairs or counts."""
 
 _MESSAGE_COLUMNS = {
-    "id": Column("uuid"),
-    "campaign_id": Column("uuid"),
-    "contact_id": Column("uuid"),
-    "status": Column("text"),
-    "sent_at": Column("text"),
-    "generation_cost_usd": Column("numeric"),
-    "created_at": Column("timestamp with time zone"),
+    "id": "uuid",
+    "campaign_id": "uuid",
+    "contact_id": "uuid",
+    "status": "text",
+    "sent_at": "text",
+    "generation_cost_usd": "numeric",
+    "created_at": "timestamp with time zone",
 }
+"""The columns of messages that adoption reads, with the types that it casts them to."""
 
 
 @attrs.frozen
@@ -102,14 +102,10 @@ class Options:
 
 @attrs.frozen
 class LegacyDatabase:
-    """Writes SELECTs of the database's tables, and keeps the operator's options.
-
-    ``has_all_columns`` is true once the phase ``complete`` of the plan has added missing columns.
-    """
+    """Writes SELECTs of the database's tables, and keeps the operator's options."""
 
     inspection: Inspection
     options: Options
-    has_all_columns: bool = False
 
     def select_library_rows(self, table: str, names: Iterable[str], *, owner: str) -> str:
         """Write a SELECT of the columns ``names`` of a library's table.
@@ -119,59 +115,52 @@ class LegacyDatabase:
         rows.
         """
         expected = self.inspection.expected[table].columns
+        types = {name: expected[name].type for name in names}
         values = {
             name: name
             if self.has_column(table, name)
             else value_when_added(table, name, expected[name])
             for name in names
         }
-        source = f"FROM {quote(table)}" if self.has_column(table, owner) else None
-        return _select(expected, values, source, f"{owner} = ANY(CAST(:ids AS uuid[]))")
+        rows = f"FROM {quote(table)}\n    WHERE {owner} = ANY(CAST(:ids AS uuid[]))"
+        return _select(types, values, rows if self.has_column(table, owner) else "WHERE false")
 
     def select_messages(self) -> str:
         """Write a SELECT of the host's messages of the campaigns in the parameter ``:ids``.
 
         A message refers to its campaign itself, or to a contact of the campaign. Missing columns,
-        and ids that are no UUIDs, are NULL. There are no rows if the messages refer to neither.
+        and ids of another type than uuid, are NULL. There are no rows if the messages refer to
+        neither.
         """
-        table = self.inspection.messages
+        messages = self.inspection.messages
+        tables = self.inspection.tables
+        columns = tables[messages].columns if messages in tables else {}
+        ids = {name for name, column in columns.items() if column.type == "uuid"}
         values = {
-            name: f"message.{name}" if self.has_column(table, name) else None
-            for name in _MESSAGE_COLUMNS
+            name: f"message.{name}"
+            for name, type_ in _MESSAGE_COLUMNS.items()
+            if name in (ids if type_ == "uuid" else columns)
         }
-        for name in ("id", "contact_id"):
-            if not self._has_uuid(table, name):
-                values[name] = None
         selects = []
-        if self._has_uuid(table, "campaign_id"):
-            source = f"FROM {quote(table)} AS message"
-            condition = "message.campaign_id = ANY(CAST(:ids AS uuid[]))"
-            selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
-        if self._has_uuid(table, "campaign_contact_id") and self.has_column(
-            "campaign_contacts", "id"
-        ):
-            source = f"""FROM {quote(table)} AS message
-    JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id"""
-            condition = "receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"
-            if self._has_uuid(table, "campaign_id"):  # The first SELECT has the other messages.
-                condition += " AND message.campaign_id IS NULL"
-            values = {**values, "campaign_id": "receiver.campaign_id"}
-            selects.append(_select(_MESSAGE_COLUMNS, values, source, condition))
-        if not selects:
-            return _select(_MESSAGE_COLUMNS, dict.fromkeys(_MESSAGE_COLUMNS), None, "")
-        return "\n    UNION ALL\n".join(selects)
-
-    def _has_uuid(self, table: str, column: str) -> bool:
-        """Return True if a table of the host has the column, with the type uuid."""
-        columns = self.inspection.tables[table].columns if table in self.inspection.tables else {}
-        return column in columns and columns[column].type == "uuid"
+        if "campaign_id" in ids:
+            rows = f"""FROM {quote(messages)} AS message
+    WHERE message.campaign_id = ANY(CAST(:ids AS uuid[]))"""
+            selects.append(_select(_MESSAGE_COLUMNS, values, rows))
+        if "campaign_contact_id" in ids and "campaign_contacts" in tables:
+            rows = f"""FROM {quote(messages)} AS message
+    JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id
+    WHERE receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"""
+            if "campaign_id" in ids:  # The first SELECT has the other messages.
+                rows += " AND message.campaign_id IS NULL"
+            values["campaign_id"] = "receiver.campaign_id"
+            selects.append(_select(_MESSAGE_COLUMNS, values, rows))
+        no_rows = _select(_MESSAGE_COLUMNS, {}, "WHERE false")
+        return "\n    UNION ALL\n".join(selects or [no_rows])
 
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""
-        tables = [self.inspection.tables]
-        if self.has_all_columns:
-            tables.append(self.inspection.expected)
-        return any(table in catalog and column in catalog[table].columns for catalog in tables)
+        tables = self.inspection.tables
+        return table in tables and column in tables[table].columns
 
     def translate_status(self, statuses: Iterable[str]) -> str:
         """Write an expression for the status that the column ``status`` means.
@@ -179,38 +168,20 @@ class LegacyDatabase:
         It is the column's value if that is one of ``statuses``, or the status that the operator's
         status map gives for the value. Otherwise it is NULL.
         """
-        known = [*statuses]
-        status_map = {
-            word: status
-            for word, status in self.options.status_map.items()
-            if status in known and word not in known
-        }
-        is_known = f"status IN ({quote_texts(known)})"
-        if not status_map:
-            return f"CASE WHEN {is_known} THEN status END"
-        return (
-            f"CASE WHEN {is_known} THEN status"
-            f" ELSE CAST({quote_texts([json.dumps(status_map)])} AS jsonb) ->> status END"
-        )
+        known = [*map(str, statuses)]
+        status_map = self.options.status_map.items()
+        meanings = {word: status for word, status in status_map if status in known}
+        meanings |= {status: status for status in known}
+        return f"CAST({quote_texts([json.dumps(meanings)])} AS jsonb) ->> status"
 
 
-def _select(
-    columns: Mapping[str, Column],
-    values: Mapping[str, str | None],
-    source: str | None,
-    condition: str,
-) -> str:
-    """Write a SELECT of ``values``, cast to the types of ``columns``.
+def _select(types: Mapping[str, str], values: Mapping[str, str | None], rows: str) -> str:
+    """Write a SELECT of ``values``, cast to ``types``.
 
-    The values are SQL expressions, or ``None`` for NULL. ``source`` is a FROM clause. Without it,
-    the SELECT has the same columns and returns no rows.
+    The values are SQL expressions; without one, a column is NULL. ``rows`` are the other clauses.
     """
-    rows = f"{source}\n    WHERE {condition}"
-    if source is None:
-        rows, values = "WHERE false", dict.fromkeys(values)
     select_list = ",\n        ".join(
-        f"CAST({value or 'NULL'} AS {columns[name].type}) AS {name}"
-        for name, value in values.items()
+        f"CAST({values.get(name) or 'NULL'} AS {type_}) AS {name}" for name, type_ in types.items()
     )
     return f"    SELECT\n        {select_list}\n    {rows}"
 

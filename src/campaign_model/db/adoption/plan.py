@@ -32,6 +32,7 @@ from campaign_model.db.adoption.tolerance import (
     CREATE_TOLERATED_WRITES,
     TOLERANT_TABLES,
     TOLERATED_WRITES_TABLE,
+    TRIGGER,
     create_trigger,
     drop_everything,
     drop_trigger,
@@ -126,7 +127,7 @@ def plan_statements(
     constrain = [*plan_host_keys(present, host)]
     for table in tables:
         constrain += table.constrain()
-    without_trigger = [table for table in tolerant if not table.present.tolerates_old_writes]
+    without_trigger = [table for table in tolerant if TRIGGER not in table.present.triggers]
     if without_trigger:
         constrain.append(Statement(CREATE_FUNCTION))
     for table in without_trigger:
@@ -140,7 +141,7 @@ def plan_statements(
     validate = [statement for table in tables for statement in table.validate()]
     if enforce and TOLERATED_WRITES_TABLE in present:
         for table in tables:
-            if table.present.tolerates_old_writes:
+            if TRIGGER in table.present.triggers:
                 notice = f"{table.name} loses the trigger that completes rows"
                 validate.append(Statement(drop_trigger(table.name), notice))
         validate += map(Statement, drop_everything())

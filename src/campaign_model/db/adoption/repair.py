@@ -69,7 +69,7 @@ def list_repairs(database: LegacyDatabase) -> Iterator[RowRepair]:
     table = "campaign_contacts"
     if database.options.quarantine:
         batches = select_batches(database, table, is_misplaced(database))
-        referring_tables = {reference.table for reference in list_references(database)}
+        referring_tables = {reference.table_name for reference in list_references(database)}
         yield RowRepair(
             table, batches, "SELECT 0", move_contacts(database), tuple(sorted(referring_tables))
         )
@@ -108,14 +108,17 @@ def _repair_batch(
 
     Raise :class:`UndecidedError` if a value needs a decision and there is no quarantine.
     """
-    # Rows are locked before they are read, so that the repair sees what others have committed.
-    triggers = session.execute(
-        f"SELECT pg_temp.lock_rows('{repair.table}', CAST(:rows AS uuid[]))", rows=rows
-    ).scalar_one()
-    for table in repair.other_tables:
+    triggers: list[str] = []
+    for table in (repair.table, *repair.other_tables):
         triggers += session.execute(
             "SELECT pg_temp.disable_triggers(CAST(:of_table AS regclass))", of_table=quote(table)
         ).scalar_one()
+    # Rows are locked before they are read, so that the repair sees what others have committed.
+    session.execute(
+        f"SELECT FROM {repair.table} WHERE id = ANY(CAST(:rows AS uuid[])) ORDER BY id "
+        "FOR NO KEY UPDATE",
+        rows=rows,
+    )
     unreadable: dict[str, Unreadable] = {}
     if repair.table in DOCUMENT_COLUMNS:
         documents = session.execute(select_documents(database, repair.table), ids=ids)

@@ -83,7 +83,7 @@ def audit_references(database: LegacyDatabase, reference: Reference) -> str:
     column = quote(reference.column)
     return f"""
 SELECT {_row_id(reference)}, CAST(referring.{column} AS text)
-FROM {quote(reference.table)} AS referring
+FROM {quote(reference.table_name)} AS referring
 WHERE referring.{column} IN (
     SELECT id
     FROM campaign_contacts
@@ -100,12 +100,12 @@ def move_contacts(database: LegacyDatabase) -> tuple[str, ...]:
     """
     statements = []
     for reference in list_references(database):
-        table, column = quote(reference.table), quote(reference.column)
+        table, column = quote(reference.table_name), quote(reference.column)
         statements.append(f"""
 WITH quarantined AS (
     INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
     SELECT
-        {quote_texts([reference.table])},
+        {quote_texts([reference.table_name])},
         {_row_id(reference)},
         {quote_texts([reference.column])},
         to_jsonb(referring.{column}),
@@ -171,7 +171,7 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
     """Return the rule for each column of campaign contacts that the repair sets."""
     # Rows of other tables need a contact if they refer to it and their column is NOT NULL.
     is_needed = " OR ".join(
-        f"contact.id IN (SELECT {quote(reference.column)} FROM {quote(reference.table)})"
+        f"contact.id IN (SELECT {quote(reference.column)} FROM {quote(reference.table_name)})"
         for reference in database.inspection.references
         if reference.not_null
     )

@@ -222,7 +222,7 @@ class _Adoption:
         # 1. Add tables and columns. Old readers and writers notice nothing.
         self._run_statements("schema", inspection.plan(enforce=self.enforce).complete)
 
-        database = LegacyDatabase(inspection, self.options, has_all_columns=True)
+        database = LegacyDatabase(inspection.with_all_columns(), self.options)
         try:
             # 2. Repair every row whose marker column is NULL or that breaks a constraint.
             repair_rows(self.session, database, "rows")

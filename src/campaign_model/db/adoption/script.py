@@ -46,10 +46,12 @@ _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 
 def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
     """Write the script for a database that has been inspected."""
-    plan = database.inspection.plan(enforce=enforce)
-    audits = {} if database.inspection.is_done(enforce=enforce) else write_audits(database)
+    inspection = database.inspection
+    plan = inspection.plan(enforce=enforce)
+    audits = {} if inspection.is_done(enforce=enforce) else write_audits(database)
     # A database without tables of the library has no rows to repair.
-    repairs = list(list_repairs(attrs.evolve(database, has_all_columns=True))) if audits else []
+    completed = attrs.evolve(database, inspection=inspection.with_all_columns())
+    repairs = list(list_repairs(completed)) if audits else []
     call_repairs = [
         f"SET lock_timeout = {_NO_TIMEOUT};",
         *(f"CALL pg_temp.repair_{repair.table}();" for repair in repairs),
@@ -66,7 +68,7 @@ def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
         *call_repairs,
         *_write_statements(plan.validate),
         # Count the totals of campaigns again whose contacts have changed since their repair.
-        *(() if database.inspection.has_version else call_repairs),
+        *(() if inspection.has_version else call_repairs),
     )
 
 
@@ -184,7 +186,12 @@ BEGIN
         -- Commit the last batch. The first COMMIT stores all batches: the loop then no longer uses
         -- the table, and its triggers can be disabled.
         COMMIT;
-        _triggers := pg_temp.lock_rows('{repair.table}', _rows);
+        _triggers := pg_temp.disable_triggers('{repair.table}');
+        PERFORM
+        FROM {repair.table}
+        WHERE id = ANY(_rows)
+        ORDER BY id
+        FOR NO KEY UPDATE;
 {_use_variables(repair.repair)}
         INTO _undecided;
         IF _undecided > 0 THEN

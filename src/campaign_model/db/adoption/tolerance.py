@@ -23,15 +23,12 @@ and the table.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from campaign_model._values import MONEY_DECIMALS
+from campaign_model.db.adoption.catalog import Table
 from campaign_model.db.adoption.functions import write_decode_json
 from campaign_model.db.checks import DOCUMENT_COLUMNS, checks
 from campaign_model.lifecycle import Action, ContactStatus, target
-
-if TYPE_CHECKING:
-    from campaign_model.db.adoption.catalog import Table
 
 TRIGGER = "tolerate_old_writes"
 """The name of the trigger."""
