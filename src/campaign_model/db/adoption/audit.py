@@ -8,10 +8,9 @@ library's own types refuse, which no SQL can find.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
@@ -120,34 +119,17 @@ def write_audits(database: LegacyDatabase) -> dict[str, str]:
     }
 
 
-@attrs.frozen
-class Unreadable:
-    """A value that the library cannot read: the reason, and the paths of its bad members.
-
-    The library can read the value without these members. If there are none, the whole value is bad.
-    """
-
-    reason: str
-    members: list[list[str]] = attrs.field(factory=list)
-
-
-def list_members(unreadable: Mapping[str, Unreadable]) -> str:
-    """Return the parameter ``unreadable`` of the SQL: JSON, bad members by ``id/column``."""
-    return json.dumps({key: value.members for key, value in unreadable.items()})
-
-
 def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
     """Yield the findings of all tables, read in batches of campaigns and of templates."""
     for audited_table, audit_query in write_audits(database).items():
         documents_query = select_documents(database, audited_table)
         batches_query = select_batches(database, audited_table)
         for ids, _ in session.fetch_batches("audit", batches_query):
-            unreadable = explain_unreadable(audited_table, session.query(documents_query, ids=ids))
-            # The audit query needs to know which values are unreadable, but not why.
-            findings = session.query(audit_query, ids=ids, unreadable=list_members(unreadable))
+            documents = session.query(documents_query, ids=ids)
+            reasons, unreadable = explain_unreadable(audited_table, documents)
+            findings = session.query(audit_query, ids=ids, unreadable=unreadable)
             # The audit of campaigns also finds values of contacts and messages: `table`.
             for table, row_id, column, kind, before, after, undecided in findings:
-                found = unreadable.get(f"{row_id}/{column}") if undecided else None
                 yield Finding(
                     table,
                     row_id,
@@ -156,7 +138,7 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
                     before=None if before is None else read_json(before),
                     after=None if after is None else read_json(after),
                     undecided=undecided,
-                    reason=None if found is None else found.reason,
+                    reason=reasons.get(f"{row_id}/{column}") if undecided else None,
                 )
     if database.options.quarantine:
         for reference in list_references(database):
@@ -168,8 +150,11 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
                 )
 
 
-def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, Unreadable]:
-    """Return what is wrong with each value that the library cannot read, by ``id/column``.
+def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> tuple[dict[str, str], str]:
+    """Find the values that the library cannot read.
+
+    Return the reason for each of them, by ``id/column``, and the parameter ``unreadable`` of the
+    SQL (see :mod:`campaign_model.db.adoption.legacy_database`).
 
     ``rows`` have an id, a name, a description, and the steps and settings as JSON text (``None`` if
     there are none). The columns of the steps and settings have other names in campaigns than in
@@ -178,7 +163,8 @@ def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, U
     A document is unreadable if even the ``recover_*`` functions refuse it. They accept everything
     that they can repair, such as missing fields, unknown channels and JSON in a JSON string.
     """
-    unreadable: dict[str, Unreadable] = {}
+    reasons: dict[str, str] = {}
+    bad_members: dict[str, list[list[str]]] = {}
     steps_column, settings_column = DOCUMENT_COLUMNS[table]
     for row_id, name, description, steps, settings in rows:
         readers: tuple[tuple[str, str | None, str, Callable[[Any], object]], ...] = (
@@ -190,13 +176,12 @@ def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> dict[str, U
                 if text is not None:
                     recover(text)
             except InvalidDocument as error:
-                members = find_bad_members(text or "", kind, recover)
-                unreadable[f"{row_id}/{column}"] = Unreadable(str(error), members)
+                reasons[f"{row_id}/{column}"] = str(error)
+                bad_members[f"{row_id}/{column}"] = find_bad_members(text or "", kind, recover)
         try:
             # Made only to check the two texts. Campaigns and templates have the same limits.
             Campaign(name=name, description=description)
         except InvalidDocument as error:
             for violation in error.violations:
-                key = f"{row_id}/{violation.path.lstrip('/')}"
-                unreadable[key] = Unreadable(violation.message)
-    return unreadable
+                reasons[f"{row_id}{violation.path}"] = violation.message
+    return reasons, json.dumps({key: bad_members.get(key, []) for key in reasons})

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import attrs
 
-from campaign_model.db.adoption.audit import Unreadable, explain_unreadable, list_members
+from campaign_model.db.adoption.audit import explain_unreadable
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, needs_repair, select_batches
 from campaign_model.db.adoption.repair_campaigns import (
     HAS_DRIFTED,
@@ -119,15 +119,13 @@ def _repair_batch(
         "FOR NO KEY UPDATE",
         rows=rows,
     )
-    unreadable: dict[str, Unreadable] = {}
+    unreadable = "{}"
     if repair.table in DOCUMENT_COLUMNS:
         documents = session.execute(select_documents(database, repair.table), ids=ids)
-        unreadable = explain_unreadable(repair.table, documents)
+        _, unreadable = explain_unreadable(repair.table, documents)
     for statement in repair.preparations:
         session.execute(statement, ids=ids, rows=rows)
-    undecided = session.execute(
-        repair.repair, ids=ids, rows=rows, unreadable=list_members(unreadable)
-    )
+    undecided = session.execute(repair.repair, ids=ids, rows=rows, unreadable=unreadable)
     if undecided.scalar_one() and not database.options.quarantine:
         raise UndecidedError(
             "a writer has added values that need a decision while the adoption was running; "
