@@ -73,6 +73,16 @@ def test_missing_and_incorrect_parts_of_the_schema_are_created_again(
         assert read(engine) == before
 
 
+def test_one_table_may_hold_the_owners_and_the_contacts(new_database: NewDatabase) -> None:
+    people = db.HostTables(owners="people", contacts="people")
+    with open_engine(new_database(POSTGRESQL[-1])) as engine:
+        execute(engine, "CREATE TABLE tenants (id uuid PRIMARY KEY)")
+        execute(engine, "CREATE TABLE people (id uuid PRIMARY KEY, tenant_id uuid NOT NULL)")
+        db.adopt(engine, host=people, enforce=True)
+        assert db.verify(engine, host=people).shape == "current"
+    assert db.sql(host=people).count("ADD CONSTRAINT uq_people_tenant_id_id") == 1
+
+
 def constraint_definitions(catalog: catalogs.Catalog) -> set[tuple[str, str]]:
     """Return the table and the definition of every constraint."""
     return {

@@ -20,7 +20,8 @@ import sqlalchemy as sa
 
 from campaign_model.campaign import Move
 from campaign_model.db.adoption.catalog import read_catalog
-from campaign_model.db.adoption.inspection import find_host_obstacles, lacks_host_key
+from campaign_model.db.adoption.inspection import find_host_obstacles
+from campaign_model.db.adoption.plan import plan_host_key
 from campaign_model.db.adoption.report import (
     KINDS,
     AdoptionRefused,
@@ -165,8 +166,8 @@ def _check_tables(connection: sa.Connection, host: HostTables) -> None:
             obstacles = [
                 f"{name} has no unique key that foreign keys can refer to: ALTER TABLE "
                 f"{quote(name)} ADD UNIQUE (tenant_id, id)"
-                for name in host_names
-                if lacks_host_key(tables, host, name)
+                for name in dict.fromkeys((host.owners, host.contacts))
+                if any(plan_host_key(name, tables[name]))
             ]
     else:
         obstacles = [

@@ -23,7 +23,7 @@ from campaign_model.db.adoption.catalog import (
     read_expected,
     read_references,
 )
-from campaign_model.db.adoption.plan import Plan, plan_host_keys, plan_statements
+from campaign_model.db.adoption.plan import Plan, plan_host_key, plan_statements
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE, TRIGGER
 from campaign_model.db.distribute import distribute_table
 from campaign_model.db.revisions import compare_version
@@ -243,7 +243,7 @@ def _find_privilege_obstacles(
         yield access.create_obstacle
     for name, table in tables.items():
         is_library_table = name in metadata.tables
-        gets_key = not is_library_table and lacks_host_key(tables, host, name)
+        gets_key = name in (host.owners, host.contacts) and any(plan_host_key(name, table))
         if (is_library_table or gets_key) and not table.owned:
             yield f"the table {name} has another owner; adopt as its owner"
         if name in attrs.astuple(host) and not table.may_refer:
@@ -263,13 +263,6 @@ def _find_privilege_obstacles(
             f"{name} refers to campaign_contacts, and adoption does not find the table: add its "
             "schema to the search_path"
         )
-
-
-def lacks_host_key(tables: Catalog, host: HostTables, name: str) -> bool:
-    """Return True if the table needs a unique key that the library's foreign keys refer to."""
-    if name not in (host.owners, host.contacts):
-        return False
-    return any(plan_host_keys(tables, attrs.evolve(host, owners=name, contacts=name)))
 
 
 def find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:

@@ -124,7 +124,9 @@ def plan_statements(
         complete.append(Statement(CREATE_TOLERATED_WRITES))
 
     # A table comes after the tables that its foreign keys refer to.
-    constrain = [*plan_host_keys(present, host)]
+    constrain: list[Statement] = []
+    for name in dict.fromkeys((host.owners, host.contacts)):
+        constrain += plan_host_key(name, present[name])
     for table in tables:
         constrain += table.constrain()
     without_trigger = [table for table in tolerant if TRIGGER not in table.present.triggers]
@@ -148,24 +150,22 @@ def plan_statements(
     return Plan(tuple(complete), tuple(constrain), tuple(validate))
 
 
-def plan_host_keys(present: Catalog, host: HostTables) -> Iterator[Statement]:
-    """Plan the unique keys of the host's tables that the library's foreign keys refer to."""
-    for name in (host.owners, host.contacts):
-        key = f"uq_{name}_{'_'.join(HOST_KEY)}"[:_MAX_IDENTIFIER]
-        # An index with the name of the key does not count: an interrupted adoption may have built
-        # it, and ``constrain`` makes it the key.
-        has_other_index = any(
-            index_name != key
-            and {*index.columns} == {*HOST_KEY}
-            and index.unique
-            and index.valid
-            and not index.partial
-            for index_name, index in present[name].indexes.items()
-        )
-        if not has_other_index:
-            unique = Constraint(UNIQUE_KEY, HOST_KEY, f"UNIQUE ({', '.join(HOST_KEY)})")
-            table = Table({}, constraints={key: unique})
-            yield from _TablePlan(name, table, present[name]).constrain()
+def plan_host_key(name: str, present: Table) -> Iterator[Statement]:
+    """Plan the unique key of a host's table that the library's foreign keys refer to."""
+    key = f"uq_{name}_{'_'.join(HOST_KEY)}"[:_MAX_IDENTIFIER]
+    # An index with the name of the key does not count: an interrupted adoption may have built it,
+    # and ``constrain`` makes it the key.
+    has_other_index = any(
+        index_name != key
+        and {*index.columns} == {*HOST_KEY}
+        and index.unique
+        and index.valid
+        and not index.partial
+        for index_name, index in present.indexes.items()
+    )
+    if not has_other_index:
+        unique = Constraint(UNIQUE_KEY, HOST_KEY, f"UNIQUE ({', '.join(HOST_KEY)})")
+        yield from _TablePlan(name, Table({}, {key: unique}), present).constrain()
 
 
 def value_when_added(table: str, name: str, column: Column) -> str | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -19,7 +19,7 @@ from campaign_model.db.adoption.audit import write_audits
 from campaign_model.db.adoption.catalog import Table
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, select_batches
-from campaign_model.db.adoption.plan import Statement, plan_host_keys
+from campaign_model.db.adoption.plan import Statement, plan_host_key
 from campaign_model.db.adoption.repair import RowRepair, list_repairs
 from campaign_model.db.adoption.session import PSQL_SESSION_CHECK
 from campaign_model.db.revisions import VERSION_TABLE, newest_revision
@@ -74,10 +74,11 @@ def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
 
 def write_empty_script(host: HostTables) -> str:
     """Write the script for a database that has only the host's tables, without looking at it."""
-    host_tables = {name: Table({}) for name in (host.owners, host.contacts)}
+    names = dict.fromkeys((host.owners, host.contacts))
+    keys = [statement for name in names for statement in plan_host_key(name, Table({}))]
     return _write_script(
         "a database without tables of the library",
-        *_write_statements(tuple(plan_host_keys(host_tables, host))),
+        *_write_statements(keys),
         *(f"{statement};" for statement in create_statements("postgresql", host)),
     )
 
@@ -203,7 +204,7 @@ END
 $repair$;"""
 
 
-def _write_statements(statements: tuple[Statement, ...]) -> Iterator[str]:
+def _write_statements(statements: Iterable[Statement]) -> Iterator[str]:
     """Write schema statements, each run of them after the lock timeout that it needs."""
     for concurrent, group in itertools.groupby(statements, lambda statement: statement.concurrent):
         # A concurrent statement waits for other transactions, but they do not wait for it.
