@@ -13,7 +13,7 @@ constraints arrive NOT VALID and are validated later, indexes are built CONCURRE
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import attrs
 
@@ -183,17 +183,24 @@ class _TablePlan:
     """Yields the statements for one table, by phase.
 
     ``expected`` is the table as it should be, ``present`` as it is in the database. ``present`` has
-    renamed constraints under their new names. ``columns_to_set_not_null`` are nullable in the
-    database. ``renamed`` maps old to new names of constraints that are correct but have another
-    name. ``enforce`` is false in the step expand.
+    renamed constraints under their new names; ``renamed`` maps the old to the new names.
+    ``enforce`` is false in the step expand.
     """
 
     name: str
     expected: Table
     present: Table
-    columns_to_set_not_null: Sequence[str] = ()
     renamed: Mapping[str, str] = attrs.field(factory=dict)
     enforce: bool = True
+
+    @property
+    def missing_constraints(self) -> Mapping[str, Constraint]:
+        """The constraints that the table lacks, or has with another definition."""
+        return {
+            name: constraint
+            for name, constraint in self.expected.constraints.items()
+            if not _is_correct(self.present.constraints.get(name), constraint)
+        }
 
     def complete(self) -> Iterator[Statement]:
         """Rename constraints, add columns, and change types, defaults and storage options."""
@@ -203,19 +210,21 @@ class _TablePlan:
         changes, notices = [], []
         for name, column in self.expected.columns.items():
             present = self.present.columns.get(name)
-            default = present.default if present else None
             if present is None:
+                default = value_when_added(self.name, name, column)
                 add_column = f"ADD COLUMN {quote(name)} {column.type}"
-                if value_when_added(self.name, name, column) is not None:
-                    default = column.default
+                if default is not None:
                     add_column += f" DEFAULT {default}{' NOT NULL' if column.not_null else ''}"
                 changes.append(add_column)
-            elif present.type != column.type:
-                notice = (
-                    f"{self.name}.{name} changes from {present.type} to {column.type}: statements "
-                    "that clients prepared before fail once"
-                )
-                yield self._alter(f"ALTER COLUMN {quote(name)} TYPE {column.type}", notice=notice)
+            else:
+                default = present.default
+                if present.type != column.type:
+                    change_type = f"ALTER COLUMN {quote(name)} TYPE {column.type}"
+                    notice = (
+                        f"{self.name}.{name} changes from {present.type} to {column.type}: "
+                        "statements that clients prepared before fail once"
+                    )
+                    yield self._alter(change_type, notice=notice)
             if column.default not in (None, default):
                 changes.append(f"ALTER COLUMN {quote(name)} SET DEFAULT {column.default}")
                 if present is not None:
@@ -234,8 +243,8 @@ class _TablePlan:
         """Add the constraints and the indexes of keys. Constraints apply to new rows only."""
         # 1. Drop what has a name of the library but another definition, and the invalid indexes
         # that an interrupted CREATE INDEX CONCURRENTLY leaves.
-        for name in self.expected.constraints:
-            if name in self.present.constraints and self._find_constraint(name) is None:
+        for name in self.missing_constraints:
+            if name in self.present.constraints:
                 yield self._alter(f"DROP CONSTRAINT {quote(name)}")
         for name in self.present.indexes:
             is_expected = name in self.expected.indexes or name in self.expected.constraints
@@ -243,23 +252,22 @@ class _TablePlan:
                 yield Statement(_drop_index(name), concurrent=True)
 
         # 2. Build the index of each key CONCURRENTLY, then make it the key.
-        for name, constraint in self.expected.constraints.items():
-            if constraint.kind in {PRIMARY_KEY, UNIQUE_KEY} and self._find_constraint(name) is None:
+        for name, constraint in self.missing_constraints.items():
+            if constraint.kind in {PRIMARY_KEY, UNIQUE_KEY}:
+                columns = ", ".join(constraint.columns)
                 # Step 1 has dropped the index of an incorrect key.
                 was_dropped = name in self.present.constraints
                 if was_dropped or not self._has_index(name):
-                    columns = ", ".join(constraint.columns)
                     yield self._create_index("UNIQUE INDEX", name, f"({columns})")
                 kind = "PRIMARY KEY" if constraint.kind == PRIMARY_KEY else "UNIQUE"
                 yield self._alter(
                     f"ADD CONSTRAINT {quote(name)} {kind} USING INDEX {quote(name)}",
-                    notice=f"{self.name}: no two rows may have the same "
-                    f"{', '.join(constraint.columns)}",
+                    notice=f"{self.name}: no two rows may have the same {columns}",
                 )
 
         # 3. Add foreign keys and CHECKs for new rows.
-        for name, constraint in self.expected.constraints.items():
-            if constraint.kind in {FOREIGN_KEY, CHECK} and self._find_constraint(name) is None:
+        for name, constraint in self.missing_constraints.items():
+            if constraint.kind in {FOREIGN_KEY, CHECK}:
                 yield self._alter(
                     f"ADD CONSTRAINT {quote(name)} {constraint.definition} NOT VALID",
                     notice=self._notice_of(name, constraint),
@@ -273,13 +281,14 @@ class _TablePlan:
         """
         # 1. Check the old rows.
         for name, constraint in self.expected.constraints.items():
-            present = self._find_constraint(name)
-            if constraint.kind in {FOREIGN_KEY, CHECK} and not (present and present.valid):
+            if constraint.kind in {FOREIGN_KEY, CHECK} and (
+                name in self.missing_constraints or not self.present.constraints[name].valid
+            ):
                 yield self._alter(f"VALIDATE CONSTRAINT {quote(name)}")
 
         # 2. Set columns NOT NULL, and drop the CHECK that proves it. The method ``constrain`` has
         # added this CHECK. An interrupted run may have left it without any column to set.
-        columns = self.columns_to_set_not_null
+        columns = _columns_to_set_not_null(self.name, self.expected, self.present)
         if columns:
             yield self._alter(*(f"ALTER COLUMN {quote(name)} SET NOT NULL" for name in columns))
         not_null_check = _name_not_null_check(self.name)
@@ -322,7 +331,7 @@ class _TablePlan:
     def _notice_of(self, name: str, constraint: Constraint) -> str:
         """Say what a new foreign key or CHECK refuses."""
         if name == _name_not_null_check(self.name):
-            return f"{self.name}: NULL is refused in {', '.join(self.columns_to_set_not_null)}"
+            return f"{self.name}: NULL is refused in {', '.join(constraint.columns)}"
         if constraint.kind == CHECK:
             return f"{self.name}: rows that break {name} are refused"
         columns = ", ".join(constraint.columns)
@@ -337,12 +346,6 @@ class _TablePlan:
             concurrent=True,
             undo=_drop_index(name),
         )
-
-    def _find_constraint(self, name: str) -> Constraint | None:
-        """Return the constraint of that name if its definition is correct; it may be NOT VALID."""
-        constraint = self.present.constraints.get(name)
-        definition = self.expected.constraints[name].definition
-        return constraint if constraint and constraint.definition == definition else None
 
     def _has_index(self, name: str) -> bool:
         """Return True if the table has a valid index of this name with the expected definition.
@@ -365,8 +368,6 @@ def _relax(name: str, expected: Table, present: Table | None) -> Table:
     """
     constraints = {
         key: _copy_delete_action(constraint, present)
-        if constraint.kind == FOREIGN_KEY
-        else constraint
         for key, constraint in expected.constraints.items()
     }
     if present is None or name not in TOLERANT_TABLES:
@@ -376,46 +377,39 @@ def _relax(name: str, expected: Table, present: Table | None) -> Table:
         key
         for key, constraint in constraints.items()
         if (constraint.kind == CHECK or key in _ENFORCED_KEYS)
-        and (
-            key not in present.constraints
-            or present.constraints[key].definition != constraint.definition
-        )
+        and not _is_correct(present.constraints.get(key), constraint)
     }
-    columns = {}
-    for column_name, column in expected.columns.items():
-        if column_name in present.columns:
-            may_be_null = not present.columns[column_name].not_null
-        else:
-            may_be_null = value_when_added(name, column_name, column) is None
-        not_null = column.not_null and not may_be_null
-        columns[column_name] = attrs.evolve(column, not_null=not_null)
+    may_be_null = _columns_to_set_not_null(name, expected, present)
     return attrs.evolve(
         expected,
-        columns=columns,
+        columns={
+            key: attrs.evolve(column, not_null=False) if key in may_be_null else column
+            for key, column in expected.columns.items()
+        },
         constraints={key: constraints[key] for key in constraints if key not in left_out},
         indexes={key: expected.indexes[key] for key in expected.indexes if key not in left_out},
     )
 
 
-def _copy_delete_action(foreign_key: Constraint, present: Table | None) -> Constraint:
+def _copy_delete_action(expected: Constraint, present: Table | None) -> Constraint:
     """Give a foreign key of the library the delete action of the table's own foreign key."""
+    if expected.kind != FOREIGN_KEY:
+        return expected
     action, columns = None, ""
-    if present is None and foreign_key.refers_to == "campaigns":
+    if present is None and expected.refers_to == "campaigns":
         action = "CASCADE"
     for constraint in present.constraints.values() if present else ():
-        is_same_reference = (
-            constraint.kind == FOREIGN_KEY
-            and constraint.refers_to == foreign_key.refers_to
-            and {*constraint.columns} <= {*foreign_key.columns}
+        is_same_reference = constraint.refers_to == expected.refers_to and (
+            {*constraint.columns} <= {*expected.columns}
         )
         if is_same_reference and constraint.on_delete is not None:
             action = constraint.on_delete
             if action != "CASCADE":
                 columns = f" ({', '.join(constraint.columns)})"
     if action is None:
-        return foreign_key
-    definition = f"{foreign_key.definition} ON DELETE {action}{columns}"
-    return attrs.evolve(foreign_key, definition=definition, on_delete=action)
+        return expected
+    definition = f"{expected.definition} ON DELETE {action}{columns}"
+    return attrs.evolve(expected, definition=definition, on_delete=action)
 
 
 def _plan_table(name: str, expected: Table, present: Table | None, *, enforce: bool) -> _TablePlan:
@@ -432,43 +426,52 @@ def _plan_table(name: str, expected: Table, present: Table | None, *, enforce: b
 
     # 1. Columns that become NOT NULL get a CHECK first. Once it is valid, SET NOT NULL need not
     # read the table under its lock. The CHECK is in the server's spelling.
-    columns_to_set_not_null = []
-    for column_name, column in expected.columns.items():
-        has_no_nulls = value_when_added(name, column_name, column) is not None
-        if column_name in present.columns:
-            has_no_nulls = present.columns[column_name].not_null
-        if column.not_null and not has_no_nulls:
-            columns_to_set_not_null.append(column_name)
-    if columns_to_set_not_null:
-        condition = " AND ".join(
-            f"({column_name} IS NOT NULL)" for column_name in columns_to_set_not_null
-        )
-        if len(columns_to_set_not_null) > 1:
+    columns = _columns_to_set_not_null(name, expected, present)
+    if columns:
+        condition = " AND ".join(f"({column} IS NOT NULL)" for column in columns)
+        if len(columns) > 1:
             condition = f"({condition})"
-        not_null_check = Constraint(CHECK, (), f"CHECK ({condition})")
+        not_null_check = Constraint(CHECK, columns, f"CHECK ({condition})")
         constraints = {**expected.constraints, _name_not_null_check(name): not_null_check}
         expected = attrs.evolve(expected, constraints=constraints)
 
-    # 2. A constraint with the same definition as one of the library's gets the library's name.
+    # 2. A constraint with the same definition as one of the library's gets the library's name. A
+    # second constraint of the same definition keeps its name.
     library_names = {*expected.constraints, *expected.indexes}
-    renamed = {}
-    for new, constraint in expected.constraints.items():
-        for old, old_constraint in present.constraints.items():
-            if (
-                new not in present.constraints
-                and old not in library_names
-                and old_constraint.valid
-                and old_constraint.definition == constraint.definition
-            ):
-                renamed[old] = new
-                break  # A second constraint of the same definition keeps its name.
+    old_names = {
+        constraint.definition: old
+        for old, constraint in present.constraints.items()
+        if constraint.valid and old not in library_names
+    }
+    renamed = {
+        old_names[constraint.definition]: new
+        for new, constraint in expected.constraints.items()
+        if new not in present.constraints and constraint.definition in old_names
+    }
     constraints = {
         renamed.get(old, old): constraint for old, constraint in present.constraints.items()
     }
     present = attrs.evolve(present, constraints=constraints)
-    return _TablePlan(
-        name, expected, present, columns_to_set_not_null, renamed=renamed, enforce=enforce
+    return _TablePlan(name, expected, present, renamed, enforce)
+
+
+def _columns_to_set_not_null(name: str, expected: Table, present: Table) -> tuple[str, ...]:
+    """Return the columns that should be NOT NULL, and are nullable, or are added as NULL."""
+    return tuple(
+        column_name
+        for column_name, column in expected.columns.items()
+        if column.not_null
+        and not (
+            present.columns[column_name].not_null
+            if column_name in present.columns
+            else value_when_added(name, column_name, column) is not None
+        )
     )
+
+
+def _is_correct(present: Constraint | None, expected: Constraint) -> bool:
+    """Return True if the constraint is there and has its definition. It may be NOT VALID."""
+    return present is not None and present.definition == expected.definition
 
 
 def _name_not_null_check(table: str) -> str:
