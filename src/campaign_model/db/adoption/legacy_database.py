@@ -59,17 +59,6 @@ _BATCH_OWNERS = 1_000
 _BATCH_CONTACTS = 20_000
 """About the most contacts that one transaction repairs or counts."""
 
-_MESSAGE_COLUMNS = {
-    "id": "uuid",
-    "campaign_id": "uuid",
-    "contact_id": "uuid",
-    "status": "text",
-    "sent_at": "text",
-    "generation_cost_usd": "numeric",
-    "created_at": "timestamp with time zone",
-}
-"""The columns of messages that adoption reads, with the types that it casts them to."""
-
 
 @attrs.frozen
 class Options:
@@ -123,39 +112,7 @@ class LegacyDatabase:
             for name in names
         }
         rows = f"FROM {quote(table)}\n    WHERE {owner} = ANY(CAST(:ids AS uuid[]))"
-        return _select(types, values, rows if self.has_column(table, owner) else "WHERE false")
-
-    def select_messages(self) -> str:
-        """Write a SELECT of the host's messages of the campaigns in the parameter ``:ids``.
-
-        A message refers to its campaign itself, or to a contact of the campaign. Missing columns,
-        and ids of another type than uuid, are NULL. There are no rows if the messages refer to
-        neither.
-        """
-        messages = self.inspection.messages
-        tables = self.inspection.tables
-        columns = tables[messages].columns if messages in tables else {}
-        ids = {name for name, column in columns.items() if column.type == "uuid"}
-        values = {
-            name: f"message.{name}"
-            for name, type_ in _MESSAGE_COLUMNS.items()
-            if name in (ids if type_ == "uuid" else columns)
-        }
-        selects = []
-        if "campaign_id" in ids:
-            rows = f"""FROM {quote(messages)} AS message
-    WHERE message.campaign_id = ANY(CAST(:ids AS uuid[]))"""
-            selects.append(_select(_MESSAGE_COLUMNS, values, rows))
-        if "campaign_contact_id" in ids and "campaign_contacts" in tables:
-            rows = f"""FROM {quote(messages)} AS message
-    JOIN campaign_contacts AS receiver ON receiver.id = message.campaign_contact_id
-    WHERE receiver.campaign_id = ANY(CAST(:ids AS uuid[]))"""
-            if "campaign_id" in ids:  # The first SELECT has the other messages.
-                rows += " AND message.campaign_id IS NULL"
-            values["campaign_id"] = "receiver.campaign_id"
-            selects.append(_select(_MESSAGE_COLUMNS, values, rows))
-        no_rows = _select(_MESSAGE_COLUMNS, {}, "WHERE false")
-        return "\n    UNION ALL\n".join(selects or [no_rows])
+        return write_select(types, values, rows if self.has_column(table, owner) else "WHERE false")
 
     def has_column(self, table: str, column: str) -> bool:
         """Return True if the table is there and has the column."""
@@ -175,7 +132,7 @@ class LegacyDatabase:
         return f"CAST({quote_texts([json.dumps(meanings)])} AS jsonb) ->> status"
 
 
-def _select(types: Mapping[str, str], values: Mapping[str, str | None], rows: str) -> str:
+def write_select(types: Mapping[str, str], values: Mapping[str, str | None], rows: str) -> str:
     """Write a SELECT of ``values``, cast to ``types``.
 
     The values are SQL expressions; without one, a column is NULL. ``rows`` are the other clauses.

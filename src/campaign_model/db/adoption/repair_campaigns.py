@@ -10,7 +10,6 @@ Totals are only written while no worker of this library runs, so they all go int
 from __future__ import annotations
 
 from campaign_model.campaign import ADOPTED
-from campaign_model.db.adoption.campaign_status import campaign_status_ctes, time_of_export
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
@@ -22,17 +21,14 @@ from campaign_model.db.adoption.legacy_database import (
 )
 from campaign_model.db.adoption.repair_contacts import contact_ctes
 from campaign_model.db.adoption.repair_documents import document_rules, join_documents
-from campaign_model.db.adoption.repair_messages import message_ctes
+from campaign_model.db.adoption.repair_messages import (
+    campaign_row_ctes,
+    message_ctes,
+    time_of_export,
+)
 from campaign_model.db.adoption.report import RUN_TIME_KEYS
 from campaign_model.db.schema import quote
 from campaign_model.lifecycle import ContactStatus
-
-_COLUMNS = (
-    *("id", "tenant_id", "owner_id", "name", "description", "status", "is_active"),
-    *("template_config", "generation_config", "total_contacts", "generated_count"),
-    *("generation_cost", "next_position", "version", "created_at", "updated_at"),
-    *("template_id", "generation_started_at", "generation_completed_at"),
-)
 
 _RUN_TIME_KEYS = quote_texts(RUN_TIME_KEYS)
 
@@ -116,18 +112,17 @@ def audit_campaigns(database: LegacyDatabase) -> str:
 
 def insert_message_contacts(database: LegacyDatabase) -> str:
     """Write a statement that creates the contacts of the campaigns of ``ids`` without contacts."""
-    ctes = f"{_campaign_row(database)},{message_ctes(database)},{campaign_status_ctes(database)}"
-    return f"""WITH{ctes}
+    return f"""WITH{campaign_row_ctes(database)},{message_ctes(database)}
 INSERT INTO campaign_contacts (
     id, tenant_id, campaign_id, contact_id, status, generation_cost, unknown_costs, rank,
     claimed_at, added_at, generated_at, exported_at
 )
 SELECT
-    id, tenant_id, campaign_id, contact_id, '{ContactStatus.GENERATED}', generation_cost,
-    unknown_costs, rank, generated_at, added_at, generated_at,
-    {time_of_export("campaign_status", "message_contact")}
+    message_contact.id, message_contact.tenant_id, campaign_id, contact_id,
+    '{ContactStatus.GENERATED}', message_contact.generation_cost, unknown_costs, rank,
+    generated_at, added_at, generated_at, {time_of_export("message_contact")}
 FROM message_contact
-JOIN campaign_status USING (campaign_id)"""
+JOIN campaign_row ON campaign_row.id = message_contact.campaign_id"""
 
 
 def repair_campaigns(database: LegacyDatabase) -> str:
@@ -185,21 +180,13 @@ history_entry AS (
     )
 
 
-def _campaign_row(database: LegacyDatabase) -> str:
-    """Write the CTE ``campaign_row``: the campaigns of ``ids``."""
-    return f"""
-campaign_row AS (
-{database.select_library_rows("campaigns", _COLUMNS, owner="id")}
-)"""
-
-
 def _campaign_ctes(database: LegacyDatabase) -> str:
     """Write all CTEs of an audit, from the contacts to the last one, ``campaign_finding``.
 
-    ``contact_ctes`` writes the CTE ``campaign_status`` too. ``join_documents`` joins ``checked``,
-    the documents as values.
+    ``contact_ctes`` writes the CTE ``campaign_row`` too. ``join_documents`` joins ``checked``, the
+    documents as values.
     """
-    return f"""{contact_ctes(database)},{_campaign_row(database)},{message_ctes(database)},
+    return f"""{contact_ctes(database)},{message_ctes(database)},
 -- The sums over the repaired contacts of each campaign.
 total AS (
     SELECT
@@ -230,10 +217,6 @@ campaign_checked AS (
         campaign_row.*,
         checked.*,
         total.*,
-        campaign_status.known_status,
-        campaign_status.has_sent_messages,
-        campaign_status.has_lemlist_id,
-        campaign_status.repaired_status,
         owner_id IS NOT NULL AND NOT EXISTS (
             SELECT
             FROM {quote(database.inspection.host.owners)} AS owner
@@ -249,7 +232,6 @@ campaign_checked AS (
                 )
         END AS run_time_values
     FROM campaign_row
-    JOIN campaign_status ON campaign_status.campaign_id = campaign_row.id
 {join_documents("campaigns")}
     LEFT JOIN total ON total.campaign_id = campaign_row.id
 ),{write_ctes("campaign", _campaign_rules(database), "campaign_checked")}"""

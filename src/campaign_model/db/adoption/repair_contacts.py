@@ -8,7 +8,6 @@ repaired yet.
 from __future__ import annotations
 
 from campaign_model.claims import MAX_ERROR
-from campaign_model.db.adoption.campaign_status import campaign_status_ctes, time_of_export
 from campaign_model.db.adoption.catalog import Reference
 from campaign_model.db.adoption.legacy_database import (
     QUARANTINE,
@@ -20,6 +19,7 @@ from campaign_model.db.adoption.legacy_database import (
     write_repair,
 )
 from campaign_model.db.adoption.repair_documents import decode
+from campaign_model.db.adoption.repair_messages import campaign_row_ctes, time_of_export
 from campaign_model.db.checks import checks
 from campaign_model.db.checks_postgresql import BAD_GAP, check_gaps
 from campaign_model.db.schema import quote
@@ -129,21 +129,20 @@ FROM deleted""")
 
 
 def contact_ctes(database: LegacyDatabase) -> str:
-    """Write the CTEs ``campaign_status``, ``contact_row`` to ``contact``, ``contact_finding``."""
+    """Write the CTEs ``campaign_row``, ``contact_row`` to ``contact``, ``contact_finding``."""
     cost_check = checks("postgresql")["campaign_contacts"]["generation_cost"]
-    return f"""{campaign_status_ctes(database)},
+    return f"""{campaign_row_ctes(database)},
 -- The contacts of the batch, with the tenant of their campaign.
 contact_row AS (
     SELECT
         source.*,
-        campaigns.tenant_id AS campaign_tenant_id,
-        {time_of_export("campaign_status", "source")} AS legacy_export_at,
-        person.tenant_id IS DISTINCT FROM campaigns.tenant_id AS is_misplaced
+        campaign_row.tenant_id AS campaign_tenant_id,
+        {time_of_export("source")} AS legacy_export_at,
+        person.tenant_id IS DISTINCT FROM campaign_row.tenant_id AS is_misplaced
     FROM (
 {database.select_library_rows("campaign_contacts", _COLUMNS, owner="campaign_id")}
     ) AS source
-    JOIN campaigns ON campaigns.id = source.campaign_id
-    JOIN campaign_status ON campaign_status.campaign_id = source.campaign_id
+    JOIN campaign_row ON campaign_row.id = source.campaign_id
     LEFT JOIN {quote(database.inspection.host.contacts)} AS person ON person.id = source.contact_id
 ),
 -- The values of each contact, and whether they are valid.
