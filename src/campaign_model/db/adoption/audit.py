@@ -44,14 +44,12 @@ def audit_rows(
     inspection: Inspection,
     options: Options,
     on_finding: OnFinding | None = None,
-    *,
-    enforce: bool,
 ) -> AdoptReport:
     """Report what a step adds, repairs and refuses. Pass each finding to ``on_finding``."""
     database = LegacyDatabase(inspection, options)
     # An empty database has no rows. In an outdated one, which this library has set up, the
     # constraints have already refused every row that would need a repair.
-    is_correct = inspection.shape in {"empty", "outdated"} or inspection.is_done(enforce=enforce)
+    is_correct = inspection.shape in {"empty", "outdated"} or inspection.is_done
     findings = () if is_correct else _find(session, database)
     repaired: dict[str, int] = {}
     refused: dict[str, int] = {}
@@ -74,7 +72,7 @@ def audit_rows(
         for reference in (list_references(database) if "reference_removed" in repaired else ())
         for trigger in reference.table.triggers
     )
-    statements = inspection.plan(enforce=enforce).statements
+    statements = inspection.plan.statements
     return AdoptReport(
         shape=inspection.shape,
         status_rule={"inactive": target(Action.DELETE), **options.status_rule},

@@ -290,11 +290,11 @@ def read_references(connection: sa.Connection) -> tuple[Reference, ...]:
     )
 
 
-def read_distributed_tables(connection: sa.Connection) -> frozenset[str]:
-    """Read which tables Citus spreads over its nodes. A server without Citus has none."""
+def read_distributed_tables(connection: sa.Connection) -> set[str]:
+    """Read which tables of the library Citus spreads over its nodes; none without Citus."""
     if connection.scalar(sa.text("SELECT to_regclass('pg_dist_partition')")) is None:
-        return frozenset()
-    return frozenset(connection.scalars(sa.text(_SELECT_DISTRIBUTED_TABLES)))
+        return set()
+    return {*connection.scalars(sa.text(_SELECT_DISTRIBUTED_TABLES))} & metadata.tables.keys()
 
 
 def keys_end_with_tenant(tables: Catalog) -> bool:

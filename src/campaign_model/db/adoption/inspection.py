@@ -19,13 +19,11 @@ from campaign_model.db.adoption.catalog import (
     Table,
     keys_end_with_tenant,
     read_catalog,
-    read_distributed_tables,
     read_expected,
     read_references,
 )
 from campaign_model.db.adoption.plan import Plan, plan_host_key, plan_statements
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE, TRIGGER
-from campaign_model.db.distribute import distribute_table
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import HOST_KEY, quote
 from campaign_model.db.setup import Access, SetupError, read_access
@@ -63,6 +61,8 @@ _SELDOM_UPDATED = {
 }
 """Columns that generation does not update. An index on one of the others prevents HOT updates."""
 
+_SHAPES_WITH_VERSION = {"current", "expanded", "changed", "outdated", "newer", "unknown"}
+
 
 @attrs.frozen
 class Inspection:
@@ -70,10 +70,9 @@ class Inspection:
 
     ``tables`` are the tables that the database has, ``expected`` the library's tables as they
     should be. ``messages`` is the name of the host's table of messages. ``references`` are the
-    columns that refer to campaign contacts. ``distributed`` are the tables that Citus spreads over
-    its nodes. ``shape`` is explained at :class:`Verdict`. ``expand`` and ``enforce`` are the plans
-    of the two steps; both are empty if ``obstacles`` make an adoption impossible. The plan
-    ``enforce`` contains all that is missing in ``expand``.
+    columns that refer to campaign contacts. ``shape`` is explained at :class:`Verdict`. ``plan`` is
+    that of one step; it is empty if ``obstacles`` make an adoption impossible. ``pending`` says
+    what the database lacks, as SQL statements or sentences that say what to do.
     """
 
     host: HostTables
@@ -82,27 +81,10 @@ class Inspection:
     tables: Catalog
     references: tuple[Reference, ...]
     expected: Catalog = attrs.field(factory=dict)
-    expand: Plan = attrs.field(factory=Plan)
-    enforce: Plan = attrs.field(factory=Plan)
+    plan: Plan = attrs.field(factory=Plan)
+    pending: tuple[str, ...] = ()
     obstacles: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    distributed: frozenset[str] = frozenset()
-
-    @property
-    def is_distributed(self) -> bool:
-        """Whether Citus spreads the library's tables over its nodes."""
-        return not self.distributed.isdisjoint(metadata.tables)
-
-    @property
-    def undistributed(self) -> tuple[str, ...]:
-        """The statements that distribute the tables that are still on the coordinator alone."""
-        if not self.is_distributed:
-            return ()
-        return tuple(
-            distribute_table(table)
-            for table in metadata.sorted_tables
-            if table.name in self.tables and table.name not in self.distributed
-        )
 
     @property
     def has_version(self) -> bool:
@@ -111,36 +93,16 @@ class Inspection:
         Without a version, no worker of this library can be running, so an adoption may count the
         totals again.
         """
-        return self.shape in {"current", "expanded", "changed", "outdated", "newer", "unknown"}
+        return self.shape in _SHAPES_WITH_VERSION
 
     @property
-    def pending(self) -> tuple[str, ...]:
-        """What the database lacks, as SQL statements or sentences that say what to do."""
-        if self.shape == "newer":
-            return (
-                "a newer version of this library has set up this database: upgrade the library",
-            )
-        if self.obstacles:
-            return self.obstacles
-        if self.shape == "outdated":
-            return ("run the newer revisions of this library: db.init",)
-        if not self.has_version:
-            missing = tuple(statement.sql for statement in self.expand.statements)
-            return (*missing, "check every row: db.adopt, or first its dry run")
-        # The plan ``enforce`` contains everything that is missing.
-        return tuple(statement.sql for statement in self.enforce.statements)
-
-    def plan(self, *, enforce: bool) -> Plan:
-        """Return the plan of the step ``enforce``, or of the step expand."""
-        return self.enforce if enforce else self.expand
+    def is_done(self) -> bool:
+        """Whether the step has nothing to do: no statement, and no row to repair."""
+        return self.has_version and not self.plan.statements
 
     def with_all_columns(self) -> Inspection:
-        """Return the inspection as it is after the phase ``complete`` of the plans."""
+        """Return the inspection as it is after the phase ``complete`` of the plan."""
         return attrs.evolve(self, tables={**self.tables, **self.expected})
-
-    def is_done(self, *, enforce: bool) -> bool:
-        """Tell whether the step has nothing to do: no statement, and no row to repair."""
-        return self.has_version and not self.plan(enforce=enforce).statements
 
     def require_adoptable(self) -> None:
         """Raise :class:`SetupError` if the database cannot be adopted."""
@@ -148,12 +110,15 @@ class Inspection:
             raise SetupError("; ".join(self.pending))
 
 
-def inspect_database(connection: sa.Connection, host: HostTables, messages: str) -> Inspection:
-    """Inspect the database. ``messages`` is the name of the host's table of messages.
+def inspect_database(
+    connection: sa.Connection, host: HostTables, messages: str, *, enforce: bool = False
+) -> Inspection:
+    """Inspect the database, and plan the step ``enforce`` or the step expand.
 
-    The connection must have no open transaction, and has none afterwards. Raise
-    :class:`InvalidArgument` for a name that no table can have, and ``ValueError`` for a driver,
-    client encoding or date format with which texts or times would be misread.
+    ``messages`` is the name of the host's table of messages. The connection must have no open
+    transaction, and has none afterwards. Raise :class:`InvalidArgument` for a name that no table
+    can have, and ``ValueError`` for a driver, client encoding or date format with which texts or
+    times would be misread.
     """
     check_session(connection)
     check_table_name(messages, "messages")
@@ -166,42 +131,55 @@ def inspect_database(connection: sa.Connection, host: HostTables, messages: str)
         names = {*metadata.tables, *attrs.astuple(host), messages, TOLERATED_WRITES_TABLE}
         tables = read_catalog(connection, names)
         references = read_references(connection)
-        distributed = read_distributed_tables(connection)
         shape = compare_version(connection) or _classify_legacy(tables)
-    inspection = Inspection(host, messages, shape, tables, references, distributed=distributed)
+    inspection = Inspection(host, messages, shape, tables, references)
+    expand = enforced = Plan()
     if access.temporary_tables_obstacle:
         # Nothing can be compared, so the database is "current" by its recorded version only.
-        return attrs.evolve(
-            inspection,
-            shape="unknown" if shape == "current" else shape,
-            obstacles=(access.temporary_tables_obstacle,),
-        )
+        shape = "unknown" if shape == "current" else shape
+        obstacles: tuple[str, ...] = (access.temporary_tables_obstacle,)
+        pending = _list_pending(shape, obstacles, expand, enforced)
+        return attrs.evolve(inspection, shape=shape, obstacles=obstacles, pending=pending)
 
     # 2. Plan both steps, and see whether the schema is what its recorded version promises.
     expected = read_expected(connection, host, for_citus=keys_end_with_tenant(tables))
     obstacles = tuple(_find_obstacles(tables, expected, host, messages))
-    expand = enforce = Plan()
     if not obstacles:
         expand = plan_statements(tables, expected, host, enforce=False)
-        enforce = plan_statements(tables, expected, host, enforce=True)
-    if shape == "current" and (obstacles or enforce.statements):
+        enforced = plan_statements(tables, expected, host, enforce=True)
+    if shape == "current" and (obstacles or enforced.statements):
         shape = "changed" if obstacles or expand.statements else "expanded"
 
     # 3. Privileges matter only if something is left to do.
     if shape not in {"current", "newer"}:
         obstacles += tuple(_find_privilege_obstacles(tables, references, host, access))
         if obstacles:
-            expand = enforce = Plan()
-    warnings = tuple(_find_warnings(tables, expected, messages, adopting=shape != "current"))
+            expand = enforced = Plan()
     return attrs.evolve(
         inspection,
         shape=shape,
         expected=expected,
-        expand=expand,
-        enforce=enforce,
+        plan=enforced if enforce else expand,
+        pending=_list_pending(shape, obstacles, expand, enforced),
         obstacles=obstacles,
-        warnings=warnings,
+        warnings=tuple(_find_warnings(tables, expected, messages, adopting=shape != "current")),
     )
+
+
+def _list_pending(
+    shape: str, obstacles: tuple[str, ...], expand: Plan, enforced: Plan
+) -> tuple[str, ...]:
+    """List what a database lacks. The plan ``enforced`` contains all that ``expand`` does."""
+    if shape == "newer":
+        return ("a newer version of this library has set up this database: upgrade the library",)
+    if obstacles:
+        return obstacles
+    if shape == "outdated":
+        return ("run the newer revisions of this library: db.init",)
+    if shape in _SHAPES_WITH_VERSION:
+        return tuple(statement.sql for statement in enforced.statements)
+    missing = (statement.sql for statement in expand.statements)
+    return (*missing, "check every row: db.adopt, or first its dry run")
 
 
 def _classify_legacy(tables: Catalog) -> str:

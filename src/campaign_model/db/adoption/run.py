@@ -11,6 +11,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.db.adoption.audit import audit_rows, read_tolerated_writes
+from campaign_model.db.adoption.catalog import read_distributed_tables
 from campaign_model.db.adoption.inspection import Inspection, inspect_database
 from campaign_model.db.adoption.legacy_database import (
     CREATE_QUARANTINE,
@@ -25,11 +26,12 @@ from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, OnFi
 from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE
+from campaign_model.db.distribute import distribute_table
 from campaign_model.db.engine import require_synchronous
 from campaign_model.db.revisions import VERSION_TABLE, stamp, upgrade
 from campaign_model.db.setup import SetupError, require_all_rows
 from campaign_model.db.system_templates import SyncReport, sync_presets
-from campaign_model.store.tables import HostTables
+from campaign_model.store.tables import HostTables, metadata
 
 
 def verify(
@@ -46,12 +48,19 @@ def verify(
         inspection = inspect_database(connection, host or HostTables(), messages)
         require_all_rows(connection, (TOLERATED_WRITES_TABLE,))
         tolerated = read_tolerated_writes(connection, inspection)
+        distributed = read_distributed_tables(connection)
+    # If Citus spreads some of the tables, it must spread all.
+    undistributed = [
+        distribute_table(table)
+        for table in metadata.sorted_tables
+        if distributed and table.name in inspection.tables.keys() - distributed
+    ]
     return Verdict(
         inspection.shape,
-        (*inspection.pending, *inspection.undistributed),
+        (*inspection.pending, *undistributed),
         inspection.warnings,
         tolerated,
-        inspection.is_distributed,
+        bool(distributed),
     )
 
 
@@ -155,11 +164,11 @@ def sql(
         return write_empty_script(host)
     _require_postgresql(engine)
     with engine.connect() as connection:
-        inspection = inspect_database(connection, host, messages)
+        inspection = inspect_database(connection, host, messages, enforce=enforce)
     if inspection.shape == "outdated":
         raise SetupError("; ".join(inspection.pending))
     inspection.require_adoptable()
-    return write_script(LegacyDatabase(inspection, Options()), enforce=enforce)
+    return write_script(LegacyDatabase(inspection, Options()))
 
 
 def _require_postgresql(engine: sa.Engine) -> None:
@@ -203,7 +212,7 @@ class _Adoption:
             raise AdoptionRefused(report)
         # An outdated database is adopted already: it only needs the newer revisions, which
         # `_record_version` runs.
-        if inspection.shape != "outdated" and not inspection.is_done(enforce=self.enforce):
+        if inspection.shape != "outdated" and not inspection.is_done:
             try:
                 self._adopt(inspection)
             except sa.exc.IntegrityError as error:
@@ -220,7 +229,7 @@ class _Adoption:
             self.session.run_statement(Statement(CREATE_QUARANTINE))
 
         # 1. Add tables and columns. Old readers and writers notice nothing.
-        self._run_statements("schema", inspection.plan(enforce=self.enforce).complete)
+        self._run_statements("schema", inspection.plan.complete)
 
         database = LegacyDatabase(inspection.with_all_columns(), self.options)
         try:
@@ -229,12 +238,11 @@ class _Adoption:
 
             # 3. Constrain: from now on no writer can add a row that breaks a constraint of this
             # step. Then repair the rows that writers have added in the meantime.
-            self._run_statements("keys", inspection.plan(enforce=self.enforce).constrain)
+            self._run_statements("keys", inspection.plan.constrain)
             repair_rows(self.session, database, "late rows")
 
             # 4. Validate all rows: run what a new plan still has.
-            rest = self._inspect().plan(enforce=self.enforce)
-            self._run_statements("checks", rest.statements)
+            self._run_statements("checks", self._inspect().plan.statements)
 
             # 5. Count the totals again of campaigns whose contacts have changed since their repair.
             if not inspection.has_version:
@@ -251,12 +259,14 @@ class _Adoption:
         # The inspection says it of other tables.
         unseen_tables = (VERSION_TABLE, TOLERATED_WRITES_TABLE, QUARANTINE)
         require_all_rows(self.session.use_transactions(), unseen_tables)
-        inspection = inspect_database(self.session.use_transactions(), self.host, self.messages)
+        inspection = inspect_database(
+            self.session.use_transactions(), self.host, self.messages, enforce=self.enforce
+        )
         inspection.require_adoptable()
         return inspection
 
     def _audit(self, inspection: Inspection, on_finding: OnFinding | None = None) -> AdoptReport:
-        return audit_rows(self.session, inspection, self.options, on_finding, enforce=self.enforce)
+        return audit_rows(self.session, inspection, self.options, on_finding)
 
     def _run_statements(self, step: str, statements: Sequence[Statement]) -> None:
         for number, statement in enumerate(statements, 1):

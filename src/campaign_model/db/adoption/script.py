@@ -44,11 +44,10 @@ _LINT_EXCEPTIONS = {
 _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 
 
-def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
+def write_script(database: LegacyDatabase) -> str:
     """Write the script for a database that has been inspected."""
     inspection = database.inspection
-    plan = inspection.plan(enforce=enforce)
-    audits = {} if inspection.is_done(enforce=enforce) else write_audits(database)
+    audits = {} if inspection.is_done else write_audits(database)
     # A database without tables of the library has no rows to repair.
     completed = attrs.evolve(database, inspection=inspection.with_all_columns())
     repairs = list(list_repairs(completed)) if audits else []
@@ -60,13 +59,13 @@ def write_script(database: LegacyDatabase, *, enforce: bool) -> str:
         "the database as it was found",
         *(f"{function};" for function in CREATE_FUNCTIONS),
         *(_write_audit(database, table, audit) for table, audit in audits.items()),
-        *_write_statements(plan.complete),
+        *_write_statements(inspection.plan.complete),
         *map(_write_procedure, repairs),
         *call_repairs,
-        *_write_statements(plan.constrain),
+        *_write_statements(inspection.plan.constrain),
         # Repair the rows that writers have added since the first repair.
         *call_repairs,
-        *_write_statements(plan.validate),
+        *_write_statements(inspection.plan.validate),
         # Count the totals of campaigns again whose contacts have changed since their repair.
         *(() if inspection.has_version else call_repairs),
     )
