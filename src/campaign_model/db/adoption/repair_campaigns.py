@@ -137,18 +137,14 @@ def repair_campaigns(database: LegacyDatabase) -> str:
 old_values AS (
     SELECT
         campaign_finding.id,
-        jsonb_object_agg(column_name, kept.value) AS reason
+        jsonb_object_agg(
+            column_name,
+            CASE WHEN column_name = 'generation_config' THEN run_time_values ELSE before END
+        ) AS reason
     FROM campaign_finding
     JOIN campaign ON campaign.id = campaign_finding.id
-    CROSS JOIN LATERAL (
-        SELECT
-            CASE column_name
-                WHEN 'template_config' THEN NULL
-                WHEN 'generation_config' THEN campaign.run_time_values
-                ELSE coalesce(before, 'null')
-            END AS value
-    ) AS kept
-    WHERE kept.value IS NOT NULL
+    WHERE column_name <> 'template_config'
+        AND (column_name <> 'generation_config' OR run_time_values IS NOT NULL)
     GROUP BY campaign_finding.id
 ),
 -- The history of a campaign begins with these values.

@@ -67,14 +67,12 @@ def _row_id(reference: Reference) -> str:
     It is the value of the primary key, or a JSON object if the key has several columns. Without a
     primary key, it is the whole row.
     """
-    key = [f"referring.{quote(column)}" for column in reference.key]
-    if len(key) == 1:
-        return f"CAST({key[0]} AS text)"
+    key = reference.key
     if not key:
         return "CAST(to_jsonb(referring) AS text)"
-    members = ", ".join(
-        f"{quote_texts([name])}, {value}" for name, value in zip(reference.key, key, strict=True)
-    )
+    if len(key) == 1:
+        return f"CAST(referring.{quote(key[0])} AS text)"
+    members = ", ".join(f"{quote_texts([name])}, referring.{quote(name)}" for name in key)
     return f"CAST(jsonb_build_object({members}) AS text)"
 
 

@@ -79,49 +79,42 @@ def join_documents(table: str) -> str:
 def document_rules(table: str) -> dict[str, Rule]:
     """Return the rules that campaigns and templates share. They need :func:`join_documents`."""
     steps, settings = DOCUMENT_COLUMNS[table]
-
-    def write_kind(documents: str, column: str) -> str:
-        """Write the kind of the finding about ``column``. ``documents``: "steps" or "settings"."""
-        return f"""CASE
-                WHEN NOT {documents}_are_valid THEN 'not_{documents}'
-                WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
-                    THEN 'double_encoded'
-                ELSE 'absent'
-            END"""
-
     return {
         "description": Rule(
             "CASE WHEN description_is_valid THEN description END",
             kind="'bad_description'",
             undecided="NOT description_is_valid",
         ),
-        steps: Rule(
-            """CASE
-            WHEN steps_are_valid AND decoded_steps IS NOT NULL
-                THEN pg_temp.fill_steps(decoded_steps)
-            WHEN bad_steps IS NOT NULL
-                THEN pg_temp.fill_steps(pg_temp.remove_members(decoded_steps, bad_steps))
-            ELSE '[]'
-        END""",
-            kind=write_kind("steps", steps),
-            undecided="NOT steps_are_valid",
-            paths="bad_steps",
-        ),
-        settings: Rule(
-            """CASE
-            WHEN settings_are_valid AND decoded_settings IS NOT NULL THEN decoded_settings
-            WHEN bad_settings IS NOT NULL
-                THEN pg_temp.remove_members(decoded_settings, bad_settings)
-            ELSE '{}'
-        END""",
-            kind=write_kind("settings", settings),
-            undecided="NOT settings_are_valid",
-            paths="bad_settings",
-        ),
+        steps: _document_rule("steps", steps, fill="pg_temp.fill_steps", empty="[]"),
+        settings: _document_rule("settings", settings, fill="", empty="{}"),
         "created_at": time_rule("created_at", "updated_at"),
         "updated_at": time_rule("updated_at", "created_at"),
         "version": Rule("coalesce(version, 1)"),
     }
+
+
+def _document_rule(documents: str, column: str, *, fill: str, empty: str) -> Rule:
+    """Return the rule for the column of the steps or settings, which ``documents`` names.
+
+    ``fill`` is the function that adds missing fields, if there is one.
+    """
+    return Rule(
+        f"""CASE
+            WHEN {documents}_are_valid AND decoded_{documents} IS NOT NULL
+                THEN {fill}(decoded_{documents})
+            WHEN bad_{documents} IS NOT NULL
+                THEN {fill}(pg_temp.remove_members(decoded_{documents}, bad_{documents}))
+            ELSE '{empty}'
+        END""",
+        kind=f"""CASE
+                WHEN NOT {documents}_are_valid THEN 'not_{documents}'
+                WHEN decoded_{documents} IS NOT NULL AND jsonb_typeof({column}) = 'string'
+                    THEN 'double_encoded'
+                ELSE 'absent'
+            END""",
+        undecided=f"NOT {documents}_are_valid",
+        paths=f"bad_{documents}",
+    )
 
 
 def decode(column: str) -> str:

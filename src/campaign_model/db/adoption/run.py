@@ -5,7 +5,7 @@ The package's docstring tells the whole protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import attrs
 import sqlalchemy as sa
@@ -225,11 +225,9 @@ class _Adoption:
 
     def _adopt(self, inspection: Inspection) -> None:
         """Complete the schema and repair the rows: everything but recording the version."""
-        if self.options.quarantine:
-            self.session.run_statement(Statement(CREATE_QUARANTINE))
-
         # 1. Add tables and columns. Old readers and writers notice nothing.
-        self._run_statements("schema", inspection.plan.complete)
+        quarantine = (Statement(CREATE_QUARANTINE),) if self.options.quarantine else ()
+        self.session.run_statements("schema", (*quarantine, *inspection.plan.complete))
 
         database = LegacyDatabase(inspection.with_all_columns(), self.options)
         try:
@@ -238,11 +236,11 @@ class _Adoption:
 
             # 3. Constrain: from now on no writer can add a row that breaks a constraint of this
             # step. Then repair the rows that writers have added in the meantime.
-            self._run_statements("keys", inspection.plan.constrain)
+            self.session.run_statements("keys", inspection.plan.constrain)
             repair_rows(self.session, database, "late rows")
 
             # 4. Validate all rows: run what a new plan still has.
-            self._run_statements("checks", self._inspect().plan.statements)
+            self.session.run_statements("checks", self._inspect().plan.statements)
 
             # 5. Count the totals again of campaigns whose contacts have changed since their repair.
             if not inspection.has_version:
@@ -267,11 +265,6 @@ class _Adoption:
 
     def _audit(self, inspection: Inspection, on_finding: OnFinding | None = None) -> AdoptReport:
         return audit_rows(self.session, inspection, self.options, on_finding)
-
-    def _run_statements(self, step: str, statements: Sequence[Statement]) -> None:
-        for number, statement in enumerate(statements, 1):
-            self.session.run_statement(statement)
-            self.session.report_progress(step, number, len(statements))
 
     def _record_version(self, inspection: Inspection) -> SyncReport:
         """Upgrade the schema, or record its version, and sync the system templates.

@@ -17,6 +17,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -43,7 +44,7 @@ OnProgress = Callable[[str, int, int], None]
 _RETRY_SECONDS = 600
 """How long a statement that does not get its lock is tried again."""
 
-_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.05, 2.0
+_LONGEST_PAUSE_MILLISECONDS = 1000
 
 _RETRIED = {"40001", *RETRIED}  # 40001: a conflict with another transaction
 """SQLSTATEs after which a statement is tried again. A cancel by an operator ends the adoption."""
@@ -169,33 +170,32 @@ class Session:
             done += len(rows)
             self.report_progress(step, done, total)
 
-    def run_statement(self, statement: Statement) -> None:
-        """Run a schema statement; try it again until it gets its lock."""
+    def run_statements(self, step: str, statements: Sequence[Statement]) -> None:
+        """Run schema statements one by one; try each again until it gets its lock."""
+        for number, statement in enumerate(statements, 1):
+            self._retry(partial(self._run_statement, statement))
+            self.report_progress(step, number, len(statements))
 
-        def run() -> None:
-            """Execute the statement once. If it fails, undo what it left behind."""
-            self.use_autocommit()
-            # A concurrent statement waits for other transactions, but they do not wait for it.
-            timeout = 0 if statement.concurrent else LOCK_TIMEOUT_MILLISECONDS
-            self.execute(f"SET lock_timeout = {timeout}")
-            try:
-                self.execute(statement.sql)
-            except sa.exc.DBAPIError as error:
-                if statement.undo is not None and not error.connection_invalidated:
-                    self.connection.rollback()
-                    self.execute(statement.undo)
-                raise
-
-        self._retry(run)
+    def _run_statement(self, statement: Statement) -> None:
+        """Execute the statement once. If it fails, undo what it left behind."""
+        self.use_autocommit()
+        # A concurrent statement waits for other transactions, but they do not wait for it.
+        timeout = 0 if statement.concurrent else LOCK_TIMEOUT_MILLISECONDS
+        self.execute(f"SET lock_timeout = {timeout}")
+        try:
+            self.execute(statement.sql)
+        except sa.exc.DBAPIError as error:
+            if statement.undo is not None and not error.connection_invalidated:
+                self.connection.rollback()
+                self.execute(statement.undo)
+            raise
 
     def run_in_transaction(self, work: Callable[[], T]) -> T:
         """Call ``work`` in a transaction; try it again after a lock timeout or a deadlock."""
 
         def run() -> T:
-            self.use_autocommit()
-            self.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
-            self.use_transactions()
-            with self.connection.begin():
+            with self.use_transactions().begin():
+                self.execute(f"SET LOCAL lock_timeout = {LOCK_TIMEOUT_MILLISECONDS}")
                 return work()
 
         return self._retry(run)
@@ -203,7 +203,6 @@ class Session:
     def _retry(self, run: Callable[[], T]) -> T:
         """Call ``run`` until it succeeds; raise :class:`SetupError` when the time is over."""
         deadline = time.monotonic() + _RETRY_SECONDS
-        pause = _FIRST_PAUSE_SECONDS
         while True:
             try:
                 return run()
@@ -218,8 +217,7 @@ class Session:
             finally:
                 # SQLAlchemy may have begun a transaction by itself.
                 self.connection.rollback()
-            time.sleep(pause * (1 + secrets.randbelow(100) / 100))
-            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            time.sleep(secrets.randbelow(_LONGEST_PAUSE_MILLISECONDS) / 1000)
 
 
 @contextmanager
