@@ -34,7 +34,7 @@ These things protect it.
   ``repair_messages``, ``repair_campaigns``, ``repair_documents``), so a dry run tells what the
   repair does.
 - The quarantine takes only the members of a document that the library cannot read
-  (``bad_members``).
+  (``unreadable``).
 
 ``run`` has the steps in order. ``session`` runs the statements with a short lock timeout and tries
 again. ``legacy_database`` hides from the SQL which columns a database has, and writes what all

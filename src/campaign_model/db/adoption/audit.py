@@ -1,20 +1,15 @@
 """The audit: read every row and count the findings in a report. Nothing is changed.
 
 A finding is a value that the repair would change, or that needs a decision. The SQL of the repairs
-finds most of them. ``explain_unreadable`` finds the documents, names and descriptions that the
-library's own types refuse, which no SQL can find.
+finds most of them, ``explain_unreadable`` the others.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from campaign_model.campaign import Campaign
-from campaign_model.db.adoption.bad_members import find_bad_members
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, Options, select_batches
 from campaign_model.db.adoption.repair_campaigns import audit_campaigns
@@ -24,11 +19,9 @@ from campaign_model.db.adoption.repair_templates import audit_templates
 from campaign_model.db.adoption.report import AdoptReport, Finding, OnFinding, ToleratedWrites
 from campaign_model.db.adoption.session import Session
 from campaign_model.db.adoption.tolerance import COUNT_TOLERATED_WRITES, TOLERATED_WRITES_TABLE
-from campaign_model.db.checks import DOCUMENT_COLUMNS
-from campaign_model.errors import InvalidDocument
+from campaign_model.db.adoption.unreadable import explain_unreadable
 from campaign_model.lifecycle import Action, target
 from campaign_model.store.types import read_json
-from campaign_model.wire import recover_generation_config, recover_template_config
 
 _MAX_SAMPLES = 5
 
@@ -146,40 +139,3 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
                 yield Finding(
                     reference.table_name, row_id, reference.column, kind, contact_id, None, False
                 )
-
-
-def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> tuple[dict[str, str], str]:
-    """Find the values that the library cannot read.
-
-    Return the reason for each of them, by ``id/column``, and the parameter ``unreadable`` of the
-    SQL (see :mod:`campaign_model.db.adoption.legacy_database`).
-
-    ``rows`` have an id, a name, a description, and the steps and settings as JSON text (``None`` if
-    there are none). The columns of the steps and settings have other names in campaigns than in
-    templates.
-
-    A document is unreadable if even the ``recover_*`` functions refuse it. They accept everything
-    that they can repair, such as missing fields, unknown channels and JSON in a JSON string.
-    """
-    reasons: dict[str, str] = {}
-    bad_members: dict[str, list[list[str]]] = {}
-    steps_column, settings_column = DOCUMENT_COLUMNS[table]
-    for row_id, name, description, steps, settings in rows:
-        readers: tuple[tuple[str, str | None, str, Callable[[Any], object]], ...] = (
-            (steps_column, steps, "template_config", recover_template_config),
-            (settings_column, settings, "generation_config", recover_generation_config),
-        )
-        for column, text, kind, recover in readers:
-            try:
-                if text is not None:
-                    recover(text)
-            except InvalidDocument as error:
-                reasons[f"{row_id}/{column}"] = str(error)
-                bad_members[f"{row_id}/{column}"] = find_bad_members(text or "", kind, recover)
-        try:
-            # Made only to check the two texts. Campaigns and templates have the same limits.
-            Campaign(name=name, description=description)
-        except InvalidDocument as error:
-            for violation in error.violations:
-                reasons[f"{row_id}{violation.path}"] = violation.message
-    return reasons, json.dumps({key: bad_members.get(key, []) for key in reasons})

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import attrs
 
-from campaign_model.db.adoption.audit import explain_unreadable
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, needs_repair, select_batches
 from campaign_model.db.adoption.repair_campaigns import (
     HAS_DRIFTED,
@@ -30,6 +29,7 @@ from campaign_model.db.adoption.repair_contacts import (
 from campaign_model.db.adoption.repair_documents import select_documents
 from campaign_model.db.adoption.repair_templates import has_same_name, repair_templates
 from campaign_model.db.adoption.session import Session
+from campaign_model.db.adoption.unreadable import explain_unreadable
 from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.db.schema import quote
 from campaign_model.db.setup import SetupError

@@ -1,24 +1,65 @@
-"""Find the members of a stored document that make it unreadable.
+"""Find the values that the library cannot read: documents, names and descriptions.
 
-``find_bad_members`` returns their paths. If the members at these paths are removed, the library can
-read the rest of the document. The caller moves them to the quarantine.
+No SQL can find them, because the library's own types decide. Of a document, ``explain_unreadable``
+also finds the bad members: without them, the library can read the rest of the document. The
+quarantine takes these members.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from campaign_model._json import follow
+from campaign_model.campaign import Campaign
+from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.steps import MAX_STEPS, new_key
-from campaign_model.wire import decode_stored
+from campaign_model.wire import decode_stored, recover_generation_config, recover_template_config
 
 Path = tuple[Any, ...]
 """The place of a member: names, and indexes of lists."""
 
 
-def find_bad_members(text: str, kind: str, recover: Callable[[Any], object]) -> list[list[str]]:
+def explain_unreadable(table: str, rows: Iterable[Sequence[Any]]) -> tuple[dict[str, str], str]:
+    """Find the values that the library cannot read.
+
+    Return the reason for each of them, by ``id/column``, and the parameter ``unreadable`` of the
+    SQL (see :mod:`campaign_model.db.adoption.legacy_database`).
+
+    ``rows`` have an id, a name, a description, and the steps and settings as JSON text (``None`` if
+    there are none). The columns of the steps and settings have other names in campaigns than in
+    templates.
+
+    A document is unreadable if even the ``recover_*`` functions refuse it. They accept everything
+    that they can repair, such as missing fields, unknown channels and JSON in a JSON string.
+    """
+    reasons: dict[str, str] = {}
+    bad_members: dict[str, list[list[str]]] = {}
+    steps_column, settings_column = DOCUMENT_COLUMNS[table]
+    for row_id, name, description, steps, settings in rows:
+        readers: tuple[tuple[str, str | None, str, Callable[[Any], object]], ...] = (
+            (steps_column, steps, "template_config", recover_template_config),
+            (settings_column, settings, "generation_config", recover_generation_config),
+        )
+        for column, text, kind, recover in readers:
+            try:
+                if text is not None:
+                    recover(text)
+            except InvalidDocument as error:
+                reasons[f"{row_id}/{column}"] = str(error)
+                bad_members[f"{row_id}/{column}"] = _find_bad_members(text or "", kind, recover)
+        try:
+            # Made only to check the two texts. Campaigns and templates have the same limits.
+            Campaign(name=name, description=description)
+        except InvalidDocument as error:
+            for violation in error.violations:
+                reasons[f"{row_id}{violation.path}"] = violation.message
+    return reasons, json.dumps({key: bad_members.get(key, []) for key in reasons})
+
+
+def _find_bad_members(text: str, kind: str, recover: Callable[[Any], object]) -> list[list[str]]:
     """Return the paths of the members to remove from a document that ``recover`` refuses.
 
     Of two elements of a list, the later one comes first, so the paths can be removed in this order.
