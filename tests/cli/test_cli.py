@@ -632,4 +632,4 @@ def test_amounts_are_exact_and_an_unknown_time_is_empty() -> None:
     assert console.format_amount(Decimal(0)) == "0.00"
     assert console.format_amount(Decimal("1.230000000")) == "1.23"
     assert console.format_amount(Decimal("0.000000001")) == "0.000000001"
-    assert console.format_time(None) == ""
+    assert console.format_value(None) == ""

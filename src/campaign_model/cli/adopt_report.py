@@ -95,7 +95,7 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
             finding.kind,
             finding.table,
             finding.row_id,
-            finding.column or "",
+            finding.column,
             _format_value(finding.before),
             (finding.reason or "?") if finding.undecided else _format_value(finding.after),
         )

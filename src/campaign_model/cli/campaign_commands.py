@@ -13,9 +13,7 @@ import typer
 from campaign_model.cli.console import (
     NARROW,
     Interruption,
-    format_amount,
     format_count,
-    format_time,
     open_console,
     print_json,
     print_labelled,
@@ -103,7 +101,7 @@ def list_campaigns(
                 f"{summary.generated_count}/{summary.total_contacts}",
                 summary.name,
                 summary.generation_cost,
-                format_time(summary.created_at),
+                summary.created_at,
             )[: len(columns)]
             for summary in page.items
         ],
@@ -153,15 +151,15 @@ def _print_campaign(
         "Description": campaign.description,
         "Owner": campaign.owner_id,
         "Template": campaign.template_id,
-        "Created": format_time(campaign.created_at),
-        "Updated": format_time(campaign.updated_at),
-        "Cost": format_amount(progress.spent),
-        "Budget": None if progress.budget is None else format_amount(progress.budget),
+        "Created": campaign.created_at,
+        "Updated": campaign.updated_at,
+        "Cost": progress.spent,
+        "Budget": progress.budget,
         "Exported": f"{progress.exported} contacts" if progress.exported else None,
     }
     for label, value in details.items():
         if value is not None:
-            print_labelled(console, label, str(value))
+            print_labelled(console, label, value)
     for repair in campaign.repairs:
         print_labelled(console, "Repaired", repair.message)
     console.print()
@@ -173,10 +171,10 @@ def _print_campaign(
                 position,
                 step.channel,
                 step.label,
-                "yes" if step.enabled else "no",
+                step.enabled,
                 step.variant_count,
-                "" if step.day_offset is None else step.day_offset,
-                step.condition or "",
+                step.day_offset,
+                step.condition,
             )
             for position, step in enumerate(campaign.steps, start=1)
         ],
@@ -215,10 +213,7 @@ def print_history(console: Console, history: tuple[HistoryEntry, ...]) -> None:
     print_table(
         console,
         ("when (UTC)", "who", "action", "from", "to"),
-        [
-            (format_time(entry.at), entry.actor or "", entry.action, entry.source, entry.target)
-            for entry in history
-        ],
+        [(entry.at, entry.actor, entry.action, entry.source, entry.target) for entry in history],
         title="History",
     )
 

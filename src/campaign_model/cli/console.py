@@ -129,20 +129,30 @@ def format_count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def format_time(time: datetime | None) -> str:
-    """Format a UTC time without its time zone; ``None`` gives an empty string."""
-    return "" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
+def format_value(value: object) -> str:
+    """Format a value for people. Times are UTC, without their time zone; ``None`` is empty."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case Decimal():
+            return format_amount(value)
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+        case _:
+            return str(value)
 
 
-def print_labelled(console: Console, label: str, text: str) -> None:
-    """Print ``text`` with a bold label to its left; long text wraps beside the label."""
+def print_labelled(console: Console, label: str, value: object) -> None:
+    """Print a value with a bold label to its left; long text wraps beside the label."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 1))
     # Before version 14.3, Rich makes a column with a fixed width one character too wide.
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    grid.add_row(label.ljust(LABEL_WIDTH), make_printable(text))
+    grid.add_row(label.ljust(LABEL_WIDTH), make_printable(format_value(value)))
     console.print(grid)
 
 
@@ -180,7 +190,7 @@ def print_table(
     )
     wrapped_index = columns.index(wraps or columns[-1])
     for index, column in enumerate(columns):
-        is_numeric = bool(rows) and all(isinstance(row[index], int | Decimal) for row in rows)
+        is_numeric = bool(rows) and all(type(row[index]) in {int, Decimal} for row in rows)
         table.add_column(
             column,
             justify="right" if is_numeric else "left",
@@ -227,7 +237,9 @@ def _format_column(values: Iterable[object]) -> list[str]:
     amounts = [format_amount(value) for value in values if isinstance(value, Decimal)]
     decimals = max((len(amount.partition(".")[2]) for amount in amounts), default=0)
     return [
-        f"{value:.{decimals}f}" if isinstance(value, Decimal) else make_printable(str(value))
+        f"{value:.{decimals}f}"
+        if isinstance(value, Decimal)
+        else make_printable(format_value(value))
         for value in values
     ]
 

@@ -15,7 +15,7 @@ from campaign_model.cli.console import (
     SUCCESS,
     UserError,
     format_count,
-    format_time,
+    format_value,
     open_console,
     print_error,
     print_json,
@@ -99,11 +99,11 @@ def _explain_status(contact: CampaignContact) -> str:
     """Say why the contact has its status, as far as its row tells."""
     match contact.status:
         case ContactStatus.GENERATING:
-            return f"claimed until {format_time(contact.lease_expires_at)} UTC"
+            return f"claimed until {format_value(contact.lease_expires_at)} UTC"
         case ContactStatus.ENRICHMENT_NEEDED:
             return f"lacks {', '.join(contact.enrichment_gaps or ())}"
         case ContactStatus.GENERATED if contact.exported_at is not None:
-            return f"exported at {format_time(contact.exported_at)} UTC"
+            return f"exported at {format_value(contact.exported_at)} UTC"
         case ContactStatus.GENERATED if contact.stale:
             return "generated from other steps than the present ones"
         case _:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from operator import attrgetter
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import ADOPTED
-from campaign_model.cli.console import format_amount, format_count
+from campaign_model.cli.console import format_count, format_value
 from campaign_model.db.revisions import compare_version
 from campaign_model.db.schema import quote
 from campaign_model.errors import InvalidDocument, short_repr
@@ -128,14 +127,13 @@ def check_totals(examination: Examination) -> Iterator[Problem]:
     )
     for row in campaigns.all():
         scope = Scope(examination.connection, row.tenant_id)
-        kept = load_totals(scope, row.campaign_id)
-        counted = count_contacts(scope, row.campaign_id, kept)
+        totals = load_totals(scope, row.campaign_id)
+        counted = count_contacts(scope, row.campaign_id, totals).columns()
         wrong = [
-            f"{name} is {_format(kept_value)} in the totals, but {_format(value)} in the contacts"
-            for (name, kept_value), value in zip(
-                kept.columns().items(), counted.columns().values(), strict=True
-            )
-            if kept_value != value
+            f"{name} is {format_value(value)} in the totals, but {format_value(counted[name])} in "
+            "the contacts"
+            for name, value in totals.columns().items()
+            if value != counted[name]
         ]
         if wrong:
             yield Problem(
@@ -146,10 +144,6 @@ def check_totals(examination: Examination) -> Iterator[Problem]:
                 row.campaign_id,
                 repairable=True,
             )
-
-
-def _format(value: Any) -> str:
-    return format_amount(value) if isinstance(value, Decimal) else str(value)
 
 
 def check_leases(examination: Examination) -> Iterator[Problem]:

@@ -28,7 +28,7 @@ from campaign_model.cli.console import (
     Interruption,
     format_amount,
     format_count,
-    format_time,
+    format_value,
     make_printable,
     open_console,
     print_json_line,
@@ -205,7 +205,7 @@ def print_lines(console: Console, reading: Reading) -> None:
     """Print one line for each campaign."""
     for campaign in reading.campaigns:
         facts = "; ".join((campaign.status, *describe_campaign(campaign, reading.at)))
-        console.print(f"{format_time(reading.at)}  {make_printable(campaign.name)}: {facts}")
+        console.print(f"{format_value(reading.at)}  {make_printable(campaign.name)}: {facts}")
 
 
 def render(reading: Reading) -> RenderableType:

@@ -109,7 +109,7 @@ def run_demo(
             raise UserError(f"the campaign is {campaign.status}, so the demo cannot continue it")
         say = partial(print_labelled, console)
         say("Database", show_url(engine.url))
-        say("Tenant", str(TENANT))
+        say("Tenant", TENANT)
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
         say("Campaign", f"{campaign.name} (id {campaign_id})")
         # After Ctrl-C, the same options continue the demo.
