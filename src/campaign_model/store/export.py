@@ -117,12 +117,7 @@ class Export:
         self._statements: Statements = postgresql if scope.on_postgresql else sqlite
 
     def claim(
-        self,
-        campaign_id: UUID,
-        limit: int,
-        lease: timedelta,
-        *,
-        cursor: Cursor | None = None,
+        self, campaign_id: UUID, limit: int, lease: timedelta, *, cursor: Cursor | None = None
     ) -> ClaimBatch:
         """Hand out up to ``limit`` contacts, to push their messages before ``lease`` runs out.
 
@@ -279,10 +274,7 @@ class Export:
             return 0
         updated = self._scope.connection.execute(
             sa.update(campaign_contacts)
-            .where(
-                self._scope.of_tenant(campaign_contacts),
-                is_one_of(campaign_contacts.c.id, ids),
-            )
+            .where(self._scope.of_tenant(campaign_contacts), is_one_of(campaign_contacts.c.id, ids))
             .values(**values)
         )
         return updated.rowcount

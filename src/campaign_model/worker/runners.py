@@ -254,10 +254,7 @@ async def run_in_event_loop(
         report=report_in_event_loop if report else None,
         event_loop=event_loop,
     )
-    with (
-        stop_on_sigterm(worker_loop.stop),
-        worker_loop.database.limit_waits_when_stopping(),
-    ):
+    with stop_on_sigterm(worker_loop.stop), worker_loop.database.limit_waits_when_stopping():
         try:
             return await _run_in_thread(pool, run_loop, worker_loop, on_cancel=cancel_running)
         finally:
