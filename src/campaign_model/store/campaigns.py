@@ -414,11 +414,12 @@ class Campaigns:
         """
         checked_instance(is_approved, sa.ColumnElement, "is_approved")
         checked_instance(is_rejected, sa.ColumnElement, "is_rejected")
+        present = self.present_messages(id, messages)
         number = sa.func.count()
         total, approved_number, rejected_number = self._scope.connection.execute(
             sa.select(number, number.filter(is_approved), number.filter(is_rejected))
             .select_from(messages)
-            .where(self.present_messages(id, messages))
+            .where(present)
         ).one()
         undecided_number = total - approved_number - rejected_number
         return ReviewTally(approved_number, rejected_number, undecided_number)
