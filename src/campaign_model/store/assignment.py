@@ -241,8 +241,7 @@ def _insert(
             # The tenant has all of them. The campaign may have one of them, the host may have
             # inserted one since the refusal, or a key that the host has added refuses the rows. Try
             # a second time, without catching the database's error.
-            with scope.connection.begin_nested():
-                number = _insert_known(scope, campaign_row, known, may_have_some=True)
+            number = _insert_known(scope, campaign_row, known, may_have_some=True)
             break
         known = {contact_id: ranks[contact_id] for contact_id in present}
     return number, tuple(contact_id for contact_id in ranks if contact_id not in known)
