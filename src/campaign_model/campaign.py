@@ -179,10 +179,10 @@ class Campaign(Answer):
     def from_template(
         cls, template: CampaignTemplate, name: str, **fields: Unpack[CampaignFields]
     ) -> Campaign:
-        """Make a new draft with a copy of the template's steps and settings.
+        """Make a new draft with the steps, settings and description of the template.
 
-        ``fields`` are other fields of the campaign. Raises :class:`InvalidDocument` for a template
-        that ``templates.list`` has reported as unreadable.
+        ``fields`` are fields of the campaign; they replace those of the template. Raises
+        :class:`InvalidDocument` for a template that ``templates.list`` has reported as unreadable.
         """
         if is_unreadable(template):
             violation = Violation("", UNREADABLE, "the documents of the template cannot be read")

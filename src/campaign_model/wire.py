@@ -283,11 +283,14 @@ class Codec:
     ) -> StepSequence:
         """Return the steps of a submitted template_config.
 
-        Unknown channels are refused, and unknown fields unless their names begin with ``x_``.
-        Those of ``previous``, the steps that the caller was given before, may come back unchanged
-        in the step with the same key. A step without a key gets the key of the step of
-        ``previous`` that has the same content, or else the same place and channel; any other step
-        is new and gets a new key. Raises :class:`InvalidDocument` with every violation.
+        Unknown channels are refused. Unknown fields are refused unless their names begin with
+        ``x_``. ``previous`` are the steps that the caller was given before: an unknown channel or
+        field of one of them is accepted in the step with the same key, unchanged.
+
+        A step without a key gets the key of the previous step with the same content. If there is
+        none, it gets the key of the previous step at the same place, if that has the same channel.
+        Otherwise it is new, and gets a new key. Raises :class:`InvalidDocument` with every
+        violation.
         """
         return self._parse(StepSequence, source, previous)
 

@@ -184,21 +184,24 @@ def _jsonpath(name: str, schema: Schema) -> str:
 
 
 def check_settings(column: str) -> str:
-    """Return the condition that every known field is absent, null, "" or correct."""
+    """Return the condition that the settings are a JSON object that the library can read.
+
+    Every field that the library knows is absent, null, "" or correct.
+    """
     conditions = []
     for name, schema in GENERATION_FIELDS.items():
         value, text = f"{column}->'{name}'", f"{column}->>'{name}'"
-        if name in SHORTENED:  # A stored text of any length is correct.
+        if name in SHORTENED:  # The library reads a stored text of any length.
             conditions.append(f"coalesce(jsonb_typeof({value}), 'null') IN ('null', 'string')")
             continue
         json_type = "string"
         if schema["type"] == "integer":
             json_type = "number"
-            # Compare texts: to jsonb, 1.0 equals 1, but the value types refuse 1.0.
+            # Compare texts: as jsonb, 1.0 equals 1, but the library refuses 1.0.
             numbers = range(schema["minimum"], schema["maximum"] + 1)
             condition = one_of(text, map(str, numbers))
         elif "pattern" in schema:
-            # [.] instead of \\., because SQL strings differ in what a backslash means.
+            # [.] and no backslash, whose meaning in SQL strings depends on a setting.
             pattern = schema["pattern"].replace(r"\.", "[.]")
             condition = f"{text} ~ '{pattern}'"
         else:

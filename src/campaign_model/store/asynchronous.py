@@ -45,8 +45,8 @@ async def transact_async(
     """Run ``work(store)`` in a transaction of ``engine``, commit, and return what it returned.
 
     ``work`` is an ordinary function, as for :func:`transact`: it awaits nothing itself, but the
-    event loop runs other tasks while a statement of ``work`` waits for the database. Arguments,
-    attempts and errors are those of :func:`transact`.
+    event loop runs other tasks while a statement of ``work`` waits for the database. Apart
+    from ``engine``, the arguments, attempts and errors are those of :func:`transact`.
 
     If the task that awaits this is cancelled, the transaction is rolled back and not tried again,
     and then ``CancelledError`` is raised. If the cancel arrives during the commit, either all of
@@ -55,8 +55,8 @@ async def transact_async(
     sync_engine = find_sync_engine(engine)
     if sync_engine is None:
         raise TypeError(
-            f"engine is an AsyncEngine of SQLAlchemy, not {type(engine).__name__}; with an "
-            "ordinary engine, call transact; of an AsyncConnection, call run_sync"
+            f"engine must be an AsyncEngine of SQLAlchemy, not {type(engine).__name__}; for an "
+            "ordinary engine, call transact; for an AsyncConnection, call its method run_sync"
         )
     return await run_in_greenlet(
         partial(

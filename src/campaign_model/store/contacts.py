@@ -373,9 +373,10 @@ class Contacts:
         limit: int,
         after: str | None,
     ) -> Page[CampaignContact]:
-        """Return the page of contacts that follows ``after``, or the first page.
+        """Return the page of contacts after the cursor ``after``, or the first page without one.
 
-        ``steps`` are the campaign's present ones, to find out which contacts are stale.
+        ``steps`` are the campaign's present steps. A contact that was generated from other steps is
+        stale.
         """
         query = sa.select(campaign_contacts).where(
             self._scope.of_campaign(campaign_contacts, campaign_id), *conditions

@@ -143,12 +143,13 @@ class Totals:
 
     @property
     def may_have_unfinished(self) -> bool:
-        """Whether any contact may be unfinished, even if a legacy writer inserted contacts.
+        """Whether the counts say that a contact is unfinished.
 
-        The totals do not contain such contacts, but a claim of one is subtracted from the number of
-        waiting contacts. So single counts may be negative, and the sum may be zero by chance.
+        The totals do not count the contacts that a legacy writer has inserted. If a worker claims
+        such a contact, one is nevertheless subtracted from the number of waiting contacts. So a
+        count may be negative, and the sum of the counts may be zero by chance: each is tested.
         """
-        return any(self.counts[status] for status in (*CLAIMABLE, ContactStatus.GENERATING))
+        return any(self.counts[status] != 0 for status in (*CLAIMABLE, ContactStatus.GENERATING))
 
 
 _COUNTED_COLUMNS = ", ".join(Totals().columns())

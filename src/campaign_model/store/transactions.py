@@ -89,9 +89,9 @@ def transact(
     """
     if not isinstance(bind, sa.Engine | sa.Connection):
         raise TypeError(
-            f"bind is an sqlalchemy.Engine or Connection, not {type(bind).__name__}; with an "
-            "AsyncEngine, await transact_async; of an AsyncConnection, call run_sync, which passes "
-            "such a connection to your function"
+            f"bind must be an sqlalchemy.Engine or Connection, not {type(bind).__name__}; for an "
+            "AsyncEngine, await transact_async; for an AsyncConnection, call its method run_sync, "
+            "which passes such a connection to your function"
         )
     checked_instance(patience, timedelta, "patience")
     if checked_instance(attempts, int, "attempts") < 1:

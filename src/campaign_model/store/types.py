@@ -62,6 +62,7 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         moment = utc(value)
         if dialect.name == "postgresql":
             return moment
+        # Of one width, so that the order of the texts is the order of the times.
         return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
 
     def column_expression(self, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:

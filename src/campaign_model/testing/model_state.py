@@ -394,14 +394,18 @@ class ModelCampaign:
         return (StopReason.BUDGET if has_waiting else StopReason.DRAINED), None
 
     def erase(self, ids: Collection[UUID]) -> int:
-        """Delete contacts, but keep their costs and claims. Return their number."""
+        """Delete contacts, and return how many there were.
+
+        Their costs stay in the totals. Their claims stay too, because a worker may still report
+        what it has spent.
+        """
         deleted = [self.contacts.pop(id_) for id_ in ids if id_ in self.contacts]
         for contact in deleted:
             self.erased_cost += contact.cost
             self.erased_unknown_costs += contact.unknown_costs
             if contact.row_id is not None and contact.token is not None:
-                kept = (contact.reserved, contact.lease_expires_at)
-                self.erased_claims[contact.row_id, contact.token] = kept
+                reservation = (contact.reserved, contact.lease_expires_at)
+                self.erased_claims[contact.row_id, contact.token] = reservation
         if deleted:
             self.refresh_legacy_columns()
         return len(deleted)

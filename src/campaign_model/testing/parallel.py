@@ -117,7 +117,8 @@ class BackgroundTransactions:
         def all_running_are_blocked() -> bool:
             nonlocal running
             running = [i for i, future in enumerate(self._futures) if not future.done()]
-            # A transaction that has not begun yet has no process, so it does not count as blocked.
+            # A running transaction that has not begun yet has no process, so it is not in pids.
+            # Then fewer are blocked than are running.
             pids = [self._pids[i] for i in running if i in self._pids]
             return bool(connection.scalar(count_blocked, {"pids": pids}) == len(running))
 
@@ -126,7 +127,7 @@ class BackgroundTransactions:
             f"each of {len(self._futures)} parallel transactions waits for a lock or ends (are "
             "there enough connections in the engine's pool and in the pooler?)",
         )
-        return len(running) == len(self._futures)
+        return len(running) == len(self._futures)  # None has ended.
 
 
 @contextmanager

@@ -55,8 +55,8 @@ def _parse_url(text: str) -> sa.URL:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options of the store contract.
 
-    A test module may load the plugin after pytest has read the command line. Before version 9.1,
-    pytest then knows only options that state their default.
+    Each of them states its default. A test module may load this plugin after pytest has read the
+    command line, and pytest before version 9.1 then finds only options with a stated default.
     """
     group = parser.getgroup("campaign-model", "the store contract of campaign-model")
     group.addoption(

@@ -341,9 +341,14 @@ class StoreMachine(ComparisonMachine):
             "cursor": cursor,
         }
 
-        def on_store(
+        def claim_and_look(
             store: CampaignStore,
         ) -> tuple[ClaimBatch, frozenset[UUID], frozenset[UUID]]:
+            """Claim, and see which contacts the claim has failed and which reservations it ended.
+
+            Return the batch, the ids of the contacts that failed without an attempt left, and the
+            ids of excluded contacts without a reservation, which no method of the store shows.
+            """
             batch = store.generation.claim(id_, limit, lease, **options)
             self.claims += batch.claims
             self.cursors.append(batch.cursor)
@@ -364,7 +369,7 @@ class StoreMachine(ComparisonMachine):
             )
 
         self.call(
-            on_store,
+            claim_and_look,
             lambda model, chosen: model.claim(id_, limit, lease, **options, chosen=chosen),
             name="generation.claim",
         )

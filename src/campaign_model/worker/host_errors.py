@@ -48,7 +48,11 @@ def describe(error: BaseException) -> str:
 def log_exception(
     function: str, error: BaseException, extra: dict[str, Any], outcome: Outcome | None = None
 ) -> None:
-    """Log that a function of the host raised ``error``, with its traceback."""
+    """Log that a function of the host raised ``error``, with its traceback.
+
+    The text of a database error may have data of contacts, so the log shows another exception in
+    its place. ``outcome`` is what the worker records of the contact.
+    """
     description = describe(error)
     shown = _DatabaseError(description) if _has_database_error(error) else error
     extra = {**extra, "error": description}

@@ -163,7 +163,7 @@ def tenants(
                 make_rows(connection=connection, host=host, contacts=number) for number in CONTACTS
             ]
     except sa.exc.SQLAlchemyError as error:
-        pytest.exit(_no_host_rows(engine, host, error), pytest.ExitCode.USAGE_ERROR)
+        pytest.exit(_explain_failed_insert(engine, host, error), pytest.ExitCode.USAGE_ERROR)
     first, second = (
         Tenant(engine, tenant_id, _first_of(contact_ids), host)
         for tenant_id, contact_ids in host_rows
@@ -198,10 +198,12 @@ def _first_of(ids: Sequence[UUID]) -> Any:
     return lambda number: [*ids][:number]
 
 
-def _no_host_rows(engine: sa.Engine, host: HostTables, error: Exception) -> str:
-    """Return the error message that tells a service with tables of its own how to make host rows.
+def _explain_failed_insert(engine: sa.Engine, host: HostTables, error: Exception) -> str:
+    """Return the message for a developer in whose tables the contract cannot insert rows.
 
-    The message names the tables and columns that do not fit the default of the hook.
+    By default, the contract inserts a tenant with an id and a name, and contacts with an id and a
+    tenant. The message shows the hook to write instead, and names the tables and columns that do
+    not fit this default.
     """
     lines = [
         "the store contract cannot make rows in your tables; make them in your conftest.py:",
@@ -211,10 +213,10 @@ def _no_host_rows(engine: sa.Engine, host: HostTables, error: Exception) -> str:
         "        return tenant_id, contact_ids",
         "",
     ]
-    filled_columns = {host.tenants: {"id", "name"}, host.contacts: {"id", "tenant_id"}}
+    inserted_columns = {host.tenants: {"id", "name"}, host.contacts: {"id", "tenant_id"}}
     inspector = sa.inspect(engine)
     present = set(inspector.get_table_names())
-    for table, filled in filled_columns.items():
+    for table, inserted in inserted_columns.items():
         if table not in present:
             lines.append(
                 f"There is no table {table}: name your table with "
@@ -222,13 +224,13 @@ def _no_host_rows(engine: sa.Engine, host: HostTables, error: Exception) -> str:
             )
             continue
         columns = {column["name"]: column for column in inspector.get_columns(table)}
-        needed = {
+        required = {
             name
             for name, column in columns.items()
             if not column["nullable"] and column["default"] is None
         }
-        lines += [f"{table} has no column {name}." for name in sorted(filled - columns.keys())]
-        lines += [f"{table}.{name} needs a value." for name in sorted(needed - filled)]
+        lines += [f"{table} has no column {name}." for name in sorted(inserted - columns.keys())]
+        lines += [f"{table}.{name} needs a value." for name in sorted(required - inserted)]
     return "\n".join(
         [*lines, f"The error of the database: {getattr(error, 'orig', None) or error}"]
     )

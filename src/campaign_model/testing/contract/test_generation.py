@@ -392,10 +392,11 @@ def test_a_contact_fails_at_the_cap_on_attempts(tenant: Tenant, clock: FrozenClo
 
 
 def test_a_failed_contact_can_be_retried(tenant: Tenant) -> None:
-    """A failed contact waits again when a user asks for it, and its cost stays booked.
+    """A user can retry a failed contact: it waits, with no attempts, and its cost stays booked.
 
-    If this fails, look for other programs that write campaign_contacts.
+    If this fails, look for triggers and other programs that change rows of campaign_contacts.
     """
+    # Of the two contacts, one has failed and has cost a cent.
     campaign = tenant.campaign("generating", contacts=2, failed=1)
     assert tenant.transact(lambda store: store.generation.retry_failed(campaign.id)).changed == 1
     claims = tenant.claim(campaign.id)

@@ -40,9 +40,9 @@ def server_pid(connection: sa.Connection) -> int:
 
 @pytest.mark.usefixtures("postgresql")
 def test_the_role_has_the_rights_that_the_store_needs(tenant: Tenant) -> None:
-    """No method fails for a missing right, not even a rare one such as erase or remove.
+    """The role has every right on the tables that any method of the store needs.
 
-    If this fails, run the GRANTs in the message as the owner of the tables.
+    If this fails, run the GRANT statements of the failure as the owner of the tables.
     """
     grants = []
     with tenant.engine.connect() as connection:
