@@ -413,7 +413,10 @@ def decode(source: Any, max_bytes: int | None = None) -> tuple[Any, list[Fault]]
     value: Any = source
     faults: list[Fault] = []
     if isinstance(source, str):
-        if max_bytes is not None and _has_more_bytes(source, max_bytes):
+        # A text with more characters has more bytes too, and need not be encoded.
+        if max_bytes is not None and (
+            len(source) > max_bytes or len(source.encode(errors="surrogatepass")) > max_bytes
+        ):
             return None, [_too_many_bytes(max_bytes)]
         value, faults = _decode_text(source, _decoder)
         # A member takes two characters of text or more.
@@ -426,13 +429,6 @@ def decode(source: Any, max_bytes: int | None = None) -> tuple[Any, list[Fault]]
     if fault is None or fault[1] == "too_deep":  # `faults_in` says which parts are too deep.
         return value, faults
     return None, [fault]
-
-
-def _has_more_bytes(text: str, limit: int) -> bool:
-    # A character has at most four bytes, so that a short text need not be encoded.
-    return len(text) > limit or (
-        4 * len(text) > limit and len(text.encode(errors="surrogatepass")) > limit
-    )
 
 
 def _decode_text(text: str, decoder: json.JSONDecoder) -> tuple[Any, list[Fault]]:

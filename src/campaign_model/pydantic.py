@@ -41,7 +41,7 @@ from campaign_model import answers, campaign, claims, errors, generation_config,
 from campaign_model._answer import json_ready
 from campaign_model._json import follow
 from campaign_model.validation import answer_schema, whole_schema
-from campaign_model.wire import DEFAULT, Codec
+from campaign_model.wire import DEFAULT, KINDS, Codec
 
 __all__ = [
     "ActionState",
@@ -130,12 +130,7 @@ class JsonForm:
         return (document["items"] if type_ is steps.Step else document) | {"title": answer["title"]}
 
 
-_KINDS: dict[Any, str] = {
-    steps.Step: "template_config",
-    steps.StepSequence: "template_config",
-    generation_config.GenerationConfig: "generation_config",
-    campaign.CampaignTemplate: "campaign_template",
-}
+_KINDS: dict[Any, str] = {**KINDS, steps.Step: "template_config"}
 """Types that are read from submitted documents, and the kind of the document."""
 
 

@@ -37,14 +37,7 @@ from campaign_model.campaign import Campaign, CampaignTemplate, Repair
 from campaign_model.errors import InvalidDocument, Violation
 from campaign_model.forms import PARTS, Previous, is_unchanged, repaired, restricted_parts
 from campaign_model.generation_config import GenerationConfig
-from campaign_model.steps import (
-    MAX_STEPS,
-    Step,
-    StepSequence,
-    effective_key,
-    match_keys,
-    new_key,
-)
+from campaign_model.steps import MAX_STEPS, Step, StepSequence, effective_key, match_keys, new_key
 from campaign_model.vocabulary import STANDARD, Vocabulary
 
 if TYPE_CHECKING:
@@ -58,7 +51,7 @@ _Converter = TypeVar("_Converter", bound="Converter")
 _CACHED_BYTES = 1_048_576
 _LONGEST_CACHED_TEXT = 32_768
 
-_KINDS: dict[type, str] = {
+KINDS: dict[type, str] = {
     StepSequence: "template_config",
     GenerationConfig: "generation_config",
     CampaignTemplate: "campaign_template",
@@ -214,14 +207,14 @@ def _dumped(value: Any, cls: type) -> Any:
     # A document that is written must be readable, so it has the same limits.
     if (fault := excess(document)) is not None:
         _, code, message = fault
-        kind = _KINDS[cls]
+        kind = KINDS[cls]
         raise InvalidDocument(kind, (Violation("", code, f"{kind}: {message}"),))
     return document
 
 
 def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
     """Decode and convert a stored document. If it is refused, repair it and try again."""
-    kind = _KINDS[cls]
+    kind = KINDS[cls]
     document, faults, repairs = decode_stored(source, kind)
     value = _converted(document, cls)
     if value is None:
@@ -236,7 +229,7 @@ def _read_stored(cls: type[V], source: Any) -> Recovered[V]:
 
 
 def _new_caches() -> dict[type, BoundedCache[str, Any]]:
-    return {cls: BoundedCache(_CACHED_BYTES) for cls in _KINDS}
+    return {cls: BoundedCache(_CACHED_BYTES) for cls in KINDS}
 
 
 _stored_caches = _new_caches()
@@ -462,7 +455,7 @@ class Codec:
             for code, tokens in restricted_parts(value, self.vocabulary)
         ):
             return value
-        raise _invalid(_KINDS[cls], "submitted", document, faults, self.vocabulary, previous)
+        raise _invalid(KINDS[cls], "submitted", document, faults, self.vocabulary, previous)
 
 
 DEFAULT = Codec()

@@ -141,7 +141,7 @@ def test_validate_reports_an_unreadable_file_and_checks_the_others(
 
 
 def test_the_command_knows_every_kind_of_document_of_the_codec() -> None:
-    assert list(Kind) == list(wire._KINDS.values())
+    assert list(Kind) == list(wire.KINDS.values())
 
 
 def test_schema_lists_the_kinds_or_prints_one_schema(command: Command) -> None:

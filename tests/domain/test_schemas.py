@@ -215,7 +215,7 @@ def test_the_limits_of_templates_are_those_of_the_value_type(form: str) -> None:
 
 
 def test_every_module_names_the_same_kinds_of_document() -> None:
-    assert list(KINDS) == list(Kind) == list(wire._KINDS.values())
+    assert list(KINDS) == list(Kind) == list(wire.KINDS.values())
 
 
 def test_no_anchored_pattern_has_alternatives_outside_of_parentheses() -> None:

@@ -10,7 +10,7 @@ form if ``vocabulary`` is ``None``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -124,17 +124,14 @@ def objects(
     return composed(recipe)
 
 
-def or_empty(members: dict[str, SearchStrategy[Any]]) -> dict[str, SearchStrategy[Any]]:
-    """Return the strategies of members that are sometimes null or ``""``: both are absent."""
+def or_absent(
+    members: dict[str, SearchStrategy[Any]], absent: Sequence[Any] = (None, "")
+) -> dict[str, SearchStrategy[Any]]:
+    """Return the strategies of members that are sometimes one of the values that mean absent."""
     return {
-        name: st.one_of(values, values, values, st.sampled_from([None, ""]))
+        name: st.one_of(values, values, values, st.sampled_from(absent))
         for name, values in members.items()
     }
-
-
-def or_null(members: dict[str, SearchStrategy[Any]]) -> dict[str, SearchStrategy[Any]]:
-    """Return the strategies of members that are sometimes null, as ORMs write unset fields."""
-    return {name: st.one_of(values, values, values, st.none()) for name, values in members.items()}
 
 
 def channel_names(vocabulary: Vocabulary | None) -> list[str]:
@@ -201,7 +198,7 @@ def step(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
     if vocabulary is None:
         number = {"step": st.integers(1, 99)}
         long_label = st.just("l" * (MAX_LABEL + 1))
-        nullable = or_empty(number | basic | optional | {"label": labels | long_label})
+        nullable = or_absent(number | basic | optional | {"label": labels | long_label})
         rich = _with_members(objects(channel, nullable), _unknown_fields)
     else:
         rich = _with_members(objects(channel | basic, optional), _own_fields)
@@ -310,7 +307,7 @@ def settings(vocabulary: Vocabulary | None) -> SearchStrategy[Members]:
         "budget": amounts,
     }
     return _with_members(
-        objects({}, or_empty(known) if vocabulary is None else known),
+        objects({}, or_absent(known) if vocabulary is None else known),
         _unknown_fields if vocabulary is None else _own_fields,
     )
 

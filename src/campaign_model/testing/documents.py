@@ -60,7 +60,7 @@ def _campaign_template(vocabulary: Vocabulary | None, min_size: int = 0) -> Docu
     config = {"generation_config": _parts.settings(vocabulary)}
     optional = {"description": _parts.descriptions}
     if vocabulary is None:
-        return _parts.objects(required, _parts.or_null(optional | config))
+        return _parts.objects(required, _parts.or_absent(optional | config, [None]))
     return _parts.objects(required | config, optional)
 
 
