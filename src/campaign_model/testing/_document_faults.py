@@ -19,13 +19,7 @@ from campaign_model._json import MAX_DEPTH, pointer_to
 from campaign_model._values import MONEY_LIMIT
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.generation_config import MAX_INSTRUCTIONS
-from campaign_model.steps import (
-    MAX_DAY_OFFSET,
-    MAX_LABEL,
-    MAX_STEPS,
-    MAX_VARIANTS,
-    effective_key,
-)
+from campaign_model.steps import MAX_DAY_OFFSET, MAX_LABEL, MAX_STEPS, MAX_VARIANTS, effective_key
 from campaign_model.testing._parts import numbered
 from campaign_model.vocabulary import Vocabulary
 

@@ -290,8 +290,7 @@ amounts: SearchStrategy[str] = st.one_of(
 """Amounts of money as text: whole, with two decimals, with nine decimals, with any number."""
 
 languages = st.one_of(
-    st.sampled_from(["en", "pt-BR", "A" * 8 + "-1234abcd" * 3]),
-    texts_matching(LANGUAGE_PATTERN),
+    st.sampled_from(["en", "pt-BR", "A" * 8 + "-1234abcd" * 3]), texts_matching(LANGUAGE_PATTERN)
 )
 
 

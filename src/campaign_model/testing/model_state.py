@@ -39,14 +39,7 @@ from campaign_model.lifecycle import (
 )
 from campaign_model.store.statements import ATTEMPTS_EXHAUSTED
 
-__all__ = [
-    "FRESH_START",
-    "NO_CLAIM",
-    "ZERO",
-    "ModelCampaign",
-    "ModelContact",
-    "permissions_needed",
-]
+__all__ = ["FRESH_START", "NO_CLAIM", "ZERO", "ModelCampaign", "ModelContact", "permissions_needed"]
 
 ZERO = Decimal(0)
 

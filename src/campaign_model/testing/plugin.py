@@ -31,12 +31,7 @@ from campaign_model.testing.sample_campaigns import (
     add_minimal_tenant,
 )
 
-__all__ = [
-    "campaign_clock",
-    "campaign_factory",
-    "campaign_store",
-    "campaign_tenant",
-]
+__all__ = ["campaign_clock", "campaign_factory", "campaign_store", "campaign_tenant"]
 
 _HOST = HostTables()
 

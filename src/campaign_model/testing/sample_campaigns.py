@@ -200,11 +200,7 @@ class Tenant:
         return self.transact(lambda store: make_campaign(store, ids, status, **options))
 
     def apply(
-        self,
-        campaign_id: UUID,
-        *actions: Action,
-        clock: Clock = database_time,
-        **options: Any,
+        self, campaign_id: UUID, *actions: Action, clock: Clock = database_time, **options: Any
     ) -> Campaign:
         """Apply the actions, each in a transaction of its own, and return the campaign.
 
@@ -232,17 +228,12 @@ class Tenant:
     ) -> tuple[Claim, ...]:
         """Claim contacts and return the claims. ``options`` are those of ``generation.claim``."""
         batch = self.transact(
-            lambda store: store.generation.claim(campaign_id, limit, lease, **options),
-            clock=clock,
+            lambda store: store.generation.claim(campaign_id, limit, lease, **options), clock=clock
         )
         return batch.claims
 
     def record(
-        self,
-        outcomes: Mapping[Claim, Outcome],
-        *,
-        clock: Clock = database_time,
-        **options: Any,
+        self, outcomes: Mapping[Claim, Outcome], *, clock: Clock = database_time, **options: Any
     ) -> dict[Claim, Recorded]:
         """Record outcomes, return the answers. ``options`` are those of ``generation.record``."""
         return self.transact(

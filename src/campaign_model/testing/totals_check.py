@@ -16,11 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from campaign_model.lifecycle import ContactStatus
-from campaign_model.store.tables import (
-    campaign_contacts,
-    campaign_erased_claims,
-    campaign_totals,
-)
+from campaign_model.store.tables import campaign_contacts, campaign_erased_claims, campaign_totals
 
 __all__ = ["find_wrong_totals"]
 

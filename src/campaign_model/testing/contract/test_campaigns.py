@@ -95,10 +95,7 @@ def test_a_claim_behind_a_cancel_gets_nothing(tenant: Tenant) -> None:
     batch, locked = run_while_open(
         tenant,
         first=applying(campaign, Action.CANCEL_GENERATION),
-        others=[
-            claiming(campaign),
-            lambda store: store.campaigns.get(campaign.id, lock=True),
-        ],
+        others=[claiming(campaign), lambda store: store.campaigns.get(campaign.id, lock=True)],
     )
     assert (batch.claims, batch.stop) == ((), StopReason.NOT_GENERATING)
     assert locked.status is Status.READY

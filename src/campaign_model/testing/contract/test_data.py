@@ -195,8 +195,7 @@ def test_no_contact_waits_for_a_worker_that_is_gone(reader: sa.Connection, sampl
     generating = contact.status == GENERATING
     fault_conditions = {
         "is generating without a lease": sa.and_(
-            generating,
-            sa.or_(contact.lease_expires_at.is_(None), contact.claim_token.is_(None)),
+            generating, sa.or_(contact.lease_expires_at.is_(None), contact.claim_token.is_(None))
         ),
         "is generating in a campaign under review": sa.and_(
             generating, campaigns.c.status.in_(_UNDER_REVIEW)

@@ -193,9 +193,7 @@ _BY_TYPE: dict[Any, Callable[[Any], SearchStrategy[Any]]] = {
     ),
     Progress: lambda _: progress(),
     Recovered: lambda generic: st.builds(
-        Recovered,
-        value=_argument_of(generic, step_sequences()),
-        repairs=tuples_of(_REPAIR),
+        Recovered, value=_argument_of(generic, step_sequences()), repairs=tuples_of(_REPAIR)
     ),
     Removed: lambda _: st.builds(Removed, removed=COUNTS, kept=tuples_of(ids())),
     Renewal: lambda _: st.builds(

@@ -36,14 +36,7 @@ from campaign_model.errors import (
     Unmet,
     Violation,
 )
-from campaign_model.lifecycle import (
-    Action,
-    ActionState,
-    ContactStatus,
-    Facts,
-    ReviewTally,
-    Status,
-)
+from campaign_model.lifecycle import Action, ActionState, ContactStatus, Facts, ReviewTally, Status
 from campaign_model.steps import MAX_STEPS
 from campaign_model.testing import documents
 from campaign_model.testing._parts import built
