@@ -36,11 +36,7 @@ PARTS = {"template_config": "steps", "generation_config": "generation_config"}
 
 
 def restricted_parts(value: Any, vocabulary: Vocabulary) -> Iterator[tuple[str, Tokens]]:
-    """Yield a code and a place for every restricted part of ``value``.
-
-    A restricted part, explained at the top of this module, is allowed in a stored document but not
-    in a new one. The code is that of the violation in a new document.
-    """
+    """Yield a place for every restricted part, and its code as a violation of a new document."""
     if isinstance(value, CampaignTemplate):
         for field in PARTS.values():
             for code, tokens in restricted_parts(getattr(value, field), vocabulary):

@@ -136,14 +136,9 @@ def _not_storable(depth: int) -> list[Fault]:
     ]
 
 
-def _empty(vocabulary: Vocabulary | None) -> list[str]:
-    """Return ``""`` if it is a fault: in a stored document, an empty member is absent."""
-    return [] if vocabulary is None else [""]
-
-
 def _step_faults(vocabulary: Vocabulary | None) -> list[Fault]:
     """Return the faults that a single step can have."""
-    empty = _empty(vocabulary)
+    empty = [] if vocabulary is None else [""]  # In a stored document, it is an absent member.
     faults_of_submitted: list[Fault] = (
         [
             *_required("channel"),
@@ -254,12 +249,8 @@ def _template_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
 
 
 def _generation_config_faults(vocabulary: Vocabulary | None) -> list[Fault]:
-    """Return the faults that generation settings can have.
-
-    ``vocabulary`` has the tones of a submitted document. Without it, the document is a stored one,
-    for which fewer rules hold.
-    """
-    empty = _empty(vocabulary)
+    """Return the faults that generation settings can have."""
+    empty = [] if vocabulary is None else [""]  # In a stored document, it is an absent member.
     faults_of_submitted: list[Fault] = (
         []
         if vocabulary is None
@@ -304,10 +295,7 @@ def _in_member(name: str, faults: list[Fault]) -> list[Fault]:
 
 
 def _campaign_template_faults(vocabulary: Vocabulary | None) -> list[Fault]:
-    """Return the faults of a template: its own, and those of its steps and settings in it.
-
-    Without a vocabulary, it is a stored template, which may lack its settings.
-    """
+    """Return the faults of a template: its own, and those of its steps and settings in it."""
     return [
         *_set("name", "bad_pattern", "", " ", "\u2003\n"),
         *_set("name", "too_long", "n" * (MAX_NAME + 1)),
@@ -316,6 +304,7 @@ def _campaign_template_faults(vocabulary: Vocabulary | None) -> list[Fault]:
         *_set("id", "bad_pattern", "a0000000000000000000000000000001"),
         *_set("name", "invalid_text", "a\0", "a\ud800"),
         _duplicate_member("name", "Three e-mails"),
+        # A stored template may lack its settings.
         *_required("id", "name", "steps", *([] if vocabulary is None else ["generation_config"])),
         *_unknown_fields("x_own", "version", "Name", ""),
         *_wrong_types(dict.fromkeys(("id", "name"), str)),
