@@ -158,25 +158,6 @@ def _not_known(word: str, noun: str, known: Collection[str], *, x_allowed: bool 
     return f"{short_repr(word)} is not a known {noun}{hint}; use one of {quoted(known)}{own}"
 
 
-def _belongs_to_another_program(tokens: Tokens, previous: Previous) -> str | None:
-    """Return the message for an unknown field that ``previous`` has elsewhere or otherwise."""
-    *parents, name = tokens
-    owner: Any = previous
-    if isinstance(owner, CampaignTemplate) and parents:
-        owner = getattr(owner, str(parents[0]))
-    if isinstance(owner, StepSequence):
-        steps = zip(owner.keys, owner, strict=True)
-        keys = " or ".join(repr(key) for key, step in steps if name in step.extra)
-        if keys:
-            return (
-                f"belongs to another program and to the step with the key {keys}; "
-                "send it back unchanged, in a step with that key"
-            )
-    elif name in getattr(owner, "extra", EMPTY):
-        return "belongs to another program; send it back unchanged"
-    return None
-
-
 def _place(kind: str, tokens: Tokens) -> str:
     """Return the words for a place, the same for a document alone and in a campaign template."""
     if kind in PARTS:
@@ -280,13 +261,25 @@ def _broken_rules_of_members(
 def _explain_unknown_field(tokens: Tokens, schema: Any, previous: Previous) -> str:
     """Return the message for an unknown field.
 
-    A field that is in ``previous``, the campaign's present document, too was written by another
-    program, and the message says so.
+    If ``previous``, the present document, has the field elsewhere or with another value, then
+    another program has written it.
     """
+    *parents, name = tokens
+    owner: Any = previous
+    if isinstance(owner, CampaignTemplate) and parents:
+        owner = getattr(owner, str(parents[0]))
+    if isinstance(owner, StepSequence):
+        steps = zip(owner.keys, owner, strict=True)
+        keys = " or ".join(repr(key) for key, step in steps if name in step.extra)
+        if keys:
+            return (
+                f"belongs to another program and to the step with the key {keys}; "
+                "send it back unchanged, in a step with that key"
+            )
+    elif name in getattr(owner, "extra", EMPTY):
+        return "belongs to another program; send it back unchanged"
     fields = [field for field in schema["properties"] if field != "$schema"]
-    return _belongs_to_another_program(tokens, previous) or _not_known(
-        str(tokens[-1]), "field", fields, x_allowed="patternProperties" in schema
-    )
+    return _not_known(str(name), "field", fields, x_allowed="patternProperties" in schema)
 
 
 @lru_cache(maxsize=64)

@@ -84,6 +84,7 @@ class ComparisonMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock: FrozenClock = FrozenClock()
+        self._store_options: dict[str, Any] = {"clock": self.clock, **self.options}
         self.model: Model = Model(
             self.clock, frozenset(self.contact_ids), self.options.get("actor")
         )
@@ -221,10 +222,6 @@ class ComparisonMachine(RuleBasedStateMachine):
 
     # Running calls.
 
-    @property
-    def _store_options(self) -> dict[str, Any]:
-        return {"clock": self.clock, **self.options}
-
     def _store(self, connection: sa.Connection, tenant_id: UUID) -> CampaignStore:
         return CampaignStore(connection, tenant_id, **self._store_options)
 
@@ -238,7 +235,7 @@ class ComparisonMachine(RuleBasedStateMachine):
         *,
         tenant_id: UUID | None = None,
         at: int = 0,
-        action: Callable[[sa.Connection], None] | None = None,
+        action: Callable[[sa.Connection], None] = lambda _connection: None,
     ) -> Any:
         """Make the call of the store, in the open transaction or in a new one; return the answer.
 
@@ -247,8 +244,6 @@ class ComparisonMachine(RuleBasedStateMachine):
         tenant_id = tenant_id or self.tenant_id
 
         def work(store: CampaignStore) -> Any:
-            if action is None:
-                return self._answer(call, store)
             with before_statement(store.connection, at, action):
                 return self._answer(call, store)
 
