@@ -248,10 +248,6 @@ def _cached(
     return value
 
 
-def _recover(cls: type[V], source: Any) -> Recovered[V]:
-    return _cached(_stored_caches[cls], _read_stored, cls, source)
-
-
 def _positive(_codec: object, attribute: Any, value: Any) -> None:
     checked_number(value, 1, 2**63 - 1, attribute.name)
 
@@ -313,18 +309,21 @@ class Codec:
         numbers are corrected, JSON text within a JSON string is decoded. Raises
         :class:`InvalidDocument` with every violation of the stored form.
         """
-        return _recover(StepSequence, source)
+        cache = _stored_caches[StepSequence]
+        return _cached(cache, _read_stored, StepSequence, source)
 
     def recover_generation_config(self, source: Any) -> Recovered[GenerationConfig]:
         """Return the settings of a stored generation_config, as :meth:`recover_template_config`."""
-        return _recover(GenerationConfig, source)
+        cache = _stored_caches[GenerationConfig]
+        return _cached(cache, _read_stored, GenerationConfig, source)
 
     def recover_campaign_template(self, source: Any) -> Recovered[CampaignTemplate]:
         """Return the template of a stored campaign_template, as :meth:`recover_template_config`.
 
         Unknown fields of its steps and settings are kept; it has none of its own.
         """
-        return _recover(CampaignTemplate, source)
+        cache = _stored_caches[CampaignTemplate]
+        return _cached(cache, _read_stored, CampaignTemplate, source)
 
     def dump_template_config(self, value: StepSequence) -> list[dict[str, Any]]:
         """Return the steps as fresh JSON, numbered from 1.
