@@ -14,6 +14,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from campaign_model import converter, validation, vocabulary, wire
+from campaign_model.answers import NAMES as NAMES_OF_ANSWERS
 from campaign_model.campaign import MAX_DESCRIPTION, MAX_NAME
 from campaign_model.cli.document_files import Kind
 from campaign_model.errors import InvalidArgument
@@ -21,7 +22,7 @@ from campaign_model.forms import SHORTENED, allows_empty
 from campaign_model.generation_config import GENERATION_FIELDS
 from campaign_model.steps import MAX_STEPS, STEP_FIELDS
 from campaign_model.testing.documents import KINDS
-from campaign_model.validation import document_schema, load_schema
+from campaign_model.validation import answer_schema, document_schema, load_schema
 from campaign_model.vocabulary import STANDARD
 from support.paths import SCHEMAS
 
@@ -74,6 +75,13 @@ def test_a_schema_uses_only_widely_known_keywords(name: str) -> None:
             assert "description" in part  # A person cannot act on a regular expression.
             # Languages differ in the meaning of these classes.
             assert not re.search(r"\\[dswbDSWB]", part["pattern"])
+
+
+def test_the_schemas_of_answers_use_no_other_keywords() -> None:
+    for name in NAMES_OF_ANSWERS:
+        for part in subschemas(answer_schema(name)):
+            assert part.keys() <= KEYWORDS
+            assert part.keys() & {"type", "anyOf"}
 
 
 def test_the_name_of_a_file_is_the_id_of_its_schema() -> None:
