@@ -1,4 +1,4 @@
-"""Campaign rows: how a campaign is read from its row, and what is written into it.
+"""Campaign rows: how a campaign is read from its row, and what an edit may write into it.
 
 Another program may have written the row. Then it may have documents that need repairs, times that
 Python does not have, or documents that cannot be read at all.
@@ -10,13 +10,16 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any
 
+import attrs
 import sqlalchemy as sa
 
 from campaign_model.campaign import UNREADABLE, Campaign, Repair
-from campaign_model.errors import InvalidDocument, short_repr
+from campaign_model.errors import Conflict, InvalidDocument, short_repr
 from campaign_model.generation_config import GenerationConfig
+from campaign_model.lifecycle import Permission
 from campaign_model.steps import StepSequence
 from campaign_model.store.scope import Scope
 from campaign_model.store.tables import Value, value_from_row
@@ -25,6 +28,16 @@ from campaign_model.wire import Codec
 
 UNKNOWN_STATUS = "unknown_status"
 """The code for a row with a status that the library does not know."""
+
+# Fields that `save` refuses to change. Actions change some of them, and the others never change.
+MOVED_BY_APPLY = (
+    "status",
+    "is_active",
+    "template_id",
+    "created_at",
+    "generation_started_at",
+    "generation_completed_at",
+)
 
 _TIMES = ("created_at", "updated_at", "generation_started_at", "generation_completed_at")
 
@@ -98,3 +111,33 @@ def campaign_content(campaign: Campaign, codec: Codec) -> dict[str, Any]:
         "template_config": json.dumps(codec.dump_template_config(campaign.steps)),
         "generation_config": json.dumps(codec.dump_generation_config(campaign.generation_config)),
     }
+
+
+def permissions_for(before: Campaign, after: Campaign) -> tuple[Permission, ...]:
+    """Return the permissions that the edit from ``before`` to ``after`` needs."""
+    needed = []
+    details = attrgetter("name", "description", "owner_id")
+    if details(before) != details(after):
+        needed.append(Permission.EDIT_DETAILS)
+    if before.steps != after.steps:
+        needed.append(Permission.EDIT_STEPS)
+    if before.generation_config != after.generation_config:
+        raised = _only_raises_budget(before.generation_config, after.generation_config)
+        needed.append(Permission.RAISE_BUDGET if raised else Permission.EDIT_CONFIG)
+    return tuple(needed)
+
+
+def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bool:
+    """Return True if ``after`` differs from ``before`` only in a higher budget."""
+    if before.budget is None or after.budget is None or after.budget <= before.budget:
+        return False
+    return attrs.evolve(before, budget=after.budget) == after
+
+
+def stale(present: Campaign, version: int) -> Conflict:
+    """Make the error for a caller who has another version than the present one."""
+    return Conflict(
+        "stale_version",
+        f"the campaign {present.name!r} was changed since you loaded it: you have version "
+        f"{short_repr(version)}, the present version is {present.version}; load it again",
+    )

@@ -42,9 +42,15 @@ from campaign_model.lifecycle import (
     ReviewTally,
     Status,
 )
-from campaign_model.store.campaign_edits import MOVED_BY_APPLY, permissions_for, stale
 from campaign_model.store.campaign_list import count_campaigns, list_campaigns
-from campaign_model.store.campaign_rows import campaign_content, campaign_from_row, unreadable_value
+from campaign_model.store.campaign_rows import (
+    MOVED_BY_APPLY,
+    campaign_content,
+    campaign_from_row,
+    permissions_for,
+    stale,
+    unreadable_value,
+)
 from campaign_model.store.connection import savepoint
 from campaign_model.store.contact_moves import move_contacts
 from campaign_model.store.facts import Review, gather_facts, has_expired_lease
