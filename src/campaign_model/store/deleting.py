@@ -26,11 +26,7 @@ NOTES = "campaign_guard"
 """The table of notes on SQLite. A note is a text: its name, a colon and its value."""
 
 _SET_NOTE = sa.text("SELECT set_config(:name, :value, true)")
-_HAS_TABLE_OF_NOTES = sa.text(
-    "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = :name"
-)
-_ADD_NOTE = sa.text(f"INSERT INTO {NOTES} (note) VALUES (:note)")  # noqa: S608 - a constant
-_REMOVE_NOTE = sa.text(f"DELETE FROM {NOTES} WHERE note = :note")  # noqa: S608 - a constant
+_notes = sa.table(NOTES, sa.column("note"))
 
 
 @contextmanager
@@ -44,10 +40,10 @@ def deleting(connection: sa.Connection, tenant_id: UUID) -> Iterator[None]:
         connection.execute(_SET_NOTE, {"name": DELETING, "value": str(tenant_id)})
         yield
         connection.execute(_SET_NOTE, {"name": DELETING, "value": ""})
-    elif connection.scalar(_HAS_TABLE_OF_NOTES, {"name": NOTES}):
-        note = {"note": f"{DELETING}:{tenant_id.hex}"}
-        connection.execute(_ADD_NOTE, note)
+    elif sa.inspect(connection).has_table(NOTES):
+        note = f"{DELETING}:{tenant_id.hex}"
+        connection.execute(sa.insert(_notes).values(note=note))
         yield
-        connection.execute(_REMOVE_NOTE, note)
+        connection.execute(sa.delete(_notes).where(_notes.c.note == note))
     else:
         yield

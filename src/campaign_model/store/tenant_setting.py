@@ -22,6 +22,7 @@ passes only ``SET LOCAL`` on to its workers.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 from uuid import UUID
 
@@ -130,11 +131,8 @@ def _send(set_local: str, context: Any) -> None:
     if context.dialect.driver == "psycopg":
         _send_with_begin(set_local, connection.driver_connection)
         return
-    cursor = connection.cursor()
-    try:
+    with closing(connection.cursor()) as cursor:
         cursor.execute(set_local)
-    finally:
-        cursor.close()
 
 
 def _send_with_begin(set_local: str, driver_connection: Any) -> None:
