@@ -238,8 +238,8 @@ class ClaimCall:
     def take_over(self, number: int) -> None:
         """Claim up to ``number`` contacts whose lease has expired."""
         assert self.now is not None, "claimed before"
-        lease = {"lease_expires_at": self.now + self.lease}
-        parameters = self.parameters() | lease | {"number": number}
+        expires_at = self.now + self.lease
+        parameters = self.parameters() | {"lease_expires_at": expires_at, "number": number}
         contacts = self.statements.take_over(self.scope, parameters)
         for contact in contacts:
             log_takeover(self.scope, self.campaign_id, contact)
