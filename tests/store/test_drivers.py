@@ -216,7 +216,7 @@ def test_an_async_engine_is_refused_where_a_plain_one_is_needed(engine: sa.Engin
     assert db.prepare_engine(asynchronous.sync_engine) is asynchronous.sync_engine
     with pytest.raises(TypeError, match="of an AsyncEngine, pass its sync_engine"):
         db.prepare_engine(asynchronous)
-    with pytest.raises(TypeError, match="not AsyncEngine; with an AsyncEngine, await transact_a"):
+    with pytest.raises(TypeError, match="not AsyncEngine; for an AsyncEngine, await transact_a"):
         call_transact(asynchronous)
     for given, name in ((asynchronous, "AsyncEngine"), (asynchronous.sync_engine, "asyncpg")):
         with pytest.raises(TypeError, match=f"a synchronous driver such as psycopg, not {name}"):
