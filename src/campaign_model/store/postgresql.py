@@ -436,8 +436,7 @@ def claim(scope: Scope, parameters: Parameters) -> ClaimResult:
         raise NotFound("campaign", (parameters["campaign"],))
     now, changed_campaign, uncounted, first_contact, *_ = rows[0]
     if changed_campaign is not None:
-        columns = json.loads(changed_campaign) | {"now": now}
-        campaign = CampaignRow(*(columns[name] for name in CampaignRow._fields))
+        campaign = CampaignRow(**json.loads(changed_campaign) | {"now": now})
         return ClaimResult(now, changed_campaign=campaign)
     _add_uncounted(scope, parameters, uncounted)
     if first_contact is None:
