@@ -163,7 +163,7 @@ def test_two_transactions_of_one_event_loop_take_turns(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("make_arguments", "error_type", "message"),
     [
-        (lambda engine: (engine.sync_engine, len), TypeError, "an AsyncEngine .* not Engine; with"),
+        (lambda engine: (engine.sync_engine, len), TypeError, "an AsyncEngine .* not Engine; for"),
         (lambda engine: (engine.connect(), len), TypeError, "not AsyncConnection; .* run_sync"),
         (lambda engine: (engine, asyncio.sleep), TypeError, "ordinary function, not async def"),
     ],
