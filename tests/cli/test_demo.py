@@ -29,7 +29,6 @@ from campaign_model.cli.contacts_csv import Contact
 from campaign_model.cli.demo import next_commands, run_demo, walkthrough, workers
 from campaign_model.cli.demo.contacts import TENANT, read_contacts
 from campaign_model.cli.demo.messages import CampaignMessages, compose_message
-from campaign_model.cli.demo.walkthrough import print_summary
 from campaign_model.cli.message_lines import export_messages
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus, Status
@@ -248,7 +247,8 @@ def test_the_demo_fails_if_the_cost_is_not_the_sum_of_the_messages(runs: TwoRuns
         )
     out = io.StringIO()
     messages = CampaignMessages(HOST.messages, campaign.id, {})
-    assert print_summary(Console(file=out, width=1000), runs.engine, messages) == 1
+    terminal = Console(file=out, width=1000)
+    assert walkthrough.Walkthrough(terminal, runs.engine, messages).print_summary() == 1
     assert f"its messages cost {Decimal('0.001') * 192:f}".rstrip("0") in out.getvalue()
 
 

@@ -21,6 +21,7 @@ from functools import partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID
 
 import attrs
@@ -51,6 +52,8 @@ from campaign_model.cli.output_files import check_output_path
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
+
+Result = TypeVar("Result")
 
 _STATUSES = (Status.GENERATING, Status.REVIEW, Status.APPROVED, Status.EXPORTED)
 """The statuses from which the demo goes on."""
@@ -102,32 +105,26 @@ def run_demo(
 
     with open_database(url, may_create=continued_id is None, needs_schema=False) as engine:
         messages = CampaignMessages(create_tables(engine), campaign_id, contacts)
+        walkthrough = Walkthrough(console, engine, messages)
         if continued_id is None:
-            transact(engine, TENANT, start, actor="demo")
-        campaign = transact(engine, TENANT, lambda store: store.campaigns.get(campaign_id))
+            walkthrough.transact(start, actor="demo")
+        campaign = walkthrough.load_campaign()
         if campaign.status not in _STATUSES:
             raise UserError(f"the campaign is {campaign.status}, so the demo cannot continue it")
-        say = partial(print_labelled, console)
+        say = walkthrough.say
         say("Database", show_url(engine.url))
         say("Tenant", TENANT)
         say("Contacts", f"{len(gaps)} from {source.name}: {_describe_readiness(gaps, repeated)}")
         say("Campaign", f"{campaign.name} (id {campaign_id})")
-        # After Ctrl-C, the same options continue the demo.
-        options = {"--contacts": contacts_path, "--template": template_name, "--out": out}
-        arguments = [word for item in options.items() if item[1] is not None for word in item]
-        again = compose_command(engine.url, "demo", "--continue", campaign_id, *arguments)
         try:
-            exit_code = _finish(
-                console,
-                engine,
-                messages,
-                campaign,
-                ready_count,
-                path,
-                is_new=continued_id is None,
-            )
+            exit_code = walkthrough.finish(campaign, ready_count, path, is_new=continued_id is None)
         except KeyboardInterrupt:
-            raise _explain_interruption(console, engine, campaign_id, again) from None
+            # The same options continue the demo.
+            options = {"--contacts": contacts_path, "--template": template_name, "--out": out}
+            words = [word for item in options.items() if item[1] is not None for word in item]
+            again = compose_command(engine.url, "demo", "--continue", campaign_id, *words)
+            print_commands(console, "Continue the demo", again)
+            raise Interruption(walkthrough.describe_interruption()) from None
         options_of_tenant = (campaign_id, "--tenant", TENANT)
         print_commands(
             console,
@@ -136,96 +133,6 @@ def run_demo(
             compose_command(engine.url, "contacts", "list", *options_of_tenant),
         )
         return exit_code
-
-
-def _explain_interruption(
-    console: Console, engine: sa.Engine, campaign_id: UUID, command: str
-) -> Interruption:
-    """Print the ``command`` that continues the demo, and return the error to raise."""
-    campaign, progress = transact(
-        engine,
-        TENANT,
-        lambda store: (
-            store.campaigns.get(campaign_id),
-            store.generation.progress(campaign_id),
-        ),
-    )
-    print_commands(console, "Continue the demo", command)
-    return Interruption(
-        f"interrupted; the campaign stays {campaign.status}, with "
-        f"{progress.by_status[ContactStatus.GENERATED]} of {progress.total} contacts generated and "
-        f"{progress.exported} exported"
-    )
-
-
-def _finish(
-    console: Console,
-    engine: sa.Engine,
-    messages: CampaignMessages,
-    campaign: Campaign,
-    ready_count: int,
-    path: Path,
-    *,
-    is_new: bool,
-) -> int:
-    """Take the campaign from its present status to the export, and return the exit code.
-
-    ``path`` is the export file. A campaign that is not new may have been exported in part.
-    """
-    say = partial(print_labelled, console)
-    status = campaign.status
-    if status is Status.GENERATING:
-        say(
-            "Generation",
-            f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of {ready_count} "
-            "contacts (sample text; no language model is called)",
-        )
-        _generate(console, engine, messages, ready_count, kills_worker=is_new)
-        status = Status.REVIEW
-    if status is Status.REVIEW:
-        _review(console, engine, messages)
-    number, _ = export_messages(
-        engine,
-        TENANT,
-        messages.campaign_id,
-        messages.table,
-        messages.load_contact,
-        path,
-        "w" if is_new else "a",
-    )
-    say("Export", f"{number} approved messages in {path}")
-    return print_summary(console, engine, messages)
-
-
-def _review(console: Console, engine: sa.Engine, messages: CampaignMessages) -> None:
-    """Show a message of each channel, review all messages and approve the campaign."""
-    say = partial(print_labelled, console)
-    with engine.begin() as connection:
-        examples = messages.load_examples(connection)
-    for example in examples:
-        name = messages.contacts[example.contact_id].name
-        lines = [f"{example.channel} to {name}", example.subject, *example.body.splitlines()]
-        for number, line in enumerate(filter(None, lines)):
-            say("" if number else "Message", line)
-
-    def approve(store: CampaignStore) -> None:
-        # Counted once the campaign is locked.
-        store.campaigns.apply(
-            messages.campaign_id,
-            Action.APPROVE,
-            review=lambda _: messages.count_decisions(store),
-        )
-
-    try:
-        transact(engine, TENANT, approve, actor="reviewer")
-    except TransitionNotAllowed as error:
-        say("Review", f"approval was refused: {error.unmet[0].message}")
-    else:  # The demo was interrupted after the review.
-        return
-    with engine.begin() as connection:
-        messages.review_all_but_one(connection)
-    transact(engine, TENANT, approve, actor="reviewer")
-    say("", "the reviewer rejected 1 message and approved the others")
 
 
 def _choose_template(name: str | None) -> CampaignTemplate:
@@ -272,89 +179,162 @@ def create_tables(engine: sa.Engine) -> sa.Table:
     return messages
 
 
-def _generate(
-    console: Console,
-    engine: sa.Engine,
-    messages: CampaignMessages,
-    ready_count: int,
-    *,
-    kills_worker: bool,
-) -> None:
-    """Let the first worker be killed and the others do the rest, with a progress bar.
+@attrs.frozen
+class Walkthrough:
+    """The steps of one campaign from generation to export, and what they print."""
 
-    ``messages`` writes the messages of the demo's campaign. ``ready_count`` is the number of
-    contacts that are finished in the end. Without ``kills_worker`` there is no first worker.
-    """
-    bar = ProgressBar(
-        TextColumn(" " * LABEL_WIDTH),
-        SpinnerColumn(finished_text="\N{CHECK MARK}"),
-        BarColumn(20),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        console=console,
-    )
-    bar_task = bar.add_task("contacts", total=ready_count)
+    console: Console
+    engine: sa.Engine
+    messages: CampaignMessages
 
-    def show_progress(progress: Progress) -> None:
-        counts = progress.by_status
-        done = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
-        spent = format_amount(progress.spent)
-        bar.update(bar_task, completed=done, description=f"contacts, {spent} spent")
+    def say(self, label: str, value: object) -> None:
+        """Print a line with a label."""
+        print_labelled(self.console, label, value)
 
-    def say(text: str) -> None:
-        print_labelled(console, "", text)  # Above the bar.
+    def transact(self, work: Callable[[CampaignStore], Result], actor: str | None = None) -> Result:
+        """Run ``work`` in a transaction of the demo's tenant."""
+        return transact(self.engine, TENANT, work, actor=actor)
 
-    with bar:
-        if kills_worker:
-            kill_one_worker(engine, messages, last_contact_number=1 + ready_count // 10)
-            _describe_killed_worker(engine, messages, say)
-        finish_generation(engine, messages, show_progress, say)
+    def load_campaign(self) -> Campaign:
+        """Load the campaign."""
+        return self.transact(lambda store: store.campaigns.get(self.messages.campaign_id))
 
+    def load_progress(self) -> Progress:
+        """Load how far the campaign is."""
+        return self.transact(lambda store: store.generation.progress(self.messages.campaign_id))
 
-def _describe_killed_worker(
-    engine: sa.Engine, messages: CampaignMessages, say: Callable[[str], None]
-) -> None:
-    """Say which contacts the killed worker held, and what it had spent on them."""
-    unfinished = transact(
-        engine,
-        TENANT,
-        lambda store: (
-            store.contacts.list(messages.campaign_id, status=ContactStatus.GENERATING).items
-        ),
-    )
-    names = ", ".join(messages.contacts[contact.contact_id].name for contact in unfinished)
-    spent = format_amount(sum((contact.cost for contact in unfinished), Decimal(0)))
-    say(
-        f"worker-1 was killed while it wrote to {names}; the {spent} that it had spent on "
-        "them is booked"
-    )
+    def finish(self, campaign: Campaign, ready_count: int, path: Path, *, is_new: bool) -> int:
+        """Take the campaign from its present status to the export, and return the exit code.
 
-
-def print_summary(console: Console, engine: sa.Engine, messages: CampaignMessages) -> int:
-    """Print the tables at the end; return 1 if the campaign's cost is wrong."""
-    campaign_id = messages.campaign_id
-    progress, history, costs = transact(
-        engine,
-        TENANT,
-        lambda store: (
-            store.generation.progress(campaign_id),
-            store.campaigns.history(campaign_id),
-            messages.load_costs(store.connection),
-        ),
-    )
-    console.print()
-    print_contact_counts(console, progress)
-    print_table(console, ("channel", "status", "messages", "cost"), costs, title="Messages")
-    print_history(console, history)
-    spent = format_amount(progress.spent)
-    total = sum((cost for _, _, _, cost in costs), Decimal(0))
-    if progress.spent != total:
-        console.print(
-            f"The campaign's cost is {spent}, but its messages cost {format_amount(total)}."
+        ``ready_count`` is the number of contacts that get messages, and ``path`` the export file.
+        A campaign that is not new may have been exported in part.
+        """
+        status = campaign.status
+        if status is Status.GENERATING:
+            self.say(
+                "Generation",
+                f"{WORKERS} workers, {len(campaign.steps.slots())} messages for each of "
+                f"{ready_count} contacts (sample text; no language model is called)",
+            )
+            self.generate(ready_count, kills_worker=is_new)
+            status = Status.REVIEW
+        if status is Status.REVIEW:
+            self.review()
+        number, _ = export_messages(
+            self.engine,
+            TENANT,
+            self.messages.campaign_id,
+            self.messages.table,
+            self.messages.load_contact,
+            path,
+            "w" if is_new else "a",
         )
-        return 1
-    console.print(
-        f"The campaign's cost is {spent}, exactly the sum of the costs of its messages.\n"
-        f"The campaign is {history[-1].target}."
-    )
-    return 0
+        self.say("Export", f"{number} approved messages in {path}")
+        return self.print_summary()
+
+    def generate(self, ready_count: int, *, kills_worker: bool) -> None:
+        """Let the first worker be killed and the others do the rest, with a progress bar.
+
+        Without ``kills_worker`` there is no first worker.
+        """
+        bar = ProgressBar(
+            TextColumn(" " * LABEL_WIDTH),
+            SpinnerColumn(finished_text="\N{CHECK MARK}"),
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            console=self.console,
+        )
+        bar_task = bar.add_task("contacts", total=ready_count)
+
+        def show_progress(progress: Progress) -> None:
+            counts = progress.by_status
+            done = counts[ContactStatus.GENERATED] + counts[ContactStatus.FAILED]
+            spent = format_amount(progress.spent)
+            bar.update(bar_task, completed=done, description=f"contacts, {spent} spent")
+
+        with bar:  # What is said is printed above the bar.
+            if kills_worker:
+                kill_one_worker(
+                    self.engine, self.messages, last_contact_number=1 + ready_count // 10
+                )
+                self.describe_killed_worker()
+            finish_generation(self.engine, self.messages, show_progress, partial(self.say, ""))
+
+    def describe_killed_worker(self) -> None:
+        """Say which contacts the killed worker held, and what it had spent on them."""
+        campaign_id = self.messages.campaign_id
+        page = self.transact(
+            lambda store: store.contacts.list(campaign_id, status=ContactStatus.GENERATING)
+        )
+        names = [self.messages.contacts[contact.contact_id].name for contact in page.items]
+        spent = format_amount(sum((contact.cost for contact in page.items), Decimal(0)))
+        self.say(
+            "",
+            f"worker-1 was killed while it wrote to {', '.join(names)}; the {spent} that it had "
+            "spent on them is booked",
+        )
+
+    def review(self) -> None:
+        """Show a message of each channel, review all messages and approve the campaign."""
+        messages = self.messages
+        with self.engine.begin() as connection:
+            examples = messages.load_examples(connection)
+        for example in examples:
+            name = messages.contacts[example.contact_id].name
+            lines = [f"{example.channel} to {name}", example.subject, *example.body.splitlines()]
+            for number, line in enumerate(filter(None, lines)):
+                self.say("" if number else "Message", line)
+
+        def approve(store: CampaignStore) -> None:
+            # Counted once the campaign is locked.
+            store.campaigns.apply(
+                messages.campaign_id,
+                Action.APPROVE,
+                review=lambda _: messages.count_decisions(store),
+            )
+
+        try:
+            self.transact(approve, actor="reviewer")
+        except TransitionNotAllowed as error:
+            self.say("Review", f"approval was refused: {error.unmet[0].message}")
+        else:  # The demo was interrupted after the review.
+            return
+        with self.engine.begin() as connection:
+            messages.review_all_but_one(connection)
+        self.transact(approve, actor="reviewer")
+        self.say("", "the reviewer rejected 1 message and approved the others")
+
+    def print_summary(self) -> int:
+        """Print the tables at the end; return 1 if the campaign's cost is wrong."""
+        progress = self.load_progress()
+        history = self.transact(lambda store: store.campaigns.history(self.messages.campaign_id))
+        with self.engine.begin() as connection:
+            costs = self.messages.load_costs(connection)
+        self.console.print()
+        print_contact_counts(self.console, progress)
+        print_table(
+            self.console, ("channel", "status", "messages", "cost"), costs, title="Messages"
+        )
+        print_history(self.console, history)
+        spent = format_amount(progress.spent)
+        total = sum((cost for _, _, _, cost in costs), Decimal(0))
+        if progress.spent != total:
+            self.console.print(
+                f"The campaign's cost is {spent}, but its messages cost {format_amount(total)}."
+            )
+            return 1
+        self.console.print(
+            f"The campaign's cost is {spent}, exactly the sum of the costs of its messages.\n"
+            f"The campaign is {history[-1].target}."
+        )
+        return 0
+
+    def describe_interruption(self) -> str:
+        """Say how far the campaign is after Ctrl-C."""
+        progress = self.load_progress()
+        return (
+            f"interrupted; the campaign stays {self.load_campaign().status}, with "
+            f"{progress.by_status[ContactStatus.GENERATED]} of {progress.total} contacts generated "
+            f"and {progress.exported} exported"
+        )
