@@ -27,13 +27,6 @@ _CONTINUES = "run it again, it continues"
 _LONGEST_VALUE = 60
 _LONGEST_STATEMENT = 120
 
-_OUTCOMES = {
-    "repaired": ("will be repaired", "repaired"),
-    "quarantined": ("will be quarantined", "quarantined"),
-    "refused": ("needs a decision", "needs a decision"),
-}
-"""For each list of a report, what it says before and after the adoption has written."""
-
 
 def parse_pairs(option: str, values: Iterable[str] | None) -> dict[str, str]:
     """Parse options of the form ``WORD=STATUS``. The word may contain ``=``, the status may not.
@@ -78,13 +71,15 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
         rule = ", ".join(f"{case} becomes {status}" for case, status in report.status_rule.items())
         print_labelled(console, "No status", f"{rule} (--status-rule)")
     has_written = not (dry_run or report.refused)
-    values = []
-    for name, (outcome_if_not_written, outcome_if_written) in _OUTCOMES.items():
-        outcome = outcome_if_written if has_written else outcome_if_not_written
-        counts_by_kind = getattr(report, name)
-        values += [
-            (kind, number, outcome, db.KINDS[kind]) for kind, number in counts_by_kind.items()
-        ]
+    values = [
+        (kind, number, outcome, db.KINDS[kind])
+        for outcome, counts_by_kind in (
+            ("repaired" if has_written else "will be repaired", report.repaired),
+            ("quarantined" if has_written else "will be quarantined", report.quarantined),
+            ("needs a decision", report.refused),
+        )
+        for kind, number in counts_by_kind.items()
+    ]
     _print_statements(console, report.added, "Added" if has_written else "To be added")
     changes = [(change,) for change in report.changes]
     print_table(console, ("",), changes, title="What other programs notice")
@@ -96,8 +91,8 @@ def print_report(console: Console, report: db.AdoptReport, *, dry_run: bool) -> 
             finding.table,
             finding.row_id,
             finding.column,
-            _format_value(finding.before),
-            (finding.reason or "?") if finding.undecided else _format_value(finding.after),
+            _shorten_json(finding.before),
+            (finding.reason or "?") if finding.undecided else _shorten_json(finding.after),
         )
         for findings in report.samples.values()
         for finding in findings
@@ -138,7 +133,7 @@ def _print_warnings(console: Console, warnings: Iterable[str]) -> None:
         print_labelled(console, "Note", warning)
 
 
-def _format_value(value: Any) -> str:
+def _shorten_json(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
 

@@ -112,13 +112,7 @@ def list_campaigns(
 
 
 @campaigns_app.command("show")
-def show_campaign(
-    id_: CampaignId,
-    *,
-    url: Url,
-    tenant: Tenant,
-    as_json: Json = False,
-) -> None:
+def show_campaign(id_: CampaignId, *, url: Url, tenant: Tenant, as_json: Json = False) -> None:
     """Show one campaign: steps, progress, history, and the actions that are allowed now."""
 
     def read(store: CampaignStore) -> dict[str, Any]:
@@ -322,10 +316,7 @@ def retry_failed(
     changed, campaign = run_as_tenant(
         url,
         tenant,
-        lambda store: (
-            store.generation.retry_failed(id_, contacts),
-            store.campaigns.get(id_),
-        ),
+        lambda store: (store.generation.retry_failed(id_, contacts), store.campaigns.get(id_)),
         actor=actor,
     )
     if as_json:

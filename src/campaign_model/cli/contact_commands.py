@@ -156,14 +156,8 @@ def import_contacts(
         "repeated": read.repeated,
     }
     if as_json:
-        print_json(
-            counts
-            | {
-                "columns": read.columns,
-                "ignored_columns": read.ignored_columns,
-                "faults": read.faults,
-            }
-        )
+        columns_of_file = {"columns": read.columns, "ignored_columns": read.ignored_columns}
+        print_json(counts | columns_of_file | {"faults": read.faults})
     else:
         _print_import(file, read, None if is_refused else counts)
     return FOUND_PROBLEMS if is_refused else SUCCESS
@@ -194,9 +188,8 @@ def _print_import(file: Path, read: ContactsFile, counts: dict[str, int] | None)
         ignored = textwrap.shorten(", ".join(read.ignored_columns), 120, placeholder=" ...")
         print_labelled(console, "Ignored", ignored)
     if read.repeated:
-        print_labelled(
-            console, "Repeated", f"{format_count(read.repeated, 'row')} of an earlier contact"
-        )
+        repeated = f"{format_count(read.repeated, 'row')} of an earlier contact"
+        print_labelled(console, "Repeated", repeated)
     if read.faults:
         shown = [(fault.line, fault.message) for fault in read.faults[:_SHOWN_FAULTS]]
         console.print()
@@ -209,9 +202,7 @@ def _print_import(file: Path, read: ContactsFile, counts: dict[str, int] | None)
             "correct them, or import the others with  --skip-invalid"
         )
         return
-    skipped = f", skipped {format_count(len(read.faults), 'wrong row')}" if read.faults else ""
-    print_labelled(
-        console,
-        "Imported",
-        f"{counts['added']} added, {counts['already_there']} already there{skipped}",
-    )
+    imported = f"{counts['added']} added, {counts['already_there']} already there"
+    if read.faults:
+        imported += f", skipped {format_count(len(read.faults), 'wrong row')}"
+    print_labelled(console, "Imported", imported)

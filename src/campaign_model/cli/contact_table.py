@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from campaign_model import db
 from campaign_model.cli.console import UserError
 from campaign_model.cli.contacts_csv import FIELDS, Contact, ContactsFile
-from campaign_model.cli.database import require_table
+from campaign_model.cli.database import column_names, require_table
 from campaign_model.store.connection import chunks, insert_into
 
 _ROWS_PER_INSERT = 1000
@@ -29,7 +29,7 @@ def insert_contacts(
     The tenant has a contact if its table has the id that is made from the contact's identity, or
     the contact's e-mail address. Raise ``UserError`` for a table or a tenant that cannot be used.
     """
-    table = _contacts_table(table_name)
+    table = db.MinimalHost(db.HostTables(contacts=table_name)).contacts
     require_table(
         connection,
         table_name,
@@ -88,11 +88,8 @@ def load_names(
 
     The result is empty if the table does not exist, has no such columns, or may not be read.
     """
-    table = _contacts_table(table_name)
-    inspector = sa.inspect(engine)
-    if not inspector.has_table(table.name):
-        return {}
-    present = {column["name"] for column in inspector.get_columns(table.name)}
+    table = db.MinimalHost(db.HostTables(contacts=table_name)).contacts
+    present = column_names(engine, table.name)
     columns = [table.c[name] for name in _NAME_COLUMNS if name in present]
     if not columns or not {"id", "tenant_id"} <= present:
         return {}
@@ -118,9 +115,3 @@ def load_contact(
     select = sa.select(*(columns[field] for field in FIELDS))
     is_it = sa.and_(columns.tenant_id == tenant_id, columns.id == id_)
     return connection.execute(select.where(is_it)).one()._asdict()
-
-
-def _contacts_table(name: str) -> sa.Table:
-    """Return the host's table of contacts, with the columns of ``db.MinimalHost``."""
-    name = db.HostTables(contacts=name).contacts
-    return db.MinimalHost(db.HostTables()).contacts.to_metadata(sa.MetaData(), name=name)

@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from campaign_model.cli.console import (
-    NAME,
-    DatabaseUnavailable,
-    UserError,
-    hide_passwords,
-)
+from campaign_model.cli.console import NAME, DatabaseUnavailable, UserError, hide_passwords
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -158,6 +153,16 @@ def run_as_tenant(
         return transact(engine, tenant_id, work, actor=actor)
 
 
+def column_names(bind: sa.Engine | sa.Connection, table: str) -> set[str]:
+    """Return the names of the columns of a table; none if the database has no such table."""
+    import sqlalchemy as sa
+
+    inspector = sa.inspect(bind)
+    if not inspector.has_table(table):
+        return set()
+    return {column["name"] for column in inspector.get_columns(table)}
+
+
 def require_table(
     bind: sa.Engine | sa.Connection,
     table: str,
@@ -172,12 +177,9 @@ def require_table(
     ``columns``. ``option`` is the one that names the table, and ``otherwise`` says what else the
     user can do.
     """
-    import sqlalchemy as sa
-
-    inspector = sa.inspect(bind)
-    if not inspector.has_table(table):
+    present = column_names(bind, table)
+    if not present:
         raise UserError(f"there is no table {table}; name yours with  {option}")
-    present = {column["name"] for column in inspector.get_columns(table)}
     if missing := {*columns} - present:
         raise UserError(f"table {table} has no column {', '.join(sorted(missing))}; {otherwise}")
     return present

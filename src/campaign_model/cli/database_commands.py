@@ -31,7 +31,6 @@ from campaign_model.cli.template_commands import print_sync_report
 
 if TYPE_CHECKING:
     from campaign_model import db
-    from campaign_model.store import HostTables
 
 database_app: typer.Typer = typer.Typer(
     **GROUP_SETTINGS, help="Create, check and adopt the schema in a database."
@@ -170,20 +169,16 @@ def adopt(
 
     run_step = partial(
         db.adopt,
-        enforce=enforce,
-        status_rule=parse_pairs("--status-rule", status_rule),
-        contacts_from_messages=contacts_from_messages,
-    )
-    return _run_step(
-        run_step,
-        url=url,
         host=db.HostTables(tenants, owners, contacts),
         messages=messages,
         dry_run=dry_run,
-        status_map=status_map,
+        enforce=enforce,
+        status_map=parse_pairs("--status-map", status_map),
+        status_rule=parse_pairs("--status-rule", status_rule),
         quarantine=quarantine,
-        as_json=as_json,
+        contacts_from_messages=contacts_from_messages,
     )
+    return _run_step(run_step, url, dry_run=dry_run, as_json=as_json)
 
 
 @database_app.command()
@@ -205,35 +200,26 @@ def enforce(
     The exit code is 1 if values need a --status-map or --quarantine; then nothing was changed.
     """
     from campaign_model import db
+    from campaign_model.cli.adopt_report import parse_pairs
 
-    return _run_step(
+    run_step = partial(
         db.enforce,
-        url=url,
         host=db.HostTables(tenants, owners, contacts),
         messages=messages,
         dry_run=dry_run,
-        status_map=status_map,
+        status_map=parse_pairs("--status-map", status_map),
         quarantine=quarantine,
-        as_json=as_json,
     )
+    return _run_step(run_step, url, dry_run=dry_run, as_json=as_json)
 
 
 def _run_step(
-    run_step: Callable[..., db.AdoptReport],
-    *,
-    url: str,
-    host: HostTables,
-    messages: str,
-    dry_run: bool,
-    status_map: list[str] | None,
-    quarantine: bool,
-    as_json: bool,
+    run_step: Callable[..., db.AdoptReport], url: str, *, dry_run: bool, as_json: bool
 ) -> int:
     """Run a step of an adoption, print its report and return the exit code."""
     from campaign_model import db
-    from campaign_model.cli.adopt_report import adoption_progress, parse_pairs, print_report
+    from campaign_model.cli.adopt_report import adoption_progress, print_report
 
-    console = open_console()
     refusal = ""
     with (
         open_database(url, needs_schema=False) as engine,
@@ -242,11 +228,6 @@ def _run_step(
         try:
             report = run_step(
                 engine,
-                host=host,
-                messages=messages,
-                dry_run=dry_run,
-                status_map=parse_pairs("--status-map", status_map),
-                quarantine=quarantine,
                 on_progress=on_progress,
                 on_finding=print_json_line if as_json else None,
             )
@@ -255,7 +236,7 @@ def _run_step(
     if as_json:
         print_json_line(report)
     else:
-        print_report(console, report, dry_run=dry_run)
+        print_report(open_console(), report, dry_run=dry_run)
     if refusal:
         print_error(refusal, as_json=as_json, code="needs_decision")
     # A dry run raises no error: its report lists the values that a real run would refuse.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from uuid import UUID
 
@@ -82,6 +82,7 @@ def recount(engine: sa.Engine, problems: Iterable[Problem]) -> None:
         for problem in problems
         if problem.repairable and problem.tenant_id and problem.campaign_id
     }
+
     for tenant_id, campaign_id in ids:
         transact(engine, tenant_id, partial(_recount_campaign, campaign_id))
 
@@ -94,10 +95,9 @@ def _recount_campaign(campaign_id: UUID, store: CampaignStore) -> None:
 
 
 def _print_problems(
-    console: Console, problems: Iterable[Problem], repaired: Iterable[Problem]
+    console: Console, problems: Collection[Problem], repaired: Iterable[Problem]
 ) -> None:
     """Print each check with its problems, and what to do about each of them."""
-    problems = [*problems]
     for check, sentence in CHECKS:
         name = check.__name__.removeprefix("check_")
         own = [problem for problem in problems if problem.check == name]

@@ -18,12 +18,7 @@ tenants_app: typer.Typer = typer.Typer(**GROUP_SETTINGS, help="List the tenants 
 
 
 @tenants_app.command("list")
-def list_tenants(
-    *,
-    url: Url,
-    tenants: TenantsTable = "tenants",
-    as_json: Json = False,
-) -> None:
+def list_tenants(*, url: Url, tenants: TenantsTable = "tenants", as_json: Json = False) -> None:
     """List every tenant, with its id and the numbers of its campaigns.
 
     Pass the id to other commands as --tenant. Deleted campaigns do not count.

@@ -164,16 +164,13 @@ def watch_campaigns(
 
 def list_generating(store: CampaignStore) -> list[UUID]:
     """Return the ids of the tenant's campaigns that are generating, the longest running first."""
-    return [
-        *store.connection.scalars(
-            sa.select(campaigns.c.id)
-            .where(
-                campaigns.c.tenant_id == store.tenant_id,
-                campaigns.c.status == Status.GENERATING.value,
-            )
-            .order_by(campaigns.c.generation_started_at, campaigns.c.id)
-        )
-    ]
+    columns = campaigns.c
+    select_ids = (
+        sa.select(columns.id)
+        .where(columns.tenant_id == store.tenant_id, columns.status == Status.GENERATING.value)
+        .order_by(columns.generation_started_at, columns.id)
+    )
+    return [*store.connection.scalars(select_ids)]
 
 
 def read_campaigns(store: CampaignStore, ids: Sequence[UUID]) -> Reading:

@@ -22,8 +22,7 @@ def compose_command(url: sa.URL, *arguments: object) -> str:
     whole_url = url.render_as_string(hide_password=False)
     has_password = show_url(url) != whole_url
     shown_url = '"$CAMPAIGN_MODEL_URL"' if has_password else shlex.quote(whole_url)
-    words = [shlex.quote(str(argument)) for argument in arguments]
-    return " ".join((_program(), *words, "--url", shown_url))
+    return f"{_program()} {shlex.join(map(str, arguments))} --url {shown_url}"
 
 
 def _program() -> str:

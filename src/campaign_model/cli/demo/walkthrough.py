@@ -42,7 +42,7 @@ from campaign_model.cli.console import (
     print_labelled,
     print_table,
 )
-from campaign_model.cli.database import open_database, show_url
+from campaign_model.cli.database import column_names, open_database, show_url
 from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contacts
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.next_commands import compose_command, print_commands
@@ -172,8 +172,7 @@ def create_tables(engine: sa.Engine) -> sa.Table:
         )
     db.init(engine, with_host_tables=True)
     messages = db.MinimalHost(host).messages
-    columns = {column["name"] for column in sa.inspect(engine).get_columns(messages.name)}
-    if columns != set(messages.c.keys()):
+    if column_names(engine, messages.name) != set(messages.c.keys()):
         messages = db.MinimalHost(host, messages="campaign_model_demo_messages").messages
         messages.create(engine, checkfirst=True)
     return messages
