@@ -170,6 +170,22 @@ def test_a_worker_leaves_a_sigterm_handler_alone_that_it_could_not_restore(
     assert signal.getsignal(signal.SIGTERM) is handler_before
 
 
+def test_a_sigterm_that_arrives_at_once_stops_the_worker(
+    tenant: Tenant, run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = tenant.campaign(Status.GENERATING, contacts=1)
+    set_handler = signal.signal
+
+    def set_handler_and_raise(number: int, handler: Any) -> Any:
+        replaced = set_handler(number, handler)
+        if number == signal.SIGTERM and callable(handler):
+            signal.raise_signal(number)
+        return replaced
+
+    monkeypatch.setattr(signal, "signal", set_handler_and_raise)
+    assert run_worker(tenant, campaign).stop is WorkerStop.STOPPED
+
+
 @pytest.mark.parametrize("run_worker", ["threads"], indirect=True)
 @pytest.mark.parametrize(
     ("role", "exit_code", "expected"),

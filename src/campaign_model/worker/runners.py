@@ -349,10 +349,10 @@ def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread() or handler is None:
         yield
         return
-    if not _stop_events:
+    _stop_events.append(stop)
+    if not _replaced_handlers:
         _replaced_handlers.append(handler)
         signal.signal(signal.SIGTERM, _handle_sigterm)
-    _stop_events.append(stop)
     try:
         yield
     finally:
