@@ -22,10 +22,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from campaign_model.db.setup import (
+    READ_ONLY,
     SetupError,
     lock_setup,
+    read_access,
     require_untranslated_names,
-    require_writable,
 )
 from campaign_model.store.connection import (
     PREPARED,
@@ -107,14 +108,16 @@ def begin_setup(engine: sa.Engine, *, only_reads: bool = False) -> Iterator[sa.C
     a session that the store refuses too.
     """
     with require_synchronous(engine).connect() as connection:
-        if engine.dialect.name == "postgresql":
+        on_postgresql = engine.dialect.name == "postgresql"
+        if on_postgresql:
             # The engine's default may be AUTOCOMMIT, which has no transactions.
             connection.execution_options(isolation_level="READ COMMITTED")
         check_session(connection)
         with connection.begin():
             if not only_reads:
                 lock_setup(connection)
-                require_writable(connection)
+                if on_postgresql and read_access(connection).read_only:
+                    raise SetupError(READ_ONLY)
             yield connection
 
 

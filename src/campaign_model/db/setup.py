@@ -162,12 +162,6 @@ def require_untranslated_names(source: sa.Engine | sa.Connection) -> None:
         )
 
 
-def require_writable(connection: sa.Connection) -> None:
-    """Raise :class:`SetupError` if the server or the session only reads."""
-    if connection.dialect.name == "postgresql" and read_access(connection).read_only:
-        raise SetupError(READ_ONLY)
-
-
 def require_all_rows(connection: sa.Connection, tables: Iterable[str]) -> None:
     """Raise :class:`SetupError` if row-level security binds this role on one of the ``tables``.
 

@@ -232,12 +232,10 @@ class Export:
         if lost_ids:
             raise LeaseLost(lost_ids)
 
-        def held(some: Iterable[Claim]) -> list[Claim]:
-            return [claim for claim in some if answers[claim] is Recorded.APPLIED]
-
+        held = {claim for claim, answer in answers.items() if answer is Recorded.APPLIED}
         now = utc(campaign_row.now)
-        number = self._update(held(claims), exported_at=now, lease_expires_at=None)
-        self._update(held(failed), claim_token=None, lease_expires_at=None)
+        number = self._update(held.intersection(claims), exported_at=now, lease_expires_at=None)
+        self._update(held.intersection(failed), claim_token=None, lease_expires_at=None)
         add_to_totals(self._scope, campaign_id, Totals(exported=number))
         return answers
 
