@@ -490,6 +490,14 @@ def test_a_deletion_that_fails_leaves_no_note(tenant: Tenant) -> None:
 # --- Install, remove, status ----------------------------------------------------------------------
 
 
+def test_the_guard_locks_the_tables_in_the_order_of_the_store() -> None:
+    """Installing locks the tables as ``metadata`` lists them; another order could deadlock."""
+    assert [*metadata.tables] == [
+        *("campaigns", "campaign_contacts", "campaign_erased_claims", "campaign_totals"),
+        *("campaign_history", "campaign_templates"),
+    ]
+
+
 def test_the_guard_is_installed_once_and_removed_without_a_trace(
     engine_name: str, schema: Callable[[str], str]
 ) -> None:
