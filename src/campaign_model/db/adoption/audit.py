@@ -40,10 +40,8 @@ def audit_rows(
 ) -> AdoptReport:
     """Report what a step adds, repairs and refuses. Pass each finding to ``on_finding``."""
     database = LegacyDatabase(inspection, options)
-    # An empty database has no rows. In an outdated one, which this library has set up, the
-    # constraints have already refused every row that would need a repair.
-    is_correct = inspection.shape in {"empty", "outdated"} or inspection.is_done
-    findings = () if is_correct else _find(session, database)
+    has_no_findings = inspection.is_done or inspection.shape == "empty"
+    findings = () if has_no_findings else _find(session, database)
     repaired: dict[str, int] = {}
     refused: dict[str, int] = {}
     quarantined: dict[str, int] = {}

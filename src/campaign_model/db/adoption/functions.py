@@ -130,13 +130,9 @@ END
 $function$
 """
 
-CREATE_FUNCTIONS = tuple(
-    function.strip()
-    for function in (
-        *(write_decode_json("pg_temp.decode_json"), _REMOVE_MEMBERS, _FILL_STEPS),
-        _READABLE_TIME,
-        *(_DISABLE_TRIGGERS, _ENABLE_TRIGGERS),
-    )
+CREATE_FUNCTIONS = (
+    write_decode_json("pg_temp.decode_json"),
+    *(_REMOVE_MEMBERS, _FILL_STEPS, _READABLE_TIME, _DISABLE_TRIGGERS, _ENABLE_TRIGGERS),
 )
 
 DROP_FUNCTIONS = """

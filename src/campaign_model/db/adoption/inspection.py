@@ -54,6 +54,9 @@ _MESSAGE_VALUES = {
 }
 """The values that the host may want to write into columns of its table of messages."""
 
+_OFTEN_UPDATED = {"campaigns", "campaign_contacts", "campaign_totals"}
+"""The tables that generation updates."""
+
 _SELDOM_UPDATED = {
     *("id", "tenant_id", "campaign_id", "contact_id", "owner_id", "template_id", "shard", "rank"),
     *("name", "description", "is_active", "template_config", "generation_config"),
@@ -97,8 +100,11 @@ class Inspection:
 
     @property
     def is_done(self) -> bool:
-        """Whether the step has nothing to do: no statement, and no row to repair."""
-        return self.has_version and not self.plan.statements
+        """Whether the step has nothing to do: no statement, and no row to repair.
+
+        An outdated database needs only the newer revisions.
+        """
+        return self.shape == "outdated" or (self.has_version and not self.plan.statements)
 
     def with_all_columns(self) -> Inspection:
         """Return the inspection as it is after the phase ``complete`` of the plan."""
@@ -303,19 +309,7 @@ def _find_warnings(
     if adopting and "campaigns" in tables:
         yield from _warn_of_unrecognised_sent_campaigns(messages, tables)
     for name in sorted(expected.keys() & tables.keys()):
-        table = tables[name]
-        yield from _warn_of_required_columns(name, table, expected[name])
-        for trigger in table.triggers:
-            if adopting and trigger != TRIGGER:
-                yield (
-                    f"the trigger {trigger} on {name} does not run for repaired rows, so that "
-                    "updated_at stays as it was; writers wait while a batch of rows is repaired"
-                )
-        for option in table.options:
-            if option.startswith("fillfactor=") and option not in expected[name].options:
-                yield f"{name} has {option}; it applies only to pages written from now on"
-        if name in {"campaigns", "campaign_contacts", "campaign_totals"}:
-            yield from _warn_of_indexes(name, table, expected[name])
+        yield from _warn_of_table(name, tables[name], expected[name], adopting=adopting)
 
 
 def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
@@ -345,8 +339,8 @@ def _warn_of_unrecognised_sent_campaigns(messages: str, tables: Catalog) -> Iter
         )
 
 
-def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Iterator[str]:
-    """Warn of columns that need a value and that the library does not fill."""
+def _warn_of_table(name: str, table: Table, expected: Table, *, adopting: bool) -> Iterator[str]:
+    """Warn of columns, triggers, options and indexes of one of the library's tables."""
     for column_name, column in table.columns.items():
         is_set = column_name in expected.columns and expected.columns[column_name].not_null
         if column.not_null and column.default is None and not is_set:
@@ -354,13 +348,18 @@ def _warn_of_required_columns(name: str, table: Table, expected: Table) -> Itera
                 f"{name}.{column_name} is NOT NULL and has no default: this library cannot insert "
                 "rows"
             )
-
-
-def _warn_of_indexes(name: str, table: Table, expected: Table) -> Iterator[str]:
-    """Warn of indexes on columns that change often, because each change must update the index."""
+    for trigger in table.triggers:
+        if adopting and trigger != TRIGGER:
+            yield (
+                f"the trigger {trigger} on {name} does not run for repaired rows, so that "
+                "updated_at stays as it was; writers wait while a batch of rows is repaired"
+            )
+    for option in table.options:
+        if option.startswith("fillfactor=") and option not in expected.options:
+            yield f"{name} has {option}; it applies only to pages written from now on"
     for index_name, index in table.indexes.items():
         updated = sorted((expected.columns.keys() & index.used_columns) - _SELDOM_UPDATED)
-        if updated and index_name not in expected.indexes:
+        if name in _OFTEN_UPDATED and updated and index_name not in expected.indexes:
             yield (
                 f"the index {index_name} on {name} changes with every update of "
                 f"{', '.join(updated)} (no HOT updates): drop it unless a query needs it"

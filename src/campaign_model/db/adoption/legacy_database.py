@@ -1,8 +1,8 @@
 """The database that the repairs are written for, and the SQL that all repairs share.
 
 The tables of legacy databases differ: columns, or whole tables, are missing until the phase
-``expand`` has run, and the audit reads them before that. :class:`LegacyDatabase` hides this: its
-``select_...`` methods write a SELECT with every column, whether or not the database has it.
+``complete`` has run, and the audit reads them before that. :class:`LegacyDatabase` hides this: it
+writes a SELECT with every column, whether or not the database has it.
 
 A :class:`Rule` says how one column is repaired. ``write_ctes`` turns the rules of a table into the
 CTEs that both ``write_audit`` and ``write_repair`` use, so that a dry run tells what the repair
@@ -96,20 +96,17 @@ class LegacyDatabase:
     inspection: Inspection
     options: Options
 
-    def select_library_rows(self, table: str, names: Iterable[str], *, owner: str) -> str:
-        """Write a SELECT of the columns ``names`` of a library's table.
+    def select_library_rows(self, table: str, *, owner: str) -> str:
+        """Write a SELECT of a library's table: the rows whose column ``owner`` is in ``ids``.
 
-        It selects the rows whose column ``owner`` is in ``ids``. In place of a missing column it
-        has the value that old rows get when the column is added. For a missing table, it returns no
-        rows.
+        In place of a missing column it has the value that old rows get when the column is added.
+        For a missing table, it returns no rows.
         """
-        expected = self.inspection.expected[table].columns
-        types = {name: expected[name].type for name in names}
+        columns = self.inspection.expected[table].columns
+        types = {name: column.type for name, column in columns.items()}
         values = {
-            name: name
-            if self.has_column(table, name)
-            else value_when_added(table, name, expected[name])
-            for name in names
+            name: name if self.has_column(table, name) else value_when_added(table, name, column)
+            for name, column in columns.items()
         }
         rows = f"FROM {quote(table)}\n    WHERE {owner} = ANY(CAST(:ids AS uuid[]))"
         return write_select(types, values, rows if self.has_column(table, owner) else "WHERE false")
@@ -129,7 +126,7 @@ class LegacyDatabase:
         status_map = self.options.status_map.items()
         meanings = {word: status for word, status in status_map if status in known}
         meanings |= {status: status for status in known}
-        return f"CAST({quote_texts([json.dumps(meanings)])} AS jsonb) ->> status"
+        return f"CAST({quote_text(json.dumps(meanings))} AS jsonb) ->> status"
 
 
 def write_select(types: Mapping[str, str], values: Mapping[str, str | None], rows: str) -> str:
@@ -179,10 +176,9 @@ def select_batches(database: LegacyDatabase, table: str, condition: str = "true"
     of the rows (``ids`` and ``rows`` in the module's docstring), and the number of rows in all
     batches.
 
-    The rows are taken in the order of their owners, and two numbers decide about the batch of a
-    row: the number of owners before its owner, divided by ``_BATCH_OWNERS``, and the number of
-    contacts in the rows before it, divided by ``_BATCH_CONTACTS``. Rows for which both quotients
-    are the same (without remainders) are one batch. So a batch of campaigns may exceed
+    The rows are taken in the order of their owners. Of two rows in one batch, the number of owners
+    before them is the same if divided by ``_BATCH_OWNERS`` (without remainder), and so is the
+    number of contacts if divided by ``_BATCH_CONTACTS``. So a batch of campaigns may exceed
     ``_BATCH_CONTACTS`` by the contacts of its last campaign.
     """
     owner_sql = "id"
@@ -287,7 +283,7 @@ def write_audit(ctes: str, findings: Mapping[str, str]) -> str:
     kind, old value, new value, and whether it needs a decision.
     """
     select_findings = "\n    UNION ALL\n".join(
-        f"    SELECT {quote_texts([table])} AS table_name, * FROM {cte}"
+        f"    SELECT {quote_text(table)} AS table_name, * FROM {cte}"
         for cte, table in findings.items()
     )
     return f"""WITH{ctes}

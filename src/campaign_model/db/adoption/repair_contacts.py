@@ -22,14 +22,8 @@ from campaign_model.db.adoption.repair_documents import decode
 from campaign_model.db.adoption.repair_messages import campaign_row_ctes, time_of_export
 from campaign_model.db.checks import checks
 from campaign_model.db.checks_postgresql import BAD_GAP, check_gaps
-from campaign_model.db.schema import quote
+from campaign_model.db.schema import quote, quote_text
 from campaign_model.lifecycle import ContactStatus, resting_status
-
-_COLUMNS = (
-    *("id", "campaign_id", "contact_id", "tenant_id", "status", "enrichment_gaps"),
-    *("generation_cost", "unknown_costs", "rank", "claimed_at", "added_at", "generated_at"),
-    *("exported_at", "claim_token", "lease_expires_at", "retry_at", "error_code", "error"),
-)
 
 _FINISHED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED))
 _CLAIMED = quote_texts((ContactStatus.GENERATED, ContactStatus.FAILED, ContactStatus.GENERATING))
@@ -72,7 +66,7 @@ def _row_id(reference: Reference) -> str:
         return "CAST(to_jsonb(referring) AS text)"
     if len(key) == 1:
         return f"CAST(referring.{quote(key[0])} AS text)"
-    members = ", ".join(f"{quote_texts([name])}, referring.{quote(name)}" for name in key)
+    members = ", ".join(f"{quote_text(name)}, referring.{quote(name)}" for name in key)
     return f"CAST(jsonb_build_object({members}) AS text)"
 
 
@@ -103,9 +97,9 @@ def move_contacts(database: LegacyDatabase) -> tuple[str, ...]:
 WITH quarantined AS (
     INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
     SELECT
-        {quote_texts([reference.table_name])},
+        {quote_text(reference.table_name)},
         {_row_id(reference)},
-        {quote_texts([reference.column])},
+        {quote_text(reference.column)},
         to_jsonb(referring.{column}),
         'reference_removed'
     FROM {table} AS referring
@@ -138,7 +132,7 @@ contact_row AS (
         {time_of_export("source")} AS legacy_export_at,
         person.tenant_id IS DISTINCT FROM campaign_row.tenant_id AS is_misplaced
     FROM (
-{database.select_library_rows("campaign_contacts", _COLUMNS, owner="campaign_id")}
+{database.select_library_rows("campaign_contacts", owner="campaign_id")}
     ) AS source
     JOIN campaign_row ON campaign_row.id = source.campaign_id
     LEFT JOIN {quote(database.inspection.host.contacts)} AS person ON person.id = source.contact_id

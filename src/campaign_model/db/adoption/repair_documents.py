@@ -27,7 +27,7 @@ SELECT
     CASE WHEN {decode(steps)} IS NOT NULL THEN CAST({steps} AS text) END,
     CASE WHEN {decode(settings)} IS NOT NULL THEN CAST({settings} AS text) END
 FROM (
-{database.select_library_rows(table, ("id", "name", "description", steps, settings), owner="id")}
+{database.select_library_rows(table, owner="id")}
 ) AS source"""
 
 

@@ -29,13 +29,6 @@ _MESSAGE_COLUMNS = {
 }
 """The columns of messages that adoption reads, with the types that it casts them to."""
 
-_CAMPAIGN_COLUMNS = (
-    *("id", "tenant_id", "owner_id", "name", "description", "status", "is_active"),
-    *("template_config", "generation_config", "total_contacts", "generated_count"),
-    *("generation_cost", "next_position", "version", "created_at", "updated_at"),
-    *("template_id", "generation_started_at", "generation_completed_at"),
-)
-
 _SENT = quote_texts(("sent", "delivered", "opened", "clicked", "replied", "bounced"))
 """The statuses of messages that were sent to a contact, in lower case."""
 
@@ -112,7 +105,7 @@ campaign_row AS (
             ELSE known_status
         END AS repaired_status
     FROM (
-{database.select_library_rows("campaigns", _CAMPAIGN_COLUMNS, owner="id")}
+{database.select_library_rows("campaigns", owner="id")}
     ) AS source
     CROSS JOIN LATERAL (
         SELECT
@@ -177,7 +170,10 @@ message_checked AS (
         AND source.campaign_id NOT IN (
             -- Read the table once more. PostgreSQL writes a CTE that is used twice to memory, and
             -- contact_row would be all contacts of the batch.
-{database.select_library_rows("campaign_contacts", ("campaign_id",), owner="campaign_id")}
+            SELECT campaign_id
+            FROM (
+{database.select_library_rows("campaign_contacts", owner="campaign_id")}
+            ) AS present_contact
         )
 ),{write_ctes("message", _MESSAGE_RULES, "message_checked")},
 -- One contact for all messages of a campaign to the same person.

@@ -12,11 +12,6 @@ from campaign_model.db.adoption.legacy_database import (
 )
 from campaign_model.db.adoption.repair_documents import document_rules, join_documents
 
-_COLUMNS = (
-    *("id", "tenant_id", "name", "description", "steps", "default_config", "is_system"),
-    *("version", "created_at", "updated_at"),
-)
-
 _RULES = {
     "name": Rule(
         f"""CASE
@@ -64,7 +59,7 @@ def _template_ctes(database: LegacyDatabase) -> str:
     """Write all CTEs of an audit or a repair, up to ``template`` and ``template_finding``."""
     return f"""
 template_row AS (
-{database.select_library_rows("campaign_templates", _COLUMNS, owner="id")}
+{database.select_library_rows("campaign_templates", owner="id")}
 ),
 -- The values of each template, and whether they are valid.
 template_checked AS (

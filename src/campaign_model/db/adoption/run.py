@@ -49,15 +49,14 @@ def verify(
         require_all_rows(connection, (TOLERATED_WRITES_TABLE,))
         tolerated = read_tolerated_writes(connection, inspection)
         distributed = read_distributed_tables(connection)
-    # If Citus spreads some of the tables, it must spread all.
-    undistributed = [
-        distribute_table(table)
-        for table in metadata.sorted_tables
-        if distributed and table.name in inspection.tables.keys() - distributed
+    # If Citus spreads some of the library's tables, it must spread all.
+    undistributed = inspection.tables.keys() - distributed if distributed else ()
+    distribute = [
+        distribute_table(table) for table in metadata.sorted_tables if table.name in undistributed
     ]
     return Verdict(
         inspection.shape,
-        (*inspection.pending, *undistributed),
+        (*inspection.pending, *distribute),
         inspection.warnings,
         tolerated,
         bool(distributed),
@@ -210,9 +209,7 @@ class _Adoption:
             return report
         if report.refused:
             raise AdoptionRefused(report)
-        # An outdated database is adopted already: it only needs the newer revisions, which
-        # `_record_version` runs.
-        if inspection.shape != "outdated" and not inspection.is_done:
+        if not inspection.is_done:
             try:
                 self._adopt(inspection)
             except sa.exc.IntegrityError as error:

@@ -57,7 +57,7 @@ def write_script(database: LegacyDatabase) -> str:
     ]
     return _write_script(
         "the database as it was found",
-        *(f"{function};" for function in CREATE_FUNCTIONS),
+        *(f"{function.strip()};" for function in CREATE_FUNCTIONS),
         *(_write_audit(database, table, audit) for table, audit in audits.items()),
         *_write_statements(inspection.plan.complete),
         *map(_write_procedure, repairs),

@@ -95,7 +95,8 @@ def _find_bad_members(text: str, kind: str, recover: Callable[[Any], object]) ->
             recover([step for index, step in enumerate(document) if index not in bad_indexes])
         except InvalidDocument:
             return []
-    return [[*map(str, path)] for path in sorted(paths, key=_order, reverse=True)]
+    # Two paths first differ below the same parent, so an index is not compared with a name.
+    return [[*map(str, path)] for path in sorted(paths, reverse=True)]
 
 
 def _without_inner(paths: set[Path]) -> set[Path]:
@@ -139,7 +140,3 @@ def _take_out(document: Any, path: Path) -> None:
         document[path[0]] = {"channel": "removed", "key": new_key()}
     else:
         parent[path[-1]] = None
-
-
-def _order(path: Path) -> list[tuple[int, str]]:
-    return [(token, "") if isinstance(token, int) else (0, token) for token in path]
