@@ -83,6 +83,20 @@ def test_one_table_may_hold_the_owners_and_the_contacts(new_database: NewDatabas
     assert db.sql(host=people).count("ADD CONSTRAINT uq_people_tenant_id_id") == 1
 
 
+def test_a_key_that_foreign_keys_cannot_refer_to_does_not_count(new_database: NewDatabase) -> None:
+    with open_engine(new_database(POSTGRESQL[-1])) as engine:
+        for statement in (
+            "CREATE TABLE tenants (id uuid PRIMARY KEY)",
+            """CREATE TABLE owners (
+                id uuid PRIMARY KEY, tenant_id uuid, UNIQUE (tenant_id, id) DEFERRABLE)""",
+            "CREATE TABLE contacts (id uuid PRIMARY KEY, tenant_id uuid, name text)",
+            "CREATE UNIQUE INDEX ON contacts (tenant_id, id, lower(name))",
+        ):
+            execute(engine, statement)
+        db.adopt(engine, enforce=True)
+        assert db.verify(engine).shape == "current"
+
+
 def constraint_definitions(catalog: catalogs.Catalog) -> set[tuple[str, str]]:
     """Return the table and the definition of every constraint."""
     return {

@@ -61,14 +61,13 @@ class Index:
     """An index. ``definition`` is the part of CREATE INDEX that begins with USING.
 
     ``columns`` are those of the key; ``used_columns`` also has those of the predicate and of
-    expressions.
+    expressions. ``is_key`` is true if foreign keys can refer to the columns.
     """
 
     definition: str
     columns: tuple[str, ...]
     used_columns: tuple[str, ...]
-    unique: bool = False
-    partial: bool = False
+    is_key: bool = False
     valid: bool = True
 
 
@@ -215,7 +214,7 @@ SELECT
                 )
             )
     ),
-    indisunique, indpred IS NOT NULL, indisvalid
+    indisunique AND indimmediate AND indpred IS NULL AND indexprs IS NULL, indisvalid
 FROM pg_index
 JOIN pg_class ON pg_class.oid = indexrelid
 WHERE indrelid = ANY(CAST(:tables AS oid[]))

@@ -267,8 +267,7 @@ def find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
         if name != host.tenants and keys_end_with_tenant(tables):
             unique_keys.append({*HOST_KEY})
         if not any(
-            index.unique and {*index.columns} in unique_keys and not index.partial
-            for index in table.indexes.values()
+            index.is_key and {*index.columns} in unique_keys for index in table.indexes.values()
         ):
             yield f"{name}.id is not unique, so foreign keys cannot refer to it"
 

@@ -156,11 +156,7 @@ def plan_host_key(name: str, present: Table) -> Iterator[Statement]:
     # An index with the name of the key does not count: an interrupted adoption may have built it,
     # and ``constrain`` makes it the key.
     has_other_index = any(
-        index_name != key
-        and {*index.columns} == {*HOST_KEY}
-        and index.unique
-        and index.valid
-        and not index.partial
+        index_name != key and {*index.columns} == {*HOST_KEY} and index.is_key and index.valid
         for index_name, index in present.indexes.items()
     )
     if not has_other_index:
