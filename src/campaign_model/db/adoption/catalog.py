@@ -121,6 +121,8 @@ class Reference:
         return next(keys, ())
 
 
+# The columns of the next four queries are in the order of the fields of their classes.
+
 # The relations of some names that unqualified SQL would find.
 _SELECT_TABLES = """
 SELECT
