@@ -6,6 +6,7 @@ import itertools
 import threading
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -244,3 +245,21 @@ def test_two_costs_that_pass_the_limit_of_one_amount_do_not_end_the_worker(
     assert (report.completed, report.failures) == (True, {SAVE_FAILED: 2})
     rows = contact_rows(tenant, campaign.id).values()
     assert [(row.generation_cost, row.unknown_costs) for row in rows] == [(0, 1)] * 2
+
+
+def test_a_checkpoint_whose_cost_is_no_money_fails_its_contact_alone(
+    tenant: Tenant, run_worker: RunWorker
+) -> None:
+    costs: list[Any] = [0.002, "1", True, -1, Decimal("NaN"), Decimal("1e-12"), Decimal(10) ** 10]
+    campaign = tenant.campaign(Status.GENERATING, contacts=len(costs))
+    number = itertools.count()
+
+    def generate(task: Task) -> Outcome:
+        task.checkpoint(costs[next(number)])
+        raise AssertionError
+
+    report = run_worker(tenant, campaign, generate)
+    assert (report.completed, report.failures) == (True, {GENERATE_FAILED: len(costs)})
+    # The calls were paid for, so their costs are unknown.
+    rows = contact_rows(tenant, campaign.id).values()
+    assert [(row.generation_cost, row.unknown_costs) for row in rows] == [(0, 1)] * len(costs)

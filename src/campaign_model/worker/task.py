@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import attrs
 import sqlalchemy as sa
 
-from campaign_model._values import exact_money, is_money
+from campaign_model._values import exact_money, is_money, money
 from campaign_model.claims import Claim, Recorded
 from campaign_model.errors import LeaseLost
 from campaign_model.generation_config import GenerationConfig
@@ -75,6 +75,8 @@ class _Task:
         return slot.message_id(self.claim.id, self.claim.revision)
 
     def _checkpoint(self, cost: Decimal | None, save: SaveMessage | None) -> None:
+        # Refuse a cost that is no money here, as an error of `generate`: no outcome can book it.
+        cost = None if cost is None else money(cost)
         call_id = uuid4()
 
         def book_and_save(store: CampaignStore) -> None:
@@ -129,6 +131,9 @@ class Task(_Task):
         this error or database errors: the worker needs them to book the cost that the checkpoint
         could not. If ``save`` raises, the checkpoint raises the same error and books nothing. Let
         that pass, so that the contact fails with this cost booked, or repeat the checkpoint.
+
+        Raises ``TypeError`` for a float or a text, and :class:`InvalidArgument` for an amount that
+        cannot be booked. Then the contact fails with an unknown cost.
         """
         self._checkpoint(cost, save)
 
