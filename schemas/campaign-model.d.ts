@@ -512,10 +512,11 @@ export type Overlap = {
  * How far a campaign's generation is. `by_status` has a number of contacts for every status.
  * `spent`, `reserved` and `budget` are money. `unknown_costs` is the number of outcomes without a
  * cost. `per_second` is the rate of finished contacts since the run began, and `seconds_left` is
- * the time for the rest at that rate. Both are `null` while they are unknown. `exported` is the
- * number of contacts whose messages were exported. `repairs` names what another program has
- * written so that it cannot be read: times and sums as in `CampaignSummary`, and settings
- * (`unreadable`). `budget` is `null` if the settings cannot be read.
+ * the time for the rest at that rate. Both are `null` while they are unknown, and `seconds_left`
+ * is `null` after the generation was completed. `exported` is the number of contacts whose
+ * messages were exported. `repairs` names what another program has written so that it cannot be
+ * read: times and sums as in `CampaignSummary`, and settings (`unreadable`). `budget` is `null` if
+ * the settings cannot be read.
  */
 export type Progress = {
   by_status: Record<ContactStatus, number>;

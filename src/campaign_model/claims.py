@@ -235,7 +235,8 @@ class Progress(Answer):
     ``by_status`` has a number of contacts for every status. ``spent``, ``reserved`` and ``budget``
     are money. ``unknown_costs`` is the number of outcomes without a cost. ``per_second`` is the
     rate of finished contacts since the run began, and ``seconds_left`` is the time for the rest at
-    that rate. Both are ``None`` while they are unknown. ``exported`` is the number of contacts
+    that rate. Both are ``None`` while they are unknown, and ``seconds_left`` is ``None`` after the
+    generation was completed. ``exported`` is the number of contacts
     whose messages were exported.
 
     ``repairs`` names what another program has written so that it cannot be read: times and sums as

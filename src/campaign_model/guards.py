@@ -93,7 +93,10 @@ has_contacts = Guard(
 has_contacts_to_generate = Guard(
     "has_contacts_to_generate",
     meaning="At least one contact waits for messages, or was in flight when a run was cancelled.",
-    advice="no contact waits for messages; assign, enrich or retry contacts, or submit for review",
+    advice=(
+        "no contact waits for messages; assign, enrich, retry or regenerate contacts, "
+        "or submit for review"
+    ),
     holds=lambda facts: facts.claimable + facts.in_flight > 0,
 )
 

@@ -286,7 +286,7 @@ def test_each_guard_can_be_the_only_one_of_its_action_that_fails(name: str) -> N
         "has_enabled_steps": "the campaign has no enabled step; enable at least one step",
         "has_contacts": "the campaign has no contacts; assign or include contacts",
         "has_contacts_to_generate": "no contact waits for messages; "
-        "assign, enrich or retry contacts, or submit for review",
+        "assign, enrich, retry or regenerate contacts, or submit for review",
         "something_generated": "no contact has messages yet; start generation first",
         "nothing_in_flight": "3 contact(s) are in flight; "
         "wait until workers finish or leases expire",

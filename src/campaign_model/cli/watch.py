@@ -246,10 +246,12 @@ def _describe_contacts(campaign: WatchedCampaign) -> str:
 
 def _describe_speed(progress: Progress) -> str:
     """Say how many contacts are finished in a second, and how long the others will take."""
-    if progress.per_second is None or progress.seconds_left is None:
+    if progress.per_second is None:
         return "rate not known yet"
-    left = _format_duration(timedelta(seconds=progress.seconds_left))
-    return f"{progress.per_second:.3g}/s, {left} left"
+    speed = f"{progress.per_second:.3g}/s"
+    if progress.seconds_left is None:
+        return speed
+    return f"{speed}, {_format_duration(timedelta(seconds=progress.seconds_left))} left"
 
 
 def _describe_money(progress: Progress) -> str:

@@ -417,7 +417,7 @@ def load_progress(scope: Scope, campaign_id: UUID) -> Progress:
         unknown_costs=total.unknown,
         budget=budget,
         per_second=per_second,
-        seconds_left=total.unfinished / per_second if per_second else None,
+        seconds_left=total.unfinished / per_second if per_second and not completed else None,
         exported=total.exported,
         repairs=tuple(repairs),
     )
