@@ -1,8 +1,8 @@
 """The explanation of refused documents: every violation, in words for the person who wrote it.
 
-:func:`violations` applies the published JSON Schema (:func:`document_schema`), and then the rules
-between steps, which JSON Schema cannot express. A document has violations if and only if the
-converter or :mod:`campaign_model.forms` refuses it.
+:func:`violations` runs the published JSON Schema (:func:`document_schema`) with jsonschema, and
+then the rules between steps, which JSON Schema cannot express. A document has violations if and
+only if the converter or :mod:`campaign_model.forms` refuses it.
 
 A document within the limits of size can still have thousands of violations with long pointers. So
 the places of all violations are collected, but only the first 100 get a pointer and a message, and
@@ -22,6 +22,10 @@ from operator import ge, le
 from pathlib import Path
 from types import NoneType
 from typing import Any, cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from campaign_model._json import (
     EMPTY,
@@ -87,7 +91,7 @@ def document_schema(
         for part, name in PARTS.items():
             if form == "submitted":  # A stored part has the published id: its words are free.
                 schema["properties"][name]["$ref"] = schema["$defs"][part]["$id"]
-            # The whole schema has it, and a part of a schema needs none.
+            # With a $schema of its own, jsonschema would validate the part with its own class.
             del schema["$defs"][part]["$schema"]
     return schema
 
@@ -158,6 +162,25 @@ def _not_known(word: str, noun: str, known: Collection[str], *, x_allowed: bool 
     return f"{short_repr(word)} is not a known {noun}{hint}; use one of {quoted(known)}{own}"
 
 
+def _belongs_to_another_program(tokens: Tokens, previous: Previous) -> str | None:
+    """Return the message for an unknown field that ``previous`` has elsewhere or otherwise."""
+    *parents, name = tokens
+    owner: Any = previous
+    if isinstance(owner, CampaignTemplate) and parents:
+        owner = getattr(owner, str(parents[0]))
+    if isinstance(owner, StepSequence):
+        steps = zip(owner.keys, owner, strict=True)
+        keys = " or ".join(repr(key) for key, step in steps if name in step.extra)
+        if keys:
+            return (
+                f"belongs to another program and to the step with the key {keys}; "
+                "send it back unchanged, in a step with that key"
+            )
+    elif name in getattr(owner, "extra", EMPTY):
+        return "belongs to another program; send it back unchanged"
+    return None
+
+
 def _place(kind: str, tokens: Tokens) -> str:
     """Return the words for a place, the same for a document alone and in a campaign template."""
     if kind in PARTS:
@@ -173,19 +196,41 @@ def _place(kind: str, tokens: Tokens) -> str:
     return "".join(words).removeprefix(".") or kind
 
 
-# --- The rules of a schema -----------------------------------------------------------------------
-# Types are exact: 1.0 is no integer. A message shows no whole value, which may be very long.
+# --- A jsonschema validator with exact types and our own messages --------------------------------
+# jsonschema accepts 1.0 as an integer. It also puts the whole value into its messages: that may be
+# very long, and Python cannot print some integers. So every keyword has a function of ours. Its
+# errors have the code of the violation as their ``validator``.
 
-_TYPES: dict[str, set[type]] = {
-    "array": {list},
-    "boolean": {bool},
-    "integer": {int},
-    "null": {NoneType},
-    "number": {int, float},
-    "object": {dict, RepeatedMembers},
-    "string": {str},
-}
-"""The Python types of each JSON type."""
+
+def _exactly(*python_types: type) -> Callable[[object, Any], bool]:
+    return lambda _checker, value: type(value) in python_types
+
+
+_TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
+    {
+        "array": _exactly(list),
+        "boolean": _exactly(bool),
+        "integer": _exactly(int),
+        "object": _exactly(dict, RepeatedMembers),
+        "string": _exactly(str),
+    }
+)
+
+
+def _limit(
+    code: str, json_type: str, holds: Callable[[Any, Any], bool], units: str = ""
+) -> Callable[[Any, Any, Any, Any], Iterator[ValidationError]]:
+    """Return the function of a keyword that limits one JSON type by the test ``holds``.
+
+    The message counts the ``units`` of the value, or shows the value.
+    """
+
+    def validate(validator: Any, limit: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+        if validator.is_type(value, json_type) and not holds(value, limit):
+            description = f"has {len(value)} {units}" if units else _is_what(value)
+            yield ValidationError(f"{description}; it must be {meaning(schema)}", validator=code)
+
+    return validate
 
 
 def _matches(text: str, pattern: str) -> bool:
@@ -193,101 +238,80 @@ def _matches(text: str, pattern: str) -> bool:
     return re.search(re.sub(r"\$\Z", r"\\Z", pattern), text) is not None
 
 
-_LIMITS: dict[str, tuple[str, type, Callable[[Any, Any], bool], str]] = {
-    "maximum": ("too_large", int, le, ""),
-    "maxItems": ("too_many_items", list, lambda items, most: len(items) <= most, "steps"),
-    "maxLength": ("too_long", str, lambda text, most: len(text) <= most, "characters"),
-    "minimum": ("too_small", int, ge, ""),
-    "minItems": ("too_few_items", list, lambda items, least: len(items) >= least, "steps"),
-    "minLength": ("too_short", str, lambda text, least: len(text) >= least, "characters"),
-    "pattern": ("bad_pattern", str, _matches, ""),
-}
-"""Keywords that limit a value: the code of the violation, the type of the value, the test of the
-limit, and what the message counts. If it counts nothing, it shows the value."""
-
-_Found = tuple[Tokens, str, str | Callable[[], str]]
-"""A fault whose message may be written later."""
+def _type(
+    validator: Any, json_types: str | list[str], value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    allowed = [json_types] if isinstance(json_types, str) else json_types
+    if not any(validator.is_type(value, json_type) for json_type in allowed):
+        message = f"{_is_what(value)}; it must be {meaning(schema)}"
+        yield ValidationError(message, validator="wrong_type")
 
 
-def _broken_rules(value: Any, schema: Any, place: Tokens, previous: Previous) -> Iterator[_Found]:
-    """Yield every rule of a schema without references that the value at ``place`` breaks."""
-    if "anyOf" in schema:
-        # The first schema is that of a value. The second one lists what is written for no value.
-        if value not in schema["anyOf"][1].get("enum", [None]):
-            yield from _broken_rules(value, schema["anyOf"][0], place, previous)
-        return
-    # 1. The type of the value.
-    json_types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-    if not any(type(value) in _TYPES[json_type] for json_type in json_types):
-        yield place, "wrong_type", f"{_is_what(value)}; it must be {meaning(schema)}"
-        return
-    # 2. Its limits.
-    for keyword, (code, limited_type, holds, units) in _LIMITS.items():
-        is_limited = keyword in schema and type(value) is limited_type
-        if is_limited and not holds(value, schema[keyword]):
-            description = f"has {len(value)} {units}" if units else _is_what(value)
-            yield place, code, f"{description}; it must be {meaning(schema)}"
-    if isinstance(value, str) and value not in schema.get("enum", [value]):
-        words = [word for word in schema["enum"] if word is not None]
-        yield place, "unknown_value", partial(_not_known, value, str(place[-1]), words)
-    # 3. Its parts.
-    if isinstance(value, list) and len(value) <= schema.get("maxItems", len(value)):
-        for index, item in enumerate(value):
-            yield from _broken_rules(item, schema["items"], (*place, index), previous)
-    if isinstance(value, dict):
-        yield from _broken_rules_of_members(value, schema, place, previous)
+def _required(
+    validator: Any, names: list[str], value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if validator.is_type(value, "object"):
+        for name in names:
+            if name not in value:
+                message = f"is missing; it must be {meaning(schema['properties'][name])}"
+                yield ValidationError(message, path=[name], validator="required")
 
 
-def _broken_rules_of_members(
-    members: dict[Any, Any], schema: Any, place: Tokens, previous: Previous
-) -> Iterator[_Found]:
-    """Yield every rule of a schema that the members of an object break."""
-    fields = schema.get("properties", {})
-    for name in schema.get("required", ()):
-        if name not in members:
-            message = f"is missing; it must be {meaning(fields[name])}"
-            yield (*place, name), "required", message
-    for name, value in members.items():
-        if name in fields:
-            yield from _broken_rules(value, fields[name], (*place, name), previous)
-        elif isinstance(name, str) and not schema.get("additionalProperties", True):
+def _additional_properties(
+    validator: Any, allowed: object, value: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not allowed and validator.is_type(value, "object"):
+        for name in value:
+            if not isinstance(name, str) or name in schema["properties"]:
+                continue
             is_own = "patternProperties" in schema and name.startswith("x_")
             # A name that is no valid text is a fault of its object, and has no pointer.
             if not is_own and text_fault(name) is None:
-                explain = partial(_explain_unknown_field, (*place, name), schema, previous)
-                yield (*place, name), "unknown_field", explain
+                yield ValidationError("", path=[name], validator="unknown_field")
 
 
-def _explain_unknown_field(tokens: Tokens, schema: Any, previous: Previous) -> str:
-    """Return the message for an unknown field.
+def _items(validator: Any, step_schema: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if validator.is_type(value, "array") and len(value) <= schema.get("maxItems", len(value)):
+        for index, item in enumerate(value):
+            yield from validator.descend(item, step_schema, path=index)
 
-    If ``previous``, the present document, has the field elsewhere or with another value, then
-    another program has written it.
-    """
-    *parents, name = tokens
-    owner: Any = previous
-    if isinstance(owner, CampaignTemplate) and parents:
-        owner = getattr(owner, str(parents[0]))
-    if isinstance(owner, StepSequence):
-        steps = zip(owner.keys, owner, strict=True)
-        keys = " or ".join(repr(key) for key, step in steps if name in step.extra)
-        if keys:
-            return (
-                f"belongs to another program and to the step with the key {keys}; "
-                "send it back unchanged, in a step with that key"
-            )
-    elif name in getattr(owner, "extra", EMPTY):
-        return "belongs to another program; send it back unchanged"
-    fields = [field for field in schema["properties"] if field != "$schema"]
-    return _not_known(str(name), "field", fields, x_allowed="patternProperties" in schema)
+
+def _any_of(
+    validator: Any, schemas: list[Any], value: Any, _schema: Any
+) -> Iterator[ValidationError]:
+    """Validate with the first of two schemas. The other one lists what is written for no value."""
+    if value not in schemas[1].get("enum", [None]):
+        yield from validator.descend(value, schemas[0])
+
+
+_Validator: Any = cast("Any", extend)(
+    Draft202012Validator,
+    {
+        "additionalProperties": _additional_properties,
+        "anyOf": _any_of,
+        "enum": _limit("unknown_value", "string", lambda word, words: word in words),
+        "items": _items,
+        "maxItems": _limit("too_many_items", "array", lambda items, n: len(items) <= n, "steps"),
+        "maxLength": _limit("too_long", "string", lambda text, n: len(text) <= n, "characters"),
+        "maximum": _limit("too_large", "integer", le),
+        "minItems": _limit("too_few_items", "array", lambda items, n: len(items) >= n, "steps"),
+        "minLength": _limit("too_short", "string", lambda text, n: len(text) >= n, "characters"),
+        "minimum": _limit("too_small", "integer", ge),
+        "pattern": _limit("bad_pattern", "string", _matches),
+        # The schemas allow any value in these members; additionalProperties looks at their names.
+        "patternProperties": lambda *_: (),
+        "required": _required,
+        "type": _type,
+    },
+    type_checker=_TYPES,
+)
 
 
 @lru_cache(maxsize=64)
-def _schema(kind: str, form: str, vocabulary: Vocabulary) -> dict[str, Any]:
-    """Return the schema that :func:`violations` names by its arguments, without references."""
+def _validator(kind: str, form: str, vocabulary: Vocabulary) -> Any:
     if form == "answer":
-        return answer_schema(kind) | {"description": f"an object: a {kind}"}
-    return whole_schema(kind, form, vocabulary)
+        return _Validator(answer_schema(kind) | {"description": f"an object: a {kind}"})
+    return _Validator(document_schema(kind, form, vocabulary))
 
 
 # --- All violations ------------------------------------------------------------------------------
@@ -299,6 +323,9 @@ _CONSEQUENCES = {"wrong_type", "unknown_value", "bad_pattern", "too_small", "too
 """Violations of the schema that say nothing new about a value that is not valid JSON."""
 
 _LONGEST_POINTER = 1_000
+
+_Found = tuple[Tokens, str, str | Callable[[], str]]
+"""A fault whose message may be written later."""
 
 
 def violations(
@@ -320,13 +347,13 @@ def violations(
 
     # 2. The rules of the schema.
     not_json = _places(faults)
-    for fault in _broken_rules(document, _schema(kind, form, vocabulary), (), previous):
-        tokens, code, _ = fault
+    for error in _validator(kind, form, vocabulary).iter_errors(document):
+        tokens, code = tuple(error.absolute_path), error.validator
         if code in _CONSEQUENCES and tokens in not_json:
             continue
         if code in _RESTRICTED and is_unchanged(code, tokens, document, previous):
             continue
-        faults.append(fault)
+        faults.append((tokens, code, partial(_explain, error, tokens, previous)))
 
     # 3. The rules between steps. Of too many steps, nothing else is said.
     path: Tokens = () if kind in PARTS else ("steps",)
@@ -355,6 +382,25 @@ def violations(
         message = f"and {len(faults) - MAX_VIOLATIONS:,} more violations"
         listed.append(Violation("", "more_violations", f"{_place(kind, ())}: {message}"))
     return tuple(listed)
+
+
+def _explain(error: Any, tokens: Tokens, previous: Previous) -> str:
+    """Return the message of an error of jsonschema.
+
+    ``tokens`` are the path of the faulty value in the document. ``previous`` is the campaign's
+    present document: a field that is in it too was written by another program, and the message says
+    so.
+    """
+    name, schema = str(tokens[-1]) if tokens else "", error.schema
+    if error.validator == "unknown_value":
+        words = [word for word in schema["enum"] if word is not None]
+        return _not_known(error.instance, name, words)
+    if error.validator == "unknown_field":
+        fields = [field for field in schema["properties"] if field != "$schema"]
+        return _belongs_to_another_program(tokens, previous) or _not_known(
+            name, "field", fields, x_allowed="patternProperties" in schema
+        )
+    return str(error.message)
 
 
 def _pointer(tokens: Tokens) -> str:

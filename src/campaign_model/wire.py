@@ -9,10 +9,10 @@ the methods of ``DEFAULT``, the codec of the standard vocabulary. A document is 
 3. Convert the document into a value with cattrs (:mod:`campaign_model.converter`). If that refuses
    a stored document, repair it (:mod:`campaign_model.forms`) and try again.
 4. Refuse a submitted document with restricted parts (:mod:`campaign_model.forms`).
-5. If it was refused, list every violation (:mod:`campaign_model.validation`).
+5. If it was refused, list every violation with jsonschema (:mod:`campaign_model.validation`).
 
-A document is refused if and only if it has violations. cattrs and :mod:`campaign_model.validation`
-are loaded when they are first needed.
+A document is refused if and only if it has violations. cattrs and jsonschema are loaded when they
+are first needed.
 
 Values that were made from short texts are kept in caches (:mod:`campaign_model._caches`): one for
 each kind of stored document, and one for each kind of submitted document and each codec.
@@ -109,7 +109,7 @@ def _read_answer(document: Any, cls: Any) -> Any:
 
 def _violations(kind: str, *arguments: Any) -> tuple[Violation, ...]:
     """Call :func:`campaign_model.validation.violations`."""
-    from campaign_model.validation import violations  # noqa: PLC0415 - slow to import
+    from campaign_model.validation import violations  # noqa: PLC0415 - loads jsonschema
 
     return violations(kind, *arguments)
 
@@ -389,7 +389,7 @@ class Codec:
         ``name`` is ``"template_config"``, ``"generation_config"`` or ``"campaign_template"``. The
         last refers to the other two, which are in its ``$defs``.
         """
-        from campaign_model.validation import document_schema  # noqa: PLC0415 - slow
+        from campaign_model.validation import document_schema  # noqa: PLC0415 - loads jsonschema
 
         return document_schema(name, "submitted", self.vocabulary)
 

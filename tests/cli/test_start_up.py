@@ -14,7 +14,7 @@ import typer.main
 from campaign_model.cli.app import app
 from support.commands import Command
 
-SLOW = {"alembic", "cattrs", "psycopg", "rich", "sqlalchemy"}
+SLOW = {"alembic", "cattrs", "jsonschema", "psycopg", "rich", "sqlalchemy"}
 """Packages that no help needs."""
 
 RUN_AND_LIST_MODULES = """

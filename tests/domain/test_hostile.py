@@ -56,7 +56,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @pytest.fixture(scope="module", autouse=True)
 def loaded() -> None:
-    """Load cattrs and the schemas, so that no test counts that."""
+    """Load cattrs and jsonschema and compile the schemas, so that no test counts that."""
     DEFAULT.converter.structure([a_step()], StepSequence)
     for kind in KINDS:
         DEFAULT.violations(None, kind)

@@ -14,7 +14,7 @@ import pytest
 import campaign_model
 
 HEAVY = {
-    *("alembic", "cattrs", "fastapi", "hypothesis", "pydantic", "rich", "sqlalchemy"),
+    *("alembic", "cattrs", "fastapi", "hypothesis", "jsonschema", "pydantic", "rich", "sqlalchemy"),
     "typer",
 }
 

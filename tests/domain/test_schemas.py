@@ -29,7 +29,7 @@ from support.paths import SCHEMAS
 FORMS = ("submitted", "stored")
 NAMES = [f"{kind}.{form}" for kind in KINDS for form in FORMS]
 
-# Keywords that the library applies, and that ajv's strict mode and older readers know.
+# Keywords that ajv's strict mode and older readers of JSON Schema know.
 KEYWORDS = {
     *("$id", "$ref", "$schema", "additionalProperties", "anyOf", "description", "enum", "items"),
     *("maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern"),
