@@ -36,7 +36,7 @@ PARTS = {"template_config": "steps", "generation_config": "generation_config"}
 
 
 def restricted_parts(value: Any, vocabulary: Vocabulary) -> Iterator[tuple[str, Tokens]]:
-    """Yield a place for every restricted part, and its code as a violation of a new document."""
+    """Yield the code and the place of every restricted part as a violation of a new document."""
     if isinstance(value, CampaignTemplate):
         for field in PARTS.values():
             for code, tokens in restricted_parts(getattr(value, field), vocabulary):

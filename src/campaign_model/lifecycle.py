@@ -318,7 +318,8 @@ def why_not(source: Status, action: Action, facts: Facts) -> TransitionNotAllowe
     try:
         apply(source, action, facts)
     except TransitionNotAllowed as error:
-        return error.with_traceback(None)
+        error.__context__ = error.__traceback__ = None  # It is an answer, and was not raised.
+        return error
     return None
 
 

@@ -106,6 +106,16 @@ def test_failure_16_a_contact_with_messages_is_kept_when_others_are_removed(
     tenant.check_totals(campaign.id)
 
 
+def test_a_removal_of_no_contacts_counts_the_campaign_too(tenant: Tenant) -> None:
+    campaign = tenant.campaign(contacts=3)
+    row = next(iter(contact_rows(tenant, campaign.id).values()))
+    with tenant.engine.begin() as connection:
+        connection.execute(sa.delete(campaign_contacts).where(campaign_contacts.c.id == row.id))
+    assert tenant.transact(lambda store: store.contacts.remove(campaign.id, [])) == Removed(0, ())
+    assert tenant.progress(campaign.id).total == 2
+    tenant.check_totals(campaign.id)
+
+
 def test_failure_16_claimed_contacts_are_kept_with_and_without_messages(tenant: Tenant) -> None:
     campaign, contacts = contact_in_every_status(tenant)
     before = contact_rows(tenant, campaign.id)

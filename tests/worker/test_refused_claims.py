@@ -14,11 +14,13 @@ from typing import Any
 
 import attrs
 import pytest
+import sqlalchemy as sa
 
 from campaign_model.claims import Generated, Outcome, Recorded
 from campaign_model.errors import Conflict, InvalidArgument, InvalidDocument
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.tables import campaigns
+from campaign_model.testing.parallel import wait_until
 from campaign_model.testing.sample_campaigns import CENT, STEPS, Tenant
 from campaign_model.wire import DEFAULT
 from campaign_model.worker import Task
@@ -67,6 +69,27 @@ def test_results_in_hand_count_before_a_worker_raises(
     extra: Any = record
     assert (extra.tenant_id, extra.campaign_id) == (str(tenant.id), str(campaign.id))
     assert extra.error == error.__name__
+
+
+def test_a_database_fault_after_a_refused_claim_is_raised(
+    tenant: Tenant, run_worker: RunWorker
+) -> None:
+    """A supervisor starts a worker again after a fault, and gives up after other errors."""
+    campaign = tenant.campaign(Status.GENERATING, contacts=3)
+    numbers = count(1)
+    both_started = threading.Barrier(2)
+
+    def generate(task: Task) -> Outcome:
+        number = next(numbers)
+        both_started.wait(10)
+        if number == 1:
+            update_row(tenant, campaigns, campaign.id, generation_config='{"budget": "1"}')
+            return Generated(COST)
+        wait_until(lambda: task.stopping, "the next claim is refused")
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("out of memory"))
+
+    with pytest.raises(sa.exc.OperationalError, match="out of memory"):
+        run_worker(tenant, campaign, generate, concurrency=2)
 
 
 def test_a_worker_of_an_unreadable_campaign_raises(tenant: Tenant, run_worker: RunWorker) -> None:

@@ -159,7 +159,15 @@ def _find_skipped(
     Of several reasons, an active campaign comes first, and then the latest activity. Contacts that
     are in the campaign already are none of them.
     """
-    theirs, mine = campaign_contacts.alias("theirs"), campaign_contacts.alias("mine")
+    # In a CTE of their own, the contacts are found by their ids. Otherwise SQLite looks for each of
+    # them in every campaign of the tenant.
+    theirs = (
+        sa.select(campaign_contacts)
+        .where(scope.of_tenant(campaign_contacts), is_one_of(_CONTACT.contact_id, contact_ids))
+        .cte("theirs")
+        .prefix_with("MATERIALIZED")
+    )
+    mine = campaign_contacts.alias("mine")
     is_active = is_active_in(theirs) if skip_active else sa.false()
     is_cooling: sa.ColumnElement[bool] = sa.false()
     if cooldown is not None:
@@ -173,8 +181,6 @@ def _find_skipped(
             theirs.c.contact_id, theirs.c.campaign_id, campaigns.c.name, last_activity, reason
         )
         .where(
-            scope.of_tenant(theirs),
-            is_one_of(theirs.c.contact_id, contact_ids),
             theirs.c.campaign_id != campaign_row.id,
             scope.of_tenant(campaigns),
             campaigns.c.id == theirs.c.campaign_id,

@@ -192,6 +192,7 @@ class ClaimCall:
             scope.connection.execute(self.statements.raise_low_watermark, self.parameters())
         if looks_again and first_rank is not None:
             self.claim(granted - len(self.contacts), None)
+        # Contacts that are taken over do not move the cursor.
         next_cursor = Cursor(self.contacts[-1].rank + 1) if self.contacts else _START
         fresh_count = len(self.contacts)
         if looks_again and fresh_count < limit:

@@ -83,9 +83,9 @@ def move_contacts(
         sa.true() if condition is None else condition,
     )
     columns = {
-        "status": sa.case(targets, value=_CONTACT.status),
         **_CHANGES.get(action, {}),
         **(changes or {}),
+        "status": sa.case(targets, value=_CONTACT.status),
     }
     changed = 0
     skipped: list[UUID] = []
@@ -105,9 +105,9 @@ def move_contacts(
 def _move(
     scope: Scope, campaign_id: UUID, moving: sa.ColumnElement[bool], columns: Mapping[str, Any]
 ) -> int:
-    """Write ``columns`` into the contacts that meet ``moving``; return their number.
+    """Write ``columns``, among them the new status, into the contacts that meet ``moving``.
 
-    Add the change to the totals.
+    Add the change to the totals, and return the number of contacts.
     """
     # 1. Count the contacts by their status before and after, for the totals.
     delta = Totals()

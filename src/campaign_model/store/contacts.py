@@ -95,14 +95,13 @@ class Contacts:
         kept: list[UUID] = []
         for chunk in chunks(checked_ids(contact_ids)):
             removed += self._delete_unclaimed(campaign_id, chunk)
-            left = scope.connection.scalars(
+            kept += scope.connection.scalars(
                 sa.select(_CONTACT.contact_id).where(
                     scope.of_campaign(campaign_contacts, campaign_id),
                     is_one_of(_CONTACT.contact_id, chunk),
                 )
-            ).all()
-            move_contacts(scope, campaign_id, ContactAction.EXCLUDE, left)
-            kept += left
+            )
+        move_contacts(scope, campaign_id, ContactAction.EXCLUDE, kept)
         return Removed(removed, tuple(kept))
 
     def exclude(self, campaign_id: UUID, contact_ids: Iterable[UUID]) -> Changed:

@@ -67,12 +67,13 @@ def choose_tenant(connection: sa.Connection, tenant_id: UUID) -> None:
         return
     choice: _Choice | None = getattr(connection, _CHOICE, None)
     transaction = connection.get_transaction()
-    if (
-        choice is None
-        or choice.tenant_id != tenant_id
-        or choice.transaction is not transaction
-        or not (choice.savepoint is None or choice.savepoint.is_active)
-    ):
+    is_chosen = (
+        choice is not None
+        and choice.tenant_id == tenant_id
+        and choice.transaction is transaction
+        and (choice.savepoint is None or choice.savepoint.is_active)
+    )
+    if not is_chosen:
         listen_once(connection.dialect, *_LISTENERS)
         setattr(connection, _CHOICE, _Choice(tenant_id, transaction))
 

@@ -58,6 +58,9 @@ Result = TypeVar("Result")
 
 
 def _limit_waits(engine: sa.Engine) -> sa.Engine:
+    """Let no attempt wait long for SQLite's lock. Other databases have none: return the engine."""
+    if engine.dialect.name != "sqlite":
+        return engine
     return engine.execution_options(**{LONGEST_WAIT: _SQLITE_WAIT})
 
 

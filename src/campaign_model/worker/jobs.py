@@ -5,7 +5,8 @@ transactions, which it may repeat:
 
 * ``claim`` claims up to ``limit`` contacts, and ``renew`` extends the leases of claims.
 * ``record`` records outcomes, all or none. It raises :class:`LeaseLost` if one of them does not
-  count, unless the claims ``may_be_lost``.
+  count, unless the claims ``may_be_lost``: then generation books the cost of a lost claim alone,
+  and an exporter writes nothing and answers ``SKIPPED``.
 * ``explain`` returns the outcome of a task whose function raised an error that is no database
   fault. The loop logs the error if the outcome is :class:`Failed`.
 * ``complete`` ends the campaign's generation if nothing is left. It returns True if it did so.
@@ -137,3 +138,4 @@ class ExportJob:
 
 
 Job = GenerationJob | ExportJob
+"""What a worker loop does with contacts. The module's docstring describes the methods."""

@@ -317,7 +317,9 @@ class WorkerLoop(Generic[AnyTask]):
         leaves = flatten_groups(error)
         faults = [find_database_error(leaf) for leaf in leaves if is_database_fault(leaf)]
         if faults:
-            self.error, self.ending = self.error or faults[0], True
+            if self.error is None or not is_database_fault(self.error):
+                self.error = faults[0]  # A fault matters more than a claim that was refused.
+            self.ending = True
         outcome = Unfinished(cost=None) if faults else self.job.explain(error, task)
         if faults or isinstance(outcome, Failed):
             log_exception(self.job.function_name, error, self._extra(task), outcome)

@@ -350,10 +350,10 @@ def stop_on_sigterm(stop: threading.Event) -> Iterator[None]:
         yield
         return
     _stop_events.append(stop)
-    if not _replaced_handlers:
-        _replaced_handlers.append(handler)
-        signal.signal(signal.SIGTERM, _handle_sigterm)
     try:
+        if not _replaced_handlers:
+            _replaced_handlers.append(handler)
+            signal.signal(signal.SIGTERM, _handle_sigterm)
         yield
     finally:
         _stop_events.remove(stop)
