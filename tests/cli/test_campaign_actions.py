@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from campaign_model.campaign import Campaign
 from campaign_model.claims import Generated
-from campaign_model.cli import message_lines
+from campaign_model.cli import export_file
 from campaign_model.lifecycle import Action, ContactStatus, ReviewTally
 from campaign_model.testing.sample_campaigns import Tenant
 from campaign_model.worker import Task, run_worker
@@ -177,7 +177,7 @@ def test_an_export_that_fails_or_is_interrupted_says_how_to_go_on(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(message_lines, "run_export", interrupt)
+    monkeypatch.setattr(export_file, "run_export", interrupt)
     answer = command(*export, "third.jsonl")
     assert answer.code == 130
     assert "to another file than third.jsonl" in answer.err

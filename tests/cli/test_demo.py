@@ -29,7 +29,7 @@ from campaign_model.cli.contacts_csv import Contact
 from campaign_model.cli.demo import next_commands, run_demo, walkthrough, workers
 from campaign_model.cli.demo.contacts import TENANT, read_contacts
 from campaign_model.cli.demo.messages import CampaignMessages, compose_message
-from campaign_model.cli.message_lines import export_messages
+from campaign_model.cli.export_file import export_messages
 from campaign_model.generation_config import GenerationConfig
 from campaign_model.lifecycle import ContactStatus, Status
 from campaign_model.steps import Step

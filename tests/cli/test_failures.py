@@ -19,7 +19,7 @@ from campaign_model._logs import setup_log
 from campaign_model.cli import console, database
 from campaign_model.cli.console import UserError, hide_passwords
 from campaign_model.cli.database import make_engine
-from campaign_model.cli.output_files import open_output
+from campaign_model.cli.export_file import open_output
 from support.commands import Command
 
 TENANT = ("--tenant", str(uuid4()))
@@ -240,7 +240,7 @@ def test_an_output_file_that_is_no_regular_file_is_refused(
     with pytest.raises(UserError, match=word):
         open_output(path, "w")
     # Also if it takes the place of a file after the check.
-    monkeypatch.setattr("campaign_model.cli.output_files.check_output_path", lambda _path: None)
+    monkeypatch.setattr("campaign_model.cli.export_file.check_output_path", lambda _path: None)
     with pytest.raises(UserError, match="cannot write"):
         open_output(path, "w")
     assert {each: each.lstat() for each in tmp_path.iterdir()} == before
@@ -252,7 +252,7 @@ def test_a_device_is_refused_as_an_output_file(monkeypatch: pytest.MonkeyPatch) 
     before = path.stat()
     with pytest.raises(UserError, match="a device"):
         open_output(path, "w")
-    monkeypatch.setattr("campaign_model.cli.output_files.check_output_path", lambda _path: None)
+    monkeypatch.setattr("campaign_model.cli.export_file.check_output_path", lambda _path: None)
     with pytest.raises(UserError, match="not a regular file"):
         open_output(path, "w")
     assert path.stat() == before

@@ -356,7 +356,7 @@ def export(
     """
     from campaign_model import db
     from campaign_model.cli.contact_table import load_contact
-    from campaign_model.cli.message_lines import export_messages
+    from campaign_model.cli.export_file import export_messages
 
     host = db.MinimalHost(db.HostTables(contacts=contacts), messages)
     with open_database(url) as engine:

@@ -47,8 +47,7 @@ from campaign_model.cli.demo.contacts import TENANT, read_contacts, save_contact
 from campaign_model.cli.demo.messages import FIELDS_IN_EVERY_MESSAGE, CampaignMessages
 from campaign_model.cli.demo.next_commands import compose_command, print_commands
 from campaign_model.cli.demo.workers import WORKERS, finish_generation, kill_one_worker
-from campaign_model.cli.message_lines import export_messages
-from campaign_model.cli.output_files import check_output_path
+from campaign_model.cli.export_file import check_output_path, export_messages
 from campaign_model.errors import TransitionNotAllowed
 from campaign_model.lifecycle import Action, ContactStatus, Status
 from campaign_model.store import CampaignStore, transact
