@@ -65,7 +65,7 @@ def run_checks(engine: sa.Engine, host: HostTables) -> list[Problem]:
     problems: list[Problem] = []
     for check, _ in CHECKS:
         with engine.begin() as connection:
-            problems += check(Examination.begin(connection, host))
+            problems += check(Examination(connection, host))
         if check is check_schema and problems:
             break
     return problems

@@ -61,12 +61,6 @@ class Examination:
 
     connection: sa.Connection
     host: HostTables
-    now: datetime
-
-    @classmethod
-    def begin(cls, connection: sa.Connection, host: HostTables) -> Examination:
-        """Begin an examination at the present time of the database."""
-        return cls(connection, host, database_time(connection))
 
     def select(self, sql: str, **times: datetime) -> Any:
         """Execute a query with these parameters. Columns with names of ids are read as ids."""
@@ -148,6 +142,7 @@ def check_totals(examination: Examination) -> Iterator[Problem]:
 
 def check_leases(examination: Examination) -> Iterator[Problem]:
     """Look for contacts that no worker takes over."""
+    now = database_time(examination.connection)
     # For each campaign: its contacts that are generating and have no lease; those whose lease
     # expired long ago, if the campaign is running; and those that no worker or exporter can take
     # over for a long time. A generated contact has a lease while it is exported.
@@ -170,8 +165,8 @@ def check_leases(examination: Examination) -> Iterator[Problem]:
         GROUP BY contact.tenant_id, contact.campaign_id
         ORDER BY contact.tenant_id, contact.campaign_id
         """,
-        long_ago=examination.now - LONG_EXPIRED,
-        far=examination.now + FAR,
+        long_ago=now - LONG_EXPIRED,
+        far=now + FAR,
     )
     for row in rows:
         for number, fault, remedy in (
