@@ -118,10 +118,8 @@ def test_an_import_that_the_database_cannot_take_is_a_usage_error(
     import_people = ("contacts", "import", "people.csv")
     command(*import_people, "--tenant", uuid4()).assert_usage_error("tenants list")
     command(*import_people, "--contacts", "persons").assert_usage_error("no table persons")
-    command(*import_people, "--contacts", "owners").assert_usage_error("another table than owners")
-    execute(operated_tenant, sa.text("CREATE TABLE notes (id text, tenant_id text)"))
-    command(*import_people, "--contacts", "notes").assert_usage_error(
-        "notes has no column company, email_address, first_name"
+    command(*import_people, "--contacts", "owners").assert_usage_error(
+        "owners has no column company, email_address, first_name"
     )
     assert imported(operated_tenant) == []
 

@@ -29,7 +29,7 @@ def insert_contacts(
     The tenant has a contact if its table has the id that is made from the contact's identity, or
     the contact's e-mail address. Raise ``UserError`` for a table or a tenant that cannot be used.
     """
-    table = db.MinimalHost(db.HostTables(contacts=table_name)).contacts
+    table = _contacts_table(table_name)
     require_table(
         connection,
         table_name,
@@ -88,7 +88,7 @@ def load_names(
 
     The result is empty if the table does not exist, has no such columns, or may not be read.
     """
-    table = db.MinimalHost(db.HostTables(contacts=table_name)).contacts
+    table = _contacts_table(table_name)
     present = column_names(engine, table.name)
     columns = [table.c[name] for name in _NAME_COLUMNS if name in present]
     if not columns or not {"id", "tenant_id"} <= present:
@@ -115,3 +115,9 @@ def load_contact(
     select = sa.select(*(columns[field] for field in FIELDS))
     is_it = sa.and_(columns.tenant_id == tenant_id, columns.id == id_)
     return connection.execute(select.where(is_it)).one()._asdict()
+
+
+def _contacts_table(name: str) -> sa.Table:
+    """Return the host's table of contacts, which may be its table of owners, too."""
+    name = db.HostTables(contacts=name).contacts
+    return db.MinimalHost(db.HostTables()).contacts.to_metadata(sa.MetaData(), name=name)
