@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import psycopg
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 
 import campaign_model
+from campaign_model import db
 from campaign_model.campaign import Campaign
 from campaign_model.claims import (
     Claim,
@@ -143,6 +144,27 @@ def test_a_connection_with_another_schema_is_refused(engine: sa.Engine) -> None:
         pytest.raises(ValueError, match="schema_translate_map"),
     ):
         CampaignStore(connection, new_tenant(engine).id)
+
+
+@on_postgresql
+@pytest.mark.parametrize("option", [{"stream_results": True}, {"yield_per": 100}])
+def test_an_option_that_makes_every_statement_a_cursor_is_refused(
+    engine: sa.Engine, option: dict[str, Any]
+) -> None:
+    (name,) = option
+    tenant = new_tenant(engine)
+    with engine.begin() as connection:
+        CampaignStore(connection, tenant.id).campaigns.list()
+        query = sa.text("SELECT 1").execution_options(**option)
+        assert connection.execute(query).scalar() == 1
+        CampaignStore(connection, tenant.id).campaigns.list()
+        connection.execution_options(**option)
+        with pytest.raises(ValueError, match=f"the option {name} .* to single statements"):
+            CampaignStore(connection, tenant.id)
+    streaming = engine.execution_options(**option)
+    for call in (db.init, db.generating):
+        with pytest.raises(db.SetupError, match=f"the option {name} .* to single statements"):
+            call(streaming)
 
 
 def test_an_id_of_another_type_is_refused_before_it_is_sent(tenant: Tenant) -> None:

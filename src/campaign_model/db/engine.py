@@ -26,7 +26,7 @@ from campaign_model.db.setup import (
     SetupError,
     lock_setup,
     read_access,
-    require_untranslated_names,
+    require_usable_options,
 )
 from campaign_model.store.connection import (
     PREPARED,
@@ -85,8 +85,8 @@ def require_synchronous(engine: Any) -> sa.Engine:
     """Prepare ``engine``, and return it.
 
     Raise :class:`SetupError` if its driver is asynchronous, unless this is called within
-    ``run_sync``, as Alembic's template for asynchronous projects does, and if the engine has a
-    ``schema_translate_map``. Otherwise raise as :func:`prepare_engine`.
+    ``run_sync``, as Alembic's template for asynchronous projects does, and if the engine has an
+    option with which the library cannot work. Otherwise raise as :func:`prepare_engine`.
     """
     check_driver(engine.dialect)  # An AsyncEngine has a dialect too.
     if engine.dialect.is_async and not (isinstance(engine, sa.Engine) and _is_within_run_sync()):
@@ -95,7 +95,7 @@ def require_synchronous(engine: Any) -> sa.Engine:
             "with postgresql+psycopg, postgresql+psycopg2 or sqlite; with an AsyncEngine, call "
             "connection.run_sync(lambda connection: db.init(connection.engine))"
         )
-    require_untranslated_names(engine)
+    require_usable_options(engine)
     return prepare_engine(engine)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import attrs
 import sqlalchemy as sa
 
-from campaign_model.db.setup import require_all_rows, require_untranslated_names
+from campaign_model.db.setup import require_all_rows, require_usable_options
 from campaign_model.lifecycle import ContactStatus
 from campaign_model.store.tables import campaign_totals, campaigns, is_running
 from campaign_model.store.totals import Totals, join_totals, sum_columns
@@ -49,7 +49,7 @@ def generating(bind: sa.Engine | sa.Connection) -> tuple[Generating, ...]:
     ``bind`` is an engine, or a connection, such as the one that ``AsyncConnection.run_sync`` passes
     to a function. Raises :class:`SetupError` if row-level security hides rows from the role.
     """
-    require_untranslated_names(bind)
+    require_usable_options(bind)
     with nullcontext(bind) if isinstance(bind, sa.Connection) else bind.begin() as connection:
         require_all_rows(connection, (campaigns.name, campaign_totals.name))
         rows = connection.execute(_SELECT_GENERATING).mappings().all()

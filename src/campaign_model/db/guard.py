@@ -36,7 +36,7 @@ from campaign_model.db.setup import (
     SetupError,
     change_tables,
     require_tables,
-    require_untranslated_names,
+    require_usable_options,
 )
 from campaign_model.store.connection import check_session
 from campaign_model.store.deleting import NOTES
@@ -91,7 +91,7 @@ def remove_guard(connection: sa.Connection) -> None:
     A second call changes nothing. The role needs the rights of the tables' owner. Raises
     :class:`SetupError` if a table is still locked after a minute.
     """
-    require_untranslated_names(connection)
+    require_usable_options(connection)
     change_tables(connection, _drop)
 
 
@@ -100,7 +100,7 @@ def read_guard(connection: sa.Connection) -> GuardStatus:
 
     Raises :class:`SetupError` if a table of the library is missing.
     """
-    require_untranslated_names(connection)
+    require_usable_options(connection)
     require_tables(connection, metadata.tables)
     present_marks = {name: mark for name, _, mark in _read_triggers(connection)}
     triggers = _write_triggers(connection)

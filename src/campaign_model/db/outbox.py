@@ -23,7 +23,7 @@ from campaign_model.db.setup import (
     read_access,
     require_all_rows,
     require_tables,
-    require_untranslated_names,
+    require_usable_options,
 )
 from campaign_model.lifecycle import Action, Status
 from campaign_model.store.connection import check_session
@@ -90,7 +90,7 @@ def create_outbox(connection: sa.Connection) -> None:
     :class:`SetupError` if the library's tables are missing, or if a table is still locked after a
     minute. Call it at the beginning of the transaction.
     """
-    require_untranslated_names(connection)
+    require_usable_options(connection)
     check_session(connection)
     require_tables(connection, [campaign_history.name])
     change_tables(connection, _create)
@@ -103,7 +103,7 @@ def drop_outbox(connection: sa.Connection) -> None:
 
     Raises :class:`SetupError` if a table is still locked after a minute.
     """
-    require_untranslated_names(connection)
+    require_usable_options(connection)
     change_tables(connection, _drop)
 
 
@@ -140,7 +140,7 @@ def take_moves(connection: sa.Connection, limit: int = 100) -> tuple[Move, ...]:
     Raises :class:`InvalidArgument` for another ``limit``, and :class:`SetupError` if row-level
     security hides rows from the role.
     """
-    require_untranslated_names(connection)
+    require_usable_options(connection)
     checked_number(limit, 1, _MOST_MOVES, "limit")
     require_all_rows(connection, (OUTBOX,))
     number = outbox.c.number

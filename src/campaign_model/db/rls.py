@@ -31,7 +31,7 @@ from campaign_model.db.setup import (
     SetupError,
     change_tables,
     require_tables,
-    require_untranslated_names,
+    require_usable_options,
 )
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.tenant_setting import TENANT_SETTING
@@ -225,7 +225,7 @@ def read_row_security(bind: sa.Engine | sa.Connection) -> RowSecurity:
     ``bind`` is an engine or a connection. Any role may call this function. Raises
     :class:`SetupError` for an SQLite database, and if a table of the library is missing.
     """
-    require_untranslated_names(bind)
+    require_usable_options(bind)
     _require_postgresql(bind.dialect)
     with nullcontext(bind) if isinstance(bind, sa.Connection) else bind.connect() as connection:
         tables = _read_tables(connection)

@@ -19,7 +19,7 @@ import attrs
 import sqlalchemy as sa
 
 from campaign_model._logs import setup_log
-from campaign_model.store.connection import sqlstate
+from campaign_model.store.connection import find_unusable_option, sqlstate
 
 T = TypeVar("T")
 
@@ -153,13 +153,11 @@ def require_tables(connection: sa.Connection, names: Iterable[str]) -> None:
         )
 
 
-def require_untranslated_names(source: sa.Engine | sa.Connection) -> None:
-    """Raise :class:`SetupError` for an engine or a connection with a ``schema_translate_map``."""
-    if source.get_execution_options().get("schema_translate_map"):
-        raise SetupError(
-            "the library does not support schema_translate_map; set the search_path of the "
-            "connection instead"
-        )
+def require_usable_options(source: sa.Engine | sa.Connection) -> None:
+    """Raise :class:`SetupError` for an execution option with which the library cannot work."""
+    unusable = find_unusable_option(source)
+    if unusable is not None:
+        raise SetupError(unusable)
 
 
 def require_all_rows(connection: sa.Connection, tables: Iterable[str]) -> None:

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from campaign_model import presets
 from campaign_model._json import canonical, digest
 from campaign_model.campaign import CampaignTemplate
-from campaign_model.db.setup import require_all_rows, require_untranslated_names
+from campaign_model.db.setup import require_all_rows, require_usable_options
 from campaign_model.errors import InvalidDocument
 from campaign_model.steps import Step
 from campaign_model.store.connection import check_session, database_time, insert_into
@@ -57,7 +57,7 @@ def sync_presets(
     ``campaign_model.presets``. The caller owns the transaction. Raises :class:`SetupError` if
     row-level security hides rows from the role.
     """
-    require_untranslated_names(connection)
+    require_usable_options(connection)
     check_session(connection)
     require_all_rows(connection, (campaign_templates.name,))
     report: dict[str, list[str]] = {field.name: [] for field in attrs.fields(SyncReport)}

@@ -87,7 +87,7 @@ def check_connection(connection: sa.Connection) -> None:
     """Raise ``ValueError`` for a connection on which the store could not keep its promises.
 
     The store needs SQLite (with an engine that ``db.prepare_engine`` has prepared) or PostgreSQL, a
-    driver that it knows, a transaction, and the tables under their own names. What
+    driver that it knows, a transaction, and no option that :func:`find_unusable_option` finds. What
     :func:`check_session` refuses is refused here too.
     """
     check_session(connection)
@@ -103,13 +103,30 @@ def check_connection(connection: sa.Connection) -> None:
         # Ask the driver: an engine can be made with AUTOCOMMIT without any execution option.
         driver: Any = connection.connection.dbapi_connection
         autocommit = driver.autocommit
-    if connection.get_execution_options().get("schema_translate_map"):
-        raise ValueError(
-            "the store does not support schema_translate_map; set the search_path of the "
-            "connection instead"
-        )
+    unusable = find_unusable_option(connection)
+    if unusable is not None:
+        raise ValueError(unusable)
     if autocommit:
         raise ValueError("the store needs a transaction; this connection is in AUTOCOMMIT")
+
+
+def find_unusable_option(source: sa.Engine | sa.Connection) -> str | None:
+    """Say why the library cannot work with an execution option of ``source``; None if it can."""
+    options = source.get_execution_options()
+    if options.get("schema_translate_map"):
+        return (
+            "the library does not support schema_translate_map; set the search_path of the "
+            "connection instead"
+        )
+    if source.dialect.name == "postgresql":
+        for name in ("stream_results", "yield_per"):
+            if options.get(name):
+                return (
+                    f"the option {name} would make a cursor on the server of every statement, also "
+                    "of those that write; give it to single statements, as in "
+                    f"select(...).execution_options({name}=...), not to an engine or a connection"
+                )
+    return None
 
 
 def check_driver(dialect: sa.Dialect) -> None:

@@ -46,8 +46,9 @@ class CampaignStore:
     Raises ``ValueError`` for a connection on which the store cannot keep its promises: SQLite
     without ``db.prepare_engine``, another database, a driver that it does not know, a
     ``client_encoding`` or ``DateStyle`` that the driver cannot use (docs/drivers.md), AUTOCOMMIT,
-    or a ``schema_translate_map``. This and every method raises :class:`InvalidArgument` for a value
-    that it cannot use, such as text that is no id, and ``TypeError`` for a value of a wrong type.
+    a ``schema_translate_map``, or on PostgreSQL the option ``stream_results`` or ``yield_per``.
+    This and every method raises :class:`InvalidArgument` for a value that it cannot use, such as
+    text that is no id, and ``TypeError`` for a value of a wrong type.
     """
 
     campaigns: Campaigns
