@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped]
+import psycopg
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -85,6 +86,20 @@ HARMLESS = {
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_settings_that_the_store_need_not_refuse_are_right(engine: sa.Engine, driver: str) -> None:
     call_with_engine(engine.url, driver, use_store, HARMLESS)
+
+
+@on_postgresql
+def test_cursors_that_write_parameters_into_the_text_work(engine: sa.Engine) -> None:
+    """Some poolers need such cursors, because they cannot prepare statements."""
+    writing = sa.create_engine(engine.url, connect_args={"cursor_factory": psycopg.ClientCursor})
+    use_store(writing)
+    tenant = new_tenant(writing)
+    campaign = tenant.campaign(Status.EXPORTED, contacts=2)
+    batch = tenant.transact(lambda store: store.export.claim(campaign.id, 10, LEASE))
+    assert len(batch.claims) == 2
+    tenant.transact(lambda store: store.export.record(batch.claims))
+    assert tenant.progress(campaign.id).exported == 2
+    writing.dispose()
 
 
 def open_store(engine: sa.Engine) -> None:

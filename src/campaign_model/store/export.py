@@ -143,14 +143,16 @@ class Export:
 
         # 2. Take contacts from the cursor on.
         token, expires_at = uuid4(), now + lease
+        # Where a cursor writes parameters into the text, PostgreSQL cannot read the lowest bigint.
+        first_rank = max(cursor.rank, LOWEST_RANK)
         parameters = {
             "tenant": scope.tenant_id,
             "campaign": campaign_id,
             "now": now,
             "soon": now + PAUSE,
-            "first_unclaimed": cursor.rank,
+            "first_unclaimed": first_rank,
         }
-        found = self._find(parameters, cursor.rank, limit)
+        found = self._find(parameters, first_rank, limit)
         self._update(found, claim_token=token, lease_expires_at=expires_at)
         next_cursor = Cursor(found[-1].rank + 1) if found else cursor
 
