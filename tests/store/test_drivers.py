@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import asyncpg  # type: ignore[import-untyped]
 import psycopg
+import psycopg2.extensions  # type: ignore[import-untyped]
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -168,6 +169,42 @@ def test_a_setting_that_changes_in_the_session_is_refused_too(engine: sa.Engine)
                 CampaignStore(connection, uuid4())
 
     call_with_engine(engine.url, "psycopg2", change)
+
+
+FloatLoader = psycopg.adapters.get_loader(701, psycopg.pq.Format.TEXT)
+"""Reads as psycopg reads a double precision."""
+
+TextLoader = psycopg.adapters.get_loader(25, psycopg.pq.Format.TEXT)
+
+
+def read_otherwise(driver: str, connection: Any, type_name: str) -> None:
+    """Let a driver's connection read values of a type as the manuals of the drivers show."""
+    if driver == "psycopg":
+        loader = FloatLoader if type_name == "numeric" else TextLoader
+        connection.adapters.register_loader(type_name, loader)
+        return
+    oid = {"int8": 20, "timestamptz": 1184, "numeric": 1700, "uuid": 2950}[type_name]
+    cast = float if type_name == "numeric" else str
+    caster = psycopg2.extensions.new_type((oid,), "OTHERWISE", lambda text, _: text and cast(text))
+    psycopg2.extensions.register_type(caster, connection)
+
+
+@on_postgresql
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize("type_name", ["int8", "timestamptz", "numeric", "uuid"])
+def test_a_driver_that_reads_a_type_otherwise_is_refused(
+    engine: sa.Engine, driver: str, type_name: str
+) -> None:
+    other = sa.create_engine(engine.url.set(drivername=f"postgresql+{driver}"))
+
+    @sa.event.listens_for(other, "connect")
+    def change(connection: Any, _record: object) -> None:
+        read_otherwise(driver, connection, type_name)
+
+    for use in (open_store, call_transact, sync_presets, db.init):
+        with pytest.raises(ValueError, match=f"{driver} reads the type .* the library needs"):
+            use(other)
+    other.dispose()
 
 
 SET_UP: dict[str, Callable[[Any], object]] = {

@@ -10,7 +10,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
@@ -40,6 +41,17 @@ _RIGHT_SETTINGS = {"server_encoding": "UTF8", "client_encoding": "UTF8", "DateSt
 
 _UTF8 = {"UTF8", "UNICODE"}
 """How PostgreSQL writes the encoding. It keeps the old name if the client asked for that one."""
+
+_SAMPLES: dict[int, tuple[str, str, Any]] = {
+    20: ("bigint", "1", 1),
+    1184: ("timestamptz", "2026-01-01 00:00:00+00", datetime(2026, 1, 1, tzinfo=UTC)),
+    1700: ("numeric", "1.5", Decimal("1.5")),
+    2950: ("uuid", "00000000-0000-0000-0000-000000000001", UUID(int=1)),
+}
+"""By the number (oid) of a type of PostgreSQL: its name, a value in text, and what Python reads."""
+
+_READS_TYPES = "campaign_model.reads_types"
+"""Set in ``Connection.info`` if the driver reads the :data:`_SAMPLES` as it should."""
 
 _CHUNK = 10_000
 """The most ids that one statement gets."""
@@ -172,6 +184,33 @@ def check_session(connection: sa.Connection) -> None:
             f"the DateStyle of this connection is {settings['DateStyle']}, in which the driver "
             f"{connection.dialect.driver} cannot read times; set it to ISO for this engine or role"
         )
+    if not connection.info.get(_READS_TYPES):
+        _check_types(connection)
+        connection.info[_READS_TYPES] = True
+
+
+def _check_types(connection: sa.Connection) -> None:
+    """Raise ``ValueError`` if the driver reads a type of PostgreSQL in a way of the program's own.
+
+    Money that is read as float would be written back rounded. asyncpg does not tell how it reads.
+    """
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.driver == "asyncpg" or driver.closed:
+        return
+    for oid, (name, sample, expected) in _SAMPLES.items():
+        if connection.dialect.driver == "psycopg":
+            loader = driver.adapters.get_loader(oid, 0)  # 0 is Format.TEXT.
+            value = loader(oid, driver).load(sample.encode())
+        else:
+            module: Any = connection.dialect.dbapi
+            caster = driver.string_types.get(oid) or module.extensions.string_types[oid]
+            value = caster(sample, driver.cursor())
+        if type(value) is not type(expected) or value != expected:
+            raise ValueError(
+                f"this program has changed how the driver {connection.dialect.driver} reads the "
+                f"type {name}: as {type(value).__name__}, where the library needs "
+                f"{type(expected).__name__}; change it only for connections of other engines"
+            )
 
 
 def _reported_settings(connection: sa.Connection) -> dict[str, str]:
