@@ -542,6 +542,17 @@ def test_an_engine_with_sqlites_autocommit_is_refused(
     asyncio.run(connect())
 
 
+def test_an_sqlite_file_in_another_encoding_is_refused(new_database: NewDatabase) -> None:
+    url = sa.make_url(new_database("sqlite"))
+    assert url.database is not None
+    with closing(sqlite3.connect(url.database)) as connection:
+        connection.executescript("PRAGMA encoding = 'UTF-16le'; CREATE TABLE host (id TEXT)")
+    with pytest.raises(ValueError, match="encoding of this SQLite file is UTF-16le"):
+        db.init(sa.create_engine(url), with_host_tables=True)
+    with closing(sqlite3.connect(url.database)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("host",)]
+
+
 def test_opening_an_sqlite_file_waits_for_another_program_that_writes_it(
     new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:

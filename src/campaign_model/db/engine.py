@@ -151,6 +151,7 @@ def _on_connect(connection: Any, record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     _refuse_autocommit(connection, cursor)
+    _refuse_utf16(connection, cursor)
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
     _use_wal(cursor)
@@ -175,6 +176,19 @@ def _refuse_autocommit(connection: Any, cursor: Any) -> None:
         raise ValueError(
             "this SQLite engine has autocommit in its connect_args, with which the store cannot "
             "begin and commit transactions; leave autocommit out"
+        )
+
+
+def _refuse_utf16(connection: Any, cursor: Any) -> None:
+    """Refuse a file in UTF-16: the CHECKs count the bytes of texts, and would refuse every id."""
+    cursor.execute("PRAGMA encoding")
+    ((encoding,),) = cursor.fetchall()
+    if encoding != "UTF-8":
+        cursor.close()
+        connection.close()
+        raise ValueError(
+            f"the encoding of this SQLite file is {encoding}, which the library does not support; "
+            "use a file with the encoding UTF-8, the default of SQLite"
         )
 
 
