@@ -314,8 +314,28 @@ def test_init_names_missing_host_tables_and_creates_nothing(
         assert read_catalog(engine) == before
 
 
+@pytest.mark.parametrize("engine_name", servers.postgresql())
+def test_init_says_why_no_table_can_be_created(engine_name: str, new_database: NewDatabase) -> None:
+    engine = sa.create_engine(new_database(engine_name))
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE newcomer LOGIN")
+    nowhere = sa.create_engine(engine.url, connect_args={"options": "-c search_path=nowhere"})
+    newcomer = sa.create_engine(engine.url.set(username="newcomer"))
+    for unable, reason in (
+        (nowhere, "the search_path names no schema that exists"),
+        (newcomer, "GRANT CREATE ON SCHEMA public"),
+    ):
+        with pytest.raises(db.SetupError, match=reason):
+            db.init(unable, with_host_tables=True)
+        unable.dispose()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP ROLE newcomer")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("with_host_tables", [False, True], ids=["host's", "minimal"])
 @pytest.mark.parametrize("foreign", ["campaigns", "campaign_totals"])
+@pytest.mark.parametrize("engine_name", servers.postgresql())
 def test_init_does_not_touch_foreign_tables_with_names_of_the_library(
     engine_name: str, new_database: NewDatabase, foreign: str, *, with_host_tables: bool
 ) -> None:

@@ -110,16 +110,28 @@ def init(
 
     Raises :class:`SetupError` if a host table is missing or does not fit, if there are tables of
     the same names that this library has not created, if a newer version of the library has created
-    them, if the database only reads, if another ``init`` or ``adopt`` runs for ten minutes, if
-    other sessions keep a host table locked for a minute, or if the engine's driver is asynchronous.
+    them, if the database only reads, if a role may create no tables in a database without them, if
+    another ``init`` or ``adopt`` runs for ten minutes, if other sessions keep a host table locked
+    for a minute, or if the engine's driver is asynchronous.
     Raises ``ValueError`` for a driver or a session setting that the store refuses too.
     """
     host = host or HostTables()
     minimal = MinimalHost(host) if with_host_tables else None
     with begin_setup(engine) as connection:
+        _require_schema(connection)
         require_all_rows(connection, TABLES)
         change_tables(connection, _build, host, minimal)
         return sync_presets(connection)
+
+
+def _require_schema(connection: sa.Connection) -> None:
+    """Raise :class:`SetupError` if a new database has no schema in which tables can be created."""
+    if connection.dialect.name == "postgresql" and not sa.inspect(connection).has_table(
+        VERSION_TABLE
+    ):
+        obstacle = read_access(connection).create_obstacle
+        if obstacle is not None:
+            raise SetupError(obstacle)
 
 
 def _build(connection: sa.Connection, host: HostTables, minimal: MinimalHost | None) -> None:
