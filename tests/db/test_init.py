@@ -315,6 +315,21 @@ def test_init_names_missing_host_tables_and_creates_nothing(
 
 
 @pytest.mark.parametrize("engine_name", servers.postgresql())
+def test_a_server_that_quotes_all_names_shows_the_same_schema(
+    engine_name: str, new_database: NewDatabase
+) -> None:
+    engine = sa.create_engine(
+        new_database(engine_name), connect_args={"options": "-c quote_all_identifiers=on"}
+    )
+    db.init(engine, with_host_tables=True)
+    assert db.verify(engine).shape == "current"
+    assert db.install_row_security(engine) != ()
+    assert db.install_row_security(engine) == ()
+    assert db.read_row_security(engine).is_complete
+    engine.dispose()
+
+
+@pytest.mark.parametrize("engine_name", servers.postgresql())
 def test_init_says_why_no_table_can_be_created(engine_name: str, new_database: NewDatabase) -> None:
     engine = sa.create_engine(new_database(engine_name))
     with engine.begin() as connection:

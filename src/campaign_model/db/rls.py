@@ -95,15 +95,15 @@ _COMMANDS = {"*": "ALL", "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELE
 """The name of each command, by its letter in ``pg_policy``."""
 
 # One row for each policy of the tables ``names``, and one row for a table without a policy. Only
-# tables that unqualified SQL would find.
+# tables that unqualified SQL would find. With quote_all_identifiers, every name is in quotes.
 _SELECT_POLICIES = sa.text(
     """
     SELECT relname, relrowsecurity, relforcerowsecurity,
            polname, CAST(polcmd AS text) AS command,
            polpermissive AS is_permissive,
            polroles = '{0}' AS is_for_all_roles,
-           pg_get_expr(polqual, polrelid) AS using,
-           pg_get_expr(polwithcheck, polrelid) AS check
+           replace(pg_get_expr(polqual, polrelid), '"', '') AS using,
+           replace(pg_get_expr(polwithcheck, polrelid), '"', '') AS check
     FROM pg_class
     LEFT JOIN pg_policy ON polrelid = pg_class.oid
     WHERE relname = ANY(CAST(:names AS text[]))

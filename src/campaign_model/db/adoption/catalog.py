@@ -143,10 +143,11 @@ WHERE relname = ANY(CAST(:names AS text[])) AND relkind IN ('r', 'p', 'v', 'm', 
     AND pg_table_is_visible(oid)
 """
 
-# Their columns, in order.
+# Their columns, in order. With quote_all_identifiers, every name is in quotes, also that of a type.
 _SELECT_COLUMNS = """
 SELECT
-    attrelid, attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull,
+    attrelid, attname, replace(format_type(atttypid, atttypmod), '"', ''),
+    pg_get_expr(adbin, adrelid), attnotnull,
     ARRAY(
         SELECT CAST(enumlabel AS text)
         FROM pg_enum
