@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -156,7 +156,8 @@ def check_driver(dialect: sa.Dialect) -> None:
 def check_session(connection: sa.Connection) -> None:
     """Raise ``ValueError`` for a driver or settings with which texts or times would be misread.
 
-    Only PostgreSQL has such settings. It reports them to the driver, so this sends no statement.
+    Only PostgreSQL has such settings. It reports them to the driver, so this sends no statement,
+    except in the first transaction of a connection of asyncpg.
     ``standard_conforming_strings`` and ``IntervalStyle`` are not checked: every value works. Raise
     ``TypeError`` for a connection of another class.
     """
@@ -186,31 +187,45 @@ def check_session(connection: sa.Connection) -> None:
         )
     if not connection.info.get(_READS_TYPES):
         _check_types(connection)
-        connection.info[_READS_TYPES] = True
 
 
 def _check_types(connection: sa.Connection) -> None:
     """Raise ``ValueError`` if the driver reads a type of PostgreSQL in a way of the program's own.
 
-    Money that is read as float would be written back rounded. asyncpg does not tell how it reads.
+    Money that is read as float would be written back rounded.
     """
-    driver: Any = connection.connection.driver_connection
-    if connection.dialect.driver == "asyncpg" or driver.closed:
+    values = _read_samples(connection)
+    if not values:
         return
-    for oid, (name, sample, expected) in _SAMPLES.items():
-        if connection.dialect.driver == "psycopg":
-            loader = driver.adapters.get_loader(oid, 0)  # 0 is Format.TEXT.
-            value = loader(oid, driver).load(sample.encode())
-        else:
-            module: Any = connection.dialect.dbapi
-            caster = driver.string_types.get(oid) or module.extensions.string_types[oid]
-            value = caster(sample, driver.cursor())
-        if type(value) is not type(expected) or value != expected:
+    for (name, _, expected), value in zip(_SAMPLES.values(), values, strict=True):
+        if not isinstance(value, type(expected)) or value != expected:
             raise ValueError(
                 f"this program has changed how the driver {connection.dialect.driver} reads the "
                 f"type {name}: as {type(value).__name__}, where the library needs "
                 f"{type(expected).__name__}; change it only for connections of other engines"
             )
+    connection.info[_READS_TYPES] = True
+
+
+def _read_samples(connection: sa.Connection) -> Sequence[Any]:
+    """Let the driver read the :data:`_SAMPLES`. Return nothing if it cannot read them now."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.driver == "asyncpg":
+        # asyncpg does not tell how it reads a type, so it has to read a row.
+        if not connection.in_transaction():
+            return ()
+        select = ", ".join(f"CAST('{sample}' AS {name})" for name, sample, _ in _SAMPLES.values())
+        return connection.exec_driver_sql(f"SELECT {select}").one()
+    if driver.closed:
+        return ()
+    if connection.dialect.driver == "psycopg":
+        return [
+            driver.adapters.get_loader(oid, 0)(oid, driver).load(sample.encode())  # 0: as text.
+            for oid, (_, sample, _) in _SAMPLES.items()
+        ]
+    module: Any = connection.dialect.dbapi
+    casters = {**module.extensions.string_types, **driver.string_types}
+    return [casters[oid](sample, driver.cursor()) for oid, (_, sample, _) in _SAMPLES.items()]
 
 
 def _reported_settings(connection: sa.Connection) -> dict[str, str]:
