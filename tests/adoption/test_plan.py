@@ -91,10 +91,24 @@ def test_a_key_that_foreign_keys_cannot_refer_to_does_not_count(new_database: Ne
                 id uuid PRIMARY KEY, tenant_id uuid, UNIQUE (tenant_id, id) DEFERRABLE)""",
             "CREATE TABLE contacts (id uuid PRIMARY KEY, tenant_id uuid, name text)",
             "CREATE UNIQUE INDEX ON contacts (tenant_id, id, lower(name))",
+            "CREATE UNIQUE INDEX ON contacts (id) INCLUDE (tenant_id)",
         ):
             execute(engine, statement)
         db.adopt(engine, enforce=True)
         assert db.verify(engine).shape == "current"
+
+
+def test_a_database_whose_server_quotes_all_names_can_be_adopted(
+    new_database: NewDatabase,
+) -> None:
+    options = {"options": "-c quote_all_identifiers=on"}
+    engine = sa.create_engine(new_database(POSTGRESQL[-1]), connect_args=options)
+    for table in ("tenants", "owners", "contacts"):
+        execute(engine, f"CREATE TABLE {table} (id uuid PRIMARY KEY, tenant_id uuid)")
+    db.adopt(engine)
+    db.adopt(engine, enforce=True)
+    assert db.verify(engine).shape == "current"
+    engine.dispose()
 
 
 def constraint_definitions(catalog: catalogs.Catalog) -> set[tuple[str, str]]:

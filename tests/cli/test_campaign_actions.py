@@ -164,7 +164,9 @@ def test_an_export_that_fails_or_is_interrupted_says_how_to_go_on(
 
     with monkeypatch.context() as patch:
         patch.setattr("os.fsync", fail)
-        command(*export, "first.jsonl").assert_usage_error("No space left", "a later export")
+        command(*export, "first.jsonl").assert_usage_error(
+            "No space left", "2 contacts are not exported", "name another file"
+        )
     approved = HOST.messages.c.status == "approved"
     with operated_tenant.engine.begin() as connection:
         key = connection.scalars(sa.select(HOST.messages.c.step_key).where(approved)).first()

@@ -529,7 +529,7 @@ def test_an_export_file_that_becomes_full_is_an_error(
     monkeypatch.setattr("os.fsync", fail)
     assert main(["demo", "--out", "out.jsonl"]) == 2
     err = capsys.readouterr().err
-    assert "cannot write out.jsonl: No space left on device; a later export" in err
+    assert "cannot write out.jsonl: No space left on device; 32 contacts are not exported" in err
 
 
 CONTACT = Contact("Ada", company="X" * 400)

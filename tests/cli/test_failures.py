@@ -209,6 +209,20 @@ def test_an_output_file_is_readable_only_by_its_owner(tmp_path: Path) -> None:
         path.chmod(0o644)
 
 
+def test_a_file_whose_permissions_cannot_be_changed_is_not_emptied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path = tmp_path / "out.jsonl"
+    path.write_text("of another user")
+    monkeypatch.setattr("os.fchmod", fail)
+    with pytest.raises(PermissionError):
+        open_output(path, "w")
+    assert path.read_text() == "of another user"
+
+
 def make_symlink(path: Path) -> None:
     target = path.with_name("target")
     target.write_text("kept")

@@ -78,6 +78,8 @@ def check_file(file: str, kind: Kind | None, *, stored: bool) -> CheckedFile:
         return CheckedFile(file, kind, ((_end_of(before), violation),))
     kind = kind or _guess_kind(text)
     violations = (DEFAULT.stored_violations if stored else DEFAULT.violations)(text, kind)
+    if not violations:
+        return CheckedFile(file, kind, ())  # To find positions takes as long as to validate.
     find_position = _position_finder(text)
     return CheckedFile(file, kind, tuple((find_position(each), each) for each in violations))
 

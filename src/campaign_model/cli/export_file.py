@@ -54,23 +54,22 @@ def export_messages(
             errors.append(error)
             raise
 
-    try:
-        with open_output(path, mode) as file:
-            try:
-                report = run_export(
-                    engine, tenant_id, campaign_id, push, max_equal_failures=1, actor=actor
-                )
-            finally:
-                if os.fstat(file.fileno()).st_size == 0:
-                    path.unlink()
-        for error in errors:
-            raise error
-    except OSError as error:
+    with open_output(path, mode) as file:
+        try:
+            report = run_export(
+                engine, tenant_id, campaign_id, push, max_equal_failures=1, actor=actor
+            )
+        finally:
+            if os.fstat(file.fileno()).st_size == 0:
+                path.unlink()
+    if errors and isinstance(errors[0], OSError):
         raise UserError(
-            f"cannot write {path}: {error.strerror}; a later export has the contacts that are left"
-        ) from None
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else ()
-    return len(lines), report
+            f"cannot write {path}: {errors[0].strerror}; {report.remaining} contacts are not "
+            "exported: name another file in the next export"
+        )
+    if errors:
+        raise errors[0]
+    return path.read_bytes().count(b"\n") if path.exists() else 0, report
 
 
 def _select_approved(messages: sa.Table, tenant_id: UUID, task: ExportTask) -> sa.Select[Any]:
@@ -141,11 +140,18 @@ def open_output(path: Path, mode: Literal["a", "w", "x"]) -> TextIO:
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise UserError(f"cannot write {path}: it is not a regular file")
-    os.fchmod(file.fileno(), 0o600)  # An existing file may have other permissions.
+    try:
+        os.fchmod(file.fileno(), 0o600)  # An existing file may have other permissions.
+        if mode == "w":
+            file.truncate(0)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
 def _open_privately(path: str, flags: int) -> int:
-    """Open a file for ``open``. The path may have changed since the check."""
+    """Open a file for ``open``, which may have changed since the check, and do not empty it yet."""
+    flags &= ~os.O_TRUNC
     # Without O_NONBLOCK, a FIFO waits for a reader.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, 0o600)

@@ -32,6 +32,7 @@ from campaign_model.db.setup import (
     change_tables,
     require_tables,
     require_usable_options,
+    write_plain_names,
 )
 from campaign_model.store.tables import campaign_templates, metadata
 from campaign_model.store.tenant_setting import TENANT_SETTING
@@ -95,15 +96,15 @@ _COMMANDS = {"*": "ALL", "r": "SELECT", "a": "INSERT", "w": "UPDATE", "d": "DELE
 """The name of each command, by its letter in ``pg_policy``."""
 
 # One row for each policy of the tables ``names``, and one row for a table without a policy. Only
-# tables that unqualified SQL would find. With quote_all_identifiers, every name is in quotes.
+# tables that unqualified SQL would find.
 _SELECT_POLICIES = sa.text(
     """
     SELECT relname, relrowsecurity, relforcerowsecurity,
            polname, CAST(polcmd AS text) AS command,
            polpermissive AS is_permissive,
            polroles = '{0}' AS is_for_all_roles,
-           replace(pg_get_expr(polqual, polrelid), '"', '') AS using,
-           replace(pg_get_expr(polwithcheck, polrelid), '"', '') AS check
+           pg_get_expr(polqual, polrelid) AS using,
+           pg_get_expr(polwithcheck, polrelid) AS check
     FROM pg_class
     LEFT JOIN pg_policy ON polrelid = pg_class.oid
     WHERE relname = ANY(CAST(:names AS text[]))
@@ -275,6 +276,7 @@ def _execute_all(connection: sa.Connection, statements: Iterable[str]) -> None:
 def _read_tables(connection: sa.Connection) -> list[_Table]:
     """Read the library's tables and their policies. Raise :class:`SetupError` if one is missing."""
     require_tables(connection, metadata.tables)
+    write_plain_names(connection)
     tables: dict[str, _Table] = {}
     for row in connection.execute(_SELECT_POLICIES, {"names": [*TABLES]}):
         new_table = _Table(row.relname, row.relrowsecurity, row.relforcerowsecurity)

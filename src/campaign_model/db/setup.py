@@ -226,8 +226,18 @@ class Access:
         return None
 
 
+def write_plain_names(connection: sa.Connection) -> None:
+    """Let PostgreSQL write names without needless quotes until the present transaction ends.
+
+    The setting ``quote_all_identifiers`` of a session would put all names into quotes, also in the
+    definitions that are compared as texts.
+    """
+    connection.exec_driver_sql("SET LOCAL quote_all_identifiers = off")
+
+
 def read_access(connection: sa.Connection) -> Access:
     """Read what the session may do, in the present transaction of ``connection``."""
+    write_plain_names(connection)
     row = connection.exec_driver_sql(
         """
         SELECT

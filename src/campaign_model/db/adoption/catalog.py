@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from campaign_model.db.distribute import key_statements
 from campaign_model.db.schema import HOST_KEY, build_tables, create_statements, quote
+from campaign_model.db.setup import write_plain_names
 from campaign_model.store.tables import HostTables, metadata
 
 T = TypeVar("T")
@@ -143,11 +144,10 @@ WHERE relname = ANY(CAST(:names AS text[])) AND relkind IN ('r', 'p', 'v', 'm', 
     AND pg_table_is_visible(oid)
 """
 
-# Their columns, in order. With quote_all_identifiers, every name is in quotes, also that of a type.
+# Their columns, in order.
 _SELECT_COLUMNS = """
 SELECT
-    attrelid, attname, replace(format_type(atttypid, atttypmod), '"', ''),
-    pg_get_expr(adbin, adrelid), attnotnull,
+    attrelid, attname, format_type(atttypid, atttypmod), pg_get_expr(adbin, adrelid), attnotnull,
     ARRAY(
         SELECT CAST(enumlabel AS text)
         FROM pg_enum
@@ -199,6 +199,7 @@ SELECT
         SELECT CAST(attname AS text)
         FROM unnest(indkey) WITH ORDINALITY AS key (number, position)
         JOIN pg_attribute ON attrelid = indrelid AND attnum = number
+        WHERE position <= indnkeyatts -- The others are columns of an INCLUDE.
         ORDER BY position
     ),
     ARRAY(
@@ -254,8 +255,9 @@ WHERE pg_table_is_visible(logicalrelid)
 def read_catalog(connection: sa.Connection, names: Iterable[str]) -> Catalog:
     """Read the relations of these names that unqualified SQL finds; leave out missing ones.
 
-    A name may belong to a view: see :attr:`Table.kind`.
+    A name may belong to a view: see :attr:`Table.kind`. Call it in a transaction.
     """
+    write_plain_names(connection)
 
     def read_rows(query: str, **parameters: Any) -> list[list[Any]]:
         """Run ``query``, and make its arrays tuples."""

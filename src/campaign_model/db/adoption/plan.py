@@ -434,11 +434,10 @@ def _plan_table(name: str, expected: Table, present: Table | None, *, enforce: b
     # 2. A constraint with the same definition as one of the library's gets the library's name. A
     # second constraint of the same definition keeps its name.
     library_names = {*expected.constraints, *expected.indexes}
-    old_names = {
-        constraint.definition: old
-        for old, constraint in present.constraints.items()
-        if constraint.valid and old not in library_names
-    }
+    old_names: dict[str, str] = {}
+    for old, constraint in present.constraints.items():
+        if constraint.valid and old not in library_names:
+            old_names.setdefault(constraint.definition, old)
     renamed = {
         old_names[constraint.definition]: new
         for new, constraint in expected.constraints.items()
