@@ -12,13 +12,15 @@ import inspect
 import logging
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TypeVar, Unpack
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -43,6 +45,10 @@ _NOTED_ERROR = "campaign_model_noted_error"
 
 _forbidden_database = ContextVar[sa.URL | None]("campaign_model_forbidden_database", default=None)
 """Set by :func:`forbid_transact`."""
+
+_turns_lock = threading.Lock()
+_turns: WeakKeyDictionary[sa.Pool, threading.RLock] = WeakKeyDictionary()
+"""For each pool whose connections are all the same one: the lock of its transaction."""
 
 _IN_FAILED_TRANSACTION = "25P02"
 
@@ -135,7 +141,7 @@ def run_attempts(
         has_begun = is_committing = False
         cause: BaseException | None = None
         try:
-            with bind.begin() as begun:
+            with _wait_for_turn(bind), bind.begin() as begun:
                 has_begun = True
                 connection = begun if isinstance(begun, sa.Connection) else begun.connection
                 connection.execution_options(**{_NOTED_ERROR: []})
@@ -164,6 +170,19 @@ def run_attempts(
             return result
         # A random pause, so that two transactions in conflict do not meet again.
         _pause(bind, secrets.randbelow(min(2**attempt * 10, _LONGEST_PAUSE[remedy])) / 1000)
+
+
+def _wait_for_turn(bind: sa.Engine | sa.Connection) -> AbstractContextManager[object]:
+    """Let the transactions of several threads on one connection of the driver run one by one.
+
+    A ``StaticPool``, as for a database in memory, gives every thread the same connection. Then a
+    thread would commit or roll back what another thread has half done.
+    """
+    pool = bind.engine.pool
+    if not isinstance(pool, sa.StaticPool):
+        return nullcontext()
+    with _turns_lock:
+        return _turns.setdefault(pool, threading.RLock())
 
 
 @contextmanager
