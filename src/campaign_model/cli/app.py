@@ -1,6 +1,6 @@
 """The command ``campaign-model``: its subcommands that need no database, and the demo.
 
-Each group of subcommands has a module of its own, such as ``campaign_commands``. Exit codes and
+The groups of subcommands are in other modules, such as ``campaign_commands``. Exit codes and
 messages of errors are in ``failures``.
 """
 

@@ -179,8 +179,7 @@ def check_leases(examination: Examination) -> Iterator[Problem]:
             (
                 row.far,
                 f"leases that end more than {FAR} from now",
-                "if their worker is dead, set lease_expires_at of these contacts to the present "
-                "time",
+                "if their worker is dead, set lease_expires_at of these contacts to now",
             ),
         ):
             if number:

@@ -187,7 +187,10 @@ class _Table:
             yield from statements
 
     def plan_removal(self) -> Iterator[str]:
-        """Yield the statements that drop the library's policies."""
+        """Yield the statements that drop the library's policies.
+
+        A table that has policies of the host keeps row-level security.
+        """
         yield from map(self._drop, self.own_policies)
         if self.own_policies and not self.other_policies:
             yield f"ALTER TABLE {quote(self.name)} NO FORCE ROW LEVEL SECURITY"

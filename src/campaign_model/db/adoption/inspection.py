@@ -107,7 +107,11 @@ class Inspection:
         return self.shape == "outdated" or (self.has_version and not self.plan.statements)
 
     def with_all_columns(self) -> Inspection:
-        """Return the inspection as it is after the phase ``complete`` of the plan."""
+        """Return an inspection whose tables have all of the library's columns.
+
+        It is for the SQL of repairs, which runs after the phase ``complete`` of the plan. It shows
+        the library's tables as they should be, so it is not for a new plan.
+        """
         return attrs.evolve(self, tables={**self.tables, **self.expected})
 
     def require_adoptable(self) -> None:
