@@ -6,9 +6,9 @@ Other programs read and write while it runs. It has two steps, each a run of its
 
 1. **Inspect** (``inspection``, ``catalog``). Read the catalog and compare it with the
    expected schema. If the database cannot be adopted, say why and end.
-2. **Audit** (``audit``, ``report``). Read every row in batches, and list what each value becomes.
-   If a value cannot be kept or repaired without a decision, refuse: nothing has been changed. A dry
-   run ends here.
+2. **Audit** (``audit``, ``audit_keys``, ``report``). Read every row in batches, and list what each
+   value becomes. If a value cannot be kept or repaired without a decision, refuse: nothing has been
+   changed. A dry run ends here.
 3. **Complete** (``plan``). Add the missing tables and columns. New columns are NULL or have a
    constant default, so no table is rewritten, and old services notice nothing.
 4. **Repair** (``repair``). Repair rows in short transactions: lock a batch, change

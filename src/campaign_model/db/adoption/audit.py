@@ -6,17 +6,28 @@ finds most of them, ``explain_unreadable`` the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
+from campaign_model.db.adoption.audit_keys import write_key_audits
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, Options, select_batches
+from campaign_model.db.adoption.plan import MARKERS
 from campaign_model.db.adoption.repair_campaigns import audit_campaigns
 from campaign_model.db.adoption.repair_contacts import audit_references, list_references
 from campaign_model.db.adoption.repair_documents import select_documents
 from campaign_model.db.adoption.repair_templates import audit_templates
-from campaign_model.db.adoption.report import AdoptReport, Finding, OnFinding, ToleratedWrites
+from campaign_model.db.adoption.report import (
+    WHAT_TO_DO,
+    AdoptReport,
+    Finding,
+    OnFinding,
+    ToleratedWrites,
+    can_quarantine,
+)
 from campaign_model.db.adoption.session import Session
 from campaign_model.db.adoption.tolerance import COUNT_TOLERATED_WRITES, TOLERATED_WRITES_TABLE
 from campaign_model.db.adoption.unreadable import explain_unreadable
@@ -49,8 +60,7 @@ def audit_rows(
     for finding in findings:
         counts = repaired
         if finding.undecided:
-            # The quarantine cannot take a row that other rows need.
-            movable = options.quarantine and finding.kind != "other_tenant_in_use"
+            movable = options.quarantine and can_quarantine(finding.kind)
             counts = quarantined if movable else refused
         counts[finding.kind] = counts.get(finding.kind, 0) + 1
         if len(samples.get(finding.kind, ())) < _MAX_SAMPLES:
@@ -109,7 +119,10 @@ def write_audits(database: LegacyDatabase) -> dict[str, str]:
 
 
 def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
-    """Yield the findings of all tables, read in batches of campaigns and of templates."""
+    """Yield the findings of all tables: first those about keys, then the others in batches."""
+    for key_query in write_key_audits(database):
+        for *values, reason in session.query(key_query):
+            yield _read_finding(values, reason)
     for audited_table, audit_query in write_audits(database).items():
         documents_query = select_documents(database, audited_table)
         batches_query = select_batches(database, audited_table)
@@ -118,17 +131,8 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
             reasons, unreadable = explain_unreadable(audited_table, documents)
             findings = session.query(audit_query, ids=ids, unreadable=unreadable)
             # The audit of campaigns also finds values of contacts and messages: `table`.
-            for table, row_id, column, kind, before, after, undecided in findings:
-                yield Finding(
-                    table,
-                    row_id,
-                    column,
-                    kind,
-                    before=None if before is None else read_json(before),
-                    after=None if after is None else read_json(after),
-                    undecided=undecided,
-                    reason=reasons.get(f"{row_id}/{column}") if undecided else None,
-                )
+            for row in findings:
+                yield _read_finding(row, reasons.get(f"{row[1]}/{row[2]}"))
     if database.options.quarantine:
         for reference in list_references(database):
             query = audit_references(database, reference)
@@ -137,3 +141,18 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
                 yield Finding(
                     reference.table_name, row_id, reference.column, kind, contact_id, None, False
                 )
+
+
+def _read_finding(row: Sequence[Any], reason: str | None) -> Finding:
+    """Convert a row of :func:`legacy_database.write_audit`. An undecided finding has a reason."""
+    table, row_id, column, kind, before, after, undecided = row
+    return Finding(
+        table,
+        row_id if table not in MARKERS or row_id.startswith("{") else UUID(row_id),
+        column,
+        kind,
+        before=None if before is None else read_json(before),
+        after=None if after is None else read_json(after),
+        undecided=undecided,
+        reason=(reason or WHAT_TO_DO.get(kind.removesuffix("_in_use"))) if undecided else None,
+    )

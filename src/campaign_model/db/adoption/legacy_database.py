@@ -231,6 +231,15 @@ def needs_repair(database: LegacyDatabase, table: str) -> str:
     return f"({MARKERS[table]} IS NULL OR NOT coalesce(\n    {is_correct},\n    false\n))"
 
 
+def has_no_tenant(database: LegacyDatabase, row: str) -> str:
+    """Write the condition that the tenant of ``row`` is NULL or does not exist."""
+    return f"""NOT EXISTS (
+            SELECT
+            FROM {quote(database.inspection.host.tenants)} AS tenant
+            WHERE tenant.id = {row}.tenant_id
+        )"""
+
+
 def write_ctes(name: str, rules: Mapping[str, Rule], source: str) -> str:
     """Write the CTEs ``<name>`` and ``<name>_finding`` from the rules of a table.
 
@@ -282,16 +291,18 @@ def write_audit(ctes: str, findings: Mapping[str, str]) -> str:
     ``findings`` maps each CTE with findings to its table. The columns are table, row id, column,
     kind, old value, new value, and whether it needs a decision.
     """
+    columns = "column_name, kind, before, after, undecided"
     select_findings = "\n    UNION ALL\n".join(
-        f"    SELECT {quote_text(table)} AS table_name, * FROM {cte}"
+        f"    SELECT {quote_text(table)} AS table_name, CAST(id AS text) AS row_id, {columns}\n"
+        f"    FROM {cte}"
         for cte, table in findings.items()
     )
     return f"""WITH{ctes}
-SELECT table_name, id, column_name, kind, CAST(before AS text), CAST(after AS text), undecided
+SELECT table_name, row_id, column_name, kind, CAST(before AS text), CAST(after AS text), undecided
 FROM (
 {select_findings}
 ) AS finding
-ORDER BY table_name, id, column_name"""
+ORDER BY table_name, row_id, column_name"""
 
 
 def write_repair(
@@ -335,7 +346,10 @@ quarantined AS (
     ) AS member
     WHERE undecided AND {is_in_rows}
 )"""
-    assignments = ",\n        ".join(f"{column} = {name}.new_{column}" for column in rules)
+    # A rule whose new value is its column makes a finding only.
+    assignments = ",\n        ".join(
+        f"{column} = {name}.new_{column}" for column, rule in rules.items() if rule.new != column
+    )
     return f"""WITH{ctes}{quarantined}{other_writes},
 repaired AS (
     UPDATE {table} AS present

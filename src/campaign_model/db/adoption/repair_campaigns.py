@@ -13,6 +13,7 @@ from campaign_model.campaign import ADOPTED
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
+    has_no_tenant,
     quote_texts,
     time_rule,
     write_audit,
@@ -213,6 +214,7 @@ campaign_checked AS (
         campaign_row.*,
         checked.*,
         total.*,
+        {has_no_tenant(database, "campaign_row")} AS has_no_tenant,
         owner_id IS NOT NULL AND NOT EXISTS (
             SELECT
             FROM {quote(database.inspection.host.owners)} AS owner
@@ -243,6 +245,7 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
         return Rule(new, kind="'recounted'")
 
     return {
+        "tenant_id": Rule("tenant_id", kind="'no_tenant'", undecided="has_no_tenant"),
         "owner_id": Rule(
             "CASE WHEN NOT has_foreign_owner THEN owner_id END",
             kind="'other_tenant'",

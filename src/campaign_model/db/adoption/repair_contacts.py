@@ -39,15 +39,31 @@ def repair_contacts(database: LegacyDatabase) -> str:
 
 
 def is_misplaced(database: LegacyDatabase) -> str:
-    """Write the condition for a row of ``campaign_contacts`` with a contact of another tenant."""
-    return f"""EXISTS (
+    """Write the condition for a row of ``campaign_contacts`` that the quarantine takes.
+
+    Its campaign or its contact does not exist, or the contact is of another tenant.
+    """
+    return f"""NOT EXISTS (
     SELECT
     FROM campaigns
     LEFT JOIN {quote(database.inspection.host.contacts)} AS person
         ON person.id = campaign_contacts.contact_id
     WHERE campaigns.id = campaign_contacts.campaign_id
-        AND person.tenant_id IS DISTINCT FROM campaigns.tenant_id
+        AND person.tenant_id = campaigns.tenant_id
 )"""
+
+
+def write_in_use(database: LegacyDatabase) -> str:
+    """Write the end of a kind: ``_in_use`` if other rows need the row ``contact``.
+
+    They need it if they refer to it and their column is NOT NULL.
+    """
+    is_needed = " OR ".join(
+        f"contact.id IN (SELECT {quote(reference.column)} FROM {quote(reference.table_name)})"
+        for reference in database.inspection.references
+        if reference.not_null
+    )
+    return f"CASE WHEN {is_needed or 'false'} THEN '_in_use' ELSE '' END"
 
 
 def list_references(database: LegacyDatabase) -> list[Reference]:
@@ -85,11 +101,12 @@ ORDER BY 1"""
 
 
 def move_contacts(database: LegacyDatabase) -> tuple[str, ...]:
-    """Write the statements that move contacts of another tenant to the quarantine.
+    """Write the statements that move the contacts of ``is_misplaced`` to the quarantine.
 
     Their parameter ``rows`` has the ids of the contacts. First, every value that refers to one of
     them is moved and becomes NULL; then the rows are moved.
     """
+    contacts = quote(database.inspection.host.contacts)
     statements = []
     for reference in list_references(database):
         table, column = quote(reference.table_name), quote(reference.column)
@@ -115,7 +132,17 @@ WITH deleted AS (
     RETURNING *
 )
 INSERT INTO {QUARANTINE} (table_name, row_id, value, kind)
-SELECT 'campaign_contacts', CAST(id AS text), to_jsonb(deleted), 'other_tenant'
+SELECT
+    'campaign_contacts',
+    CAST(id AS text),
+    to_jsonb(deleted),
+    CASE
+        WHEN NOT EXISTS (SELECT FROM campaigns WHERE campaigns.id = deleted.campaign_id)
+            THEN 'no_campaign'
+        WHEN NOT EXISTS (SELECT FROM {contacts} AS person WHERE person.id = deleted.contact_id)
+            THEN 'no_contact'
+        ELSE 'other_tenant'
+    END
 FROM deleted""")
     return tuple(statements)
 
@@ -130,6 +157,7 @@ contact_row AS (
         source.*,
         campaign_row.tenant_id AS campaign_tenant_id,
         {time_of_export("source")} AS legacy_export_at,
+        person.id IS NULL AS has_no_person,
         person.tenant_id IS DISTINCT FROM campaign_row.tenant_id AS is_misplaced
     FROM (
 {database.select_library_rows("campaign_contacts", owner="campaign_id")}
@@ -160,20 +188,14 @@ contact_checked AS (
 
 def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
     """Return the rule for each column of campaign contacts that the repair sets."""
-    # Rows of other tables need a contact if they refer to it and their column is NOT NULL.
-    is_needed = " OR ".join(
-        f"contact.id IN (SELECT {quote(reference.column)} FROM {quote(reference.table_name)})"
-        for reference in database.inspection.references
-        if reference.not_null
-    )
     return {
         "contact_id": Rule(
             "contact_id",
             # Other tables may be large, so they are searched for misplaced contacts only.
             kind=f"""CASE
-                WHEN NOT is_misplaced THEN NULL
-                WHEN {is_needed or "false"} THEN 'other_tenant_in_use'
-                ELSE 'other_tenant'
+                WHEN is_misplaced
+                    THEN CASE WHEN has_no_person THEN 'no_contact' ELSE 'other_tenant' END
+                        || {write_in_use(database)}
             END""",
             undecided="is_misplaced",
         ),

@@ -6,6 +6,7 @@ from campaign_model.campaign import MAX_NAME
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
+    has_no_tenant,
     write_audit,
     write_ctes,
     write_repair,
@@ -27,6 +28,7 @@ _RULES = {
         kind="CASE WHEN is_system IS NULL THEN 'absent' ELSE 'system' END",
         undecided="is_system IS NOT NULL AND is_system <> (tenant_id IS NULL)",
     ),
+    "tenant_id": Rule("tenant_id", kind="'no_tenant'", undecided="has_no_tenant"),
     **document_rules("campaign_templates"),
 }
 
@@ -66,7 +68,8 @@ template_checked AS (
     SELECT
         template_row.*,
         checked.*,
-        {has_same_name("template_row")} AS has_same_name
+        {has_same_name("template_row")} AS has_same_name,
+        tenant_id IS NOT NULL AND {has_no_tenant(database, "template_row")} AS has_no_tenant
     FROM template_row
 {join_documents("campaign_templates")}
 ),{write_ctes("template", _RULES, "template_checked")}"""

@@ -50,10 +50,27 @@ KINDS: Mapping[str, str] = {
     "bad_amount": "amounts that are negative, not a number, or have more than nine decimals",
     "other_tenant": "rows that refer to a row of another tenant",
     "other_tenant_in_use": "the same, and other rows need them: the quarantine cannot take them",
+    "no_tenant": "campaigns and templates whose tenant does not exist",
+    "no_contact": "campaign contacts and messages whose contact does not exist",
+    "no_contact_in_use": "the same, and other rows need them: the quarantine cannot take them",
+    "no_campaign": "campaign contacts whose campaign is NULL or does not exist",
+    "no_campaign_in_use": "the same, and other rows need them: the quarantine cannot take them",
+    "duplicate_contact": "contacts that are more than once in a campaign",
+    "duplicate_id": "ids that are NULL or that several rows have",
     "duplicate_name": "several templates of a tenant with the same name",
     "system": "templates that belong to a tenant and to the system, or to neither",
 }
 """Every kind of finding, with its meaning."""
+
+WHAT_TO_DO: Mapping[str, str] = {
+    "no_tenant": "set tenant_id to a tenant that exists, insert the tenant, or delete the row",
+    "no_contact": "set contact_id to a contact that exists, or delete the row",
+    "no_campaign": "set campaign_id to a campaign that exists, or delete the row",
+    "duplicate_id": "give the row an id of its own, or delete it",
+}
+"""The ``reason`` of findings about keys that only a change of the row can decide."""
+
+_NEVER_QUARANTINED = {"no_tenant", "duplicate_contact", "duplicate_id"}
 
 
 @attrs.frozen
@@ -63,7 +80,7 @@ class Finding:
     ``row_id`` is text for a row of a table that refers to campaign contacts: the value of its
     primary key. ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values;
     SQL's NULL is ``None``. ``kind`` is a key of ``db.KINDS``. ``reason`` says why the library
-    cannot read a document, if it cannot.
+    cannot read a document, or what to do about a row that breaks a key.
     """
 
     table: str
@@ -74,6 +91,15 @@ class Finding:
     after: Any
     undecided: bool
     reason: str | None = None
+
+
+def can_quarantine(kind: str) -> bool:
+    """Return True if the quarantine takes undecided values of this kind.
+
+    It does not take a row that other rows need, such as a campaign without a tenant. And it does
+    not choose between two rows.
+    """
+    return kind not in _NEVER_QUARANTINED and not kind.endswith("_in_use")
 
 
 OnFinding = Callable[[Finding], None]
@@ -151,10 +177,15 @@ class AdoptionRefused(SetupError):
 
     def __init__(self, report: AdoptReport) -> None:
         kinds = ", ".join(f"{number} x {kind}" for kind, number in report.refused.items())
+        advice = "correct them"
+        if any(map(can_quarantine, report.refused)):
+            advice += (
+                ", translate unknown words (--status-map) or move such values to the quarantine "
+                "(--quarantine)"
+            )
         super().__init__(
-            f"some values cannot be kept or repaired without a decision ({kinds}): correct them, "
-            "translate unknown words (--status-map) or move such values to the quarantine "
-            "(--quarantine), then adopt again"
+            f"some values cannot be kept or repaired without a decision ({kinds}): {advice}, then "
+            "adopt again"
         )
         self.report = report
 

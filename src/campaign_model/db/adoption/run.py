@@ -215,8 +215,8 @@ class _Adoption:
             except sa.exc.IntegrityError as error:
                 database_message = " ".join(str(error.orig).split())
                 raise SetupError(
-                    f"a constraint of your own prevents the adoption ({database_message}); change "
-                    "the constraint or the row and adopt again, which continues from here"
+                    f"a constraint prevents the adoption ({database_message}); change the row, or "
+                    "a constraint of your own, and adopt again, which continues from here"
                 ) from error
         return attrs.evolve(report, presets=self._record_version(inspection))
 

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from campaign_model.db.adoption.audit import write_audits
+from campaign_model.db.adoption.audit_keys import write_key_audits
 from campaign_model.db.adoption.catalog import Table
 from campaign_model.db.adoption.functions import CREATE_FUNCTIONS
 from campaign_model.db.adoption.legacy_database import LegacyDatabase, select_batches
@@ -41,6 +42,19 @@ _LINT_EXCEPTIONS = {
 }
 """Rules of the linter squawk that do not apply to the script, with the reason."""
 
+# What an audit does with a finding that needs a decision, and at its end.
+_WARN = """\
+        RAISE WARNING '%.% of %: % (%)',
+            _finding.table_name,
+            _finding.column_name,
+            _finding.id,
+            _finding.kind,
+            _finding.before;"""
+_RAISE = """\
+    IF _undecided > 0 THEN
+        RAISE EXCEPTION 'values that need a decision: %; nothing was changed', _undecided;
+    END IF;"""
+
 _LOCK_TIMEOUT, _NO_TIMEOUT = "'5s'", "0"
 
 
@@ -58,6 +72,7 @@ def write_script(database: LegacyDatabase) -> str:
     return _write_script(
         "the database as it was found",
         *(f"{function.strip()};" for function in CREATE_FUNCTIONS),
+        *(_write_key_audit(audit) for audit in (write_key_audits(database) if audits else ())),
         *(_write_audit(database, table, audit) for table, audit in audits.items()),
         *_write_statements(inspection.plan.complete),
         *map(_write_procedure, repairs),
@@ -152,17 +167,32 @@ BEGIN
             WHERE undecided
         LOOP
             _undecided := _undecided + 1;
-            RAISE WARNING '%.% of %: % (%)',
-                _finding.table_name,
-                _finding.column_name,
-                _finding.id,
-                _finding.kind,
-                _finding.before;
+{textwrap.indent(_WARN, " " * 4)}
         END LOOP;
     END LOOP;
-    IF _undecided > 0 THEN
-        RAISE EXCEPTION 'values that need a decision: %; nothing was changed', _undecided;
-    END IF;
+{_RAISE}
+END
+$audit$;"""
+
+
+def _write_key_audit(audit: str) -> str:
+    """Write a block that raises an exception if a row breaks a key."""
+    return f"""\
+DO $audit$
+DECLARE
+    _finding record;
+    _undecided bigint := 0;
+BEGIN
+    FOR _finding IN
+        SELECT *
+        FROM (
+{textwrap.indent(audit.strip(), " " * 12)}
+        ) AS finding (table_name, id, column_name, kind, before)
+    LOOP
+        _undecided := _undecided + 1;
+{_WARN}
+    END LOOP;
+{_RAISE}
 END
 $audit$;"""
 
