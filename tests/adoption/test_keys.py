@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -177,3 +178,40 @@ def test_the_quarantine_takes_contacts_without_a_campaign_or_person(
     state = DatabaseState.read(legacy_engine)
     db.adopt(legacy_engine, enforce=True)
     assert DatabaseState.read(legacy_engine) == state
+
+
+def test_the_quarantine_keeps_the_values_of_messages_that_make_no_contact(
+    legacy_engine: sa.Engine,
+) -> None:
+    columns = "campaign_id uuid, contact_id uuid, generation_cost_usd numeric"
+    for statement in (
+        f"CREATE TABLE messages (id bigserial PRIMARY KEY, {columns})",
+        f"INSERT INTO tenants VALUES ('{ROWS[0]}')",  # noqa: S608
+        f"INSERT INTO contacts VALUES ('{ROWS[0]}', '{ROWS[0]}')",  # noqa: S608
+        *(
+            "INSERT INTO messages (campaign_id, contact_id, generation_cost_usd)"  # noqa: S608
+            f" VALUES ('{CAMPAIGN}', '{person}', {cost})"
+            for person, cost in ((NOWHERE, 1), (ROWS[0], 2), (PERSON, -3))
+        ),
+    ):
+        execute(legacy_engine, statement)
+    before = execute(legacy_engine, "SELECT * FROM messages ORDER BY id")
+    findings: list[db.Finding] = []
+    run = partial(db.adopt, legacy_engine, contacts_from_messages=True, quarantine=True)
+    report = run(dry_run=True, on_finding=findings.append)
+    undecided = [
+        ("1", "contact_id", "no_contact", NOWHERE),
+        ("2", "contact_id", "other_tenant", ROWS[0]),
+        ("3", "generation_cost_usd", "bad_amount", "-3"),
+    ]
+    assert report.quarantined == {"no_contact": 1, "other_tenant": 1, "bad_amount": 1}
+    assert [
+        (one.row_id, one.column, one.kind, str(one.before))
+        for one in findings
+        if one.table == "messages"
+    ] == undecided
+    assert run().quarantined == report.quarantined
+    select = "SELECT row_id, column_name, kind, value #>> '{}' FROM campaign_quarantine ORDER BY 1"
+    assert execute(legacy_engine, select) == undecided
+    assert execute(legacy_engine, "SELECT * FROM messages ORDER BY id") == before
+    assert execute(legacy_engine, "SELECT contact_id::text FROM campaign_contacts") == [(PERSON,)]

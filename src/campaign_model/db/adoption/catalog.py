@@ -92,6 +92,13 @@ class Table:
     may_read: bool = True
     may_refer: bool = True
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns of the primary key; none if there is no primary key."""
+        constraints = self.constraints.values()
+        keys = (constraint.columns for constraint in constraints if constraint.kind == PRIMARY_KEY)
+        return next(keys, ())
+
 
 Catalog = Mapping[str, Table]
 """Tables by name."""
@@ -113,13 +120,6 @@ class Reference:
     def not_null(self) -> bool:
         """Whether a row of the table needs a campaign contact."""
         return self.table.columns[self.column].not_null
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """The columns of the primary key of the table."""
-        constraints = self.table.constraints.values()
-        keys = (constraint.columns for constraint in constraints if constraint.kind == PRIMARY_KEY)
-        return next(keys, ())
 
 
 # The columns of the next four queries are in the order of the fields of their classes.

@@ -24,6 +24,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
+from campaign_model.db.adoption.catalog import Table
 from campaign_model.db.adoption.inspection import Inspection
 from campaign_model.db.adoption.plan import MARKERS, value_when_added
 from campaign_model.db.checks import checks
@@ -138,6 +139,21 @@ def write_select(types: Mapping[str, str], values: Mapping[str, str | None], row
         f"CAST({values.get(name) or 'NULL'} AS {type_}) AS {name}" for name, type_ in types.items()
     )
     return f"    SELECT\n        {select_list}\n    {rows}"
+
+
+def write_row_id(table: Table, row: str) -> str:
+    """Write the id of a ``row`` of any table as text.
+
+    It is the value of the primary key, or a JSON object if the key has several columns. Without a
+    primary key, it is the whole row.
+    """
+    key = table.key
+    if not key:
+        return f"CAST(to_jsonb({row}) AS text)"
+    if len(key) == 1:
+        return f"CAST({row}.{quote(key[0])} AS text)"
+    members = ", ".join(f"{quote_text(name)}, {row}.{quote(name)}" for name in key)
+    return f"CAST(jsonb_build_object({members}) AS text)"
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from campaign_model.campaign import ADOPTED
 from campaign_model.db.adoption.legacy_database import (
+    QUARANTINE,
     LegacyDatabase,
     Rule,
     has_no_tenant,
@@ -28,7 +29,7 @@ from campaign_model.db.adoption.repair_messages import (
     time_of_export,
 )
 from campaign_model.db.adoption.report import RUN_TIME_KEYS
-from campaign_model.db.schema import quote
+from campaign_model.db.schema import quote, quote_text
 from campaign_model.lifecycle import ContactStatus
 
 _RUN_TIME_KEYS = quote_texts(RUN_TIME_KEYS)
@@ -112,8 +113,20 @@ def audit_campaigns(database: LegacyDatabase) -> str:
 
 
 def insert_message_contacts(database: LegacyDatabase) -> str:
-    """Write a statement that creates the contacts of the campaigns of ``ids`` without contacts."""
-    return f"""WITH{campaign_row_ctes(database)},{message_ctes(database)}
+    """Write a statement that creates the contacts of the campaigns of ``ids`` without contacts.
+
+    With the quarantine, it also logs the values of messages that it cannot use.
+    """
+    quarantined = ""
+    if database.options.quarantine:
+        quarantined = f""",
+quarantined AS (
+    INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
+    SELECT {quote_text(database.inspection.messages)}, id, column_name, before, kind
+    FROM message_finding
+    WHERE undecided
+)"""
+    return f"""WITH{campaign_row_ctes(database)},{message_ctes(database)}{quarantined}
 INSERT INTO campaign_contacts (
     id, tenant_id, campaign_id, contact_id, status, generation_cost, unknown_costs, rank,
     claimed_at, added_at, generated_at, exported_at

@@ -17,6 +17,7 @@ from campaign_model.db.adoption.legacy_database import (
     time_rule,
     write_ctes,
     write_repair,
+    write_row_id,
 )
 from campaign_model.db.adoption.repair_documents import decode
 from campaign_model.db.adoption.repair_messages import campaign_row_ctes, time_of_export
@@ -71,26 +72,11 @@ def list_references(database: LegacyDatabase) -> list[Reference]:
     return [reference for reference in database.inspection.references if not reference.not_null]
 
 
-def _row_id(reference: Reference) -> str:
-    """Write the id of a row of ``referring`` as text.
-
-    It is the value of the primary key, or a JSON object if the key has several columns. Without a
-    primary key, it is the whole row.
-    """
-    key = reference.key
-    if not key:
-        return "CAST(to_jsonb(referring) AS text)"
-    if len(key) == 1:
-        return f"CAST(referring.{quote(key[0])} AS text)"
-    members = ", ".join(f"{quote_text(name)}, referring.{quote(name)}" for name in key)
-    return f"CAST(jsonb_build_object({members}) AS text)"
-
-
 def audit_references(database: LegacyDatabase, reference: Reference) -> str:
     """Write a query for the references that the quarantine would remove: row id and old value."""
     column = quote(reference.column)
     return f"""
-SELECT {_row_id(reference)}, CAST(referring.{column} AS text)
+SELECT {write_row_id(reference.table, "referring")}, CAST(referring.{column} AS text)
 FROM {quote(reference.table_name)} AS referring
 WHERE referring.{column} IN (
     SELECT id
@@ -115,7 +101,7 @@ WITH quarantined AS (
     INSERT INTO {QUARANTINE} (table_name, row_id, column_name, value, kind)
     SELECT
         {quote_text(reference.table_name)},
-        {_row_id(reference)},
+        {write_row_id(reference.table, "referring")},
         {quote_text(reference.column)},
         to_jsonb(referring.{column}),
         'reference_removed'

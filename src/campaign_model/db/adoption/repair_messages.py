@@ -12,6 +12,7 @@ from campaign_model.db.adoption.legacy_database import (
     Rule,
     quote_texts,
     write_ctes,
+    write_row_id,
     write_select,
 )
 from campaign_model.db.checks import checks
@@ -19,7 +20,7 @@ from campaign_model.db.schema import quote
 from campaign_model.lifecycle import Action, ContactStatus, Status, target
 
 _MESSAGE_COLUMNS = {
-    "id": "uuid",
+    "id": "text",
     "campaign_id": "uuid",
     "contact_id": "uuid",
     "status": "text",
@@ -37,7 +38,11 @@ _RELEASED = target(Action.CANCEL_GENERATION)
 _EXPORTED = quote_texts((target(Action.EXPORT), target(Action.ARCHIVE)))
 
 _MESSAGE_RULES = {
-    "contact_id": Rule("contact_id", kind="'other_tenant'", undecided="is_misplaced"),
+    "contact_id": Rule(
+        "contact_id",
+        kind="CASE WHEN has_no_person THEN 'no_contact' ELSE 'other_tenant' END",
+        undecided="is_misplaced",
+    ),
     "generation_cost_usd": Rule(
         "generation_cost_usd", kind="'bad_amount'", undecided="NOT cost_is_valid"
     ),
@@ -48,7 +53,8 @@ def select_messages(database: LegacyDatabase) -> str:
     """Write a SELECT of the host's messages of the campaigns in the parameter ``:ids``.
 
     A message refers to its campaign itself, or to a contact of the campaign. Missing columns, and
-    ids of another type than uuid, are NULL. There are no rows if the messages refer to neither.
+    references of another type than uuid, are NULL. The ``id`` is text. There are no rows if the
+    messages refer to neither.
     """
     tables, messages = database.inspection.tables, database.inspection.messages
     columns = tables[messages].columns if messages in tables else {}
@@ -58,6 +64,8 @@ def select_messages(database: LegacyDatabase) -> str:
         for name, type_ in _MESSAGE_COLUMNS.items()
         if name in (ids if type_ == "uuid" else columns)
     }
+    if messages in tables:
+        values["id"] = write_row_id(tables[messages], "message")
     selects = []
     if "campaign_id" in ids:
         rows = f"""FROM {quote(messages)} AS message
@@ -153,6 +161,7 @@ message_checked AS (
         coalesce(pg_temp.readable_time(source.created_at), now()) AS written_at,
         coalesce({cost_check}, true) AS cost_is_valid,
         campaign_row.tenant_id,
+        person.id IS NULL AS has_no_person,
         person.tenant_id IS DISTINCT FROM campaign_row.tenant_id AS is_misplaced
     FROM (
 {select_messages(database)}

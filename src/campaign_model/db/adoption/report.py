@@ -77,10 +77,10 @@ _NEVER_QUARANTINED = {"no_tenant", "duplicate_contact", "duplicate_id"}
 class Finding:
     """A value that adoption repairs, or (if ``undecided``) that needs a decision first.
 
-    ``row_id`` is text for a row of a table that refers to campaign contacts: the value of its
-    primary key. ``column`` is ``None`` for a whole row. ``before`` and ``after`` are JSON values;
-    SQL's NULL is ``None``. ``kind`` is a key of ``db.KINDS``. ``reason`` says why the library
-    cannot read a document, or what to do about a row that breaks a key.
+    ``row_id`` is text for a row of the host's tables: the value of its primary key. ``column`` is
+    ``None`` for a whole row. ``before`` and ``after`` are JSON values; SQL's NULL is ``None``.
+    ``kind`` is a key of ``db.KINDS``. ``reason`` says why the library cannot read a document, or
+    what to do about a row that breaks a key.
     """
 
     table: str
