@@ -438,11 +438,13 @@ def test_a_constraint_of_the_host_that_prevents_the_adoption_is_named(
     newest: LegacyDatabases,
 ) -> None:
     with newest.database(EXTENDED, sample_rows) as engine:
-        execute(engine, "UPDATE campaigns SET status = 'ready'")
-        execute(engine, "ALTER TABLE campaigns ADD CHECK (status IN ('ready', 'started'))")
-        with pytest.raises(db.SetupError, match="campaigns_status_check") as caught:
+        execute(engine, "UPDATE campaigns SET status = NULL")
+        execute(engine, "ALTER TABLE campaigns ADD CONSTRAINT own CHECK (status = name) NOT VALID")
+        dry = adopt(engine, dry_run=True)
+        assert any("the constraint own on campaigns" in warning for warning in dry.report.warnings)
+        with pytest.raises(db.SetupError, match='violates check constraint "own"') as caught:
             adopt(engine)
         assert "\n" not in str(caught.value)
-        execute(engine, "ALTER TABLE campaigns DROP CONSTRAINT campaigns_status_check")
+        execute(engine, "ALTER TABLE campaigns DROP CONSTRAINT own")
         adopt(engine)
         assert db.verify(engine).shape == "current"

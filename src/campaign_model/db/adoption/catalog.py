@@ -23,13 +23,18 @@ T = TypeVar("T")
 
 @attrs.frozen
 class Column:
-    """A column. ``labels`` are those of an enum; ``in_view`` is true if a view shows the column."""
+    """A column.
+
+    ``labels`` are those of an enum. ``in_view`` is true if a view shows the column, and
+    ``generated`` if PostgreSQL computes its values and refuses others.
+    """
 
     type: str
     default: str | None = None
     not_null: bool = False
     labels: tuple[str, ...] = ()
     in_view: bool = False
+    generated: bool = False
 
 
 PRIMARY_KEY, UNIQUE_KEY, FOREIGN_KEY, CHECK = "p", "u", "f", "c"
@@ -160,7 +165,8 @@ SELECT
         WHERE classid = CAST('pg_rewrite' AS regclass) AND refclassid = CAST('pg_class' AS regclass)
             AND refobjid = attrelid
             AND refobjsubid = attnum
-    )
+    ),
+    attgenerated <> '' OR attidentity = 'a'
 FROM pg_attribute
 LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attrelid = ANY(CAST(:tables AS oid[])) AND attnum > 0 AND NOT attisdropped

@@ -22,6 +22,7 @@ from campaign_model.db.adoption.catalog import (
     read_expected,
     read_references,
 )
+from campaign_model.db.adoption.host_checks import find_refused_statuses, warn_of_checks
 from campaign_model.db.adoption.plan import Plan, plan_host_key, plan_statements
 from campaign_model.db.adoption.tolerance import TOLERATED_WRITES_TABLE, TRIGGER
 from campaign_model.db.revisions import compare_version
@@ -142,6 +143,10 @@ def inspect_database(
         tables = read_catalog(connection, names)
         references = read_references(connection)
         shape = compare_version(connection) or _classify_legacy(tables)
+        # The revisions of an outdated database replace its CHECKs.
+        refused_statuses = (
+            () if shape in {"outdated", "newer"} else (*find_refused_statuses(connection, tables),)
+        )
     inspection = Inspection(host, messages, shape, tables, references)
     expand = enforced = Plan()
     if access.temporary_tables_obstacle:
@@ -153,7 +158,7 @@ def inspect_database(
 
     # 2. Plan both steps, and see whether the schema is what its recorded version promises.
     expected = read_expected(connection, host, for_citus=keys_end_with_tenant(tables))
-    obstacles = tuple(_find_obstacles(tables, expected, host, messages))
+    obstacles = (*_find_obstacles(tables, expected, host, messages), *refused_statuses)
     if not obstacles:
         expand = plan_statements(tables, expected, host, enforce=False)
         enforced = plan_statements(tables, expected, host, enforce=True)
@@ -277,12 +282,17 @@ def find_host_obstacles(tables: Catalog, host: HostTables) -> Iterator[str]:
 
 
 def _find_type_obstacles(name: str, table: Table, expected: Table) -> Iterator[str]:
-    """Yield a sentence for each column of another type that adoption cannot change.
+    """Yield a sentence for each generated column, and for each type that adoption cannot change.
 
     It cannot change a type if PostgreSQL would rewrite the table, or if a view shows the column.
     """
     for column_name, expected_column in expected.columns.items():
         column = table.columns.get(column_name)
+        if column is not None and column.generated:
+            yield (
+                f"{name}.{column_name} is a generated column, and this library writes it: make it "
+                "a plain column, or give it another name"
+            )
         type_ = expected_column.type
         if column is None or column.type == type_:
             continue
@@ -311,6 +321,7 @@ def _find_warnings(
         yield from _warn_of_narrow_enums(messages, tables[messages])
     if adopting and "campaigns" in tables:
         yield from _warn_of_unrecognised_sent_campaigns(messages, tables)
+    yield from warn_of_checks(tables, expected)
     for name in sorted(expected.keys() & tables.keys()):
         yield from _warn_of_table(name, tables[name], expected[name], adopting=adopting)
 
