@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 
-from campaign_model import db
+from campaign_model import db, json_ready
 from campaign_model.store import transact
 from support.adoption import (
     EXTENDED,
@@ -148,3 +148,27 @@ def test_a_member_of_a_document_is_put_back_after_it_was_corrected(
         assert execute(engine, select, id=campaign_id) == [
             ({"tone": "casual", "custom_instructions": "Be brief."},)
         ]
+
+
+def test_a_finding_shows_the_numbers_of_a_document_as_numbers(newest: LegacyDatabases) -> None:
+    long_number = "0.12345678901234567890123"
+    with newest.database(EXTENDED, sample_rows) as engine:
+        document = f'{{"budget": 12.5, "share": 1e-7, "exact": {long_number}, "cancelled": true}}'
+        execute(
+            engine,
+            "UPDATE campaigns SET generation_config = CAST(:document AS jsonb) WHERE id = :id",
+            document=document,
+            id=make_id("campaigns", 1),
+        )
+        findings: list[db.Finding] = []
+        db.adopt(engine, dry_run=True, on_finding=findings.append)
+        (finding,) = (
+            finding
+            for finding in findings
+            if finding.column == "generation_config"
+            and str(finding.row_id) == make_id("campaigns", 1)
+        )
+        # A budget must be text. Of the numbers, only one that a float cannot hold becomes text.
+        kept = {"share": 1e-7, "exact": long_number}
+        assert json_ready(finding)["before"] == {**kept, "budget": 12.5, "cancelled": True}
+        assert json_ready(finding)["after"] == kept

@@ -6,7 +6,10 @@ finds most of them, ``explain_unreadable`` the others.
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -31,10 +34,14 @@ from campaign_model.db.adoption.report import (
 from campaign_model.db.adoption.session import Session
 from campaign_model.db.adoption.tolerance import COUNT_TOLERATED_WRITES, TOLERATED_WRITES_TABLE
 from campaign_model.db.adoption.unreadable import explain_unreadable
+from campaign_model.db.checks import DOCUMENT_COLUMNS
 from campaign_model.lifecycle import Action, target
 from campaign_model.store.types import read_json
 
 _MAX_SAMPLES = 5
+
+_DOCUMENTS = {*itertools.chain.from_iterable(DOCUMENT_COLUMNS.values()), "enrichment_gaps"}
+"""The columns that contain JSON."""
 
 _CHANGED_VALUES = (
     "campaigns.total_contacts no longer counts excluded contacts",
@@ -146,13 +153,24 @@ def _find(session: Session, database: LegacyDatabase) -> Iterator[Finding]:
 def _read_finding(row: Sequence[Any], reason: str | None) -> Finding:
     """Convert a row of :func:`legacy_database.write_audit`. An undecided finding has a reason."""
     table, row_id, column, kind, before, after, undecided = row
+    read = _read_document if column in _DOCUMENTS else read_json
     return Finding(
         table,
         row_id if table not in MARKERS or row_id.startswith("{") else UUID(row_id),
         column,
         kind,
-        before=None if before is None else read_json(before),
-        after=None if after is None else read_json(after),
+        before=None if before is None else read(before),
+        after=None if after is None else read(after),
         undecided=undecided,
         reason=(reason or WHAT_TO_DO.get(kind.removesuffix("_in_use"))) if undecided else None,
     )
+
+
+def _read_document(text: str) -> Any:
+    """Read a document. A ``Decimal``, which ``json_ready`` makes text, is only for long numbers."""
+
+    def read_number(digits: str) -> float | Decimal:
+        number, exact = float(digits), Decimal(digits)
+        return number if Decimal(repr(number)) == exact else exact
+
+    return json.loads(text, parse_float=read_number)
