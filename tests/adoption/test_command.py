@@ -213,5 +213,6 @@ def test_an_adoption_is_refused_on_sqlite_and_writes_nothing(
         code, out, err = run(capsys, "db", command, "--url", url)
         assert (code, out, err.count("\n")) == (2, "", 1)
         assert "campaign-model db init" in err
+        assert "campaign-model db doctor" in err
     assert dump() == before
     engine.dispose()

@@ -340,7 +340,13 @@ def _warn_of_narrow_enums(messages: str, table: Table) -> Iterator[str]:
 
 def _warn_of_unrecognised_sent_campaigns(messages: str, tables: Catalog) -> Iterator[str]:
     """Warn if the messages do not say which campaigns were sent."""
-    columns = tables[messages].columns if messages in tables else {}
+    if messages not in tables:
+        yield (
+            f"campaigns without a status count as never sent, because there is no table {messages} "
+            "(--messages names another table; --status-rule chooses the status of such campaigns)"
+        )
+        return
+    columns = tables[messages].columns
     refers = any(
         name in columns and columns[name].type == "uuid"
         for name in ("campaign_id", "campaign_contact_id")

@@ -176,7 +176,7 @@ def _require_postgresql(engine: sa.Engine) -> None:
     if engine.dialect.name != "postgresql":
         raise SetupError(
             "adoption is for PostgreSQL; db.init (campaign-model db init) builds a fresh SQLite "
-            "database"
+            "database, and campaign-model db doctor examines one"
         )
 
 
