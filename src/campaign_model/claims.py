@@ -236,8 +236,7 @@ class Progress(Answer):
     are money. ``unknown_costs`` is the number of outcomes without a cost. ``per_second`` is the
     rate of finished contacts since the run began, and ``seconds_left`` is the time for the rest at
     that rate. Both are ``None`` while they are unknown, and ``seconds_left`` is ``None`` after the
-    generation was completed. ``exported`` is the number of contacts
-    whose messages were exported.
+    generation was completed. ``exported`` is the number of contacts whose messages were exported.
 
     ``repairs`` names what another program has written so that it cannot be read: times and sums as
     in :class:`~campaign_model.campaign.CampaignSummary`, and settings (``unreadable``). ``budget``

@@ -417,6 +417,43 @@ def test_contacts_of_a_bare_database_are_created_from_its_messages(
         assert adopt(engine, contacts_from_messages=True).findings == ()
 
 
+def change_type_of_contact_id(engine: sa.Engine, type_: str, value: str) -> None:
+    """Give messages a ``contact_id`` of another type, computed from the present one."""
+    keys = (
+        "SELECT conname FROM pg_constraint WHERE conrelid = 'messages'::regclass AND contype = 'f'"
+    )
+    with engine.begin() as connection:
+        for name in connection.scalars(sa.text(keys)).all():
+            connection.exec_driver_sql(f'ALTER TABLE messages DROP CONSTRAINT "{name}"')
+        change = f"ALTER TABLE messages ALTER contact_id TYPE {type_} USING {value}"
+        connection.exec_driver_sql(change)
+
+
+@pytest.mark.parametrize("type_", ["text", "varchar(36)"])
+def test_contacts_are_created_from_messages_that_name_them_in_text(
+    newest: LegacyDatabases, type_: str
+) -> None:
+    expected = expect(sample_rows(BARE), contacts_from_messages=True)
+    with newest.database(BARE, sample_rows) as engine:
+        change_type_of_contact_id(engine, type_, "upper(contact_id::text)")
+        adopt(engine, contacts_from_messages=True)
+        contacts = read_rows(engine)["campaign_contacts"].values()
+        found = {f"{row['campaign_id']}/{row['contact_id']}" for row in contacts}
+        assert found == expected.message_contacts.keys()
+
+
+def test_contacts_cannot_be_created_from_messages_that_name_them_by_numbers(
+    newest: LegacyDatabases,
+) -> None:
+    with newest.database(BARE, sample_rows) as engine:
+        change_type_of_contact_id(engine, "bigint", "1")
+        before = DatabaseState.read(engine)
+        with pytest.raises(db.SetupError, match="needs a column contact_id"):
+            adopt(engine, contacts_from_messages=True)
+        assert DatabaseState.read(engine) == before
+        adopt(engine)
+
+
 def test_a_message_to_another_tenants_contact_is_refused_if_contacts_come_from_messages(
     newest: LegacyDatabases,
 ) -> None:

@@ -7,6 +7,7 @@ created only for campaigns without contacts, and only if the operator asks for i
 
 from __future__ import annotations
 
+from campaign_model.db.adoption.catalog import Table
 from campaign_model.db.adoption.legacy_database import (
     LegacyDatabase,
     Rule,
@@ -49,12 +50,22 @@ _MESSAGE_RULES = {
 }
 
 
+_UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+"""An id in text. A text that is no id names no contact."""
+
+
+def has_contact_ids(messages: Table | None) -> bool:
+    """Tell whether the messages can name their contacts: by a column of ids, or of texts."""
+    column = None if messages is None else messages.columns.get("contact_id")
+    return column is not None and column.type.startswith(("uuid", "text", "character varying"))
+
+
 def select_messages(database: LegacyDatabase) -> str:
     """Write a SELECT of the host's messages of the campaigns in the parameter ``:ids``.
 
     A message refers to its campaign itself, or to a contact of the campaign. Missing columns, and
-    references of another type than uuid, are NULL. The ``id`` is text. There are no rows if the
-    messages refer to neither.
+    references of another type than uuid, are NULL; the id of a contact may also be text. The ``id``
+    is text. There are no rows if the messages refer to neither.
     """
     tables, messages = database.inspection.tables, database.inspection.messages
     columns = tables[messages].columns if messages in tables else {}
@@ -66,6 +77,8 @@ def select_messages(database: LegacyDatabase) -> str:
     }
     if messages in tables:
         values["id"] = write_row_id(tables[messages], "message")
+        if has_contact_ids(tables[messages]) and "contact_id" not in ids:
+            values["contact_id"] = f"substring(message.contact_id FROM '^{_UUID}$')"
     selects = []
     if "campaign_id" in ids:
         rows = f"""FROM {quote(messages)} AS message

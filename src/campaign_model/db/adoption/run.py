@@ -22,6 +22,7 @@ from campaign_model.db.adoption.legacy_database import (
 )
 from campaign_model.db.adoption.plan import Statement
 from campaign_model.db.adoption.repair import UndecidedError, repair_rows
+from campaign_model.db.adoption.repair_messages import has_contact_ids
 from campaign_model.db.adoption.report import AdoptionRefused, AdoptReport, OnFinding, Verdict
 from campaign_model.db.adoption.script import write_empty_script, write_script
 from campaign_model.db.adoption.session import OnProgress, Session, open_session
@@ -258,6 +259,12 @@ class _Adoption:
             self.session.use_transactions(), self.host, self.messages, enforce=self.enforce
         )
         inspection.require_adoptable()
+        messages = inspection.tables.get(self.messages)
+        if self.options.contacts_from_messages and not has_contact_ids(messages):
+            raise SetupError(
+                f"contacts cannot be created from messages: the table {self.messages} needs a "
+                "column contact_id with the ids of contacts, of the type uuid or text"
+            )
         return inspection
 
     def _audit(self, inspection: Inspection, on_finding: OnFinding | None = None) -> AdoptReport:
