@@ -156,3 +156,26 @@ def test_verify_warns_if_messages_do_not_say_what_was_sent(
         (warning,) = (one for one in db.verify(engine).warnings if words in one)
         assert ("there is no table messages" in warning) == (column is None)
         assert ("messages lacks columns" in warning) == (column is not None)
+
+
+def test_columns_of_the_librarys_names_with_nulls_and_bad_amounts_are_repaired(
+    newest: LegacyDatabases,
+) -> None:
+    columns = {
+        "campaigns": ("clone_count", "finished_before_start", "next_position"),
+        "campaign_contacts": ("attempts", "revision", "unknown_costs"),
+    }
+    with newest.database(EXTENDED, sample_rows) as engine:
+        for table, names in columns.items():
+            for name in names:
+                execute(engine, f"ALTER TABLE {table} ADD COLUMN {name} bigint")
+        execute(engine, "ALTER TABLE campaign_contacts ADD COLUMN reported_tokens jsonb")
+        execute(engine, "ALTER TABLE campaign_contacts ADD COLUMN reserved numeric")
+        update = "UPDATE campaign_contacts SET reserved = -1 WHERE id = :id"
+        execute(engine, update, id=make_id("campaign_contacts", 1))
+        with pytest.raises(db.AdoptionRefused) as refused:
+            adopt(engine)
+        assert refused.value.report.refused == {"bad_amount": 1}
+        assert adopt(engine, quarantine=True).report.quarantined == {"bad_amount": 1}
+        assert db.verify(engine).shape == "current"
+        read_with_store(engine)

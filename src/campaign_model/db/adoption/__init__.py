@@ -4,8 +4,8 @@ Other programs read and write while it runs. It has two steps, each a run of its
 (``adopt``) leaves out every constraint that could refuse a write of an old service. *Enforce*
 (``enforce``) adds them. Both do this, with these modules:
 
-1. **Inspect** (``inspection``, ``catalog``). Read the catalog and compare it with the
-   expected schema. If the database cannot be adopted, say why and end.
+1. **Inspect** (``inspection``, ``catalog``, ``host_checks``). Read the catalog and compare it with
+   the expected schema. If the database cannot be adopted, say why and end.
 2. **Audit** (``audit``, ``audit_keys``, ``report``). Read every row in batches, and list what each
    value becomes. If a value cannot be kept or repaired without a decision, refuse: nothing has been
    changed. A dry run ends here.

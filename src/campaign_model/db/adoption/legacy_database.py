@@ -185,6 +185,11 @@ def time_rule(column: str, *others: str) -> Rule:
     )
 
 
+def default_rule(column: str, default: str = "0") -> Rule:
+    """Return the rule for a column of the library that a host has as well, with NULLs."""
+    return Rule(f"coalesce({column}, {default})", kind="'absent'")
+
+
 def select_batches(database: LegacyDatabase, table: str, condition: str = "true") -> str:
     """Write a query that divides the rows that meet ``condition`` into batches.
 

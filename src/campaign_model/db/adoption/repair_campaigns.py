@@ -14,6 +14,7 @@ from campaign_model.db.adoption.legacy_database import (
     QUARANTINE,
     LegacyDatabase,
     Rule,
+    default_rule,
     has_no_tenant,
     quote_texts,
     time_rule,
@@ -303,5 +304,6 @@ def _campaign_rules(database: LegacyDatabase) -> dict[str, Rule]:
         "total_contacts": recounted("total_contacts", "contacts"),
         "generated_count": recounted("generated_count", "generated"),
         "generation_cost": recounted("generation_cost", "cost"),
-        "next_position": Rule("greatest(next_position, following_rank)"),
+        "next_position": Rule("coalesce(greatest(next_position, following_rank), 0)"),
+        **{name: default_rule(name) for name in ("clone_count", "finished_before_start")},
     }

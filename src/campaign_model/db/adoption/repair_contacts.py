@@ -13,6 +13,7 @@ from campaign_model.db.adoption.legacy_database import (
     QUARANTINE,
     LegacyDatabase,
     Rule,
+    default_rule,
     quote_texts,
     time_rule,
     write_ctes,
@@ -135,7 +136,7 @@ FROM deleted""")
 
 def contact_ctes(database: LegacyDatabase) -> str:
     """Write the CTEs ``campaign_row``, ``contact_row`` to ``contact``, ``contact_finding``."""
-    cost_check = checks("postgresql")["campaign_contacts"]["generation_cost"]
+    conditions = checks("postgresql")["campaign_contacts"]
     return f"""{campaign_row_ctes(database)},
 -- The contacts of the batch, with the tenant of their campaign.
 contact_row AS (
@@ -166,7 +167,8 @@ contact_checked AS (
                     WHERE jsonb_path_exists(jsonb_build_array(gap), {BAD_GAP})
                 )
         END AS bad_gaps,
-        coalesce({cost_check}, true) AS cost_is_valid
+        coalesce({conditions["generation_cost"]}, true) AS cost_is_valid,
+        coalesce({conditions["reserved"]}, true) AS reserved_is_valid
     FROM contact_row
     CROSS JOIN LATERAL (SELECT {decode("enrichment_gaps")} AS gaps) AS decoded
 ),{write_ctes("contact", _contact_rules(database), "contact_checked")}"""
@@ -226,9 +228,16 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
         ),
         "unknown_costs": Rule(f"""CASE
             WHEN known_status IN ({_FINISHED}) AND (generation_cost IS NULL OR NOT cost_is_valid)
-                THEN unknown_costs + 1
-            ELSE unknown_costs
+                THEN coalesce(unknown_costs, 0) + 1
+            ELSE coalesce(unknown_costs, 0)
         END"""),
+        "reserved": Rule(
+            "CASE WHEN reserved_is_valid THEN coalesce(reserved, 0) ELSE 0 END",
+            kind="CASE WHEN reserved_is_valid THEN 'absent' ELSE 'bad_amount' END",
+            undecided="NOT reserved_is_valid",
+        ),
+        **{name: default_rule(name) for name in ("attempts", "revision")},
+        "reported_tokens": default_rule("reported_tokens", "'[]'"),
         "rank": Rule("""CASE
             WHEN rank IS NOT NULL THEN rank
             ELSE row_number() OVER (
