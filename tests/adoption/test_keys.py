@@ -10,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from campaign_model import db
+from campaign_model.cli import main
+from support import servers
 from support.adoption import DatabaseState, LegacyDatabases, execute, read_rows
 from support.psql import read_psql
 
@@ -215,3 +217,14 @@ def test_the_quarantine_keeps_the_values_of_messages_that_make_no_contact(
     assert execute(legacy_engine, select) == undecided
     assert execute(legacy_engine, "SELECT * FROM messages ORDER BY id") == before
     assert execute(legacy_engine, "SELECT contact_id::text FROM campaign_contacts") == [(PERSON,)]
+
+
+def test_doctor_says_that_a_contact_without_a_campaign_lacks_its_campaign(
+    legacy_engine: sa.Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.adopt(legacy_engine)
+    execute(legacy_engine, contact(ROWS[0], None))
+    main(("db", "doctor", "--url", servers.plain(legacy_engine.url)))
+    out = " ".join(capsys.readouterr().out.split())
+    assert "campaign_id is not in campaigns: 1 row of campaign_contacts" in out
+    assert "contact_id is not in contacts" not in out

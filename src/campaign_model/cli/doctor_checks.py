@@ -306,13 +306,19 @@ def check_orphans(examination: Examination) -> Iterator[Problem]:
         ("campaign_templates", "tenant_id", host.tenants, restore),
     ):
         of_tenant = "" if column == "tenant_id" else "AND target.tenant_id = orphan.tenant_id"
+        # Until the step enforce of an adoption, a campaign contact may have no campaign, and so no
+        # tenant: what it lacks is the campaign.
+        condition = {
+            "campaign_id": "true",
+            "contact_id": "orphan.contact_id IS NOT NULL AND orphan.tenant_id IS NOT NULL",
+        }.get(column, f"orphan.{column} IS NOT NULL")
         # The rows of the table whose column names no row of the other table.
         orphans = examination.select(
             f"""
             SELECT orphan.tenant_id, count(*) AS number
             FROM {table} AS orphan
             LEFT JOIN {quote(target)} AS target ON target.id = orphan.{column} {of_tenant}
-            WHERE orphan.{column} IS NOT NULL AND target.id IS NULL
+            WHERE {condition} AND target.id IS NULL
             GROUP BY orphan.tenant_id
             """  # noqa: S608 - the names are constants, or quoted
         )
