@@ -403,7 +403,7 @@ def test_a_read_only_database_is_a_usage_error(
     answer = command(
         "db", "init", "--with-host-tables", "--url", sa.make_url(url).set(username=role)
     )
-    answer.assert_usage_error("database error: permission denied")
+    answer.assert_usage_error("this role cannot create tables: GRANT CREATE ON SCHEMA public")
     with engine.begin() as connection:
         connection.exec_driver_sql(f"DROP ROLE {role}")
     engine.dispose()
