@@ -41,15 +41,17 @@ def _audit_ids(table: str) -> str:
     """Write a query for the rows whose id is NULL or not unique. It gives the whole rows."""
     return f"""
 SELECT
-    '{table}', coalesce(CAST(id AS text), CAST(to_jsonb(source) AS text)), 'id', 'duplicate_id',
-    CAST(to_jsonb(source) AS text), CAST(NULL AS text), true, CAST(NULL AS text)
+    '{table}', coalesce(CAST(source.id AS text), CAST(to_jsonb(source) AS text)), 'id',
+    'duplicate_id', CAST(to_jsonb(source) AS text), CAST(NULL AS text), true, CAST(NULL AS text)
 FROM {table} AS source
-WHERE id IS NULL OR id IN (
+-- A join, because the planner would not hash the many groups that it expects in a subquery.
+LEFT JOIN (
     SELECT id
     FROM {table}
     GROUP BY id
     HAVING count(*) > 1
-)
+) AS duplicated ON duplicated.id = source.id
+WHERE source.id IS NULL OR duplicated.id IS NOT NULL
 ORDER BY 2"""
 
 
