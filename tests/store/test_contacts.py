@@ -10,9 +10,11 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 import pytest
 import sqlalchemy as sa
 
+from campaign_model import db
 from campaign_model.campaign import Campaign, CampaignContact, Changed, Removed
 from campaign_model.claims import Claim, Failed, Generated, Outcome, Unfinished
 from campaign_model.errors import Conflict, InvalidArgument, NotFound, TransitionNotAllowed
@@ -155,6 +157,35 @@ def test_no_contact_is_erased_while_a_message_refers_to_one_of_them(tenant: Tena
     for campaign in (first, second):
         assert legacy_columns(tenant, campaign.id) == (0, 0, Decimal(0))
         tenant.check_totals(campaign.id)
+
+
+def test_a_unique_key_of_the_host_is_no_success(tenant: Tenant) -> None:
+    """A unique key that the library does not expect: no call may report success without it."""
+    campaigns_before = [tenant.campaign(contacts=1, name=name) for name in ("Spring", "Fall")]
+    contact_ids = [*contact_rows(tenant, campaigns_before[0].id)]
+    with tenant.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE UNIQUE INDEX one_name ON campaigns (tenant_id, name)")
+    tenants = HOST.tenants
+    same_id = sa.insert(tenants).values(id=tenant.id, name="again")
+
+    def save(store: CampaignStore) -> None:
+        store.campaigns.save(attrs.evolve(campaigns_before[0], name="Fall"))
+
+    def erase(store: CampaignStore) -> None:
+        store.contacts.erase(
+            contact_ids, delete_messages=lambda connection: connection.execute(same_id)
+        )
+
+    for work in (save, erase):
+        with pytest.raises(sa.exc.IntegrityError):
+            tenant.transact(work)
+    with pytest.raises(sa.exc.IntegrityError), tenant.engine.begin() as connection:
+        db.remove_tenant(
+            connection, tenant.id, delete_messages=lambda connection: connection.execute(same_id)
+        )
+    names = {one.name for one in tenant.transact(lambda store: store.campaigns.list()).items}
+    assert names == {"Spring", "Fall"}
+    assert [*contact_rows(tenant, campaigns_before[0].id)] == contact_ids
 
 
 def test_an_erasure_deletes_a_message_that_a_worker_is_writing(tenant: Tenant) -> None:

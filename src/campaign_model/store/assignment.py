@@ -233,7 +233,7 @@ def _insert(
     # Only a legacy writer can have put contacts into a campaign that has never had an assignment.
     may_have_some = campaign_row.next_position > 0
     while known:
-        with savepoint(scope.connection) as refusal:
+        with savepoint(scope.connection, catch_unique=True) as refusal:
             number = _insert_known(scope, campaign_row, known, may_have_some=may_have_some)
         if not (refusal.foreign_key_violated or refusal.unique_key_violated):
             break

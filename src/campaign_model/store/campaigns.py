@@ -86,7 +86,7 @@ class Campaigns:
         scope.codec.check_words(campaign)
         if campaign.template_id is not None:
             read_template(scope, campaign.template_id)
-        with savepoint(scope.connection) as refusal:
+        with savepoint(scope.connection, catch_unique=True) as refusal:
             self._insert(campaign)
         if refusal.unique_key_violated:
             raise Conflict("already_exists", f"a campaign with id {campaign.id} exists already")

@@ -318,11 +318,12 @@ class Refusal:
 
 
 @contextmanager
-def savepoint(connection: sa.Connection) -> Iterator[Refusal]:
-    """Run a block in a savepoint, and catch the error if a foreign key or unique key refuses it.
+def savepoint(connection: sa.Connection, *, catch_unique: bool = False) -> Iterator[Refusal]:
+    """Run a block in a savepoint, and catch the error if a foreign key refuses it.
 
-    The block gets a :class:`Refusal`, which says after the block which kind of key has refused it.
-    Everything that a refused block has written is rolled back. Other errors are raised.
+    With ``catch_unique``, catch the error of a unique key too. The block gets a :class:`Refusal`,
+    which says after the block which kind of key has refused it. Everything that a refused block has
+    written is rolled back. Other errors are raised.
     """
     refusal = Refusal()
     try:
@@ -332,7 +333,7 @@ def savepoint(connection: sa.Connection) -> Iterator[Refusal]:
         # A row refers to nothing, or was deleted while others still refer to it.
         refusal.foreign_key_violated = sqlstate(error) == _FOREIGN_KEY_VIOLATION
         # A row with the same unique value exists already.
-        refusal.unique_key_violated = sqlstate(error) == _UNIQUE_VIOLATION
+        refusal.unique_key_violated = catch_unique and sqlstate(error) == _UNIQUE_VIOLATION
         if not (refusal.foreign_key_violated or refusal.unique_key_violated):
             raise
 

@@ -210,7 +210,7 @@ class Templates:
 
     def _write(self, change: sa.Insert | sa.Update, template: CampaignTemplate) -> CampaignTemplate:
         """Execute a change of the template's row; load the template again and return it."""
-        with savepoint(self._scope.connection) as refusal:
+        with savepoint(self._scope.connection, catch_unique=True) as refusal:
             self._scope.connection.execute(change)
         if refusal.unique_key_violated:
             raise _taken(template)
