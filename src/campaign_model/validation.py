@@ -220,9 +220,10 @@ _TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many(
 def _limit(
     code: str, json_type: str, holds: Callable[[Any, Any], bool], units: str = ""
 ) -> Callable[[Any, Any, Any, Any], Iterator[ValidationError]]:
-    """Return the function of a keyword that limits one JSON type by the test ``holds``.
+    """Make the validator of a keyword, such as ``maxLength``, that limits values of a JSON type.
 
-    The message counts the ``units`` of the value, or shows the value.
+    A value must pass ``holds(value, limit)``. The message has the length of the value in ``units``,
+    or without ``units`` the value itself.
     """
 
     def validate(validator: Any, limit: Any, value: Any, schema: Any) -> Iterator[ValidationError]:

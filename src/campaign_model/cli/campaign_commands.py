@@ -76,7 +76,7 @@ def list_campaigns(
 ) -> None:
     """List the campaigns of a tenant, newest first.
 
-    A terminal of 80 to 109 columns leaves out cost and creation time.
+    On a terminal of 80 to 109 columns, the table leaves out cost and creation time.
     """
     page = run_as_tenant(
         url, tenant, lambda store: store.campaigns.list(status=status, limit=limit, after=after)
@@ -89,6 +89,7 @@ def list_campaigns(
         console.print("Found no campaigns.")
         return
     columns: tuple[str, ...] = ("id", "status", "generated", "name", "cost", "created (UTC)")
+    # On a terminal below NARROW, each value has a line of its own, so there is room for all.
     if NARROW <= console.width < _WIDE_TERMINAL:
         columns = columns[:4]
     print_table(

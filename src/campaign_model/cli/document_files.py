@@ -72,14 +72,15 @@ def check_file(file: str, kind: Kind | None, *, stored: bool) -> CheckedFile:
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
-        kind = kind or Kind.TEMPLATE_CONFIG
+        kind = kind or Kind.TEMPLATE_CONFIG  # What is no text has no shape.
         violation = Violation("", "not_json", f"{kind}: this is not JSON: it is not UTF-8 text")
         before = content[: error.start].decode()
         return CheckedFile(file, kind, ((_end_of(before), violation),))
     kind = kind or _guess_kind(text)
     violations = (DEFAULT.stored_violations if stored else DEFAULT.violations)(text, kind)
+    # Without violations, do not read the positions, which takes as long as the validation.
     if not violations:
-        return CheckedFile(file, kind, ())  # To find positions takes as long as to validate.
+        return CheckedFile(file, kind, ())
     find_position = _position_finder(text)
     return CheckedFile(file, kind, tuple((find_position(each), each) for each in violations))
 

@@ -167,9 +167,9 @@ class Contacts:
 
         Messages that refer to the contacts must be deleted first. ``delete_messages`` can do that:
         it is called with the connection once the campaigns are locked, so that no worker writes
-        another message. If a worker holds a contact, its claim is kept without personal data, so
-        that the worker can book the cost once, with ``record(..., on_lost="book")``. Until then, or
-        until the lease expires, what is reserved for the contact stays reserved.
+        another message. If a worker holds a contact, a record of its claim without personal data
+        stays, so that the worker can book the cost once, with ``record(..., on_lost="book")``.
+        Until then, or until the lease expires, the money reserved for the contact stays reserved.
 
         Raises :class:`Conflict` (``still_referred_to``) while messages refer to a contact; then
         nothing is erased.

@@ -195,15 +195,17 @@ class Export:
         return ClaimBatch(claims, stop, retry_at, now, next_cursor, steps, config)
 
     def renew(self, claims: Iterable[Claim], lease: timedelta) -> Renewal:
-        """Let the leases of one campaign's claims end ``lease`` after now.
+        """Extend the leases of one campaign's claims until ``lease`` from now.
 
         The answer names the ``lost`` claims, whose contacts were taken over, exported, released or
         erased. ``cancelled`` is true if the campaign is no longer exported. Raises
-        :class:`NotFound`, and :class:`InvalidArgument` for claims of several campaigns or of none.
+        :class:`NotFound` if the campaign does not exist, and :class:`InvalidArgument` for claims of
+        several campaigns or of none.
         """
         check_lease(lease)
         claims = tuple(claims)
         campaign_row, contacts = self._lock(campaign_of(claims), claims)
+        # A claim is held if an export that is recorded now would be applied.
         held = {claim for claim in claims if _answer(claim, contacts) is Recorded.APPLIED}
         expires_at = utc(campaign_row.now) + lease
         self._update(held, lease_expires_at=expires_at)

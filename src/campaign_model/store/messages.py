@@ -23,9 +23,10 @@ MESSAGE_COLUMNS = ("tenant_id", "campaign_contact_id", "revision", "step_key", "
 def is_present(
     scope: Scope, campaign_id: UUID, steps: StepSequence, messages: sa.FromClause
 ) -> sa.ColumnElement[bool]:
-    """Build the condition that a row of ``messages`` is present. ``steps`` are the campaign's.
+    """Build the condition that a row of ``messages`` may be reviewed and sent.
 
-    Raise :class:`InvalidArgument` if a column is missing.
+    Such a row is for a slot of ``steps``, the campaign's, and for the present revision of a
+    generated contact. Raise :class:`InvalidArgument` if ``messages`` lacks a column.
     """
     missing = [name for name in MESSAGE_COLUMNS if name not in messages.c]
     if missing:
@@ -38,7 +39,7 @@ def is_present(
     return sa.and_(
         message.tenant_id == scope.tenant_id,
         sa.or_(
-            sa.false(),
+            sa.false(),  # Without steps, no message may.
             *(
                 sa.and_(message.step_key == key, message.variant.in_(variants))
                 for key, variants in variants_by_key.items()

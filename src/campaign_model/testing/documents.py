@@ -52,6 +52,10 @@ def _template_config(vocabulary: Vocabulary | None, min_size: int = 0) -> Docume
 
 
 def _campaign_template(vocabulary: Vocabulary | None, min_size: int = 0) -> Documents:
+    """Draw templates with at least ``min_size`` steps: in the stored form without a vocabulary.
+
+    A stored template may lack its settings, and its optional members may be null.
+    """
     required = {
         "id": _parts.ids.map(str),
         "name": _parts.names("Three e-mails", MAX_NAME),

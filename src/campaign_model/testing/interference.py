@@ -77,7 +77,8 @@ def before_statement(
 ) -> Iterator[None]:
     """Call ``action(connection)`` once: before statement ``number`` (from 0) of the block.
 
-    If the block ends before that statement, call it at the end; if the block raises before, never.
+    If the block ends without that statement, call it at the end. If the block raises without having
+    reached that statement, do not call it.
     """
     started = 0
     is_pending = True

@@ -59,13 +59,15 @@ def _export_all(export_loop: WorkerLoop[ExportTask]) -> ExportReport:
         except TransitionNotAllowed as error:
             if not is_permitted(Permission.EXPORT_CONTACTS, error.source):
                 raise
+            # An earlier start has exported the campaign: go on.
 
-    database.transact(start)  # Idempotent: a repeated start finds the campaign exported.
+    database.transact(start)
     done = export_loop.run()
     progress = database.transact(lambda store: store.generation.progress(campaign_id))
     return ExportReport(
         stop=done.stop,
-        exported=sum(done.answers.get(one, 0) for one in (Recorded.APPLIED, Recorded.ALREADY)),
+        exported=done.answers.get(Recorded.APPLIED, 0) + done.answers.get(Recorded.ALREADY, 0),
+        # A skipped contact was pushed, and its claim was lost.
         lost=done.answers.get(Recorded.SKIPPED, 0),
         # An exported contact keeps the status ``generated``.
         remaining=progress.by_status[ContactStatus.GENERATED] - progress.exported,

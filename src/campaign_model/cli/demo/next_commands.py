@@ -17,7 +17,7 @@ from campaign_model.cli.database import show_url
 def compose_command(url: sa.URL, *arguments: object) -> str:
     """Compose a command of this program with the option ``--url``.
 
-    A URL with a password is not printed. The command then takes it from CAMPAIGN_MODEL_URL.
+    If the URL has a password, the command has ``$CAMPAIGN_MODEL_URL`` in place of the URL.
     """
     whole_url = url.render_as_string(hide_password=False)
     has_password = show_url(url) != whole_url

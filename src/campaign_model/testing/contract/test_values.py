@@ -68,6 +68,7 @@ def test_unknown_fields_survive_an_edit(tenant: Tenant) -> None:
     """
     campaign = tenant.transact(lambda store: store.campaigns.add(Campaign("c")))
     steps = [{"channel": "email", "label": "old", **UNKNOWN}, {"channel": "email"}]
+    # Another service writes the row. Its steps have no keys, so the library calls them s1 and s2.
     with tenant.engine.begin() as connection:
         choose_tenant(connection, tenant.id)
         connection.execute(
