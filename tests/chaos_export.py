@@ -192,8 +192,11 @@ class ExportPhase(Phase):
         def may_repeat(push: Push, next_push: Push) -> bool:
             # Only the last pushes of a dead process can lack a mark.
             has_died = exit_codes[push.pid] != 0 and push in last_pushes[push.pid]
+            # During an outage no lease can be renewed, so a contact that was claimed before may be
+            # pushed, and then be taken over, until the lease has run out after the restart.
+            lease = LEASE.total_seconds()
             return has_died or any(
-                killed_at < next_push.at and restarted_at > push.at
+                killed_at < next_push.at and restarted_at + lease > push.at
                 for killed_at, restarted_at in self.outages
             )
 

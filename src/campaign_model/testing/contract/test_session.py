@@ -161,7 +161,7 @@ def test_a_timeout_ends_the_statement_and_keeps_the_connection(tenant: Tenant) -
     If this fails, check how the pooler treats cancelled statements.
     """
     with rolled_back(tenant) as store:
-        store.connection.execute(sa.text("SET LOCAL statement_timeout = '10ms'"))
+        store.connection.execute(sa.text("SET LOCAL statement_timeout = '200ms'"))
         savepoint = store.connection.begin_nested()
         with pytest.raises(sa.exc.DBAPIError) as ended:
             store.connection.execute(sa.text("SELECT pg_sleep(60)"))
