@@ -76,21 +76,21 @@ class Guard:
         return self.name
 
 
-has_enabled_steps = Guard(
+has_enabled_steps: Guard = Guard(
     "has_enabled_steps",
     meaning="At least one step is enabled.",
     advice="the campaign has no enabled step; enable at least one step",
     holds=lambda facts: facts.enabled_steps > 0,
 )
 
-has_contacts = Guard(
+has_contacts: Guard = Guard(
     "has_contacts",
     meaning="At least one contact is assigned and not excluded.",
     advice="the campaign has no contacts; assign or include contacts",
     holds=lambda facts: facts.contacts > 0,
 )
 
-has_contacts_to_generate = Guard(
+has_contacts_to_generate: Guard = Guard(
     "has_contacts_to_generate",
     meaning="At least one contact waits for messages, or was in flight when a run was cancelled.",
     advice=(
@@ -100,21 +100,21 @@ has_contacts_to_generate = Guard(
     holds=lambda facts: facts.claimable + facts.in_flight > 0,
 )
 
-something_generated = Guard(
+something_generated: Guard = Guard(
     "something_generated",
     meaning="At least one contact has its messages.",
     advice="no contact has messages yet; start generation first",
     holds=lambda facts: facts.generated > 0,
 )
 
-nothing_in_flight = Guard(
+nothing_in_flight: Guard = Guard(
     "nothing_in_flight",
     meaning="No contact is in flight.",
     advice="{facts.in_flight} contact(s) are in flight; wait until workers finish or leases expire",
     holds=lambda facts: facts.in_flight == 0,
 )
 
-nothing_left_to_claim = Guard(
+nothing_left_to_claim: Guard = Guard(
     "nothing_left_to_claim",
     meaning="No contact waits for messages, or the budget allows no further claim.",
     advice=(
@@ -123,28 +123,28 @@ nothing_left_to_claim = Guard(
     holds=lambda facts: facts.claimable == 0 or facts.budget_exhausted,
 )
 
-review_counted = Guard(
+review_counted: Guard = Guard(
     "review_counted",
     meaning="Every message under review is counted.",
     advice="the messages under review are not counted here; approve where they are counted",
     holds=lambda facts: facts.review is not None,
 )
 
-nothing_undecided = Guard(
+nothing_undecided: Guard = Guard(
     "nothing_undecided",
     meaning="Every message under review is approved or rejected.",
     advice="{facts.review.undecided} message(s) are undecided; approve or reject them",
     holds=lambda facts: facts.review is None or facts.review.undecided == 0,
 )
 
-something_approved = Guard(
+something_approved: Guard = Guard(
     "something_approved",
     meaning="At least one message is approved, or the caller allows an empty campaign.",
     advice="no message is approved, so nothing would be sent; approve at least one message",
     holds=lambda facts: facts.allow_empty or facts.review is None or facts.review.approved > 0,
 )
 
-nothing_waiting = Guard(
+nothing_waiting: Guard = Guard(
     "nothing_waiting",
     meaning="No contact waits for messages, or the caller allows a partial campaign.",
     advice=(
@@ -154,7 +154,7 @@ nothing_waiting = Guard(
     holds=lambda facts: facts.allow_partial or facts.claimable == 0,
 )
 
-nothing_stale = Guard(
+nothing_stale: Guard = Guard(
     "nothing_stale",
     meaning="No generated contact is stale, or the caller allows a partial campaign.",
     advice=(
