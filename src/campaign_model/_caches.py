@@ -7,6 +7,7 @@ right answer: :func:`clear_caches` may be called at any time, from any thread.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
 from typing import Generic, TypeVar
 from weakref import WeakSet
@@ -27,12 +28,12 @@ class BoundedCache(Generic[K, V]):
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.size = 0
+        self.size: int = 0
         # An OrderedDict finds its oldest key at once, a dict only after all keys removed before.
         self._values: OrderedDict[K, V] = OrderedDict()
         self._sizes: dict[K, int] = {}
         self._lock = Lock()
-        self.get = self._values.get
+        self.get: Callable[[K], V | None] = self._values.get
         with _caches_lock:
             _caches.add(self)  # type: ignore[arg-type]
 

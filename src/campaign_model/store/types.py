@@ -217,7 +217,7 @@ class readable_time(_Expression):  # noqa: N801
     """A time that Python has: the nearest one to the column's."""
 
     type: TypeEngine[Any] = UtcDateTime()
-    on_postgresql = (
+    on_postgresql: str = (
         f"CASE WHEN {{0}} < '{FIRST_MOMENT}' THEN '{FIRST_MOMENT}' "
         f"WHEN {{0}} > '{LAST_MOMENT}' THEN '{LAST_MOMENT}' ELSE {{0}} END"
     )

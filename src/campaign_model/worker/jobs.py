@@ -64,7 +64,7 @@ class GenerationJob:
     lease: timedelta
     reserve: Decimal | None
     max_attempts: int
-    function_name: ClassVar = "generate"
+    function_name: ClassVar[str] = "generate"
 
     def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
         return store.generation.claim(
@@ -109,7 +109,7 @@ class ExportJob:
 
     campaign_id: UUID
     lease: timedelta
-    function_name: ClassVar = "push"
+    function_name: ClassVar[str] = "push"
 
     def claim(self, store: CampaignStore, limit: int, cursor: Cursor) -> ClaimBatch:
         return store.export.claim(self.campaign_id, limit, self.lease, cursor=cursor)
