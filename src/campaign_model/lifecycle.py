@@ -59,6 +59,7 @@ __all__ = [
     "ContactStatus",
     "ContactTransition",
     "Facts",
+    "Guard",
     "Permission",
     "ReviewTally",
     "Status",
