@@ -258,7 +258,7 @@ def test_progress_reports_the_rate_and_the_time_left_of_the_present_run(tenant: 
         assert progress.per_second == len(rest) / 4
         store.campaigns.apply(campaign.id, COMPLETE)
         clock.forward(timedelta(hours=1))
-        # The rate of a completed run does not change, and the run takes no more time.
+        # A completed run keeps its rate and has no time left.
         assert pace() == (len(rest) / 4, None)
     tenant.check_totals(campaign.id)
 

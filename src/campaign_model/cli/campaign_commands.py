@@ -349,9 +349,9 @@ def export(
 ) -> None:
     """Export the approved messages of an approved campaign to a file, and mark their contacts.
 
-    The next export has only contacts that are not marked yet, so keep the file. The tables need the
-    columns of those that  db init --with-host-tables  creates. If yours are others, export with
-    run_export in a program of your own.
+    The next export has only contacts that are not marked yet, so keep the file. The tables of
+    contacts and messages need the columns that  db init --with-host-tables  creates. If your tables
+    have other columns, export with run_export in a program of your own.
 
     Example:  campaign-model campaigns export ID --out messages.jsonl
     """

@@ -143,9 +143,11 @@ def check_totals(examination: Examination) -> Iterator[Problem]:
 def check_leases(examination: Examination) -> Iterator[Problem]:
     """Look for contacts that no worker takes over."""
     now = database_time(examination.connection)
-    # For each campaign: its contacts that are generating and have no lease; those whose lease
-    # expired long ago, if the campaign is running; and those that no worker or exporter can take
-    # over for a long time. A generated contact has a lease while it is exported.
+    # Count three groups of contacts for each campaign:
+    # - unleased: generating contacts without a lease;
+    # - expired: contacts of a running campaign whose lease expired long ago;
+    # - far: contacts whose lease ends long from now, so that no worker or exporter can take them
+    #   over until then. A generated contact has a lease while an exporter pushes it.
     rows = examination.select(
         """
         SELECT contact.tenant_id, contact.campaign_id,

@@ -135,7 +135,7 @@ def _only_raises_budget(before: GenerationConfig, after: GenerationConfig) -> bo
 
 
 def stale(present: Campaign, version: int) -> Conflict:
-    """Make the error for a caller who has another version than the present one."""
+    """Make the error for a caller whose ``version`` is not the campaign's present version."""
     return Conflict(
         "stale_version",
         f"the campaign {present.name!r} was changed since you loaded it: you have version "

@@ -134,9 +134,9 @@ def find_unusable_option(source: sa.Engine | sa.Connection) -> str | None:
         for name in ("stream_results", "yield_per"):
             if options.get(name):
                 return (
-                    f"the option {name} would make a cursor on the server of every statement, also "
-                    "of those that write; give it to single statements, as in "
-                    f"select(...).execution_options({name}=...), not to an engine or a connection"
+                    f"the option {name} of an engine or a connection opens a cursor on the server "
+                    "for every statement, also for an INSERT or UPDATE; give the option to single "
+                    f"statements, as in select(...).execution_options({name}=...)"
                 )
     return None
 

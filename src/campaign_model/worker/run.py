@@ -98,7 +98,7 @@ from campaign_model.worker.jobs import Job
 from campaign_model.worker.task import AnyTask, Transact
 
 MAX_EQUAL_FAILURES = 10
-"""A worker ends after so many equal failures in a row, unless it is told otherwise."""
+"""The default of ``max_equal_failures``: this many equal failures in a row end a worker."""
 
 _MAX_RENEWAL_INTERVAL = 10.0
 """The most seconds between two renewals, so that a busy worker notices a cancel."""

@@ -1,8 +1,8 @@
 """CHECKs of the host on columns that the library writes.
 
 A CHECK on ``status`` alone is evaluated for each status of the library. If it refuses one, the
-database cannot be adopted. For other CHECKs, nobody can say which rows the library will write, so
-they are warnings.
+database cannot be adopted. Every other CHECK is a warning: whether it refuses a row depends
+on all values of the row, which the inspection does not know.
 """
 
 from __future__ import annotations

@@ -146,9 +146,9 @@ campaign_row AS (
 def time_of_export(contact: str) -> str:
     """Write an expression for when a generated contact was exported; NULL if it was not.
 
-    Every generated contact of an exported or archived campaign counts as exported, so that nobody
-    sends its messages again. The best known time is that of the campaign's last change. The
-    expression is for a join of ``campaign_row`` and ``contact``, which has ``generated_at`` and
+    Every generated contact of an exported or archived campaign counts as exported, so that no
+    exporter sends its messages again. The best known time is that of the campaign's last change.
+    The expression is for a join of ``campaign_row`` and ``contact``, which has ``generated_at`` and
     ``added_at``.
     """
     times = f"campaign_row.updated_at, {contact}.generated_at, {contact}.added_at, now()"
