@@ -21,7 +21,11 @@ from campaign_model.db.adoption.legacy_database import (
     write_row_id,
 )
 from campaign_model.db.adoption.repair_documents import decode
-from campaign_model.db.adoption.repair_messages import campaign_row_ctes, time_of_export
+from campaign_model.db.adoption.repair_messages import (
+    MISPLACED_KIND,
+    campaign_row_ctes,
+    time_of_export,
+)
 from campaign_model.db.checks import checks
 from campaign_model.db.checks_postgresql import BAD_GAP, check_gaps
 from campaign_model.db.schema import quote, quote_text
@@ -181,9 +185,7 @@ def _contact_rules(database: LegacyDatabase) -> dict[str, Rule]:
             "contact_id",
             # Other tables may be large, so they are searched for misplaced contacts only.
             kind=f"""CASE
-                WHEN is_misplaced
-                    THEN CASE WHEN has_no_person THEN 'no_contact' ELSE 'other_tenant' END
-                        || {write_in_use(database)}
+                WHEN is_misplaced THEN {MISPLACED_KIND} || {write_in_use(database)}
             END""",
             undecided="is_misplaced",
         ),

@@ -38,12 +38,11 @@ _ARCHIVED = target(Action.DELETE)
 _RELEASED = target(Action.CANCEL_GENERATION)
 _EXPORTED = quote_texts((target(Action.EXPORT), target(Action.ARCHIVE)))
 
+MISPLACED_KIND = "CASE WHEN has_no_person THEN 'no_contact' ELSE 'other_tenant' END"
+"""The kind of a finding about a reference to a contact that the tenant does not have."""
+
 _MESSAGE_RULES = {
-    "contact_id": Rule(
-        "contact_id",
-        kind="CASE WHEN has_no_person THEN 'no_contact' ELSE 'other_tenant' END",
-        undecided="is_misplaced",
-    ),
+    "contact_id": Rule("contact_id", kind=MISPLACED_KIND, undecided="is_misplaced"),
     "generation_cost_usd": Rule(
         "generation_cost_usd", kind="'bad_amount'", undecided="NOT cost_is_valid"
     ),
